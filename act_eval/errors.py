@@ -1,0 +1,62 @@
+"""Every error that act_eval raises on purpose.
+
+A message names the thing, the value that was received, and what was allowed or the command that mends it.
+The command line prints the message alone; a traceback means a defect in act_eval.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class ActEvalError(Exception):
+    """Base of all errors raised on purpose."""
+
+
+class UsageError(ActEvalError):
+    """An argument is outside what is allowed."""
+
+
+class UnknownName(UsageError):
+    """A name that is looked up in a table is not there."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        close = get_close_matches(name, names, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        super().__init__(f"unknown {kind} {name!r}; there are: {', '.join(names) or 'none'}.{hint}")
+
+
+class TimingError(UsageError):
+    """Delay, execution horizon and chunk length do not fit together."""
+
+
+class FeatureMismatch(UsageError):
+    """An environment, data set or checkpoint declares other shapes than its partner."""
+
+
+class SuiteMismatch(UsageError):
+    """Two runs were made on different suites."""
+
+
+class ActionError(ActEvalError):
+    """A policy or a caller gave an action that is not finite or has the wrong shape."""
+
+
+class SimulationError(ActEvalError):
+    """The physics left the finite numbers: the episode is invalid, not failed."""
+
+
+class CheckpointError(ActEvalError):
+    """A checkpoint is missing, incomplete or does not fit its configuration."""
+
+
+class DatasetError(ActEvalError):
+    """A demonstration data set is missing, incomplete or malformed."""
+
+
+class RunFolderError(ActEvalError):
+    """A run folder holds something else than what was asked for, or is damaged."""
+
+
+class RenderError(ActEvalError):
+    """No OpenGL context could be created for off-screen rendering."""

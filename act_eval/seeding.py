@@ -1,0 +1,65 @@
+"""Where all randomness of a run comes from.
+
+An episode seed alone decides everything random in an episode. Seeds are drawn per purpose: collecting,
+selecting (a checkpoint, a hyper-parameter) and evaluating use disjoint ranges of integers, so that no
+evaluation seed can have been trained on. Seeds below 2**40 belong to nobody: a user may name them freely.
+"""
+
+from enum import IntEnum
+
+import numpy as np
+
+from act_eval.errors import UsageError
+
+_BITS = 40  # of one purpose's range; purpose * 2**40 + draw stays below 2**53, exact in JSON and JavaScript
+
+
+class Purpose(IntEnum):
+    """What episodes are run for; each purpose owns its own range of seeds."""
+
+    USER = 0
+    COLLECT = 1
+    SELECT = 2
+    EVALUATE = 3
+
+
+class Stream(IntEnum):
+    """Independent random streams within one episode."""
+
+    LAYOUT = 0
+    ACTION_NOISE = 1
+    DELAY = 2
+    POLICY = 3
+    EXPERT = 4
+
+
+def episode_seeds(purpose: Purpose, run_seed: int, count: int, first: int = 0) -> list[int]:
+    """Return the seeds of episodes `first … first + count - 1` of a run.
+
+    Each seed depends on (purpose, run_seed, episode number) only, so a longer run begins with the seeds of a
+    shorter one.
+
+    Raises:
+        UsageError: if `run_seed`, `count` or `first` is negative.
+    """
+    for name, value in (("seed", run_seed), ("number of episodes", count), ("first episode", first)):
+        if value < 0:
+            raise UsageError(f"{name} is {value}; it must be at least 0")
+    return [_episode_seed(purpose, run_seed, episode) for episode in range(first, first + count)]
+
+
+def _episode_seed(purpose: Purpose, run_seed: int, episode: int) -> int:
+    entropy = np.random.SeedSequence(run_seed, spawn_key=(int(purpose), episode))
+    draw = int(entropy.generate_state(1, np.uint64)[0]) & ((1 << _BITS) - 1)
+    return (int(purpose) << _BITS) + draw
+
+
+def purpose_of(seed: int) -> Purpose | None:
+    """Return the purpose whose range holds `seed`, or None for a seed outside every range."""
+    number = seed >> _BITS
+    return Purpose(number) if 0 <= number < len(Purpose) else None
+
+
+def stream(episode_seed: int, name: Stream) -> np.random.Generator:
+    """Return the generator of one stream of an episode; equal arguments give equal numbers everywhere."""
+    return np.random.default_rng(np.random.SeedSequence(episode_seed, spawn_key=(int(name),)))

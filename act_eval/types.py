@@ -1,0 +1,216 @@
+"""The words that every room shares, as types: observations, requests, chunks, actions, and three protocols.
+
+A policy predicts chunks and knows nothing of time. An executor decides which action runs now and knows nothing
+of tensors. An observer watches and changes nothing.
+
+Legend: `B` environment slots · `N` rows of one request · `C` chunk length · `P` longest prefix · `A` action dim ·
+`H`, `W` image height and width. All counts of time are in control steps.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from act_eval.errors import UsageError
+
+FloatArray = NDArray[np.float32]
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+ImageArray = NDArray[np.uint8]
+
+Window = Literal["same", "shifted"]
+"""Which steps a chunk covers: `same` starts at the observation's step t, `shifted` at t + told delay."""
+
+STATE = "observation.state"
+ENVIRONMENT_STATE = "observation.environment_state"
+IMAGE_PREFIX = "observation.images."
+ACTION = "action"
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What the policies of a batch of environments may see, one row per environment."""
+
+    pixels: Mapping[str, ImageArray]
+    """Camera name → RGB images, (B, H, W, 3) uint8."""
+    agent_pos: FloatArray
+    """Joint angles, (B, J) [rad]."""
+    environment_state: FloatArray | None
+    """Coordinates of the target, (B, 2) [m]; None where the environment has none."""
+
+    def take(self, rows: IntArray) -> "Observation":
+        """Return the observation of some rows, in the order given."""
+        return Observation(
+            pixels={name: images[rows] for name, images in self.pixels.items()},
+            agent_pos=self.agent_pos[rows],
+            environment_state=None if self.environment_state is None else self.environment_state[rows],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicySpec:
+    """What an executor and an environment must know of a policy."""
+
+    chunk: int
+    """C, actions in one prediction."""
+    action_dim: int
+    """A."""
+    window: Window
+    """Which steps a chunk covers."""
+    takes_prefix: bool
+    """Whether the committed prefix and the told delay are inputs."""
+    max_delay: int
+    """Largest told delay that the policy was trained for; 0 for a policy without a prefix."""
+    inputs: Mapping[str, tuple[int, ...]]
+    """Declared inputs with their shapes: `observation.state`, `observation.environment_state`,
+    `observation.images.NAME` as (H, W, 3)."""
+
+    def __post_init__(self) -> None:
+        if self.chunk < 1 or self.action_dim < 1 or self.max_delay < 0:
+            raise UsageError(f"a policy needs chunk >= 1, action_dim >= 1 and max_delay >= 0, got {self}")
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """Names of the cameras among the declared inputs."""
+        return tuple(k.removeprefix(IMAGE_PREFIX) for k in self.inputs if k.startswith(IMAGE_PREFIX))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChunkRequest:
+    """A batched question to a policy: one row per environment that is due."""
+
+    rows: IntArray
+    """(N,) environment slots, for policies that keep something per row."""
+    steps: IntArray
+    """(N,) step t of the observation."""
+    observation: Observation
+    """N rows."""
+    told_delay: IntArray
+    """(N,) delay d that the policy is to be conditioned on."""
+    prefix: FloatArray
+    """(N, P, A) committed commands a_t … a_{t+d-1}; entries from d on are zero and mean nothing."""
+    last_action: FloatArray
+    """(N, A) a_{t-1}, or the joint angles of the observation at t = 0."""
+
+
+@dataclass(frozen=True)
+class ActionChunks:
+    """A policy's answer."""
+
+    actions: FloatArray
+    """(N, C, A) absolute commands; output 0 belongs to step t (`same`) or t + told delay (`shifted`)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Actions:
+    """What runs now, with where it came from. Every array has one entry per slot; idle slots hold -1 and zeros."""
+
+    command: FloatArray
+    """(B, A) commands for this step."""
+    chunk: IntArray
+    """(B,) number of the chunk within the episode, -1 where the hold action runs."""
+    index: IntArray
+    """(B,) index within the chunk, -1 where the hold action runs."""
+    observed: IntArray
+    """(B,) step of the observation behind the action, -1 where the hold action runs."""
+    requested: BoolArray
+    """(B,) whether a request was sent at this step."""
+    told_delay: IntArray
+    """(B,) told delay of the running chunk, -1 without one."""
+    actual_delay: IntArray
+    """(B,) actual delay of the running chunk, -1 without one."""
+    in_flight: IntArray
+    """(B,) requests that have no answer yet after this step's bookkeeping."""
+    seam: BoolArray
+    """(B,) whether this is the first step of a chunk that replaces another."""
+
+    @property
+    def starved(self) -> BoolArray:
+        """(B,) whether no chunk covers this step, so that the hold action runs."""
+        return self.chunk < 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepRecord:
+    """One control step of one episode, as observers see it (before the step is taken)."""
+
+    episode: int
+    seed: int
+    step: int
+    command: FloatArray
+    chunk: int
+    index: int
+    observed: int
+    requested: bool
+    told_delay: int
+    actual_delay: int
+    in_flight: int
+    seam: bool
+    state: NDArray[np.float64]
+    """(S,) simulator state before the step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpisodeRecord:
+    """One finished episode. Nothing here depends on the clock."""
+
+    episode: int
+    """Number within the suite."""
+    seed: int
+    outcome: str
+    """One of `act_eval.records.OUTCOMES`."""
+    steps: int
+    """Control steps taken."""
+    stopped_steps: int = 0
+    """Control steps' worth of time for which the world stood still (`sync` frozen)."""
+    collapse_index: float | None = None
+    """Closing position of the gripper on the segment target → confuser: 0 target, 1 confuser."""
+    seams: int = 0
+    starved_steps: int = 0
+    requests: int = 0
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    """Further measurements of this episode (JSON values), named in docs/file-formats.md."""
+    error: str | None = None
+    """What went wrong, for `policy_error` and `invalid`."""
+
+
+class ChunkPolicy(Protocol):
+    """Predicts chunks; knows nothing of time."""
+
+    @property
+    def spec(self) -> PolicySpec: ...
+
+    def reset(self, rows: Sequence[int], seeds: Sequence[int]) -> None:
+        """Forget everything about `rows`; their next episodes have these seeds."""
+        ...
+
+    def predict(self, request: ChunkRequest) -> ActionChunks:
+        """Answer every row of a request; a row's answer must not depend on the other rows."""
+        ...
+
+
+class Executor(Protocol):
+    """Decides which action runs now; knows nothing of tensors."""
+
+    def reset(self, rows: Sequence[int], seeds: Sequence[int]) -> None:
+        """Begin new episodes in `rows`."""
+        ...
+
+    def wants_observation(self, steps_B: IntArray) -> BoolArray:
+        """Return for which slots `act` will look at the observation at these steps."""
+        ...
+
+    def act(self, steps_B: IntArray, observation: Observation) -> Actions:
+        """Return the commands of this step. Slots may be at different steps; -1 marks an idle slot."""
+        ...
+
+
+class Observer(Protocol):
+    """Watches a rollout and changes nothing."""
+
+    def on_step(self, record: StepRecord) -> None: ...
+
+    def on_episode_end(self, record: EpisodeRecord) -> None: ...

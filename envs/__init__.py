@@ -1,0 +1,4 @@
+"""Gymnasium environments: registration, observations, outcomes and the scripted expert."""
+
+if not __name__.startswith("act_eval."):
+    raise ImportError("import `act_eval.envs`; the folder `envs` is not a package of its own")

@@ -177,6 +177,18 @@ class EpisodeRecord:
     """What went wrong, for `policy_error` and `invalid`."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What an environment says of the episode so far, by its outcome rules."""
+
+    outcome: str
+    """One of `act_eval.records.OUTCOMES`."""
+    collapse_index: float | None = None
+    """See `EpisodeRecord.collapse_index`."""
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    """Further measurements (JSON values)."""
+
+
 class ChunkPolicy(Protocol):
     """Predicts chunks; knows nothing of time."""
 

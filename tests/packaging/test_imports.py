@@ -1,0 +1,90 @@
+"""What importing act_eval costs and what each room refuses to pull in."""
+
+import importlib
+import json
+import os
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import act_eval
+
+ROOT = Path(act_eval.__file__).resolve().parent.parent
+ROOMS = ("envs", "policies", "scenes")
+
+
+def run_python(code: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """Run `code` in a fresh interpreter, so that what other tests imported does not count."""
+    return subprocess.run([sys.executable, "-c", code], cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def modules_loaded_by(statement: str) -> set[str]:
+    """Return the top-level modules in `sys.modules` after `statement`."""
+    report = "import json, sys; print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
+    done = run_python(f"{statement}\n{report}")
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def modules_of(package: str) -> list[str]:
+    """Return the names of all modules of a package, found on disk."""
+    parent = importlib.import_module(package)
+    return [package, *(found.name for found in pkgutil.walk_packages(parent.__path__, f"{package}."))]
+
+
+def test_importing_act_eval_is_light() -> None:
+    loaded = modules_loaded_by("import act_eval")
+    assert "act_eval" in loaded
+    assert not loaded & {"torch", "mujoco", "gymnasium", "dm_control"}
+
+
+def test_importing_act_eval_takes_less_than_0_3_s() -> None:
+    code = "import time; t = time.perf_counter(); import act_eval; print(time.perf_counter() - t)"
+    seconds = min(float(run_python(code).stdout) for _ in range(3))  # the best of three: other processes run too
+    assert seconds < 0.3
+
+
+@pytest.mark.parametrize(
+    ("room", "refused"),
+    [
+        ("envs", {"torch"}),
+        ("scenes", {"torch", "gymnasium"}),
+        ("policies", {"mujoco", "gymnasium", "dm_control", "lerobot"}),
+    ],
+)
+def test_room_does_not_load_what_it_must_not_know(room: str, refused: set[str]) -> None:
+    names = modules_of(f"act_eval.{room}")
+    assert len(names) > 1, f"act_eval.{room} has no modules"
+    loaded = modules_loaded_by("\n".join(f"import {name}" for name in names))
+    assert not loaded & refused
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_room_refuses_its_bare_name(room: str) -> None:
+    done = run_python(f"import {room}")
+    assert done.returncode == 1
+    assert f"import `act_eval.{room}`; the folder `{room}` is not a package of its own" in done.stderr
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_room_is_the_folder_at_the_top(room: str) -> None:
+    link = ROOT / "act_eval" / room
+    assert link.is_symlink()
+    assert os.readlink(link) == f"../{room}"
+    assert importlib.import_module(f"act_eval.{room}").__name__ == f"act_eval.{room}"
+
+
+def test_every_public_name_exists() -> None:
+    names = modules_of("act_eval")
+    assert len(names) > 10
+    modules = {name: importlib.import_module(name) for name in names}
+    missing = [
+        f"{name}.{public}"
+        for name, module in modules.items()
+        for public in getattr(module, "__all__", ())
+        if not hasattr(module, public)
+    ]
+    assert not missing

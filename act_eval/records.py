@@ -1,0 +1,190 @@
+"""Episode records on disk: one JSON line each, in shards while running, merged into suite order at the end.
+
+A shard is a file that one process appends to and nobody else writes. A line is complete or worthless: a process
+that dies while writing leaves at most one truncated last line, which readers drop. Nothing in a record depends on
+the clock, so `episodes.jsonl` is byte-identical for any order, batch size and worker count; what does depend on it
+goes into a `Timing` beside.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import IO, Any, Self
+
+import numpy as np
+
+from act_eval.errors import RunFolderError
+from act_eval.types import EpisodeRecord
+
+OUTCOMES = ("invalid", "policy_error", "success", "wrong_block", "dropped", "between", "missed", "timeout")
+"""Every outcome, first match wins. `invalid` is outside the rate, every other one but `success` is a failure."""
+
+INVALID, POLICY_ERROR, SUCCESS = OUTCOMES[:3]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """What the clock said about one episode."""
+
+    episode: int
+    wall_s: float
+    """From the start of the block of episodes that this one ran in to its end [s]."""
+    video_s: float = 0.0
+    """Rendering and encoding its video [s]."""
+    worker: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardLine:
+    """What a worker writes when an episode of an arm has ended and its other files lie in their place."""
+
+    arm: str
+    record: EpisodeRecord
+    timing: Timing
+
+
+def to_line(values: Any) -> str:
+    """Return a dataclass instance as one JSON line: fields in their order, mappings inside them sorted by key.
+
+    Raises:
+        ValueError: if a number is not finite, which JSON cannot hold.
+    """
+    return json.dumps(_json(values), separators=(",", ":"), allow_nan=False) + "\n"
+
+
+def record_from_json(values: Mapping[str, Any], place: str) -> EpisodeRecord:
+    """Return the record of a parsed line.
+
+    Raises:
+        RunFolderError: naming `place`, if a field is missing or unknown or the outcome is not in `OUTCOMES`.
+    """
+    record = _build(EpisodeRecord, values, place)
+    if record.outcome not in OUTCOMES:
+        raise RunFolderError(f"{place}: outcome is {record.outcome!r}; there are: {', '.join(OUTCOMES)}")
+    return record
+
+
+class ShardWriter:
+    """Appends lines to a new shard; each line is on the disk before `write` returns."""
+
+    def __init__(self, path: Path) -> None:
+        self._file: IO[bytes] = path.open("xb")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def write(self, line: ShardLine) -> None:
+        """Append one line."""
+        self._file.write(to_line(line).encode())
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+
+def read_shard(path: Path) -> Iterator[ShardLine]:
+    """Yield the lines of a shard; a truncated last line is dropped.
+
+    Raises:
+        RunFolderError: if a line other than the last is not a shard line.
+    """
+    text = path.read_bytes()
+    complete = text[: text.rfind(b"\n") + 1]
+    for number, line in enumerate(complete.splitlines(), start=1):
+        place = f"{path}, line {number}"
+        values = _parse(line, place)
+        if set(values) != {"arm", "record", "timing"}:
+            raise RunFolderError(f"{place}: not a line of a shard; its fields are {sorted(values)}")
+        record = record_from_json(values["record"], place)
+        yield ShardLine(arm=values["arm"], record=record, timing=_build(Timing, values["timing"], place))
+
+
+def merge(lines: Iterable[ShardLine], arm: str, seeds: Sequence[int]) -> list[ShardLine]:
+    """Return an arm's lines in suite order, after checking that they cover the suite exactly once.
+
+    Raises:
+        RunFolderError: naming episodes that are missing, doubled, unknown or have another seed than the suite's.
+    """
+    found: dict[int, ShardLine] = {}
+    for line in lines:
+        if line.arm != arm:
+            continue
+        episode, seed = line.record.episode, line.record.seed
+        if not 0 <= episode < len(seeds):
+            raise RunFolderError(f"arm {arm}: episode {episode} is not in the suite of {len(seeds)} episodes")
+        if seed != seeds[episode]:
+            raise RunFolderError(f"arm {arm}: episode {episode} ran with seed {seed}, the suite says {seeds[episode]}")
+        if episode in found:
+            raise RunFolderError(f"arm {arm}: episode {episode} is there twice")
+        found[episode] = line
+    if missing := [i for i in range(len(seeds)) if i not in found]:
+        raise RunFolderError(f"arm {arm}: {len(missing)} of {len(seeds)} episodes are missing: {_list(missing)}")
+    return [found[i] for i in range(len(seeds))]
+
+
+def read_episodes(path: Path) -> list[EpisodeRecord]:
+    """Read an `episodes.jsonl`.
+
+    Raises:
+        RunFolderError: if the file is missing, truncated or not a list of records in order.
+    """
+    if not path.is_file():
+        raise RunFolderError(f"{path} is missing: the run has not finished; repeat its command to resume it")
+    text = path.read_bytes()
+    if not text.endswith(b"\n"):
+        raise RunFolderError(f"{path} is truncated; delete it and repeat the run's command")
+    records = []
+    for number, line in enumerate(text.splitlines()):
+        place = f"{path}, line {number + 1}"
+        record = record_from_json(_parse(line, place), place)
+        if record.episode != number:
+            raise RunFolderError(f"{place}: episode {record.episode} stands where episode {number} belongs")
+        records.append(record)
+    return records
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Put a file in its place whole or not at all."""
+    unfinished = path.with_name(path.name + ".part")
+    with unfinished.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)
+
+
+def _parse(line: bytes, place: str) -> dict[str, Any]:
+    try:
+        values = json.loads(line)
+    except ValueError as error:
+        raise RunFolderError(f"{place}: not JSON ({error})") from error
+    if not isinstance(values, dict):
+        raise RunFolderError(f"{place}: not a JSON object")
+    return values
+
+
+def _build(kind: type, values: Any, place: str) -> Any:
+    expected = {f.name for f in fields(kind)}
+    if not isinstance(values, dict) or set(values) != expected:
+        got = sorted(values) if isinstance(values, dict) else values
+        raise RunFolderError(f"{place}: a {kind.__name__} has the fields {sorted(expected)}, got {got}")
+    return kind(**values)
+
+
+def _json(value: Any) -> Any:
+    """Return JSON values: dataclasses in the order of their fields, other mappings sorted by key."""
+    if is_dataclass(value):
+        return {f.name: _json(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _json(value[key]) for key in sorted(value)}
+    if isinstance(value, (list, tuple)):
+        return [_json(item) for item in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _list(numbers: Sequence[int]) -> str:
+    shown = ", ".join(str(n) for n in numbers[:10])
+    return shown if len(numbers) <= 10 else f"{shown}, …"

@@ -1,0 +1,235 @@
+"""The run folder: its manifest, its layout, and what may be resumed.
+
+`OUT/manifest.json` says how the run was made. While it runs, every process appends to its own file in
+`OUT/shards/`; at the end each arm gets `episodes.jsonl` and `timings.jsonl` in suite order and the shards go.
+`ARM/steps/` holds per-step arrays and `ARM/videos/` the recordings of single episodes.
+"""
+
+import fcntl
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import act_eval
+from act_eval.errors import RunFolderError
+from act_eval.records import ShardLine, merge, read_episodes, read_shard, to_line, write_atomically
+from act_eval.suites import Suite, differences
+from act_eval.types import EpisodeRecord
+
+SCHEMA = 1
+"""Version of the layout and of the manifest's fields."""
+
+_PACKAGES = ("numpy", "scipy", "torch", "torchvision", "gymnasium", "mujoco", "dm-control", "av")
+_SHARDS = "shards"
+_MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """How a run was made."""
+
+    suite: Suite
+    """What is evaluated on."""
+    configuration: Mapping[str, Any]
+    """What else decides the records (JSON values): policy, arms by name, precision, compile mode, video mode."""
+    fingerprint: Mapping[str, Any]
+    """What the numbers may depend on beyond that (JSON values): versions, CPU, threads, renderer."""
+    notes: Mapping[str, Any]
+    """What decides nothing (JSON values): command, date, git commit, workers, batch size."""
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """Names of the arms, in their order."""
+        return tuple(self.configuration["arms"])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of `manifest.json`."""
+        return {
+            "schema": SCHEMA,
+            "suite": self.suite.to_json(),
+            "configuration": dict(self.configuration),
+            "fingerprint": dict(self.fingerprint),
+            "notes": dict(self.notes),
+        }
+
+    @classmethod
+    def read(cls, folder: Path) -> "Manifest":
+        """Read the manifest of a run folder.
+
+        Raises:
+            RunFolderError: if there is none, it is damaged, or it has another schema.
+        """
+        path = folder / _MANIFEST
+        try:
+            values = json.loads(path.read_bytes())
+            if values["schema"] != SCHEMA:
+                raise RunFolderError(f"{path} has schema {values['schema']}; this version reads schema {SCHEMA}")
+            parts = {name: dict(values[name]) for name in ("configuration", "fingerprint", "notes")}
+            if not isinstance(parts["configuration"].get("arms"), dict):
+                raise RunFolderError(f"{path} names no arms")
+            return cls(suite=Suite.from_json(values["suite"]), **parts)
+        except FileNotFoundError as error:
+            raise RunFolderError(f"{folder} is not a run folder: it has no {_MANIFEST}") from error
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            raise RunFolderError(f"{path} is damaged ({type(error).__name__}: {error})") from error
+
+
+class RunFolder:
+    """A run folder that this process owns: nobody else writes into it meanwhile."""
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.path = path
+        self.manifest = manifest
+
+    def arm(self, name: str) -> Path:
+        """Return an arm's folder."""
+        return self.path / name
+
+    def done(self) -> dict[str, set[int]]:
+        """Return the numbers of finished episodes by arm."""
+        done: dict[str, set[int]] = {}
+        for name in self.manifest.arms:
+            if (self.arm(name) / "episodes.jsonl").is_file():
+                done[name] = {record.episode for record in self.episodes(name)}
+            else:
+                done[name] = set()
+        for line in self._lines():
+            done.setdefault(line.arm, set()).add(line.record.episode)
+        return done
+
+    def new_shard(self) -> Path:
+        """Return the path of a shard that does not exist yet."""
+        folder = self.path / _SHARDS
+        folder.mkdir(exist_ok=True)
+        numbers = [int(path.stem) for path in folder.glob("[0-9]*.jsonl")]
+        return folder / f"{max(numbers, default=-1) + 1:05d}.jsonl"
+
+    def finish(self) -> dict[str, list[EpisodeRecord]]:
+        """Merge the shards into every arm's files and return the records by arm.
+
+        Raises:
+            RunFolderError: if the shards do not cover the suite exactly once.
+        """
+        lines = list(self._lines())
+        for name in self.manifest.arms:
+            if not (self.arm(name) / "episodes.jsonl").is_file():
+                self._write_arm(name, merge(lines, name, self.manifest.suite.seeds))
+        for shard in sorted((self.path / _SHARDS).glob("*.jsonl")):
+            shard.unlink()
+        return {name: self.episodes(name) for name in self.manifest.arms}
+
+    def episodes(self, arm: str) -> list[EpisodeRecord]:
+        """Return a finished arm's records in suite order."""
+        records = read_episodes(self.arm(arm) / "episodes.jsonl")
+        if [record.seed for record in records] != list(self.manifest.suite.seeds):
+            raise RunFolderError(f"{self.arm(arm) / 'episodes.jsonl'} does not hold the seeds of the suite")
+        return records
+
+    def _write_arm(self, name: str, lines: list[ShardLine]) -> None:
+        self.arm(name).mkdir(exist_ok=True)
+        timings = "".join(to_line(line.timing) for line in lines)
+        write_atomically(self.arm(name) / "timings.jsonl", timings.encode())
+        # Last, because its presence says that the arm is finished.
+        episodes = "".join(to_line(line.record) for line in lines)
+        write_atomically(self.arm(name) / "episodes.jsonl", episodes.encode())
+
+    def _lines(self) -> Iterator[ShardLine]:
+        for path in sorted((self.path / _SHARDS).glob("*.jsonl")):
+            yield from read_shard(path)
+
+
+@contextmanager
+def open_run(path: Path, manifest: Manifest) -> Iterator[RunFolder]:
+    """Create a run folder, or take up an interrupted one of the same configuration; nothing is overwritten.
+
+    Raises:
+        RunFolderError: if the folder holds something else, another run (naming what differs), or is in use.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    with _locked(path):
+        if (path / _MANIFEST).exists():
+            manifest = _resume(path, manifest)
+        elif foreign := sorted(entry.name for entry in path.iterdir() if entry.name != ".lock"):
+            raise RunFolderError(f"{path} is not a run folder and holds {', '.join(foreign[:5])}; choose another --out")
+        else:
+            write_atomically(path / _MANIFEST, (json.dumps(manifest.to_json(), indent=2) + "\n").encode())
+        yield RunFolder(path, manifest)
+
+
+def fingerprint(threads: int, renderer: str, **more: str) -> dict[str, Any]:
+    """Return what a run's numbers may depend on beyond its configuration."""
+    return {
+        "act_eval": act_eval.__version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        **{name: _version(name) for name in _PACKAGES},
+        "threads": threads,
+        "renderer": renderer,
+        **more,
+    }
+
+
+def notes(**more: Any) -> dict[str, Any]:
+    """Return what a reader of the manifest wants to know and no number depends on."""
+    return {
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "git_commit": _git_commit(),
+        **more,
+    }
+
+
+def _resume(path: Path, wanted: Manifest) -> Manifest:
+    """Return the folder's own manifest if the wanted run is the same."""
+    present = Manifest.read(path)
+    lines = [
+        line
+        for name in ("suite", "configuration", "fingerprint")
+        for line in differences(present.to_json()[name], json.loads(json.dumps(wanted.to_json()[name])), name)
+        if not line.startswith("suite.hash:")
+    ]
+    if lines:
+        raise RunFolderError(
+            f"{path} holds another run (there, against asked for):\n  "
+            + "\n  ".join(lines)
+            + "\nChoose another --out, or repeat that run's command to resume it."
+        )
+    return present
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the folder's lock, which the system releases when the process ends, however it ends."""
+    with (path / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RunFolderError(f"{path} is in use by another process; wait for it or choose another --out") from error
+        yield
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "absent"
+
+
+def _git_commit() -> str | None:
+    """Commit of the source tree, with a mark if it has changes; None outside a checkout."""
+    folder = Path(act_eval.__file__).parent
+    command = ["git", "-C", os.fspath(folder), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.strip()

@@ -1,0 +1,222 @@
+"""Intervals and tests for success rates: every rate that act_eval prints passes through here.
+
+A rate is `successes` of `trials`; invalid episodes are in neither. Pairs are two arms on the same episode seeds.
+Formulas: Wilson (1927); Clopper and Pearson (1934); McNemar's test in its exact binomial form; Newcombe (1998),
+Statistics in Medicine 17:2635, method 10, for the difference of paired proportions; Holm (1979).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf, sqrt
+from typing import NamedTuple
+
+import numpy as np
+from scipy.stats import beta, binom, binomtest, norm
+
+from act_eval.errors import UsageError
+
+CONFIDENCE = 0.95
+"""Confidence of every interval unless told otherwise."""
+
+
+class Interval(NamedTuple):
+    """A confidence interval, both ends included."""
+
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"[{self.low:.2f}, {self.high:.2f}]"
+
+
+@dataclass(frozen=True)
+class SuccessRate:
+    """`successes` of `trials` independent episodes."""
+
+    successes: int
+    trials: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.successes <= self.trials:
+            raise UsageError(f"a rate needs 0 <= successes <= trials, got {self.successes} of {self.trials}")
+
+    @property
+    def rate(self) -> float:
+        """Share of successes; NaN without a trial."""
+        return self.successes / self.trials if self.trials else float("nan")
+
+    def wilson(self, confidence: float = CONFIDENCE) -> Interval:
+        """Return the two-sided Wilson score interval; [0, 1] without a trial."""
+        return wilson_interval(self.successes, self.trials, confidence)
+
+    def describe(self, confidence: float = CONFIDENCE) -> str:
+        """Return the rate with its interval, as in `41/50 = 0.82, 95% Wilson [0.69, 0.90]`."""
+        if not self.trials:
+            return "0/0, no valid episode"
+        interval = self.wilson(confidence)
+        return f"{self.successes}/{self.trials} = {self.rate:.2f}, {100 * confidence:g}% Wilson {interval}"
+
+
+@dataclass(frozen=True)
+class PairedTable:
+    """Two arms on the same seeds, counted by which of them succeeded."""
+
+    both: int
+    only_first: int
+    only_second: int
+    neither: int
+
+    @classmethod
+    def count(cls, first: Sequence[bool], second: Sequence[bool]) -> "PairedTable":
+        """Count pairs; entry i of both sequences is the same episode seed.
+
+        Raises:
+            UsageError: if the sequences differ in length.
+        """
+        if len(first) != len(second):
+            raise UsageError(f"pairs need equally many outcomes, got {len(first)} and {len(second)}")
+        a, b = np.asarray(first, bool), np.asarray(second, bool)
+        counts = (a & b, a & ~b, ~a & b, ~a & ~b)
+        return cls(*(int(x.sum()) for x in counts))
+
+    @property
+    def pairs(self) -> int:
+        """Number of pairs."""
+        return self.both + self.only_first + self.only_second + self.neither
+
+    @property
+    def difference(self) -> float:
+        """Rate of the second arm minus rate of the first; NaN without a pair."""
+        return (self.only_second - self.only_first) / self.pairs if self.pairs else float("nan")
+
+    def mcnemar(self) -> float:
+        """Return the two-sided p-value of the exact McNemar test; 1 where no pair disagrees."""
+        discordant = self.only_first + self.only_second
+        return float(binomtest(self.only_first, discordant).pvalue) if discordant else 1.0
+
+    def newcombe(self, confidence: float = CONFIDENCE) -> Interval:
+        """Return Newcombe's interval (method 10) for `difference`; [-1, 1] without a pair."""
+        if not self.pairs:
+            return Interval(-1.0, 1.0)
+        n = self.pairs
+        first, second = self.both + self.only_first, self.both + self.only_second
+        p1, (l1, u1) = first / n, wilson_interval(first, n, confidence)
+        p2, (l2, u2) = second / n, wilson_interval(second, n, confidence)
+        phi = self._phi()
+        low = _combine(p2 - l2, u1 - p1, phi)
+        high = _combine(u2 - p2, p1 - l1, phi)
+        return Interval(self.difference - low, self.difference + high)
+
+    def _phi(self) -> float:
+        """Correlation of the arms with Newcombe's continuity correction (towards 0 when positive)."""
+        n = self.pairs
+        first, second = self.both + self.only_first, self.both + self.only_second
+        margins = first * (n - first) * second * (n - second)
+        if margins == 0:
+            return 0.0
+        cross = self.both * self.neither - self.only_first * self.only_second
+        if cross > 0:
+            cross = max(cross - n / 2, 0.0)
+        return cross / sqrt(margins)
+
+
+def wilson_interval(successes: int, trials: int, confidence: float = CONFIDENCE) -> Interval:
+    """Return the two-sided Wilson score interval of a rate; [0, 1] without a trial.
+
+    Raises:
+        UsageError: if `confidence` is outside (0, 1).
+    """
+    _check_confidence(confidence)
+    if trials == 0:
+        return Interval(0.0, 1.0)
+    z = float(norm.ppf(0.5 + confidence / 2))
+    rate = successes / trials
+    centre = (rate + z * z / (2 * trials)) / (1 + z * z / trials)
+    half = z * sqrt(rate * (1 - rate) / trials + z * z / (4 * trials**2)) / (1 + z * z / trials)
+    # The closed form leaves the ends of 0/n and n/n off by a rounding error.
+    low = 0.0 if successes == 0 else centre - half
+    high = 1.0 if successes == trials else centre + half
+    return Interval(low, high)
+
+
+def clopper_pearson_lower(successes: int, trials: int, confidence: float = CONFIDENCE) -> float:
+    """Return the one-sided exact lower bound: the true rate is at least this with the given confidence."""
+    _check_confidence(confidence)
+    return 0.0 if successes == 0 else float(beta.ppf(1 - confidence, successes, trials - successes + 1))
+
+
+def clopper_pearson_upper(successes: int, trials: int, confidence: float = CONFIDENCE) -> float:
+    """Return the one-sided exact upper bound: the true rate is at most this with the given confidence."""
+    _check_confidence(confidence)
+    return 1.0 if successes == trials else float(beta.ppf(confidence, successes + 1, trials - successes))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return Holm-adjusted p-values of one family of planned comparisons, in the order given."""
+    adjusted = [0.0] * len(p_values)
+    running = -inf
+    for rank, i in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        running = max(running, (len(p_values) - rank) * p_values[i])
+        adjusted[i] = min(running, 1.0)
+    return adjusted
+
+
+def mcnemar_power(
+    pairs: int, first_rate: float, second_rate: float, correlation: float = 0.5, alpha: float = 0.05
+) -> float:
+    """Return the probability that the exact two-sided McNemar test on `pairs` pairs rejects at level `alpha`.
+
+    Args:
+        pairs: number of pairs.
+        first_rate: true success rate of the first arm.
+        second_rate: true success rate of the second arm.
+        correlation: of the two outcomes of a pair; lowered to what the two rates admit.
+        alpha: level of the test.
+    """
+    spread = sqrt(first_rate * (1 - first_rate) * second_rate * (1 - second_rate))
+    both = min(first_rate * second_rate + correlation * spread, first_rate, second_rate)
+    only_first, only_second = first_rate - both, second_rate - both
+    disagree = only_first + only_second
+    if disagree <= 0:
+        return 0.0
+    discordant = np.arange(pairs + 1)
+    critical = _critical_counts(pairs, alpha)
+    share = only_first / disagree
+    rejects = binom.cdf(critical, discordant, share) + binom.sf(discordant - critical - 1, discordant, share)
+    return float(np.sum(binom.pmf(discordant, pairs, disagree) * np.where(critical < 0, 0.0, rejects)))
+
+
+def minimum_detectable_drop(
+    pairs: int, rate: float, correlation: float = 0.5, alpha: float = 0.05, power: float = 0.8
+) -> float | None:
+    """Return the smallest drop from `rate` that `pairs` pairs show with the given power, to 0.001.
+
+    None if not even a drop to zero would be shown.
+    """
+    low, high = 0.0, rate
+    if mcnemar_power(pairs, rate, 0.0, correlation, alpha) < power:
+        return None
+    while high - low > 5e-4:
+        middle = (low + high) / 2
+        if mcnemar_power(pairs, rate, rate - middle, correlation, alpha) >= power:
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+def _critical_counts(pairs: int, alpha: float) -> np.ndarray:
+    """Largest count of one kind with p <= alpha, for 0 … `pairs` discordant pairs; -1 where nothing rejects."""
+    discordant = np.arange(pairs + 1)
+    count = binom.ppf(alpha / 2, discordant, 0.5)
+    count = np.where(2 * binom.cdf(count, discordant, 0.5) <= alpha, count, count - 1)
+    return np.where(discordant == 0, -1, count)
+
+
+def _combine(own: float, other: float, phi: float) -> float:
+    return sqrt(max(own**2 - 2 * phi * own * other + other**2, 0.0))
+
+
+def _check_confidence(confidence: float) -> None:
+    if not 0 < confidence < 1:
+        raise UsageError(f"confidence is {confidence}; it must lie between 0 and 1")

@@ -1,0 +1,143 @@
+"""Suites: which episodes a run consists of, frozen and hashed, so that two runs can be paired or refused.
+
+A suite holds everything that decides what an episode seed means: the environment and its options, the horizon,
+the hold rule, the compiled scene and the version of the outcome rules, and the list of episode seeds. The renderer
+and the versions of libraries are not part of it: they are in a run's fingerprint and differ with a warning.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from act_eval.errors import SuiteMismatch, UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suite:
+    """A fixed list of seeded episodes of one environment."""
+
+    env: str
+    """Gymnasium id, as in `act_eval/ConfuserPick-v0`."""
+    kwargs: Mapping[str, Any]
+    """Options given to the environment (JSON values)."""
+    horizon: int
+    """Control steps after which an episode is cut off."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What the environment says of itself (JSON values): hash of the compiled scene, version of the outcome
+    rules, hold rule."""
+    seeds: tuple[int, ...]
+    """Episode seeds; episode number i is the i-th."""
+
+    def __post_init__(self) -> None:
+        if not self.seeds:
+            raise UsageError("a suite needs at least one episode; it has no seed")
+        if self.horizon < 1:
+            raise UsageError(f"a suite needs a horizon of at least one step, got {self.horizon}")
+        # Through JSON and back, so that a suite that was just made equals the same suite read from a manifest.
+        for name in ("kwargs", "facts"):
+            object.__setattr__(self, name, json.loads(_canonical(getattr(self, name))))
+        object.__setattr__(self, "seeds", tuple(int(seed) for seed in self.seeds))
+
+    @property
+    def hash(self) -> str:
+        """First 16 hexadecimal digits of the SHA-256 of the suite's canonical JSON."""
+        return hashlib.sha256(_canonical(asdict(self)).encode()).hexdigest()[:16]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the suite as JSON values, its hash included."""
+        return {**asdict(self), "seeds": list(self.seeds), "hash": self.hash}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Suite":
+        """Return the suite that `to_json` described.
+
+        Raises:
+            SuiteMismatch: if a field is missing or unknown, or the hash is not that of the fields.
+        """
+        expected = {f.name for f in fields(cls)} | {"hash"}
+        if wrong := expected.symmetric_difference(values):
+            raise SuiteMismatch(f"a suite has the fields {sorted(expected)}; missing or unknown: {sorted(wrong)}")
+        suite = cls(**{f.name: values[f.name] for f in fields(cls) if f.name != "seeds"}, seeds=tuple(values["seeds"]))
+        if suite.hash != values["hash"]:
+            raise SuiteMismatch(f"the suite's fields hash to {suite.hash}, its file says {values['hash']}")
+        return suite
+
+    def check_same(self, other: "Suite") -> None:
+        """Refuse to pair runs of different suites.
+
+        Raises:
+            SuiteMismatch: naming every field that differs, with both values.
+        """
+        if lines := differences(self.to_json() | {"hash": ""}, other.to_json() | {"hash": ""}, "suite"):
+            raise SuiteMismatch("the runs were made on different suites:\n  " + "\n  ".join(lines))
+
+
+def differences(first: Any, second: Any, name: str) -> list[str]:
+    """Return one line per place where two JSON values differ, as in `suite.kwargs.confusers: 1 against 2`."""
+    if isinstance(first, Mapping) and isinstance(second, Mapping):
+        keys = sorted(set(first) | set(second))
+        missing = "(absent)"
+        return [
+            line
+            for key in keys
+            for line in differences(first.get(key, missing), second.get(key, missing), f"{name}.{key}")
+        ]
+    if first == second and type(first) is type(second):
+        return []
+    if _is_list(first) and _is_list(second):
+        return [_list_difference(first, second, name)]
+    return [f"{name}: {_short(first)} against {_short(second)}"]
+
+
+def warnings_about(seeds: Sequence[int]) -> list[str]:
+    """Return what a user should know about a list of episode seeds before he trusts a rate over them."""
+    repeated = len(seeds) - len(set(seeds))
+    if not repeated:
+        return []
+    return [f"{repeated} of {len(seeds)} episode seeds repeat another: these episodes are not independent"]
+
+
+def warnings_about_starts(initial_states: Iterable[str]) -> list[str]:
+    """Return a warning if fewer initial states than episodes occur; `initial_states` are digests, one an episode."""
+    digests = list(initial_states)
+    distinct = len(set(digests))
+    if distinct == len(digests):
+        return []
+    return [f"only {distinct} distinct initial states in {len(digests)} episodes: the intervals are too narrow"]
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Return the seeds of a list such as `3,17`.
+
+    Raises:
+        UsageError: naming the entry that is not a whole number from 0 to 2**53 - 1.
+    """
+    return tuple(_parse_seed(entry.strip(), text) for entry in text.split(","))
+
+
+def _parse_seed(entry: str, text: str) -> int:
+    if not (entry.isascii() and entry.isdigit()) or int(entry[:20]) >= 2**53:
+        raise UsageError(f"seeds are whole numbers from 0 to 2**53 - 1 with commas between; got {entry!r} in {text!r}")
+    return int(entry)
+
+
+def _canonical(values: Any) -> str:
+    return json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, (list, tuple))
+
+
+def _list_difference(first: Sequence[Any], second: Sequence[Any], name: str) -> str:
+    if len(first) != len(second):
+        return f"{name}: {len(first)} entries against {len(second)}"
+    i = next(i for i, pair in enumerate(zip(first, second, strict=True)) if pair[0] != pair[1])
+    return f"{name}: entry {i} is {_short(first[i])} against {_short(second[i])}"
+
+
+def _short(value: Any) -> str:
+    text = str(value) if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 80 else text[:77] + "..."

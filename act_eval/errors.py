@@ -54,8 +54,16 @@ class DatasetError(ActEvalError):
     """A demonstration data set is missing, incomplete or malformed."""
 
 
+class TrainingError(ActEvalError):
+    """Training cannot go on: the loss is no longer finite."""
+
+
 class RunFolderError(ActEvalError):
     """A run folder holds something else than what was asked for, or is damaged."""
+
+
+class LaunchError(ActEvalError):
+    """A worker process died or could not do its part of a run."""
 
 
 class RenderError(ActEvalError):

@@ -1,0 +1,98 @@
+"""How weights move: AdamW with one rate per parameter group, a learning-rate schedule, and averaged weights."""
+
+import copy
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from act_eval.errors import UsageError
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """What is independent of the policy. Rates and weight decay belong to the policy's configuration."""
+
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """`cosine`: linear warm-up, then half a cosine (one cycle). `constant`: warm-up only."""
+    warmup: float = 0.1
+    """Share of all steps in which the rate climbs from a 25th to its full value."""
+    final_rate: float = 0.001
+    """Rate at the last step as a share of the full rate (cosine)."""
+    clip: float = 10.0
+    """Largest norm of the gradient; longer ones are shortened to it."""
+    average: float = 0.999
+    """Decay of the averaged weights, which are what is saved, validated and evaluated; 0 turns averaging off."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.warmup < 1:
+            raise UsageError(f"warmup is {self.warmup}; it is a share of the steps, from 0 up to below 1")
+        if not 0 <= self.final_rate <= 1:
+            raise UsageError(f"final rate is {self.final_rate}; it is a share of the full rate, from 0 to 1")
+        if self.clip <= 0:
+            raise UsageError(f"clip is {self.clip}; the gradient norm's limit must be above 0")
+        if not 0 <= self.average < 1:
+            raise UsageError(f"average is {self.average}; a decay lies from 0 (off) up to below 1")
+
+
+_FIRST_RATE = 1 / 25  # as torch's OneCycleLR
+
+
+def rate_factor(config: OptimConfig, step: int, steps: int) -> float:
+    """Return the share of the full learning rate in force at `step` (0 … steps - 1).
+
+    A pure function of the step, so that a resumed run needs no scheduler state.
+    """
+    warmup = max(1, round(config.warmup * steps))
+    if step < warmup and config.warmup > 0:
+        return _FIRST_RATE + (1 - _FIRST_RATE) * step / warmup
+    if config.schedule == "constant":
+        return 1.0
+    progress = (step - warmup) / max(1, steps - 1 - warmup)
+    return config.final_rate + (1 - config.final_rate) * 0.5 * (1 + math.cos(math.pi * min(max(progress, 0.0), 1.0)))
+
+
+def make_optimizer(groups: Iterable[Any], rate: float, weight_decay: float) -> torch.optim.AdamW:
+    """Return AdamW over parameter groups; a group's own `lr` (the backbone's) wins over `rate`."""
+    optimizer = torch.optim.AdamW(groups, lr=rate, weight_decay=weight_decay, fused=True)
+    for group in optimizer.param_groups:
+        group["full_lr"] = group["lr"]
+    return optimizer
+
+
+def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    """Set every group's learning rate to `factor` times its full rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["full_lr"] * factor
+
+
+class AveragedWeights:
+    """An exponential moving average of a module's parameters; buffers are copied, not averaged.
+
+    The decay grows as (1 + n) / (10 + n) up to its limit, so that the random first weights are soon forgotten
+    (the warm-up of TensorFlow's ExponentialMovingAverage, also used by diffusers).
+    """
+
+    def __init__(self, source: nn.Module, decay: float) -> None:
+        self.module = copy.deepcopy(source).requires_grad_(False).eval()
+        self._decay = decay
+        self._source = source
+        self._pairs = list(zip(self.module.parameters(), source.parameters(), strict=True))
+
+    @torch.no_grad()
+    def update(self, updates: int) -> None:
+        """Move towards the source's present weights; `updates` counts earlier calls over the whole run."""
+        decay = min(self._decay, (1 + updates) / (10 + updates))
+        averages = [average for average, _ in self._pairs]
+        weights = [weight for _, weight in self._pairs]
+        torch._foreach_lerp_(averages, weights, 1 - decay)
+
+    @torch.no_grad()
+    def refreshed(self) -> nn.Module:
+        """Return the averaged module with the source's present buffers."""
+        for average, buffer in zip(self.module.buffers(), self._source.buffers(), strict=True):
+            average.copy_(buffer)
+        return self.module

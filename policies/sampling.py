@@ -1,0 +1,98 @@
+"""Which frames a training step sees, and how their images are shifted: pure functions of (seed, step, rank).
+
+Nothing here has a state, so a run that was interrupted continues with exactly the batches it would have had.
+"""
+
+from collections.abc import Iterator
+from enum import IntEnum
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from act_eval.errors import DatasetError
+from act_eval.types import IMAGE_PREFIX, IntArray
+
+
+class _Draw(IntEnum):
+    """Independent random streams of a training run."""
+
+    ORDER = 0
+    SHIFT = 1
+    TORCH = 2
+
+
+def _entropy(seed: int, draw: _Draw, *place: int) -> np.random.SeedSequence:
+    return np.random.SeedSequence(seed, spawn_key=(int(draw), *place))
+
+
+class FrameOrder:
+    """The frames of every step: the data set in a new random order for each pass, without end."""
+
+    def __init__(self, frames: int, batch_size: int, seed: int, rank: int = 0, ranks: int = 1) -> None:
+        if frames < 1:
+            raise DatasetError("no frame is left to train on; a data set needs at least one training episode")
+        self._frames = frames
+        self._batch = batch_size
+        self._seed = seed
+        self._rank = rank
+        self._ranks = ranks
+        self._pass: tuple[int, IntArray] | None = None
+
+    def at(self, step: int) -> IntArray:
+        """Return the (B,) frames of this rank at `step`; a batch may reach from one pass into the next."""
+        first = (step * self._ranks + self._rank) * self._batch
+        places = np.arange(first, first + self._batch)
+        passes, offsets = np.divmod(places, self._frames)
+        return np.array([self._order(int(p))[o] for p, o in zip(passes, offsets, strict=True)])
+
+    def _order(self, number: int) -> IntArray:
+        if self._pass is None or self._pass[0] != number:
+            generator = np.random.default_rng(_entropy(self._seed, _Draw.ORDER, number))
+            self._pass = number, generator.permutation(self._frames)
+        return self._pass[1]
+
+
+class StepBatches:
+    """A batch sampler for torch's DataLoader: the frames of steps `first … last - 1`."""
+
+    def __init__(self, order: FrameOrder, first: int, last: int) -> None:
+        self._order = order
+        self._steps = range(first, last)
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return (self._order.at(step).tolist() for step in self._steps)
+
+
+def seed_torch(seed: int, step: int, rank: int = 0) -> None:
+    """Seed torch's generators for one step, so that dropout depends on (seed, step, rank) alone."""
+    torch.manual_seed(int(_entropy(seed, _Draw.TORCH, step, rank).generate_state(1, np.uint64)[0]))
+
+
+def shift_images(batch: dict[str, Tensor], pixels: int, seed: int, step: int, rank: int = 0) -> dict[str, Tensor]:
+    """Return the batch with every image moved by up to `pixels` in x and y; edge pixels are repeated.
+
+    Each image (B, 3, H, W) of each camera is moved on its own. Shifts: Kostrikov et al., DrQ, 2020.
+    """
+    cameras = sorted(key for key in batch if key.startswith(IMAGE_PREFIX))
+    if pixels == 0 or not cameras:
+        return batch
+    generator = np.random.default_rng(_entropy(seed, _Draw.SHIFT, step, rank))
+    shifted = dict(batch)
+    for key in cameras:
+        moves = generator.integers(-pixels, pixels + 1, size=(len(batch[key]), 2))
+        shifted[key] = _shifted(batch[key], torch.from_numpy(moves).to(batch[key].device))
+    return shifted
+
+
+def _shifted(images_BCHW: Tensor, moves_B2: Tensor) -> Tensor:
+    count, channels, height, width = images_BCHW.shape
+    device = images_BCHW.device
+    rows_BH = (torch.arange(height, device=device) + moves_B2[:, :1]).clamp(0, height - 1)
+    columns_BW = (torch.arange(width, device=device) + moves_B2[:, 1:]).clamp(0, width - 1)
+    sample = torch.arange(count, device=device)[:, None, None, None]
+    channel = torch.arange(channels, device=device)[None, :, None, None]
+    return images_BCHW[sample, channel, rows_BH[:, None, :, None], columns_BW[:, None, None, :]]

@@ -1,0 +1,138 @@
+"""Checkpoints of a training run: written whole or not at all, and enough to continue to the last digit.
+
+    OUT/checkpoints/002000/pretrained_model/    averaged weights, ready to evaluate
+                          /training_state/      weights, averages, optimiser, step
+    OUT/checkpoints/last                        relative link to the newest one
+
+Random states are not stored: all randomness of a step is a function of (seed, step), see `sampling`.
+Nothing is pickled.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from act_eval.errors import CheckpointError
+
+PRETRAINED = "pretrained_model"
+STATE = "training_state"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run has come."""
+
+    step: int
+    """Finished steps."""
+    seconds: float
+    """Wall-clock time spent in training so far, interruptions left out."""
+
+
+def write_checkpoint(out: Path, step: int, keep: int, write: Callable[[Path], None]) -> Path:
+    """Have `write` fill a new folder, put it in its place in one move, point `last` at it, drop old ones.
+
+    Args:
+        out: folder of the run.
+        step: finished steps; names the folder.
+        keep: how many of the newest checkpoints stay; 0 keeps all.
+        write: receives the empty temporary folder.
+    """
+    checkpoints = out / "checkpoints"
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    partial = checkpoints / f".{step:06d}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    write(partial)
+    final = checkpoints / f"{step:06d}"
+    if final.exists():
+        shutil.rmtree(final)
+    partial.rename(final)
+    _point_last_at(final)
+    if keep:
+        for old in _step_folders(checkpoints)[:-keep]:
+            shutil.rmtree(old)
+    return final
+
+
+def _point_last_at(folder: Path) -> None:
+    link = folder.parent / ".last.partial"
+    link.unlink(missing_ok=True)
+    link.symlink_to(folder.name)
+    os.replace(link, folder.parent / "last")
+
+
+def _step_folders(checkpoints: Path) -> list[Path]:
+    return sorted((f for f in checkpoints.iterdir() if f.name.isdigit()), key=lambda f: int(f.name))
+
+
+def last_checkpoint(out: Path) -> Path:
+    """Return the newest checkpoint folder of a run.
+
+    Raises:
+        CheckpointError: if the run has none.
+    """
+    link = out / "checkpoints" / "last"
+    if not (link / STATE / "progress.json").is_file():
+        raise CheckpointError(f"{out} holds no checkpoint to resume from: {link} is missing or incomplete")
+    return link.resolve()
+
+
+def save_state(
+    folder: Path, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
+) -> None:
+    """Write everything that a run needs to go on into `folder`/training_state."""
+    state = folder / STATE
+    state.mkdir()
+    save_file(_contiguous(model.state_dict()), state / "model.safetensors")
+    save_file(_contiguous(average.state_dict()), state / "average.safetensors")
+    packed = optimizer.state_dict()
+    tensors = {f"{index}/{name}": value for index, entry in packed["state"].items() for name, value in entry.items()}
+    save_file(_contiguous(tensors), state / "optimizer.safetensors")
+    write_json(state / "optimizer.json", packed["param_groups"])
+    write_json(state / "progress.json", asdict(progress))
+
+
+def load_state(folder: Path, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+    """Restore model, averages and optimiser in place.
+
+    Raises:
+        CheckpointError: if the weights do not fit the model.
+    """
+    state = folder / STATE
+    for module, name in ((model, "model"), (average, "average")):
+        try:
+            module.load_state_dict(load_file(state / f"{name}.safetensors"))
+        except RuntimeError as error:
+            raise CheckpointError(f"{state / name}.safetensors does not fit the policy: {error}") from error
+    entries: dict[int, dict[str, Tensor]] = {}
+    for key, value in load_file(state / "optimizer.safetensors").items():
+        index, name = key.split("/", 1)
+        entries.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": entries, "param_groups": json.loads((state / "optimizer.json").read_text())})
+    _adopt_layout(optimizer)
+    return Progress(**json.loads((state / "progress.json").read_text()))
+
+
+def _adopt_layout(optimizer: torch.optim.Optimizer) -> None:
+    """Give every moment the memory layout of its parameter, which files do not keep."""
+    for parameter, entry in optimizer.state.items():
+        for name, value in entry.items():
+            if value.shape == parameter.shape and value.stride() != parameter.stride():
+                entry[name] = torch.empty_like(parameter).copy_(value)
+
+
+def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().contiguous() for name, value in tensors.items()}
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write indented JSON."""
+    path.write_text(json.dumps(value, indent=2) + "\n")

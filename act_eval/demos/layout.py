@@ -1,0 +1,165 @@
+"""The LeRobotDataset v3.0 folder: its paths, its features and its Arrow schema.
+
+```
+meta/info.json  meta/stats.json  meta/tasks.parquet  meta/episodes/chunk-000/file-000.parquet
+data/chunk-000/file-000.parquet  videos/VIDEO_KEY/chunk-000/file-000.mp4
+```
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from act_eval.errors import DatasetError
+from act_eval.types import ACTION, ENVIRONMENT_STATE, IMAGE_PREFIX, STATE
+
+VERSION = "v3.0"
+CHUNK_FILES = 1000
+"""Files in one `chunk-NNN` folder."""
+DATA_FILE_MB = 100
+VIDEO_FILE_MB = 200
+DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
+EPISODES_PATH = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+INFO, STATS, TASKS, COLLECTION = "meta/info.json", "meta/stats.json", "meta/tasks.parquet", "meta/collection.json"
+
+SUCCESS, DONE = "next.success", "next.done"
+
+ImageStorage = Literal["image", "video"]
+"""`image`: one lossless PNG per frame inside the data files. `video`: H.264, lossy."""
+
+_IMAGE_TYPE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One column of a data set, as info.json declares it."""
+
+    dtype: str
+    """A NumPy dtype name, or `image` or `video`."""
+    shape: tuple[int, ...]
+    """Of one frame; (H, W, 3) for a camera."""
+    names: tuple[str, ...] | None = None
+    """What the entries mean: joint names, or height, width, channels."""
+
+    @property
+    def is_camera(self) -> bool:
+        """Whether this is a picture."""
+        return self.dtype in ("image", "video")
+
+    @property
+    def width(self) -> int:
+        """Entries of one frame of a vector feature."""
+        return self.shape[0] if self.shape else 1
+
+    @property
+    def arrow_type(self) -> pa.DataType:
+        """How the data files hold it; vectors of length one are plain scalars, as LeRobot writes them."""
+        if self.dtype == "image":
+            return _IMAGE_TYPE
+        scalar = pa.bool_() if self.dtype == "bool" else pa.from_numpy_dtype(self.dtype)
+        return scalar if self.width == 1 else pa.list_(scalar, self.width)
+
+
+DEFAULT_FEATURES: Mapping[str, Feature] = {
+    "timestamp": Feature("float32", (1,)),
+    "frame_index": Feature("int64", (1,)),
+    "episode_index": Feature("int64", (1,)),
+    "index": Feature("int64", (1,)),
+    "task_index": Feature("int64", (1,)),
+}
+"""The five columns that every LeRobot data set has."""
+
+
+def demonstration_features(
+    joints: Sequence[str], cameras: Mapping[str, tuple[int, int]], storage: ImageStorage, coordinates: bool = True
+) -> dict[str, Feature]:
+    """Return the features of demonstrations recorded from an act_eval environment.
+
+    Args:
+        joints: names of the joints, in the order of `agent_pos` and of the action.
+        cameras: camera name → (height, width) [pixels].
+        storage: how images are kept.
+        coordinates: whether observations have an `environment_state`.
+    """
+    features = {STATE: Feature("float32", (len(joints),), tuple(joints))}
+    if coordinates:
+        features[ENVIRONMENT_STATE] = Feature("float32", (2,), ("target_x", "target_y"))
+    for name, (height, width) in cameras.items():
+        features[IMAGE_PREFIX + name] = Feature(storage, (height, width, 3), ("height", "width", "channels"))
+    features[ACTION] = Feature("float32", (len(joints),), tuple(joints))
+    features |= {SUCCESS: Feature("bool", (1,)), DONE: Feature("bool", (1,))}
+    return features | dict(DEFAULT_FEATURES)
+
+
+def data_schema(features: Mapping[str, Feature]) -> pa.Schema:
+    """Return the schema of the data files: every feature but the videos."""
+    return pa.schema([(key, f.arrow_type) for key, f in features.items() if f.dtype != "video"])
+
+
+def feature_to_json(feature: Feature, fps: int) -> dict[str, Any]:
+    """Return a feature as info.json holds it."""
+    entry: dict[str, Any] = {
+        "dtype": feature.dtype,
+        "shape": list(feature.shape),
+        "names": None if feature.names is None else list(feature.names),
+    }
+    if feature.dtype == "video":
+        height, width, channels = feature.shape
+        entry["info"] = {
+            "video.height": height,
+            "video.width": width,
+            "video.codec": "h264",
+            "video.pix_fmt": "yuv420p",
+            "video.is_depth_map": False,
+            "video.fps": fps,
+            "video.channels": channels,
+            "has_audio": False,
+        }
+    return entry
+
+
+def feature_from_json(key: str, entry: Mapping[str, Any]) -> Feature:
+    """Read one feature of an info.json, LeRobot's or ours; cameras stored channel first become (H, W, C).
+
+    Raises:
+        DatasetError: if the entry has no dtype or shape, or a camera does not have three dimensions.
+    """
+    try:
+        dtype, shape, names = str(entry["dtype"]), tuple(int(n) for n in entry["shape"]), entry.get("names")
+    except (KeyError, TypeError, ValueError) as error:
+        raise DatasetError(f"feature {key!r} of {INFO} needs a dtype and a shape, got {entry!r}") from error
+    if isinstance(names, Mapping):  # {"motors": [...]} in data sets that LeRobot converted from v2
+        names = [n for group in names.values() for n in (group if isinstance(group, list) else [group])]
+    feature = Feature(dtype, shape, None if names is None else tuple(str(n) for n in names))
+    if not feature.is_camera:
+        return feature
+    if len(shape) != 3:
+        raise DatasetError(f"camera {key!r} of {INFO} has shape {shape}; a camera needs (height, width, channels)")
+    if feature.names and feature.names[0] in ("channel", "channels"):
+        return Feature(dtype, (shape[1], shape[2], shape[0]), (*feature.names[1:], feature.names[0]))
+    return feature
+
+
+def info_json(
+    features: Mapping[str, Feature], *, fps: int, episodes: int, frames: int, tasks: int, robot: str
+) -> dict[str, Any]:
+    """Return the contents of info.json."""
+    has_video = any(f.dtype == "video" for f in features.values())
+    return {
+        "codebase_version": VERSION,
+        "robot_type": robot,
+        "total_episodes": episodes,
+        "total_frames": frames,
+        "total_tasks": tasks,
+        "chunks_size": CHUNK_FILES,
+        "data_files_size_in_mb": DATA_FILE_MB,
+        "video_files_size_in_mb": VIDEO_FILE_MB,
+        "fps": fps,
+        "splits": {"train": f"0:{episodes}"},
+        "data_path": DATA_PATH,
+        "video_path": VIDEO_PATH if has_video else None,
+        "features": {key: feature_to_json(feature, fps) for key, feature in features.items()},
+    }

@@ -1,0 +1,72 @@
+"""Statistics of a data set, in the form of LeRobot's meta/stats.json.
+
+Pixels are counted in histograms of whole numbers, so their statistics are exact, cost no second pass, and do not
+depend on the order or the grouping in which frames were seen.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from act_eval.types import ImageArray, IntArray
+
+Stats = dict[str, dict[str, Any]]
+"""Feature → {min, max, mean, std, count, q01 … q99} → nested lists."""
+
+QUANTILES = {"q01": 0.01, "q10": 0.10, "q50": 0.50, "q90": 0.90, "q99": 0.99}
+
+
+def vector_statistics(values: NDArray[Any]) -> dict[str, Any]:
+    """Return the statistics of a feature over all frames.
+
+    Args:
+        values: (F, n), or (F,) for a scalar feature.
+    """
+    table = values.reshape(len(values), -1).astype(np.float64)
+    summary: dict[str, Any] = {
+        "min": table.min(axis=0).tolist(),
+        "max": table.max(axis=0).tolist(),
+        "mean": table.mean(axis=0).tolist(),
+        "std": table.std(axis=0).tolist(),
+        "count": [len(table)],
+    }
+    levels = np.quantile(table, list(QUANTILES.values()), axis=0)
+    return summary | {name: level.tolist() for name, level in zip(QUANTILES, levels, strict=True)}
+
+
+def pixel_histogram(frames: ImageArray) -> IntArray:
+    """Count the pixel values of (L, H, W, 3) frames: (3, 256)."""
+    return np.stack([np.bincount(frames[..., channel].ravel(), minlength=256) for channel in range(3)])
+
+
+def image_statistics(histogram: IntArray, frames: int) -> dict[str, Any]:
+    """Return the statistics of a camera, per channel in [0, 1], shaped (3, 1, 1) as LeRobot has them.
+
+    Args:
+        histogram: (3, 256) counts of pixel values.
+        frames: number of frames that were counted.
+    """
+    levels = np.arange(256) / 255.0
+    share = histogram / histogram.sum(axis=1, keepdims=True)
+    mean = share @ levels
+    variance = (share * (levels - mean[:, None]) ** 2).sum(axis=1)
+    cumulative = np.cumsum(histogram, axis=1)
+    seen = histogram > 0
+    values = {
+        "min": levels[seen.argmax(axis=1)],
+        "max": levels[255 - seen[:, ::-1].argmax(axis=1)],
+        "mean": mean,
+        "std": np.sqrt(variance),
+    }
+    for name, q in QUANTILES.items():
+        values[name] = levels[(cumulative >= q * cumulative[:, -1:]).argmax(axis=1)]
+    summary: dict[str, Any] = {name: value.reshape(3, 1, 1).tolist() for name, value in values.items()}
+    return summary | {"count": [frames]}
+
+
+def dataset_statistics(vectors: Mapping[str, NDArray[Any]], pixels: Mapping[str, IntArray], frames: int) -> Stats:
+    """Return the statistics of every feature: vectors (F, n) and pixel histograms (3, 256)."""
+    stats = {key: vector_statistics(values) for key, values in vectors.items()}
+    return stats | {key: image_statistics(histogram, frames) for key, histogram in pixels.items()}

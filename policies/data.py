@@ -1,0 +1,166 @@
+"""Training samples: one observation of a demonstration and the window of commands that begins with it.
+
+Frame t of an episode gives `o_t`, the commands `a_t … a_{t+T-1}` and `a_{t-1}`. Beyond the end of the episode the
+last command is repeated and marked as padding. Samples are read from disk when asked for.
+
+Legend: `B` samples · `T` commands of a window · `A` action dim · `H`, `W` image height and width.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from act_eval.demos import Demonstrations, FrameCache, open_cache
+from act_eval.demos.cache import OnEpisode
+from act_eval.errors import DatasetError, UsageError
+from act_eval.types import ACTION, ENVIRONMENT_STATE, IMAGE_PREFIX, STATE, FloatArray, IntArray
+
+IS_PAD = "action_is_pad"
+LAST_ACTION = "last_action"
+
+
+class Windows(Dataset[dict[str, Tensor]]):
+    """The samples of some episodes of a data set, numbered 0 … len - 1 in the order of the episodes.
+
+    A sample: `observation.state` float32 (J,), `observation.environment_state` float32 (2,),
+    `observation.images.NAME` uint8 (3, H, W), `action` float32 (T, A), `action_is_pad` bool (T,), `last_action`
+    float32 (A,): a_{t-1}, or the joints of o_0 at t = 0. `batch` gives many with a leading dimension B.
+    """
+
+    def __init__(
+        self,
+        data: Demonstrations,
+        cache: FrameCache,
+        window: int,
+        *,
+        episodes: Sequence[int] | None = None,
+        cameras: Sequence[str] | None = None,
+    ) -> None:
+        """Choose samples; nothing is read.
+
+        Args:
+            data: the data set.
+            cache: its frames, from `open_cache`.
+            window: T, commands per sample: the chunk, plus the largest delay for a shifted window.
+            episodes: which episodes; all by default.
+            cameras: which cameras; all by default.
+
+        Raises:
+            UsageError: if T < 1 or an episode does not exist.
+            DatasetError: if the data set has no state or no action.
+        """
+        if window < 1:
+            raise UsageError(f"a window has {window} commands; it needs at least 1")
+        lacking = [key for key in (STATE, ACTION) if key not in data.features]
+        if lacking:
+            raise DatasetError(f"{data.root} has no {' and no '.join(lacking)}; training needs both")
+        chosen = np.arange(len(data.episodes)) if episodes is None else np.asarray(episodes, np.int64)
+        unknown = chosen[(chosen < 0) | (chosen >= len(data.episodes))]
+        if len(unknown):
+            raise UsageError(f"{data.root} has episodes 0 … {len(data.episodes) - 1}; there is no {unknown.tolist()}")
+        self.window = window
+        self._cache = cache
+        self._starts = data.episodes.starts[chosen]
+        self._lengths = data.episodes.lengths[chosen]
+        self._ends = np.cumsum(self._lengths)
+        images = [IMAGE_PREFIX + name for name in (data.cameras if cameras is None else cameras)]
+        wanted = [STATE, ENVIRONMENT_STATE, *images]
+        data.require({key: data.shapes.get(key, ()) for key in images})
+        self._observed = [key for key in wanted if key in cache.shapes]
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def __getitem__(self, sample: int) -> dict[str, Tensor]:
+        return {key: value[0] for key, value in self.batch([sample]).items()}
+
+    def batch(self, frames: Sequence[int] | IntArray) -> dict[str, Tensor]:
+        """Return samples as one raw training batch.
+
+        Args:
+            frames: (B,) sample numbers.
+
+        Raises:
+            IndexError: if a number lies outside 0 … len - 1.
+        """
+        samples = np.asarray(frames, np.int64)
+        if len(samples) and (samples.min() < 0 or samples.max() >= len(self)):
+            raise IndexError(f"samples {samples.min()} … {samples.max()} asked for; there are {len(self)}")
+        episode = np.searchsorted(self._ends, samples, side="right")
+        first = self._starts[episode]
+        step = samples - (self._ends[episode] - self._lengths[episode])
+        last = first + self._lengths[episode] - 1
+        batch = {key: torch.from_numpy(self._cache.read(key, first + step)) for key in self._observed}
+        actions, is_pad = self._actions(first + step, last)
+        batch[ACTION], batch[IS_PAD] = torch.from_numpy(actions), torch.from_numpy(is_pad)
+        batch[LAST_ACTION] = torch.from_numpy(self._last_actions(first, step))
+        return batch
+
+    def _actions(self, now: IntArray, last: IntArray) -> tuple[FloatArray, np.ndarray]:
+        targets_BT = now[:, None] + np.arange(self.window)
+        clamped_BT = np.minimum(targets_BT, last[:, None])
+        flat = self._cache.read(ACTION, clamped_BT.reshape(-1))
+        return flat.reshape(*clamped_BT.shape, -1), targets_BT > last[:, None]
+
+    def _last_actions(self, first: IntArray, step: IntArray) -> FloatArray:
+        previous = self._cache.read(ACTION, first + np.maximum(step - 1, 0))
+        at_start = step == 0
+        if at_start.any():
+            joints = self._cache.read(STATE, first[at_start])
+            if joints.shape[1] != previous.shape[1]:
+                raise DatasetError(f"states have {joints.shape[1]} joints, actions {previous.shape[1]} entries")
+            previous[at_start] = joints
+        return previous
+
+
+def open_windows(
+    root: str | Path,
+    window: int,
+    *,
+    held_out: float = 0.05,
+    seed: int = 0,
+    cameras: Sequence[str] | None = None,
+    cache: Path | None = None,
+    on_episode: OnEpisode | None = None,
+) -> tuple[Windows, Windows | None]:
+    """Open a data set for training: (training samples, samples of held-out episodes or None).
+
+    Args:
+        root: folder of the data set.
+        window: T, commands per sample.
+        held_out: share of the episodes that is not trained on.
+        seed: decides which episodes are held out.
+        cameras: which cameras; all by default.
+        cache: folder for decoded frames; inside the data set by default.
+        on_episode: told after every episode that is decoded for the cache.
+    """
+    data = Demonstrations(root)
+    frames = open_cache(data, cache, on_episode)
+    train, validate = split_episodes(len(data.episodes), held_out, seed)
+    kept = Windows(data, frames, window, episodes=train, cameras=cameras)
+    return kept, Windows(data, frames, window, episodes=validate, cameras=cameras) if validate else None
+
+
+def split_episodes(count: int, held_out: float, seed: int) -> tuple[list[int], list[int]]:
+    """Split episodes 0 … count - 1 into (trained on, held out), both in rising order.
+
+    At least one episode is held out where the share is above 0, and at least one is trained on.
+
+    Raises:
+        UsageError: if the share is not in [0, 1).
+    """
+    if not 0 <= held_out < 1:
+        raise UsageError(f"the held-out share of the episodes is {held_out}; it must be in [0, 1)")
+    number = 0 if held_out == 0 else min(max(1, round(count * held_out)), count - 1)
+    order = np.random.default_rng(np.random.SeedSequence(seed)).permutation(count)
+    return sorted(order[number:].tolist()), sorted(order[:number].tolist())
+
+
+def iter_episode_vectors(data: Demonstrations) -> Iterator[tuple[FloatArray, FloatArray]]:
+    """Yield (actions (L, A), states (L, J)) of every episode, for statistics of relative actions."""
+    for vectors in data.iter_vectors([ACTION, STATE]):
+        yield vectors[ACTION], vectors[STATE]

@@ -73,7 +73,7 @@ progress() {
 install_packages() {
     local target="."
     [ -n "$extra" ] && target=".[$extra]"
-    say "installing act_eval $target and what it needs (torch is large: several minutes on a fresh machine)"
+    say "installing act_eval $target and what it needs (2.8 GB to download the first time)"
     "$python" -m pip install --disable-pip-version-check --progress-bar off -e "$target" </dev/null | progress
 }
 
@@ -101,7 +101,18 @@ ensure_opengl() {
        then repeat the command."
 }
 
-if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$(fingerprint)" ] && [ -x "$python" ]; then exit 0; fi
+# Whether this extra, or one that includes it, was installed from the files as they are now.
+is_ready() {
+    local now name
+    now="$(fingerprint)"
+    for name in "$extra" $([ "$extra" = test ] && echo dev) $([ -z "$extra" ] && echo test dev); do
+        [ "$(cat "$venv/.ready-${name:-base}" 2>/dev/null)" = "$now" ] && [ -x "$python" ] && return 0
+    done
+    return 1
+}
+
+case "$extra" in "" | test | dev) ;; *) die "unknown extra '$extra'; there are: test, dev" ;; esac
+if is_ready; then exit 0; fi
 make_venv
 install_packages
 ensure_opengl

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from act_eval.errors import UsageError
 
@@ -55,9 +56,10 @@ def rate_factor(config: OptimConfig, step: int, steps: int) -> float:
     return config.final_rate + (1 - config.final_rate) * 0.5 * (1 + math.cos(math.pi * min(max(progress, 0.0), 1.0)))
 
 
-def make_optimizer(groups: Iterable[Any], rate: float, weight_decay: float) -> torch.optim.AdamW:
+def make_optimizer(groups: Iterable[dict[str, Any]], rate: float, weight_decay: float) -> torch.optim.AdamW:
     """Return AdamW over parameter groups; a group's own `lr` (the backbone's) wins over `rate`."""
-    optimizer = torch.optim.AdamW(groups, lr=rate, weight_decay=weight_decay, fused=True)
+    filled = [group for group in groups if group["params"]]  # without cameras there is no backbone
+    optimizer = torch.optim.AdamW(filled, lr=rate, weight_decay=weight_decay, fused=True)
     for group in optimizer.param_groups:
         group["full_lr"] = group["lr"]
     return optimizer
@@ -80,15 +82,14 @@ class AveragedWeights:
         self.module = copy.deepcopy(source).requires_grad_(False).eval()
         self._decay = decay
         self._source = source
-        self._pairs = list(zip(self.module.parameters(), source.parameters(), strict=True))
+        self._averages: list[Tensor] = list(self.module.parameters())
+        self._weights: list[Tensor] = list(source.parameters())
 
     @torch.no_grad()
     def update(self, updates: int) -> None:
         """Move towards the source's present weights; `updates` counts earlier calls over the whole run."""
         decay = min(self._decay, (1 + updates) / (10 + updates))
-        averages = [average for average, _ in self._pairs]
-        weights = [weight for _, weight in self._pairs]
-        torch._foreach_lerp_(averages, weights, 1 - decay)
+        get_ema_multi_avg_fn(decay)(self._averages, self._weights, updates)
 
     @torch.no_grad()
     def refreshed(self) -> nn.Module:

@@ -18,9 +18,10 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from act_eval.errors import TrainingError
+from act_eval.policies.act.policy import ChunkingPolicy
 from act_eval.policies.optim import AveragedWeights, make_optimizer, rate_factor, set_rate
 from act_eval.policies.sampling import FrameOrder, StepBatches, seed_torch, shift_images
 from act_eval.policies.training_config import TrainConfig
@@ -70,7 +71,7 @@ class Trainer:
 
     def __init__(
         self,
-        policy: nn.Module,
+        policy: ChunkingPolicy,
         processor: Any,
         frames: FrameSource,
         held_out: FrameSource | None,
@@ -85,8 +86,7 @@ class Trainer:
         """Build optimiser and averages around `policy`, which moves to the accelerator's device.
 
         Args:
-            policy: `forward(batch) -> (loss, metrics)`, `get_optim_params()`, `config.optimizer_lr` and
-                `config.optimizer_weight_decay`.
+            policy: what is trained; its configuration holds the learning rates and the weight decay.
             processor: `prepare(raw batch) -> normalised batch`, buffers included in a checkpoint.
             frames: training frames.
             held_out: frames of episodes that are not trained on, for the validation loss.
@@ -235,7 +235,7 @@ class Trainer:
             if not (math.isfinite(row["loss"]) and math.isfinite(row["grad_norm"])):
                 raise TrainingError(
                     f"step {row['step']}: loss {row['loss']}, gradient norm {row['grad_norm']}. Lower "
-                    "--model.optimizer-lr or --train.optim.clip, or check the data set's statistics; the newest "
+                    "--model.optimizer-lr or --optim.clip, or check the data set's statistics; the newest "
                     f"checkpoint in {self._out / 'checkpoints'} is from before"
                 )
         return sum(row["loss"] for row in rows) / len(rows)
@@ -291,7 +291,7 @@ class Trainer:
         return time.monotonic() - self._began
 
 
-class _Reader:
+class _Reader(Dataset[dict[str, Tensor]]):
     """Lets torch's DataLoader ask for whole batches."""
 
     def __init__(self, frames: FrameSource) -> None:
@@ -306,7 +306,7 @@ def _outlive_signals(_worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _as_it_is(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+def _as_it_is(batch: Any) -> Any:
     return batch
 
 

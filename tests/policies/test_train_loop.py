@@ -1,9 +1,8 @@
-"""The training loop on a linear policy: real optimiser, files and signals, no simulator."""
+"""The training loop on a tiny ACT: real optimiser, files and signals, no simulator."""
 
 import os
 import signal
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -13,41 +12,33 @@ from rich.console import Console
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from act_eval.policies.act import ACTConfig, ACTPolicy, Feature
 from act_eval.policies.train import Finish, Trainer
 from act_eval.policies.training_config import TrainConfig
 from act_eval.policies.training_progress import ProgressView
 from act_eval.policies.training_state import Progress
+from act_eval.types import ACTION, STATE
 
 IMAGE = "observation.images.top"
 
 
-@dataclass(frozen=True)
-class Rates:
-    optimizer_lr: float = 1e-2
-    optimizer_weight_decay: float = 1e-4
-
-
-class Linear(nn.Module):
-    """The smallest policy with everything that training touches: two rates, dropout, a buffer, an image."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.config = Rates()
-        self.backbone = nn.Conv2d(3, 4, 3, stride=2)
-        self.head = nn.Linear(4 + 6, 6)
-        self.dropout = nn.Dropout(0.2)
-        self.register_buffer("seen", torch.zeros(()))
-
-    def get_optim_params(self) -> list[dict]:
-        return [{"params": self.head.parameters()}, {"params": self.backbone.parameters(), "lr": 1e-3}]
-
-    def forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        features = self.backbone(batch[IMAGE]).mean((2, 3))
-        if self.training:
-            self.seen += 1
-        out = self.head(self.dropout(torch.cat([features, batch["observation.state"]], 1)))
-        loss = (out - batch["action"][:, 0]).abs().mean()
-        return loss, {"l1_loss": loss}
+CONFIG = ACTConfig(
+    input_features={STATE: Feature("STATE", (6,)), IMAGE: Feature("VISUAL", (3, 16, 16))},
+    output_features={ACTION: Feature("ACTION", (6,))},
+    chunk_size=3,
+    n_action_steps=3,
+    vision_backbone="resnet_narrow",
+    backbone_widths=(8,),
+    dim_model=16,
+    n_heads=2,
+    dim_feedforward=16,
+    n_encoder_layers=1,
+    n_vae_encoder_layers=1,
+    latent_dim=4,
+    dropout=0.2,
+    optimizer_lr=1e-2,
+    optimizer_lr_backbone=1e-3,
+)
 
 
 class Floats(nn.Module):
@@ -60,7 +51,7 @@ class Memory:
 
     def __init__(self, frames: int = 40, poison: bool = False) -> None:
         generator = torch.Generator().manual_seed(1)
-        self.images = torch.randint(0, 256, (frames, 3, 12, 12), generator=generator, dtype=torch.uint8)
+        self.images = torch.randint(0, 256, (frames, 3, 16, 16), generator=generator, dtype=torch.uint8)
         self.states = torch.randn(frames, 6, generator=generator)
         self.poison = poison
 
@@ -69,13 +60,14 @@ class Memory:
 
     def batch(self, frames: Sequence[int]) -> dict[str, Tensor]:
         state = self.states[list(frames)]
-        action = state[:, None] * (float("nan") if self.poison else 2.0)
-        return {IMAGE: self.images[list(frames)], "observation.state": state, "action": action}
+        action = (state[:, None] * (float("nan") if self.poison else 2.0)).expand(-1, 3, -1)
+        is_pad = torch.zeros(action.shape[:2], dtype=torch.bool)
+        return {IMAGE: self.images[list(frames)], STATE: state, ACTION: action, "action_is_pad": is_pad}
 
 
 def write_pretrained(folder: Path, policy: nn.Module, progress: Progress) -> None:
     folder.mkdir()
-    save_file(policy.state_dict(), folder / "model.safetensors")
+    save_file({k: v.contiguous() for k, v in policy.state_dict().items()}, folder / "model.safetensors")
 
 
 TINY = TrainConfig(
@@ -86,7 +78,7 @@ TINY = TrainConfig(
 def trainer(out: Path, config: TrainConfig = TINY, frames: Memory | None = None, **more: object) -> Trainer:
     torch.manual_seed(0)
     return Trainer(
-        Linear(),
+        ACTPolicy(CONFIG),
         Floats(),
         frames or Memory(),
         Memory(9),

@@ -5,7 +5,6 @@
 `ARM/steps/` holds per-step arrays and `ARM/videos/` the recordings of single episodes.
 """
 
-import fcntl
 import json
 import os
 import platform
@@ -17,10 +16,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import act_eval
-from act_eval.errors import RunFolderError
+from act_eval.errors import RunFolderError, SuiteMismatch
 from act_eval.records import ShardLine, merge, read_episodes, read_shard, to_line, write_atomically
 from act_eval.suites import Suite, differences
 from act_eval.types import EpisodeRecord
@@ -79,7 +78,7 @@ class Manifest:
             return cls(suite=Suite.from_json(values["suite"]), **parts)
         except FileNotFoundError as error:
             raise RunFolderError(f"{folder} is not a run folder: it has no {_MANIFEST}") from error
-        except (ValueError, KeyError, TypeError, OSError) as error:
+        except (ValueError, KeyError, TypeError, OSError, SuiteMismatch) as error:
             raise RunFolderError(f"{path} is damaged ({type(error).__name__}: {error})") from error
 
 
@@ -211,10 +210,21 @@ def _locked(path: Path) -> Iterator[None]:
     """Hold the folder's lock, which the system releases when the process ends, however it ends."""
     with (path / ".lock").open("w") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            _lock(file)
+        except OSError as error:
             raise RunFolderError(f"{path} is in use by another process; wait for it or choose another --out") from error
         yield
+
+
+def _lock(file: IO[str]) -> None:
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _version(package: str) -> str:
@@ -226,8 +236,10 @@ def _version(package: str) -> str:
 
 def _git_commit() -> str | None:
     """Commit of the source tree, with a mark if it has changes; None outside a checkout."""
-    folder = Path(act_eval.__file__).parent
-    command = ["git", "-C", os.fspath(folder), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    root = Path(act_eval.__file__).parent.parent
+    if not (root / ".git").exists():  # an installed package may lie inside somebody else's repository
+        return None
+    command = ["git", "-C", os.fspath(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):

@@ -86,7 +86,7 @@ def differences(first: Any, second: Any, name: str) -> list[str]:
         ]
     if first == second and type(first) is type(second):
         return []
-    if _is_list(first) and _is_list(second):
+    if isinstance(first, list | tuple) and isinstance(second, list | tuple):
         return [_list_difference(first, second, name)]
     return [f"{name}: {_short(first)} against {_short(second)}"]
 
@@ -125,10 +125,6 @@ def _parse_seed(entry: str, text: str) -> int:
 
 def _canonical(values: Any) -> str:
     return json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, (list, tuple))
 
 
 def _list_difference(first: Sequence[Any], second: Sequence[Any], name: str) -> str:

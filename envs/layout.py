@@ -1,0 +1,33 @@
+"""Where the blocks of an episode start."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from act_eval.errors import SimulationError
+from act_eval.scenes.workspace import BLOCK_SIDE, BLOCKS, MAX_YAW, MIN_SEPARATION
+
+_ATTEMPTS = 1000
+
+
+def sample_blocks(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
+    """Return poses (count, 7) of blocks on the table: position [m] and quaternion (w, x, y, z), the target first.
+
+    Centres are uniform over `BLOCKS` given that all are at least `MIN_SEPARATION` apart.
+
+    Raises:
+        SimulationError: if no such places are found in 1,000 attempts.
+    """
+    for _ in range(_ATTEMPTS):
+        centres = np.array([BLOCKS.sample(rng) for _ in range(count)])
+        gaps = np.linalg.norm(centres[:, None] - centres[None], axis=-1)[np.triu_indices(count, 1)]
+        if (gaps >= MIN_SEPARATION).all():
+            return _upright(centres, rng.uniform(-MAX_YAW, MAX_YAW, count))
+    raise SimulationError(f"no room for {count} blocks at least {MIN_SEPARATION} m apart after {_ATTEMPTS} attempts")
+
+
+def _upright(centres: NDArray[np.float64], yaw: NDArray[np.float64]) -> NDArray[np.float64]:
+    poses = np.zeros((len(centres), 7))
+    poses[:, :2] = centres
+    poses[:, 2] = BLOCK_SIDE / 2
+    poses[:, 3], poses[:, 6] = np.cos(yaw / 2), np.sin(yaw / 2)
+    return poses

@@ -1,0 +1,46 @@
+"""What one may vary in the pick-and-place environments."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from act_eval.errors import UnknownName, UsageError
+from act_eval.scenes.rendering import MAX_SIDE
+from act_eval.scenes.scene import SceneConfig
+
+Coordinates = Literal["target", "none", "confuser", "random"]
+
+
+@dataclass(frozen=True)
+class PickOptions:
+    """Options of every environment of this room."""
+
+    confusers: int = 1
+    """Blocks beside the target, 0 to 3."""
+    identical: bool = True
+    """Whether confusers look like the target; otherwise each has its own colour."""
+    image_size: int = 96
+    """Height and width of both cameras' images [px]."""
+    action_noise: float = 0.0
+    """Standard deviation of the noise that the environment adds to the five arm joints' commands, in a random half
+    of the steps [rad]. What is recorded and reported stays the clean command."""
+    coordinates: Coordinates = "target"
+    """What `environment_state` holds: the target's place, a confuser's, a random place of the workspace fixed for
+    the episode, or (`none`) the mean place of a target at reset."""
+    swap_blocks: bool = False
+    """Whether target and first confuser exchange places at reset."""
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range, by name."""
+        if self.coordinates not in get_args(Coordinates):
+            raise UnknownName("coordinates", str(self.coordinates), get_args(Coordinates))
+        if not 8 <= self.image_size <= MAX_SIDE:
+            raise UsageError(f"image_size is {self.image_size}; 8 to {MAX_SIDE} pixels are allowed")
+        if not 0 <= self.action_noise <= 1:
+            raise UsageError(f"action_noise is {self.action_noise} rad; 0 to 1 are allowed")
+        SceneConfig(self.confusers, self.identical)
+        for name, wanted in (
+            ("coordinates='confuser'", self.coordinates == "confuser"),
+            ("swap_blocks", self.swap_blocks),
+        ):
+            if wanted and self.confusers == 0:
+                raise UsageError(f"{name} needs a confuser; this environment has none")

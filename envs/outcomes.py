@@ -1,0 +1,165 @@
+"""What happened in an episode: pure functions on its log, first matching outcome wins.
+
+Legend: `T` control steps taken · `K` blocks, the target first · positions in the table frame [m].
+The rules' version is part of every suite: change it whenever a rule or a number here changes.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from act_eval.scenes.arm import CLOSING_THRESHOLD
+from act_eval.scenes.workspace import BLOCK_SIDE, CONTROL_HZ, TRAY, TRAY_FLOOR
+from act_eval.types import BoolArray, FloatArray, Verdict
+
+OUTCOME_RULES = 1
+"""Version of the rules in this file."""
+
+HOLD_STEPS = 10
+"""Control steps for which success, or a confuser in the tray, must last."""
+LIFT_HEIGHT = 0.03
+"""A block this far above its resting height on the table counts as lifted [m]."""
+CLEAR_DISTANCE = 0.035
+"""The pinch point must be this far from the target's centre for the gripper to be clear of it [m]."""
+REST_SPEED = 0.02
+"""A block slower than this rests [m/s]."""
+REST_HEIGHT = 0.006
+"""A block's centre may lie this far above its resting height in the tray and still rest on its floor [m]."""
+CLOSING_HEIGHT = 0.05
+"""A closing command counts as closing when the pinch point is below this [m]."""
+OFF_SEGMENT = 0.10
+"""A closing pose farther than this from the segment target → confuser has no collapse index [m]."""
+BETWEEN = (0.25, 0.75)
+"""Collapse indices that count as halfway."""
+
+Positions = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class EpisodeLog:
+    """One episode as the rules see it; entry 0 of the states is the state after reset."""
+
+    block_pos: Positions
+    """(T + 1, K, 3) centres of the blocks."""
+    pinch_pos: Positions
+    """(T + 1, 3) point between the jaws."""
+    jaw_contact: BoolArray
+    """(T + 1, K) whether a jaw touches the block."""
+    commands: FloatArray
+    """(T, 6) clean commands [rad]."""
+    target: NDArray[np.int64]
+    """(T + 1,) which block is the target; it changes where roles are exchanged."""
+
+    @property
+    def steps(self) -> int:
+        """Control steps taken."""
+        return len(self.commands)
+
+
+def resting_in_tray(position: Positions, previous: Positions, touched: BoolArray) -> BoolArray:
+    """Return whether blocks rest in the tray, untouched: inside its walls, on its floor, and slower than `REST_SPEED`.
+
+    Args:
+        position: (..., 3) centres now [m].
+        previous: (..., 3) centres one control step ago [m].
+        touched: (...,) whether a jaw touches the block now.
+    """
+    speed = np.linalg.norm(position - previous, axis=-1) * CONTROL_HZ
+    height = position[..., 2] - (TRAY_FLOOR + BLOCK_SIDE / 2)
+    return TRAY.contains(position[..., :2]) & (np.abs(height) < REST_HEIGHT) & (speed < REST_SPEED) & ~touched
+
+
+def placed(log: EpisodeLog) -> BoolArray:
+    """Return (T + 1, K): which blocks rest in the tray, and for the target also that the gripper is clear of it."""
+    previous = np.concatenate([log.block_pos[:1], log.block_pos[:-1]])
+    resting = resting_in_tray(log.block_pos, previous, log.jaw_contact)
+    clear = np.linalg.norm(log.block_pos - log.pinch_pos[:, None], axis=-1) > CLEAR_DISTANCE
+    is_target = np.arange(log.block_pos.shape[1]) == log.target[:, None]
+    return resting & (clear | ~is_target)
+
+
+def held_until_end(condition: BoolArray) -> int:
+    """Return for how many steps up to the end a condition (T,) has held without a gap."""
+    broken = np.flatnonzero(~condition)
+    return len(condition) - 1 - int(broken[-1]) if len(broken) else len(condition)
+
+
+def success_now(log: EpisodeLog) -> bool:
+    """Return whether the target lies placed at the end of the log; it need not have lasted yet."""
+    return bool(placed(log)[-1, log.target[-1]])
+
+
+def closing_step(log: EpisodeLog) -> int | None:
+    """Return the first state in which a jaw touches a block or a low gripper is commanded to close; None if none."""
+    touched = log.jaw_contact.any(axis=1)
+    commanded = np.zeros(log.steps + 1, bool)
+    commanded[:-1] = (log.commands[:, -1] < CLOSING_THRESHOLD) & (log.pinch_pos[:-1, 2] < CLOSING_HEIGHT)
+    steps = np.flatnonzero(touched | commanded)
+    return int(steps[0]) if len(steps) else None
+
+
+def collapse_index(log: EpisodeLog, step: int | None) -> float | None:
+    """Return where on the segment target → confuser the gripper closed: 0 target, 1 confuser.
+
+    With several confusers the one nearest to the closing position counts. None without a confuser, without a
+    closing step, or when the gripper closed more than `OFF_SEGMENT` beside the segment.
+    """
+    blocks = log.block_pos.shape[1]
+    if step is None or blocks < 2:
+        return None
+    closed = log.pinch_pos[step, :2]
+    target = log.block_pos[step, log.target[step], :2]
+    others = np.delete(log.block_pos[step, :, :2], log.target[step], axis=0)
+    confuser = others[np.argmin(np.linalg.norm(others - closed, axis=1))]
+    along = confuser - target
+    index = float((closed - target) @ along / (along @ along))
+    beside = closed - (target + np.clip(index, 0, 1) * along)
+    return index if np.linalg.norm(beside) <= OFF_SEGMENT else None
+
+
+def judge(log: EpisodeLog) -> Verdict:
+    """Return the outcome of an episode by the first rule that matches, with the measurements behind it."""
+    if not np.isfinite(log.commands).all():
+        return Verdict(outcome="policy_error")
+    if not (np.isfinite(log.block_pos).all() and np.isfinite(log.pinch_pos).all()):
+        return Verdict(outcome="invalid")
+    step = closing_step(log)
+    index = collapse_index(log, step)
+    lifted = log.block_pos[:, :, 2].max(axis=0) > BLOCK_SIDE / 2 + LIFT_HEIGHT
+    detail = {
+        "closing_step": step,
+        "closing_xy": None if step is None else [float(v) for v in log.pinch_pos[step, :2]],
+        "first_contact": _first_contact(log),
+        "lifted": [int(b) for b in np.flatnonzero(lifted)],
+        "target_xy": [float(v) for v in log.block_pos[0, log.target[0], :2]],
+        "confuser_xy": [[float(v) for v in p[:2]] for b, p in enumerate(log.block_pos[0]) if b != log.target[0]],
+    }
+    return Verdict(outcome=_outcome(log, step, index, lifted), collapse_index=index, detail=detail)
+
+
+def _outcome(log: EpisodeLog, step: int | None, index: float | None, lifted: BoolArray) -> str:
+    target = log.target[-1]
+    lasted = [held_until_end(condition) >= HOLD_STEPS for condition in placed(log).T]
+    if lasted[target]:
+        return "success"
+    if any(kept for block, kept in enumerate(lasted) if block != target):
+        return "wrong_block"
+    if any(_dropped(log, int(block)) for block in np.flatnonzero(lifted)):
+        return "dropped"
+    if step is None or lifted.any():
+        return "timeout"
+    return "between" if index is not None and BETWEEN[0] <= index <= BETWEEN[1] else "missed"
+
+
+def _dropped(log: EpisodeLog, block: int) -> bool:
+    """Whether a lifted block lies outside the tray at the end, out of the jaws."""
+    x, y, z = log.block_pos[-1, block]
+    lies = z < BLOCK_SIDE / 2 + LIFT_HEIGHT and not log.jaw_contact[-1, block]
+    return bool(lies and not TRAY.contains(np.array([x, y])))
+
+
+def _first_contact(log: EpisodeLog) -> int | None:
+    """Number of the block that a jaw touched first (0 is the target of the scene), or None."""
+    steps, blocks = np.nonzero(log.jaw_contact)
+    return int(blocks[np.argmin(steps)]) if len(steps) else None

@@ -1,0 +1,273 @@
+"""Pick the named block and place it in the tray: the environment behind every id of this room.
+
+Beyond Gymnasium's API the engine may use (all documented here, none needed): `hold_action`, `skip_cameras`,
+`simulator_state`, `render_state`, `verdict`, `suite_facts`. The scripted expert uses `privileged`.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import mujoco
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from act_eval.envs.layout import sample_blocks
+from act_eval.envs.options import Coordinates, PickOptions
+from act_eval.envs.outcomes import HOLD_STEPS, OUTCOME_RULES, EpisodeLog, held_until_end, judge, placed, success_now
+from act_eval.errors import ActionError, SimulationError, UsageError
+from act_eval.scenes.arm import HOME, JOINTS
+from act_eval.scenes.rendering import renderer_for
+from act_eval.scenes.scene import SceneConfig, compile_scene
+from act_eval.scenes.workspace import BLOCKS, CONTROL_HZ, HORIZON, SUBSTEPS
+from act_eval.seeding import Stream, stream
+from act_eval.types import FloatArray, ImageArray, Verdict
+
+CAMERAS = ("overhead", "wrist")
+_HOME_SPREAD = 0.04  # the arm's joints start within this of HOME [rad]
+_NOISY_SHARE = 0.5
+_STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS
+_BROKEN = (mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQVEL, mujoco.mjtWarning.mjWARN_BADQACC)
+
+StateArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Privileged:
+    """What the scripted expert may know."""
+
+    joints: NDArray[np.float64]
+    """(6,) joint angles [rad]."""
+    pinch_pos: NDArray[np.float64]
+    """(3,) point between the jaws [m]."""
+    target_pos: NDArray[np.float64]
+    """(3,) centre of the target [m]."""
+    target_yaw: float
+    """Rotation of the target about the vertical, within ±45° [rad]."""
+    target_touched: bool
+    """Whether a jaw touches the target."""
+
+
+class PickEnv(gym.Env[dict[str, Any], FloatArray]):
+    """One SO-101 arm, one tray, one target block and its confusers; see docs/environments.md."""
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array", "human"], "render_fps": CONTROL_HZ}
+
+    def __init__(
+        self,
+        *,
+        confusers: int = 1,
+        identical: bool = True,
+        image_size: int = 96,
+        action_noise: float = 0.0,
+        coordinates: Coordinates = "target",
+        swap_blocks: bool = False,
+        render_mode: str | None = None,
+    ) -> None:
+        self.options = PickOptions(confusers, identical, image_size, action_noise, coordinates, swap_blocks)
+        if render_mode not in (None, *self.metadata["render_modes"]):
+            raise UsageError(f"render_mode is {render_mode!r}; allowed: {self.metadata['render_modes']} or None")
+        self.render_mode = render_mode
+        self._scene = compile_scene(SceneConfig(confusers, identical))
+        self._data = mujoco.MjData(self._scene.model)
+        self._viewer: Any = None
+        self._skip_cameras = False
+        self._started = False
+        image = spaces.Box(0, 255, (image_size, image_size, 3), np.uint8)
+        self.action_space = spaces.Box(self._scene.action_low, self._scene.action_high, dtype=np.float32)
+        self.observation_space = spaces.Dict(
+            {
+                "pixels": spaces.Dict({camera: image for camera in CAMERAS}),
+                "agent_pos": spaces.Box(-np.inf, np.inf, (len(JOINTS),), np.float32),
+                "environment_state": spaces.Box(-np.inf, np.inf, (2,), np.float32),
+            }
+        )
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Begin an episode; `seed` alone decides everything random in it. Without one, the next is drawn."""
+        super().reset(seed=seed)
+        episode_seed = int(self.np_random.integers(1 << 40)) if seed is None else seed
+        layout = stream(episode_seed, Stream.LAYOUT)
+        self._noise = stream(episode_seed, Stream.ACTION_NOISE)
+        poses = sample_blocks(layout, 1 + self.options.confusers)
+        joints = np.array(HOME) + np.append(layout.uniform(-_HOME_SPREAD, _HOME_SPREAD, 5), 0)
+        self._random_place = BLOCKS.sample(layout)
+        if self.options.swap_blocks:
+            poses[[0, 1]] = poses[[1, 0]]
+        self._target = 0
+        mujoco.mj_resetData(self._scene.model, self._data)
+        self._data.qpos[self._scene.joint_qpos] = joints
+        self._data.ctrl[:] = joints
+        for address, pose in zip(self._scene.block_qpos, poses, strict=True):
+            self._data.qpos[address : address + 7] = pose
+        mujoco.mj_forward(self._scene.model, self._data)
+        self._states: list[tuple[StateArray, StateArray, NDArray[np.bool_], int]] = [self._log_entry()]
+        self._commands: list[FloatArray] = []
+        self._pixels = {camera: np.zeros((self.options.image_size,) * 2 + (3,), np.uint8) for camera in CAMERAS}
+        self._started = True
+        return self._observation(), self._info()
+
+    def step(self, action: FloatArray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+        """Run one control step (50 ms) towards absolute joint targets (6,) [rad].
+
+        Raises:
+            ActionError: if the action is not six finite numbers.
+            SimulationError: if the physics left the finite numbers.
+        """
+        if not self._started:
+            raise UsageError("step() was called before reset()")
+        command = _checked(action)
+        self._commands.append(command)
+        self._data.ctrl[:] = command
+        if self.options.action_noise > 0:
+            draws = self._noise.standard_normal(5)  # drawn in every step, so that a step's noise has its own place
+            if self._noise.random() < _NOISY_SHARE:
+                self._data.ctrl[:5] += self.options.action_noise * draws
+        self._before_physics()
+        mujoco.mj_step(self._scene.model, self._data, SUBSTEPS)
+        mujoco.mj_kinematics(self._scene.model, self._data)  # poses of the new state, for cameras and rules
+        self._refuse_broken_physics()
+        self._states.append(self._log_entry())
+        info = self._info()
+        if self.render_mode == "human":
+            self.render()
+        return self._observation(), float(info["is_success"]), self._decided(), False, info
+
+    def render(self) -> ImageArray | None:  # type: ignore[override]
+        """Return the review camera's view (480, 640, 3), or show it in a window in mode `human`."""
+        if self.render_mode == "rgb_array":
+            return renderer_for(self._scene.model).render(self._data, "review", 480, 640)
+        if self.render_mode == "human":
+            if self._viewer is None:
+                from mujoco import viewer
+
+                self._viewer = viewer.launch_passive(self._scene.model, self._data)
+            self._viewer.sync()
+        return None
+
+    def close(self) -> None:
+        """Close the window of mode `human`; the process's off-screen context stays for other environments."""
+        if self._viewer is not None:
+            self._viewer.close()
+            self._viewer = None
+
+    def hold_action(self, last_command: FloatArray) -> FloatArray:
+        """Return what runs when no chunk covers a step: the last command again, for arm and gripper."""
+        return last_command.copy()
+
+    def skip_cameras(self, skip: bool) -> None:
+        """While `skip` is true, observations carry the last images again instead of new ones."""
+        self._skip_cameras = skip
+
+    def simulator_state(self) -> StateArray:
+        """Return the full physics state (S,), enough to render this moment again."""
+        state = np.empty(mujoco.mj_stateSize(self._scene.model, _STATE))
+        mujoco.mj_getState(self._scene.model, self._data, state, _STATE)
+        return state
+
+    def render_state(self, state: StateArray, camera: str, height: int, width: int) -> ImageArray:
+        """Return a camera's view (height, width, 3) of a logged state; the running episode is not touched."""
+        data = mujoco.MjData(self._scene.model)
+        mujoco.mj_setState(self._scene.model, data, state, _STATE)
+        mujoco.mj_fwdPosition(self._scene.model, data)
+        return renderer_for(self._scene.model).render(data, camera, height, width)
+
+    def verdict(self) -> Verdict:
+        """Return what the outcome rules say of the episode so far."""
+        return judge(self._log())
+
+    def suite_facts(self) -> dict[str, Any]:
+        """Return what must be equal for two runs to be paired on the same seeds."""
+        return {
+            "scene": self._scene.digest,
+            "outcome_rules": OUTCOME_RULES,
+            "hold": "repeat the last command",
+            "horizon": HORIZON,
+            "control_hz": CONTROL_HZ,
+            "options": asdict(self.options),
+        }
+
+    def privileged(self) -> Privileged:
+        """Return what the scripted expert may know of this moment."""
+        address = self._scene.block_qpos[self._target]
+        w, _, _, z = self._data.qpos[address + 3 : address + 7]
+        yaw = (2 * np.arctan2(z, w) + np.pi / 4) % (np.pi / 2) - np.pi / 4
+        blocks, pinch, touched, _ = self._states[-1]
+        return Privileged(
+            joints=self._data.qpos[self._scene.joint_qpos].copy(),
+            pinch_pos=pinch,
+            target_pos=blocks[self._target],
+            target_yaw=float(yaw),
+            target_touched=bool(touched[self._target]),
+        )
+
+    def _before_physics(self) -> None:
+        """Move what moves by itself; nothing does here."""
+
+    def _observation(self) -> dict[str, Any]:
+        if not self._skip_cameras:
+            renderer, size = renderer_for(self._scene.model), self.options.image_size
+            self._pixels = {camera: renderer.render(self._data, camera, size, size) for camera in CAMERAS}
+        return {
+            "pixels": dict(self._pixels),
+            "agent_pos": self._data.qpos[self._scene.joint_qpos].astype(np.float32),
+            "environment_state": self._coordinates().astype(np.float32),
+        }
+
+    def _coordinates(self) -> NDArray[np.float64]:
+        match self.options.coordinates:
+            case "target":
+                return self._states[-1][0][self._target, :2]
+            case "confuser":
+                return self._states[-1][0][1 if self._target == 0 else 0, :2]
+            case "random":
+                return self._random_place
+            case "none":
+                return BLOCKS.centre
+
+    def _info(self) -> dict[str, Any]:
+        return {"is_success": success_now(self._log(last=2))}
+
+    def _decided(self) -> bool:
+        """Whether a block has lain in the tray for the hold time: success, or the wrong block."""
+        if len(self._commands) < HOLD_STEPS:
+            return False
+        return any(held_until_end(block) >= HOLD_STEPS for block in placed(self._log(last=HOLD_STEPS + 1))[1:].T)
+
+    def _log(self, last: int | None = None) -> EpisodeLog:
+        states = self._states if last is None else self._states[-last:]
+        blocks, pinch, touched, target = zip(*states, strict=True)
+        return EpisodeLog(
+            block_pos=np.array(blocks),
+            pinch_pos=np.array(pinch),
+            jaw_contact=np.array(touched),
+            commands=np.array(self._commands[len(self._commands) - len(states) + 1 :], np.float32).reshape(-1, 6),
+            target=np.array(target),
+        )
+
+    def _log_entry(self) -> tuple[StateArray, StateArray, NDArray[np.bool_], int]:
+        scene, data = self._scene, self._data
+        touched = np.zeros(len(scene.block_geom), bool)
+        pairs = data.contact.geom[: data.ncon]
+        if len(pairs):
+            jaws = np.isin(pairs, scene.pad_geom)
+            touching = pairs[jaws.any(axis=1)].ravel()
+            touched = np.isin(scene.block_geom, touching)
+        return data.xpos[scene.block_body].copy(), data.site_xpos[scene.pinch_site].copy(), touched, self._target
+
+    def _refuse_broken_physics(self) -> None:
+        warned = [w.name for w in _BROKEN if self._data.warning[w].number > 0]
+        if warned or not np.isfinite(self._data.qpos).all():
+            raise SimulationError(f"physics is no longer finite at t = {self._data.time:.3f} s ({', '.join(warned)})")
+
+
+def _checked(action: FloatArray) -> FloatArray:
+    command = np.asarray(action, np.float32)
+    if command.shape != (len(JOINTS),):
+        raise ActionError(f"action has shape {command.shape}; expected ({len(JOINTS)},): {', '.join(JOINTS)}")
+    if not np.isfinite(command).all():
+        raise ActionError(f"action is not finite: {command.tolist()}")
+    return command.copy()

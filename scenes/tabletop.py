@@ -1,0 +1,113 @@
+"""Everything on the table but the arm: table top, tray, blocks, lights and cameras."""
+
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+
+from act_eval.scenes.workspace import BLOCK_SIDE, TRAY, TRAY_FLOOR, TRAY_HEIGHT, TRAY_WALL
+
+_WORLD_COLLISION = 2  # of table, tray and blocks: they meet each other and the arm
+_WORLD_AFFINITY = 3
+
+TARGET = "target"
+TARGET_RGBA = (0.80, 0.16, 0.13, 1.0)
+OTHER_RGBA = ((0.13, 0.35, 0.80, 1.0), (0.15, 0.60, 0.25, 1.0), (0.55, 0.20, 0.65, 1.0))
+"""Colours of the confusers where they are not identical to the target."""
+
+
+def confuser_name(number: int) -> str:
+    """Return the body name of the confuser with this number (from 0)."""
+    return f"confuser{number}"
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A fixed camera: in the table frame, or in the frame of the body it is mounted on."""
+
+    name: str
+    position: tuple[float, float, float]
+    """[m]"""
+    look_at: tuple[float, float, float]
+    """[m]"""
+    up: tuple[float, float, float]
+    fovy: float
+    """Vertical field of view [degrees]."""
+    body: str | None = None
+
+    def axes(self) -> np.ndarray:
+        """Return the camera's x and y axes in its parent's frame, (6,), as MuJoCo's `xyaxes`."""
+        back = np.subtract(self.position, self.look_at)
+        back = back / np.linalg.norm(back)
+        right = np.cross(self.up, back)
+        right = right / np.linalg.norm(right)
+        return np.concatenate([right, np.cross(back, right)])
+
+
+OVERHEAD = Camera("overhead", (0.40, 0.0, 0.42), (0.175, 0.0, 0.0), (-1, 0, 0), 46)
+WRIST = Camera("wrist", (0.003, 0.062, -0.035), (0.003, 0.006, -0.115), (0, 1, 0), 62, body="gripper")
+REVIEW = Camera("review", (0.52, -0.30, 0.34), (0.15, -0.01, 0.04), (0, 0, 1), 42)
+
+
+def add_tabletop(spec: mujoco.MjSpec) -> None:
+    """Add the table top, the tray and the lights."""
+    _static_box(spec, "table", (0.2, 0, -0.02), (0.35, 0.40, 0.02), (0.62, 0.60, 0.57, 1.0))
+    (x0, y0), (x1, y1) = TRAY.low, TRAY.high
+    cx, cy = TRAY.centre
+    half_x, half_y, wall = (x1 - x0) / 2, (y1 - y0) / 2, TRAY_WALL / 2
+    tray = (0.20, 0.45, 0.42, 1.0)
+    rim = (0.13, 0.33, 0.31, 1.0)
+    z, half_z = TRAY_HEIGHT / 2, TRAY_HEIGHT / 2
+    _static_box(spec, "tray_floor", (cx, cy, TRAY_FLOOR / 2), (half_x, half_y, TRAY_FLOOR / 2), tray)
+    _static_box(spec, "tray_near", (x0 - wall, cy, z), (wall, half_y + TRAY_WALL, half_z), rim)
+    _static_box(spec, "tray_far", (x1 + wall, cy, z), (wall, half_y + TRAY_WALL, half_z), rim)
+    _static_box(spec, "tray_right", (cx, y0 - wall, z), (half_x, wall, half_z), rim)
+    _static_box(spec, "tray_left", (cx, y1 + wall, z), (half_x, wall, half_z), rim)
+    for name, pos, diffuse in (("key", (0.5, 0.4, 1.0), 0.55), ("fill", (0.3, -0.6, 0.9), 0.35)):
+        spec.worldbody.add_light(
+            name=name,
+            pos=pos,
+            dir=np.subtract((0.17, 0, 0), pos),
+            diffuse=(diffuse,) * 3,
+            specular=(0.1,) * 3,
+            castshadow=False,
+        )
+
+
+def add_block(spec: mujoco.MjSpec, name: str, rgba: tuple[float, float, float, float]) -> None:
+    """Add a free cube of side `BLOCK_SIDE` [m] and 20 g."""
+    body = spec.worldbody.add_body(name=name, pos=(0, 0, BLOCK_SIDE / 2))
+    body.add_freejoint(name=name)
+    body.add_geom(
+        name=name,
+        type=mujoco.mjtGeom.mjGEOM_BOX,
+        size=(BLOCK_SIDE / 2,) * 3,
+        rgba=rgba,
+        mass=0.02,
+        contype=_WORLD_COLLISION,
+        conaffinity=_WORLD_AFFINITY,
+        friction=(0.8, 0.005, 0.0005),
+        condim=4,
+    )
+
+
+def add_camera(spec: mujoco.MjSpec, camera: Camera) -> None:
+    """Add a camera to the world or to the body that it names."""
+    parent = spec.worldbody if camera.body is None else spec.body(camera.body)
+    rotation = np.column_stack([camera.axes()[:3], camera.axes()[3:], np.cross(camera.axes()[:3], camera.axes()[3:])])
+    quat = np.zeros(4)
+    mujoco.mju_mat2Quat(quat, rotation.ravel())
+    parent.add_camera(name=camera.name, pos=camera.position, quat=quat, fovy=camera.fovy)
+
+
+def _static_box(spec: mujoco.MjSpec, name: str, pos: tuple, half: tuple, rgba: tuple) -> None:
+    spec.worldbody.add_geom(
+        name=name,
+        type=mujoco.mjtGeom.mjGEOM_BOX,
+        pos=pos,
+        size=half,
+        rgba=rgba,
+        contype=_WORLD_COLLISION,
+        conaffinity=_WORLD_AFFINITY,
+        friction=(0.8, 0.005, 0.0005),
+    )

@@ -1,0 +1,32 @@
+"""Losses of ACT: masked mean absolute error and the latent's divergence. All return tensors.
+
+Legend: `B` batch · `K` delays · `C` chunk · `A` action dim · `L` latent.
+"""
+
+import torch
+from torch import Tensor
+
+
+def masked_l1(predicted: Tensor, target: Tensor, valid: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Return the weighted mean absolute error over the valid entries (LeRobot ≥ 0.6 divides in this way).
+
+    Args:
+        predicted: (..., A).
+        target: (..., A).
+        valid: (...) bool, False where the target lies beyond the episode's end or is not asked for.
+        weight: broadcastable to `valid`; 1 if None.
+    """
+    error = (predicted - target).abs().mean(dim=-1)
+    share = valid.to(error.dtype) if weight is None else valid * weight
+    return (error * share).sum() / share.sum().clamp(min=torch.finfo(error.dtype).tiny)
+
+
+def l1_per_delay(predicted_BKCA: Tensor, target_BKCA: Tensor, valid_BKC: Tensor) -> Tensor:
+    """Return (K,) the masked mean absolute error of each delay."""
+    error_BKC = (predicted_BKCA - target_BKCA).abs().mean(dim=-1)
+    return (error_BKC * valid_BKC).sum(dim=(0, 2)) / valid_BKC.sum(dim=(0, 2)).clamp(min=1)
+
+
+def latent_divergence(mean_BL: Tensor, log_var_BL: Tensor) -> Tensor:
+    """Return the mean over the batch of KL(N(mean, var) || N(0, 1))."""
+    return (-0.5 * (1 + log_var_BL - mean_BL.square() - log_var_BL.exp())).sum(dim=-1).mean()

@@ -1,0 +1,168 @@
+"""The ACT network with LeRobot's parameter tree: encoder over latent, state, coordinates and image tokens; decoder.
+
+Legend: `B` batch · `V` cameras · `N` memory tokens · `C` chunk · `A` action dim · `D` width · `L` latent ·
+`h`, `w` feature map.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from act_eval.policies.act.backbone import build_backbone, feature_channels, feature_size, stack_images
+from act_eval.policies.act.config import ACTConfig
+from act_eval.policies.act.positions import sinusoid_1d, sinusoid_2d
+from act_eval.policies.act.transformer import Decoder, Encoder
+from act_eval.types import ACTION, ENVIRONMENT_STATE, STATE
+
+ACTION_IS_PAD = "action_is_pad"
+Batch = Mapping[str, Tensor]
+Latent = tuple[Tensor | None, Tensor | None]
+"""Mean and log variance of the latent, (B, L) each; None where nothing was encoded."""
+
+
+class ACT(nn.Module):
+    """Normalised observation → normalised chunk.
+
+    Everything that depends on shapes only (positions, masks) is a buffer, nothing is read back from the device,
+    and no token passes through a Python list, so the whole forward pass is one graph for `torch.compile`.
+    """
+
+    vae_encoder_pos_enc: Tensor
+    image_positions: Tensor
+
+    def __init__(self, config: ACTConfig, load_backbone_weights: bool = True) -> None:
+        """Build the network.
+
+        Args:
+            config: its measures.
+            load_backbone_weights: whether `config.pretrained_backbone_weights` are fetched.
+        """
+        super().__init__()
+        self.config = config
+        dim = config.dim_model
+        if config.use_vae:
+            self._add_vae_encoder()
+        if config.image_features:
+            self.backbone = build_backbone(config, load_backbone_weights).to(memory_format=torch.channels_last)
+        self.encoder = Encoder(config, config.n_encoder_layers)
+        self.decoder = Decoder(config)
+        if config.state_feature:
+            self.encoder_robot_state_input_proj = nn.Linear(config.state_feature.shape[0], dim)
+        if config.env_state_feature:
+            self.encoder_env_state_input_proj = nn.Linear(config.env_state_feature.shape[0], dim)
+        self.encoder_latent_input_proj = nn.Linear(config.latent_dim, dim)
+        if config.image_features:
+            self.encoder_img_feat_input_proj = nn.Conv2d(feature_channels(config), dim, kernel_size=1)
+            self.register_buffer("image_positions", _image_positions(config), persistent=False)
+        vectors = 1 + sum(f is not None for f in (config.state_feature, config.env_state_feature))
+        self.encoder_1d_feature_pos_embed = nn.Embedding(vectors, dim)
+        self.decoder_pos_embed = nn.Embedding(config.chunk_size, dim)
+        self.action_head = nn.Linear(dim, config.action_dim)
+        if config.camera_embedding:
+            self.camera_embed = nn.Embedding(len(config.image_features), dim)
+        self._camera_groups = _cameras_by_resolution(config)
+        self._init_matrices()
+
+    def forward(self, batch: Batch, noise_BL: Tensor | None = None) -> tuple[Tensor, Latent]:
+        """Predict a chunk.
+
+        Args:
+            batch: normalised features; in training with a VAE also `action` (B, T, A) and `action_is_pad` (B, T).
+            noise_BL: standard normal noise of the latent; drawn here if None.
+
+        Returns:
+            Normalised actions (B, C, A), and the latent's mean and log variance (None unless encoded).
+        """
+        latent_BL, parameters = self.latent(batch, noise_BL)
+        memory_BND, pos_1ND = self.encode(*self.observation_tokens(batch, latent_BL))
+        query_pos_1CD = self.decoder_pos_embed.weight[None]
+        query_BCD = torch.zeros_like(query_pos_1CD).expand(len(memory_BND), -1, -1)
+        out_BGCD = self.decoder(query_BCD[:, None], query_pos_1CD[:, None], memory_BND, pos_1ND)
+        return self.action_head(out_BGCD[:, 0]), parameters
+
+    def latent(self, batch: Batch, noise_BL: Tensor | None) -> tuple[Tensor, Latent]:
+        """Return the latent (B, L), zero unless a VAE encodes targets in training, with its distribution."""
+        first = batch[next(iter(self.config.input_features))]
+        if not (self.config.use_vae and self.training and ACTION in batch):
+            return first.new_zeros(first.shape[0], self.config.latent_dim), (None, None)
+        chunk = self.config.chunk_size
+        tokens = [self.vae_encoder_cls_embed.weight[None].expand(first.shape[0], -1, -1)]
+        if self.config.state_feature:
+            tokens.append(self.vae_encoder_robot_state_input_proj(batch[STATE])[:, None])
+        tokens.append(self.vae_encoder_action_input_proj(batch[ACTION][:, :chunk]))
+        x_BND = torch.cat(tokens, dim=1)
+        ignored_BC = batch[ACTION_IS_PAD][:, :chunk]
+        ignored_BN = nn.functional.pad(ignored_BC, (len(tokens) - 1, 0))
+        encoded_BND = self.vae_encoder(x_BND, self.vae_encoder_pos_enc, ignored_BN)
+        mean_BL, log_var_BL = self.vae_encoder_latent_output_proj(encoded_BND[:, 0]).chunk(2, dim=-1)
+        noise_BL = torch.randn_like(mean_BL) if noise_BL is None else noise_BL
+        return mean_BL + (log_var_BL / 2).exp() * noise_BL, (mean_BL, log_var_BL)
+
+    def observation_tokens(self, batch: Batch, latent_BL: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the encoder's tokens (B, N, D) and their positions (1, N, D)."""
+        vectors = [self.encoder_latent_input_proj(latent_BL)]
+        if self.config.state_feature:
+            vectors.append(self.encoder_robot_state_input_proj(batch[STATE]))
+        if self.config.env_state_feature:
+            vectors.append(self.encoder_env_state_input_proj(batch[ENVIRONMENT_STATE]))
+        tokens_BND = torch.stack(vectors, dim=1)
+        pos_1ND = self.encoder_1d_feature_pos_embed.weight[None]
+        if not self.config.image_features:
+            return tokens_BND, pos_1ND
+        tokens_BND = torch.cat((tokens_BND, self._image_tokens(batch)), dim=1)
+        return tokens_BND, torch.cat((pos_1ND, self._image_token_positions()[None]), dim=1)
+
+    def encode(self, tokens_BND: Tensor, pos_BND: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the memory (B, N, D) with its positions."""
+        return self.encoder(tokens_BND, pos_BND), pos_BND
+
+    def _image_tokens(self, batch: Batch) -> Tensor:
+        by_camera: dict[str, Tensor] = {}
+        for cameras in self._camera_groups:
+            features = self.encoder_img_feat_input_proj(self.backbone(stack_images([batch[key] for key in cameras])))
+            tokens_VBND = features.flatten(2).transpose(1, 2).unflatten(0, (len(cameras), -1))
+            by_camera |= dict(zip(cameras, tokens_VBND.unbind(0), strict=True))
+        return torch.cat([by_camera[key] for key in self.config.image_features], dim=1)
+
+    def _image_token_positions(self) -> Tensor:
+        if not self.config.camera_embedding:
+            return self.image_positions
+        sizes = [_tokens(self.config, key) for key in self.config.image_features]
+        embeds = [self.camera_embed.weight[i].expand(size, -1) for i, size in enumerate(sizes)]
+        return self.image_positions + torch.cat(embeds)
+
+    def _add_vae_encoder(self) -> None:
+        config, dim = self.config, self.config.dim_model
+        self.vae_encoder = Encoder(config, config.n_vae_encoder_layers)
+        self.vae_encoder_cls_embed = nn.Embedding(1, dim)
+        tokens = 1 + config.chunk_size
+        if config.state_feature:
+            self.vae_encoder_robot_state_input_proj = nn.Linear(config.state_feature.shape[0], dim)
+            tokens += 1
+        self.vae_encoder_action_input_proj = nn.Linear(config.action_dim, dim)
+        self.vae_encoder_latent_output_proj = nn.Linear(dim, config.latent_dim * 2)
+        self.register_buffer("vae_encoder_pos_enc", sinusoid_1d(tokens, dim)[None])
+
+    def _init_matrices(self) -> None:
+        for module in (self.encoder, self.decoder):
+            for parameter in module.parameters():
+                if parameter.dim() > 1:
+                    nn.init.xavier_uniform_(parameter)
+
+
+def _tokens(config: ACTConfig, camera: str) -> int:
+    h, w = feature_size(config, *config.input_features[camera].shape[1:])
+    return h * w
+
+
+def _image_positions(config: ACTConfig) -> Tensor:
+    sizes = (feature_size(config, *feature.shape[1:]) for feature in config.image_features.values())
+    return torch.cat([sinusoid_2d(h, w, config.dim_model) for h, w in sizes])
+
+
+def _cameras_by_resolution(config: ACTConfig) -> tuple[tuple[str, ...], ...]:
+    groups: dict[tuple[int, ...], list[str]] = {}
+    for key, feature in config.image_features.items():
+        groups.setdefault(feature.shape, []).append(key)
+    return tuple(tuple(cameras) for cameras in groups.values())

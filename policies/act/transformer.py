@@ -1,0 +1,145 @@
+"""The transformer of ACT: DETR-style layers with positions added to queries and keys, batch first.
+
+Parameter names are those of `nn.MultiheadAttention` and of LeRobot's layers; the attention itself is PyTorch's
+fused one instead of the averaged-weights path.
+
+Legend: `B` batch · `N` memory tokens · `Q` decoder tokens · `D` width · `G` groups of decoder tokens that share one
+memory but do not see each other (delays of one sample).
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from act_eval.policies.act.config import ACTConfig
+
+
+class Attention(nn.Module):
+    """Multi-head attention with the packed parameters of `nn.MultiheadAttention`."""
+
+    def __init__(self, config: ACTConfig) -> None:
+        super().__init__()
+        dim = config.dim_model
+        self.heads = config.n_heads
+        self.dropout = config.dropout if config.attention_dropout is None else config.attention_dropout
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * dim, dim))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * dim))
+        self.out_proj = nn.Linear(dim, dim)
+        nn.init.xavier_uniform_(self.in_proj_weight)
+        nn.init.zeros_(self.out_proj.bias)
+
+    def attend_self(self, x_BND: Tensor, pos_BND: Tensor, ignored_BN: Tensor | None = None) -> Tensor:
+        """Attend among the tokens of each row; `ignored_BN` is True where a token is padding."""
+        dim = x_BND.shape[-1]
+        qk_weight, v_weight = self.in_proj_weight.split((2 * dim, dim))
+        qk_bias, v_bias = self.in_proj_bias.split((2 * dim, dim))
+        q, k = functional.linear(x_BND + pos_BND, qk_weight, qk_bias).chunk(2, dim=-1)
+        return self._attend(q, k, functional.linear(x_BND, v_weight, v_bias), ignored_BN)
+
+    def attend_memory(self, query_BQD: Tensor, memory_BND: Tensor, memory_pos_BND: Tensor) -> Tensor:
+        """Attend from queries to a memory."""
+        weights = self.in_proj_weight.chunk(3)
+        biases = self.in_proj_bias.chunk(3)
+        inputs = (query_BQD, memory_BND + memory_pos_BND, memory_BND)
+        q, k, v = (functional.linear(x, w, b) for x, w, b in zip(inputs, weights, biases, strict=True))
+        return self._attend(q, k, v, None)
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, ignored_BN: Tensor | None) -> Tensor:
+        mask = None if ignored_BN is None else ~ignored_BN[:, None, None, :]
+        dropout = self.dropout if self.training else 0.0
+        split = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))
+        out = functional.scaled_dot_product_attention(*split, attn_mask=mask, dropout_p=dropout)
+        return self.out_proj(out.transpose(1, 2).flatten(2))
+
+
+class FeedForward(nn.Module):
+    """What both kinds of layers share: the feed-forward block, under LeRobot's names `linear1`, `linear2`."""
+
+    def __init__(self, config: ACTConfig) -> None:
+        super().__init__()
+        self.linear1 = nn.Linear(config.dim_model, config.dim_feedforward)
+        self.dropout = nn.Dropout(config.dropout)
+        self.linear2 = nn.Linear(config.dim_feedforward, config.dim_model)
+        self.activation = functional.relu if config.feedforward_activation == "relu" else functional.gelu
+        self.pre_norm = config.pre_norm
+
+    def feed_forward(self, x: Tensor) -> Tensor:
+        """Return the residual of the feed-forward block."""
+        return self.dropout(self.linear2(self.dropout(self.activation(self.linear1(x)))))
+
+
+class EncoderLayer(FeedForward):
+    """Self-attention and feed-forward."""
+
+    def __init__(self, config: ACTConfig) -> None:
+        super().__init__(config)
+        self.self_attn = Attention(config)
+        self.norm1 = nn.LayerNorm(config.dim_model)
+        self.norm2 = nn.LayerNorm(config.dim_model)
+
+    def forward(self, x_BND: Tensor, pos_BND: Tensor, ignored_BN: Tensor | None = None) -> Tensor:
+        if self.pre_norm:
+            x_BND = x_BND + self.dropout(self.self_attn.attend_self(self.norm1(x_BND), pos_BND, ignored_BN))
+            return x_BND + self.feed_forward(self.norm2(x_BND))
+        x_BND = self.norm1(x_BND + self.dropout(self.self_attn.attend_self(x_BND, pos_BND, ignored_BN)))
+        return self.norm2(x_BND + self.feed_forward(x_BND))
+
+
+class Encoder(nn.Module):
+    """A stack of encoder layers; the final norm exists with `pre_norm` only."""
+
+    def __init__(self, config: ACTConfig, layers: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(layers))
+        self.norm = nn.LayerNorm(config.dim_model) if config.pre_norm else nn.Identity()
+
+    def forward(self, x_BND: Tensor, pos_BND: Tensor, ignored_BN: Tensor | None = None) -> Tensor:
+        for layer in self.layers:
+            x_BND = layer(x_BND, pos_BND, ignored_BN)
+        return self.norm(x_BND)
+
+
+class DecoderLayer(FeedForward):
+    """Self-attention within each group, attention to the memory, feed-forward."""
+
+    def __init__(self, config: ACTConfig) -> None:
+        super().__init__(config)
+        self.self_attn = Attention(config)
+        self.multihead_attn = Attention(config)
+        self.norm1 = nn.LayerNorm(config.dim_model)
+        self.norm2 = nn.LayerNorm(config.dim_model)
+        self.norm3 = nn.LayerNorm(config.dim_model)
+
+    def forward(self, x_BGQD: Tensor, pos_BGQD: Tensor, memory_BND: Tensor, memory_pos_BND: Tensor) -> Tensor:
+        if self.pre_norm:
+            x_BGQD = x_BGQD + self.dropout(self._within_groups(self.norm1(x_BGQD), pos_BGQD))
+            query = self.norm2(x_BGQD) + pos_BGQD
+            x_BGQD = x_BGQD + self.dropout(self._to_memory(query, memory_BND, memory_pos_BND))
+            return x_BGQD + self.feed_forward(self.norm3(x_BGQD))
+        x_BGQD = self.norm1(x_BGQD + self.dropout(self._within_groups(x_BGQD, pos_BGQD)))
+        attended = self._to_memory(x_BGQD + pos_BGQD, memory_BND, memory_pos_BND)
+        x_BGQD = self.norm2(x_BGQD + self.dropout(attended))
+        return self.norm3(x_BGQD + self.feed_forward(x_BGQD))
+
+    def _within_groups(self, x_BGQD: Tensor, pos_BGQD: Tensor) -> Tensor:
+        attended = self.self_attn.attend_self(x_BGQD.flatten(0, 1), pos_BGQD.expand_as(x_BGQD).flatten(0, 1))
+        return attended.unflatten(0, x_BGQD.shape[:2])
+
+    def _to_memory(self, query_BGQD: Tensor, memory_BND: Tensor, memory_pos_BND: Tensor) -> Tensor:
+        # Groups become more queries of the same sample, so the memory is projected once and never copied.
+        attended = self.multihead_attn.attend_memory(query_BGQD.flatten(1, 2), memory_BND, memory_pos_BND)
+        return attended.unflatten(1, query_BGQD.shape[1:3])
+
+
+class Decoder(nn.Module):
+    """A stack of decoder layers with a final norm."""
+
+    def __init__(self, config: ACTConfig) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.n_decoder_layers))
+        self.norm = nn.LayerNorm(config.dim_model)
+
+    def forward(self, x_BGQD: Tensor, pos_BGQD: Tensor, memory_BND: Tensor, memory_pos_BND: Tensor) -> Tensor:
+        for layer in self.layers:
+            x_BGQD = layer(x_BGQD, pos_BGQD, memory_BND, memory_pos_BND)
+        return self.norm(x_BGQD)

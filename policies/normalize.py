@@ -1,0 +1,244 @@
+"""The one place where raw values become network inputs and network outputs become commands.
+
+Statistics come as LeRobot's `{feature: {mean, std, min, max, count}}`. For relative actions those of `action` are
+computed after the anchor was subtracted (`relative_action_stats`).
+
+Legend: `B` or `N` rows · `T` steps · `C` chunk · `P` prefix slots · `A` action dim.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+
+from act_eval.errors import FeatureMismatch
+from act_eval.policies.act.config import ACTConfig, Feature, NormMode
+from act_eval.policies.rtc import ANCHOR, LAST_ACTION, ACTRTCConfig, Anchor
+from act_eval.types import ACTION, STATE
+
+Stats = Mapping[str, Mapping[str, ArrayLike]]
+FloatArray = NDArray[np.float64]
+
+IMAGENET: Mapping[str, ArrayLike] = {
+    "mean": np.array([0.485, 0.456, 0.406]).reshape(3, 1, 1),
+    "std": np.array([0.229, 0.224, 0.225]).reshape(3, 1, 1),
+    "min": np.zeros((3, 1, 1)),
+    "max": np.ones((3, 1, 1)),
+}
+"""Image statistics that LeRobot uses in place of the data's, in [0, 1]."""
+
+MIN_STD = 1e-2
+"""Smallest deviation of a vector feature, in its own unit: 0.01 rad, 1 cm.
+
+A joint or a coordinate that hardly moves in the data would otherwise turn an ordinary deviation at run time into an
+input of a hundred standard deviations (or, at zero, into NaN)."""
+
+_EPS = 1e-8  # LeRobot's: forward (x - mean) / (std + eps), backward x * std + mean
+_NEEDED: Mapping[NormMode, tuple[str, str]] = {"MEAN_STD": ("mean", "std"), "MIN_MAX": ("min", "max")}
+
+
+def floored(stats: Stats, min_std: float = MIN_STD) -> dict[str, dict[str, FloatArray]]:
+    """Return statistics whose deviations, and ranges, are at least `min_std` (images: as they are).
+
+    To be called once, on fresh statistics; those of a checkpoint are taken as they stand.
+    """
+    result: dict[str, dict[str, FloatArray]] = {}
+    for key, values in stats.items():
+        result[key] = {name: np.array(value, dtype=np.float64) for name, value in values.items()}
+        if not result[key] or any(v.ndim == 3 for v in result[key].values()):
+            continue
+        if "std" in result[key]:
+            result[key]["std"] = np.maximum(result[key]["std"], min_std)
+        if {"min", "max"} <= result[key].keys():
+            low, high = result[key]["min"], result[key]["max"]
+            missing = np.maximum(2 * min_std - (high - low), 0) / 2
+            result[key] |= {"min": low - missing, "max": high + missing}
+    return result
+
+
+def relative_action_stats(
+    episodes: Iterable[tuple[ArrayLike, ArrayLike]], anchor: Anchor, steps: int
+) -> dict[str, FloatArray]:
+    """Return mean, std, min, max, count of actions relative to their anchor, over every start and offset in an episode.
+
+    Args:
+        episodes: (actions (T, A), states (T, J)) per episode; read once, one at a time.
+        anchor: `state` (o_t's joints) or `last_action` (a_{t-1}; o_t's joints at t = 0).
+        steps: offsets 0 … steps - 1 are counted (a policy's `target_steps`); none beyond the episode's end.
+    """
+    count, total, square = 0, np.zeros(()), np.zeros(())
+    low, high = np.array(np.inf), np.array(-np.inf)
+    for actions, states in episodes:
+        actions_TA = np.asarray(actions, dtype=np.float64)
+        anchor_TA = anchors(actions_TA, np.asarray(states, dtype=np.float64), anchor)
+        for offset in range(min(steps, len(actions_TA))):
+            relative = actions_TA[offset:] - anchor_TA[: len(actions_TA) - offset]
+            count += len(relative)
+            total, square = total + relative.sum(axis=0), square + (relative**2).sum(axis=0)
+            low, high = np.minimum(low, relative.min(axis=0)), np.maximum(high, relative.max(axis=0))
+    if count == 0:
+        raise FeatureMismatch("relative action statistics need at least one episode with one step, got none")
+    mean = total / count
+    std = np.sqrt(np.maximum(square / count - mean**2, 0))
+    return {"mean": mean, "std": std, "min": low, "max": high, "count": np.array([count], dtype=np.float64)}
+
+
+def anchors(actions_TA: FloatArray, states_TJ: FloatArray, anchor: Anchor) -> FloatArray:
+    """Return the anchor (T, A) of every step of an episode.
+
+    Raises:
+        FeatureMismatch: if there are not as many joints as actions.
+    """
+    if actions_TA.shape != states_TJ.shape:
+        raise FeatureMismatch(
+            f"relative actions need as many joints as actions; actions are {actions_TA.shape}, states {states_TJ.shape}"
+        )
+    if anchor == "state":
+        return states_TJ
+    return np.concatenate((states_TJ[:1], actions_TA[:-1]))
+
+
+class Processor(nn.Module):
+    """Normalises raw batches and restores commands; holds its statistics as buffers."""
+
+    def __init__(self, config: ACTConfig, stats: Stats) -> None:
+        """Take the statistics of the features of `config`; others are left out.
+
+        Args:
+            config: names the features, their kinds and the mode per kind.
+            stats: as in LeRobot's `meta/stats.json`; already floored, see `floored`.
+
+        Raises:
+            FeatureMismatch: if a feature has no statistics, or of another shape.
+        """
+        super().__init__()
+        self.config = config
+        self.features: dict[str, Feature] = {**config.input_features, **config.output_features}
+        self._modes: dict[str, NormMode] = {
+            k: config.normalization_mapping.get(f.type, "IDENTITY") for k, f in self.features.items()
+        }
+        for key, feature in self.features.items():
+            for name, value in _take(key, feature, self._modes[key], stats.get(key, {})).items():
+                self.register_buffer(_buffer(key, name), value)
+
+    @property
+    def anchor(self) -> Anchor | None:
+        """What actions are relative to; None where they are absolute."""
+        return self.config.rtc_anchor if isinstance(self.config, ACTRTCConfig) else None
+
+    def stats(self) -> dict[str, dict[str, Tensor]]:
+        """Return the statistics in use, {feature: {name: tensor}}."""
+        buffers = dict(self.named_buffers())
+        names = ("mean", "std", "min", "max")
+        return {k: {n: buffers[_buffer(k, n)] for n in names if _buffer(k, n) in buffers} for k in self.features}
+
+    def prepare(self, raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return a normalised batch with what `raw` holds of the declared inputs and targets.
+
+        Args:
+            raw: `observation.*` (images uint8 or float in [0, 1], (B, 3, H, W)); for training `action` (B, T, A)
+                absolute and `action_is_pad` (B, T); for anchor `last_action` that (B, A).
+
+        Returns:
+            The normalised features; for relative actions also "anchor" (B, A).
+
+        Raises:
+            FeatureMismatch: if a declared input is missing.
+        """
+        batch = {key: self.normalize(key, self._field(raw, key)) for key in self.config.input_features}
+        anchor_BA = self.anchor_of(raw)
+        if anchor_BA is not None:
+            batch[ANCHOR] = anchor_BA
+        if ACTION in raw:
+            action_BTA = raw[ACTION] if anchor_BA is None else raw[ACTION] - anchor_BA[:, None]
+            batch[ACTION] = self.normalize(ACTION, action_BTA)
+        if "action_is_pad" in raw:
+            batch["action_is_pad"] = raw["action_is_pad"]
+        return batch
+
+    def anchor_of(self, raw: Mapping[str, Tensor]) -> Tensor | None:
+        """Return the anchor (B, A) of a raw batch, None for absolute actions."""
+        match self.anchor:
+            case None:
+                return None
+            case "state":
+                return self._field(raw, STATE)
+            case "last_action":
+                return self._field(raw, LAST_ACTION)
+
+    def prepare_prefix(self, prefix_NPA: Tensor, anchor_NA: Tensor) -> Tensor:
+        """Return committed absolute commands as the network takes them."""
+        return self.normalize(ACTION, prefix_NPA - anchor_NA[:, None])
+
+    def restore(self, actions_NCA: Tensor, anchor_NA: Tensor | None = None) -> Tensor:
+        """Return absolute commands (N, C, A) from normalised ones.
+
+        Raises:
+            FeatureMismatch: if actions are relative and no anchor is given, or the reverse.
+        """
+        if (anchor_NA is None) != (self.anchor is None):
+            given = "no anchor was given" if anchor_NA is None else "an anchor was given"
+            raise FeatureMismatch(f"actions of this policy are relative to {self.anchor or 'nothing'}, but {given}")
+        actions_NCA = self.denormalize(ACTION, actions_NCA)
+        return actions_NCA if anchor_NA is None else actions_NCA + anchor_NA[:, None]
+
+    def normalize(self, key: str, value: Tensor) -> Tensor:
+        """Return a feature as the network takes it; uint8 images are first scaled to [0, 1]."""
+        if value.dtype == torch.uint8:
+            value = value.float() / 255
+        match self._modes[key]:
+            case "MEAN_STD":
+                return (value - self._stat(key, "mean")) / (self._stat(key, "std") + _EPS)
+            case "MIN_MAX":
+                low, high = self._stat(key, "min"), self._stat(key, "max")
+                return 2 * (value - low) / torch.where(high == low, _EPS, high - low) - 1
+            case "IDENTITY":
+                return value
+
+    def denormalize(self, key: str, value: Tensor) -> Tensor:
+        """Return a feature in its own unit."""
+        match self._modes[key]:
+            case "MEAN_STD":
+                return value * self._stat(key, "std") + self._stat(key, "mean")
+            case "MIN_MAX":
+                low, high = self._stat(key, "min"), self._stat(key, "max")
+                return (value + 1) / 2 * torch.where(high == low, _EPS, high - low) + low
+            case "IDENTITY":
+                return value
+
+    def _stat(self, key: str, name: str) -> Tensor:
+        return self.get_buffer(_buffer(key, name))
+
+    def _field(self, raw: Mapping[str, Any], key: str) -> Tensor:
+        if key not in raw:
+            raise FeatureMismatch(f"the batch has no {key!r}, which the policy reads; it holds {sorted(raw)}")
+        return raw[key]
+
+
+def _buffer(key: str, name: str) -> str:
+    return f"{key}.{name}".replace("_", "__").replace(".", "_")  # buffers must not have a dot in their name
+
+
+def _take(key: str, feature: Feature, mode: NormMode, given: Mapping[str, ArrayLike]) -> dict[str, Tensor]:
+    """Return the statistics of one feature as float32 tensors: those its mode needs, and the others if given.
+
+    Raises:
+        FeatureMismatch: naming the feature and the statistic.
+    """
+    shape = (3, 1, 1) if feature.type == "VISUAL" else feature.shape
+    found: dict[str, Tensor] = {}
+    for name in ("mean", "std", "min", "max"):
+        if name not in given:
+            if name in _NEEDED.get(mode, ()):
+                raise FeatureMismatch(
+                    f"there are no statistics {name!r} of {key!r}; given are {sorted(given) or 'none'}"
+                )
+            continue
+        value = torch.as_tensor(np.asarray(given[name]), dtype=torch.float32)
+        if tuple(value.shape) != shape:
+            raise FeatureMismatch(f"{name!r} of {key!r} has shape {tuple(value.shape)}; needed is {shape}")
+        found[name] = value.clone()
+    return found

@@ -1,0 +1,273 @@
+"""ACT-RTC: ACT that is told which commands are already committed, trained on every delay at once.
+
+Actions are relative to an anchor. With delay d the first d commands after the observation (the prefix) are given,
+and the chunk goes on behind them (window `shifted`: output k is step t + d + k) or covers them, left out of the loss
+(window `same`: output k is step t + k).
+
+Legend: `B` batch · `K` delays of a sample · `P` rtc_max_delay · `C` chunk · `A` action dim · `D` width ·
+`N` observation tokens · `Q` = P + C decoder tokens.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from act_eval.errors import FeatureMismatch, UnknownName, UsageError
+from act_eval.policies.act.config import ACTConfig
+from act_eval.policies.act.loss import l1_per_delay, masked_l1
+from act_eval.policies.act.model import ACT, ACTION_IS_PAD, Batch, Latent
+from act_eval.policies.act.policy import ChunkingPolicy, Metrics
+from act_eval.types import ACTION, STATE, Window
+
+Anchor = Literal["state", "last_action"]
+PrefixPlace = Literal["encoder", "decoder"]
+LAST_ACTION = "last_action"
+ANCHOR = "anchor"
+"""Key of a prepared batch: the (B, A) joint values, not normalised, that its actions are relative to."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ACTRTCConfig(ACTConfig):
+    """ACT's configuration with that of the committed prefix."""
+
+    added_fields: ClassVar[tuple[str, ...]] = (
+        *ACTConfig.added_fields,
+        *("rtc_max_delay", "rtc_train_all_delays", "rtc_window", "rtc_anchor", "rtc_prefix_in", "rtc_delay_weights"),
+    )
+
+    rtc_max_delay: int = 8
+    """P, the largest delay in control steps."""
+    rtc_train_all_delays: bool = True
+    """Train delays 0 … P of every sample in one forward pass; otherwise one random delay per sample."""
+    rtc_window: Window = "shifted"
+    """Which steps a chunk covers."""
+    rtc_anchor: Anchor = "state"
+    """What actions are relative to: the observed joints, or the command before the observation."""
+    rtc_prefix_in: PrefixPlace = "decoder"
+    """Where the prefix enters: among the encoder's tokens (which then runs once per delay) or the decoder's."""
+    rtc_delay_weights: tuple[float, ...] | None = None
+    """Weight of each delay 0 … P in the loss; equal if None."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.rtc_max_delay < 1:
+            raise UsageError(f"rtc_max_delay is {self.rtc_max_delay}; it must be at least 1 (use ACT for delay 0 only)")
+        if self.rtc_window == "same" and self.rtc_max_delay >= self.chunk_size:
+            raise UsageError(
+                f"rtc_max_delay is {self.rtc_max_delay}; window 'same' allows at most "
+                f"chunk_size - 1 = {self.chunk_size - 1}"
+            )
+        for name, allowed in (
+            ("rtc_window", ("same", "shifted")),
+            ("rtc_anchor", ("state", "last_action")),
+            ("rtc_prefix_in", ("encoder", "decoder")),
+        ):
+            if getattr(self, name) not in allowed:
+                raise UnknownName(name, getattr(self, name), allowed)
+        state = self.state_feature
+        if self.rtc_anchor == "state" and state is not None and state.shape != (self.action_dim,):
+            raise UsageError(
+                f"rtc_anchor 'state' needs {STATE!r} and {ACTION!r} of equal length, got {state.shape[0]} and "
+                f"{self.action_dim}; 'last_action' does not"
+            )
+        self._check_delay_weights()
+
+    def _check_delay_weights(self) -> None:
+        weights = self.rtc_delay_weights
+        if weights is not None and (len(weights) != self.delays or min(weights) < 0 or sum(weights) <= 0):
+            raise UsageError(
+                f"rtc_delay_weights is {weights}; it needs {self.delays} numbers >= 0, not all 0 "
+                f"(for delays 0 to {self.rtc_max_delay})"
+            )
+
+    @property
+    def type(self) -> str:
+        return "act_rtc"
+
+    @property
+    def delays(self) -> int:
+        """Number of delays, P + 1."""
+        return self.rtc_max_delay + 1
+
+    @property
+    def target_steps(self) -> int:
+        return self.chunk_size + (self.rtc_max_delay if self.rtc_window == "shifted" else 0)
+
+
+class ACTRTC(ACT):
+    """ACT with a committed prefix and several delays per sample; cameras and latent are computed once per sample."""
+
+    delay_grid: Tensor
+
+    def __init__(self, config: ACTRTCConfig, load_backbone_weights: bool = True) -> None:
+        super().__init__(config, load_backbone_weights)
+        self.rtc = config
+        dim, longest = config.dim_model, config.rtc_max_delay
+        self.prefix_input_proj = nn.Linear(config.action_dim, dim)
+        self.prefix_pad_embed = nn.Parameter(torch.zeros(dim))
+        self.prefix_pos_embed = nn.Embedding(longest, dim)
+        # Added to the queries' positions: the same query stands for another step under another delay.
+        self.delay_embed = nn.Embedding(longest + 1, dim)
+        self.register_buffer("prefix_slots", torch.arange(longest), persistent=False)
+
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride] - the prefix is a required input here
+        self, batch: Batch, delay_BK: Tensor, prefix_BPA: Tensor, noise_BL: Tensor | None = None
+    ) -> tuple[Tensor, Latent]:
+        """Predict a chunk for each delay of each sample.
+
+        Args:
+            batch: as for ACT; actions relative and normalised.
+            delay_BK: int64, 0 … P.
+            prefix_BPA: committed relative actions of steps t … t + P - 1, normalised; not read from the delay on.
+            noise_BL: standard normal noise of the latent; drawn here if None.
+
+        Returns:
+            Normalised relative actions (B, K, C, A), and the latent's mean and log variance (None unless encoded).
+        """
+        latent_BL, parameters = self.latent(batch, noise_BL)
+        tokens_BND, pos_1ND = self.observation_tokens(batch, latent_BL)
+        prefix_BKPD = self._prefix_tokens(delay_BK, prefix_BPA)
+        query_pos_BKCD = self.decoder_pos_embed.weight + self.delay_embed(delay_BK)[:, :, None]
+        if self.rtc.rtc_prefix_in == "encoder":
+            out_BKCD = self._prefix_in_encoder(tokens_BND, pos_1ND, prefix_BKPD, query_pos_BKCD)
+        else:
+            out_BKCD = self._prefix_in_decoder(tokens_BND, pos_1ND, prefix_BKPD, query_pos_BKCD)
+        return self.action_head(out_BKCD), parameters
+
+    def _prefix_tokens(self, delay_BK: Tensor, prefix_BPA: Tensor) -> Tensor:
+        committed_BKP1 = (self.prefix_slots < delay_BK[:, :, None])[..., None]
+        return torch.where(committed_BKP1, self.prefix_input_proj(prefix_BPA)[:, None], self.prefix_pad_embed)
+
+    def _prefix_in_encoder(
+        self, tokens_BND: Tensor, pos_1ND: Tensor, prefix_BKPD: Tensor, query_pos_BKCD: Tensor
+    ) -> Tensor:
+        delays = prefix_BKPD.shape[1]
+        tokens_BKND = tokens_BND[:, None].expand(-1, delays, -1, -1)
+        tokens_ZND = torch.cat((tokens_BKND, prefix_BKPD), dim=2).flatten(0, 1)  # Z = B * K
+        pos_1ND = torch.cat((pos_1ND, self.prefix_pos_embed.weight[None]), dim=1)
+        memory_ZND, pos_1ND = self.encode(tokens_ZND, pos_1ND)
+        query_pos_Z1CD = query_pos_BKCD.flatten(0, 1)[:, None]
+        out_Z1CD = self.decoder(torch.zeros_like(query_pos_Z1CD), query_pos_Z1CD, memory_ZND, pos_1ND)
+        return out_Z1CD[:, 0].unflatten(0, (-1, delays))
+
+    def _prefix_in_decoder(
+        self, tokens_BND: Tensor, pos_1ND: Tensor, prefix_BKPD: Tensor, query_pos_BKCD: Tensor
+    ) -> Tensor:
+        memory_BND, pos_1ND = self.encode(tokens_BND, pos_1ND)
+        x_BKQD = torch.cat((prefix_BKPD, torch.zeros_like(query_pos_BKCD)), dim=2)
+        pos_BKQD = torch.cat((self.prefix_pos_embed.weight.expand_as(prefix_BKPD), query_pos_BKCD), dim=2)
+        return self.decoder(x_BKQD, pos_BKQD, memory_BND, pos_1ND)[:, :, self.rtc.rtc_max_delay :]
+
+
+class ACTRTCPolicy(ChunkingPolicy):
+    """ACT with real-time chunking by action-prefix conditioning."""
+
+    config: ACTRTCConfig
+    all_delays: Tensor
+    target_index: Tensor
+
+    def __init__(self, config: ACTRTCConfig, load_backbone_weights: bool = True) -> None:
+        """Build the policy; `load_backbone_weights` False leaves out a download that a checkpoint would overwrite."""
+        super().__init__(config)
+        self.model = ACTRTC(config, load_backbone_weights)
+        delays = torch.arange(config.delays)
+        steps = torch.arange(config.chunk_size)
+        shift = delays if config.rtc_window == "shifted" else torch.zeros_like(delays)
+        weights = config.rtc_delay_weights or (1.0,) * config.delays
+        self.register_buffer("all_delays", delays, persistent=False)
+        self.register_buffer("target_index", shift[:, None] + steps, persistent=False)
+        in_loss = steps >= (delays if config.rtc_window == "same" else torch.zeros_like(delays))[:, None]
+        self.register_buffer("in_loss", in_loss, persistent=False)
+        self.register_buffer("delay_weight", torch.tensor(weights, dtype=torch.float32), persistent=False)
+        self.queue_anchor: Tensor | None = None
+
+    def forward(self, batch: Batch, delay_BK: Tensor | None = None) -> tuple[Tensor, Metrics]:
+        """Return the loss and its parts.
+
+        Args:
+            batch: normalised features with relative `action` (B, T, A) of steps t … t + T - 1, T = `target_steps`, and
+                `action_is_pad` (B, T).
+            delay_BK: the delays of each sample. If None: all of them, or in training with `rtc_train_all_delays` off
+                one random delay per sample. Evaluation mode always takes all, so that losses compare.
+
+        Returns:
+            The loss, and `l1_loss`, with a VAE `kld_loss`, and where all delays were run `l1_delay_0` … `l1_delay_P`.
+        """
+        self.check_batch(batch, ACTION, ACTION_IS_PAD)
+        every = delay_BK is None and (self.config.rtc_train_all_delays or not self.training)
+        delay_BK = self._delays(len(batch[ACTION])) if delay_BK is None else delay_BK
+        prefix_BPA = batch[ACTION][:, : self.config.rtc_max_delay]
+        predicted_BKCA, parameters = self.model(batch, delay_BK, prefix_BPA, self._noise(batch))
+        target_BKCA, valid_BKC = self.targets(batch, delay_BK)
+        predicted_BKCA = predicted_BKCA.float()
+        l1 = masked_l1(predicted_BKCA, target_BKCA, valid_BKC, self.delay_weight[delay_BK][..., None])
+        metrics = {"l1_loss": l1.detach()}
+        if every:
+            per_delay = l1_per_delay(predicted_BKCA.detach(), target_BKCA, valid_BKC).unbind()
+            metrics |= {f"l1_delay_{delay}": value for delay, value in enumerate(per_delay)}
+        return self._with_divergence(l1, parameters, metrics), metrics
+
+    def targets(self, batch: Batch, delay_BK: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the targets (B, K, C, A) of a batch for some delays, and which of them count (B, K, C)."""
+        index_BKC = self.target_index[delay_BK]
+        sample_B11 = torch.arange(len(index_BKC), device=index_BKC.device)[:, None, None]
+        valid_BKC = ~batch[ACTION_IS_PAD][sample_B11, index_BKC] & self.in_loss[delay_BK]
+        return batch[ACTION][sample_B11, index_BKC], valid_BKC
+
+    @torch.no_grad()
+    def predict_action_chunk(  # pyright: ignore[reportIncompatibleMethodOverride] - delay and prefix come in addition
+        self, batch: Batch, delay: Tensor | None = None, prefix: Tensor | None = None
+    ) -> Tensor:
+        """Return normalised relative chunks (N, C, A).
+
+        The first action belongs to step t + delay (window `shifted`) or t (`same`).
+
+        Args:
+            batch: normalised features of N samples.
+            delay: (N,) int64 told delays, 0 … P; 0 everywhere if None.
+            prefix: (N, P, A) committed relative actions, normalised; entries from the delay on are not read.
+
+        Raises:
+            UsageError: if a delay lies outside 0 … P, or is given without a prefix.
+            FeatureMismatch: if `delay` or `prefix` has another shape.
+        """
+        self.eval()
+        self.check_batch(batch)
+        rows = len(batch[next(iter(self.config.input_features))])
+        delay_N, prefix_NPA = self._check_prefix(rows, delay, prefix)
+        inputs = {key: batch[key] for key in self.config.input_features}
+        return self.model(inputs, delay_N[:, None], prefix_NPA)[0][:, 0].float()
+
+    def select_action(self, batch: Batch) -> Tensor:
+        """Return the next normalised relative action (B, A) of a chunk predicted without delay.
+
+        It is relative to the anchor of the observation that the chunk was predicted from, not to that of this call:
+        `queue_anchor` holds it, from the batch's "anchor" as `Processor.prepare` leaves it there.
+        """
+        if not self._queue:
+            self.queue_anchor = batch.get(ANCHOR)
+        return super().select_action(batch)
+
+    def _delays(self, rows: int) -> Tensor:
+        if self.config.rtc_train_all_delays or not self.training:
+            return self.all_delays.expand(rows, -1)
+        return torch.randint(self.config.delays, (rows, 1), device=self.all_delays.device)
+
+    def _check_prefix(self, rows: int, delay: Tensor | None, prefix: Tensor | None) -> tuple[Tensor, Tensor]:
+        wanted = (rows, self.config.rtc_max_delay, self.config.action_dim)
+        delay = torch.zeros(rows, dtype=torch.int64, device=self.all_delays.device) if delay is None else delay
+        if tuple(delay.shape) != (rows,):
+            raise FeatureMismatch(f"delay has shape {tuple(delay.shape)}; needed is ({rows},)")
+        if rows and (int(delay.min()) < 0 or int(delay.max()) > self.config.rtc_max_delay):
+            raise UsageError(
+                f"told delays are {delay.tolist()}; the policy was trained for 0 to {self.config.rtc_max_delay}"
+            )
+        if prefix is None:
+            if rows and int(delay.max()) > 0:
+                raise UsageError(f"told delays are {delay.tolist()}, but no committed prefix was given")
+            prefix = torch.zeros(wanted, device=delay.device)
+        if tuple(prefix.shape) != wanted:
+            raise FeatureMismatch(f"prefix has shape {tuple(prefix.shape)}; needed is {wanted}")
+        return delay, prefix

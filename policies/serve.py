@@ -1,0 +1,140 @@
+"""A trained network behind the `ChunkPolicy` protocol: numpy in, numpy out.
+
+Every call of the network has the same number of rows, filled up where fewer are due, so that a row's answer is the
+same to the last bit whoever its neighbours are.
+
+Legend: `N` rows of a request · `R` rows of one network call · `P` prefix slots · `A` action dim · `C` chunk.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from act_eval.errors import FeatureMismatch, UsageError
+from act_eval.policies.act.policy import ACTPolicy
+from act_eval.policies.normalize import Processor
+from act_eval.policies.rtc import LAST_ACTION, ACTRTCPolicy
+from act_eval.types import ENVIRONMENT_STATE, IMAGE_PREFIX, STATE, ActionChunks, ChunkRequest, Observation, PolicySpec
+
+
+class TorchChunkPolicy:
+    """Answers requests with an ACT or ACT-RTC network in evaluation mode and float32."""
+
+    def __init__(
+        self,
+        policy: ACTPolicy | ACTRTCPolicy,
+        processor: Processor,
+        device: str | torch.device = "cpu",
+        rows_per_call: int = 8,
+    ) -> None:
+        """Take over a network and its normaliser; both are moved to `device`.
+
+        Args:
+            policy: the network; `policy.model` may be compiled.
+            processor: its normaliser.
+            device: where inference runs.
+            rows_per_call: R. Changing it may change last bits of answers, so it belongs to a run's manifest.
+
+        Raises:
+            UsageError: if `rows_per_call` is below 1.
+        """
+        if rows_per_call < 1:
+            raise UsageError(f"rows_per_call is {rows_per_call}; it must be at least 1")
+        self._policy = policy.to(device).eval()
+        self._processor = processor.to(device).eval()
+        self._device = torch.device(device)
+        self.rows_per_call = rows_per_call
+        self._spec = _spec(policy)
+
+    @property
+    def spec(self) -> PolicySpec:
+        return self._spec
+
+    def reset(self, rows: Sequence[int], seeds: Sequence[int]) -> None:
+        """Do nothing: an answer depends on its request alone."""
+
+    def predict(self, request: ChunkRequest) -> ActionChunks:
+        """Return absolute commands (N, C, A) as float32, non-finite values included: the rollout judges them.
+
+        Raises:
+            FeatureMismatch: if an observation does not have the declared shape.
+            UsageError: if a told delay lies outside what the policy was trained for.
+        """
+        raw, told_delay, prefix = self._raw(request.observation), request.told_delay, request.prefix
+        raw[LAST_ACTION] = request.last_action
+        if STATE not in raw:
+            raw[STATE] = request.observation.agent_pos  # may be the anchor where it is not an input
+        if self._spec.takes_prefix:
+            prefix = self._full_prefix(prefix, len(told_delay))
+        answers = [
+            self._call({k: v[i : i + self.rows_per_call] for k, v in raw.items()}, told_delay[i:], prefix[i:])
+            for i in range(0, len(told_delay), self.rows_per_call)
+        ]
+        empty = np.zeros((0, self._spec.chunk, self._spec.action_dim), dtype=np.float32)
+        return ActionChunks(np.concatenate([empty, *answers]))
+
+    @torch.inference_mode()
+    def _call(self, raw: dict[str, np.ndarray], told_delay: np.ndarray, prefix: np.ndarray) -> np.ndarray:
+        rows = len(raw[STATE])
+        batch = self._processor.prepare({key: self._tensor(value) for key, value in raw.items()})
+        anchor_RA = batch.get("anchor")
+        if isinstance(self._policy, ACTRTCPolicy):
+            assert anchor_RA is not None
+            prefix_RPA = self._processor.prepare_prefix(self._tensor(prefix[:rows]), anchor_RA)
+            chunk_RCA = self._policy.predict_action_chunk(batch, self._tensor(told_delay[:rows]), prefix_RPA)
+        else:
+            chunk_RCA = self._policy.predict_action_chunk(batch)
+        return self._processor.restore(chunk_RCA, anchor_RA)[:rows].float().cpu().numpy()
+
+    def _tensor(self, value: np.ndarray) -> Tensor:
+        """Return the rows of one call, the last one repeated up to R."""
+        missing = self.rows_per_call - len(value)
+        filled = np.concatenate((value, np.repeat(value[-1:], missing, axis=0))) if missing else value
+        return torch.as_tensor(np.ascontiguousarray(filled)).to(self._device)
+
+    def _raw(self, observation: Observation) -> dict[str, np.ndarray]:
+        raw: dict[str, np.ndarray] = {}
+        for key, shape in self._spec.inputs.items():
+            value = _field(observation, key)
+            if value.shape[1:] != shape:
+                raise FeatureMismatch(f"{key!r} has shape {value.shape[1:]}; the policy was made for {shape}")
+            raw[key] = value.transpose(0, 3, 1, 2) if key.startswith(IMAGE_PREFIX) else value
+        return raw
+
+    def _full_prefix(self, prefix_NPA: np.ndarray, rows: int) -> np.ndarray:
+        """Return the prefix with the policy's own number of slots."""
+        full = np.zeros((rows, self._spec.max_delay, self._spec.action_dim), dtype=np.float32)
+        slots = min(full.shape[1], prefix_NPA.shape[1])
+        full[:, :slots] = prefix_NPA[:, :slots]
+        return full
+
+
+def _spec(policy: ACTPolicy | ACTRTCPolicy) -> PolicySpec:
+    config = policy.config
+    rtc = policy.config if isinstance(policy, ACTRTCPolicy) else None
+    inputs = {
+        key: (*f.shape[1:], f.shape[0]) if f.type == "VISUAL" else f.shape for key, f in config.input_features.items()
+    }
+    return PolicySpec(
+        chunk=config.chunk_size,
+        action_dim=config.action_dim,
+        window="same" if rtc is None else rtc.rtc_window,
+        takes_prefix=rtc is not None,
+        max_delay=0 if rtc is None else rtc.rtc_max_delay,
+        inputs=inputs,
+    )
+
+
+def _field(observation: Observation, key: str) -> np.ndarray:
+    if key == STATE:
+        return observation.agent_pos
+    if key == ENVIRONMENT_STATE:
+        if observation.environment_state is None:
+            raise FeatureMismatch(f"the policy reads {key!r}, but the environment has no coordinates")
+        return observation.environment_state
+    camera = key.removeprefix(IMAGE_PREFIX)
+    if camera not in observation.pixels:
+        raise FeatureMismatch(f"the policy reads camera {camera!r}; the environment has {sorted(observation.pixels)}")
+    return observation.pixels[camera]

@@ -89,11 +89,12 @@ def _plan(now: Privileged) -> tuple[NDArray[np.float64], float]:
 def _reach(now: Privileged) -> tuple[NDArray[np.float64], float]:
     closing = np.array([np.cos(now.target_yaw), np.sin(now.target_yaw)])
     offset = now.target_pos[:2] - now.pinch_pos[:2]
-    along, across = offset @ closing, abs(offset @ np.array([-closing[1], closing[0]]))
-    low = now.pinch_pos[2] < now.target_pos[2] + 0.008
-    between_jaws = across < 0.008 and -0.006 < along < _GRASP_OFFSET + 0.008
+    sideways = np.array([-closing[1], closing[0]])
+    along, across = offset @ closing, offset @ sideways
+    low = now.pinch_pos[2] < now.target_pos[2] + 0.010
+    between_jaws = abs(across) < 0.012 and -0.008 < along < _GRASP_OFFSET + 0.012
     if low and between_jaws:
-        return np.array([*now.pinch_pos[:2], _GRASP_HEIGHT]), GRIPPER_CLOSED
+        return np.array([*(now.pinch_pos[:2] + across * sideways), _GRASP_HEIGHT]), GRIPPER_CLOSED
     above = now.target_pos[:2] - _GRASP_OFFSET * closing
     error = float(np.linalg.norm(above - now.pinch_pos[:2]))
     rise = np.clip((error - _FUNNEL_RADIUS) * _FUNNEL_SLOPE, 0, _TRAVEL_HEIGHT - _GRASP_HEIGHT)

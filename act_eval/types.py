@@ -9,7 +9,7 @@ Legend: `B` environment slots · `N` rows of one request · `C` chunk length · 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,7 +93,7 @@ class ChunkRequest:
     prefix: FloatArray
     """(N, P, A) committed commands a_t … a_{t+d-1}; entries from d on are zero and mean nothing."""
     last_action: FloatArray
-    """(N, A) a_{t-1}, or the joint angles of the observation at t = 0."""
+    """(N, A) a_{t-1}, or the joint angles of the observation at t = 0 (NaN where they are not A numbers)."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,8 @@ class Actions:
     """(B,) requests that have no answer yet after this step's bookkeeping."""
     seam: BoolArray
     """(B,) whether this is the first step of a chunk that replaces another."""
+    errors: Mapping[int, str] = field(default_factory=dict)
+    """Slot → what its policy did wrong; its command means nothing and its episode is over."""
 
     @property
     def starved(self) -> BoolArray:
@@ -189,6 +191,31 @@ class Verdict:
     """Further measurements (JSON values)."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ExecutorStatistics:
+    """What the executor counted in one episode so far. Nothing here depends on the clock."""
+
+    requests: int
+    """Questions to the policy, the first chunk of the episode included."""
+    seams: int
+    starved_steps: int
+    stopped_steps: int
+    """See `EpisodeRecord.stopped_steps`; the first chunk, for which the world always stops, is not counted."""
+    told_delays: tuple[int, ...]
+    """Told delay of each request, in order."""
+    actual_delays: tuple[int | None, ...]
+    """Steps until each answer was there; None for a lost one."""
+    lost: int
+    """Answers that were lost, or came after the timeout."""
+    late: int
+    """Answers that came later than told and dropped what was already past (`rtc`)."""
+    beyond_max_delay: int
+    """Requests whose told delay was above the policy's `max_delay`: clipped or asked without a prefix."""
+    predicted_actions: int
+    discarded_actions: int
+    """Predicted actions that were never run."""
+
+
 class ChunkPolicy(Protocol):
     """Predicts chunks; knows nothing of time."""
 
@@ -219,6 +246,14 @@ class Executor(Protocol):
         """Return the commands of this step. Slots may be at different steps; -1 marks an idle slot."""
         ...
 
+    def statistics(self, row: int) -> ExecutorStatistics:
+        """Return what was counted in the present episode of a slot."""
+        ...
+
+    def inference_ms(self, row: int) -> tuple[float, ...]:
+        """Return the wall-clock time of each prediction in the present episode of a slot [ms]."""
+        ...
+
 
 class Observer(Protocol):
     """Watches a rollout and changes nothing."""
@@ -226,3 +261,12 @@ class Observer(Protocol):
     def on_step(self, record: StepRecord) -> None: ...
 
     def on_episode_end(self, record: EpisodeRecord) -> None: ...
+
+
+@runtime_checkable
+class EndStateObserver(Observer, Protocol):
+    """An observer that also wants the state in which an episode ended, for instance for the last frame."""
+
+    def on_end_state(self, episode: int, state: NDArray[np.float64]) -> None:
+        """Take the (S,) simulator state after the last step; called before `on_episode_end`."""
+        ...

@@ -1,0 +1,68 @@
+"""What observers and run folders are given of a step and of an episode."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from act_eval.rollout.lanes import Episode
+from act_eval.types import Actions, EpisodeRecord, ExecutorStatistics, StepRecord, Verdict
+
+NOTHING_COUNTED = ExecutorStatistics(
+    requests=0,
+    seams=0,
+    starved_steps=0,
+    stopped_steps=0,
+    told_delays=(),
+    actual_delays=(),
+    lost=0,
+    late=0,
+    beyond_max_delay=0,
+    predicted_actions=0,
+    discarded_actions=0,
+)
+
+
+def step_record(episode: Episode, step: int, actions: Actions, row: int, state: NDArray[np.float64]) -> StepRecord:
+    """Return one slot's step."""
+    return StepRecord(
+        episode=episode.number,
+        seed=episode.seed,
+        step=step,
+        command=actions.command[row],
+        chunk=int(actions.chunk[row]),
+        index=int(actions.index[row]),
+        observed=int(actions.observed[row]),
+        requested=bool(actions.requested[row]),
+        told_delay=int(actions.told_delay[row]),
+        actual_delay=int(actions.actual_delay[row]),
+        in_flight=int(actions.in_flight[row]),
+        seam=bool(actions.seam[row]),
+        state=state,
+    )
+
+
+def episode_record(
+    episode: Episode, steps: int, verdict: Verdict, error: str | None, counted: ExecutorStatistics
+) -> EpisodeRecord:
+    """Return an episode's record; the executor's counts without a field of their own stand in its detail."""
+    timing = {
+        "told_delays": list(counted.told_delays),
+        "actual_delays": list(counted.actual_delays),
+        "lost_answers": counted.lost,
+        "late_answers": counted.late,
+        "beyond_max_delay": counted.beyond_max_delay,
+        "predicted_actions": counted.predicted_actions,
+        "discarded_actions": counted.discarded_actions,
+    }
+    return EpisodeRecord(
+        episode=episode.number,
+        seed=episode.seed,
+        outcome=verdict.outcome,
+        steps=steps,
+        stopped_steps=counted.stopped_steps,
+        collapse_index=verdict.collapse_index,
+        seams=counted.seams,
+        starved_steps=counted.starved_steps,
+        requests=counted.requests,
+        detail={**verdict.detail, **timing},
+        error=error,
+    )

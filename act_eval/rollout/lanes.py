@@ -1,0 +1,102 @@
+"""A slot of a rollout: its environment, the optional abilities of that environment, and the episode in it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from act_eval.errors import UsageError
+from act_eval.executors import Hold
+from act_eval.types import FloatArray, IntArray, Verdict
+
+_NO_STATE = np.zeros(0, np.float64)
+
+
+@dataclass(frozen=True)
+class Episode:
+    """An episode to run."""
+
+    number: int
+    """Within the suite."""
+    seed: int
+
+
+@dataclass(slots=True)
+class Lane:
+    """A slot and the episode in it."""
+
+    row: int
+    env: gym.Env[Any, Any]
+    skip_cameras: Callable[[bool], None] | None
+    simulator_state: Callable[[], NDArray[np.float64]] | None
+    verdict: Callable[[], Verdict] | None
+    episode: Episode | None = None
+    ready: bool = False
+    """Whether the episode has been reset everywhere, so that states and statistics are its own."""
+    step: int = 0
+    succeeded: bool = False
+    began: float = 0.0
+
+    def state(self) -> NDArray[np.float64]:
+        """Return the (S,) simulator state, S = 0 where the environment has none."""
+        return _NO_STATE if self.simulator_state is None else self.simulator_state()
+
+    def look(self, needed: bool) -> None:
+        """Say whether the next observation's images will be looked at."""
+        if self.skip_cameras is not None:
+            self.skip_cameras(not needed)
+
+
+def lanes(envs: Sequence[gym.Env[Any, Any]]) -> list[Lane]:
+    """Return one slot per environment.
+
+    Raises:
+        UsageError: if there is no environment, or one is given twice.
+    """
+    if not envs:
+        raise UsageError("a rollout needs at least one environment")
+    if len({id(env.unwrapped) for env in envs}) < len(envs):
+        raise UsageError("an environment is given twice; each slot needs its own")
+    return [_lane(row, env) for row, env in enumerate(envs)]
+
+
+def _lane(row: int, env: gym.Env[Any, Any]) -> Lane:
+    base = env.unwrapped
+    return Lane(
+        row,
+        env,
+        skip_cameras=getattr(base, "skip_cameras", None),
+        simulator_state=getattr(base, "simulator_state", None),
+        verdict=getattr(base, "verdict", None),
+    )
+
+
+def hold_of(envs: Sequence[gym.Env[Any, Any]]) -> Hold:
+    """Return the environments' own hold actions for an executor; those without one repeat the last command."""
+    rules = [getattr(env.unwrapped, "hold_action", _repeat) for env in envs]
+
+    def hold(last_command: FloatArray, slots: IntArray) -> FloatArray:
+        return np.stack([rules[slot](last) for last, slot in zip(last_command, slots.tolist(), strict=True)])
+
+    return hold
+
+
+def _repeat(last_command: FloatArray) -> FloatArray:
+    return last_command
+
+
+def says_success(info: Mapping[str, Any]) -> bool:
+    """Return what a step's info says of success.
+
+    Raises:
+        UsageError: if it says nothing.
+    """
+    if "is_success" not in info:
+        raise UsageError(
+            'the environment says nothing of success: add info["is_success"] (bool) to every step, '
+            f"or a method verdict() -> act_eval.types.Verdict; its info holds {sorted(info)}"
+        )
+    return bool(info["is_success"])

@@ -1,0 +1,211 @@
+"""Episodes from beginning to end: environments stepped in this process, one policy prediction for all that are due.
+
+Each slot runs one environment; a slot that has finished takes the next episode. An episode's seed alone decides
+what happens in it, so its record is the same in any slot, beside any neighbours and in any order.
+
+An episode whose policy is at fault ends as `policy_error`; one whose environment is at fault is `invalid` and
+outside the rate. An exception of an environment or a policy is therefore a result here, and only here and in
+`act_eval.executors.answers` is every exception caught. Beyond Gymnasium's interface an environment may offer
+`hold_action`, `skip_cameras`, `simulator_state` and `verdict`.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from act_eval.errors import ActionError, UsageError
+from act_eval.records import INVALID, POLICY_ERROR, SUCCESS
+from act_eval.rollout.entries import NOTHING_COUNTED, episode_record, step_record
+from act_eval.rollout.lanes import Episode, Lane, lanes, says_success
+from act_eval.rollout.observations import ObservationBatch
+from act_eval.types import (
+    Actions,
+    EndStateObserver,
+    EpisodeRecord,
+    Executor,
+    FloatArray,
+    Observer,
+    Verdict,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpisodeClock:
+    """What the wall clock says of one episode."""
+
+    episode: int
+    wall_s: float
+    """From its reset to its end, other slots' work in between included [s]."""
+    inference_ms: tuple[float, ...]
+    """Each prediction that the episode took part in, all rows of it [ms]."""
+
+
+def rollout(
+    envs: Sequence[gym.Env[Any, Any]],
+    executor: Executor,
+    episodes: Iterable[Episode],
+    observers: Sequence[Observer] = (),
+    should_stop: Callable[[], bool] | None = None,
+    on_clock: Callable[[EpisodeClock], None] | None = None,
+) -> Iterator[EpisodeRecord]:
+    """Run episodes and yield their records as they end.
+
+    Args:
+        envs: One environment per slot, none shared.
+        executor: Decides what runs.
+        episodes: In the order in which they begin.
+        observers: Told of every step before it is taken, of the state in which an episode ended if they have
+            `on_end_state` (not where the environment failed), and of every end.
+        should_stop: Asked before an episode begins; once it says True no further one does, running ones finish.
+        on_clock: Takes what depends on the wall clock.
+
+    Raises:
+        UsageError: if an environment says neither by `verdict()` nor by `info["is_success"]` how an episode went.
+        FeatureMismatch: if its observation lacks `agent_pos` or has pixels without camera names.
+    """
+    batch = _Batch(envs, executor, observers, on_clock)
+    waiting = iter(episodes)
+    try:
+        while True:
+            yield from batch.begin(waiting, should_stop or (lambda: False))
+            if not batch.running:
+                return
+            yield from batch.step()
+    finally:
+        batch.show_all_cameras()
+
+
+class _Batch:
+    """The slots, stepped together."""
+
+    def __init__(
+        self,
+        envs: Sequence[gym.Env[Any, Any]],
+        executor: Executor,
+        observers: Sequence[Observer],
+        on_clock: Callable[[EpisodeClock], None] | None,
+    ) -> None:
+        self._lanes = lanes(envs)
+        self._executor = executor
+        self._observers = observers
+        self._end_observers = [o for o in observers if isinstance(o, EndStateObserver)]
+        self._on_clock = on_clock
+        self._seen = ObservationBatch(len(envs))
+
+    @property
+    def running(self) -> bool:
+        return any(lane.episode is not None for lane in self._lanes)
+
+    def show_all_cameras(self) -> None:
+        for lane in self._lanes:
+            lane.look(True)
+
+    def begin(self, waiting: Iterator[Episode], should_stop: Callable[[], bool]) -> Iterator[EpisodeRecord]:
+        """Give waiting episodes to idle slots; yields those that end before their first step."""
+        for lane in self._lanes:
+            while lane.episode is None and not should_stop():
+                episode = next(waiting, None)
+                if episode is None:
+                    return
+                lane.episode, lane.ready, lane.step, lane.succeeded = episode, False, 0, False
+                lane.began = perf_counter()
+                failure = self._reset(lane, episode)
+                if failure is not None:
+                    yield self._end(lane, episode, *failure)
+
+    def _reset(self, lane: Lane, episode: Episode) -> tuple[str, str] | None:
+        """Reset environment and policy; return (outcome, what went wrong) where that fails."""
+        lane.look(True)
+        try:
+            observed, _ = lane.env.reset(seed=episode.seed)
+        except Exception as error:
+            return INVALID, _text(error)
+        self._seen.put(lane.row, observed)
+        try:
+            self._executor.reset([lane.row], [episode.seed])
+        except UsageError:
+            raise
+        except Exception as error:
+            return POLICY_ERROR, _text(error)
+        lane.ready = True
+        return None
+
+    def step(self) -> Iterator[EpisodeRecord]:
+        """Take one step in every running slot; yields the episodes that end by it."""
+        running = [(lane, lane.episode) for lane in self._lanes if lane.episode is not None]
+        steps_B = np.full(len(self._lanes), -1, np.int64)
+        for lane, _ in running:
+            steps_B[lane.row] = lane.step
+        actions = self._executor.act(steps_B, self._seen.observation)
+        steps_B[list(actions.errors)] = -1
+        looks = self._executor.wants_observation(np.where(steps_B < 0, -1, steps_B + 1)).tolist()
+        for lane, episode in running:
+            if lane.row in actions.errors:
+                yield self._end(lane, episode, POLICY_ERROR, actions.errors[lane.row])
+                continue
+            self._tell(lane, episode, actions)
+            ended = self._advance(lane, actions.command[lane.row].copy(), looks[lane.row])
+            if ended is not None:
+                yield self._end(lane, episode, *ended)
+
+    def _tell(self, lane: Lane, episode: Episode, actions: Actions) -> None:
+        if self._observers:
+            record = step_record(episode, lane.step, actions, lane.row, lane.state())
+            for observer in self._observers:
+                observer.on_step(record)
+
+    def _advance(self, lane: Lane, command: FloatArray, look: bool) -> tuple[str | None, str | None] | None:
+        """Take a step; return None while the episode goes on, else (outcome or None: judge it, what went wrong)."""
+        lane.look(look)
+        try:
+            observed, _, terminated, truncated, info = lane.env.step(command)
+        except ActionError as error:
+            return POLICY_ERROR, _text(error)
+        except Exception as error:
+            return INVALID, _text(error)
+        lane.step += 1
+        if lane.verdict is None:
+            lane.succeeded |= says_success(info)
+        if terminated or truncated:
+            return None, None
+        if look:
+            self._seen.put(lane.row, observed)
+        return None
+
+    def _end(self, lane: Lane, episode: Episode, outcome: str | None, error: str | None) -> EpisodeRecord:
+        """Close a slot's episode and return its record."""
+        verdict = Verdict(outcome=outcome) if outcome is not None else None
+        if verdict is None:
+            verdict, error = _judge(lane)
+        counted = self._executor.statistics(lane.row) if lane.ready else NOTHING_COUNTED
+        record = episode_record(episode, lane.step, verdict, error, counted)
+        if lane.ready and verdict.outcome != INVALID and self._end_observers:
+            state = lane.state()
+            for observer in self._end_observers:
+                observer.on_end_state(episode.number, state)
+        for observer in self._observers:
+            observer.on_episode_end(record)
+        if self._on_clock is not None:
+            spent = perf_counter() - lane.began
+            times = self._executor.inference_ms(lane.row) if lane.ready else ()
+            self._on_clock(EpisodeClock(episode=episode.number, wall_s=spent, inference_ms=times))
+        lane.episode = None
+        return record
+
+
+def _text(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _judge(lane: Lane) -> tuple[Verdict, str | None]:
+    """Return the outcome of an episode that ended by itself: success at any step where only the info tells."""
+    if lane.verdict is None:
+        return Verdict(outcome=SUCCESS if lane.succeeded else "timeout"), None
+    try:
+        return lane.verdict(), None
+    except Exception as error:
+        return Verdict(outcome=INVALID), _text(error)

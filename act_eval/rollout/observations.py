@@ -1,0 +1,96 @@
+"""From an environment's observation dictionaries to the batched observation that policies see.
+
+An environment gives `{"pixels": {camera: (H, W, 3) uint8}, "agent_pos": (J,), "environment_state": (K,)}`; pixels
+and environment_state may be absent. This is the one place where that dictionary becomes a typed object.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from act_eval.errors import FeatureMismatch, UsageError
+from act_eval.types import FloatArray, ImageArray, Observation
+
+
+class ObservationBatch:
+    """One row per slot, written in place: rows that nobody will look at cost nothing."""
+
+    def __init__(self, slots: int) -> None:
+        self._slots = slots
+        self._observation: Observation | None = None
+
+    @property
+    def observation(self) -> Observation:
+        """The batch; rows never written are zero. Its arrays change with every `put`."""
+        if self._observation is None:
+            raise UsageError("no environment has given an observation yet")
+        return self._observation
+
+    def put(self, slot: int, observed: Mapping[str, Any]) -> None:
+        """Write a slot's row.
+
+        Raises:
+            FeatureMismatch: if the observation has no `agent_pos`, has pixels without camera names, or differs in
+                its entries or shapes from the other slots'.
+        """
+        pixels, agent_pos, environment_state = _entries(observed)
+        if self._observation is None:
+            self._observation = _zeros(self._slots, pixels, agent_pos, environment_state)
+        batch = self._observation
+        _same("cameras", sorted(pixels), sorted(batch.pixels))
+        for name, image in pixels.items():
+            _same(f"image {name!r}", image.shape, batch.pixels[name].shape[1:])
+            batch.pixels[name][slot] = image
+        _same("agent_pos", agent_pos.shape, batch.agent_pos.shape[1:])
+        batch.agent_pos[slot] = agent_pos
+        if batch.environment_state is not None and environment_state is not None:
+            _same("environment_state", environment_state.shape, batch.environment_state.shape[1:])
+            batch.environment_state[slot] = environment_state
+        else:
+            _same("environment_state", environment_state is None, batch.environment_state is None)
+
+
+def batch_observations(observed: Sequence[Mapping[str, Any]]) -> Observation:
+    """Return the observations of several environments as one batch, in the order given.
+
+    Raises:
+        UsageError: if there are none.
+        FeatureMismatch: as `ObservationBatch.put`.
+    """
+    batch = ObservationBatch(len(observed))
+    for slot, one in enumerate(observed):
+        batch.put(slot, one)
+    return batch.observation
+
+
+def _entries(observed: Mapping[str, Any]) -> tuple[Mapping[str, ImageArray], FloatArray, FloatArray | None]:
+    if not isinstance(observed, Mapping) or "agent_pos" not in observed:
+        found = sorted(observed) if isinstance(observed, Mapping) else type(observed).__name__
+        raise FeatureMismatch(f'an observation needs an entry "agent_pos"; the environment gives {found}')
+    pixels = observed.get("pixels", {})
+    if not isinstance(pixels, Mapping):
+        raise FeatureMismatch('observation["pixels"] is one image without a name; make it {camera name: image}')
+    state = observed.get("environment_state")
+    return (
+        {name: np.asarray(image, np.uint8) for name, image in pixels.items()},
+        np.asarray(observed["agent_pos"], np.float32),
+        None if state is None else np.asarray(state, np.float32),
+    )
+
+
+def _zeros(
+    slots: int, pixels: Mapping[str, ImageArray], agent_pos: FloatArray, environment_state: FloatArray | None
+) -> Observation:
+    return Observation(
+        pixels={name: np.zeros((slots, *image.shape), np.uint8) for name, image in pixels.items()},
+        agent_pos=np.zeros((slots, *agent_pos.shape), np.float32),
+        environment_state=None
+        if environment_state is None
+        else np.zeros((slots, *environment_state.shape), np.float32),
+    )
+
+
+def _same(what: str, got: object, expected: object) -> None:
+    if got != expected:
+        raise FeatureMismatch(f"{what} of an observation: got {got}, the other environments give {expected}")

@@ -1,0 +1,155 @@
+"""Which execution horizons a method can keep under a delay model, and the refusal of all others.
+
+A chunk must last until the next one takes over, and a request must wait for the one before it. What that means
+for s is in DESIGN §4 for a constant delay d; for delays between `low` and `high` the same two conditions read
+`high ≤ s` (one request in flight) and `s ≤ C - (high - start)`, `start` being the steps after its observation at
+which a window begins: 0 for the same window, the least told delay for a shifted one.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from act_eval.errors import TimingError
+from act_eval.timing.delays import Constant, DelayModel, Dropped, extremes, is_bounded
+from act_eval.timing.methods import RTC, Blend, Ensemble, Method, Naive, Sync, method_name, whole_steps
+from act_eval.timing.told import Estimator, Oracle, told_range
+from act_eval.types import PolicySpec
+
+BeyondMaxDelay = Literal["error", "clip", "naive"]
+"""What happens when a told delay is above the policy's `max_delay`: refuse, tell `max_delay` instead, or ask
+without a prefix as `naive` does."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """How one arm runs its chunks in time."""
+
+    method: Method
+    delay: DelayModel = field(default_factory=Constant)
+    told: Estimator = field(default_factory=Oracle)
+    """Estimator of the told delay; only `rtc` tells one."""
+    beyond_max_delay: BeyondMaxDelay = "error"
+    timeout: int | None = None
+    """Steps after which a missing answer is lost and the next request may go; None: answers are waited for."""
+
+    def __post_init__(self) -> None:
+        if self.beyond_max_delay not in ("error", "clip", "naive"):
+            raise TimingError(f"beyond_max_delay is {self.beyond_max_delay!r}; there are: error, clip, naive")
+        if self.timeout is not None:
+            whole_steps("timeout", self.timeout, least=1)
+        _check_timeout(self)
+
+    def check(self, spec: PolicySpec) -> None:
+        """Refuse what cannot run with a policy.
+
+        Raises:
+            TimingError: naming the bound and the value that is outside it.
+        """
+        refusal = self.refusal(spec)
+        if refusal is not None:
+            raise TimingError(refusal)
+
+    def refusal(self, spec: PolicySpec) -> str | None:
+        """Return why this schedule cannot run with a policy, or None where it can."""
+        if isinstance(self.method, RTC):
+            reason = _refuse_told(self, spec)
+            if reason is not None:
+                return reason
+        return _refuse_horizon(self, spec)
+
+
+def _check_timeout(schedule: Schedule) -> None:
+    low, high = extremes(schedule.delay)
+    if schedule.timeout is None:
+        if isinstance(schedule.delay, Dropped):
+            raise TimingError("lost answers need a timeout, in steps, after which the next request may go")
+        return
+    worst = high if high is not None and is_bounded(schedule.delay) else low
+    if worst > schedule.timeout:
+        raise TimingError(
+            f"delay {worst} is above the timeout of {schedule.timeout} steps: its answers would all be lost"
+        )
+
+
+def told_bounds(schedule: Schedule, max_delay: int) -> tuple[int, int | None]:
+    """Return the least and the largest delay that a policy is told under `beyond_max_delay` [steps]."""
+    low, high = told_range(schedule.told, *extremes(schedule.delay))
+    if high is not None and high <= max_delay:
+        return low, high
+    match schedule.beyond_max_delay:
+        case "error":
+            return low, high
+        case "clip":
+            return min(low, max_delay), max_delay
+        case "naive":
+            return 0, max_delay
+
+
+def _refuse_told(schedule: Schedule, spec: PolicySpec) -> str | None:
+    if not spec.takes_prefix:
+        return "rtc needs a policy that takes a prefix of committed commands; this one takes none (run it as naive)"
+    _, high = told_bounds(schedule, spec.max_delay)
+    if high is None or high > spec.max_delay:
+        what = "an unbounded delay" if high is None else f"delay {high}"
+        return (
+            f"{what} may be told to a policy trained for delays up to max_delay = {spec.max_delay}; "
+            "choose beyond_max_delay clip or naive, or another estimator"
+        )
+    return None
+
+
+def _refuse_horizon(schedule: Schedule, spec: PolicySpec) -> str | None:
+    method, chunk = schedule.method, spec.chunk
+    low, high = extremes(schedule.delay)
+    if isinstance(method, Ensemble):
+        if is_bounded(schedule.delay) and high is not None and high >= chunk:
+            return f"ensemble needs d < C, that is d < {chunk}; got d = {high}"
+        return None
+    if isinstance(method, Sync) or not is_bounded(schedule.delay) or high is None:
+        return _outside(method, 1, chunk, "1 <= s <= C", f"C = {chunk}")
+    given = f"C = {chunk}, d = {high}" if low == high else f"C = {chunk}, d in {low} .. {high}"
+    match method:
+        case Naive() | Blend():
+            return _outside(method, max(1, high), chunk - high, "d <= s <= C - d", given)
+        case RTC():
+            return _refuse_rtc_horizon(schedule, spec, given)
+
+
+def _refuse_rtc_horizon(schedule: Schedule, spec: PolicySpec, given: str) -> str | None:
+    _, high = extremes(schedule.delay)
+    told_low, told_high = told_bounds(schedule, spec.max_delay)
+    takes_over = max(high or 0, told_high or 0)  # an early answer waits for the told step
+    begins = told_low if spec.window == "shifted" else 0
+    if takes_over == begins:
+        return _outside(schedule.method, max(1, takes_over), spec.chunk, "d <= s <= C", given)
+    rule = "d <= s <= C - (largest takeover - earliest start of a window)"
+    given = f"{given}, takeover {takes_over}, start {begins}"
+    return _outside(schedule.method, max(1, takes_over), spec.chunk - (takes_over - begins), rule, given)
+
+
+def _outside(method: Method, least: int, most: int, rule: str, given: str) -> str | None:
+    s = method.execute
+    if least <= s <= most:
+        return None
+    region = f"{least} <= s <= {most}" if least <= most else "no s at all"
+    return f"{method_name(method)} needs {rule}, with {given}: {region}; got s = {s}"
+
+
+def first_request(schedule: Schedule, spec: PolicySpec, estimate: Callable[[], int]) -> int:
+    """Return the step of the first request after the chunk of step 0: `min(s, C - d)`.
+
+    Args:
+        schedule: Method and delays.
+        spec: The policy's.
+        estimate: Gives the delay told for that request [steps]; stands for d where the model has no bound.
+    """
+    _, high = extremes(schedule.delay)
+    if is_bounded(schedule.delay) and high is not None:
+        _, told_high = told_bounds(schedule, spec.max_delay)
+        takes_over = max(high, told_high or 0) if isinstance(schedule.method, RTC) else high
+    else:
+        takes_over = estimate()
+    # At step 0 only rtc learns something from asking again: its answer begins where chunk 0 ends.
+    least = 0 if isinstance(schedule.method, RTC) else 1
+    return max(least, min(schedule.method.execute, spec.chunk - takes_over))

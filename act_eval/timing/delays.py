@@ -1,0 +1,201 @@
+"""How long answers take, in control steps: `d = ceil(latency / Δt)`, one draw per request of an episode.
+
+The first chunk of an episode is computed with the world stopped and draws nothing. Draw k belongs to the k-th
+request after it and depends on the model and the episode seed alone, so that arms share their delays.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import repeat
+from typing import NamedTuple
+
+import numpy as np
+
+from act_eval.errors import TimingError
+from act_eval.seeding import Stream, stream
+from act_eval.timing.methods import whole_steps
+
+
+class Draw(NamedTuple):
+    """The fate of one request."""
+
+    steps: int
+    """Steps from the observation to the first step that the answer may act."""
+    lost: bool = False
+    """Whether the answer never comes."""
+
+
+@dataclass(frozen=True)
+class Constant:
+    """Every answer takes the same time."""
+
+    steps: int = 0
+    """d."""
+
+    def __post_init__(self) -> None:
+        whole_steps("delay d", self.steps)
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """Every whole delay from `low` to `high`, both included, is equally likely."""
+
+    low: int
+    high: int
+
+    def __post_init__(self) -> None:
+        whole_steps("lower delay", self.low)
+        whole_steps("upper delay", self.high)
+        if self.low > self.high:
+            raise TimingError(f"lower delay {self.low} is above upper delay {self.high}")
+
+
+@dataclass(frozen=True)
+class Lognormal:
+    """`ceil(shift + X)` steps, X lognormal: a floor that is always paid and a long tail. Not bounded."""
+
+    shift: float
+    """The floor, in steps (may be fractional: it is a latency, rounded up after the draw)."""
+    median: float
+    """Median of X, in steps."""
+    sigma: float
+    """Standard deviation of log X."""
+
+    def __post_init__(self) -> None:
+        for name, value in (("shift", self.shift), ("median", self.median), ("sigma", self.sigma)):
+            if not 0 <= value < math.inf:
+                raise TimingError(f"{name} of a lognormal delay is {value}; it must be finite and at least 0")
+        if self.median == 0:
+            raise TimingError("median of a lognormal delay is 0; it must be above 0")
+
+
+@dataclass(frozen=True)
+class Spikes:
+    """Two states (Gilbert–Elliott): calm requests take `calm` steps, those within a spike `spike` steps."""
+
+    calm: int
+    spike: int
+    enter: float
+    """Probability that the next request is within a spike when this one is calm."""
+    leave: float
+    """Probability that the next request is calm when this one is within a spike."""
+
+    def __post_init__(self) -> None:
+        whole_steps("calm delay", self.calm)
+        whole_steps("spike delay", self.spike)
+        _probability("probability of entering a spike", self.enter)
+        _probability("probability of leaving a spike", self.leave)
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """Each answer of another model is lost with a probability; needs a timeout."""
+
+    probability: float
+    of: "Constant | Uniform | Lognormal | Spikes | Trace" = field(default_factory=Constant)
+    """Delays of the answers that arrive."""
+
+    def __post_init__(self) -> None:
+        _probability("probability of a lost answer", self.probability)
+        if self.probability == 1:
+            raise TimingError("probability of a lost answer is 1; no answer would ever arrive, it must be below 1")
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Recorded delays.
+
+    Episodes with a recording of their own replay it from its beginning, and only it; all others read `steps` from
+    a place drawn for them and go round.
+    """
+
+    steps: tuple[int, ...] = ()
+    episodes: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    """Episode seed → its delays, request by request."""
+
+    def __post_init__(self) -> None:
+        if not self.steps and not self.episodes:
+            raise TimingError("a delay trace is empty; it needs at least one delay")
+        for delays in (self.steps, *self.episodes.values()):
+            for number, steps in enumerate(delays):
+                whole_steps(f"entry {number} of a delay trace", steps)
+
+
+DelayModel = Constant | Uniform | Lognormal | Spikes | Dropped | Trace
+
+
+def _probability(name: str, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise TimingError(f"{name} is {value}; it must lie between 0 and 1")
+
+
+def is_bounded(model: DelayModel) -> bool:
+    """Return whether the model promises its bounds, so that what cannot be covered is refused up front."""
+    return isinstance(model, Constant | Uniform)
+
+
+def extremes(model: DelayModel) -> tuple[int, int | None]:
+    """Return the least and the largest delay that the model can draw [steps]; None for no largest."""
+    match model:
+        case Constant(steps):
+            return steps, steps
+        case Uniform(low, high):
+            return low, high
+        case Lognormal(shift=shift):
+            return math.ceil(shift), None
+        case Spikes(calm=calm, spike=spike):
+            return min(calm, spike), max(calm, spike)
+        case Dropped(of=inner):
+            return extremes(inner)
+        case Trace(steps=steps, episodes=episodes):
+            every = [*steps, *(delay for delays in episodes.values() for delay in delays)]
+            return min(every, default=0), max(every, default=0)
+
+
+def draws(model: DelayModel, episode_seed: int) -> Iterator[Draw]:
+    """Return the delays of one episode, request by request."""
+    if isinstance(model, Constant):
+        return repeat(Draw(model.steps))
+    return _draws(model, episode_seed, stream(episode_seed, Stream.DELAY))
+
+
+def _draws(model: DelayModel, seed: int, rng: np.random.Generator) -> Iterator[Draw]:
+    match model:
+        case Constant(steps):
+            yield from repeat(Draw(steps))
+        case Uniform(low, high):
+            while True:
+                yield Draw(int(rng.integers(low, high, endpoint=True)))
+        case Lognormal(shift, median, sigma):
+            while True:
+                yield Draw(math.ceil(shift + median * math.exp(sigma * rng.standard_normal())))
+        case Spikes():
+            yield from _spikes(model, rng)
+        case Dropped(probability, inner):
+            # The inner delay is drawn whether or not it is used: arms with other probabilities share it.
+            for draw in _draws(inner, seed, rng):
+                yield Draw(draw.steps, lost=bool(rng.random() < probability))
+        case Trace():
+            yield from _replay(model, seed, rng)
+
+
+def _spikes(model: Spikes, rng: np.random.Generator) -> Iterator[Draw]:
+    spiking = False
+    while True:
+        yield Draw(model.spike if spiking else model.calm)
+        spiking = bool(rng.random() < (1 - model.leave if spiking else model.enter))
+
+
+def _replay(trace: Trace, seed: int, rng: np.random.Generator) -> Iterator[Draw]:
+    if seed in trace.episodes:
+        yield from map(Draw, trace.episodes[seed])
+        raise TimingError(
+            f"the delay trace of episode seed {seed} holds {len(trace.episodes[seed])} delays and one more is needed"
+        )
+    if not trace.steps:
+        raise TimingError(f"the delay trace has no episode seed {seed}; it has: {sorted(trace.episodes)}")
+    place = int(rng.integers(len(trace.steps)))
+    while True:
+        yield Draw(trace.steps[place])
+        place = (place + 1) % len(trace.steps)

@@ -1,0 +1,108 @@
+"""The delay that a policy is told, which may differ from the one that happens.
+
+An estimator sees the delays of the answers that have arrived in this episode, oldest first; lost answers teach
+it nothing. Only `rtc` tells a delay: every other method tells 0.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from act_eval.errors import TimingError
+from act_eval.timing.methods import whole_steps
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """The delay that will happen."""
+
+
+@dataclass(frozen=True)
+class ToldConstant:
+    """The same number for every request."""
+
+    steps: int
+
+    def __post_init__(self) -> None:
+        whole_steps("told delay", self.steps)
+
+
+@dataclass(frozen=True)
+class MaxOfLast:
+    """The largest of the last `window` delays: RTC's own conservative estimate (Algorithm 1, b = 10)."""
+
+    window: int = 10
+    initial: int = 0
+    """Told before any answer has arrived."""
+
+    def __post_init__(self) -> None:
+        whole_steps("window of the told delay", self.window, least=1)
+        whole_steps("initial told delay", self.initial)
+
+
+@dataclass(frozen=True)
+class Percentile:
+    """A percentile of the last `window` delays, rounded up."""
+
+    percent: float = 95.0
+    window: int = 50
+    initial: int = 0
+
+    def __post_init__(self) -> None:
+        whole_steps("window of the told delay", self.window, least=1)
+        whole_steps("initial told delay", self.initial)
+        if not 0 <= self.percent <= 100:
+            raise TimingError(f"percentile of the told delay is {self.percent}; it must lie between 0 and 100")
+
+
+@dataclass(frozen=True)
+class MovingAverage:
+    """The mean of the last `window` delays, rounded up."""
+
+    window: int = 10
+    initial: int = 0
+
+    def __post_init__(self) -> None:
+        whole_steps("window of the told delay", self.window, least=1)
+        whole_steps("initial told delay", self.initial)
+
+
+Estimator = Oracle | ToldConstant | MaxOfLast | Percentile | MovingAverage
+
+
+def told_delay(estimator: Estimator, actual: int, arrived: Sequence[int]) -> int:
+    """Return the delay to tell [steps].
+
+    Args:
+        estimator: How it is estimated.
+        actual: The delay that will happen; only the oracle reads it.
+        arrived: Delays of the answers that have arrived in this episode, oldest first.
+    """
+    match estimator:
+        case Oracle():
+            return actual
+        case ToldConstant(steps):
+            return steps
+        case MaxOfLast(window, initial):
+            return max(arrived[-window:], default=initial)
+        case Percentile(percent, window, initial):
+            return _round_up(float(np.percentile(arrived[-window:], percent))) if arrived else initial
+        case MovingAverage(window, initial):
+            return _round_up(float(np.mean(arrived[-window:]))) if arrived else initial
+
+
+def _round_up(steps: float) -> int:
+    return math.ceil(steps - 1e-9)  # interpolation between two equal delays may exceed them by a rounding error
+
+
+def told_range(estimator: Estimator, low: int, high: int | None) -> tuple[int, int | None]:
+    """Return the least and the largest delay that may be told where delays lie in `low … high` (None: no bound)."""
+    match estimator:
+        case Oracle():
+            return low, high
+        case ToldConstant(steps):
+            return steps, steps
+        case MaxOfLast(initial=initial) | Percentile(initial=initial) | MovingAverage(initial=initial):
+            return min(low, initial), None if high is None else max(high, initial)

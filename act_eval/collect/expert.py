@@ -1,0 +1,29 @@
+"""Wires the environments of act_eval to their scripted expert."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium as gym
+
+import act_eval.envs  # noqa: F401  registers the environments in every worker
+from act_eval.collect.recording import Demonstrator
+from act_eval.envs.expert import Expert
+from act_eval.errors import UsageError
+from act_eval.scenes.arm import JOINTS
+
+
+def expert_demonstrator(env_id: str, options: Mapping[str, Any]) -> Demonstrator:
+    """Return an environment of act_eval with its expert.
+
+    Args:
+        env_id: Gymnasium id.
+        options: options of the environment.
+
+    Raises:
+        UsageError: if the environment does not know an option.
+    """
+    try:
+        env = gym.make(env_id, disable_env_checker=True, **options)
+    except TypeError as error:  # Gymnasium lets the constructor's complaint through
+        raise UsageError(f"{env_id} does not take the options {dict(options)}: {error}") from error
+    return Demonstrator(env, Expert(env.unwrapped), JOINTS)  # pyright: ignore[reportArgumentType]

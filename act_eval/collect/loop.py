@@ -1,0 +1,169 @@
+"""Collects demonstrations: the expert acts in seeded episodes, and every successful one is kept.
+
+Attempt k runs with the k-th collection seed. The data set is the first N successful attempts in that order, so it
+does not depend on how many workers collected it or how often they were interrupted. Until it is whole, finished
+attempts lie in `OUT.partial`; then the data set appears at OUT in one move.
+"""
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from act_eval.collect.plan import Collected, CollectPlan, CollectProgress, progress_of
+from act_eval.collect.recording import MakeDemonstrator, features_of
+from act_eval.collect.workers import Recorder, Submit, runner
+from act_eval.demos import Attempt, AttemptFolder, DatasetWriter, Feature
+from act_eval.demos.layout import COLLECTION
+from act_eval.errors import DatasetError, UsageError
+
+_PATIENCE = 10
+"""Attempts that may fail before the share of failures is judged."""
+_MAX_FAILURES = 0.5
+"""Share of failed attempts above which collecting stops: then the expert does not solve the environment."""
+
+
+def collect(
+    plan: CollectPlan,
+    out: Path,
+    make: MakeDemonstrator,
+    *,
+    workers: int = 2,
+    on_progress: Callable[[CollectProgress], None] = lambda _: None,
+) -> Collected:
+    """Collect a data set, or continue one that was interrupted.
+
+    Args:
+        plan: what to collect.
+        out: folder of the data set; `out` + `.partial` holds it while it is incomplete.
+        make: builds environment and expert, once per worker.
+        workers: processes; 1 collects in this one.
+        on_progress: told after every attempt.
+
+    Raises:
+        DatasetError: if `out` or its partial folder holds something else, if the expert fails in more than half of
+            its attempts, or if a worker dies.
+    """
+    if workers < 1:
+        raise UsageError(f"workers is {workers}; at least 1 is needed")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        return _already_there(plan, out)
+    demonstrator = make(plan.env, plan.options)
+    facts = demonstrator.env.unwrapped.suite_facts()
+    features, fps = features_of(demonstrator, plan.images), int(demonstrator.env.metadata["render_fps"])
+    store = AttemptFolder(out.with_name(out.name + ".partial"), plan.identity() | {"facts": facts})
+    recorder = Recorder(plan, demonstrator, store, features, fps)
+    try:
+        with runner(recorder, make, workers) as submit:
+            attempts = _gather(plan, store, submit, 2 * workers if workers > 1 else 1, on_progress)
+    finally:
+        demonstrator.env.close()
+    return _finish(plan, out, store, attempts, features, fps, facts)
+
+
+def _gather(
+    plan: CollectPlan,
+    store: AttemptFolder,
+    submit: Submit,
+    in_flight: int,
+    on_progress: Callable[[CollectProgress], None],
+) -> list[Attempt]:
+    """Run attempts until the data set is decided; return all up to its last one, in order."""
+    finished = store.finished()
+    pending: set[Future[Attempt]] = set()
+    numbers: set[int] = set()  # submitted here
+    while (attempts := _decided(finished, plan.episodes)) is None:
+        _refuse_hopeless(finished, plan)
+        while len(pending) < in_flight and (number := _next_number(finished, numbers, plan.episodes)) is not None:
+            numbers.add(number)
+            pending.add(submit(number))
+        done, pending = wait(pending, return_when=FIRST_COMPLETED)
+        for future in done:
+            attempt = future.result()
+            finished[attempt.number] = attempt
+            on_progress(progress_of(finished.values()))
+    return attempts
+
+
+def _decided(finished: Mapping[int, Attempt], episodes: int) -> list[Attempt] | None:
+    """Return attempts 0 … k where the last is the success that completes the data set; None if k is unknown."""
+    attempts, found = [], 0
+    while (attempt := finished.get(len(attempts))) is not None:
+        attempts.append(attempt)
+        found += attempt.outcome == "success"
+        if found == episodes:
+            return attempts
+    return None
+
+
+def _next_number(finished: Mapping[int, Attempt], submitted: set[int], episodes: int) -> int | None:
+    """Return the first attempt not yet made that is needed even if all before it succeed."""
+    number = hoped = 0
+    while hoped < episodes:
+        if number not in finished and number not in submitted:
+            return number
+        hoped += number not in finished or finished[number].outcome == "success"
+        number += 1
+    return None
+
+
+def _refuse_hopeless(finished: Mapping[int, Attempt], plan: CollectPlan) -> None:
+    progress = progress_of(finished.values())
+    failures = sum(progress.discarded.values())
+    if failures > max(_PATIENCE, _MAX_FAILURES * len(finished)):
+        raise DatasetError(
+            f"the expert failed in {failures} of {len(finished)} attempts at {plan.env} with {dict(plan.options)} "
+            f"({_listed(progress.discarded)}); demonstrations need an environment that it solves"
+        )
+
+
+def _listed(outcomes: Mapping[str, int]) -> str:
+    return ", ".join(f"{outcome} {count}" for outcome, count in outcomes.items())
+
+
+def _finish(
+    plan: CollectPlan,
+    out: Path,
+    store: AttemptFolder,
+    attempts: list[Attempt],
+    features: Mapping[str, Feature],
+    fps: int,
+    facts: Mapping[str, Any],
+) -> Collected:
+    whole = store.folder / "dataset"
+    shutil.rmtree(whole, ignore_errors=True)
+    writer = DatasetWriter(whole, features, fps=fps, task=plan.task, robot="so101")
+    kept = [attempt for attempt in attempts if attempt.outcome == "success"]
+    videos = [key for key, feature in features.items() if feature.dtype == "video"]
+    for attempt in kept:
+        rows, pixels = store.read_episode(attempt.number)
+        paths = {key: store.video(attempt.number, key) for key in videos}
+        writer.add(rows, seed=attempt.seed, pixels=pixels, videos=paths)
+    discarded = [asdict(attempt) for attempt in attempts if attempt.outcome != "success"]
+    history = {"plan": asdict(plan), "facts": facts, "attempts": len(attempts), "discarded": discarded}
+    writer.finish({COLLECTION: history})
+    whole.rename(out)  # onto an empty folder too
+    shutil.rmtree(store.folder)
+    frames = sum(attempt.length for attempt in kept)
+    return Collected(out, len(kept), frames, len(attempts), progress_of(attempts).discarded, existed=False)
+
+
+def _already_there(plan: CollectPlan, out: Path) -> Collected:
+    file = out / COLLECTION
+    if not file.is_file():
+        raise DatasetError(f"{out} exists and was not written by collecting; name another --out, or remove it")
+    history = json.loads(file.read_text())
+    asked = json.loads(json.dumps(asdict(plan)))
+    for key in sorted(asked):
+        if history["plan"].get(key) != asked[key]:
+            raise DatasetError(
+                f"{out} holds demonstrations with {key} = {history['plan'].get(key)!r}; asked for {asked[key]!r}. "
+                "Name another --out, or remove it"
+            )
+    frames = json.loads((out / "meta/info.json").read_text())["total_frames"]
+    outcomes = Counter(entry["outcome"] for entry in history["discarded"])
+    return Collected(out, plan.episodes, frames, history["attempts"], dict(sorted(outcomes.items())), existed=True)

@@ -1,0 +1,72 @@
+"""What to collect, how far it has come, and what came of it."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from act_eval.demos import Attempt, ImageStorage
+from act_eval.errors import UsageError
+from act_eval.seeding import Purpose, episode_seeds
+
+
+@dataclass(frozen=True, kw_only=True)
+class CollectPlan:
+    """What to collect. All but the number of episodes decides what each episode is."""
+
+    env: str
+    """Gymnasium id."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Options of the environment (JSON values), action noise among them."""
+    seed: int = 0
+    """Of the run; the episodes' seeds follow from it."""
+    episodes: int = 400
+    """Successful episodes in the data set."""
+    images: ImageStorage = "image"
+    """How pictures are kept."""
+    task: str = "put the block at the given coordinates into the tray"
+    """Task string of every frame."""
+
+    def __post_init__(self) -> None:
+        if self.episodes < 1:
+            raise UsageError(f"episodes is {self.episodes}; it must be at least 1")
+        if self.images not in ("image", "video"):
+            raise UsageError(f"images is {self.images!r}; allowed: image (PNG), video (H.264)")
+        episode_seeds(Purpose.COLLECT, self.seed, 0)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what must be equal for attempts to belong to the same collection."""
+        return {key: value for key, value in asdict(self).items() if key != "episodes"}
+
+
+@dataclass(frozen=True)
+class CollectProgress:
+    """How far a collection has come."""
+
+    episodes: int
+    """Successful attempts so far."""
+    discarded: Mapping[str, int]
+    """Outcome → attempts that were thrown away."""
+
+
+@dataclass(frozen=True)
+class Collected:
+    """A finished data set."""
+
+    root: Path
+    episodes: int
+    frames: int
+    attempts: int
+    """Attempts that it took, the discarded ones included."""
+    discarded: Mapping[str, int]
+    """Outcome → attempts that were thrown away."""
+    existed: bool
+    """Whether the data set was already there, so that nothing was done."""
+
+
+def progress_of(attempts: Iterable[Attempt]) -> CollectProgress:
+    """Count attempts by outcome."""
+    outcomes = Counter(attempt.outcome for attempt in attempts)
+    episodes = outcomes.pop("success", 0)
+    return CollectProgress(episodes, dict(sorted(outcomes.items())))

@@ -1,0 +1,74 @@
+"""One attempt: the expert acts in one seeded episode, which is kept if its verdict is success."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from act_eval.demos import Episode, Feature, ImageStorage, demonstration_features
+from act_eval.demos.layout import DONE, SUCCESS
+from act_eval.errors import SimulationError
+from act_eval.types import ACTION, ENVIRONMENT_STATE, IMAGE_PREFIX, STATE, FloatArray
+
+
+class Expert(Protocol):
+    """Acts in the environment that it was made for."""
+
+    def act(self) -> FloatArray:
+        """Return the command (A,) for this moment."""
+        ...
+
+
+@dataclass(frozen=True)
+class Demonstrator:
+    """An environment with an expert that acts in it."""
+
+    env: Any
+    """A Gymnasium environment; its `unwrapped` has `verdict()` and `suite_facts()`."""
+    expert: Expert
+    joints: tuple[str, ...]
+    """Names of the joints, in the order of `agent_pos` and of the action."""
+
+
+MakeDemonstrator = Callable[[str, Mapping[str, Any]], Demonstrator]
+"""Receives environment id and options; must be importable, since workers call it."""
+
+
+def features_of(demonstrator: Demonstrator, images: ImageStorage) -> dict[str, Feature]:
+    """Return the features of a data set that is recorded from an environment."""
+    spaces = demonstrator.env.observation_space
+    cameras = {name: space.shape[:2] for name, space in spaces["pixels"].spaces.items()}
+    return demonstration_features(demonstrator.joints, cameras, images, "environment_state" in spaces.spaces)
+
+
+def record(demonstrator: Demonstrator, seed: int) -> tuple[str, Episode | None]:
+    """Run one attempt; return its outcome, and the episode if that is `success`."""
+    env, observations, commands, flags = demonstrator.env, [], [], []
+    observation, _ = env.reset(seed=seed)
+    ended = False
+    while not ended:
+        command = np.array(demonstrator.expert.act(), np.float32)
+        observations.append(observation)
+        commands.append(command)
+        try:
+            observation, _, terminated, truncated, info = env.step(command)
+        except SimulationError:
+            return "invalid", None
+        ended = bool(terminated or truncated)
+        flags.append((bool(info["is_success"]), ended))
+    outcome = env.unwrapped.verdict().outcome
+    return outcome, _episode(seed, observations, commands, flags) if outcome == "success" else None
+
+
+def _episode(
+    seed: int, observations: list[dict[str, Any]], commands: list[FloatArray], flags: list[tuple[bool, bool]]
+) -> Episode:
+    vectors = {STATE: np.stack([o["agent_pos"] for o in observations]), ACTION: np.stack(commands)}
+    if "environment_state" in observations[0]:
+        vectors[ENVIRONMENT_STATE] = np.stack([o["environment_state"] for o in observations])
+    success, done = np.array(flags).T
+    frames = {
+        IMAGE_PREFIX + name: np.stack([o["pixels"][name] for o in observations]) for name in observations[0]["pixels"]
+    }
+    return Episode(seed, {**vectors, SUCCESS: success, DONE: done}, frames)

@@ -7,6 +7,8 @@ Shadows, reflections and multisampling are off: with them a software renderer ta
 import os
 import sys
 from functools import lru_cache
+from multiprocessing import parent_process
+from multiprocessing.util import Finalize
 from typing import Protocol
 
 import mujoco
@@ -89,6 +91,10 @@ class OffscreenRenderer:
 @lru_cache(maxsize=8)
 def renderer_for(model: mujoco.MjModel) -> OffscreenRenderer:
     """Return this process's renderer of a model; environments of one process share it."""
+    if parent_process() is not None:
+        # Worker processes skip atexit, and with it mujoco's own clean-up: left to the interpreter's end, the context
+        # would be freed after the GL library's module is gone, with a traceback on the screen.
+        Finalize(None, renderer_for.cache_clear, exitpriority=0)
     return OffscreenRenderer(model)
 
 

@@ -44,7 +44,7 @@ class Camera:
         return np.concatenate([right, np.cross(back, right)])
 
 
-OVERHEAD = Camera("overhead", (0.40, 0.0, 0.42), (0.175, 0.0, 0.0), (-1, 0, 0), 46)
+OVERHEAD = Camera("overhead", (0.36, -0.015, 0.42), (0.155, -0.015, 0.0), (-1, 0, 0), 46)
 WRIST = Camera("wrist", (0.003, 0.062, -0.035), (0.003, 0.006, -0.115), (0, 1, 0), 62, body="gripper")
 REVIEW = Camera("review", (0.52, -0.30, 0.34), (0.15, -0.01, 0.04), (0, 0, 1), 42)
 

@@ -1,6 +1,7 @@
 """The wheel and the sdist hold what they should, and the wheel works where there is no checkout."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -14,17 +15,28 @@ import act_eval
 ROOT = Path(act_eval.__file__).resolve().parent.parent
 ROOMS = ("envs", "policies", "scenes")
 
-pytestmark = pytest.mark.slow
+
+def files_of_the_checkout(folder: str = ".", suffix: str = "") -> set[str]:
+    """Return the files of a folder that git does not ignore, relative to the checkout."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", folder]
+    listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    return {name for name in listed.stdout.splitlines() if name.endswith(suffix) and os.path.lexists(ROOT / name)}
 
 
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a wheel and an sdist: ACT_EVAL_DIST where set (`make build`), else built now."""
+    """A folder with a wheel and an sdist: ACT_EVAL_DIST where set (`make build`), else built now.
+
+    The build runs on a copy, because setuptools writes into the tree that it builds.
+    """
     given = os.environ.get("ACT_EVAL_DIST")
     if given:
         return ROOT / given
-    out = tmp_path_factory.mktemp("dist")
-    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(ROOT)]
+    copy, out = tmp_path_factory.mktemp("checkout"), tmp_path_factory.mktemp("dist")
+    for name in files_of_the_checkout():
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, copy / name, follow_symlinks=False)
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(copy)]
     subprocess.run(command, check=True, capture_output=True)
     return out
 
@@ -35,12 +47,6 @@ def wheel(dist: Path) -> Path:
     return found
 
 
-def tracked(folder: str, suffix: str = "") -> set[str]:
-    """Return the tracked files of a folder that end in `suffix`, relative to the checkout."""
-    listed = subprocess.run(["git", "ls-files", folder], cwd=ROOT, check=True, capture_output=True, text=True)
-    return {name for name in listed.stdout.splitlines() if name.endswith(suffix)}
-
-
 def test_wheel_claims_no_other_top_level_name(wheel: Path) -> None:
     top = {name.partition("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
     assert top == {"act_eval", f"act_eval-{act_eval.__version__}.dist-info"}
@@ -49,7 +55,7 @@ def test_wheel_claims_no_other_top_level_name(wheel: Path) -> None:
 @pytest.mark.parametrize("room", ROOMS)
 def test_wheel_holds_the_room_as_real_files(wheel: Path, room: str) -> None:
     entries = {info.filename: info for info in zipfile.ZipFile(wheel).infolist()}
-    wanted = {f"act_eval/{name}" for name in tracked(room, ".py")}
+    wanted = {f"act_eval/{name}" for name in files_of_the_checkout(room, ".py")}
     assert wanted
     assert wanted <= set(entries)
     link_bits = [name for name in wanted if entries[name].external_attr >> 28 == 0o12]
@@ -57,7 +63,7 @@ def test_wheel_holds_the_room_as_real_files(wheel: Path, room: str) -> None:
 
 
 def test_wheel_holds_the_pretrained_policies(wheel: Path) -> None:
-    wanted = {f"act_eval/{name}" for name in tracked("policies/pretrained")}
+    wanted = {f"act_eval/{name}" for name in files_of_the_checkout("policies/pretrained")}
     assert wanted
     assert wanted <= set(zipfile.ZipFile(wheel).namelist())
 
@@ -72,7 +78,7 @@ def test_sdist_holds_the_rooms(dist: Path) -> None:
     with tarfile.open(found) as archive:
         files = {member.name.partition("/")[2] for member in archive if member.isfile()}
     for room in ROOMS:
-        assert {f"act_eval/{name}" for name in tracked(room, ".py")} <= files
+        assert {f"act_eval/{name}" for name in files_of_the_checkout(room, ".py")} <= files
 
 
 def test_wheel_works_without_the_checkout(wheel: Path, tmp_path: Path) -> None:

@@ -7,15 +7,13 @@ Legend: `B` samples · `T` commands of a window · `A` action dim · `H`, `W` im
 """
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from act_eval.demos import Demonstrations, FrameCache, open_cache
-from act_eval.demos.cache import OnEpisode
+from act_eval.demos import Demonstrations, FrameCache
 from act_eval.errors import DatasetError, UsageError
 from act_eval.types import ACTION, ENVIRONMENT_STATE, IMAGE_PREFIX, STATE, FloatArray, IntArray
 
@@ -115,34 +113,6 @@ class Windows(Dataset[dict[str, Tensor]]):
                 raise DatasetError(f"states have {joints.shape[1]} joints, actions {previous.shape[1]} entries")
             previous[at_start] = joints
         return previous
-
-
-def open_windows(
-    root: str | Path,
-    window: int,
-    *,
-    held_out: float = 0.05,
-    seed: int = 0,
-    cameras: Sequence[str] | None = None,
-    cache: Path | None = None,
-    on_episode: OnEpisode | None = None,
-) -> tuple[Windows, Windows | None]:
-    """Open a data set for training: (training samples, samples of held-out episodes or None).
-
-    Args:
-        root: folder of the data set.
-        window: T, commands per sample.
-        held_out: share of the episodes that is not trained on.
-        seed: decides which episodes are held out.
-        cameras: which cameras; all by default.
-        cache: folder for decoded frames; inside the data set by default.
-        on_episode: told after every episode that is decoded for the cache.
-    """
-    data = Demonstrations(root)
-    frames = open_cache(data, cache, on_episode)
-    train, validate = split_episodes(len(data.episodes), held_out, seed)
-    kept = Windows(data, frames, window, episodes=train, cameras=cameras)
-    return kept, Windows(data, frames, window, episodes=validate, cameras=cameras) if validate else None
 
 
 def split_episodes(count: int, held_out: float, seed: int) -> tuple[list[int], list[int]]:

@@ -1,0 +1,60 @@
+"""Fixtures that several rooms use."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from act_eval.demos import DatasetWriter, Demonstrations, Episode, Feature, ImageStorage, demonstration_features
+from act_eval.demos.episode import episode_table
+from act_eval.demos.images import write_video
+from act_eval.demos.statistics import pixel_histogram
+
+JOINTS = ("pan", "lift", "elbow", "flex", "roll", "gripper")
+MakeDemos = Callable[..., tuple[Demonstrations, list[Episode]]]
+
+
+@pytest.fixture
+def make_demos() -> MakeDemos:
+    """Write a small data set: root, lengths, storage, size → (data set, what was written)."""
+    return _write
+
+
+def _write(
+    root: Path, lengths: Sequence[int] = (7, 4, 9), storage: ImageStorage = "image", size: int = 8
+) -> tuple[Demonstrations, list[Episode]]:
+    features = demonstration_features(JOINTS, {"overhead": (size, size), "wrist": (size, size + 2)}, storage)
+    writer = DatasetWriter(root, features, fps=20, task="pick it", robot="so101")
+    episodes = [_episode(number, length, features) for number, length in enumerate(lengths)]
+    for number, episode in enumerate(episodes):
+        videos = {}
+        for key, frames in episode.frames.items():
+            if storage == "video":
+                videos[key] = root.parent / f"{root.name}-{number}-{key}.mp4"
+                write_video(videos[key], frames, 20)
+        pixels = {key: pixel_histogram(frames) for key, frames in episode.frames.items()}
+        writer.add(episode_table(episode, features, 20), seed=episode.seed, pixels=pixels, videos=videos)
+    writer.finish({})
+    return Demonstrations(root), episodes
+
+
+def _episode(number: int, length: int, features: dict[str, Feature]) -> Episode:
+    """Every entry tells its episode and frame: action = 100 · episode + frame + joint / 10, state = action + 0.5."""
+    rng = np.random.default_rng(number)
+    frame = np.arange(length)
+    action = (100 * number + frame[:, None] + np.arange(6) / 10).astype(np.float32)
+    vectors = {
+        "action": action,
+        "observation.state": action + np.float32(0.5),
+        "observation.environment_state": rng.normal(size=(length, 2)).astype(np.float32),
+        "next.success": frame >= length - 2,
+        "next.done": frame == length - 1,
+    }
+    frames = {}
+    for key, feature in features.items():
+        if feature.is_camera:  # flat brightness names the frame, which H.264 keeps; a little texture on PNG
+            level = (20 + 40 * number + 8 * frame)[:, None, None, None]
+            texture = rng.integers(0, 4, (length, *feature.shape)) if feature.dtype == "image" else 0
+            frames[key] = np.broadcast_to(level + texture, (length, *feature.shape)).astype(np.uint8)
+    return Episode(5000 + number, vectors, frames)

@@ -9,7 +9,7 @@ goes into a `Timing` beside.
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -30,7 +30,9 @@ class Timing:
 
     episode: int
     wall_s: float
-    """From the start of the block of episodes that this one ran in to its end [s]."""
+    """From its reset to its end, the work on episodes beside it included [s]."""
+    inference_ms: tuple[float, ...] = ()
+    """Each prediction that the episode took part in, all rows of it [ms]."""
     video_s: float = 0.0
     """Rendering and encoding its video [s]."""
     worker: int = 0
@@ -99,7 +101,7 @@ def read_shard(path: Path) -> Iterator[ShardLine]:
         if set(values) != {"arm", "record", "timing"}:
             raise RunFolderError(f"{place}: not a line of a shard; its fields are {sorted(values)}")
         record = record_from_json(values["record"], place)
-        yield ShardLine(arm=values["arm"], record=record, timing=_build(Timing, values["timing"], place))
+        yield ShardLine(arm=values["arm"], record=record, timing=_timing(values["timing"], place))
 
 
 def merge(lines: Iterable[ShardLine], arm: str, seeds: Sequence[int]) -> list[ShardLine]:
@@ -164,6 +166,11 @@ def _parse(line: bytes, place: str) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise RunFolderError(f"{place}: not a JSON object")
     return values
+
+
+def _timing(values: Any, place: str) -> Timing:
+    timing = _build(Timing, values, place)
+    return replace(timing, inference_ms=tuple(timing.inference_ms))
 
 
 def _build(kind: type, values: Any, place: str) -> Any:

@@ -105,12 +105,12 @@ class RunFolder:
             done.setdefault(line.arm, set()).add(line.record.episode)
         return done
 
-    def new_shard(self) -> Path:
-        """Return the path of a shard that does not exist yet."""
+    def new_shards(self, count: int) -> list[Path]:
+        """Return the paths of `count` shards that do not exist yet."""
         folder = self.path / _SHARDS
         folder.mkdir(exist_ok=True)
-        numbers = [int(path.stem) for path in folder.glob("[0-9]*.jsonl")]
-        return folder / f"{max(numbers, default=-1) + 1:05d}.jsonl"
+        first = max((int(path.stem) for path in folder.glob("[0-9]*.jsonl")), default=-1) + 1
+        return [folder / f"{number:05d}.jsonl" for number in range(first, first + count)]
 
     def finish(self) -> dict[str, list[EpisodeRecord]]:
         """Merge the shards into every arm's files and return the records by arm.

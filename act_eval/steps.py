@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from act_eval.errors import RunFolderError
-from act_eval.types import BoolArray, FloatArray, IntArray, StepRecord
+from act_eval.types import BoolArray, EpisodeRecord, FloatArray, IntArray, StepRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,14 +46,45 @@ class EpisodeSteps:
         return len(self.command)
 
 
+class StepRecorder:
+    """An observer that writes every episode's steps when it ends, and keeps them until they are taken."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._records: dict[int, list[StepRecord]] = {}
+        self._terminal: dict[int, NDArray[np.float64]] = {}
+        self._finished: dict[int, EpisodeSteps] = {}
+
+    def on_step(self, record: StepRecord) -> None:
+        self._records.setdefault(record.episode, []).append(record)
+
+    def on_end_state(self, episode: int, state: NDArray[np.float64]) -> None:
+        self._terminal[episode] = state
+
+    def on_episode_end(self, record: EpisodeRecord) -> None:
+        episode = record.episode
+        steps = collect(self._records.pop(episode, []), self._terminal.pop(episode))
+        save(path_of(self._folder, episode), steps)
+        self._finished[episode] = steps
+
+    def take(self, episode: int) -> EpisodeSteps:
+        """Return the steps of an episode that has ended, once."""
+        return self._finished.pop(episode)
+
+
 def collect(records: Sequence[StepRecord], terminal: NDArray[np.float64]) -> EpisodeSteps:
     """Return the arrays of an episode from its step records and the state after the last step."""
-    kinds = {"requested": np.bool_, "seam": np.bool_}
-    names = [f.name for f in fields(EpisodeSteps) if f.name not in ("command", "state")]
     return EpisodeSteps(
         command=np.array([record.command for record in records], np.float32),
+        chunk=np.array([record.chunk for record in records], np.int64),
+        index=np.array([record.index for record in records], np.int64),
+        observed=np.array([record.observed for record in records], np.int64),
+        requested=np.array([record.requested for record in records], np.bool_),
+        told_delay=np.array([record.told_delay for record in records], np.int64),
+        actual_delay=np.array([record.actual_delay for record in records], np.int64),
+        in_flight=np.array([record.in_flight for record in records], np.int64),
+        seam=np.array([record.seam for record in records], np.bool_),
         state=np.stack([*(record.state for record in records), terminal]).astype(np.float64),
-        **{name: np.array([getattr(r, name) for r in records], kinds.get(name, np.int64)) for name in names},
     )
 
 

@@ -175,6 +175,10 @@ class PickEnv(gym.Env[dict[str, Any], FloatArray]):
         mujoco.mj_fwdPosition(self._scene.model, data)
         return renderer_for(self._scene.model).render(data, camera, height, width)
 
+    def renderer_name(self) -> str:
+        """Return what OpenGL calls the renderer of this process's images."""
+        return renderer_for(self._scene.model).name
+
     def verdict(self) -> Verdict:
         """Return what the outcome rules say of the episode so far."""
         return judge(self._log())

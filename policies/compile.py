@@ -14,7 +14,7 @@ from act_eval.policies.act.policy import ChunkingPolicy
 CompileMode = Literal["auto", "off", "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
 
 
-def compile_policy(policy: ChunkingPolicy, mode: CompileMode, device: str | torch.device = "cpu") -> str:
+def compile_policy(policy: ChunkingPolicy, mode: str, device: str | torch.device = "cpu") -> str:
     """Compile `policy.model` in place and return the mode that was chosen.
 
     Args:
@@ -25,15 +25,22 @@ def compile_policy(policy: ChunkingPolicy, mode: CompileMode, device: str | torc
     Raises:
         UnknownName: if there is no such mode.
     """
-    if mode not in get_args(CompileMode):
-        raise UnknownName("compile mode", mode, get_args(CompileMode))
-    chosen = _pays(torch.device(device)) if mode == "auto" else mode
+    chosen = resolve_mode(mode, device)
     if chosen != "off":
         policy.model = torch.compile(policy.model, mode=chosen, fullgraph=True)  # pyright: ignore[reportAttributeAccessIssue]
     return chosen
 
 
-def _pays(device: torch.device) -> str:
+def resolve_mode(mode: str, device: str | torch.device) -> str:
+    """Return the mode that `mode` means on `device`: itself, or for `auto` what pays there.
+
+    Raises:
+        UnknownName: if there is no such mode.
+    """
+    if mode not in get_args(CompileMode):
+        raise UnknownName("compile mode", mode, get_args(CompileMode))
+    if mode != "auto":
+        return mode
     # CUDA graphs remove the launch overhead that dominates small batches; on a CPU compiling took longer than a
     # default evaluation run gained.
-    return "reduce-overhead" if device.type == "cuda" else "off"
+    return "reduce-overhead" if torch.device(device).type == "cuda" else "off"

@@ -36,13 +36,13 @@ def test_a_run_is_interrupted_resumed_and_merged(tmp_path: Path):
     out = tmp_path / "run"
     with open_run(out, MANIFEST) as run:
         assert run.done() == {"d0": set(), "d4": set()}
-        write_shard(run.new_shard(), shard_line("d4", 1), shard_line("d0", 0))
+        write_shard(run.new_shards(1)[0], shard_line("d4", 1), shard_line("d0", 0))
         with pytest.raises(RunFolderError, match="arm d0: 1 of 2 episodes are missing: 1"):
             run.finish()
     later = replace(MANIFEST, notes=notes(workers=1))
     with open_run(out, later) as run:
         assert run.done() == {"d0": {0}, "d4": {1}}
-        write_shard(run.new_shard(), shard_line("d4", 0), shard_line("d0", 1))
+        write_shard(run.new_shards(1)[0], shard_line("d4", 0), shard_line("d0", 1))
         records = run.finish()
     assert {arm: [r.episode for r in rs] for arm, rs in records.items()} == {"d0": [0, 1], "d4": [0, 1]}
     assert list((out / "shards").iterdir()) == []
@@ -54,7 +54,7 @@ def test_a_run_is_interrupted_resumed_and_merged(tmp_path: Path):
 
 def test_a_merge_that_was_interrupted_between_two_arms_is_taken_up(tmp_path: Path):
     with open_run(tmp_path, MANIFEST) as run:
-        write_shard(run.new_shard(), *(shard_line(arm, i) for arm in ("d0", "d4") for i in range(2)))
+        write_shard(run.new_shards(1)[0], *(shard_line(arm, i) for arm in ("d0", "d4") for i in range(2)))
         shard = next((tmp_path / "shards").iterdir())
         kept = shard.read_bytes()
         records = run.finish()
@@ -66,9 +66,10 @@ def test_a_merge_that_was_interrupted_between_two_arms_is_taken_up(tmp_path: Pat
 
 def test_shards_get_new_names(tmp_path: Path):
     with open_run(tmp_path, MANIFEST) as run:
-        first = run.new_shard()
-        first.touch()
-        assert run.new_shard().name > first.name
+        first, second = run.new_shards(2)
+        second.touch()
+        (third,) = run.new_shards(1)
+        assert first.name < second.name < third.name
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,48 @@
+"""The command line: `act-eval COMMAND …`. Commands are imported when they are asked for, so that help is quick."""
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+from act_eval.errors import ActEvalError, UnknownName, UsageError
+
+COMMANDS = {"evaluate": "Evaluate a policy in closed loop, under inference delay, on a suite of seeded episodes."}
+"""Name → what it does; each is a module of this package with `run(argv) -> exit code`."""
+
+OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+"""Exit codes."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_help())
+        return OK if arguments else USAGE
+    name, *rest = arguments
+    return guarded(lambda: _run(name, rest))
+
+
+def guarded(command: Callable[[], int]) -> int:
+    """Run a command; an error raised on purpose becomes its message and an exit code."""
+    try:
+        return command()
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return USAGE
+    except ActEvalError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return FAILED
+
+
+def _run(name: str, arguments: list[str]) -> int:
+    if name not in COMMANDS:
+        raise UnknownName("command", name, COMMANDS)
+    return import_module(f"act_eval.cli.{name}").run(arguments, prog=f"act-eval {name}")
+
+
+def _help() -> str:
+    lines = [f"  {name:<10} {text}" for name, text in COMMANDS.items()]
+    return "\n".join(
+        ["usage: act-eval COMMAND [options]", "", *lines, "", "act-eval COMMAND --help lists its options."]
+    )

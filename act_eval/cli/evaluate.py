@@ -1,0 +1,73 @@
+"""`evaluate`: a policy in closed loop under inference delay, on a suite of seeded episodes."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+
+@dataclass(frozen=True)
+class EnvFlags:
+    """Options of the environment; what is not given stays as the environment has it."""
+
+    confusers: int | None = None
+    """Blocks beside the target."""
+    coloured: bool = False
+    """Give every confuser a colour of its own."""
+    image_size: int | None = None
+    """Height and width of the cameras' images [px]."""
+    action_noise: float | None = None
+    """Standard deviation of noise on the arm's commands, in half of the steps [rad]."""
+    coordinates: Literal["target", "none", "confuser", "random"] | None = None
+    """What the policy is told as the target's place."""
+    swap_blocks: bool = False
+    """Let target and first confuser exchange places."""
+
+
+@dataclass(frozen=True)
+class Flags:
+    """Evaluate a policy in closed loop under inference delay. Without any option: the main job."""
+
+    policy: str = "act_rtc"
+    """A shipped policy, the path of a checkpoint folder, or `expert`."""
+    env: str = "confuser_pick"
+    """Environment."""
+    episodes: int | None = None
+    """Episodes per arm, 50 by default."""
+    seed: int = 0
+    """Decides the episode seeds."""
+    seeds: str | None = None
+    """The episode seeds themselves, as in 3,17; instead of --episodes and --seed."""
+    delay: tuple[int, ...] | None = None
+    """Inference delays [control steps]; each is an arm on the same seeds. 0 4 by default."""
+    latency_ms: tuple[float, ...] | None = None
+    """Inference delays [ms], rounded up to control steps; instead of --delay."""
+    execute: int | None = None
+    """Control steps between two requests; half a chunk by default."""
+    executor: str | None = None
+    """How chunks are run while the next one is computed: sync, sync_ticking, naive, rtc, ensemble, blend. By
+    default rtc for policies that take a prefix and naive for others."""
+    out: Path | None = None
+    """Run folder; by default one below outputs/evaluate whose name depends on the configuration."""
+    compile: str = "auto"
+    """torch.compile: off, a mode of it, or auto (where it pays)."""
+    video: Literal["all", "failures", "none"] = "all"
+    """Which episodes are recorded."""
+    workers: int | None = None
+    """Processes; as many as there are processor cores by default."""
+    batch: int = 8
+    """Episodes that run at a time in each process."""
+    device: str = "auto"
+    """Where the network runs: cpu, cuda, or auto (cuda where there is one)."""
+    env_flags: Annotated[EnvFlags, tyro.conf.arg(name="")] = field(default_factory=EnvFlags)
+
+
+def run(argv: Sequence[str], prog: str) -> int:
+    """Parse the flags and evaluate; return the exit code."""
+    flags = tyro.cli(Flags, args=list(argv), prog=prog)
+    from act_eval.cli.evaluating import evaluate  # what evaluates is heavy, and help needs none of it
+
+    return evaluate(flags, sys.stdout)

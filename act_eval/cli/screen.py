@@ -1,0 +1,72 @@
+"""What an evaluation shows while it runs and at its end."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from act_eval.evaluation import INITIAL_STATE
+from act_eval.launch import Progress as Report
+from act_eval.records import INVALID, OUTCOMES, POLICY_ERROR, SUCCESS
+from act_eval.stats import SuccessRate
+from act_eval.suites import warnings_about_starts
+from act_eval.types import EpisodeRecord
+
+
+def success_rate(records: Sequence[EpisodeRecord]) -> SuccessRate:
+    """Return the success rate over the valid episodes."""
+    valid = [record for record in records if record.outcome != INVALID]
+    return SuccessRate(sum(record.outcome == SUCCESS for record in valid), len(valid))
+
+
+@contextmanager
+def progress_bars(console: Console, done: Mapping[str, int], episodes: int) -> Iterator[Report]:
+    """Show one bar per arm; `done` holds the episodes of each that are finished already."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[success]} succeeded"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        bars = {arm: progress.add_task(arm, total=episodes, completed=done[arm], success=0) for arm in done}
+        succeeded = dict.fromkeys(done, 0)
+
+        def report(arm: str, record: EpisodeRecord) -> None:
+            succeeded[arm] += record.outcome == SUCCESS
+            progress.update(bars[arm], advance=1, success=succeeded[arm])
+
+        yield report
+
+
+def outcome_table(results: Mapping[str, Sequence[EpisodeRecord]]) -> Table:
+    """Return a table of every arm's success rate and of the outcomes that occurred in any of them."""
+    shown = [
+        outcome
+        for outcome in OUTCOMES
+        if outcome != SUCCESS and any(r.outcome == outcome for records in results.values() for r in records)
+    ]
+    table = Table("arm", "success", *(name.replace("_", " ") for name in shown), "steps")
+    for arm, records in results.items():
+        counts = [str(sum(record.outcome == outcome for record in records)) for outcome in shown]
+        mean = sum(record.steps for record in records) / len(records)
+        table.add_row(arm, success_rate(records).describe(), *counts, f"{mean:.0f}")
+    return table
+
+
+def remarks(results: Mapping[str, Sequence[EpisodeRecord]]) -> list[str]:
+    """Return what a reader of the table must know: broken episodes with their first cause, repeated starts."""
+    lines = []
+    for arm, records in results.items():
+        for outcome in (INVALID, POLICY_ERROR):
+            found = [record for record in records if record.outcome == outcome]
+            if found:
+                where = ", ".join(str(record.episode) for record in found[:10])
+                lines.append(f"{arm}: {len(found)} episodes ended as {outcome} ({where}); first: {found[0].error}")
+        starts = [record.detail[INITIAL_STATE] for record in records if INITIAL_STATE in record.detail]
+        lines += [f"{arm}: {line}" for line in warnings_about_starts(starts)]
+    return lines

@@ -123,7 +123,7 @@ def config_to_dict(config: ACTConfig) -> dict[str, Any]:
 def config_from_dict(values: Mapping[str, Any], where: str = CONFIG_FILE) -> ACTConfig:
     """Return the configuration that `values` describe; see `load_config`."""
     kind = values.get("type")
-    if kind not in _CONFIGS:
+    if not isinstance(kind, str) or kind not in _CONFIGS:
         raise CheckpointError(f"{where}: policy type {kind!r} is unknown; there are: {', '.join(sorted(_CONFIGS))}")
     cls = _CONFIGS[kind]
     hints = typing.get_type_hints(cls)

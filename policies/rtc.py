@@ -99,7 +99,7 @@ class ACTRTCConfig(ACTConfig):
 class ACTRTC(ACT):
     """ACT with a committed prefix and several delays per sample; cameras and latent are computed once per sample."""
 
-    delay_grid: Tensor
+    prefix_slots: Tensor
 
     def __init__(self, config: ACTRTCConfig, load_backbone_weights: bool = True) -> None:
         super().__init__(config, load_backbone_weights)
@@ -167,6 +167,8 @@ class ACTRTCPolicy(ChunkingPolicy):
     config: ACTRTCConfig
     all_delays: Tensor
     target_index: Tensor
+    in_loss: Tensor
+    delay_weight: Tensor
 
     def __init__(self, config: ACTRTCConfig, load_backbone_weights: bool = True) -> None:
         """Build the policy; `load_backbone_weights` False leaves out a download that a checkpoint would overwrite."""

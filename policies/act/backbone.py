@@ -9,7 +9,6 @@ from typing import cast
 import torch
 import torchvision
 from torch import Tensor, nn
-from torchvision.models.resnet import ResNet
 from torchvision.ops import FrozenBatchNorm2d
 
 from act_eval.policies.act.config import NARROW, ACTConfig, BackboneNorm
@@ -26,7 +25,7 @@ def build_backbone(config: ACTConfig, load_weights: bool) -> nn.Module:
     """
     if config.vision_backbone == NARROW:
         return NarrowResNet(config.backbone_widths, config.backbone_norm)
-    resnet: ResNet = torchvision.models.get_model(
+    resnet = torchvision.models.get_model(
         config.vision_backbone,
         weights=config.pretrained_backbone_weights if load_weights else None,
         replace_stride_with_dilation=[False, False, config.replace_final_stride_with_dilation],
@@ -63,8 +62,8 @@ class ChannelNorm(nn.LayerNorm):
     96 × 96: 54 ms against 110 ms), and it keeps the images of a batch independent, which batch norm would not.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
 def _norm(kind: BackboneNorm, channels: int) -> nn.Module:

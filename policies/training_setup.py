@@ -1,0 +1,144 @@
+"""From a data set and a configuration to what the training loop takes: features, statistics, first weights."""
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors.torch import load_file
+
+from act_eval.demos import Demonstrations
+from act_eval.demos.layout import INFO, STATS
+from act_eval.errors import CheckpointError, DatasetError, FeatureMismatch
+from act_eval.policies.act.config import ACTConfig, Feature
+from act_eval.policies.act.policy import ACTPolicy
+from act_eval.policies.act.presets import features
+from act_eval.policies.checkpoint import MODEL_FILE, Policy
+from act_eval.policies.data import iter_episode_vectors
+from act_eval.policies.normalize import Processor, floored, relative_action_stats
+from act_eval.policies.rtc import ACTRTCConfig, ACTRTCPolicy
+from act_eval.types import ACTION, ENVIRONMENT_STATE, IMAGE_PREFIX, STATE
+
+
+def fitted(
+    config: ACTConfig, data: Demonstrations, cameras: Sequence[str] | None = None, coordinates: bool = True
+) -> ACTConfig:
+    """Return `config` with the features of a data set.
+
+    Args:
+        config: everything but the features.
+        data: declares the shapes.
+        cameras: which cameras the policy sees; all by default.
+        coordinates: whether the policy is told the target's coordinates, where the data have them.
+
+    Raises:
+        DatasetError: if the data set has no actions.
+        FeatureMismatch: if a camera does not exist.
+    """
+    shapes = data.shapes
+    if ACTION not in shapes:
+        raise DatasetError(f"{data.root} has no {ACTION!r}; training needs it")
+    names = data.cameras if cameras is None else tuple(cameras)
+    unknown = [name for name in names if name not in data.cameras]
+    if unknown:
+        raise FeatureMismatch(f"{data.root} has no camera {unknown[0]!r}; it has: {', '.join(data.cameras) or 'none'}")
+    inputs = features(
+        {name: _size(shapes[IMAGE_PREFIX + name]) for name in names},
+        state=shapes[STATE][0] if STATE in shapes else None,
+        environment_state=shapes[ENVIRONMENT_STATE][0] if coordinates and ENVIRONMENT_STATE in shapes else None,
+    )
+    outputs = {ACTION: Feature("ACTION", shapes[ACTION])}
+    return dataclasses.replace(config, input_features=inputs, output_features=outputs)
+
+
+def _size(shape: tuple[int, ...]) -> tuple[int, int]:
+    height, width, _ = shape
+    return height, width
+
+
+def check_same(found: ACTConfig, wanted: ACTConfig, where: Path) -> None:
+    """Refuse a checkpoint that was made with another configuration.
+
+    Raises:
+        FeatureMismatch: naming every field with both values.
+    """
+    wrong = [
+        f"{field.name}: {getattr(found, field.name)!r} there, {getattr(wanted, field.name)!r} asked for"
+        for field in dataclasses.fields(wanted)
+        if getattr(found, field.name, None) != getattr(wanted, field.name)
+    ]
+    if type(found) is not type(wanted) or wrong:
+        raise FeatureMismatch(f"{where} holds another policy. " + "; ".join(wrong or [f"type: {found.type}"]))
+
+
+def fresh_processor(config: ACTConfig, data: Demonstrations) -> Processor:
+    """Return a normaliser with the statistics of a data set; relative actions are counted in one pass over it."""
+    stats = dict(data.stats())
+    if isinstance(config, ACTRTCConfig):
+        relative = relative_action_stats(iter_episode_vectors(data), config.rtc_anchor, config.target_steps)
+        stats[ACTION] = {name: value.tolist() for name, value in relative.items()}
+    return Processor(config, floored({key: stats[key] for key in (*config.input_features, ACTION)}))
+
+
+def fresh_policy(config: ACTConfig, backbone_weights: bool = True) -> Policy:
+    """Return a policy with random weights, the backbone's pretrained ones where the configuration names them."""
+    if isinstance(config, ACTRTCConfig):
+        return ACTRTCPolicy(config, backbone_weights)
+    return ACTPolicy(config, backbone_weights)
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What `take_weights` did, tensor by tensor."""
+
+    taken: tuple[str, ...]
+    other_shape: tuple[str, ...]
+    """In both, with different shapes: not taken."""
+    unknown: tuple[str, ...]
+    """In the checkpoint only."""
+    fresh: tuple[str, ...]
+    """In the policy only: these begin at random."""
+
+    def __str__(self) -> str:
+        parts = [f"{len(self.taken)} tensors taken"]
+        for title, names in (
+            ("not taken, other shape", self.other_shape),
+            ("not taken, unknown here", self.unknown),
+            ("random, not in the checkpoint", self.fresh),
+        ):
+            if names:
+                parts.append(f"{title}: {', '.join(names)}")
+        return "; ".join(parts)
+
+
+def take_weights(policy: Policy, folder: Path) -> Taken:
+    """Copy every tensor of a checkpoint that has a partner of the same name and shape.
+
+    Raises:
+        CheckpointError: if there is no checkpoint, or not one tensor fits.
+    """
+    path = folder / MODEL_FILE
+    if not path.is_file():
+        raise CheckpointError(f"checkpoint file {path} does not exist; name a `pretrained_model` folder")
+    found, own = load_file(path), policy.state_dict()
+    both = sorted(found.keys() & own.keys())
+    taken = [name for name in both if found[name].shape == own[name].shape]
+    if not taken:
+        raise CheckpointError(f"not one tensor of {path} fits this policy; it holds {sorted(found)[:3]} …")
+    for name in taken:
+        own[name].copy_(found[name])
+    return Taken(
+        taken=tuple(taken),
+        other_shape=tuple(name for name in both if name not in set(taken)),
+        unknown=tuple(sorted(found.keys() - own.keys())),
+        fresh=tuple(sorted(own.keys() - found.keys())),
+    )
+
+
+def fingerprint(data: Demonstrations) -> str:
+    """Return a short hash of what a data set declares: its features, sizes and statistics."""
+    digest = hashlib.sha256()
+    for part in (INFO, STATS):
+        digest.update((data.root / part).read_bytes())
+    return digest.hexdigest()[:16]

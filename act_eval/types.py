@@ -268,5 +268,8 @@ class EndStateObserver(Observer, Protocol):
     """An observer that also wants the state in which an episode ended, for instance for the last frame."""
 
     def on_end_state(self, episode: int, state: NDArray[np.float64]) -> None:
-        """Take the (S,) simulator state after the last step; called before `on_episode_end`."""
+        """Take the (S,) simulator state after the last step; called before `on_episode_end`.
+
+        It is NaN where a failed environment cannot give it, and empty where the episode never began.
+        """
         ...

@@ -46,28 +46,18 @@ def _question(
     return Question(len(slot.questions), step, start, ready, told, draw.steps, draw.lost, prefix)
 
 
-def _timed_out(draw: Draw, timeout: int | None) -> Draw:
-    return Draw(draw.steps, lost=draw.lost or (timeout is not None and draw.steps > timeout))
-
-
 def _pose_sync(slot: Slot, step: int, method: Sync, timeout: int | None) -> Question:
     slot.installed.clear()
-    draw = _timed_out(slot.draw(), timeout)
-    if method.clock == "frozen":
-        while draw.lost:
-            slot.lost_while_stopped += 1
-            slot.stopped_steps += timeout or 0
-            draw = _timed_out(slot.draw(), timeout)
-        slot.stopped_steps += draw.steps
-        slot.next_due = step + method.execute
-        return _question(slot, step, start=step, ready=step, draw=draw)
-    ready = step + (timeout or 0 if draw.lost else draw.steps)
-    slot.next_due = ready if draw.lost else ready + method.execute
-    return _question(slot, step, start=ready, ready=ready, draw=draw)
+    draw = slot.draw().within(timeout)
+    spent = timeout or 0 if draw.lost else draw.steps
+    begins = step if method.clock == "frozen" else step + spent
+    slot.stopped_steps += step + spent - begins
+    slot.next_due = begins if draw.lost else begins + method.execute
+    return _question(slot, step, start=begins, ready=begins, draw=draw)
 
 
 def _pose_async(slot: Slot, step: int, schedule: Schedule, spec: PolicySpec, hold: Hold) -> Question:
-    draw = _timed_out(slot.draw(), schedule.timeout)
+    draw = slot.draw().within(schedule.timeout)
     told = 0
     if isinstance(schedule.method, RTC):
         told = _within(slot, told_delay(schedule.told, draw.steps, slot.arrived), schedule, spec)

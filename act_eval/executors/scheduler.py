@@ -78,7 +78,9 @@ class ChunkExecutor:
         errors: dict[int, str] = {}
         requested = np.zeros(len(steps_B), np.bool_)
         asking = [(slot, t) for slot, t in active if slot.is_due(t)]
-        while asking:  # twice where the request after the first chunk is due at once
+        while (
+            asking
+        ):  # again where the next request is due at once: after the first chunk, or a loss in a stopped world
             errors |= self._request(asking, observation)
             requested[[slot.row for slot, _ in asking]] = True
             asking = [(slot, t) for slot, t in asking if slot.row not in errors and slot.is_due(t)]

@@ -67,7 +67,6 @@ class Slot:
     seams: int = 0
     starved_steps: int = 0
     stopped_steps: int = 0
-    lost_while_stopped: int = 0
     beyond_max_delay: int = 0
     predicted_actions: int = 0
     used_actions: int = 0
@@ -116,7 +115,6 @@ class Slot:
 
     def statistics(self) -> ExecutorStatistics:
         """Return what was counted so far."""
-        lost = sum(question.lost for question in self.questions) + self.lost_while_stopped
         return ExecutorStatistics(
             requests=len(self.questions),
             seams=self.seams,
@@ -124,7 +122,7 @@ class Slot:
             stopped_steps=self.stopped_steps,
             told_delays=tuple(question.told for question in self.questions),
             actual_delays=tuple(None if question.lost else question.actual for question in self.questions),
-            lost=lost,
+            lost=sum(question.lost for question in self.questions),
             late=sum(not q.lost and 0 < q.told < q.actual for q in self.questions),
             beyond_max_delay=self.beyond_max_delay,
             predicted_actions=self.predicted_actions,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 import gymnasium as gym
@@ -34,15 +35,37 @@ class Lane:
     simulator_state: Callable[[], NDArray[np.float64]] | None
     verdict: Callable[[], Verdict] | None
     episode: Episode | None = None
-    ready: bool = False
-    """Whether the episode has been reset everywhere, so that states and statistics are its own."""
+    began: bool = False
+    """Whether the environment has been reset for the episode, so that its state belongs to it."""
+    counted: bool = False
+    """Whether the executor has been reset for the episode, so that its counts belong to it."""
     step: int = 0
     succeeded: bool = False
-    began: float = 0.0
+    since: float = 0.0
+    """Reading of the clock when the episode was taken on [s]."""
+    state_size: int = 0
+
+    def take_on(self, episode: Episode) -> None:
+        """Forget the episode before and take on another."""
+        self.episode, self.step, self.succeeded, self.since = episode, 0, False, perf_counter()
+        self.began = self.counted = False
 
     def state(self) -> NDArray[np.float64]:
         """Return the (S,) simulator state, S = 0 where the environment has none."""
-        return _NO_STATE if self.simulator_state is None else self.simulator_state()
+        if self.simulator_state is None:
+            return _NO_STATE
+        state = self.simulator_state()
+        self.state_size = len(state)
+        return state
+
+    def end_state(self) -> NDArray[np.float64]:
+        """Return the state in which the episode ended: NaN where it cannot be read, empty where it never began."""
+        if not self.began:
+            return _NO_STATE
+        try:
+            return self.state()
+        except Exception:  # a broken environment: its episode is invalid already
+            return np.full(self.state_size, np.nan)
 
     def look(self, needed: bool) -> None:
         """Say whether the next observation's images will be looked at."""

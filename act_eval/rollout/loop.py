@@ -59,7 +59,7 @@ def rollout(
         executor: Decides what runs.
         episodes: In the order in which they begin.
         observers: Told of every step before it is taken, of the state in which an episode ended if they have
-            `on_end_state` (not where the environment failed), and of every end.
+            `on_end_state`, and of every end.
         should_stop: Asked before an episode begins; once it says True no further one does, running ones finish.
         on_clock: Takes what depends on the wall clock.
 
@@ -111,8 +111,7 @@ class _Batch:
                 episode = next(waiting, None)
                 if episode is None:
                     return
-                lane.episode, lane.ready, lane.step, lane.succeeded = episode, False, 0, False
-                lane.began = perf_counter()
+                lane.take_on(episode)
                 failure = self._reset(lane, episode)
                 if failure is not None:
                     yield self._end(lane, episode, *failure)
@@ -124,6 +123,7 @@ class _Batch:
             observed, _ = lane.env.reset(seed=episode.seed)
         except Exception as error:
             return INVALID, _text(error)
+        lane.began = True
         self._seen.put(lane.row, observed)
         try:
             self._executor.reset([lane.row], [episode.seed])
@@ -131,7 +131,7 @@ class _Batch:
             raise
         except Exception as error:
             return POLICY_ERROR, _text(error)
-        lane.ready = True
+        lane.counted = True
         return None
 
     def step(self) -> Iterator[EpisodeRecord]:
@@ -181,17 +181,17 @@ class _Batch:
         verdict = Verdict(outcome=outcome) if outcome is not None else None
         if verdict is None:
             verdict, error = _judge(lane)
-        counted = self._executor.statistics(lane.row) if lane.ready else NOTHING_COUNTED
+        counted = self._executor.statistics(lane.row) if lane.counted else NOTHING_COUNTED
         record = episode_record(episode, lane.step, verdict, error, counted)
-        if lane.ready and verdict.outcome != INVALID and self._end_observers:
-            state = lane.state()
+        if self._end_observers:
+            state = lane.end_state()
             for observer in self._end_observers:
                 observer.on_end_state(episode.number, state)
         for observer in self._observers:
             observer.on_episode_end(record)
         if self._on_clock is not None:
-            spent = perf_counter() - lane.began
-            times = self._executor.inference_ms(lane.row) if lane.ready else ()
+            spent = perf_counter() - lane.since
+            times = self._executor.inference_ms(lane.row) if lane.counted else ()
             self._on_clock(EpisodeClock(episode=episode.number, wall_s=spent, inference_ms=times))
         lane.episode = None
         return record

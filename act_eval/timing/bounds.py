@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from act_eval.errors import TimingError
-from act_eval.timing.delays import Constant, DelayModel, Dropped, extremes, is_bounded
+from act_eval.timing.delays import Constant, DelayModel, extremes, is_bounded, loses_answers
 from act_eval.timing.methods import RTC, Blend, Ensemble, Method, Naive, Sync, method_name, whole_steps
 from act_eval.timing.told import Estimator, Oracle, told_range
 from act_eval.types import PolicySpec
@@ -62,7 +62,7 @@ class Schedule:
 def _check_timeout(schedule: Schedule) -> None:
     low, high = extremes(schedule.delay)
     if schedule.timeout is None:
-        if isinstance(schedule.delay, Dropped):
+        if loses_answers(schedule.delay):
             raise TimingError("lost answers need a timeout, in steps, after which the next request may go")
         return
     worst = high if high is not None and is_bounded(schedule.delay) else low

@@ -21,9 +21,16 @@ class Draw(NamedTuple):
     """The fate of one request."""
 
     steps: int
-    """Steps from the observation to the first step that the answer may act."""
+    """Steps from the observation to the first step that the answer may act; 0 for a lost answer."""
     lost: bool = False
     """Whether the answer never comes."""
+
+    def within(self, timeout: int | None) -> "Draw":
+        """Return the fate under a timeout: what comes later is lost."""
+        return LOST if timeout is not None and self.steps > timeout else self
+
+
+LOST = Draw(0, lost=True)
 
 
 @dataclass(frozen=True)
@@ -110,16 +117,20 @@ class Trace:
     a place drawn for them and go round.
     """
 
-    steps: tuple[int, ...] = ()
-    episodes: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
-    """Episode seed → its delays, request by request."""
+    steps: tuple[int | None, ...] = ()
+    """Delays, request by request; None for a lost answer."""
+    episodes: Mapping[int, tuple[int | None, ...]] = field(default_factory=dict)
+    """Episode seed → its delays, in the same form."""
 
     def __post_init__(self) -> None:
         if not self.steps and not self.episodes:
             raise TimingError("a delay trace is empty; it needs at least one delay")
+        if self.steps and all(steps is None for steps in self.steps):
+            raise TimingError("a delay trace holds lost answers only; no answer would ever arrive")
         for delays in (self.steps, *self.episodes.values()):
             for number, steps in enumerate(delays):
-                whole_steps(f"entry {number} of a delay trace", steps)
+                if steps is not None:
+                    whole_steps(f"entry {number} of a delay trace", steps)
 
 
 DelayModel = Constant | Uniform | Lognormal | Spikes | Dropped | Trace
@@ -133,6 +144,17 @@ def _probability(name: str, value: float) -> None:
 def is_bounded(model: DelayModel) -> bool:
     """Return whether the model promises its bounds, so that what cannot be covered is refused up front."""
     return isinstance(model, Constant | Uniform)
+
+
+def loses_answers(model: DelayModel) -> bool:
+    """Return whether answers may never come, so that a timeout is needed."""
+    match model:
+        case Dropped():
+            return True
+        case Trace(steps=steps, episodes=episodes):
+            return any(None in delays for delays in (steps, *episodes.values()))
+        case _:
+            return False
 
 
 def extremes(model: DelayModel) -> tuple[int, int | None]:
@@ -149,7 +171,7 @@ def extremes(model: DelayModel) -> tuple[int, int | None]:
         case Dropped(of=inner):
             return extremes(inner)
         case Trace(steps=steps, episodes=episodes):
-            every = [*steps, *(delay for delays in episodes.values() for delay in delays)]
+            every = [delay for delays in (steps, *episodes.values()) for delay in delays if delay is not None]
             return min(every, default=0), max(every, default=0)
 
 
@@ -175,7 +197,7 @@ def _draws(model: DelayModel, seed: int, rng: np.random.Generator) -> Iterator[D
         case Dropped(probability, inner):
             # The inner delay is drawn whether or not it is used: arms with other probabilities share it.
             for draw in _draws(inner, seed, rng):
-                yield Draw(draw.steps, lost=bool(rng.random() < probability))
+                yield LOST if rng.random() < probability else draw
         case Trace():
             yield from _replay(model, seed, rng)
 
@@ -189,7 +211,7 @@ def _spikes(model: Spikes, rng: np.random.Generator) -> Iterator[Draw]:
 
 def _replay(trace: Trace, seed: int, rng: np.random.Generator) -> Iterator[Draw]:
     if seed in trace.episodes:
-        yield from map(Draw, trace.episodes[seed])
+        yield from map(_recorded, trace.episodes[seed])
         raise TimingError(
             f"the delay trace of episode seed {seed} holds {len(trace.episodes[seed])} delays and one more is needed"
         )
@@ -197,5 +219,9 @@ def _replay(trace: Trace, seed: int, rng: np.random.Generator) -> Iterator[Draw]
         raise TimingError(f"the delay trace has no episode seed {seed}; it has: {sorted(trace.episodes)}")
     place = int(rng.integers(len(trace.steps)))
     while True:
-        yield Draw(trace.steps[place])
+        yield _recorded(trace.steps[place])
         place = (place + 1) % len(trace.steps)
+
+
+def _recorded(steps: int | None) -> Draw:
+    return LOST if steps is None else Draw(steps)

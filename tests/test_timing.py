@@ -1,0 +1,259 @@
+import itertools
+import re
+
+import numpy as np
+import pytest
+
+from act_eval.errors import TimingError
+from act_eval.timing import (
+    METHODS,
+    RTC,
+    Blend,
+    Constant,
+    DelayModel,
+    Draw,
+    Dropped,
+    Ensemble,
+    Lognormal,
+    MaxOfLast,
+    Method,
+    MovingAverage,
+    Naive,
+    Oracle,
+    Percentile,
+    Schedule,
+    Spikes,
+    Sync,
+    ToldConstant,
+    Trace,
+    Uniform,
+    draws,
+    extremes,
+    method_name,
+    told_delay,
+)
+from act_eval.types import PolicySpec, Window
+
+
+def spec(chunk: int, *, window: Window = "same", max_delay: int | None = None) -> PolicySpec:
+    return PolicySpec(
+        chunk=chunk,
+        action_dim=1,
+        window=window,
+        takes_prefix=max_delay is not None,
+        max_delay=max_delay or 0,
+        inputs={},
+    )
+
+
+def first(model: DelayModel, count: int, seed: int = 0) -> list[Draw]:
+    return list(itertools.islice(draws(model, seed), count))
+
+
+def feasible(method: type, chunk: int, delay: int, **kwargs: object) -> list[int]:
+    """Execution horizons that are not refused."""
+    window = "shifted" if method is RTC else "same"
+    policy = spec(chunk, window=window, max_delay=chunk if method is RTC else None)
+    return [
+        s
+        for s in range(1, chunk + 3)
+        if Schedule(method=method(s, **kwargs), delay=Constant(delay)).refusal(policy) is None
+    ]
+
+
+@pytest.mark.parametrize("chunk", [8, 16, 30])
+@pytest.mark.parametrize("delay", [0, 1, 3, 4, 5, 8, 15, 30, 31])
+def test_exactly_the_horizons_within_the_bounds_are_allowed(chunk: int, delay: int) -> None:
+    d = delay
+    assert feasible(Sync, chunk, d) == list(range(1, chunk + 1))
+    assert feasible(Sync, chunk, d, clock="ticking") == list(range(1, chunk + 1))
+    assert feasible(Naive, chunk, d) == list(range(max(1, d), chunk - d + 1))
+    assert feasible(Blend, chunk, d) == list(range(max(1, d), chunk - d + 1))
+    assert feasible(RTC, chunk, d) == (list(range(max(1, d), chunk + 1)) if d <= chunk else [])
+    assert feasible(Ensemble, chunk, d) == (list(range(1, chunk + 3)) if d < chunk else [])
+
+
+@pytest.mark.parametrize(
+    ("method", "delay", "policy", "text"),
+    [
+        (Sync(9), 0, spec(8), "sync needs 1 <= s <= C, with C = 8: 1 <= s <= 8; got s = 9"),
+        (Naive(6), 3, spec(8), "naive needs d <= s <= C - d, with C = 8, d = 3: 3 <= s <= 5; got s = 6"),
+        (Blend(2), 3, spec(8), "blend needs d <= s <= C - d, with C = 8, d = 3: 3 <= s <= 5; got s = 2"),
+        (Naive(5), 5, spec(8), "naive needs d <= s <= C - d, with C = 8, d = 5: no s at all; got s = 5"),
+        (Ensemble(1), 8, spec(8), "ensemble needs d < C, that is d < 8; got d = 8"),
+        (
+            RTC(2),
+            3,
+            spec(8, window="shifted", max_delay=4),
+            "rtc needs d <= s <= C, with C = 8, d = 3: 3 <= s <= 8; got s = 2",
+        ),
+        (
+            RTC(4),
+            5,
+            spec(8, window="shifted", max_delay=4),
+            "delay 5 may be told to a policy trained for delays up to max_delay = 4",
+        ),
+        (RTC(4), 2, spec(8), "rtc needs a policy that takes a prefix of committed commands; this one takes none"),
+        (
+            RTC(6),
+            3,
+            spec(8, max_delay=4),
+            "rtc needs d <= s <= C - (largest takeover - earliest start of a window), with C = 8, d = 3, "
+            "takeover 3, start 0: 3 <= s <= 5; got s = 6",
+        ),
+    ],
+)
+def test_a_refusal_names_the_bound_and_the_value(method: Method, delay: int, policy: PolicySpec, text: str) -> None:
+    with pytest.raises(TimingError, match=re.escape(text)):
+        Schedule(method=method, delay=Constant(delay)).check(policy)
+
+
+def test_a_bounded_delay_is_refused_by_its_bounds_and_an_unbounded_one_is_run() -> None:
+    shifted = spec(8, window="shifted", max_delay=8)
+    with pytest.raises(TimingError, match=re.escape("C = 8, d in 1 .. 3: 3 <= s <= 5; got s = 6")):
+        Schedule(method=Naive(6), delay=Uniform(1, 3)).check(spec(8))
+    with pytest.raises(TimingError, match=re.escape("takeover 3, start 1: 3 <= s <= 6; got s = 7")):
+        Schedule(method=RTC(7), delay=Uniform(1, 3)).check(shifted)
+    Schedule(method=RTC(6), delay=Uniform(1, 3)).check(shifted)
+    Schedule(method=Naive(8), delay=Lognormal(1, 3, 1)).check(spec(8))
+    Schedule(method=Naive(8), delay=Spikes(1, 20, 0.1, 0.5)).check(spec(8))
+
+
+def test_telling_more_than_max_delay_is_a_choice() -> None:
+    policy = spec(8, window="shifted", max_delay=2)
+    for delay in (Constant(4), Lognormal(0, 2, 1)):
+        with pytest.raises(TimingError, match="choose beyond_max_delay clip or naive, or another estimator"):
+            Schedule(method=RTC(4), delay=delay).check(policy)
+        Schedule(method=RTC(4), delay=delay, beyond_max_delay="clip").check(policy)
+        Schedule(method=RTC(4), delay=delay, beyond_max_delay="naive").check(policy)
+        Schedule(method=RTC(4), delay=delay, told=ToldConstant(2)).check(policy)
+    # Clipped to 2 the window begins at t + 2 and takes over at t + 4: two of its actions are lost.
+    with pytest.raises(TimingError, match=re.escape("takeover 4, start 2: 4 <= s <= 6; got s = 7")):
+        Schedule(method=RTC(7), delay=Constant(4), beyond_max_delay="clip").check(policy)
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: Constant(-1), "delay d is -1; it must be a whole number of control steps, at least 0"),
+        (lambda: Constant(1.5), "delay d is 1.5; it must be a whole number"),  # pyright: ignore[reportArgumentType]
+        (lambda: Constant(True), "delay d is True; it must be a whole number"),
+        (lambda: Uniform(4, 2), "lower delay 4 is above upper delay 2"),
+        (lambda: Lognormal(1, 0, 1), "median of a lognormal delay is 0; it must be above 0"),
+        (lambda: Lognormal(1, 2, float("nan")), "sigma of a lognormal delay is nan; it must be finite"),
+        (lambda: Spikes(1, 5, 1.5, 0.5), "probability of entering a spike is 1.5; it must lie between 0 and 1"),
+        (lambda: Dropped(1.0), "probability of a lost answer is 1; no answer would ever arrive"),
+        (lambda: Trace(), "a delay trace is empty; it needs at least one delay"),
+        (lambda: Trace((3, -2)), "entry 1 of a delay trace is -2; it must be a whole number of control steps"),
+        (lambda: Trace((None,)), "a delay trace holds lost answers only"),
+        (lambda: Naive(0), "execution horizon s is 0; it must be a whole number of control steps, at least 1"),
+        (lambda: Sync(4, "paused"), "clock is 'paused'; there are: frozen, ticking"),  # pyright: ignore[reportArgumentType]
+        (lambda: Ensemble(1, -0.1), "decay m is -0.1; it must be a finite number, at least 0"),
+        (lambda: MaxOfLast(0), "window of the told delay is 0; it must be a whole number of control steps, at least 1"),
+        (lambda: Percentile(101), "percentile of the told delay is 101; it must lie between 0 and 100"),
+        (lambda: Schedule(method=Naive(4), delay=Dropped(0.1)), "lost answers need a timeout, in steps"),
+        (lambda: Schedule(method=Naive(4), delay=Trace((1, None))), "lost answers need a timeout, in steps"),
+        (
+            lambda: Schedule(method=Naive(4), delay=Constant(4), timeout=3),
+            "delay 4 is above the timeout of 3 steps: its answers would all be lost",
+        ),
+        (
+            lambda: Schedule(method=Naive(4), beyond_max_delay="ignore"),  # pyright: ignore[reportArgumentType]
+            "beyond_max_delay is 'ignore'; there are: error, clip, naive",
+        ),
+    ],
+)
+def test_nonsense_is_refused_by_name_and_value(make: object, text: str) -> None:
+    assert callable(make)
+    with pytest.raises(TimingError, match=re.escape(text)):
+        make()
+
+
+MODELS: list[DelayModel] = [
+    Constant(3),
+    Uniform(1, 6),
+    Lognormal(1.2, 2.0, 0.7),
+    Spikes(1, 9, 0.2, 0.4),
+    Dropped(0.3, Uniform(1, 6)),
+    Trace((4, 1, None, 7)),
+]
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: type(model).__name__)
+def test_delays_depend_on_the_episode_seed_alone_and_keep_their_extremes(model: DelayModel) -> None:
+    assert first(model, 300, seed=5) == first(model, 300, seed=5)
+    low, high = extremes(model)
+    steps = [draw.steps for draw in first(model, 3000) if not draw.lost]
+    assert min(steps) >= low
+    assert high is None or max(steps) <= high
+    if isinstance(model, Uniform | Spikes | Dropped | Trace):
+        assert {min(steps), max(steps)} == {low, high}, "the extremes are reached"
+    if not isinstance(model, Constant):
+        assert len({tuple(first(model, 300, seed)) for seed in range(8)}) > 1
+
+
+def test_distributions_have_their_closed_form_moments() -> None:
+    n = 20_000
+    uniform = np.array([draw.steps for draw in first(Uniform(2, 6), n)])
+    assert np.bincount(uniform)[2:] == pytest.approx(n / 5, rel=0.07)
+    lognormal = np.array([draw.steps for draw in first(Lognormal(1.0, 4.0, 0.5), n)])
+    assert np.mean(lognormal <= 5) == pytest.approx(0.5, abs=0.015)  # X <= median half of the time
+    spikes = np.array([draw.steps for draw in first(Spikes(1, 9, 0.1, 0.3), n)])
+    assert np.mean(spikes == 9) == pytest.approx(0.1 / (0.1 + 0.3), abs=0.02)  # stationary share of the chain
+    lost = np.array([draw.lost for draw in first(Dropped(0.2, Constant(3)), n)])
+    assert np.mean(lost) == pytest.approx(0.2, abs=0.012)
+
+
+def test_another_drop_probability_leaves_the_delays_of_arriving_answers() -> None:
+    without = first(Dropped(0.0, Uniform(0, 9)), 200)
+    some = first(Dropped(0.5, Uniform(0, 9)), 200)
+    kept = [i for i, draw in enumerate(some) if not draw.lost]
+    assert 50 < len(kept) < 150
+    assert [some[i] for i in kept] == [without[i] for i in kept]
+
+
+def test_a_trace_goes_round_from_a_drawn_place_and_an_episode_replays_its_own() -> None:
+    steps = [draw.steps for draw in first(Trace((1, 2, 3, 4, 5)), 12)]
+    assert all(b == a % 5 + 1 for a, b in itertools.pairwise(steps))
+    assert {first(Trace((1, 2, 3, 4, 5)), 1, seed)[0].steps for seed in range(50)} == {1, 2, 3, 4, 5}
+    own = Trace(episodes={7: (4, None, 2)})
+    assert first(own, 3, seed=7) == [Draw(4), Draw(0, lost=True), Draw(2)]
+    with pytest.raises(TimingError, match="the delay trace of episode seed 7 holds 3 delays and one more is needed"):
+        first(own, 4, seed=7)
+    with pytest.raises(TimingError, match=re.escape("the delay trace has no episode seed 8; it has: [7]")):
+        first(own, 1, seed=8)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "told"),
+    [
+        (Oracle(), 6),
+        (ToldConstant(3), 3),
+        (MaxOfLast(2), 4),
+        (MaxOfLast(10), 9),
+        (Percentile(95, window=50), 9),
+        (Percentile(50, window=3), 4),
+        (Percentile(100, window=2), 4),
+        (MovingAverage(2), 3),
+        (MovingAverage(4), 4),  # mean 3.75
+    ],
+)
+def test_told_delays(estimator: object, told: int) -> None:
+    arrived = [1, 9, 1, 4]  # last two: 1, 4; last three: 9, 1, 4 with median 4
+    assert told_delay(estimator, 6, arrived) == told  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("estimator", [MaxOfLast(10, 5), Percentile(95, 10, 5), MovingAverage(10, 5)])
+def test_before_any_answer_the_initial_delay_is_told(estimator: MaxOfLast | Percentile | MovingAverage) -> None:
+    assert told_delay(estimator, 6, []) == 5
+
+
+def test_constant_delays_are_told_exactly_by_every_estimator_that_learns() -> None:
+    for estimator in (MaxOfLast(), Percentile(), MovingAverage()):
+        for steps in range(12):
+            for count in (1, 2, 7, 60):
+                assert told_delay(estimator, 99, [steps] * count) == steps
+
+
+def test_method_names_are_those_of_the_table() -> None:
+    assert {name: method_name(kind(4)) for name, kind in METHODS.items()} == {name: name for name in METHODS}

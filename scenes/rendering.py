@@ -4,6 +4,7 @@ Shadows, reflections and multisampling are off: with them a software renderer ta
 0.2–0.6 ms (64² to 128²). Demonstrations and evaluations must be rendered alike, so there is no switch.
 """
 
+import ctypes
 import os
 import sys
 from functools import lru_cache
@@ -115,17 +116,28 @@ def _open_context() -> _Context:
     wanted = os.environ.get("MUJOCO_GL", "").lower()
     if wanted and wanted not in _BACKENDS:
         raise RenderError(f"MUJOCO_GL is {wanted!r}; allowed: {', '.join(_BACKENDS)}, or unset")
-    candidates = (wanted,) if wanted else (("egl", "osmesa") if sys.platform == "linux" else ("glfw",))
-    failures = []
-    for backend in candidates:
-        try:
-            return _context(backend)
-        except (ImportError, RuntimeError, AttributeError, OSError) as error:  # what a missing GL library raises
-            failures.append(f"{backend}: {error}")
-    raise RenderError(
-        "no OpenGL context for off-screen rendering; on Debian and Ubuntu `apt-get install libegl1 libgl1-mesa-dri` "
-        f"gives one. Tried {'; '.join(failures)}"
-    )
+    backend = wanted or _usual_backend()
+    try:
+        return _context(backend)
+    except (ImportError, RuntimeError, AttributeError, OSError) as error:  # what a missing GL library raises
+        raise RenderError(
+            f"no OpenGL context for off-screen rendering with {backend} ({error}); on Debian and Ubuntu "
+            "`apt-get install libegl1 libegl-mesa0 libgl1 libopengl0 libgl1-mesa-dri` gives one"
+        ) from error
+
+
+def _usual_backend() -> str:
+    """Return what runs here without a screen.
+
+    Decided before trying: PyOpenGL binds itself for good to the first platform that it is imported for.
+    """
+    if sys.platform != "linux":
+        return "glfw"
+    try:
+        ctypes.CDLL("libEGL.so.1")
+    except OSError:
+        return "osmesa"
+    return "egl"
 
 
 def _context(backend: str) -> _Context:

@@ -33,7 +33,7 @@ class Arguments:
     """Folder of the data set; data/ENV by default."""
     seed: int = 0
     """Decides every episode."""
-    action_noise: float = 0.04
+    action_noise: float = 0.03
     """Noise that the environment adds to the arm's commands in half of the steps [rad]; labels stay clean."""
     image_size: int = 96
     """Height and width of the images [px]."""
@@ -59,12 +59,14 @@ def main() -> int:
         )
         done = _collect(plan, out, arguments.workers, console)
     except ActEvalError as error:
-        Console(stderr=True).print(f"error: {error}", style="red", markup=False, highlight=False)
+        Console(stderr=True).print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         return 2 if isinstance(error, UsageError) else 1
     except KeyboardInterrupt:
-        console.print(f"\nInterrupted. Finished episodes are kept in {out}.partial; the same command continues.")
+        console.print(
+            f"\nInterrupted. Finished episodes are kept in {out}.partial; the same command continues.", soft_wrap=True
+        )
         return 130
-    console.print(_summary(done, time.perf_counter() - began), highlight=False)
+    console.print(_summary(done, time.perf_counter() - began), highlight=False, markup=False, soft_wrap=True)
     return 0
 
 
@@ -82,7 +84,7 @@ def _collect(plan: CollectPlan, out: Path, workers: int, console: Console) -> Co
         TextColumn("{task.fields[discarded]}"),
     )
     with Progress(*columns, console=console) as progress:
-        bar = progress.add_task("", total=plan.episodes, rate="", discarded="")
+        bar = progress.add_task("", total=plan.episodes, rate="", discarded="", visible=False)
         start: list[tuple[float, int]] = []  # when the first attempt of this run ended, with the episodes by then
 
         def show(state: CollectProgress) -> None:
@@ -93,6 +95,7 @@ def _collect(plan: CollectPlan, out: Path, workers: int, console: Console) -> Co
             discarded = sum(state.discarded.values())
             progress.update(
                 bar,
+                visible=True,
                 completed=min(state.episodes, plan.episodes),
                 rate=rate,
                 discarded=f"{discarded} discarded" if discarded else "",

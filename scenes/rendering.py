@@ -4,11 +4,11 @@ Shadows, reflections and multisampling are off: with them a software renderer ta
 0.2–0.6 ms (64² to 128²). Demonstrations and evaluations must be rendered alike, so there is no switch.
 """
 
+import atexit
 import ctypes
 import os
 import sys
 from functools import lru_cache
-from multiprocessing import parent_process
 from multiprocessing.util import Finalize
 from typing import Protocol
 
@@ -92,11 +92,12 @@ class OffscreenRenderer:
 @lru_cache(maxsize=8)
 def renderer_for(model: mujoco.MjModel) -> OffscreenRenderer:
     """Return this process's renderer of a model; environments of one process share it."""
-    if parent_process() is not None:
-        # Worker processes skip atexit, and with it mujoco's own clean-up: left to the interpreter's end, the context
-        # would be freed after the GL library's module is gone, with a traceback on the screen.
-        Finalize(None, renderer_for.cache_clear, exitpriority=0)
-    return OffscreenRenderer(model)
+    renderer = OffscreenRenderer(model)
+    # Left to the interpreter's end, a context would be freed after the GL library's module is gone, with a traceback
+    # on the screen. atexit serves the main process; worker processes skip it, but run Finalize.
+    atexit.register(renderer_for.cache_clear)
+    Finalize(None, renderer_for.cache_clear, exitpriority=0)
+    return renderer
 
 
 def camera_id(model: mujoco.MjModel, name: str) -> int:

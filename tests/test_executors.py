@@ -172,7 +172,7 @@ def ensemble_table(c: int, every: int, d: int, decay: float) -> list[float]:
     """Temporal ensembling from a table of all chunks: row t averages what had arrived and covers t."""
     first = min(every, c - d)
     origins = [0, *range(first, STEPS, every)]
-    chunks = {r: np.float32(Noise(c).chunk(_asked(r), 0)) for r in origins}
+    chunks = {r: Noise(c).chunk(_asked(r), 0).astype(np.float32) for r in origins}
     result = []
     for t in range(STEPS):
         usable = [r for r in origins if t - c < r and (r + d <= t or r == 0)]
@@ -188,7 +188,7 @@ def test_ensembling_is_its_definition_on_a_table_of_all_chunks(c: int, every: in
     expected = ensemble_table(c, every, d, decay)
     ran = run(Noise(c), schedule(Ensemble(every, decay, newest_only=()), d), STEPS)
     assert ran == pytest.approx(expected, abs=1e-6)
-    zeros = [np.float32(Noise(c).chunk(_asked(r), 0)) for r in range(0, STEPS, every)]
+    zeros = [Noise(c).chunk(_asked(r), 0) for r in range(0, STEPS, every)]
     assert sum(int((chunk == 0).sum()) for chunk in zeros) > 10, "real actions of exactly zero take part"
 
 

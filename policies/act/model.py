@@ -59,7 +59,7 @@ class ACT(nn.Module):
         self.encoder_1d_feature_pos_embed = nn.Embedding(vectors, dim)
         self.decoder_pos_embed = nn.Embedding(config.chunk_size, dim)
         self.action_head = nn.Linear(dim, config.action_dim)
-        if config.camera_embedding:
+        if config.camera_embedding and config.image_features:
             self.camera_embed = nn.Embedding(len(config.image_features), dim)
         self._camera_groups = _cameras_by_resolution(config)
         self._init_matrices()

@@ -78,7 +78,7 @@ class PickEnv(gym.Env[dict[str, Any], FloatArray]):
         self.action_space = spaces.Box(self._scene.action_low, self._scene.action_high, dtype=np.float32)
         self.observation_space = spaces.Dict(
             {
-                "pixels": spaces.Dict({camera: image for camera in CAMERAS}),
+                "pixels": spaces.Dict(dict.fromkeys(CAMERAS, image)),
                 "agent_pos": spaces.Box(-np.inf, np.inf, (len(JOINTS),), np.float32),
                 "environment_state": spaces.Box(-np.inf, np.inf, (2,), np.float32),
             }

@@ -1,4 +1,4 @@
-"""Where things are and how large: the one owner of every length that scene, reset, expert, outcome rules and docs share.
+"""Where things are and how large: the one owner of every length that scene, reset, expert and outcome rules share.
 
 The table frame has its origin under the arm's base, x forward, y to the arm's left, z up; the table top is z = 0. [m]
 """

@@ -1,0 +1,293 @@
+"""The environments: Gymnasium's contract, seeds, options, hooks, and the outcomes of scripted episodes."""
+
+import multiprocessing
+import re
+import warnings
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+from act_eval.envs.expert import Expert
+from act_eval.envs.layout import sample_blocks
+from act_eval.envs.pick import PickEnv
+from act_eval.envs.registration import ENVIRONMENTS, env_id
+from act_eval.errors import ActionError, SimulationError, UnknownName, UsageError
+from act_eval.scenes.arm import GRIPPER_CLOSED, GRIPPER_OPEN, HOME
+from act_eval.scenes.workspace import BLOCKS, HORIZON, MIN_SEPARATION, TRAY
+
+SEED = 7
+
+
+def fingerprint(env, seed, steps=12):
+    """Everything an episode shows in its first steps, with a fixed wiggle as policy, as bytes."""
+    observation, _ = env.reset(seed=seed)
+    seen = []
+    for step in range(steps):
+        seen += [image.tobytes() for image in observation["pixels"].values()]
+        seen += [observation["agent_pos"].tobytes(), observation["environment_state"].tobytes()]
+        command = np.array(HOME, np.float32) + 0.1 * np.sin(0.7 * step + np.arange(6, dtype=np.float32))
+        observation, *_ = env.step(command.astype(np.float32))
+    return b"".join(seen)
+
+
+def fingerprint_elsewhere(seed):
+    return fingerprint(PickEnv(action_noise=0.05), seed)
+
+
+@pytest.mark.parametrize("name", sorted(ENVIRONMENTS))
+def test_gymnasium_checker_accepts_every_environment(name):
+    env = gym.make(env_id(name))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # it recommends action spaces of [-1, 1]; ours are radians
+        check_env(env.unwrapped, skip_render_check=True)
+    assert env.spec.max_episode_steps == HORIZON
+
+
+def test_module_prefixed_id_registers_by_itself():
+    assert gym.make("act_eval.envs:act_eval/Pick-v0").unwrapped.options.confusers == 0
+
+
+def test_an_episode_is_the_same_alone_in_a_batch_in_any_order_and_in_another_process():
+    alone = fingerprint(PickEnv(action_noise=0.05), SEED)
+    batch = [PickEnv(action_noise=0.05) for _ in range(3)]
+    assert [fingerprint(env, seed) for env, seed in zip(batch, (1, SEED, 2), strict=True)][1] == alone
+    fingerprint(batch[0], 99)
+    assert fingerprint(batch[0], SEED) == alone
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.apply(fingerprint_elsewhere, (SEED,)) == alone
+
+
+def test_interleaved_episodes_do_not_disturb_each_other():
+    wanted = [fingerprint(PickEnv(action_noise=0.05), seed, steps=6) for seed in (1, 2)]
+    envs = [PickEnv(action_noise=0.05) for _ in range(2)]
+    observations = [env.reset(seed=seed)[0] for env, seed in zip(envs, (1, 2), strict=True)]
+    seen = [b"", b""]
+    for step in range(6):
+        command = np.array(HOME, np.float32) + 0.1 * np.sin(0.7 * step + np.arange(6, dtype=np.float32))
+        for i, env in enumerate(envs):
+            o = observations[i]
+            seen[i] += b"".join(image.tobytes() for image in o["pixels"].values())
+            seen[i] += o["agent_pos"].tobytes() + o["environment_state"].tobytes()
+            observations[i] = env.step(command.astype(np.float32))[0]
+    assert seen == wanted
+
+
+def test_unseeded_resets_give_new_episodes_and_seeded_ones_the_same():
+    env = PickEnv()
+    first = env.reset(seed=3)[0]["environment_state"]
+    drawn = [tuple(env.reset()[0]["environment_state"]) for _ in range(3)]
+    assert len(set(drawn)) == 3
+    assert np.array_equal(env.reset(seed=3)[0]["environment_state"], first)
+
+
+def test_layouts_keep_their_distance_and_cover_the_workspace():
+    rng = np.random.default_rng(0)
+    poses = np.array([sample_blocks(rng, 2) for _ in range(2000)])
+    assert BLOCKS.contains(poses[:, :, :2]).all()
+    assert np.linalg.norm(poses[:, 0, :2] - poses[:, 1, :2], axis=1).min() >= MIN_SEPARATION
+    spread = np.ptp(poses[:, 0, :2], axis=0) / np.subtract(BLOCKS.high, BLOCKS.low)
+    assert (spread > 0.98).all()
+
+
+def test_coordinates_name_what_the_option_says():
+    told = {c: PickEnv(coordinates=c).reset(seed=SEED)[0]["environment_state"] for c in ("target", "confuser", "none")}
+    env = PickEnv()
+    env.reset(seed=SEED)
+    detail = env.verdict().detail
+    assert told["target"] == pytest.approx(detail["target_xy"])
+    assert told["confuser"] == pytest.approx(detail["confuser_xy"][0])
+    assert told["none"] == pytest.approx(BLOCKS.centre)
+    random = PickEnv(coordinates="random")
+    first = random.reset(seed=SEED)[0]["environment_state"]
+    assert np.array_equal(random.step(np.array(HOME, np.float32))[0]["environment_state"], first)
+    assert not np.array_equal(first, random.reset(seed=SEED + 1)[0]["environment_state"])
+
+
+def test_swapping_the_blocks_exchanges_their_places_and_nothing_else():
+    plain, swapped = PickEnv(), PickEnv(swap_blocks=True)
+    plain.reset(seed=SEED)
+    observation, _ = swapped.reset(seed=SEED)
+    a, b = plain.verdict().detail, swapped.verdict().detail
+    assert b["target_xy"] == pytest.approx(a["confuser_xy"][0])
+    assert b["confuser_xy"][0] == pytest.approx(a["target_xy"])
+    assert np.array_equal(observation["agent_pos"], plain.reset(seed=SEED)[0]["agent_pos"])
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (
+            {"coordinates": "targt"},
+            "unknown coordinates 'targt'; there are: confuser, none, random, target. Did you mean",
+        ),
+        ({"coordinates": "confuser", "confusers": 0}, "coordinates='confuser' needs a confuser"),
+        ({"swap_blocks": True, "confusers": 0}, "swap_blocks needs a confuser"),
+        ({"image_size": 4}, "image_size is 4; 8 to 1280 pixels are allowed"),
+        ({"action_noise": -0.1}, "action_noise is -0.1 rad; 0 to 1 are allowed"),
+        ({"confusers": 4}, "confusers is 4; 0 to 3 are allowed"),
+        ({"render_mode": "ansi"}, "render_mode is 'ansi'"),
+    ],
+)
+def test_bad_options_are_refused_by_name(options, text):
+    with pytest.raises(UsageError, match=re.escape(text)):
+        PickEnv(**options)
+
+
+def test_unknown_environment_lists_those_that_exist():
+    with pytest.raises(UnknownName, match=r"unknown environment 'picks'; there are: .*pick.* Did you mean 'pick'\?"):
+        env_id("picks")
+
+
+def test_coloured_confusers_look_different_and_image_size_is_kept():
+    images = [PickEnv(identical=i, image_size=64).reset(seed=SEED)[0]["pixels"]["overhead"] for i in (True, False)]
+    assert images[0].shape == (64, 64, 3)
+    assert not np.array_equal(images[0], images[1])
+
+
+def test_skipped_cameras_repeat_the_last_images_and_change_no_physics():
+    looking, blind = PickEnv(), PickEnv()
+    first = blind.reset(seed=SEED)[0]["pixels"]["overhead"]
+    looking.reset(seed=SEED)
+    blind.skip_cameras(True)
+    command = np.array(HOME, np.float32) + np.float32(0.2)
+    for _ in range(4):
+        seen, stale = looking.step(command)[0], blind.step(command)[0]
+    assert np.array_equal(stale["pixels"]["overhead"], first)
+    assert np.array_equal(seen["agent_pos"], stale["agent_pos"])
+    blind.skip_cameras(False)
+    assert np.array_equal(blind.step(command)[0]["pixels"]["wrist"], looking.step(command)[0]["pixels"]["wrist"])
+
+
+def test_a_logged_state_renders_as_it_was_seen():
+    env = PickEnv()
+    observation, _ = env.reset(seed=SEED)
+    for _ in range(5):
+        observation, *_ = env.step(np.array(HOME, np.float32) + np.float32(0.1))
+    state = env.simulator_state()
+    for _ in range(3):
+        env.step(np.array(HOME, np.float32))
+    before = env.simulator_state()
+    assert np.array_equal(env.render_state(state, "overhead", 96, 96), observation["pixels"]["overhead"])
+    assert np.array_equal(env.simulator_state(), before)
+
+
+def test_bad_actions_are_refused_and_leave_the_episode_as_it_was():
+    env = PickEnv()
+    env.reset(seed=SEED)
+    before = env.simulator_state()
+    with pytest.raises(ActionError, match=r"action is not finite: \[nan"):
+        env.step(np.full(6, np.nan, np.float32))
+    with pytest.raises(ActionError, match=r"action has shape \(5,\); expected \(6,\): shoulder_pan"):
+        env.step(np.zeros(5, np.float32))
+    assert np.array_equal(env.simulator_state(), before)
+
+
+def test_broken_physics_is_an_error_of_the_simulation():
+    env = PickEnv()
+    env.reset(seed=SEED)
+    env._data.qvel[:] = np.inf
+    with pytest.raises(SimulationError, match="physics is no longer finite at t ="):
+        env.step(np.array(HOME, np.float32))
+
+
+def test_stepping_before_reset_is_refused():
+    with pytest.raises(UsageError, match=re.escape("step() was called before reset()")):
+        PickEnv().step(np.array(HOME, np.float32))
+
+
+class PlaceOf:
+    """A privileged view in which something else passes for the target: what a mistaken policy would do."""
+
+    def __init__(self, env, pose):
+        self._env, self._pose = env, pose
+
+    def privileged(self):
+        return self._pose(self._env)
+
+
+def run(env, act, steps=HORIZON):
+    for _ in range(steps):
+        *_, terminated, _, _ = env.step(act())
+        if terminated:
+            return env.verdict(), True
+    return env.verdict(), False
+
+
+def test_expert_to_the_target_succeeds_and_ends_the_episode():
+    env = PickEnv()
+    env.reset(seed=SEED)
+    verdict, ended = run(env, Expert(env).act)
+    assert (verdict.outcome, ended) == ("success", True)
+    assert abs(verdict.collapse_index) < 0.25
+
+
+def test_expert_to_the_confuser_is_wrong_block_and_ends_the_episode():
+    env = PickEnv()
+    env.reset(seed=SEED)
+    verdict, ended = run(env, Expert(PlaceOf(env, as_if_confuser)).act)
+    assert (verdict.outcome, ended) == ("wrong_block", True)
+    assert verdict.collapse_index == pytest.approx(1, abs=0.25)
+
+
+def test_expert_to_the_midpoint_closes_between():
+    env = PickEnv()
+    env.reset(seed=SEED)
+    detail = env.verdict().detail
+    midpoint = (np.array(detail["target_xy"]) + np.array(detail["confuser_xy"][0])) / 2
+    verdict, ended = run(env, Expert(PlaceOf(env, lambda e: seen_at(e, midpoint))).act)
+    assert (verdict.outcome, ended) == ("between", False)
+    assert verdict.collapse_index == pytest.approx(0.5, abs=0.2)
+
+
+def test_opening_in_transport_is_dropped():
+    env = PickEnv()
+    env.reset(seed=0)  # a target far from the tray
+    expert = Expert(env)
+
+    def act():
+        command = expert.act()
+        if act.stop is None and env.privileged().target_pos[2] > 0.043:  # the target is on its way
+            act.stop = np.array([*command[:5], GRIPPER_OPEN], np.float32)
+        return command if act.stop is None else act.stop
+
+    act.stop = None
+    verdict, _ = run(env, act)
+    assert verdict.outcome == "dropped"
+
+
+def test_placing_without_release_is_no_success():
+    env = PickEnv()
+    env.reset(seed=SEED)
+    expert = Expert(env)
+
+    def act():
+        command = expert.act()
+        if TRAY.contains(env.privileged().target_pos[:2]) and env.privileged().target_pos[2] < 0.025:
+            command = np.array([*env.privileged().joints[:5], GRIPPER_CLOSED], np.float32)
+        return command
+
+    verdict, ended = run(env, act)
+    assert (verdict.outcome, ended) == ("timeout", False)
+
+
+def test_no_motion_is_a_timeout():
+    env = PickEnv()
+    env.reset(seed=SEED)
+    assert run(env, lambda: np.array(HOME, np.float32))[0].outcome == "timeout"
+
+
+def as_if_confuser(env):
+    env._target = 1
+    try:
+        return env.privileged()
+    finally:
+        env._target = 0
+
+
+def seen_at(env, place):
+    from dataclasses import replace
+
+    now = env.privileged()
+    return replace(now, target_pos=np.array([*place, 0.0125]), target_yaw=0.0, target_touched=False)

@@ -1,5 +1,6 @@
 import itertools
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,7 +31,10 @@ from act_eval.timing import (
     draws,
     extremes,
     method_name,
+    read_trace,
+    recorded_trace,
     told_delay,
+    write_trace,
 )
 from act_eval.types import PolicySpec, Window
 
@@ -218,10 +222,66 @@ def test_a_trace_goes_round_from_a_drawn_place_and_an_episode_replays_its_own() 
     assert {first(Trace((1, 2, 3, 4, 5)), 1, seed)[0].steps for seed in range(50)} == {1, 2, 3, 4, 5}
     own = Trace(episodes={7: (4, None, 2)})
     assert first(own, 3, seed=7) == [Draw(4), Draw(0, lost=True), Draw(2)]
-    with pytest.raises(TimingError, match="the delay trace of episode seed 7 holds 3 delays and one more is needed"):
+    with pytest.raises(TimingError, match="the delay trace holds 3 delays for episode seed 7 and one more is needed"):
         first(own, 4, seed=7)
-    with pytest.raises(TimingError, match=re.escape("the delay trace has no episode seed 8; it has: [7]")):
+    with pytest.raises(TimingError, match="the delay trace holds 0 delays for episode seed 8 and one more is needed"):
         first(own, 1, seed=8)
+    assert first(Trace((9,), episodes={7: (4,)}), 3, seed=7) == [Draw(4), Draw(9), Draw(9)]
+
+
+def test_a_trace_that_may_end_before_its_episodes_is_refused() -> None:
+    own = Trace(episodes={7: (1, 1, None, 1, 1), 8: (2,) * 5})
+    schedule = Schedule(method=Naive(4), delay=own, timeout=9)
+    schedule.check_episodes([7, 8], 16)
+    text = "the delay trace holds 4 answers for episode seed 7; 17 steps with s = 4 may need 5"
+    with pytest.raises(TimingError, match=re.escape(text)):
+        schedule.check_episodes([8, 7], 17)
+    with pytest.raises(TimingError, match="holds 0 answers for episode seed 9"):
+        schedule.check_episodes([9], 16)
+    Schedule(method=Naive(4), delay=Trace((1, 2))).check_episodes([9], 10_000)
+    Schedule(method=Naive(4), delay=Constant(1)).check_episodes([9], 10_000)
+
+
+def test_traces_survive_their_file(tmp_path: Path) -> None:
+    trace = recorded_trace({12: (4, None, 2), 5: (1,)})
+    assert trace.steps == (4, None, 2, 1)
+    write_trace(tmp_path / "trace.json", trace)
+    assert read_trace(tmp_path / "trace.json") == trace
+    (tmp_path / "list.json").write_text("[3, null, 4]")
+    assert read_trace(tmp_path / "list.json") == Trace((3, None, 4))
+    (tmp_path / "all.csv").write_text("time,delay\n0.1,3\n0.2,\n0.3,4\n")
+    assert read_trace(tmp_path / "all.csv") == Trace((3, None, 4))
+    (tmp_path / "each.csv").write_text("seed,delay\n12,4\n5,1\n12,\n12,2\n")
+    assert read_trace(tmp_path / "each.csv").episodes == trace.episodes
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "text"),
+    [
+        ("a.txt", "3", "ends in '.txt'; it must end in .json or .csv"),
+        ("a.json", "[3, 2", "a.json: not JSON"),
+        ("a.json", '{"delays": [3]}', 'is a list of delays or an object with "steps" and "episodes"'),
+        ("a.json", "[]", "a delay trace is empty; it needs at least one delay"),
+        ("a.json", "[1, 2.5]", "entry 1 of a delay trace is 2.5; it must be a whole number of control steps"),
+        ("a.json", '["4"]', "entry 0 of a delay trace is '4'; it must be a whole number of control steps"),
+        ("a.json", '{"episodes": {"x": [3]}}', "an episode seed is 'x'; it must be a whole number"),
+        ("a.json", '{"steps": 4}', '"steps" must be a list of delays, got 4'),
+        ("a.csv", "latency\n3\n", "the header has no column 'delay'; its columns are ['latency']"),
+        ("a.csv", "delay\n3\n-4\n", "entry 1 of a delay trace is -4; it must be a whole number of control steps"),
+        ("a.csv", "delay\n3\n1.5\n", "the delay in line 3 is '1.5'; it must be a whole number"),
+        ("a.csv", "seed,delay\n,1\n", "the seed in line 2 is ''; it must be a whole number"),
+        ("a.csv", "", "the header has no column 'delay'; its columns are []"),
+    ],
+)
+def test_malformed_traces_are_refused(tmp_path: Path, name: str, content: str, text: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(TimingError, match=re.escape(text)):
+        read_trace(tmp_path / name)
+
+
+def test_a_missing_trace_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TimingError, match=r"no\.json cannot be read: .*No such file"):
+        read_trace(tmp_path / "no.json")
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from act_eval.timing.delays import (
     draws,
     extremes,
     is_bounded,
+    loses_answers,
 )
 from act_eval.timing.methods import (
     METHODS,
@@ -34,6 +35,7 @@ from act_eval.timing.told import (
     ToldConstant,
     told_delay,
 )
+from act_eval.timing.traces import read_trace, recorded_trace, write_trace
 
 __all__ = [
     "METHODS",
@@ -64,7 +66,11 @@ __all__ = [
     "extremes",
     "first_request",
     "is_bounded",
+    "loses_answers",
     "method_name",
+    "read_trace",
+    "recorded_trace",
     "told_bounds",
     "told_delay",
+    "write_trace",
 ]

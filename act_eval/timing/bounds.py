@@ -6,12 +6,12 @@ for s is in DESIGN §4 for a constant delay d; for delays between `low` and `hig
 which a window begins: 0 for the same window, the least told delay for a shifted one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
 from act_eval.errors import TimingError
-from act_eval.timing.delays import Constant, DelayModel, extremes, is_bounded, loses_answers
+from act_eval.timing.delays import Constant, DelayModel, Trace, extremes, is_bounded, loses_answers
 from act_eval.timing.methods import RTC, Blend, Ensemble, Method, Naive, Sync, method_name, whole_steps
 from act_eval.timing.told import Estimator, Oracle, told_range
 from act_eval.types import PolicySpec
@@ -49,6 +49,27 @@ class Schedule:
         refusal = self.refusal(spec)
         if refusal is not None:
             raise TimingError(refusal)
+
+    def check_episodes(self, seeds: Iterable[int], horizon: int) -> None:
+        """Refuse a delay trace that may end before its episodes do.
+
+        Args:
+            seeds: Of the episodes.
+            horizon: Control steps of an episode.
+
+        Raises:
+            TimingError: naming the first such episode, what its recording holds and what it may need.
+        """
+        if not isinstance(self.delay, Trace) or self.delay.steps:
+            return
+        needed = -(-horizon // self.method.execute)
+        for seed in seeds:
+            arriving = sum(delay is not None for delay in self.delay.episodes.get(seed, ()))
+            if arriving < needed:
+                raise TimingError(
+                    f"the delay trace holds {arriving} answers for episode seed {seed}; {horizon} steps with "
+                    f"s = {self.method.execute} may need {needed} (delays under `steps` serve what is missing)"
+                )
 
     def refusal(self, spec: PolicySpec) -> str | None:
         """Return why this schedule cannot run with a policy, or None where it can."""

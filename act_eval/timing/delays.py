@@ -113,8 +113,8 @@ class Dropped:
 class Trace:
     """Recorded delays.
 
-    Episodes with a recording of their own replay it from its beginning, and only it; all others read `steps` from
-    a place drawn for them and go round.
+    An episode with a recording of its own replays it from its beginning. Where it ends, and for all other episodes,
+    `steps` are read from a place drawn for the episode, going round.
     """
 
     steps: tuple[int | None, ...] = ()
@@ -210,13 +210,10 @@ def _spikes(model: Spikes, rng: np.random.Generator) -> Iterator[Draw]:
 
 
 def _replay(trace: Trace, seed: int, rng: np.random.Generator) -> Iterator[Draw]:
-    if seed in trace.episodes:
-        yield from map(_recorded, trace.episodes[seed])
-        raise TimingError(
-            f"the delay trace of episode seed {seed} holds {len(trace.episodes[seed])} delays and one more is needed"
-        )
+    own = trace.episodes.get(seed, ())
+    yield from map(_recorded, own)
     if not trace.steps:
-        raise TimingError(f"the delay trace has no episode seed {seed}; it has: {sorted(trace.episodes)}")
+        raise TimingError(f"the delay trace holds {len(own)} delays for episode seed {seed} and one more is needed")
     place = int(rng.integers(len(trace.steps)))
     while True:
         yield _recorded(trace.steps[place])

@@ -113,8 +113,10 @@ def _with_initial_state(record: EpisodeRecord, steps: EpisodeSteps) -> EpisodeRe
 
 
 def _record_video(env: gym.Env[Any, Any], title: str, record: EpisodeRecord, steps: EpisodeSteps, folder: Path) -> None:
-    # Broken physics leaves states that no renderer can draw: the video shows what came before.
+    # Broken physics leaves states that no renderer can draw: the video shows what came before, if anything did.
     states = steps.state[np.isfinite(steps.state).all(axis=1)]
+    if not states.size:
+        return
     caption = Caption(title=f"{title} · seed {record.seed}", steps=_step_texts(steps)[: len(states)], record=record)
     folder.mkdir(exist_ok=True)
     render = env.unwrapped.render_state  # pyright: ignore[reportAttributeAccessIssue]  # the workbench has checked

@@ -170,6 +170,7 @@ def fingerprint(threads: int, renderer: str, **more: str) -> dict[str, Any]:
         "act_eval": act_eval.__version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
+        "cpu": _cpu(),
         **{name: _version(name) for name in _PACKAGES},
         "threads": threads,
         "renderer": renderer,
@@ -225,6 +226,14 @@ def _lock(file: IO[str]) -> None:
         import fcntl
 
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _cpu() -> str:
+    """Model name of the processor: libraries choose their kernels by it, and kernels round differently."""
+    listing = Path("/proc/cpuinfo")
+    lines = listing.read_text().splitlines() if listing.is_file() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or "unknown")
 
 
 def _version(package: str) -> str:

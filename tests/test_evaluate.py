@@ -162,7 +162,7 @@ def test_defaults_are_stated_and_recorded(
         (["--policy", "RTC", "--delay", "5"], "delay 5 may be told to a policy trained for delays up to max_delay = 4"),
         (["--policy", "ACT", "--compile", "fast"], "unknown compile mode 'fast'; there are: auto, default, "),
         (["--policy", "ACT", "--device", "quantum"], "--device quantum: "),
-        (["--policy", "ACT", "--image-size", "48"], "images.overhead: the policy was made for (32, 32, 3), the environment gives"),
+        (["--policy", "ACT", "--image-size", "48"], "made for (32, 32, 3), the environment gives (48, 48, 3)"),
         (["--policy", "expert", "--delay", "4"], "the expert acts in every step without inference"),
         (["--policy", "expert", "--seeds", "3,x"], "got 'x' in '3,x'"),
         (["--policy", "expert", "--seeds", "3", "--episodes", "4"], "--seeds names the episodes itself"),

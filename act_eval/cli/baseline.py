@@ -1,0 +1,30 @@
+"""`baseline`: record the outcomes of a run, for regression tests to compare with."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+
+@dataclass(frozen=True)
+class Flags:
+    """Record the outcomes of a finished run as a baseline."""
+
+    run: tyro.conf.Positional[Path]
+    """Run folder of `evaluate`."""
+    to: tyro.conf.Positional[Path]
+    """File to write, in place of an earlier baseline."""
+    reason: str
+    """Why the run is the new baseline; kept in the file."""
+
+
+def run(argv: Sequence[str], prog: str) -> int:
+    """Parse the flags and record; return the exit code."""
+    flags = tyro.cli(Flags, args=list(argv), prog=prog)
+    from act_eval.gate import Baseline
+
+    baseline = Baseline.of_run(flags.run, flags.reason)
+    baseline.write(flags.to)
+    print(f"{baseline.describe()}\nwritten to {flags.to}")
+    return 0

@@ -127,6 +127,7 @@ class Trainer:
             TrainingError: if the loss is no longer finite.
         """
         first, last = self._done.step, self._config.steps
+        self._policy.train()
         self._began = time.monotonic() - self._done.seconds
         self._pending: list[dict[str, Any]] = []
         with ExitStack() as stack:

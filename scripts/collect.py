@@ -15,7 +15,7 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from act_eval.collect import Collected, CollectPlan, CollectProgress, collect, expert_demonstrator
+from act_eval.collect import DEMONSTRATED, Collected, CollectPlan, CollectProgress, collect, expert_demonstrator
 from act_eval.demos import ImageStorage
 from act_eval.envs.registration import env_id
 from act_eval.errors import ActEvalError, UsageError
@@ -35,7 +35,7 @@ class Arguments:
     """Decides every episode."""
     action_noise: float = 0.03
     """Noise that the environment adds to the arm's commands in half of the steps [rad]; labels stay clean."""
-    image_size: int = 96
+    image_size: int = DEMONSTRATED["image_size"]
     """Height and width of the images [px]."""
     images: ImageStorage = "image"
     """image: lossless PNG. video: H.264, smaller and lossy."""

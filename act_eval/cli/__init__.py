@@ -6,7 +6,11 @@ from importlib import import_module
 
 from act_eval.errors import ActEvalError, UnknownName, UsageError
 
-COMMANDS = {"evaluate": "Evaluate a policy in closed loop, under inference delay, on a suite of seeded episodes."}
+COMMANDS = {
+    "evaluate": "Evaluate a policy in closed loop, under inference delay, on a suite of seeded episodes.",
+    "baseline": "Record the outcomes of a run, for regression tests to compare with.",
+    "train": "Train a policy on demonstrations, which are collected first where there are none.",
+}
 """Name → what it does; each is a module of this package with `run(argv) -> exit code`."""
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130

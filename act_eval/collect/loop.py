@@ -46,7 +46,7 @@ def collect(
 
     Raises:
         DatasetError: if `out` or its partial folder holds something else, if the expert fails in more than half of
-            its attempts, or if a worker dies.
+            its attempts, if a worker dies, or if the disk refuses.
     """
     if workers < 1:
         raise UsageError(f"workers is {workers}; at least 1 is needed")
@@ -55,14 +55,17 @@ def collect(
     demonstrator = make(plan.env, plan.options)
     facts = demonstrator.env.unwrapped.suite_facts()
     features, fps = features_of(demonstrator, plan.images), int(demonstrator.env.metadata["render_fps"])
-    store = AttemptFolder(out.with_name(out.name + ".partial"), plan.identity() | {"facts": facts})
-    recorder = Recorder(plan, demonstrator, store, features, fps)
+    partial = out.with_name(out.name + ".partial")
     try:
+        store = AttemptFolder(partial, plan.identity() | {"facts": facts})
+        recorder = Recorder(plan, demonstrator, store, features, fps)
         with runner(recorder, make, workers) as submit:
             attempts = _gather(plan, store, submit, 2 * workers if workers > 1 else 1, on_progress)
+        return _finish(plan, out, store, attempts, features, fps, facts)
+    except OSError as error:
+        raise DatasetError(f"cannot collect into {partial}: {error}; the same command continues") from error
     finally:
         demonstrator.env.close()
-    return _finish(plan, out, store, attempts, features, fps, facts)
 
 
 def _gather(

@@ -27,7 +27,7 @@ from act_eval.timing import (
 )
 
 C, STEPS, SEED = 8, 60, 3
-QUICK = settings(max_examples=80, deadline=None, derandomize=True)
+QUICK = settings(max_examples=40, deadline=None, derandomize=True)
 
 # A short pattern with at least one arriving answer, repeated for as many requests as a stopped world may send.
 delays = st.lists(st.one_of(st.integers(0, 14), st.none()), min_size=1, max_size=12).map(

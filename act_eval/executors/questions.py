@@ -35,7 +35,11 @@ def pose(slot: Slot, step: int, schedule: Schedule, spec: PolicySpec, hold: Hold
 def _first_due(slot: Slot, step: int, schedule: Schedule, spec: PolicySpec) -> int:
     if isinstance(schedule.method, Sync):
         return step + schedule.method.execute
-    return step + first_request(schedule, spec, lambda: told_delay(schedule.told, slot.peek().steps, slot.arrived))
+
+    def estimate() -> int:
+        return told_delay(schedule.told, slot.peek().within(schedule.timeout).steps, slot.arrived)
+
+    return step + first_request(schedule, spec, estimate)
 
 
 def _question(

@@ -156,6 +156,8 @@ def test_interruptions_change_nothing(tmp_path: Path, whole: dict[str, str], sto
         files = sorted((tmp_path / "set.partial").glob("attempt-*.parquet"))
         assert len(files) >= stop
         files[-1].write_bytes(files[-1].read_bytes()[:-100])  # as a power cut leaves it
+        for file in sorted((tmp_path / "set.partial").glob("attempt-*.json"))[-1:]:
+            file.write_bytes(b"")
         (tmp_path / "set.partial/attempt-000030.parquet.part").write_bytes(b"half an attempt")
     collect(plan(), out, toy, workers=1)
     assert contents(out) == whole
@@ -227,6 +229,16 @@ def test_another_unfinished_collection_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"set\.partial holds an unfinished collection with seed = 0; asked for 7"):
         collect(plan(seed=7), tmp_path / "set", toy, workers=1)
 
+    (tmp_path / "set.partial/plan.json").write_text("{")
+    with pytest.raises(DatasetError, match=r"plan\.json is damaged: .* Remove the folder .*set\.partial"):
+        collect(plan(), tmp_path / "set", toy, workers=1)
+
+
+def test_a_disk_that_refuses_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DatasetError, match=r"cannot collect into .*file/set\.partial: .*Not a directory"):
+        collect(plan(), tmp_path / "file/set", toy, workers=1)
+
 
 def test_an_expert_that_fails_stops_the_collection(tmp_path: Path) -> None:
     text = re.escape("the expert failed in 11 of 11 attempts at toy with {'success': False} (missed 11)")
@@ -261,7 +273,7 @@ def test_bad_numbers_are_refused(tmp_path: Path) -> None:
 
 def run_script(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(SCRIPT), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
 
 
 def test_script_collects_replayable_episodes_with_clean_labels(tmp_path: Path) -> None:
@@ -301,7 +313,7 @@ def test_script_continues_after_it_was_killed(tmp_path: Path) -> None:
     out, partial = tmp_path / "set", tmp_path / "set.partial"
     arguments = ["--episodes", "6", "--out", str(out), "--image-size", "32"]
     running = subprocess.Popen([sys.executable, str(SCRIPT), *arguments], stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while len(list(partial.glob("attempt-*.parquet"))) < 2 and time.monotonic() < deadline:
         assert running.poll() is None
         time.sleep(0.02)

@@ -187,8 +187,30 @@ def test_image_statistics_of_one_grey() -> None:
     assert np.ravel(stats["q01"]).tolist() == [0.2] * 3
 
 
-def test_folders_that_lerobot_wrote(tmp_path: Path, make_demos) -> None:
-    """Lists of variable size, all episodes in one row group, HF metadata, an unnamed task index, old joint names."""
+@pytest.mark.parametrize("storage", ["image", "video"])
+def test_folders_that_lerobot_wrote(storage: str) -> None:
+    """Written by lerobot 0.4.4 (golden/lerobot_v3/make.py), pictures as PNG and as AV1."""
+    data = Demonstrations(Path(__file__).parent / "golden/lerobot_v3" / storage)
+    assert data.shapes["observation.images.top"] == (64, 64, 3)
+    assert data.cameras_as(storage) == ["observation.images.top"]
+    assert data.features["action"].names == ("j0", "j1", "j2", "j3", "j4", "j5")
+    assert data.tasks() == ["task 0", "task 1"]
+    assert data.episodes.lengths.tolist() == [5, 3]
+    assert data.episodes.seeds is None
+    assert np.shape(data.stats()["observation.images.top"]["mean"]) == (3, 1, 1)
+    for episode, length in enumerate((5, 3)):
+        rows = data.vectors(episode, ["action", "observation.state", "task_index"])
+        places = 100 * episode + np.arange(length)
+        np.testing.assert_array_equal(rows["observation.state"], np.repeat(places[:, None], 6, axis=1))
+        np.testing.assert_array_equal(rows["action"], rows["observation.state"] + 0.5)
+        assert rows["task_index"].tolist() == [episode] * length
+        wanted = (30 + 60 * episode + 10 * np.arange(length))[:, None, None, None]
+        bound = 0 if storage == "image" else 3
+        assert np.abs(data.frames(episode, "top").astype(int) - wanted).max() <= bound
+
+
+def test_other_ways_to_write_the_same(tmp_path: Path, make_demos) -> None:
+    """Lists of variable size, row groups across episodes, an unnamed task index, grouped names, channels first."""
     data, episodes = make_demos(tmp_path / "set")
     table = pq.read_table(data.root / DATA)
     for key in ("action", "observation.state"):

@@ -6,6 +6,7 @@ import os
 import pickle
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,28 @@ def test_an_interrupted_build_leaves_nothing(tmp_path: Path, make_demos) -> None
         open_cache(data, on_episode=interrupt)
     assert list((data.root / ".frame_cache").iterdir()) == []
     assert len(open_cache(data).read("action", np.arange(20))) == 20
+
+
+def test_what_a_killed_build_left_is_removed(tmp_path: Path, make_demos) -> None:
+    data, _ = make_demos(tmp_path / "set")
+    for name, age in (("dead", 4000), ("alive", 60)):
+        file = data.root / f".frame_cache/.partial-{name}/x.bin"
+        file.parent.mkdir(parents=True)
+        file.touch()
+        os.utime(file, (time.time() - age,) * 2)
+    cached = open_cache(data)
+    names = {p.name for p in (data.root / ".frame_cache").iterdir()}
+    assert names == {".partial-alive", cached.folder.name}
+
+
+def test_a_system_without_positioned_reads_maps_the_files(
+    tmp_path: Path, make_demos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, _ = make_demos(tmp_path / "set")
+    rows = np.array([5, 0, 19])
+    read = open_cache(data).read(WRIST, rows)
+    monkeypatch.delattr(os, "preadv")
+    np.testing.assert_array_equal(open_cache(data).read(WRIST, rows), read)
 
 
 def test_a_build_that_another_process_finished_first_is_taken(tmp_path: Path, make_demos) -> None:

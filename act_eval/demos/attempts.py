@@ -50,7 +50,7 @@ class AttemptFolder:
         folder.mkdir(parents=True, exist_ok=True)
         plan_file = folder / "plan.json"
         if plan_file.exists():
-            _check_plan(folder, json.loads(plan_file.read_text()), json.loads(json.dumps(plan)))
+            _check_plan(folder, _read_plan(plan_file), json.loads(json.dumps(plan)))
         else:
             _write_whole(plan_file, json.dumps(plan, indent=1, sort_keys=True).encode())
 
@@ -78,7 +78,11 @@ class AttemptFolder:
         """Return all whole attempts; a file that was cut off is removed, to be made again."""
         attempts = {}
         for file in sorted(self.folder.glob("attempt-*.json")):
-            entry = json.loads(file.read_text())
+            try:
+                entry = json.loads(file.read_text())
+            except ValueError:
+                file.unlink()
+                continue
             attempts[_number(file)] = Attempt(_number(file), entry["seed"], entry["outcome"])
         for file in sorted(self.folder.glob("attempt-*.parquet")):
             try:
@@ -113,6 +117,13 @@ def _write_whole(path: Path, data: bytes) -> None:
     part = path.with_name(path.name + ".part")
     part.write_bytes(data)
     os.replace(part, path)
+
+
+def _read_plan(file: Path) -> dict[str, Any]:
+    try:
+        return json.loads(file.read_text())
+    except ValueError as error:
+        raise DatasetError(f"{file} is damaged: {error}. Remove the folder {file.parent} and collect anew") from error
 
 
 def _check_plan(folder: Path, found: Mapping[str, Any], asked: Mapping[str, Any]) -> None:

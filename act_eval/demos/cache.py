@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,9 @@ _LAYOUT = 1
 """Version of this file format; part of the key."""
 _RESERVE = 256 * 2**20
 """Bytes that a new cache must leave free on the disk."""
+
+_ABANDONED_S = 3600.0
+"""A build that has written nothing for so long [s] is dead."""
 
 OnEpisode = Callable[[int, int], None]
 """Receives (episodes decoded, episodes in all)."""
@@ -75,7 +79,7 @@ class FrameCache:
     def _open(self) -> None:
         for key, shape in self.shapes.items():
             path = self.folder / _file_name(key)
-            if self._dtypes[key] == np.uint8:
+            if self._dtypes[key] == np.uint8 and hasattr(os, "preadv"):  # Windows has none: there all is mapped
                 self._files[key] = os.open(path, os.O_RDONLY)
             else:
                 self._vectors[key] = np.memmap(path, self._dtypes[key], mode="r").reshape(-1, *shape)
@@ -122,6 +126,7 @@ def _key(data: Demonstrations) -> str:
 
 
 def _build(data: Demonstrations, home: Path, final: Path, on_episode: OnEpisode) -> None:
+    _sweep(home)
     layout = _layout(data)
     needed = data.total_frames * sum(int(np.prod(shape)) * dtype.itemsize for shape, dtype in layout.values())
     try:
@@ -145,6 +150,14 @@ def _build(data: Demonstrations, home: Path, final: Path, on_episode: OnEpisode)
         _put_in_place(partial, final)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _sweep(home: Path) -> None:
+    """Remove what builds that were killed have left; a running one writes all the time."""
+    for partial in home.glob(".partial-*"):
+        touched = max((file.stat().st_mtime for file in partial.iterdir()), default=partial.stat().st_mtime)
+        if time.time() - touched > _ABANDONED_S:
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 def _put_in_place(partial: Path, final: Path) -> None:

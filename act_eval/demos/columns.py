@@ -19,7 +19,7 @@ def column_values(column: pa.ChunkedArray, width: int) -> NDArray[Any]:
         DatasetError: if a value is missing or a vector has another length.
     """
     nested = pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type)
-    flat = pc.list_flatten(column) if nested else column
+    flat = pc.call_function("list_flatten", [column]) if nested else column
     if column.null_count or flat.null_count or len(flat) != len(column) * width:
         raise DatasetError(f"a column of type {column.type} should hold {width} numbers in each of {len(column)} rows")
     values = flat.to_numpy()

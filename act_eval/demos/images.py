@@ -13,6 +13,7 @@ from pathlib import Path
 import av
 import numpy as np
 from av.container import OutputContainer
+from av.error import FFmpegError
 from av.video.stream import VideoStream
 from PIL import Image, UnidentifiedImageError
 
@@ -115,6 +116,6 @@ def read_video(path: Path, start: float, count: int, shape: tuple[int, ...], fps
                 found += 1
                 if found == count:
                     return frames
-    except (OSError, av.FFmpegError, IndexError) as error:
+    except (OSError, FFmpegError, IndexError) as error:
         raise DatasetError(f"{path} is not a readable video: {error}") from error
     raise DatasetError(f"{path} ends after {found} of the {count} frames that begin at {start:.3f} s")

@@ -62,12 +62,8 @@ class TorchChunkPolicy:
             FeatureMismatch: if an observation does not have the declared shape.
             UsageError: if a told delay lies outside what the policy was trained for.
         """
-        raw, told_delay, prefix = self._raw(request.observation), request.told_delay, request.prefix
-        raw[LAST_ACTION] = request.last_action
-        if STATE not in raw:
-            raw[STATE] = request.observation.agent_pos  # may be the anchor where it is not an input
-        if self._spec.takes_prefix:
-            prefix = self._full_prefix(prefix, len(told_delay))
+        raw, told_delay = self._raw(request), request.told_delay
+        prefix = self._full_prefix(request.prefix, told_delay)
         answers = [
             self._call({k: v[i : i + self.rows_per_call] for k, v in raw.items()}, told_delay[i:], prefix[i:])
             for i in range(0, len(told_delay), self.rows_per_call)
@@ -77,7 +73,7 @@ class TorchChunkPolicy:
 
     @torch.inference_mode()
     def _call(self, raw: dict[str, np.ndarray], told_delay: np.ndarray, prefix: np.ndarray) -> np.ndarray:
-        rows = len(raw[STATE])
+        rows = min(len(told_delay), self.rows_per_call)
         batch = self._processor.prepare({key: self._tensor(value) for key, value in raw.items()})
         anchor_RA = batch.get("anchor")
         if isinstance(self._policy, ACTRTCPolicy):
@@ -94,18 +90,30 @@ class TorchChunkPolicy:
         filled = np.concatenate((value, np.repeat(value[-1:], missing, axis=0))) if missing else value
         return torch.as_tensor(np.ascontiguousarray(filled)).to(self._device)
 
-    def _raw(self, observation: Observation) -> dict[str, np.ndarray]:
+    def _raw(self, request: ChunkRequest) -> dict[str, np.ndarray]:
+        """Return the declared inputs, and the anchor where it is none of them."""
         raw: dict[str, np.ndarray] = {}
         for key, shape in self._spec.inputs.items():
-            value = _field(observation, key)
-            if value.shape[1:] != shape:
-                raise FeatureMismatch(f"{key!r} has shape {value.shape[1:]}; the policy was made for {shape}")
+            value = _checked(key, _field(request.observation, key), shape)
             raw[key] = value.transpose(0, 3, 1, 2) if key.startswith(IMAGE_PREFIX) else value
+        joints = (self._spec.action_dim,)
+        match self._processor.anchor:
+            case "state":
+                raw[STATE] = _checked(STATE, request.observation.agent_pos, joints)
+            case "last_action":
+                raw[LAST_ACTION] = _checked(LAST_ACTION, request.last_action, joints)
         return raw
 
-    def _full_prefix(self, prefix_NPA: np.ndarray, rows: int) -> np.ndarray:
+    def _full_prefix(self, prefix_NPA: np.ndarray, told_delay_N: np.ndarray) -> np.ndarray:
         """Return the prefix with the policy's own number of slots."""
-        full = np.zeros((rows, self._spec.max_delay, self._spec.action_dim), dtype=np.float32)
+        full = np.zeros((len(told_delay_N), self._spec.max_delay, self._spec.action_dim), dtype=np.float32)
+        if not self._spec.takes_prefix:
+            return full
+        _checked("prefix", prefix_NPA, (prefix_NPA.shape[1], self._spec.action_dim))
+        if told_delay_N.max(initial=0) > prefix_NPA.shape[1]:
+            raise UsageError(
+                f"told delays are {told_delay_N.tolist()}, but the prefix has {prefix_NPA.shape[1]} committed commands"
+            )
         slots = min(full.shape[1], prefix_NPA.shape[1])
         full[:, :slots] = prefix_NPA[:, :slots]
         return full
@@ -125,6 +133,15 @@ def _spec(policy: ACTPolicy | ACTRTCPolicy) -> PolicySpec:
         max_delay=0 if rtc is None else rtc.rtc_max_delay,
         inputs=inputs,
     )
+
+
+def _checked(key: str, value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    dtype = np.uint8 if key.startswith(IMAGE_PREFIX) else np.float32
+    if value.shape[1:] != shape or value.dtype != dtype:
+        raise FeatureMismatch(
+            f"{key!r} has shape {value.shape[1:]}, {value.dtype}; the policy was made for {shape}, {np.dtype(dtype)}"
+        )
+    return value
 
 
 def _field(observation: Observation, key: str) -> np.ndarray:

@@ -28,5 +28,6 @@ def l1_per_delay(predicted_BKCA: Tensor, target_BKCA: Tensor, valid_BKC: Tensor)
 
 
 def latent_divergence(mean_BL: Tensor, log_var_BL: Tensor) -> Tensor:
-    """Return the mean over the batch of KL(N(mean, var) || N(0, 1))."""
+    """Return the mean over the batch of KL(N(mean, var) || N(0, 1)), in float32 whatever the inputs are."""
+    mean_BL, log_var_BL = mean_BL.float(), log_var_BL.float()
     return (-0.5 * (1 + log_var_BL - mean_BL.square() - log_var_BL.exp())).sum(dim=-1).mean()

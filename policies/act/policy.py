@@ -49,7 +49,8 @@ class ChunkingPolicy(nn.Module):
             return self._ensemble.update(self.predict_action_chunk(batch))
         if not self._queue:
             chunk_BCA = self.predict_action_chunk(batch)
-            self._queue.extend(chunk_BCA[:, : self.config.n_action_steps].unbind(1))
+            # A copy: the output of a compiled model may be the buffer that its next call writes to.
+            self._queue.extend(chunk_BCA[:, : self.config.n_action_steps].clone().unbind(1))
         return self._queue.popleft()
 
     def get_optim_params(self) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from act_eval.errors import ActEvalError, CheckpointError
+from act_eval.errors import ActEvalError, CheckpointError, FeatureMismatch
 from act_eval.policies.act.config import ACTConfig, Feature
 from act_eval.policies.act.policy import ACTPolicy
 from act_eval.policies.normalize import Processor
@@ -92,7 +92,10 @@ def load_pretrained(folder: Path, device: str | torch.device = "cpu") -> tuple[P
     weights = _read_tensors(folder / MODEL_FILE)
     _check_tensors(folder / MODEL_FILE, weights, policy.state_dict())
     policy.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
-    processor = Processor(config, _load_stats(folder))
+    try:
+        processor = Processor(config, _load_stats(folder))
+    except FeatureMismatch as error:
+        raise CheckpointError(f"{folder}: {error}") from error
     return policy.to(device).eval(), processor.to(device).eval()
 
 

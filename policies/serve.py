@@ -110,7 +110,8 @@ class TorchChunkPolicy:
         if not self._spec.takes_prefix:
             return full
         _checked("prefix", prefix_NPA, (prefix_NPA.shape[1], self._spec.action_dim))
-        if told_delay_N.max(initial=0) > prefix_NPA.shape[1]:
+        longest = told_delay_N.max(initial=0)
+        if prefix_NPA.shape[1] < longest <= self._spec.max_delay:  # longer ones the network refuses
             raise UsageError(
                 f"told delays are {told_delay_N.tolist()}, but the prefix has {prefix_NPA.shape[1]} committed commands"
             )

@@ -47,8 +47,9 @@ def write_checkpoint(out: Path, step: int, keep: int, write: Callable[[Path], No
     """
     checkpoints = out / "checkpoints"
     checkpoints.mkdir(parents=True, exist_ok=True)
+    for leftover in checkpoints.glob(".[0-9]*.partial"):
+        shutil.rmtree(leftover)
     partial = checkpoints / f".{step:06d}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     write(partial)
     final = checkpoints / f"{step:06d}"
@@ -57,8 +58,10 @@ def write_checkpoint(out: Path, step: int, keep: int, write: Callable[[Path], No
     partial.rename(final)
     _point_last_at(final)
     if keep:
+        # A run that was killed before `last` moved may have left a later folder than this one.
         for old in _step_folders(checkpoints)[:-keep]:
-            shutil.rmtree(old)
+            if old != final:
+                shutil.rmtree(old)
     return final
 
 

@@ -1,17 +1,21 @@
 """The training loop on a tiny ACT: real optimiser, files and signals, no simulator."""
 
+import json
 import os
+import shutil
 import signal
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from accelerate import Accelerator
 from rich.console import Console
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from act_eval.errors import CheckpointError, TrainingError, UsageError
 from act_eval.policies.act import ACTConfig, ACTPolicy, Feature
 from act_eval.policies.train import Finish, Trainer
 from act_eval.policies.training_config import TrainConfig
@@ -153,3 +157,131 @@ def test_a_killed_run_drops_what_it_logged_beyond_its_checkpoint(tmp_path: Path,
     assert again.resume() == 4
     assert weights(again.run()) == weights(unbroken)
     assert (tmp_path / "train.jsonl").read_bytes() == (out / "train.jsonl").read_bytes()
+
+
+def lines(out: Path) -> list[dict]:
+    return [json.loads(line) for line in (out / "train.jsonl").read_text().splitlines()]
+
+
+def test_every_step_has_a_line_whatever_the_interval_of_logging(tmp_path: Path, whole: tuple[Path, Finish]) -> None:
+    trainer(tmp_path, replace(TINY, log_every=5)).run()
+    assert (tmp_path / "train.jsonl").read_bytes() == (whole[0] / "train.jsonl").read_bytes()
+    steps = [line for line in lines(tmp_path) if "loss" in line]
+    assert [line["step"] for line in steps] == list(range(1, 9))
+    assert {"loss", "l1_loss", "kld_loss", "grad_norm", "lr"} < set(steps[0])
+    assert [line["step"] for line in lines(tmp_path) if "validation" in line] == [4, 8]
+    assert list((tmp_path / "tensorboard").iterdir())
+
+
+def test_reading_ahead_in_processes_changes_nothing(tmp_path: Path, whole: tuple[Path, Finish]) -> None:
+    finish = trainer(tmp_path, replace(TINY, workers=1)).run()
+    assert weights(finish) == weights(whole[1])
+
+
+def test_another_seed_gives_another_run(tmp_path: Path, whole: tuple[Path, Finish]) -> None:
+    finish = trainer(tmp_path, replace(TINY, seed=4)).run()
+    assert weights(finish) != weights(whole[1])
+
+
+def test_full_precision_is_close_to_bf16_and_not_the_same(tmp_path: Path, whole: tuple[Path, Finish]) -> None:
+    trainer(tmp_path, replace(TINY, precision="fp32")).run()
+    full, half = lines(tmp_path)[0]["loss"], lines(whole[0])[0]["loss"]
+    assert full != half
+    assert full == pytest.approx(half, rel=0.02)
+
+
+def test_the_loss_falls_on_data_that_can_be_learnt(tmp_path: Path) -> None:
+    config = replace(TINY, steps=60, save_every=60, validate_every=0, shift=0, batch_size=16)
+    trainer(tmp_path, config, Memory(frames=16)).run()
+    losses = [line["l1_loss"] for line in lines(tmp_path)]
+    assert losses[-1] < 0.6 * losses[0]
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_saved(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"step 1: loss nan, gradient norm nan.*--model.optimizer-lr"):
+        trainer(tmp_path, frames=Memory(poison=True)).run()
+    with pytest.raises(CheckpointError, match="holds no checkpoint"):
+        trainer(tmp_path).resume()
+    assert len(lines(tmp_path)) == 3  # the poisoned steps are on record
+
+
+def test_saved_weights_are_the_averaged_ones(whole: tuple[Path, Finish]) -> None:
+    folder = whole[1].checkpoint
+    saved = load_file(folder / "pretrained_model" / "model.safetensors")
+    average = load_file(folder / "training_state" / "average.safetensors")
+    present = load_file(folder / "training_state" / "model.safetensors")
+    assert saved.keys() == average.keys() == present.keys()
+    assert all(torch.equal(saved[name], average[name]) for name in saved)
+    assert not torch.equal(saved["model.action_head.weight"], present["model.action_head.weight"])
+
+
+class Watch:
+    """A closed-loop evaluation that notes what it was given."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, int, bool]] = []
+
+    def __call__(self, folder: Path, step: int) -> dict[str, float]:
+        self.seen.append((folder.name, step, (folder / "model.safetensors").is_file()))
+        torch.rand(7)  # must not move the run's random numbers
+        return {"success_d0": 0.25}
+
+
+def test_closed_loop_evaluations_see_a_whole_checkpoint_and_change_nothing(
+    tmp_path: Path, whole: tuple[Path, Finish]
+) -> None:
+    watch = Watch()
+    finish = trainer(tmp_path, replace(TINY, evaluate_every=3), evaluate=watch).run()
+    assert watch.seen == [("pretrained_model", step, True) for step in (3, 6, 8)]
+    assert [line["evaluation"] for line in lines(tmp_path) if "evaluation" in line] == [{"success_d0": 0.25}] * 3
+    assert weights(finish) == weights(whole[1])
+
+
+def test_an_evaluation_that_a_stop_came_before_is_made_up_for(tmp_path: Path) -> None:
+    config, watch = replace(TINY, evaluate_every=3), Watch()
+    trainer(tmp_path, config, StopAfter(3), evaluate=watch).run()
+    assert watch.seen == []
+    again = trainer(tmp_path, config, evaluate=watch)
+    again.resume()
+    again.run()
+    assert [step for _, step, _ in watch.seen] == [3, 6, 8]
+    assert [line["step"] for line in lines(tmp_path) if "evaluation" in line] == [3, 6, 8]
+
+
+def test_a_second_interrupt_ends_the_run_at_once(tmp_path: Path) -> None:
+    class Impatient(StopAfter):
+        def batch(self, frames: Sequence[int]) -> dict[str, Tensor]:
+            if self.left == 1:
+                os.kill(os.getpid(), signal.SIGINT)
+            return super().batch(frames)
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        trainer(tmp_path, frames=Impatient(2, signal.SIGINT)).run()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [({"steps": 0}, "steps is 0; it must be at least 1"), ({"shift": -1}, "shift is -1; it must be at least 0")],
+)
+def test_numbers_outside_their_range_are_refused(change: dict[str, int], text: str) -> None:
+    with pytest.raises(UsageError, match=text):
+        replace(TINY, **change)  # pyright: ignore[reportArgumentType]
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path, whole: tuple[Path, Finish]) -> None:
+    shutil.copytree(whole[0], tmp_path / "run")
+    other = Trainer(
+        ACTPolicy(replace(CONFIG, dim_model=32)),
+        Floats(),
+        Memory(),
+        None,
+        TINY,
+        tmp_path / "run",
+        accelerator=Accelerator(cpu=True, mixed_precision="no"),
+        write_pretrained=write_pretrained,
+        view=lambda first, last: ProgressView(Console(quiet=True), first, last),
+    )
+    with pytest.raises(CheckpointError, match="does not fit the policy"):
+        other.resume()

@@ -4,7 +4,7 @@ Beyond Gymnasium's API the engine may use (all documented here, none needed): `h
 `simulator_state`, `render_state`, `verdict`, `suite_facts`. The scripted expert uses `privileged`.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -20,13 +20,14 @@ from act_eval.errors import ActionError, SimulationError, UsageError
 from act_eval.scenes.arm import HOME, JOINTS
 from act_eval.scenes.rendering import renderer_for
 from act_eval.scenes.scene import SceneConfig, compile_scene
-from act_eval.scenes.workspace import BLOCKS, CONTROL_HZ, HORIZON, SUBSTEPS
+from act_eval.scenes.workspace import BLOCK_SIDE, BLOCKS, CONTROL_HZ, HORIZON, SUBSTEPS
 from act_eval.seeding import Stream, stream
 from act_eval.types import FloatArray, ImageArray, Verdict
 
 CAMERAS = ("overhead", "wrist")
 _HOME_SPREAD = 0.04  # the arm's joints start within this of HOME [rad]
 _NOISY_SHARE = 0.5
+_LYING = 0.004  # a block's centre is at most this far above its resting height while it lies on the table [m]
 _STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS
 _BROKEN = (mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQVEL, mujoco.mjtWarning.mjWARN_BADQACC)
 
@@ -92,12 +93,13 @@ class PickEnv(gym.Env[dict[str, Any], FloatArray]):
         episode_seed = int(self.np_random.integers(1 << 40)) if seed is None else seed
         layout = stream(episode_seed, Stream.LAYOUT)
         self._noise = stream(episode_seed, Stream.ACTION_NOISE)
-        poses = sample_blocks(layout, 1 + self.options.confusers)
+        poses = self._sample_blocks(layout)
         joints = np.array(HOME) + np.append(layout.uniform(-_HOME_SPREAD, _HOME_SPREAD, 5), 0)
         self._random_place = BLOCKS.sample(layout)
         if self.options.swap_blocks:
             poses[[0, 1]] = poses[[1, 0]]
         self._target = 0
+        self._event_step: int | None = None
         mujoco.mj_resetData(self._scene.model, self._data)
         self._data.qpos[self._scene.joint_qpos] = joints
         self._data.ctrl[:] = joints
@@ -128,7 +130,9 @@ class PickEnv(gym.Env[dict[str, Any], FloatArray]):
                 self._data.ctrl[:5] += self.options.action_noise * draws
         self._before_physics()
         mujoco.mj_step(self._scene.model, self._data, SUBSTEPS)
-        mujoco.mj_kinematics(self._scene.model, self._data)  # poses of the new state, for cameras and rules
+        # mj_step leaves poses of the state before its last physics step; rules and cameras see the present one.
+        mujoco.mj_kinematics(self._scene.model, self._data)
+        mujoco.mj_camlight(self._scene.model, self._data)
         self._refuse_broken_physics()
         self._states.append(self._log_entry())
         info = self._info()
@@ -180,8 +184,9 @@ class PickEnv(gym.Env[dict[str, Any], FloatArray]):
         return renderer_for(self._scene.model).name
 
     def verdict(self) -> Verdict:
-        """Return what the outcome rules say of the episode so far."""
-        return judge(self._log())
+        """Return what the outcome rules say of the episode so far; `event_step` tells when a nudge or swap began."""
+        verdict = judge(self._log())
+        return replace(verdict, detail={**verdict.detail, "event_step": self._event_step})
 
     def suite_facts(self) -> dict[str, Any]:
         """Return what must be equal for two runs to be paired on the same seeds."""
@@ -208,8 +213,23 @@ class PickEnv(gym.Env[dict[str, Any], FloatArray]):
             target_touched=bool(touched[self._target]),
         )
 
+    def _sample_blocks(self, rng: np.random.Generator) -> NDArray[np.float64]:
+        """Return where the blocks start, (K, 7), the target first."""
+        return sample_blocks(rng, 1 + self.options.confusers)
+
     def _before_physics(self) -> None:
-        """Move what moves by itself; nothing does here."""
+        """Let happen what happens by itself in this step; nothing does here."""
+
+    def _block_xy(self, block: int) -> NDArray[np.float64]:
+        address = self._scene.block_qpos[block]
+        return self._data.qpos[address : address + 2].copy()
+
+    def _shift_target(self, move: NDArray[np.float64]) -> None:
+        """Shift the target by (2,) [m] while it lies on the table and no jaw touches it."""
+        _, _, touched, _ = self._states[-1]
+        address = self._scene.block_qpos[self._target]
+        if not touched[self._target] and self._data.qpos[address + 2] < BLOCK_SIDE / 2 + _LYING:
+            self._data.qpos[address : address + 2] += move
 
     def _observation(self) -> dict[str, Any]:
         if not self._skip_cameras:

@@ -169,7 +169,8 @@ def test_a_logged_state_renders_as_it_was_seen():
     for _ in range(3):
         env.step(np.array(HOME, np.float32))
     before = env.simulator_state()
-    assert np.array_equal(env.render_state(state, "overhead", 96, 96), observation["pixels"]["overhead"])
+    for camera, image in observation["pixels"].items():
+        assert np.array_equal(env.render_state(state, camera, 96, 96), image)
     assert np.array_equal(env.simulator_state(), before)
 
 

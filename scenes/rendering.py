@@ -57,6 +57,11 @@ class OffscreenRenderer:
 
         return GL.glGetString(GL.GL_RENDERER).decode()
 
+    @property
+    def context(self) -> mujoco.MjrContext:
+        """MuJoCo's rendering context, for measuring against the bare calls."""
+        return self._context
+
     def render(
         self, data: mujoco.MjData, camera: str, height: int, width: int, out: NDArray[np.uint8] | None = None
     ) -> NDArray[np.uint8]:

@@ -1,0 +1,77 @@
+"""What rendering one camera costs, against MuJoCo's bare update, render and read calls.
+
+python scripts/measure_rendering.py --size 96
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+import tyro
+
+from act_eval.scenes.arm import HOME
+from act_eval.scenes.rendering import OffscreenRenderer, renderer_for
+from act_eval.scenes.scene import SceneConfig, compile_scene
+from act_eval.scenes.workspace import BLOCK_SIDE
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Compare our renderer with the bare calls, in turn, frame by frame."""
+
+    size: int = 96
+    """Height and width of the image [px]."""
+    frames: int = 1000
+    """Frames of each."""
+
+
+def main() -> None:
+    """Print both medians and their ratio."""
+    arguments = tyro.cli(Arguments, description=__doc__)
+    scene = compile_scene(SceneConfig())
+    data = mujoco.MjData(scene.model)
+    data.qpos[scene.joint_qpos] = HOME
+    for number, address in enumerate(scene.block_qpos):
+        data.qpos[address : address + 3] = [0.2, 0.1 * number, BLOCK_SIDE / 2]
+    mujoco.mj_forward(scene.model, data)
+    renderer = renderer_for(scene.model)
+    bare = _bare(renderer, scene.model, data, arguments.size)
+    times: dict[str, list[float]] = {"bare": [], "ours": []}
+    for _ in range(arguments.frames):
+        for name, render in (
+            ("bare", bare),
+            ("ours", lambda: renderer.render(data, "overhead", arguments.size, arguments.size)),
+        ):
+            began = time.perf_counter()
+            render()
+            times[name].append(time.perf_counter() - began)
+    medians = {name: 1e3 * float(np.median(values)) for name, values in times.items()}
+    ratio = np.median(np.array(times["ours"]) / np.array(times["bare"]))
+    print(f"renderer {renderer.name}, {arguments.size} × {arguments.size}, {arguments.frames} frames of each, in turn")
+    print(f"bare {medians['bare']:.3f} ms, ours {medians['ours']:.3f} ms, ratio of pairs {ratio:.3f} (median)")
+
+
+def _bare(renderer: OffscreenRenderer, model: mujoco.MjModel, data: mujoco.MjData, size: int) -> Callable[[], None]:
+    """Return a call that updates, renders and reads one frame, with nothing around it."""
+    renderer.render(data, "overhead", size, size)  # makes the context current and the buffer large enough
+    view = mujoco.MjvScene(model, maxgeom=200)
+    for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION, mujoco.mjtRndFlag.mjRND_SKYBOX):
+        view.flags[flag] = False
+    option, camera = mujoco.MjvOption(), mujoco.MjvCamera()
+    option.sitegroup[:] = 0
+    camera.type, camera.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, model.camera("overhead").id
+    viewport, pixels = mujoco.MjrRect(0, 0, size, size), np.empty((size, size, 3), np.uint8)
+    context = renderer.context
+
+    def frame() -> None:
+        mujoco.mjv_updateScene(model, data, option, None, camera, mujoco.mjtCatBit.mjCAT_ALL.value, view)
+        mujoco.mjr_render(viewport, view, context)
+        mujoco.mjr_readPixels(pixels, None, viewport, context)
+
+    return frame
+
+
+if __name__ == "__main__":
+    main()

@@ -6,10 +6,20 @@ The command line prints the message alone; a traceback means a defect in act_eva
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 
 class ActEvalError(Exception):
-    """Base of all errors raised on purpose."""
+    """Base of all errors raised on purpose. A worker's error reaches its parent as what it is, with its text."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (type(self), str(self))
+
+
+def _restore(kind: type[ActEvalError], text: str) -> ActEvalError:
+    error = kind.__new__(kind)
+    error.args = (text,)
+    return error
 
 
 class UsageError(ActEvalError):

@@ -5,7 +5,7 @@ A block is a few episodes of one arm that start together, so that their requests
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +16,7 @@ import numpy as np
 from act_eval.records import ShardLine, ShardWriter, Timing
 from act_eval.rollout import Episode, EpisodeClock, rollout
 from act_eval.steps import EpisodeSteps, StepRecorder
+from act_eval.timing import Schedule
 from act_eval.types import EpisodeRecord, Executor
 from act_eval.video import Caption, VideoMode, episode_frames, file_name, wanted, write_video
 
@@ -27,12 +28,17 @@ class Workbench(Protocol):
     """What a worker holds while it lives: environments and a policy, built once."""
 
     @property
+    def facts(self) -> Any:
+        """What whoever plans the run must know of them; picklable."""
+        ...
+
+    @property
     def envs(self) -> Sequence[gym.Env[Any, Any]]:
         """Environment slots."""
         ...
 
-    def executor(self, arm: str) -> Executor:
-        """Return a fresh executor for an arm."""
+    def executor(self, schedule: Schedule | None) -> Executor:
+        """Return a fresh executor for an arm's schedule; None where nothing is inferred."""
         ...
 
     def close(self) -> None:
@@ -48,10 +54,10 @@ class Job:
     """The run folder."""
     seeds: tuple[int, ...]
     """Episode seeds of the suite."""
-    titles: Mapping[str, str]
-    """Arm → what its videos say of it; the keys are the arms in their order."""
-    build: Callable[[], Workbench]
-    """Makes the worker's environments and policy."""
+    title: str
+    """What the videos say of the run."""
+    arms: Mapping[str, Schedule | None]
+    """Name → schedule, in the order in which they begin."""
     batch: int
     """Most episodes that run at a time in one worker."""
     video: VideoMode
@@ -68,7 +74,7 @@ class Block:
 def plan(job: Job, done: Mapping[str, set[int]], workers: int) -> list[Block]:
     """Return what is left to do in blocks: equally large within an arm, a multiple of the workers in number."""
     blocks: list[Block] = []
-    for arm in job.titles:
+    for arm in job.arms:
         left = [i for i in range(len(job.seeds)) if i not in done.get(arm, set())]
         if left:
             rounds = -(-len(left) // (job.batch * workers))
@@ -82,18 +88,16 @@ def run_block(job: Job, bench: Workbench, block: Block, shard: ShardWriter, work
     folder = job.folder / block.arm
     (folder / "steps").mkdir(parents=True, exist_ok=True)
     recorder = StepRecorder(folder / "steps")
-    clocks: dict[int, EpisodeClock] = {}
+    clocks: list[EpisodeClock] = []
+    executor = bench.executor(job.arms[block.arm])
     episodes = [Episode(number, job.seeds[number]) for number in block.episodes]
-    observers = (recorder,)
-    for ended in rollout(
-        bench.envs, bench.executor(block.arm), episodes, observers, on_clock=lambda c: clocks.update({c.episode: c})
-    ):
+    for ended in rollout(bench.envs, executor, episodes, (recorder,), on_clock=clocks.append):
         steps = recorder.take(ended.episode)
         record = _with_initial_state(ended, steps)
-        clock = clocks.pop(record.episode)
+        clock = clocks.pop()
         began = time.perf_counter()
         if wanted(job.video, record.outcome):
-            _record_video(bench.envs[0], job.titles[block.arm], record, steps, folder / "videos")
+            _record_video(bench.envs[0], f"{job.title} · {block.arm}", record, steps, folder / "videos")
         timing = Timing(
             episode=record.episode,
             wall_s=round(clock.wall_s, 4),

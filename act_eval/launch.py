@@ -1,8 +1,8 @@
-"""Run an evaluation's blocks in this process or in spawned workers, and tell how it goes.
+"""A crew of workers: each builds its environments and policy once, then runs blocks of episodes.
 
 The parent hands out one block at a time over a pipe of each worker's own, so no lock is shared: a worker that is
 killed takes only its block with it, and a parent that is killed leaves workers that find their pipe closed and end.
-Which worker runs a block changes nothing in its records.
+Which worker runs a block changes nothing in its records. The parent itself loads neither policy nor environment.
 """
 
 import os
@@ -14,38 +14,96 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any, Protocol
 
 from act_eval.errors import ActEvalError, LaunchError
-from act_eval.evaluation import Block, Job, run_block
+from act_eval.evaluation import Block, Job, Workbench, run_block
 from act_eval.records import ShardWriter
 from act_eval.types import EpisodeRecord
 
+Build = Callable[[], Workbench]
+"""Makes a worker's environments and policy; picklable."""
 Progress = Callable[[str, EpisodeRecord], None]
 """(arm, record) of an episode that has just ended."""
 
-_ONE_THREAD = {
+_WORKER_ENVIRONMENT = {
     **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
     "LP_NUM_THREADS": "0",  # the software renderer draws in the calling thread: a fifth less time per image
 }
 _GRACE_S = 5.0
 
 
+class Crew(Protocol):
+    """Workers that stand ready."""
+
+    @property
+    def facts(self) -> Any:
+        """What a workbench says of itself; all workers have the same."""
+        ...
+
+    def run(self, job: Job, blocks: Sequence[Block], shards: Sequence[Path], progress: Progress) -> None:
+        """Run every block, once.
+
+        Args:
+            job: what to run.
+            blocks: its parts, in the order in which they begin.
+            shards: a new file for each worker.
+            progress: called in this process after each episode.
+
+        Raises:
+            LaunchError: if a worker died; what was finished is kept.
+            ActEvalError: what a worker raised on purpose.
+        """
+        ...
+
+
+@contextmanager
+def crew(build: Build, workers: int) -> Iterator[Crew]:
+    """Start workers; a single one is this process itself.
+
+    Raises:
+        LaunchError: if a worker died.
+        ActEvalError: what building a workbench raised on purpose.
+    """
+    if workers == 1:
+        bench = build()
+        try:
+            yield _Here(bench)
+        finally:
+            bench.close()
+    else:
+        with _started(build, workers) as spawned:
+            yield _Spawned(spawned)
+
+
+class _Here:
+    def __init__(self, bench: Workbench) -> None:
+        self._bench = bench
+        self.facts = bench.facts
+
+    def run(self, job: Job, blocks: Sequence[Block], shards: Sequence[Path], progress: Progress) -> None:
+        with ShardWriter(shards[0]) as writer:
+            for block in blocks:
+                for record in run_block(job, self._bench, block, writer, worker=0):
+                    progress(block.arm, record)
+
+
 @dataclass(frozen=True)
-class _Finished:
-    """A worker has run its block, or has just begun, and waits for the next."""
+class _Ready:
+    """A worker has built its bench."""
+
+    facts: Any
+
+
+@dataclass(frozen=True)
+class _Idle:
+    """A worker waits for a block."""
 
 
 @dataclass(frozen=True)
 class _Episode:
     arm: str
     record: EpisodeRecord
-
-
-@dataclass(frozen=True)
-class _Failed:
-    """An error that was raised on purpose; its text, because not every error survives pickling."""
-
-    text: str
 
 
 @dataclass
@@ -56,124 +114,112 @@ class _Worker:
     block: Block | None = None
     sent_home: bool = False
 
+    def receive(self) -> Any:
+        """Return the next message.
 
-def run_blocks(job: Job, blocks: Sequence[Block], shards: Sequence[Path], progress: Progress) -> None:
-    """Run every block, in as many workers as there are shards; one shard means in this process.
+        Raises:
+            EOFError: or ConnectionError, if the worker has ended.
+            ActEvalError: if that is the message.
+        """
+        message = self.pipe.recv()
+        if isinstance(message, ActEvalError):
+            raise message
+        return message
 
-    Args:
-        job: what to run.
-        blocks: its parts, in the order in which they begin.
-        shards: one new file per worker.
-        progress: called in this process after each episode.
-
-    Raises:
-        LaunchError: if a worker died or met an error of this package; finished episodes are kept.
-        ActEvalError: with a single shard, the error itself.
-    """
-    if len(shards) == 1:
-        _run_here(job, blocks, shards[0], progress)
-    else:
-        _run_spawned(job, blocks, shards, progress)
-
-
-def _run_here(job: Job, blocks: Sequence[Block], shard: Path, progress: Progress) -> None:
-    bench = job.build()
-    try:
-        with ShardWriter(shard) as writer:
-            for block in blocks:
-                for record in run_block(job, bench, block, writer, worker=0):
-                    progress(block.arm, record)
-    finally:
-        bench.close()
+    def obituary(self) -> str:
+        """Return how the worker ended."""
+        self.process.join(_GRACE_S)
+        code = self.process.exitcode
+        during = f" during episodes {list(self.block.episodes)} of {self.block.arm}" if self.block else ""
+        how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with exit code {code}"
+        return f"worker {self.number} {how}{during}"
 
 
-def _run_spawned(job: Job, blocks: Sequence[Block], shards: Sequence[Path], progress: Progress) -> None:
-    with _started(job, shards) as workers:
-        queue = list(blocks)
-        lost: list[str] = []
-        while workers:
-            for pipe in wait([worker.pipe for worker in workers]):
-                worker = next(w for w in workers if w.pipe is pipe)
+class _Spawned:
+    def __init__(self, workers: list[_Worker]) -> None:
+        self._workers = workers
+        try:
+            self.facts = workers[0].receive().facts
+        except (EOFError, ConnectionError) as error:
+            raise LaunchError(f"{workers[0].obituary()}, before its first episode") from error
+
+    def run(self, job: Job, blocks: Sequence[Block], shards: Sequence[Path], progress: Progress) -> None:
+        queue, lost = list(blocks), list[str]()
+        busy = list(self._workers)
+        for worker, shard in zip(busy, shards, strict=True):
+            with suppress(ConnectionError):  # a dead worker is found below
+                worker.pipe.send((job, shard))
+        while busy:
+            for pipe in wait([worker.pipe for worker in busy]):
+                worker = next(w for w in busy if w.pipe is pipe)
                 try:
                     _serve(worker, queue, progress)
                 except (EOFError, ConnectionError):
-                    workers.remove(worker)
-                    lost += _obituary(worker)
-    if lost or queue:
-        unstarted = sum(len(block.episodes) for block in queue)
-        lost += [f"{unstarted} episodes were not begun"] if unstarted else []
-        raise LaunchError("; ".join(lost) + ". Finished episodes are kept: repeat the command to run the others.")
+                    busy.remove(worker)
+                    lost += [] if worker.sent_home else [worker.obituary()]
+        if lost or queue:
+            left = sum(len(block.episodes) for block in queue)
+            told = "; ".join([*lost, f"{left} episodes were not begun"] if left else lost)
+            raise LaunchError(f"{told}. Finished episodes are kept: repeat the command to run the others.")
 
 
 def _serve(worker: _Worker, queue: list[Block], progress: Progress) -> None:
     """Answer one message of a worker."""
-    message = worker.pipe.recv()
-    match message:
+    match worker.receive():
         case _Episode(arm, record):
             progress(arm, record)
-        case _Finished():
+        case _Idle():
             worker.sent_home, worker.block = not queue, queue.pop(0) if queue else None
             worker.pipe.send(worker.block)
-        case _Failed(text):
-            raise LaunchError(text)
-
-
-def _obituary(worker: _Worker) -> list[str]:
-    """Return what to say of a worker whose pipe has closed; nothing if it had done its work."""
-    worker.process.join(_GRACE_S)
-    if worker.sent_home:
-        return []
-    code = worker.process.exitcode
-    during = f" during episodes {list(worker.block.episodes)} of {worker.block.arm}" if worker.block else ""
-    how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with exit code {code}"
-    return [f"worker {worker.number} {how}{during}"]
+        case _Ready():
+            pass  # its job is on the way
 
 
 @contextmanager
-def _started(job: Job, shards: Sequence[Path]) -> Iterator[list[_Worker]]:
-    """Start the workers, and end those still there on the way out."""
+def _started(build: Build, count: int) -> Iterator[list[_Worker]]:
+    """Start worker processes, and end those that are still there on the way out."""
     context = get_context("spawn")
     workers: list[_Worker] = []
-    everyone: list[_Worker] = []
     try:
-        with _environment(_ONE_THREAD):
-            for number, shard in enumerate(shards):
+        with _environment(_WORKER_ENVIRONMENT):
+            for number in range(count):
                 here, there = context.Pipe()
-                process = context.Process(target=_work, args=(job, number, shard, there), daemon=True)
+                process = context.Process(target=_work, args=(build, number, there), daemon=True)
                 process.start()
                 there.close()
                 workers.append(_Worker(number, process, here))
-                everyone.append(workers[-1])
         yield workers
     finally:
         for worker in workers:
-            worker.process.terminate()
+            if not worker.sent_home:
+                worker.process.terminate()
         for worker in workers:
             worker.process.join(_GRACE_S)
             worker.process.kill()
-        for worker in everyone:
             worker.pipe.close()
 
 
-def _work(job: Job, number: int, shard: Path, pipe: Connection) -> None:
-    """Run blocks until the parent sends None or is gone."""
+def _work(build: Build, number: int, pipe: Connection) -> None:
+    """Build a bench, then run blocks until the parent sends None or is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C reaches the whole group; the parent decides
     with suppress(EOFError, ConnectionError):  # the parent is gone: nobody waits for more
         try:
-            _work_through(job, number, shard, pipe)
+            _work_through(build, number, pipe)
         except ActEvalError as error:
-            pipe.send(_Failed(f"worker {number}: {error}"))
+            pipe.send(error)
 
 
-def _work_through(job: Job, number: int, shard: Path, pipe: Connection) -> None:
-    bench = job.build()
+def _work_through(build: Build, number: int, pipe: Connection) -> None:
+    bench = build()
     try:
+        pipe.send(_Ready(bench.facts))
+        job, shard = pipe.recv()
         with ShardWriter(shard) as writer:
-            pipe.send(_Finished())
+            pipe.send(_Idle())
             while (block := pipe.recv()) is not None:
                 for record in run_block(job, bench, block, writer, number):
                     pipe.send(_Episode(block.arm, record))
-                pipe.send(_Finished())
+                pipe.send(_Idle())
     finally:
         bench.close()
 

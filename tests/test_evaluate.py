@@ -110,21 +110,21 @@ def test_another_run_into_the_same_folder_is_refused_by_what_differs(
 def test_an_interrupted_run_is_resumed_to_the_same_bytes(
     tmp_path: Path, reference: Path, checkpoints: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ):
-    from act_eval.cli import evaluating
+    from act_eval.launch import _Here
 
     arguments = ["--policy", checkpoints["act_rtc"], "--seeds", "3,17,99", "--delay", 0, 2, "--out", tmp_path / "run"]
-    real = evaluating.run_blocks
+    real = _Here.run
 
-    def interrupted(job, blocks, shards, report):
+    def interrupted(self, job, blocks, shards, progress):
         def stop(arm, record):
             raise KeyboardInterrupt
 
-        real(job, blocks, shards, stop)
+        real(self, job, blocks, shards, stop)
 
-    monkeypatch.setattr(evaluating, "run_blocks", interrupted)
+    monkeypatch.setattr(_Here, "run", interrupted)
     assert evaluate(*arguments, *SMALL, "--batch", 2) == 130
     assert not list((tmp_path / "run").glob("*/episodes.jsonl"))
-    monkeypatch.setattr(evaluating, "run_blocks", real)
+    monkeypatch.setattr(_Here, "run", real)
     assert evaluate(*arguments, *SMALL) == 0
     for arm in ("rtc_d0_s4", "rtc_d2_s4"):
         assert (tmp_path / "run" / arm / "episodes.jsonl").read_bytes() == (

@@ -1,7 +1,7 @@
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from toy_envs import HookedWalk
 from act_eval.errors import LaunchError, RenderError
 from act_eval.evaluation import Block, Job, plan
 from act_eval.executors import ChunkExecutor
-from act_eval.launch import run_blocks
+from act_eval.launch import Build, Progress, crew
 from act_eval.records import merge, read_shard, to_line
 from act_eval.seeding import Stream, stream
 from act_eval.steps import load
@@ -52,15 +52,18 @@ class Bench:
         self.envs: list[gym.Env] = [Drawn(horizon=9) for _ in range(slots)]
         self._policy = Wanderer()
 
-    def executor(self, arm: str) -> Executor:
-        return ChunkExecutor(self._policy, Schedule(method=Naive(4), delay=Constant(DELAYS[arm])))
+        self.facts = "walks"
+
+    def executor(self, schedule: Schedule | None) -> Executor:
+        assert schedule is not None
+        return ChunkExecutor(self._policy, schedule)
 
     def close(self) -> None:
         pass
 
 
 @dataclass(frozen=True)
-class Build:
+class Walkers:
     slots: int
 
     def __call__(self) -> Bench:
@@ -83,9 +86,15 @@ class Vanish:
         os._exit(3)
 
 
-def job(folder: Path, batch: int = 3, build: Callable | None = None) -> Job:
-    titles = dict.fromkeys(DELAYS, "walk")
-    return Job(folder=folder, seeds=SEEDS, titles=titles, build=build or Build(batch), batch=batch, video="failures")
+def job(folder: Path, batch: int = 3) -> Job:
+    arms = {arm: Schedule(method=Naive(4), delay=Constant(delay)) for arm, delay in DELAYS.items()}
+    return Job(folder=folder, seeds=SEEDS, title="walk", arms=arms, batch=batch, video="failures")
+
+
+def run_blocks(work: Job, blocks: list[Block], shards: list[Path], progress: Progress, build: Build | None = None):
+    with crew(build or Walkers(work.batch), len(shards)) as team:
+        assert team.facts == "walks"
+        team.run(work, blocks, shards, progress)
 
 
 def ignore(arm: str, record: EpisodeRecord) -> None:
@@ -151,17 +160,17 @@ def test_blocks_cover_what_is_left_evenly(tmp_path: Path):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_error_of_a_worker_is_told_with_its_words(tmp_path: Path, workers: int):
-    work = job(tmp_path, build=Fail())
+    work = job(tmp_path)
     shards = [tmp_path / f"{number}.jsonl" for number in range(workers)]
-    with pytest.raises((LaunchError, RenderError), match="no OpenGL here"):
-        run_blocks(work, plan(work, {}, workers), shards, ignore)
+    with pytest.raises(RenderError, match=r"^no OpenGL here$"):
+        run_blocks(work, plan(work, {}, workers), shards, ignore, Fail())
     assert multiprocessing.active_children() == []
 
 
 def test_workers_that_vanish_are_named_and_nothing_waits_for_them(tmp_path: Path):
-    work = job(tmp_path, build=Vanish())
-    with pytest.raises(LaunchError, match=r"worker 0 ended with exit code 3.*22 episodes were not begun.*repeat the"):
-        run_blocks(work, plan(work, {}, 2), [tmp_path / "0.jsonl", tmp_path / "1.jsonl"], ignore)
+    work = job(tmp_path)
+    with pytest.raises(LaunchError, match=r"worker 0 ended with exit code 3, before its first episode"):
+        run_blocks(work, plan(work, {}, 2), [tmp_path / "0.jsonl", tmp_path / "1.jsonl"], ignore, Vanish())
 
 
 def test_a_killed_worker_costs_its_block_and_the_rest_ends_as_if_undisturbed(

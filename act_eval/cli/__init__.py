@@ -37,6 +37,9 @@ def guarded(command: Callable[[], int]) -> int:
     except ActEvalError as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILED
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
 
 
 def _run(name: str, arguments: list[str]) -> int:

@@ -1,10 +1,11 @@
 """Picklable builders of what a worker needs: environments, and a policy behind an executor per arm.
 
-Everything heavy is imported when a worker builds its bench, in that worker.
+Everything heavy is imported when a worker builds its bench, in that worker. What a run's plan must know of them
+travels back as `BenchFacts`, so that the planning process needs neither torch nor MuJoCo.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,40 @@ from act_eval.types import ENVIRONMENT_STATE, IMAGE_PREFIX, STATE, ChunkPolicy, 
 
 if TYPE_CHECKING:
     import gymnasium as gym
+
+    Envs = Sequence[gym.Env[Any, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvFacts:
+    """What an environment says of itself."""
+
+    options: Mapping[str, Any]
+    """Options as the environment resolved them, so that a default that is spelt out is the same suite."""
+    horizon: int
+    control_ms: float
+    """Δt, length of a control step [ms]."""
+    suite: Mapping[str, Any]
+    """What must be equal for runs to be paired, beside options and horizon."""
+    renderer: str
+    renders_states: bool
+    """Whether logged states can be rendered again, which videos need."""
+    offered: Mapping[str, tuple[int, ...]]
+    """Shapes of what the environment shows, under the policies' names."""
+    action: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchFacts:
+    """What a run's plan must know of a bench."""
+
+    env: EnvFacts
+    policy: PolicySpec | None = None
+    """None where there is no chunk policy."""
+    run: Mapping[str, Any] = field(default_factory=dict)
+    """How the network runs, for a run's configuration: device, precision, compile mode, rows of a call."""
+    numeric: Mapping[str, str] = field(default_factory=dict)
+    """What its numbers may depend on, for a run's fingerprint."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +80,10 @@ class CheckpointSource:
     """A policy by its checkpoint folder, and how it is run."""
 
     folder: Path
-    device: str
-    compile: str
-    """Mode for `act_eval.policies.compile`, resolved (never `auto`)."""
+    device: str = "cpu"
+    """A torch device, or `auto`: CUDA where there is one."""
+    compile: str = "off"
+    """Mode for `act_eval.policies.compile`."""
     rows_per_call: int = 8
     """Rows of every network call, filled up where fewer are due."""
     threads: int = 1
@@ -62,9 +98,30 @@ class CheckpointSource:
         from act_eval.policies.serve import TorchChunkPolicy
 
         torch.set_num_threads(self.threads)
-        policy, processor = load_pretrained(self.folder, self.device)
-        compile_policy(policy, self.compile, self.device)
-        return TorchChunkPolicy(policy, processor, self.device, self.rows_per_call)
+        device = resolve_device(self.device)
+        policy, processor = load_pretrained(self.folder, device)
+        compile_policy(policy, self.compile, device)
+        return TorchChunkPolicy(policy, processor, device, self.rows_per_call)
+
+    def run_facts(self) -> dict[str, Any]:
+        """Return how the network runs, with what `auto` means here."""
+        from act_eval.policies.compile import resolve_mode
+
+        device = resolve_device(self.device)
+        return {
+            "device": device,
+            "precision": "float32",
+            "compile": resolve_mode(self.compile, device),
+            "rows_per_call": self.rows_per_call,
+        }
+
+    def numeric_facts(self) -> dict[str, str]:
+        """Return what the network's numbers may depend on: the instruction set, and the GPU where one is used."""
+        import torch
+
+        device = torch.device(resolve_device(self.device))
+        gpu = {"gpu": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}
+        return {"cpu_capability": torch.backends.cpu.get_cpu_capability(), **gpu}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,29 +130,35 @@ class PolicyBenchSource:
 
     env: EnvSource
     policy: CheckpointSource
-    schedules: Mapping[str, Schedule]
     slots: int
 
     def __call__(self) -> "PolicyBench":
-        return PolicyBench([self.env.make() for _ in range(self.slots)], self.policy.load(), self.schedules)
+        policy = self.policy.load()
+        envs = [self.env.make() for _ in range(self.slots)]
+        facts = BenchFacts(
+            env=env_facts(envs[0], self.env.options),
+            policy=policy.spec,
+            run=self.policy.run_facts(),
+            numeric=self.policy.numeric_facts(),
+        )
+        return PolicyBench(envs, policy, facts)
 
 
 class PolicyBench:
     """Environments and a policy; each arm runs it under its own schedule."""
 
-    def __init__(
-        self, envs: "Sequence[gym.Env[Any, Any]]", policy: ChunkPolicy, schedules: Mapping[str, Schedule]
-    ) -> None:
+    def __init__(self, envs: "Envs", policy: ChunkPolicy, facts: BenchFacts) -> None:
         self.envs = envs
+        self.facts = facts
         self._policy = policy
-        self._schedules = schedules
 
-    def executor(self, arm: str) -> Executor:
-        """Return a fresh executor for an arm."""
+    def executor(self, schedule: Schedule | None) -> Executor:
+        """Return a fresh executor."""
         from act_eval.executors import ChunkExecutor
         from act_eval.rollout import hold_of
 
-        return ChunkExecutor(self._policy, self._schedules[arm], hold_of(self.envs))
+        assert schedule is not None
+        return ChunkExecutor(self._policy, schedule, hold_of(self.envs))
 
     def close(self) -> None:
         """Close the environments."""
@@ -111,16 +174,20 @@ class ExpertBenchSource:
     slots: int
 
     def __call__(self) -> "ExpertBench":
-        return ExpertBench([self.env.make() for _ in range(self.slots)])
+        envs = [self.env.make() for _ in range(self.slots)]
+        if not hasattr(envs[0].unwrapped, "privileged"):
+            raise UsageError(f"{self.env.env_id} offers no privileged state, which the scripted expert needs")
+        return ExpertBench(envs, BenchFacts(env=env_facts(envs[0], self.env.options)))
 
 
 class ExpertBench:
-    """Environments and their scripted expert; it has a single arm."""
+    """Environments and their scripted expert."""
 
-    def __init__(self, envs: "Sequence[gym.Env[Any, Any]]") -> None:
+    def __init__(self, envs: "Envs", facts: BenchFacts) -> None:
         self.envs = envs
+        self.facts = facts
 
-    def executor(self, arm: str) -> Executor:
+    def executor(self, schedule: Schedule | None) -> Executor:
         """Return a fresh executor."""
         from act_eval.envs.expert_executor import ExpertExecutor
 
@@ -132,27 +199,64 @@ class ExpertBench:
             env.close()
 
 
-def check_features(spec: PolicySpec, env: "gym.Env[Any, Any]") -> None:
+def resolve_device(name: str) -> str:
+    """Return the torch device that `name` means here.
+
+    Raises:
+        UsageError: if torch does not know or cannot reach it.
+    """
+    import torch
+
+    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+    try:
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:  # torch's words for a name it does not know or cannot reach
+        raise UsageError(f"--device {name}: {str(error).splitlines()[0]}") from error
+    return chosen
+
+
+def env_facts(env: "gym.Env[Any, Any]", options: Mapping[str, Any]) -> EnvFacts:
+    """Return what an environment says of itself.
+
+    Raises:
+        UsageError: if its episodes would never end.
+    """
+    base: Any = env.unwrapped
+    horizon = env.spec.max_episode_steps if env.spec is not None else None
+    if horizon is None:
+        raise UsageError(f"{env.spec} is registered without max_episode_steps: its episodes would never end")
+    suite = dict(base.suite_facts()) if hasattr(base, "suite_facts") else {}
+    return EnvFacts(
+        options=suite.pop("options", dict(options)),
+        horizon=horizon,
+        control_ms=1000 / env.metadata["render_fps"],
+        suite=suite,
+        renderer=base.renderer_name() if hasattr(base, "renderer_name") else "unknown",
+        renders_states=hasattr(base, "render_state"),
+        offered=_offered(env),
+        action=tuple(env.action_space.shape or ()),
+    )
+
+
+def check_features(spec: PolicySpec, env: "gym.Env[Any, Any] | EnvFacts") -> None:
     """Refuse a policy whose inputs or actions are not the environment's.
 
     Raises:
         FeatureMismatch: naming every field that does not fit, with both shapes.
     """
-    offered = _offered(env)
+    facts = env if isinstance(env, EnvFacts) else env_facts(env, {})
     problems = [
-        f"{name}: the policy was made for {shape}, the environment gives {offered.get(name, 'nothing of that name')}"
+        f"{name}: the policy was made for {shape}, the environment gives {facts.offered.get(name, 'no such thing')}"
         for name, shape in spec.inputs.items()
-        if offered.get(name) != shape
+        if facts.offered.get(name) != shape
     ]
-    action = env.action_space.shape
-    if action != (spec.action_dim,):
-        problems.append(f"action: the policy gives ({spec.action_dim},), the environment takes {action}")
+    if facts.action != (spec.action_dim,):
+        problems.append(f"action: the policy gives ({spec.action_dim},), the environment takes {facts.action}")
     if problems:
         raise FeatureMismatch("policy and environment do not fit:\n  " + "\n  ".join(problems))
 
 
 def _offered(env: "gym.Env[Any, Any]") -> dict[str, tuple[int, ...]]:
-    """Shapes of what the environment shows, under the policies' names."""
     from gymnasium import spaces
 
     space = env.observation_space

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, TextIO
 from rich.console import Console
 
 from act_eval.cli import INTERRUPTED, OK
-from act_eval.cli.plans import Plan, make_plan
+from act_eval.cli.plans import Plan, make_plan, plan_crew
 from act_eval.cli.screen import outcome_table, progress_bars, remarks
 from act_eval.evaluation import plan as plan_blocks
-from act_eval.launch import run_blocks
+from act_eval.launch import Crew, crew
 from act_eval.runs import RunFolder, open_run
 from act_eval.suites import warnings_about
 from act_eval.types import EpisodeRecord
@@ -25,30 +25,34 @@ def evaluate(flags: "Flags", stream: TextIO) -> int:
         ActEvalError: with what is wrong with the flags, the run folder, or a worker.
     """
     console = Console(file=stream, highlight=False, soft_wrap=True)
-    plan = make_plan(flags)
-    for line in (*plan.summary, *warnings_about(plan.manifest.suite.seeds)):
-        console.print(line, markup=False)
-    with open_run(plan.job.folder, plan.manifest) as folder:
-        try:
-            results = _run(plan, folder, console)
-        except KeyboardInterrupt:
-            console.print(f"interrupted; finished episodes are kept in {folder.path}: repeat the command to resume")
-            return INTERRUPTED
+    crewing = plan_crew(flags)
+    processes = "this process" if crewing.workers == 1 else f"{crewing.workers} processes"
+    console.print(f"loading {flags.policy} and {flags.env} in {processes}", markup=False)
+    with crew(crewing.build, crewing.workers) as team:
+        plan = make_plan(flags, crewing, team.facts)
+        for line in (*plan.summary, *warnings_about(crewing.seeds)):
+            console.print(line, markup=False)
+        with open_run(plan.job.folder, plan.manifest) as folder:
+            try:
+                results = _run(plan, folder, team, crewing.workers, console)
+            except KeyboardInterrupt:
+                console.print(f"interrupted; finished episodes are kept in {folder.path}: repeat the command to resume")
+                return INTERRUPTED
     _conclude(plan, results, console)
     return OK
 
 
-def _run(plan: Plan, folder: RunFolder, console: Console) -> dict[str, list[EpisodeRecord]]:
+def _run(plan: Plan, folder: RunFolder, team: Crew, workers: int, console: Console) -> dict[str, list[EpisodeRecord]]:
     done = folder.done()
-    blocks = plan_blocks(plan.job, done, plan.workers)
+    blocks = plan_blocks(plan.job, done, workers)
     finished = sum(map(len, done.values()))
     if finished:
         left = sum(len(block.episodes) for block in blocks)
         console.print(f"{finished} episodes are finished already; {left} are left to run")
     if blocks:
-        shards = folder.new_shards(min(plan.workers, len(blocks)))
+        shards = folder.new_shards(workers)
         with progress_bars(console, {arm: len(done[arm]) for arm in done}, len(plan.job.seeds)) as report:
-            run_blocks(plan.job, blocks, shards, report)
+            team.run(plan.job, blocks, shards, report)
     return folder.finish()
 
 
@@ -56,6 +60,7 @@ def _conclude(plan: Plan, results: Mapping[str, Sequence[EpisodeRecord]], consol
     console.print(outcome_table(results))
     for line in remarks(results):
         console.print(line, markup=False)
-    console.print(f"results: {plan.job.folder} (manifest.json; per arm episodes.jsonl, timings.jsonl, steps)")
+    folder = plan.job.folder
+    console.print(f"results {folder} (manifest.json; per arm episodes.jsonl, timings.jsonl, steps)", markup=False)
     if plan.job.video != "none":
-        console.print(f"videos: {plan.job.folder}/ARM/videos")
+        console.print(f"videos  {folder}/ARM/videos", markup=False)

@@ -32,18 +32,19 @@ class ClosedLoop:
         """Return, per delay d, the success rate `success_d` and each other outcome's rate; `invalid_d` as a count."""
         threads = torch.get_num_threads()
         policy = CheckpointSource(folder=folder, device=self.device, compile="off", threads=threads)
-        arms = {str(delay): schedule for delay, schedule in self.schedules.items()}
-        bench = PolicyBenchSource(env=self.env, policy=policy, schedules=arms, slots=min(_SLOTS, len(self.seeds)))()
+        bench = PolicyBenchSource(env=self.env, policy=policy, slots=min(_SLOTS, len(self.seeds)))()
         try:
             return {
                 name: value
-                for arm in arms
+                for delay, schedule in self.schedules.items()
                 for name, value in _rates(
-                    arm,
+                    str(delay),
                     [
                         record.outcome
                         for record in rollout(
-                            bench.envs, bench.executor(arm), [Episode(n, seed) for n, seed in enumerate(self.seeds)]
+                            bench.envs,
+                            bench.executor(schedule),
+                            [Episode(n, seed) for n, seed in enumerate(self.seeds)],
                         )
                     ],
                 ).items()

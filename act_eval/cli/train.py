@@ -76,12 +76,16 @@ class Flags:
 def run(argv: Sequence[str], prog: str) -> int:
     """Parse the flags and train; return the exit code."""
     words = _whole_line(list(argv))
-    flags = tyro.cli(
-        Flags, args=words, prog=prog, default=_defaults(_peek(words)), config=(tyro.conf.AvoidSubcommands,)
-    )
+    flags = parse(words, prog)
     from act_eval.cli.training import train  # what trains is heavy, and help needs none of it
 
     return train(flags, words)
+
+
+def parse(words: list[str], prog: str = "train.py") -> Flags:
+    """Return the settings that a command line means; what it names decides the defaults of the rest."""
+    defaults = _defaults(_peek(words))
+    return tyro.cli(Flags, args=words, prog=prog, default=defaults, config=(tyro.conf.AvoidSubcommands,))
 
 
 def _whole_line(words: list[str]) -> list[str]:

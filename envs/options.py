@@ -23,6 +23,9 @@ class PickOptions:
     action_noise: float = 0.0
     """Standard deviation of the noise that the environment adds to the five arm joints' commands, in a random half
     of the steps [rad]. What is recorded and reported stays the clean command."""
+    slips: float = 0.0
+    """Chance per step that the gripper disobeys for the next 10 to 25 steps: it opens when told to close and closes
+    when told to open. Demonstrations collected with it show how to recover from an empty or lost grasp."""
     coordinates: Coordinates = "target"
     """What `environment_state` holds: the target's place, a confuser's, a random place of the workspace fixed for
     the episode, or (`none`) the mean place of a target at reset."""
@@ -37,6 +40,8 @@ class PickOptions:
             raise UsageError(f"image_size is {self.image_size}; 8 to {MAX_SIDE} pixels are allowed")
         if not 0 <= self.action_noise <= 1:
             raise UsageError(f"action_noise is {self.action_noise} rad; 0 to 1 are allowed")
+        if not 0 <= self.slips <= 1:
+            raise UsageError(f"slips is {self.slips}; it is a chance per step, 0 to 1")
         SceneConfig(self.confusers, self.identical)
         for name, wanted in (
             ("coordinates='confuser'", self.coordinates == "confuser"),

@@ -17,7 +17,7 @@ from act_eval.envs.layout import sample_blocks
 from act_eval.envs.options import Coordinates, PickOptions
 from act_eval.envs.outcomes import HOLD_STEPS, OUTCOME_RULES, EpisodeLog, held_until_end, judge, placed, success_now
 from act_eval.errors import ActionError, SimulationError, UsageError
-from act_eval.scenes.arm import HOME, JOINTS
+from act_eval.scenes.arm import CLOSING_THRESHOLD, GRIPPER_CLOSED, GRIPPER_OPEN, HOME, JOINTS
 from act_eval.scenes.rendering import renderer_for
 from act_eval.scenes.scene import SceneConfig, compile_scene
 from act_eval.scenes.workspace import BLOCK_SIDE, BLOCKS, CONTROL_HZ, HORIZON, SUBSTEPS
@@ -27,6 +27,7 @@ from act_eval.types import FloatArray, ImageArray, Verdict
 CAMERAS = ("overhead", "wrist")
 _HOME_SPREAD = 0.04  # the arm's joints start within this of HOME [rad]
 _NOISY_SHARE = 0.5
+_SLIP_STEPS = (10, 25)  # control steps that the gripper disobeys
 _LYING = 0.004  # a block's centre is at most this far above its resting height while it lies on the table [m]
 _STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS
 _BROKEN = (mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQVEL, mujoco.mjtWarning.mjWARN_BADQACC)
@@ -62,11 +63,12 @@ class PickEnv(gym.Env[dict[str, Any], FloatArray]):
         identical: bool = True,
         image_size: int = 96,
         action_noise: float = 0.0,
+        slips: float = 0.0,
         coordinates: Coordinates = "target",
         swap_blocks: bool = False,
         render_mode: str | None = None,
     ) -> None:
-        self.options = PickOptions(confusers, identical, image_size, action_noise, coordinates, swap_blocks)
+        self.options = PickOptions(confusers, identical, image_size, action_noise, slips, coordinates, swap_blocks)
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise UsageError(f"render_mode is {render_mode!r}; allowed: {self.metadata['render_modes']} or None")
         self.render_mode = render_mode
@@ -93,6 +95,7 @@ class PickEnv(gym.Env[dict[str, Any], FloatArray]):
         episode_seed = int(self.np_random.integers(1 << 40)) if seed is None else seed
         layout = stream(episode_seed, Stream.LAYOUT)
         self._noise = stream(episode_seed, Stream.ACTION_NOISE)
+        self._slipping = 0
         poses = self._sample_blocks(layout)
         joints = np.array(HOME) + np.append(layout.uniform(-_HOME_SPREAD, _HOME_SPREAD, 5), 0)
         self._random_place = BLOCKS.sample(layout)
@@ -124,10 +127,7 @@ class PickEnv(gym.Env[dict[str, Any], FloatArray]):
         command = _checked(action)
         self._commands.append(command)
         self._data.ctrl[:] = command
-        if self.options.action_noise > 0:
-            draws = self._noise.standard_normal(5)  # drawn in every step, so that a step's noise has its own place
-            if self._noise.random() < _NOISY_SHARE:
-                self._data.ctrl[:5] += self.options.action_noise * draws
+        self._disturb()
         self._before_physics()
         mujoco.mj_step(self._scene.model, self._data, SUBSTEPS)
         # mj_step leaves poses of the state before its last physics step; rules and cameras see the present one.
@@ -212,6 +212,21 @@ class PickEnv(gym.Env[dict[str, Any], FloatArray]):
             target_yaw=float(yaw),
             target_touched=bool(touched[self._target]),
         )
+
+    def _disturb(self) -> None:
+        """Let the arm follow the command only roughly, as far as the options ask for it."""
+        if self.options.action_noise > 0:
+            draws = self._noise.standard_normal(5)  # drawn in every step, so that a step's noise has its own place
+            if self._noise.random() < _NOISY_SHARE:
+                self._data.ctrl[:5] += self.options.action_noise * draws
+        if self.options.slips > 0:
+            chance, length = self._noise.random(), int(self._noise.integers(_SLIP_STEPS[0], _SLIP_STEPS[1] + 1))
+            if self._slipping == 0 and chance < self.options.slips:
+                self._slipping = length
+        if self._slipping > 0:
+            self._slipping -= 1
+            told_to_close = self._data.ctrl[5] < CLOSING_THRESHOLD
+            self._data.ctrl[5] = GRIPPER_OPEN if told_to_close else GRIPPER_CLOSED
 
     def _sample_blocks(self, rng: np.random.Generator) -> NDArray[np.float64]:
         """Return where the blocks start, (K, 7), the target first."""

@@ -33,8 +33,10 @@ class Arguments:
     """Folder of the data set; data/ENV by default."""
     seed: int = 0
     """Decides every episode."""
-    action_noise: float = 0.03
+    action_noise: float = DEMONSTRATED["action_noise"]
     """Noise that the environment adds to the arm's commands in half of the steps [rad]; labels stay clean."""
+    slips: float = DEMONSTRATED["slips"]
+    """Chance per step that the gripper disobeys for a while, so that recovering is demonstrated; labels stay clean."""
     image_size: int = DEMONSTRATED["image_size"]
     """Height and width of the images [px]."""
     images: ImageStorage = "image"
@@ -71,7 +73,7 @@ def main() -> int:
 
 
 def _options(arguments: Arguments) -> dict[str, Any]:
-    return {"action_noise": arguments.action_noise, "image_size": arguments.image_size}
+    return {name: getattr(arguments, name) for name in DEMONSTRATED}
 
 
 def _collect(plan: CollectPlan, out: Path, workers: int, console: Console) -> Collected:

@@ -21,6 +21,8 @@ class EnvFlags:
     """Height and width of the cameras' images [px]."""
     action_noise: float | None = None
     """Standard deviation of noise on the arm's commands, in half of the steps [rad]."""
+    slips: float | None = None
+    """Chance per step that the gripper disobeys for 10 to 25 steps."""
     coordinates: Literal["target", "none", "confuser", "random"] | None = None
     """What the policy is told as the target's place."""
     swap_blocks: bool = False

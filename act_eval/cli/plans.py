@@ -239,6 +239,7 @@ def _options(flags: "EnvFlags") -> dict[str, Any]:
         "identical": False if flags.coloured else None,
         "image_size": flags.image_size,
         "action_noise": flags.action_noise,
+        "slips": flags.slips,
         "coordinates": flags.coordinates,
         "swap_blocks": True if flags.swap_blocks else None,
     }

@@ -10,7 +10,7 @@ from act_eval.demos import Attempt, ImageStorage
 from act_eval.errors import UsageError
 from act_eval.seeding import Purpose, episode_seeds
 
-DEMONSTRATED: Mapping[str, Any] = {"action_noise": 0.04, "image_size": 96}
+DEMONSTRATED: Mapping[str, Any] = {"action_noise": 0.03, "slips": 0.008, "image_size": 96}
 """Options of the environments that demonstrations are collected in by default."""
 
 

@@ -126,6 +126,7 @@ def test_swapping_the_blocks_exchanges_their_places_and_nothing_else():
         ({"swap_blocks": True, "confusers": 0}, "swap_blocks needs a confuser"),
         ({"image_size": 4}, "image_size is 4; 8 to 1280 pixels are allowed"),
         ({"action_noise": -0.1}, "action_noise is -0.1 rad; 0 to 1 are allowed"),
+        ({"slips": 1.5}, "slips is 1.5; it is a chance per step, 0 to 1"),
         ({"confusers": 4}, "confusers is 4; 0 to 3 are allowed"),
         ({"render_mode": "ansi"}, "render_mode is 'ansi'"),
     ],
@@ -172,6 +173,21 @@ def test_a_logged_state_renders_as_it_was_seen():
     for camera, image in observation["pixels"].items():
         assert np.array_equal(env.render_state(state, camera, 96, 96), image)
     assert np.array_equal(env.simulator_state(), before)
+
+
+def test_a_slip_makes_the_gripper_do_the_opposite_for_a_while_and_leaves_the_command_clean():
+    env = PickEnv(slips=1.0)
+    env.reset(seed=SEED)
+    told = np.array([*HOME[:5], GRIPPER_OPEN], np.float32)
+    for _ in range(12):
+        observation, *_ = env.step(told)
+    assert observation["agent_pos"][5] < 0.3
+    assert (np.array(env._commands)[:, 5] == np.float32(GRIPPER_OPEN)).all()
+    obedient = PickEnv(slips=0.0)
+    obedient.reset(seed=SEED)
+    for _ in range(12):
+        observation, *_ = obedient.step(told)
+    assert observation["agent_pos"][5] > 0.6
 
 
 def test_bad_actions_are_refused_and_leave_the_episode_as_it_was():

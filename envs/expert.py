@@ -6,7 +6,10 @@ the five-joint arm reaches every full pose of the workspace, so that its six-dim
 in a few iterations from the current joints.
 """
 
+import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import mujoco
@@ -62,19 +65,30 @@ class Expert:
 
         self._arm.data.qpos[:] = now.joints
         lies, over_tray = now.target_pos[2] < BLOCK_SIDE, bool(TRAY.contains(now.target_pos[:2]))
-        solution = qpos_from_site_pose(
-            self._arm,
-            PINCH_SITE,
-            target_pos=position,
-            target_quat=_pointing_down(now.target_yaw if lies and not over_tray else 0.0),
-            joint_names=list(JOINTS[:5]),
-            tol=1e-4,
-            max_steps=20,
-            inplace=True,
-        )
+        with _silent("absl"):  # it warns of places out of reach; the nearest place is what is wanted then
+            solution = qpos_from_site_pose(
+                self._arm,
+                PINCH_SITE,
+                target_pos=position,
+                target_quat=_pointing_down(now.target_yaw if lies and not over_tray else 0.0),
+                joint_names=list(JOINTS[:5]),
+                tol=1e-4,
+                max_steps=20,
+                inplace=True,
+            )
         turn = np.clip(solution.qpos[:5] - now.joints[:5], -_MAX_TURN, _MAX_TURN)
         low, high = self._arm.model.jnt_range[:5].T
         return np.clip(now.joints[:5] + turn, low, high)
+
+
+@contextmanager
+def _silent(logger: str) -> Iterator[None]:
+    log = logging.getLogger(logger)
+    before, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = before
 
 
 def _plan(now: Privileged) -> tuple[NDArray[np.float64], float]:

@@ -1,0 +1,215 @@
+"""The training command from its words to the files it leaves, on small data sets and a tiny network."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import torch
+
+from act_eval.cli.train import parse, run, values
+from act_eval.errors import (
+    DatasetError,
+    FeatureMismatch,
+    RunFolderError,
+    TimingError,
+    UnknownName,
+    UsageError,
+)
+from act_eval.policies.act.presets import features
+from act_eval.policies.checkpoint import load_extra, load_pretrained
+from act_eval.policies.rtc import ACTRTCConfig
+from act_eval.policies.training_setup import fresh_policy
+
+TINY = [
+    *("--model.dim-model", "16", "--model.n-heads", "2", "--model.dim-feedforward", "16"),
+    *("--model.n-encoder-layers", "1", "--model.n-decoder-layers", "1", "--model.backbone-widths", "8"),
+    *("--model.chunk-size", "4", "--model.n-action-steps", "2"),
+    *("--batch-size", "4", "--steps", "4", "--save-every", "2", "--validate-every", "2", "--validation-batches", "1"),
+]
+RTC = ["--model.rtc-max-delay", "2"]
+NO_LOOK = ["--evaluate-every", "0"]
+
+
+def train(*words: object) -> int:
+    return run([str(word) for word in words], prog="train.py")
+
+
+@pytest.fixture
+def demos(tmp_path: Path, make_demos: Callable) -> Path:
+    make_demos(tmp_path / "demos", lengths=(7, 6, 9), size=16)
+    return tmp_path / "demos"
+
+
+@pytest.fixture
+def begun(tmp_path: Path, demos: Path) -> Path:
+    assert train("--dataset", demos, "--out", tmp_path / "run", "--held-out", 0.34, *TINY, *RTC, *NO_LOOK) == 0
+    return tmp_path / "run"
+
+
+def test_a_run_leaves_a_policy_and_says_what_to_do_next(
+    tmp_path: Path, demos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    assert train("--dataset", demos, "--out", out, "--held-out", 0.34, *TINY, *RTC, *NO_LOOK) == 0
+    said = capsys.readouterr().out
+    checkpoint = out / "checkpoints" / "last" / "pretrained_model"
+    assert f"evaluate: python scripts/evaluate.py --policy {checkpoint} --env confuser_pick" in said
+    assert "on 2 demonstrations" in said
+    assert "(1 held out); 4 steps of 4 samples, bf16 on cpu" in said
+    policy, _ = load_pretrained(checkpoint)
+    assert isinstance(policy.config, ACTRTCConfig)
+    assert (policy.config.dim_model, policy.config.chunk_size, policy.config.rtc_max_delay) == (16, 4, 2)
+    assert set(policy.config.image_features) == {"observation.images.overhead", "observation.images.wrist"}
+    noted = load_extra(checkpoint)["training"]
+    assert noted["steps"] == 4
+    assert noted["settings"]["train"]["batch_size"] == 4
+    assert noted["data"]["episodes"] == 2
+    assert noted["command"].startswith("python scripts/train.py --dataset")
+    assert noted["versions"]["torch"] == version("torch")
+
+
+def test_a_folder_that_holds_a_run_is_not_written_over(begun: Path, demos: Path) -> None:
+    before = (begun / "train.jsonl").read_bytes()
+    with pytest.raises(RunFolderError, match=f"{begun} is not empty; continue it with --resume {begun}"):
+        train("--dataset", demos, "--out", begun, *TINY, *RTC, *NO_LOOK)
+    assert (begun / "train.jsonl").read_bytes() == before
+
+
+def test_a_resumed_run_needs_no_other_word_and_ends_the_same(begun: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = {path.name: path.read_bytes() for path in (begun / "checkpoints/000004").rglob("*.safetensors")}
+    curve = (begun / "train.jsonl").read_bytes()
+    shutil.rmtree(begun / "checkpoints/000004")
+    (begun / "checkpoints/last").unlink()
+    (begun / "checkpoints/last").symlink_to("000002")
+    assert train("--resume", begun) == 0
+    assert "resumed after step 2 of 4" in capsys.readouterr().out
+    assert (begun / "train.jsonl").read_bytes() == curve
+    assert {path.name: path.read_bytes() for path in (begun / "checkpoints/000004").rglob("*.safetensors")} == whole
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["--steps", "9"], r"train\.steps was 4, is 9"),
+        (["--model.optimizer-lr", "0.5", "--shift", "1"], r"model\.optimizer_lr was 0\.0003, is 0\.5; train\.shift"),
+        (["--no-coordinates"], "coordinates was True, is False"),
+    ],
+)
+def test_settings_that_would_bend_the_curve_are_refused(begun: Path, words: list[str], text: str) -> None:
+    with pytest.raises(RunFolderError, match=text + ".*Begin a new run with --init-from"):
+        train("--resume", begun, *words)
+    assert train("--resume", begun, "--threads", torch.get_num_threads(), "--log-every", 7) == 0
+
+
+def test_a_resumed_run_refuses_other_data(begun: Path, demos: Path, tmp_path: Path, make_demos: Callable) -> None:
+    shutil.rmtree(demos)
+    with pytest.raises(DatasetError, match=f"no data set folder {demos}"):
+        train("--resume", begun)
+    make_demos(demos, lengths=(7, 6, 8), size=16)
+    with pytest.raises(RunFolderError, match=f"the data set {demos} has other contents than then"):
+        train("--resume", begun)
+    with pytest.raises(RunFolderError, match=r"is not the folder of a training run: .*run\.json is missing"):
+        train("--resume", tmp_path / "nowhere")
+
+
+def test_weights_are_taken_where_they_fit_and_the_rest_is_listed(
+    begun: Path, demos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = begun / "checkpoints" / "last" / "pretrained_model"
+    words = ["--dataset", demos, "--init-from", source, "--steps", 1, *NO_LOOK]
+    capsys.readouterr()
+    assert train(*words, "--out", tmp_path / "same") == 0
+    said = capsys.readouterr().out
+    assert " tensors taken\n" in said
+    assert load_pretrained(tmp_path / "same/checkpoints/last/pretrained_model")[0].config.dim_model == 16
+    assert train(*words, "--model.chunk-size", 6, "--out", tmp_path / "longer") == 0
+    said = capsys.readouterr().out
+    assert "not taken, other shape: model.decoder_pos_embed.weight" in said
+    assert train(*words, "--no-coordinates", "--model.use-vae", "--out", tmp_path / "blind") == 0
+    said = capsys.readouterr().out
+    assert "not taken, unknown here: model.encoder_env_state_input_proj" in said
+    assert "random, not in the checkpoint: model.vae_encoder" in said
+
+
+def test_an_act_begins_with_the_weights_of_an_act_rtc(
+    begun: Path, demos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = begun / "checkpoints" / "last" / "pretrained_model"
+    words = ["--policy", "act", "--dataset", demos, *TINY, *NO_LOOK]
+    assert train(*words, "--init-from", source, "--out", tmp_path / "act") == 0
+    assert "not taken, unknown here: model.delay_embed.weight" in capsys.readouterr().out
+    assert load_pretrained(tmp_path / "act/checkpoints/last/pretrained_model")[0].config.type == "act_eval_act"
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "text"),
+    [
+        (["--cameras", "front"], FeatureMismatch, "no camera 'front'; it has: overhead, wrist"),
+        (["--episodes", "4"], DatasetError, "holds 3 demonstrations; asked for 4"),
+        (["--init-from", "nobody"], UnknownName, "unknown policy 'nobody'"),
+        (["--env", "pikc"], UnknownName, "unknown environment 'pikc'.*Did you mean 'pick'"),
+        (["--model.chunk-size", "0"], UsageError, "chunk_size"),
+        ([], FeatureMismatch, r"(?s)wrist: the policy was made for \(16, 18, 3\).*--evaluate-every 0 trains without"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_written(
+    demos: Path, tmp_path: Path, words: list[str], kind: type[Exception], text: str
+) -> None:
+    with pytest.raises(kind, match=text):
+        train("--dataset", demos, "--out", tmp_path / "run", *TINY, *RTC, *words)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_a_missing_device_is_named(demos: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--device cuda: torch finds no CUDA device here; use --device cpu"):
+        train("--dataset", demos, "--out", tmp_path / "run", "--device", "cuda", *TINY, *RTC)
+
+
+def test_unknown_flags_and_policies_list_what_exists(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        train("--polcy", "act")
+    assert "--policy" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        train("--policy", "act_rtx")
+    assert "act_rtc" in capsys.readouterr().err
+
+
+def test_missing_demonstrations_are_collected_and_checkpoints_looked_at_in_closed_loop(tmp_path: Path) -> None:
+    words = ["--env", "pick", "--dataset", tmp_path / "demos", "--episodes", 2, "--evaluate-episodes", 1, *TINY, *RTC]
+    assert train(*words, "--out", tmp_path / "run") == 0
+    assert json.loads((tmp_path / "demos/meta/info.json").read_text())["total_episodes"] == 2
+    events = [json.loads(line) for line in (tmp_path / "run/train.jsonl").read_text().splitlines()]
+    looks = [event["evaluation"] for event in events if "evaluation" in event]
+    assert len(looks) == 1
+    assert looks[0]["success_d0"] in (0.0, 1.0)
+    assert "success_d4" not in looks[0]  # beyond this policy's rtc_max_delay of 2
+    with pytest.raises(TimingError, match="4"):
+        train(*words, "--evaluate-delays", 0, 4, "--out", tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_the_configuration_of_the_batch_expansion_plan_can_be_given_by_flags() -> None:
+    words = (
+        "--model.vision-backbone resnet34 --model.pretrained-backbone-weights ResNet34_Weights.IMAGENET1K_V1 "
+        "--model.chunk-size 8 --model.n-action-steps 8 --model.n-decoder-layers 4 --model.pre-norm --model.no-use-vae "
+        "--model.rtc-max-delay 3 --model.dim-model 512 --model.dim-feedforward 3200 --model.optimizer-lr 3e-5 "
+        "--model.optimizer-lr-backbone 3e-5 --model.no-rtc-train-all-delays --steps 500 --batch-size 32 "
+        "--optim.schedule constant --episodes 1 --held-out 0 --shift 0"
+    )
+    flags = parse(words.split())
+    config = replace(
+        ACTRTCConfig(**values(flags.model)),
+        input_features=features({"wrist": (224, 224)}, environment_state=None),
+    )
+    policy = fresh_policy(config, backbone_weights=False)
+    blocks = [len(getattr(policy.model.backbone, f"layer{n}")) for n in (1, 2, 3, 4)]  # pyright: ignore
+    assert blocks == [3, 4, 6, 3]  # ResNet34
+    assert not config.rtc_train_all_delays
+    assert (config.target_steps, config.pre_norm, config.use_vae, flags.train.steps) == (11, True, False, 500)
+    rates = [group.get("lr", config.optimizer_lr) for group in policy.get_optim_params()]
+    assert rates == [3e-5, 3e-5]

@@ -10,6 +10,7 @@ COMMANDS = {
     "evaluate": "Evaluate a policy in closed loop, under inference delay, on a suite of seeded episodes.",
     "baseline": "Record the outcomes of a run, for regression tests to compare with.",
     "train": "Train a policy on demonstrations, which are collected first where there are none.",
+    "export": "Make a trained checkpoint a shipped policy, with a page that says how it was made.",
 }
 """Name → what it does; each is a module of this package with `run(argv) -> exit code`."""
 

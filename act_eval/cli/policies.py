@@ -8,13 +8,14 @@ from act_eval.errors import CheckpointError, UnknownName
 EXPERT = "expert"
 """Name of the scripted expert, which needs no checkpoint."""
 
-_SHIPPED = Path(__file__).parent.parent / "policies" / "pretrained"
+SHIPPED = Path(__file__).parent.parent / "policies" / "pretrained"
+"""Where the shipped policies lie, a folder each."""
 _CONFIG = "config.json"
 
 
 def shipped() -> list[str]:
     """Return the names of the policies that come with this package."""
-    return sorted(path.parent.name for path in _SHIPPED.glob(f"*/{_CONFIG}"))
+    return sorted(path.parent.name for path in SHIPPED.glob(f"*/{_CONFIG}"))
 
 
 def checkpoint_folder(name: str) -> Path:
@@ -24,7 +25,7 @@ def checkpoint_folder(name: str) -> Path:
         CheckpointError: if the path is a folder without a checkpoint.
         UnknownName: if there is neither a shipped policy nor a folder of this name.
     """
-    for folder in (_SHIPPED / name, Path(name), Path(name) / "pretrained_model"):
+    for folder in (SHIPPED / name, Path(name), Path(name) / "pretrained_model"):
         if (folder / _CONFIG).is_file():
             return folder
     if Path(name).is_dir():

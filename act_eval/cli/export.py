@@ -1,0 +1,125 @@
+"""`export`: make a trained checkpoint a shipped policy, with a page that says how it was made and what it reaches."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from act_eval.cli.policies import SHIPPED, digest
+from act_eval.errors import CheckpointError, RunFolderError, UsageError
+from act_eval.records import INVALID, SUCCESS, read_episodes
+from act_eval.runs import Manifest
+from act_eval.stats import wilson_interval
+
+
+@dataclass(frozen=True)
+class Flags:
+    """Copy a checkpoint in half precision to the shipped policies, or write a shipped one's page anew."""
+
+    name: tyro.conf.Positional[str]
+    """Name of the shipped policy."""
+    checkpoint: Path | None = None
+    """`pretrained_model` folder, or the folder of a training run; without it only the page is written."""
+    runs: tuple[Path, ...] = ()
+    """Run folders of `evaluate` on the shipped policy; their success rates go on the page."""
+    replace: bool = False
+    """Whether a shipped policy of this name may be replaced."""
+
+
+def run(argv: Sequence[str], prog: str) -> int:
+    """Parse the flags and export; return the exit code."""
+    flags = tyro.cli(Flags, args=list(argv), prog=prog)
+    folder = SHIPPED / flags.name
+    if flags.checkpoint is not None:
+        ship(flags.checkpoint, folder, flags.replace)
+    write_page(folder, flags.name, flags.runs)
+    size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
+    print(f"{folder}: {size:.1f} MB, digest {digest(folder)}")
+    if not flags.runs:
+        print(
+            f"measure it: python scripts/evaluate.py --policy {flags.name} --episodes 200\n"
+            f"and put the result on its page: python scripts/export.py {flags.name} --runs RUN_FOLDER"
+        )
+    return 0
+
+
+def ship(checkpoint: Path, folder: Path, replace: bool) -> None:
+    """Write a checkpoint in half precision.
+
+    Raises:
+        UsageError: if there is a policy of this name and `replace` is off.
+        CheckpointError: if the checkpoint is missing or damaged, or does not fit half precision.
+    """
+    from act_eval.policies.checkpoint import load_extra, load_pretrained, save_pretrained
+    from act_eval.policies.training_state import PRETRAINED
+
+    if folder.exists() and not replace:
+        raise UsageError(f"{folder} exists; --replace writes over it, and voids the baselines that were made with it")
+    places = (checkpoint, checkpoint / PRETRAINED, checkpoint / "checkpoints" / "last" / PRETRAINED)
+    source = next((place for place in places if (place / "config.json").is_file()), None)
+    if source is None:
+        raise CheckpointError(f"{checkpoint} is neither a pretrained_model folder nor the folder of a training run")
+    policy, processor = load_pretrained(source)
+    save_pretrained(folder, policy, processor, extra=load_extra(source), half=True)
+
+
+def write_page(folder: Path, name: str, runs: Sequence[Path]) -> None:
+    """Write README.md: the training command, the data, and the rates of evaluation runs with their intervals.
+
+    Raises:
+        CheckpointError: if there is no such policy, or it does not say how it was trained.
+        RunFolderError: if a run has not finished, or evaluated another policy.
+    """
+    from act_eval.policies.checkpoint import load_config, load_extra
+
+    config, training = load_config(folder), load_extra(folder).get("training")
+    if training is None:
+        raise CheckpointError(f"{folder} does not say how it was trained; it was not made by scripts/train.py")
+    measured = [line for place in runs for line in _measured(place, digest(folder))]
+    lines = [f"# {name}", "", *_made(config.type, training), "", "## Measured", "", *_table(measured)]
+    (folder / "README.md").write_text("\n".join(lines) + "\n")
+
+
+def _made(kind: str, training: dict[str, Any]) -> list[str]:
+    data, versions = training["data"], training["versions"]
+    plan = data["collection"] or {}
+    options = ", ".join(f"{key} {value}" for key, value in plan.get("options", {}).items())
+    collected = f" ({plan['env']}; {options}; seed {plan['seed']})" if plan else ""
+    return [
+        f"A policy of type `{kind}`, in half precision. It was trained by",
+        "```",
+        training["command"],
+        "```",
+        f"- data: {data['episodes']} demonstrations of `{data['folder']}`{collected}, "
+        f"{data['held_out']} more held out for the validation loss",
+        f"- {training['steps']} steps in {training['seconds'] / 60:.0f} min on {training['threads']} threads",
+        "- " + ", ".join(f"{package} {number}" for package, number in versions.items()),
+    ]
+
+
+def _table(measured: Sequence[str]) -> list[str]:
+    if not measured:
+        return ["Nothing yet."]
+    head = "| environment | episodes, suite | arm | success | 95 % interval | other outcomes |"
+    return [head, "|---|---|---|---|---|---|", *measured]
+
+
+def _measured(place: Path, wanted: str) -> list[str]:
+    manifest = Manifest.read(place)
+    found = manifest.configuration["policy"].get("digest")
+    if found != wanted:
+        raise RunFolderError(f"{place} evaluated another policy: digest {found}, this one has {wanted}")
+    rows = []
+    for arm in manifest.arms:
+        outcomes = [record.outcome for record in read_episodes(place / arm / "episodes.jsonl")]
+        valid = [outcome for outcome in outcomes if outcome != INVALID]
+        successes = valid.count(SUCCESS)
+        interval = wilson_interval(successes, len(valid))
+        others = ", ".join(f"{outcomes.count(o)} {o}" for o in sorted(set(outcomes) - {SUCCESS})) or "none"
+        rate = f"{successes}/{len(valid)} = {successes / max(1, len(valid)):.1%}"
+        limits = f"{interval.low:.1%} – {interval.high:.1%}"
+        suite = manifest.suite
+        rows.append(f"| {suite.env} | {len(outcomes)}, suite {suite.hash} | {arm} | {rate} | {limits} | {others} |")
+    return rows

@@ -131,6 +131,19 @@ def test_a_folder_written_by_lerobot_loads(tmp_path: Path) -> None:
     assert torch.equal(loaded.predict_action_chunk(batch), policy.predict_action_chunk(batch))
 
 
+def test_json_that_lerobot_wrote_loads(tmp_path: Path) -> None:
+    """config.json and the processors' files of a folder that LeRobot 0.4.4 read from us, and wrote again."""
+    policy = lerobot_policy()
+    save_pretrained(tmp_path, policy, processor(policy))
+    for path in (Path(__file__).parents[1] / "golden" / "act" / "pretrained_model").iterdir():
+        assert path.name in LEROBOT_FILES
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    loaded, _ = load_pretrained(tmp_path)
+    assert loaded.config == policy.config
+    batch = normalised_batch(policy.config)
+    assert torch.equal(loaded.predict_action_chunk(batch), policy.predict_action_chunk(batch))
+
+
 def test_half_precision_halves_the_file_and_moves_actions_little(tmp_path: Path) -> None:
     policy = tiny_rtc()
     save_pretrained(tmp_path / "full", policy, processor(policy))

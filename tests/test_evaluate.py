@@ -138,8 +138,9 @@ def test_defaults_are_stated_and_recorded(
     out = tmp_path / "run"
     assert evaluate("--policy", checkpoints["act"], "--env", "pick", "--seeds", "5", "--out", out, *SMALL) == 0
     shown = capsys.readouterr().out
-    assert "(executor naive, delay d = 0, execute s = 4)" in shown
-    assert "(executor naive, delay d = 4, execute s = 4)" in shown
+    assert "naive_d0_s4: executor naive, delay d = 0, execution horizon s = 4" in shown
+    assert "naive_d4_s4: executor naive, delay d = 4, execution horizon s = 4" in shown
+    assert "cpu, float32, not compiled" in shown
     configuration = json.loads((out / "manifest.json").read_text())["configuration"]
     assert configuration["arms"] == {
         "naive_d0_s4": {"executor": "naive", "delay": 0, "execute": 4},
@@ -153,7 +154,7 @@ def test_defaults_are_stated_and_recorded(
     ("arguments", "message"),
     [
         (["--policy", "atc_rtc"], "unknown policy 'atc_rtc'; there are: "),
-        (["--env", "confuser_pik"], "unknown environment 'confuser_pik'; there are: confuser_pick, pick"),
+        (["--env", "confuser_pik"], "unknown environment 'confuser_pik'; there are: confuser_pick, "),
         (["--policy", "ACT", "--executor", "rct"], "unknown executor 'rct'; there are: blend, ensemble, naive, rtc"),
         (["--policy", "ACT", "--executor", "bid"], "executor 'bid' is not offered: bidirectional decoding"),
         (["--policy", "ACT", "--executor", "rtc"], "rtc needs a policy that takes a prefix"),

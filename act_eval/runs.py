@@ -93,17 +93,19 @@ class RunFolder:
         """Return an arm's folder."""
         return self.path / name
 
-    def done(self) -> dict[str, set[int]]:
-        """Return the numbers of finished episodes by arm."""
-        done: dict[str, set[int]] = {}
+    def finished(self) -> dict[str, list[EpisodeRecord]]:
+        """Return the records of finished episodes by arm, in no particular order."""
+        found: dict[str, dict[int, EpisodeRecord]] = {name: {} for name in self.manifest.arms}
+        for line in self._lines():
+            found.setdefault(line.arm, {})[line.record.episode] = line.record
         for name in self.manifest.arms:
             if (self.arm(name) / "episodes.jsonl").is_file():
-                done[name] = {record.episode for record in self.episodes(name)}
-            else:
-                done[name] = set()
-        for line in self._lines():
-            done.setdefault(line.arm, set()).add(line.record.episode)
-        return done
+                found[name] = {record.episode: record for record in self.episodes(name)}
+        return {name: list(records.values()) for name, records in found.items()}
+
+    def done(self) -> dict[str, set[int]]:
+        """Return the numbers of finished episodes by arm."""
+        return {name: {record.episode for record in records} for name, records in self.finished().items()}
 
     def new_shards(self, count: int) -> list[Path]:
         """Return the paths of `count` shards that do not exist yet."""

@@ -43,15 +43,14 @@ def evaluate(flags: "Flags", stream: TextIO) -> int:
 
 
 def _run(plan: Plan, folder: RunFolder, team: Crew, workers: int, console: Console) -> dict[str, list[EpisodeRecord]]:
-    done = folder.done()
-    blocks = plan_blocks(plan.job, done, workers)
-    finished = sum(map(len, done.values()))
-    if finished:
+    finished = folder.finished()
+    blocks = plan_blocks(plan.job, folder.done(), workers)
+    if count := sum(map(len, finished.values())):
         left = sum(len(block.episodes) for block in blocks)
-        console.print(f"{finished} episodes are finished already; {left} are left to run")
+        console.print(f"{count} episodes are finished already; {left} are left to run")
     if blocks:
         shards = folder.new_shards(workers)
-        with progress_bars(console, {arm: len(done[arm]) for arm in done}, len(plan.job.seeds)) as report:
+        with progress_bars(console, finished, len(plan.job.seeds)) as report:
             team.run(plan.job, blocks, shards, report)
     return folder.finish()
 

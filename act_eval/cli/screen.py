@@ -22,8 +22,8 @@ def success_rate(records: Sequence[EpisodeRecord]) -> SuccessRate:
 
 
 @contextmanager
-def progress_bars(console: Console, done: Mapping[str, int], episodes: int) -> Iterator[Report]:
-    """Show one bar per arm; `done` holds the episodes of each that are finished already."""
+def progress_bars(console: Console, finished: Mapping[str, Sequence[EpisodeRecord]], episodes: int) -> Iterator[Report]:
+    """Show one bar per arm; `finished` holds the records of each that are there already."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -33,8 +33,11 @@ def progress_bars(console: Console, done: Mapping[str, int], episodes: int) -> I
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as progress:
-        bars = {arm: progress.add_task(arm, total=episodes, completed=done[arm], success=0) for arm in done}
-        succeeded = dict.fromkeys(done, 0)
+        succeeded = {arm: success_rate(records).successes for arm, records in finished.items()}
+        bars = {
+            arm: progress.add_task(arm, total=episodes, completed=len(records), success=succeeded[arm])
+            for arm, records in finished.items()
+        }
 
         def report(arm: str, record: EpisodeRecord) -> None:
             succeeded[arm] += record.outcome == SUCCESS

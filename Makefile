@@ -3,6 +3,7 @@
 SHELL := /bin/bash
 PYTHON_VENV := .venv/bin/python
 MARKERS ?= not slow and not gpu and not browser
+# Processes that run tests, each with one thread: with several they would wait for one another.
 WORKERS ?= 2
 
 help:
@@ -22,7 +23,7 @@ evaluate: setup
 test:
 	@scripts/setup.sh test
 	@echo "tests marked: $(MARKERS)"
-	@$(PYTHON_VENV) -m pytest -q -n $(WORKERS) -m "$(MARKERS)" $(ARGS)
+	@OMP_NUM_THREADS=1 $(PYTHON_VENV) -m pytest -q -n $(WORKERS) -m "$(MARKERS)" $(ARGS)
 
 format:
 	@scripts/setup.sh dev

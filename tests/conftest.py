@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from act_eval.demos import DatasetWriter, Demonstrations, Episode, Feature, ImageStorage, demonstration_features
 from act_eval.demos.episode import episode_table
@@ -13,6 +14,10 @@ from act_eval.demos.statistics import pixel_histogram
 
 JOINTS = ("pan", "lift", "elbow", "flex", "roll", "gripper")
 MakeDemos = Callable[..., tuple[Demonstrations, list[Episode]]]
+
+# A busy machine may take seconds over an example that usually takes none: time says nothing about correctness.
+settings.register_profile("patient", parent=settings(), deadline=None)
+settings.load_profile("patient")
 
 
 @pytest.fixture

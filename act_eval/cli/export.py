@@ -7,11 +7,14 @@ from typing import Any
 
 import tyro
 
-from act_eval.cli.policies import SHIPPED, digest
+from act_eval.cli.policies import SHIPPED, checkpoint_folder, digest
 from act_eval.errors import CheckpointError, RunFolderError, UsageError
 from act_eval.records import INVALID, SUCCESS, read_episodes
 from act_eval.runs import Manifest
 from act_eval.stats import wilson_interval
+
+BEGAN_WITH = "began_with"
+"""Key of the story of the checkpoint whose weights a training began with."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ def ship(checkpoint: Path, folder: Path, replace: bool) -> None:
         UsageError: if there is a policy of this name and `replace` is off.
         CheckpointError: if the checkpoint is missing or damaged, or does not fit half precision.
     """
-    from act_eval.policies.checkpoint import load_extra, load_pretrained, save_pretrained
+    from act_eval.policies.checkpoint import load_pretrained, save_pretrained
     from act_eval.policies.training_state import PRETRAINED
 
     if folder.exists() and not replace:
@@ -62,7 +65,16 @@ def ship(checkpoint: Path, folder: Path, replace: bool) -> None:
     if source is None:
         raise CheckpointError(f"{checkpoint} is neither a pretrained_model folder nor the folder of a training run")
     policy, processor = load_pretrained(source)
-    save_pretrained(folder, policy, processor, extra=load_extra(source), half=True)
+    save_pretrained(folder, policy, processor, extra=_story(source), half=True)
+
+
+def _story(checkpoint: Path) -> dict[str, Any]:
+    """Return how a checkpoint was trained, and before it the one that it began with."""
+    from act_eval.policies.checkpoint import load_extra
+
+    story = load_extra(checkpoint)
+    first = story.get("training", {}).get("settings", {}).get("init_from")
+    return story | ({BEGAN_WITH: _story(checkpoint_folder(first))} if first else {})
 
 
 def write_page(folder: Path, name: str, runs: Sequence[Path]) -> None:
@@ -74,21 +86,28 @@ def write_page(folder: Path, name: str, runs: Sequence[Path]) -> None:
     """
     from act_eval.policies.checkpoint import load_config, load_extra
 
-    config, training = load_config(folder), load_extra(folder).get("training")
-    if training is None:
+    config, story = load_config(folder), load_extra(folder)
+    if "training" not in story:
         raise CheckpointError(f"{folder} does not say how it was trained; it was not made by scripts/train.py")
     measured = [line for place in runs for line in _measured(place, digest(folder))]
-    lines = [f"# {name}", "", *_made(config.type, training), "", "## Measured", "", *_table(measured)]
+    lines = [f"# {name}", "", f"A policy of type `{config.type}`, in half precision.", ""]
+    lines += [*_made(story), "", "## Measured", "", *_table(measured)]
     (folder / "README.md").write_text("\n".join(lines) + "\n")
 
 
-def _made(kind: str, training: dict[str, Any]) -> list[str]:
+def _made(story: dict[str, Any]) -> list[str]:
+    """Say how a checkpoint was trained, the one that it began with first."""
+    before = (
+        [*_made(story[BEGAN_WITH]), "", "It went on from there by"] if BEGAN_WITH in story else ["It was trained by"]
+    )
+    training = story["training"]
     data, versions = training["data"], training["versions"]
-    plan = data["collection"] or {}
+    collection = data["collection"] or {}
+    plan = collection.get("plan", collection)  # a data set's whole record, or the plan alone
     options = ", ".join(f"{key} {value}" for key, value in plan.get("options", {}).items())
     collected = f" ({plan['env']}; {options}; seed {plan['seed']})" if plan else ""
     return [
-        f"A policy of type `{kind}`, in half precision. It was trained by",
+        *before,
         "```",
         training["command"],
         "```",

@@ -5,7 +5,7 @@ Beyond Gymnasium's API the engine may use (all documented here, none needed): `h
 """
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import mujoco
@@ -54,7 +54,7 @@ class Privileged:
 class PickEnv(gym.Env[dict[str, Any], FloatArray]):
     """One SO-101 arm, one tray, one target block and its confusers; see docs/environments.md."""
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array", "human"], "render_fps": CONTROL_HZ}
+    metadata = {"render_modes": ["rgb_array", "human"], "render_fps": CONTROL_HZ}  # noqa: RUF012  # Gymnasium's form
 
     def __init__(
         self,

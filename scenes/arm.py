@@ -160,7 +160,7 @@ def _add_jaws(spec: mujoco.MjSpec) -> None:
     )
 
 
-def _add_pad(body: mujoco.MjsBody, name: str, pos: tuple, quat: tuple) -> None:
+def _add_pad(body: mujoco.MjsBody, name: str, pos: tuple, quat: tuple | np.ndarray) -> None:
     body.add_geom(
         name=name,
         type=mujoco.mjtGeom.mjGEOM_BOX,

@@ -55,7 +55,7 @@ class OffscreenRenderer:
         """The renderer string that OpenGL reports, such as `llvmpipe (LLVM 15.0.6, 256 bits)`."""
         from OpenGL import GL
 
-        return GL.glGetString(GL.GL_RENDERER).decode()
+        return (GL.glGetString(GL.GL_RENDERER) or b"unknown").decode()
 
     @property
     def context(self) -> mujoco.MjrContext:

@@ -87,7 +87,11 @@ def _collect(flags: Flags, folder: Path, console: Console) -> None:
         def show(progress: CollectProgress) -> None:
             status.update(f"no demonstrations in {folder} yet: collected {progress.episodes} of {plan.episodes}")
 
-        collect(plan, folder, expert_demonstrator, on_progress=show)
+        try:
+            collect(plan, folder, expert_demonstrator, on_progress=show)
+        except KeyboardInterrupt:
+            console.print("interrupted; the demonstrations so far are kept, the same command continues")
+            raise SystemExit(INTERRUPTED) from None
     console.print(f"collected {plan.episodes} demonstrations of {flags.env} into {folder}")
 
 

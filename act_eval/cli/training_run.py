@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from act_eval.cli.train import Flags
 
 CHANGEABLE = (
-    *("resume", "out", "device", "threads", "workers", "log_every", "save_every", "keep"),
+    *("resume", "out", "dataset", "device", "threads", "workers", "log_every", "save_every", "keep"),
     *("validate_every", "validation_batches", "evaluate_every", "evaluate_episodes", "evaluate_delays"),
 )
-"""Settings that a resumed run may change: on the same device none of them moves the loss curve."""
+"""Settings that a resumed run may change. Of these only device and threads move the loss curve, in its last digits;
+the contents of the data set are compared, wherever it lies."""
 
 _FILE = "run.json"
 

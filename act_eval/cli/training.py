@@ -18,7 +18,7 @@ from act_eval.cli.selection import closed_loop
 from act_eval.cli.train import Flags, values
 from act_eval.cli.training_run import check_continues, claim, facts
 from act_eval.collect import DEMONSTRATED, CollectPlan, CollectProgress, collect, expert_demonstrator
-from act_eval.demos import Demonstrations, open_cache
+from act_eval.demos import Demonstrations, FrameCache, open_cache
 from act_eval.envs.registration import env_id
 from act_eval.errors import DatasetError, FeatureMismatch, UsageError
 from act_eval.policies.act.config import ACTConfig
@@ -50,7 +50,9 @@ def train(flags: Flags, words: Sequence[str]) -> int:
     out = flags.resume or flags.out or Path("outputs/train") / f"{flags.policy}_{flags.env}"
     with accelerator.main_process_first():
         data = demonstrations(flags, console)
-        trainer = build(flags, words, data, out, accelerator, console)
+        cache = open_cache(data, on_episode=_decoding(console))
+    # Outside: building joins the processes, which would wait for those that wait for the first one.
+    trainer = build(flags, words, data, cache, out, accelerator, console)
     finish = trainer.run()
     _say_end(finish, flags, out, console)
     return INTERRUPTED if finish.stopped else OK
@@ -96,7 +98,13 @@ def _collect(flags: Flags, folder: Path, console: Console) -> None:
 
 
 def build(
-    flags: Flags, words: Sequence[str], data: Demonstrations, out: Path, accelerator: Accelerator, console: Console
+    flags: Flags,
+    words: Sequence[str],
+    data: Demonstrations,
+    cache: FrameCache,
+    out: Path,
+    accelerator: Accelerator,
+    console: Console,
 ) -> Trainer:
     """Make everything that the training loop takes, in a new or a resumed run folder."""
     plain = ACTRTCConfig if flags.policy == "act_rtc" else ACTConfig
@@ -109,7 +117,6 @@ def build(
         check_same(load_config(last_checkpoint(out) / PRETRAINED), config, out)
     policy, processor = _first_policy(flags, config, console), fresh_processor(config, data)
     evaluate = _evaluation(flags, policy, processor, accelerator) if flags.train.evaluate_every else None
-    cache = open_cache(data, on_episode=_decoding(console))
     cameras = [key.removeprefix(IMAGE_PREFIX) for key in config.image_features]
     if flags.resume is None and accelerator.is_main_process:
         claim(out, words, noted)

@@ -113,7 +113,8 @@ def collapse_index(log: EpisodeLog, step: int | None) -> float | None:
     others = np.delete(log.block_pos[step, :, :2], log.target[step], axis=0)
     confuser = others[np.argmin(np.linalg.norm(others - closed, axis=1))]
     along = confuser - target
-    index = float((closed - target) @ along / (along @ along))
+    # Sums instead of `@`: BLAS kernels differ in the last bit, and records must not.
+    index = float(np.sum((closed - target) * along) / np.sum(along * along))
     beside = closed - (target + np.clip(index, 0, 1) * along)
     return index if np.linalg.norm(beside) <= OFF_SEGMENT else None
 

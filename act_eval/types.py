@@ -216,6 +216,22 @@ class ExecutorStatistics:
     """Predicted actions that were never run."""
 
 
+NOTHING_COUNTED = ExecutorStatistics(
+    requests=0,
+    seams=0,
+    starved_steps=0,
+    stopped_steps=0,
+    told_delays=(),
+    actual_delays=(),
+    lost=0,
+    late=0,
+    beyond_max_delay=0,
+    predicted_actions=0,
+    discarded_actions=0,
+)
+"""The statistics of an episode in which nothing was requested of a policy."""
+
+
 class ChunkPolicy(Protocol):
     """Predicts chunks; knows nothing of time."""
 

@@ -6,7 +6,7 @@ import gymnasium as gym
 import numpy as np
 
 from act_eval.envs.expert import Expert
-from act_eval.types import Actions, BoolArray, ExecutorStatistics, IntArray, Observation
+from act_eval.types import NOTHING_COUNTED, Actions, BoolArray, ExecutorStatistics, IntArray, Observation
 
 
 class ExpertExecutor:
@@ -42,19 +42,7 @@ class ExpertExecutor:
 
     def statistics(self, row: int) -> ExecutorStatistics:
         """Return zeros: nothing is requested of a policy."""
-        return ExecutorStatistics(
-            requests=0,
-            seams=0,
-            starved_steps=0,
-            stopped_steps=0,
-            told_delays=(),
-            actual_delays=(),
-            lost=0,
-            late=0,
-            beyond_max_delay=0,
-            predicted_actions=0,
-            discarded_actions=0,
-        )
+        return NOTHING_COUNTED
 
     def inference_ms(self, row: int) -> tuple[float, ...]:
         """Return nothing: there is no inference."""

@@ -6,20 +6,6 @@ from numpy.typing import NDArray
 from act_eval.rollout.lanes import Episode
 from act_eval.types import Actions, EpisodeRecord, ExecutorStatistics, StepRecord, Verdict
 
-NOTHING_COUNTED = ExecutorStatistics(
-    requests=0,
-    seams=0,
-    starved_steps=0,
-    stopped_steps=0,
-    told_delays=(),
-    actual_delays=(),
-    lost=0,
-    late=0,
-    beyond_max_delay=0,
-    predicted_actions=0,
-    discarded_actions=0,
-)
-
 
 def step_record(episode: Episode, step: int, actions: Actions, row: int, state: NDArray[np.float64]) -> StepRecord:
     """Return one slot's step."""

@@ -19,10 +19,11 @@ import numpy as np
 
 from act_eval.errors import ActionError, UsageError
 from act_eval.records import INVALID, POLICY_ERROR, SUCCESS
-from act_eval.rollout.entries import NOTHING_COUNTED, episode_record, step_record
+from act_eval.rollout.entries import episode_record, step_record
 from act_eval.rollout.lanes import Episode, Lane, lanes, says_success
 from act_eval.rollout.observations import ObservationBatch
 from act_eval.types import (
+    NOTHING_COUNTED,
     Actions,
     EndStateObserver,
     EpisodeRecord,

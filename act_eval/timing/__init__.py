@@ -26,6 +26,7 @@ from act_eval.timing.methods import (
     Sync,
     method_name,
 )
+from act_eval.timing.specs import describe, describe_told, parse_delay, parse_told
 from act_eval.timing.told import (
     Estimator,
     MaxOfLast,
@@ -62,12 +63,16 @@ __all__ = [
     "ToldConstant",
     "Trace",
     "Uniform",
+    "describe",
+    "describe_told",
     "draws",
     "extremes",
     "first_request",
     "is_bounded",
     "loses_answers",
     "method_name",
+    "parse_delay",
+    "parse_told",
     "read_trace",
     "recorded_trace",
     "told_bounds",

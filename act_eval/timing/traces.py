@@ -6,6 +6,7 @@ or an empty cell is a lost answer. Delays are whole control steps.
 """
 
 import csv
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,8 +30,17 @@ def recorded_trace(episodes: Mapping[int, Sequence[int | None]]) -> Trace:
 
 def write_trace(path: Path, trace: Trace) -> None:
     """Write a trace as JSON."""
+    path.write_text(_to_json(trace))
+
+
+def trace_digest(trace: Trace) -> str:
+    """Return a short digest of a trace's delays: equal delays, equal digest, whatever their file."""
+    return hashlib.sha256(_to_json(trace).encode()).hexdigest()[:8]
+
+
+def _to_json(trace: Trace) -> str:
     episodes = {str(seed): delays for seed, delays in sorted(trace.episodes.items())}
-    path.write_text(json.dumps({"steps": trace.steps, "episodes": episodes}) + "\n")
+    return json.dumps({"steps": trace.steps, "episodes": episodes}) + "\n"
 
 
 def read_trace(path: Path) -> Trace:

@@ -5,10 +5,12 @@ The rules' version is part of every suite: change it whenever a rule or a number
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from act_eval.modes import BETWEEN, hesitation, reversals
 from act_eval.scenes.arm import CLOSING_THRESHOLD
 from act_eval.scenes.workspace import BLOCK_SIDE, CONTROL_HZ, TRAY, TRAY_FLOOR
 from act_eval.types import BoolArray, FloatArray, Verdict
@@ -30,8 +32,6 @@ CLOSING_HEIGHT = 0.05
 """A closing command counts as closing when the pinch point is below this [m]."""
 OFF_SEGMENT = 0.10
 """A closing pose farther than this from the segment target → confuser has no collapse index [m]."""
-BETWEEN = (0.25, 0.75)
-"""Collapse indices that count as halfway."""
 
 Positions = NDArray[np.float64]
 
@@ -109,9 +109,7 @@ def collapse_index(log: EpisodeLog, step: int | None) -> float | None:
     if step is None or blocks < 2:
         return None
     closed = log.pinch_pos[step, :2]
-    target = log.block_pos[step, log.target[step], :2]
-    others = np.delete(log.block_pos[step, :, :2], log.target[step], axis=0)
-    confuser = others[np.argmin(np.linalg.norm(others - closed, axis=1))]
+    target, confuser = _rivals(log, step)
     along = confuser - target
     # Sums instead of `@`: BLAS kernels differ in the last bit, and records must not.
     index = float(np.sum((closed - target) * along) / np.sum(along * along))
@@ -131,12 +129,32 @@ def judge(log: EpisodeLog) -> Verdict:
     detail = {
         "closing_step": step,
         "closing_xy": None if step is None else [float(v) for v in log.pinch_pos[step, :2]],
+        **_approach(log, step),
         "first_contact": _first_contact(log),
         "lifted": [int(b) for b in np.flatnonzero(lifted)],
         "target_xy": [float(v) for v in log.block_pos[0, log.target[0], :2]],
         "confuser_xy": [[float(v) for v in p[:2]] for b, p in enumerate(log.block_pos[0]) if b != log.target[0]],
     }
     return Verdict(outcome=_outcome(log, step, index, lifted), collapse_index=index, detail=detail)
+
+
+def _rivals(log: EpisodeLog, step: int) -> tuple[Positions, Positions]:
+    """Return the (2,) centres of the target and of the confuser nearest to the gripper in a state."""
+    target = log.block_pos[step, log.target[step], :2]
+    others = np.delete(log.block_pos[step, :, :2], log.target[step], axis=0)
+    return target, others[np.argmin(np.linalg.norm(others - log.pinch_pos[step, :2], axis=1))]
+
+
+def _approach(log: EpisodeLog, step: int | None) -> dict[str, Any]:
+    """Return how the gripper came to its closing position, and where the blocks lay then."""
+    found: dict[str, Any] = {"hesitation_steps": None if step is None else hesitation(log.pinch_pos, step)}
+    if log.block_pos.shape[1] < 2:
+        return found | {"closing_target_xy": None, "closing_confuser_xy": None, "reversals": None}
+    last = log.steps if step is None else step
+    target, confuser = _rivals(log, last)
+    found["closing_target_xy"] = None if step is None else target.tolist()
+    found["closing_confuser_xy"] = None if step is None else confuser.tolist()
+    return found | {"reversals": reversals(log.pinch_pos[: last + 1, :2], target, confuser)}
 
 
 def _outcome(log: EpisodeLog, step: int | None, index: float | None, lifted: BoolArray) -> str:

@@ -1,7 +1,8 @@
 """Pick the named block and place it in the tray: the environment behind every id of this room.
 
 Beyond Gymnasium's API the engine may use (all documented here, none needed): `hold_action`, `skip_cameras`,
-`simulator_state`, `render_state`, `verdict`, `suite_facts`. The scripted expert uses `privileged`.
+`simulator_state`, `render_state`, `verdict`, `suite_facts`. Probes may use `gripper_position`, `block_positions`,
+`with_blocks_exchanged` and `without_confusers`; the scripted expert uses `privileged`.
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -13,6 +14,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from act_eval.envs import states
 from act_eval.envs.layout import sample_blocks
 from act_eval.envs.options import Coordinates, PickOptions
 from act_eval.envs.outcomes import HOLD_STEPS, OUTCOME_RULES, EpisodeLog, held_until_end, judge, placed, success_now
@@ -29,10 +31,9 @@ _HOME_SPREAD = 0.04  # the arm's joints start within this of HOME [rad]
 _NOISY_SHARE = 0.5
 _SLIP_STEPS = (10, 25)  # control steps that the gripper disobeys
 _LYING = 0.004  # a block's centre is at most this far above its resting height while it lies on the table [m]
-_STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS
 _BROKEN = (mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQVEL, mujoco.mjtWarning.mjWARN_BADQACC)
 
-StateArray = NDArray[np.float64]
+StateArray = states.StateArray
 
 
 @dataclass(frozen=True)
@@ -168,16 +169,34 @@ class PickEnv(gym.Env[dict[str, Any], FloatArray]):
 
     def simulator_state(self) -> StateArray:
         """Return the full physics state (S,), enough to render this moment again."""
-        state = np.empty(mujoco.mj_stateSize(self._scene.model, _STATE))
-        mujoco.mj_getState(self._scene.model, self._data, state, _STATE)
-        return state
+        return states.saved(self._scene, self._data)
 
     def render_state(self, state: StateArray, camera: str, height: int, width: int) -> ImageArray:
         """Return a camera's view (height, width, 3) of a logged state; the running episode is not touched."""
-        data = mujoco.MjData(self._scene.model)
-        mujoco.mj_setState(self._scene.model, data, state, _STATE)
-        mujoco.mj_fwdPosition(self._scene.model, data)
+        data = states.loaded(self._scene, state)
         return renderer_for(self._scene.model).render(data, camera, height, width)
+
+    def gripper_position(self, command: FloatArray) -> StateArray:
+        """Return where commands (..., 6) [rad] put the point between the jaws, (..., 3) [m], once the arm is there."""
+        return states.gripper_positions(self._scene, command)
+
+    def block_positions(self, state: StateArray) -> StateArray:
+        """Return the centres (K, 3) [m] of the blocks in a logged state, the scene's target first."""
+        return states.block_positions(self._scene, state)
+
+    def with_blocks_exchanged(self, state: StateArray) -> StateArray:
+        """Return a logged state with target and first confuser in each other's place.
+
+        Raises:
+            UsageError: if the environment has no confuser.
+        """
+        if self.options.confusers == 0:
+            raise UsageError("blocks cannot be exchanged: this environment has no confuser")
+        return states.with_blocks_exchanged(self._scene, state)
+
+    def without_confusers(self, state: StateArray) -> StateArray:
+        """Return a logged state with every confuser out of the cameras' sight."""
+        return states.without_confusers(self._scene, state)
 
     def renderer_name(self) -> str:
         """Return what OpenGL calls the renderer of this process's images."""

@@ -85,7 +85,7 @@ class ChunkRequest:
     rows: IntArray
     """(N,) environment slots, for policies that keep something per row."""
     steps: IntArray
-    """(N,) step t of the observation."""
+    """(N,) step of the observation: t, less what observations are late."""
     observation: Observation
     """N rows."""
     told_delay: IntArray
@@ -110,6 +110,8 @@ class Actions:
 
     command: FloatArray
     """(B, A) commands for this step."""
+    ran: FloatArray | None = None
+    """(B, A) what reaches the arms at this step where commands are late; None: the commands of this step."""
     chunk: IntArray
     """(B,) number of the chunk within the episode, -1 where the hold action runs."""
     index: IntArray
@@ -143,6 +145,9 @@ class StepRecord:
     seed: int
     step: int
     command: FloatArray
+    """(A,) decided for this step."""
+    ran: FloatArray | None = None
+    """(A,) what reaches the arm at this step where commands are late; None: the command."""
     chunk: int
     index: int
     observed: int
@@ -209,6 +214,8 @@ class ExecutorStatistics:
     """Answers that were lost, or came after the timeout."""
     late: int
     """Answers that came later than told and dropped what was already past (`rtc`)."""
+    observation_ages: tuple[int, ...] = ()
+    """Steps from the observation that each request read to the request, contained in its told and actual delay."""
     beyond_max_delay: int
     """Requests whose told delay was above the policy's `max_delay`: clipped or asked without a prefix."""
     predicted_actions: int

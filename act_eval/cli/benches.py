@@ -158,7 +158,7 @@ class PolicyBench:
         from act_eval.rollout import hold_of
 
         assert schedule is not None
-        return ChunkExecutor(self._policy, schedule, hold_of(self.envs))
+        return ChunkExecutor(self._policy, schedule, hold_of(self.envs), self.facts.env.control_ms)
 
     def close(self) -> None:
         """Close the environments."""

@@ -10,22 +10,45 @@ from act_eval.types import ExecutorStatistics, FloatArray
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """A request, with everything about its answer's time already decided. Steps count from the episode's begin."""
+class Asked:
+    """A request on its way, whose delay nobody knows yet. Steps count from the episode's begin."""
 
     number: int
     """Of the chunk within the episode."""
+    sent: int
+    """Step at which it goes out."""
     step: int
-    """t, of the observation."""
+    """Of the observation that it reads: `sent`, less what observations are late."""
+    told: int
+    """From the observation to the first step that the answer is expected to act."""
+    prefix: FloatArray
+    """(told, A) commands of the steps from the observation to there: decided ones and ones that will run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A request, with everything about its answer's time decided. Steps count from the episode's begin."""
+
+    number: int
+    """Of the chunk within the episode."""
+    sent: int
+    """Step at which it went out."""
+    step: int
+    """Of the observation that it read."""
     start: int
     """Step of the answer's first action."""
     ready: int
     """First step that the answer may act; for a lost answer the step at which it is given up."""
     told: int
+    """From the observation on."""
     actual: int
+    """From the observation on; 0 for a lost answer."""
     lost: bool
-    prefix: FloatArray
-    """(told, A) commands that will run before the answer."""
+
+    @property
+    def age(self) -> int:
+        """Steps from the observation to the request."""
+        return self.sent - self.step
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +79,14 @@ class Slot:
     installed: list[Chunk] = field(default_factory=list)
     """Chunks that may act, the one with the newest observation last; a single one except for `Ensemble`."""
     in_flight: list[Chunk] = field(default_factory=list)
-    last_command: FloatArray | None = None
+    commands: list[FloatArray] = field(default_factory=list)
+    """What was decided, step by step; (A,) each."""
+    resting: FloatArray | None = None
+    """(A,) hold action that runs until the first command has reached the arm."""
     last_chunk: int = -1
     """Number of the chunk that ran last, -1 before the first."""
     arrived: list[int] = field(default_factory=list)
-    """Delays of the answers that have come, in the order of their coming."""
+    """Delays of the answers that have come, from request to answer, in the order of their coming."""
     questions: list[Question] = field(default_factory=list)
     inference_ms: list[float] = field(default_factory=list)
     upcoming: Draw | None = None
@@ -70,6 +96,11 @@ class Slot:
     beyond_max_delay: int = 0
     predicted_actions: int = 0
     used_actions: int = 0
+
+    @property
+    def last_command(self) -> FloatArray | None:
+        """The (A,) command of the step before, None before the first."""
+        return self.commands[-1] if self.commands else None
 
     def peek(self) -> Draw:
         """Return the fate of the next request without using it up."""
@@ -102,7 +133,7 @@ class Slot:
 
     def _install(self, chunk: Chunk, step: int) -> None:
         if chunk.question.number > 0:
-            self.arrived.append(chunk.question.actual)
+            self.arrived.append(chunk.question.actual - chunk.question.age)
         match self.method:
             case Ensemble():
                 self.installed = [old for old in self.installed if old.covers(step)]
@@ -122,6 +153,7 @@ class Slot:
             stopped_steps=self.stopped_steps,
             told_delays=tuple(question.told for question in self.questions),
             actual_delays=tuple(None if question.lost else question.actual for question in self.questions),
+            observation_ages=tuple(question.age for question in self.questions),
             lost=sum(question.lost for question in self.questions),
             late=sum(not q.lost and 0 < q.told < q.actual for q in self.questions),
             beyond_max_delay=self.beyond_max_delay,

@@ -14,6 +14,7 @@ def step_record(episode: Episode, step: int, actions: Actions, row: int, state: 
         seed=episode.seed,
         step=step,
         command=actions.command[row],
+        ran=None if actions.ran is None else actions.ran[row],
         chunk=int(actions.chunk[row]),
         index=int(actions.index[row]),
         observed=int(actions.observed[row]),
@@ -39,6 +40,8 @@ def episode_record(
         "predicted_actions": counted.predicted_actions,
         "discarded_actions": counted.discarded_actions,
     }
+    if any(counted.observation_ages):
+        timing["observation_ages"] = list(counted.observation_ages)
     return EpisodeRecord(
         episode=episode.number,
         seed=episode.seed,

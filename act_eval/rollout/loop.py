@@ -143,13 +143,14 @@ class _Batch:
             steps_B[lane.row] = lane.step
         actions = self._executor.act(steps_B, self._seen.observation)
         steps_B[list(actions.errors)] = -1
+        sent = actions.command if actions.ran is None else actions.ran
         looks = self._executor.wants_observation(np.where(steps_B < 0, -1, steps_B + 1)).tolist()
         for lane, episode in running:
             if lane.row in actions.errors:
                 yield self._end(lane, episode, POLICY_ERROR, actions.errors[lane.row])
                 continue
             self._tell(lane, episode, actions)
-            ended = self._advance(lane, actions.command[lane.row].copy(), looks[lane.row])
+            ended = self._advance(lane, sent[lane.row].copy(), looks[lane.row])
             if ended is not None:
                 yield self._end(lane, episode, *ended)
 

@@ -7,6 +7,7 @@ from act_eval.timing.delays import (
     Draw,
     Dropped,
     Lognormal,
+    Measured,
     Spikes,
     Trace,
     Uniform,
@@ -14,6 +15,7 @@ from act_eval.timing.delays import (
     extremes,
     is_bounded,
     loses_answers,
+    steps_of_latency,
 )
 from act_eval.timing.methods import (
     METHODS,
@@ -52,6 +54,7 @@ __all__ = [
     "Estimator",
     "Lognormal",
     "MaxOfLast",
+    "Measured",
     "Method",
     "MovingAverage",
     "Naive",
@@ -75,6 +78,7 @@ __all__ = [
     "parse_told",
     "read_trace",
     "recorded_trace",
+    "steps_of_latency",
     "told_bounds",
     "told_delay",
     "write_trace",

@@ -2,8 +2,9 @@
 
 A chunk must last until the next one takes over, and a request must wait for the one before it. What that means
 for s is in DESIGN §4 for a constant delay d; for delays between `low` and `high` the same two conditions read
-`high ≤ s` (one request in flight) and `s ≤ C - (high - start)`, `start` being the steps after its observation at
-which a window begins: 0 for the same window, the least told delay for a shifted one.
+`high ≤ s` (one request in flight) and `s ≤ C - (k + high - start)`, k being the age of the observation that a
+request reads and `start` the steps after that observation at which a window begins: 0 for the same window, the least
+told delay for a shifted one.
 """
 
 from collections.abc import Callable, Iterable
@@ -11,9 +12,17 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from act_eval.errors import TimingError
-from act_eval.timing.delays import Constant, DelayModel, Trace, extremes, is_bounded, loses_answers
+from act_eval.timing.delays import (
+    Constant,
+    DelayModel,
+    Measured,
+    Trace,
+    extremes,
+    is_bounded,
+    loses_answers,
+)
 from act_eval.timing.methods import RTC, Blend, Ensemble, Method, Naive, Sync, method_name, whole_steps
-from act_eval.timing.told import Estimator, Oracle, told_range
+from act_eval.timing.told import Estimator, MaxOfLast, Oracle, told_range
 from act_eval.types import PolicySpec
 
 BeyondMaxDelay = Literal["error", "clip", "naive"]
@@ -27,18 +36,36 @@ class Schedule:
 
     method: Method
     delay: DelayModel = field(default_factory=Constant)
-    told: Estimator = field(default_factory=Oracle)
-    """Estimator of the told delay; only `rtc` tells one."""
+    told: Estimator | None = None
+    """Estimator of the told delay; only `rtc` tells one. None: the oracle, and for measured delays, which no oracle
+    knows, the largest of the last ten."""
     beyond_max_delay: BeyondMaxDelay = "error"
     timeout: int | None = None
     """Steps after which a missing answer is lost and the next request may go; None: answers are waited for."""
+    observation_delay: int = 0
+    """k: the freshest observation that a request at step t can read is o_{t-k}, and o_0 before there is one."""
+    actuation_delay: int = 0
+    """a: what is decided at step t reaches the arm at step t + a; until the first command does, the hold action runs."""
 
     def __post_init__(self) -> None:
         if self.beyond_max_delay not in ("error", "clip", "naive"):
             raise TimingError(f"beyond_max_delay is {self.beyond_max_delay!r}; there are: error, clip, naive")
         if self.timeout is not None:
             whole_steps("timeout", self.timeout, least=1)
+        whole_steps("observation delay", self.observation_delay)
+        whole_steps("actuation delay", self.actuation_delay)
+        if isinstance(self.delay, Measured) and isinstance(self.told, Oracle):
+            raise TimingError(
+                "the oracle cannot tell a measured delay before it has happened; choose another estimator"
+            )
         _check_timeout(self)
+
+    @property
+    def estimator(self) -> Estimator:
+        """What tells the delay, with the default resolved."""
+        if self.told is not None:
+            return self.told
+        return MaxOfLast() if isinstance(self.delay, Measured) else Oracle()
 
     def check(self, spec: PolicySpec) -> None:
         """Refuse what cannot run with a policy.
@@ -86,6 +113,8 @@ def _check_timeout(schedule: Schedule) -> None:
         if loses_answers(schedule.delay):
             raise TimingError("lost answers need a timeout, in steps, after which the next request may go")
         return
+    if isinstance(schedule.delay, Measured) and schedule.method == Sync(schedule.method.execute, "frozen"):
+        raise TimingError("a stopped world waits for every measured answer: sync takes no timeout with them")
     worst = high if high is not None and is_bounded(schedule.delay) else low
     if worst > schedule.timeout:
         raise TimingError(
@@ -94,8 +123,13 @@ def _check_timeout(schedule: Schedule) -> None:
 
 
 def told_bounds(schedule: Schedule, max_delay: int) -> tuple[int, int | None]:
-    """Return the least and the largest delay that a policy is told under `beyond_max_delay` [steps]."""
-    low, high = told_range(schedule.told, *extremes(schedule.delay))
+    """Return the least and the largest delay that a policy is told under `beyond_max_delay` [steps].
+
+    Both count from an observation of full age; in the first steps of an episode o_0 is younger, and less is told.
+    """
+    low, high = told_range(schedule.estimator, *extremes(schedule.delay))
+    low += schedule.observation_delay
+    high = None if high is None else high + schedule.observation_delay
     if high is not None and high <= max_delay:
         return low, high
     match schedule.beyond_max_delay:
@@ -113,6 +147,8 @@ def _refuse_told(schedule: Schedule, spec: PolicySpec) -> str | None:
     _, high = told_bounds(schedule, spec.max_delay)
     if high is None or high > spec.max_delay:
         what = "an unbounded delay" if high is None else f"delay {high}"
+        if schedule.observation_delay:
+            what += f" (the observation's age k = {schedule.observation_delay} included)"
         return (
             f"{what} may be told to a policy trained for delays up to max_delay = {spec.max_delay}; "
             "choose beyond_max_delay clip or naive, or another estimator"
@@ -121,32 +157,36 @@ def _refuse_told(schedule: Schedule, spec: PolicySpec) -> str | None:
 
 
 def _refuse_horizon(schedule: Schedule, spec: PolicySpec) -> str | None:
-    method, chunk = schedule.method, spec.chunk
+    method, chunk, k = schedule.method, spec.chunk, schedule.observation_delay
     low, high = extremes(schedule.delay)
+    total, age = ("k + d", f", k = {k}") if k else ("d", "")
     if isinstance(method, Ensemble):
-        if is_bounded(schedule.delay) and high is not None and high >= chunk:
-            return f"ensemble needs d < C, that is d < {chunk}; got d = {high}"
+        if is_bounded(schedule.delay) and high is not None and k + high >= chunk:
+            return f"ensemble needs {total} < C, that is {total} < {chunk}; got d = {high}{age}"
         return None
     if isinstance(method, Sync) or not is_bounded(schedule.delay) or high is None:
         return _outside(method, 1, chunk, "1 <= s <= C", f"C = {chunk}")
-    given = f"C = {chunk}, d = {high}" if low == high else f"C = {chunk}, d in {low} .. {high}"
+    given = f"C = {chunk}, d = {high}{age}" if low == high else f"C = {chunk}, d in {low} .. {high}{age}"
     match method:
         case Naive() | Blend():
-            return _outside(method, max(1, high), chunk - high, "d <= s <= C - d", given)
+            rule = "d <= s <= C - (k + d)" if k else "d <= s <= C - d"
+            return _outside(method, max(1, high), chunk - k - high, rule, given)
         case RTC():
             return _refuse_rtc_horizon(schedule, spec, given)
 
 
 def _refuse_rtc_horizon(schedule: Schedule, spec: PolicySpec, given: str) -> str | None:
     _, high = extremes(schedule.delay)
+    k = schedule.observation_delay
     told_low, told_high = told_bounds(schedule, spec.max_delay)
-    takes_over = max(high or 0, told_high or 0)  # an early answer waits for the told step
+    takes_over = max(k + (high or 0), told_high or 0)  # an early answer waits for the told step
+    least = max(1, takes_over - k)
     begins = told_low if spec.window == "shifted" else 0
     if takes_over == begins:
-        return _outside(schedule.method, max(1, takes_over), spec.chunk, "d <= s <= C", given)
+        return _outside(schedule.method, least, spec.chunk, "d <= s <= C", given)
     rule = "d <= s <= C - (largest takeover - earliest start of a window)"
     given = f"{given}, takeover {takes_over}, start {begins}"
-    return _outside(schedule.method, max(1, takes_over), spec.chunk - (takes_over - begins), rule, given)
+    return _outside(schedule.method, least, spec.chunk - (takes_over - begins), rule, given)
 
 
 def _outside(method: Method, least: int, most: int, rule: str, given: str) -> str | None:
@@ -163,12 +203,13 @@ def first_request(schedule: Schedule, spec: PolicySpec, estimate: Callable[[], i
     Args:
         schedule: Method and delays.
         spec: The policy's.
-        estimate: Gives the delay told for that request [steps]; stands for d where the model has no bound.
+        estimate: Gives the estimated delay of that request [steps]; stands for d where the model has no bound.
     """
     _, high = extremes(schedule.delay)
     if is_bounded(schedule.delay) and high is not None:
         _, told_high = told_bounds(schedule, spec.max_delay)
-        takes_over = max(high, told_high or 0) if isinstance(schedule.method, RTC) else high
+        told = (told_high or 0) - schedule.observation_delay
+        takes_over = max(high, told) if isinstance(schedule.method, RTC) else high
     else:
         takes_over = estimate()
     # At step 0 only rtc learns something from asking again: its answer begins where chunk 0 ends.

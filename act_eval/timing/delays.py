@@ -1,7 +1,8 @@
 """How long answers take, in control steps: `d = ceil(latency / Δt)`, one draw per request of an episode.
 
 The first chunk of an episode is computed with the world stopped and draws nothing. Draw k belongs to the k-th
-request after it and depends on the model and the episode seed alone, so that arms share their delays.
+request after it and depends on the model and the episode seed alone, so that arms share their delays. `Measured`
+alone draws nothing: its delays are read from the wall clock, and only the trace of a run repeats them.
 """
 
 import math
@@ -135,7 +136,31 @@ class Trace:
                     whole_steps(f"entry {number} of a delay trace", steps)
 
 
-DelayModel = Constant | Uniform | Lognormal | Spikes | Dropped | Trace
+@dataclass(frozen=True)
+class Measured:
+    """The time that each prediction really took: `ceil((measured + injected) / Δt)`. Not bounded.
+
+    All rows of a batched prediction took the time of the whole. No seed repeats such a run; its trace does.
+    """
+
+    injected_ms: float = 0.0
+    """Added to every measurement, for a network or a slower machine [ms]."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.injected_ms < math.inf:
+            raise TimingError(f"injected_ms is {self.injected_ms}; it must be finite and at least 0")
+
+    def draw(self, inference_ms: float, control_ms: float) -> Draw:
+        """Return the fate of a request whose prediction took `inference_ms`, with control steps of `control_ms`."""
+        return Draw(steps_of_latency(inference_ms + self.injected_ms, control_ms))
+
+
+DelayModel = Constant | Uniform | Lognormal | Spikes | Dropped | Trace | Measured
+
+
+def steps_of_latency(latency_ms: float, control_ms: float) -> int:
+    """Return `ceil(latency / Δt)` in control steps."""
+    return math.ceil(latency_ms / control_ms - 1e-9)  # whole multiples stay whole after their rounding error
 
 
 def _probability(name: str, value: float) -> None:
@@ -175,6 +200,8 @@ def extremes(model: DelayModel) -> tuple[int, int | None]:
         case Trace(steps=steps, episodes=episodes):
             every = [delay for delays in (steps, *episodes.values()) for delay in delays if delay is not None]
             return min(every, default=0), max(every, default=0)
+        case Measured():
+            return 0, None
 
 
 def draws(model: DelayModel, episode_seed: int) -> Iterator[Draw]:
@@ -202,6 +229,8 @@ def _draws(model: DelayModel, seed: int, rng: np.random.Generator) -> Iterator[D
                 yield LOST if rng.random() < probability else draw
         case Trace():
             yield from _replay(model, seed, rng)
+        case Measured():
+            raise TimingError("measured delays are not drawn: nobody knows them before the prediction")
 
 
 def _spikes(model: Spikes, rng: np.random.Generator) -> Iterator[Draw]:

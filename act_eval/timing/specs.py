@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from act_eval.errors import TimingError, UsageError
-from act_eval.timing.delays import Constant, DelayModel, Dropped, Lognormal, Spikes, Trace, Uniform
+from act_eval.timing.delays import Constant, DelayModel, Dropped, Lognormal, Measured, Spikes, Trace, Uniform
 from act_eval.timing.told import Estimator, MaxOfLast, MovingAverage, Oracle, Percentile, ToldConstant
 from act_eval.timing.traces import read_trace, trace_digest
 
@@ -22,6 +22,7 @@ DELAYS: dict[str, type] = {
     "spikes": Spikes,
     "dropped": Dropped,
     "trace": Trace,
+    "measured": Measured,
 }
 """Name → delay model."""
 
@@ -88,6 +89,8 @@ def short_name(model: DelayModel) -> str:
             return f"d{steps}"
         case Trace():
             return f"trace{trace_digest(model)}"
+        case Measured(injected_ms):
+            return f"measured{_number(injected_ms)}ms" if injected_ms else "measured"
         case Dropped(probability, of):
             return f"dropped{_number(probability)}-{short_name(of)}"
         case _:

@@ -1,7 +1,8 @@
 """The delay that a policy is told, which may differ from the one that happens.
 
 An estimator sees the delays of the answers that have arrived in this episode, oldest first; lost answers teach
-it nothing. Only `rtc` tells a delay: every other method tells 0.
+it nothing. Only `rtc` tells a delay: every other method tells 0. Estimated is the time from the request to its answer;
+the age of the observation is known exactly, because observations are stamped, and is added to it.
 """
 
 import math

@@ -69,7 +69,7 @@ def plan_crew(flags: "Flags") -> Crewing:
     from act_eval.envs.registration import env_id
 
     _check_choices(flags)
-    source = EnvSource(env_id=env_id(flags.env), options=_options(flags.env_flags))
+    source = EnvSource(env_id=env_id(flags.env), options=env_options(flags.env_flags))
     seeds = _seeds(flags)
     slots = min(flags.batch, len(seeds))
     checkpoint = None if flags.policy == EXPERT else checkpoint_folder(flags.policy)
@@ -78,9 +78,13 @@ def plan_crew(flags: "Flags") -> Crewing:
     else:
         policy = CheckpointSource(folder=checkpoint, device=flags.device, compile=flags.compile)
         build = PolicyBenchSource(env=source, policy=policy, slots=slots)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = min(flags.workers or cores, len(seeds))
+    workers = min(flags.workers or usable_cores(), len(seeds))
     return Crewing(build=build, workers=workers, env_id=source.env_id, seeds=seeds, checkpoint=checkpoint)
+
+
+def usable_cores() -> int:
+    """Return how many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def make_plan(flags: "Flags", crewing: Crewing, facts: BenchFacts) -> Plan:
@@ -233,7 +237,8 @@ def _arm_text(arm: Mapping[str, Any]) -> str:
     return f"executor {arm['executor']}, delay d = {arm['delay']}, execution horizon s = {arm['execute']}"
 
 
-def _options(flags: "EnvFlags") -> dict[str, Any]:
+def env_options(flags: "EnvFlags") -> dict[str, Any]:
+    """Return the options that are given, under the environments' names."""
     given = {
         "confusers": flags.confusers,
         "identical": False if flags.coloured else None,

@@ -103,9 +103,7 @@ def _within(slot: Slot, told: int, schedule: Schedule, spec: PolicySpec) -> int:
 
 
 def _committed(slot: Slot, step: int, observed: int, told: int, action_dim: int, hold: Hold) -> FloatArray:
-    """Return the (told, A) commands from the observed step on: those decided, those that the plan will give from
-    `step` on, and hold commands where it runs out.
-    """
+    """Return the (told, A) commands from `observed` on: decided ones, from `step` on planned ones, then held ones."""
     prefix = np.zeros((told, action_dim), np.float32)
     last = slot.last_command
     for ahead in range(told):

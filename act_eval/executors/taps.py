@@ -69,5 +69,6 @@ def reaching(slot: Slot, step: int, delay: int, agent_pos: FloatArray, hold: Hol
             f"{agent_pos.shape}, a command {command.shape}"
         )
     last = agent_pos.copy() if slot.resting is None else slot.resting
-    slot.resting = hold(last[None], np.array([slot.row], np.int64))[0]
-    return slot.resting
+    resting = hold(last[None], np.array([slot.row], np.int64))[0]
+    slot.resting = resting
+    return resting

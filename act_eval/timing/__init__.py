@@ -1,5 +1,6 @@
 """Time in control steps: methods of running chunks, delay models, told delays and their bounds."""
 
+from act_eval.timing.arms import arm_name, arm_settings, arm_text
 from act_eval.timing.bounds import BeyondMaxDelay, Schedule, first_request, told_bounds
 from act_eval.timing.delays import (
     Constant,
@@ -18,6 +19,7 @@ from act_eval.timing.delays import (
     steps_of_latency,
 )
 from act_eval.timing.methods import (
+    EXECUTORS,
     METHODS,
     NOT_APPLICABLE,
     RTC,
@@ -26,6 +28,8 @@ from act_eval.timing.methods import (
     Method,
     Naive,
     Sync,
+    check_executor,
+    executor_name,
     method_name,
 )
 from act_eval.timing.specs import describe, describe_told, parse_delay, parse_told
@@ -41,6 +45,7 @@ from act_eval.timing.told import (
 from act_eval.timing.traces import read_trace, recorded_trace, write_trace
 
 __all__ = [
+    "EXECUTORS",
     "METHODS",
     "NOT_APPLICABLE",
     "RTC",
@@ -66,9 +71,14 @@ __all__ = [
     "ToldConstant",
     "Trace",
     "Uniform",
+    "arm_name",
+    "arm_settings",
+    "arm_text",
+    "check_executor",
     "describe",
     "describe_told",
     "draws",
+    "executor_name",
     "extremes",
     "first_request",
     "is_bounded",

@@ -45,7 +45,7 @@ class Schedule:
     observation_delay: int = 0
     """k: the freshest observation that a request at step t can read is o_{t-k}, and o_0 before there is one."""
     actuation_delay: int = 0
-    """a: what is decided at step t reaches the arm at step t + a; until the first command does, the hold action runs."""
+    """a: what is decided at step t reaches the arm at step t + a; the hold action runs in the first a steps."""
 
     def __post_init__(self) -> None:
         if self.beyond_max_delay not in ("error", "clip", "naive"):
@@ -200,10 +200,12 @@ def _outside(method: Method, least: int, most: int, rule: str, given: str) -> st
 def first_request(schedule: Schedule, spec: PolicySpec, estimate: Callable[[], int]) -> int:
     """Return the step of the first request after the chunk of step 0: `min(s, C - d)`.
 
+    Where the delay model has no bound, d is what `rtc` estimates, and 0 for methods that estimate nothing.
+
     Args:
         schedule: Method and delays.
         spec: The policy's.
-        estimate: Gives the estimated delay of that request [steps]; stands for d where the model has no bound.
+        estimate: Gives the estimated delay of that request [steps].
     """
     _, high = extremes(schedule.delay)
     if is_bounded(schedule.delay) and high is not None:
@@ -211,7 +213,7 @@ def first_request(schedule: Schedule, spec: PolicySpec, estimate: Callable[[], i
         told = (told_high or 0) - schedule.observation_delay
         takes_over = max(high, told) if isinstance(schedule.method, RTC) else high
     else:
-        takes_over = estimate()
+        takes_over = estimate() if isinstance(schedule.method, RTC) else 0
     # At step 0 only rtc learns something from asking again: its answer begins where chunk 0 ends.
     least = 0 if isinstance(schedule.method, RTC) else 1
     return max(least, min(schedule.method.execute, spec.chunk - takes_over))

@@ -4,10 +4,12 @@ Words: `t` step of a request's observation · `d` delay · `s` execution horizon
 `C` chunk length. The first chunk of an episode is always computed with the world stopped and starts at step 0.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
-from act_eval.errors import TimingError
+from act_eval.errors import TimingError, UnknownName, UsageError
 
 
 def whole_steps(name: str, value: object, least: int = 0) -> None:
@@ -108,6 +110,27 @@ NOT_APPLICABLE: dict[str, str] = {
     "guided_rtc": "guided real-time chunking steers the denoising steps of a flow or diffusion policy; ACT has none",
 }
 """Known methods that are not offered, with the reason."""
+
+
+EXECUTORS: dict[str, Callable[[int], Method]] = {**METHODS, "sync_ticking": partial(Sync, clock="ticking")}
+"""Name on the command line → builder of a method from the execution horizon."""
+
+
+def check_executor(name: str) -> None:
+    """Refuse a name that is no executor.
+
+    Raises:
+        UsageError: saying why it is not offered, or what is.
+    """
+    if name in NOT_APPLICABLE:
+        raise UsageError(f"executor {name!r} is not offered: {NOT_APPLICABLE[name]}")
+    if name not in EXECUTORS:
+        raise UnknownName("executor", name, EXECUTORS)
+
+
+def executor_name(method: Method) -> str:
+    """Return the name under which `EXECUTORS` lists a method."""
+    return "sync_ticking" if isinstance(method, Sync) and method.clock == "ticking" else method_name(method)
 
 
 def method_name(method: Method) -> str:

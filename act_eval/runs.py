@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -149,20 +149,25 @@ class RunFolder:
 
 
 @contextmanager
-def open_run(path: Path, manifest: Manifest) -> Iterator[RunFolder]:
+def open_run(path: Path, manifest: Manifest, may_grow: bool = False) -> Iterator[RunFolder]:
     """Create a run folder, or take up an interrupted one of the same configuration; nothing is overwritten.
+
+    Args:
+        path: the folder.
+        manifest: the run that is wanted.
+        may_grow: whether arms may be added to the run that is there; its own arms must all be wanted, unchanged.
 
     Raises:
         RunFolderError: if the folder holds something else, another run (naming what differs), or is in use.
     """
     path.mkdir(parents=True, exist_ok=True)
-    with _locked(path):
+    with locked(path):
         if (path / _MANIFEST).exists():
-            manifest = _resume(path, manifest)
+            manifest = _grow(path, manifest) if may_grow else _resume(path, manifest)
         elif foreign := sorted(entry.name for entry in path.iterdir() if entry.name != ".lock"):
             raise RunFolderError(f"{path} is not a run folder and holds {', '.join(foreign[:5])}; choose another --out")
         else:
-            write_atomically(path / _MANIFEST, (json.dumps(manifest.to_json(), indent=2) + "\n").encode())
+            _write(path, manifest)
         yield RunFolder(path, manifest)
 
 
@@ -208,9 +213,35 @@ def _resume(path: Path, wanted: Manifest) -> Manifest:
     return present
 
 
+def _grow(path: Path, wanted: Manifest) -> Manifest:
+    """Return the folder's own manifest with the wanted arms that it lacks, after writing it."""
+    known = set(Manifest.read(path).arms)
+    arms = wanted.configuration["arms"]
+    shared = {name: arm for name, arm in arms.items() if name in known}
+    present = _resume(path, replace(wanted, configuration={**wanted.configuration, "arms": shared}))
+    if shared == arms:
+        return present
+    # In the wanted order, which is that of the tables.
+    grown = replace(
+        present,
+        configuration={**present.configuration, "arms": dict(arms)},
+        notes={**present.notes, "grown": [*present.notes.get("grown", ()), dict(wanted.notes)]},
+    )
+    _write(path, grown)
+    return grown
+
+
+def _write(path: Path, manifest: Manifest) -> None:
+    write_atomically(path / _MANIFEST, (json.dumps(manifest.to_json(), indent=2) + "\n").encode())
+
+
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold the folder's lock, which the system releases when the process ends, however it ends."""
+def locked(path: Path) -> Iterator[None]:
+    """Hold a folder's lock, which the system releases when the process ends, however it ends.
+
+    Raises:
+        RunFolderError: if another process holds it.
+    """
     with (path / ".lock").open("w") as file:
         try:
             _lock(file)

@@ -155,3 +155,41 @@ def test_two_processes_cannot_own_one_folder(tmp_path: Path):
         other.kill()
     with open_run(tmp_path, MANIFEST) as run:
         assert run.done() == {"d0": set(), "d4": set()}
+
+
+def with_arms(*delays: int) -> Manifest:
+    arms = {f"d{delay}": {"delay": delay} for delay in delays}
+    return replace(MANIFEST, configuration={**MANIFEST.configuration, "arms": arms}, notes=notes(workers=3))
+
+
+def test_arms_may_be_added_and_keep_what_is_there(tmp_path: Path):
+    with open_run(tmp_path, MANIFEST) as run:
+        write_shard(run.new_shards(1)[0], *(shard_line(arm, i) for arm in ("d0", "d4") for i in range(2)))
+        before = run.finish()
+    with open_run(tmp_path, with_arms(0, 2, 4), may_grow=True) as run:
+        assert run.done() == {"d0": {0, 1}, "d2": set(), "d4": {0, 1}}
+        write_shard(run.new_shards(1)[0], shard_line("d2", 0), shard_line("d2", 1))
+        after = run.finish()
+    assert {arm: after[arm] for arm in before} == before
+    manifest = Manifest.read(tmp_path)
+    assert manifest.arms == ("d0", "d2", "d4")
+    assert manifest.notes["workers"] == 2
+    assert [grown["workers"] for grown in manifest.notes["grown"]] == [3]
+    with open_run(tmp_path, with_arms(0, 2, 4), may_grow=True):
+        assert Manifest.read(tmp_path) == manifest
+
+
+@pytest.mark.parametrize(
+    ("wanted", "line"),
+    [
+        (with_arms(0, 2), '  configuration.arms.d4: {"delay": 4} against (absent)'),
+        (replace(with_arms(0, 2, 4), suite=replace(SUITE, seeds=(5,))), "  suite.seeds: 2 entries against 1"),
+    ],
+)
+def test_a_growing_run_keeps_its_arms_and_its_suite(tmp_path: Path, wanted: Manifest, line: str):
+    with open_run(tmp_path, MANIFEST):
+        pass
+    with pytest.raises(RunFolderError, match="holds another run") as refusal, open_run(tmp_path, wanted, may_grow=True):
+        pass
+    assert str(refusal.value).splitlines()[1:-1] == [line]
+    assert Manifest.read(tmp_path) == MANIFEST

@@ -1,0 +1,28 @@
+"""Grids of cells over delay, execution horizon, executor and told delay: which can run, and what they say together."""
+
+from act_eval.sweeps.analysis import Analysis, Recovered, SeriesTrend, analyse, series_suffix
+from act_eval.sweeps.comparisons import Comparison
+from act_eval.sweeps.grid import Expansion, Grid, Refused, Series, Setting, expand, shared_refusals
+from act_eval.sweeps.results import Cell, Part
+from act_eval.sweeps.rules import parse_rule
+from act_eval.sweeps.tables import write_tables
+
+__all__ = [
+    "Analysis",
+    "Cell",
+    "Comparison",
+    "Expansion",
+    "Grid",
+    "Part",
+    "Recovered",
+    "Refused",
+    "Series",
+    "SeriesTrend",
+    "Setting",
+    "analyse",
+    "expand",
+    "parse_rule",
+    "series_suffix",
+    "shared_refusals",
+    "write_tables",
+]

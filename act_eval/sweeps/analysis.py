@@ -1,0 +1,142 @@
+"""What a finished sweep says: trends with a verdict for every series, planned comparisons, recovered shares."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from act_eval.stats import holm, minimum_detectable_drop
+from act_eval.sweeps.comparisons import Comparison, compare
+from act_eval.sweeps.grid import Series
+from act_eval.sweeps.recovery import Recovery, recovery
+from act_eval.sweeps.results import Cell, Part, check_paired
+from act_eval.sweeps.trend import MARGIN, Trend, Verdict, trend, verdict, verdict_despite_invalid
+
+NAIVE = "naive"
+"""The executor whose loss the others may recover."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeriesTrend:
+    """The trend of one series, in the family of all series of the sweep."""
+
+    part: Part
+    series: Series
+    measured: Trend
+    p_holm: float
+    family_size: int
+    word: Verdict
+
+    @property
+    def name(self) -> str:
+        """Policy, executor and how s and the told delay are set."""
+        return f"{self.part.policy} {self.series.executor}{series_suffix(self.series)}"
+
+    def sentence(self) -> str:
+        """Return what may be said of the series, in one line."""
+        m = self.measured
+        slope = (
+            f"{100 * m.slope:+.1f} points per step of delay [{100 * m.interval.low:+.1f}, {100 * m.interval.high:+.1f}]"
+            f", trend p = {p_text(m.p)}, adjusted {p_text(self.p_holm)}"
+        )
+        return f"{self.part.env}, {self.name}: {self.word}: {slope}{self._reason()}"
+
+    def _reason(self) -> str:
+        m = self.measured
+        change = m.ends.newcombe()
+        ends = (
+            f"; from d = {m.delays[0]} to d = {m.delays[-1]} {100 * m.ends.difference:+.1f} points "
+            f"[{100 * change.low:+.1f}, {100 * change.high:+.1f}]"
+        )
+        if self.word == "insensitive to delay":
+            return f"{ends}, which excludes a loss of {100 * MARGIN:.0f}"
+        if self.word != "cannot tell":
+            return ""
+        if m.excluded:
+            return f"; {m.excluded} episodes are invalid and might change the verdict"
+        rate = (m.ends.both + m.ends.only_first) / m.ends.pairs if m.ends.pairs else 0.0
+        drop = minimum_detectable_drop(m.ends.pairs, rate)
+        shown = "no drop at all" if drop is None else f"a drop of {100 * drop:.0f} points or more"
+        return f"{ends}; {m.episodes} episodes show {shown} with 80 % power"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recovered:
+    """What one cell wins back of the loss of naive execution at the same d and s."""
+
+    part: Part
+    naive_0: Cell
+    naive_d: Cell
+    other: Cell
+    result: Recovery
+
+
+@dataclass(frozen=True, kw_only=True)
+class Analysis:
+    """Everything that a sweep's tables are made of."""
+
+    parts: tuple[Part, ...]
+    trends: tuple[SeriesTrend, ...]
+    comparisons: tuple[Comparison, ...]
+    recovered: tuple[Recovered, ...]
+
+    def sensitive_environments(self) -> dict[str, bool]:
+        """Return environment → whether naive execution of any policy falls with delay there."""
+        naive = [trend for trend in self.trends if trend.series.executor == NAIVE]
+        return {
+            env: any(t.word == "falls with delay" for t in naive if t.part.env == env)
+            for env in dict.fromkeys(trend.part.env for trend in naive)
+        }
+
+
+def analyse(parts: Sequence[Part]) -> Analysis:
+    """Return what finished parts say.
+
+    Raises:
+        SuiteMismatch: if parts of one environment were made on different suites.
+    """
+    check_paired(parts)
+    return Analysis(
+        parts=tuple(parts),
+        trends=tuple(_trends(parts)),
+        comparisons=tuple(compare(parts)),
+        recovered=tuple(found for part in parts for found in _recovered(part)),
+    )
+
+
+def series_suffix(series: Series) -> str:
+    """Return how s and the told delay of a series are set, as in `, s = half, told 4`."""
+    told = "" if series.told == "oracle" else f", told {series.told}"
+    return f", s = {series.rule}{told}"
+
+
+def p_text(p: float) -> str:
+    """Return a p-value to two digits, and very small ones as what they are below."""
+    return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
+
+
+def _trends(parts: Sequence[Part]) -> Iterator[SeriesTrend]:
+    found = [
+        (part, series, cells) for part in parts for series in part.series if len(cells := part.series_cells(series)) > 1
+    ]
+    measured = [
+        trend([cell.outcomes for cell in cells], [cell.setting.delay for cell in cells]) for _, _, cells in found
+    ]
+    adjusted = holm([one.p for one in measured])
+    for (part, series, cells), one, p_holm in zip(found, measured, adjusted, strict=True):
+        word = verdict(one, p_holm)
+        if one.excluded:
+            word = verdict_despite_invalid([cell.outcomes for cell in cells], one.delays, len(found))
+        yield SeriesTrend(part=part, series=series, measured=one, p_holm=p_holm, family_size=len(found), word=word)
+
+
+def _recovered(part: Part) -> Iterator[Recovered]:
+    """Yield every cell that has a naive one at its d and s, where that series has one without delay."""
+    naive = {series.rule: part.series_cells(series) for series in part.series if series.executor == NAIVE}
+    for series in part.series:
+        if series.executor == NAIVE or series.rule not in naive:
+            continue
+        by_delay = {cell.setting.delay: cell for cell in naive[series.rule]}
+        for cell in part.series_cells(series):
+            late = by_delay.get(cell.setting.delay)
+            if cell.setting.delay and late and 0 in by_delay:
+                result = recovery(by_delay[0].outcomes, late.outcomes, cell.outcomes)
+                yield Recovered(part=part, naive_0=by_delay[0], naive_d=late, other=cell, result=result)

@@ -1,0 +1,90 @@
+"""Finished cells of a sweep, as the tables and plots want them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from act_eval.errors import SuiteMismatch
+from act_eval.records import INVALID, SUCCESS
+from act_eval.stats import PairedTable, SuccessRate
+from act_eval.suites import Suite
+from act_eval.sweeps.grid import Refused, Series, Setting
+from act_eval.sweeps.trend import Outcomes
+from act_eval.types import EpisodeRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """A finished cell."""
+
+    policy: str
+    env: str
+    """Short name, as on the command line."""
+    setting: Setting
+    rule: str
+    """By which its s was first asked for."""
+    records: tuple[EpisodeRecord, ...]
+    """In suite order."""
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    """Name → summary over the episodes (JSON values)."""
+
+    @property
+    def name(self) -> str:
+        """Its place below the sweep's folder, as in `act_rtc_moving_pick/rtc_d4_s10`."""
+        return f"{self.policy}_{self.env}/{self.setting.arm}"
+
+    @property
+    def rate(self) -> SuccessRate:
+        """Of the valid episodes."""
+        outcomes_N = self.outcomes
+        return SuccessRate(int(np.nansum(outcomes_N)), int((~np.isnan(outcomes_N)).sum()))
+
+    @property
+    def outcomes(self) -> Outcomes:
+        """(N,) 1 success, 0 failure, NaN invalid; entry i is episode i of the suite."""
+        return np.array([np.nan if r.outcome == INVALID else float(r.outcome == SUCCESS) for r in self.records])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """The cells of one policy in one environment: one run folder."""
+
+    policy: str
+    env: str
+    suite: Suite
+    control_s: float
+    """Δt [s]."""
+    default_executor: str
+    """What `evaluate` would choose for the policy."""
+    cells: Mapping[str, Cell]
+    """Arm → cell, in the grid's order."""
+    series: tuple[Series, ...]
+    refused: tuple[Refused, ...]
+
+    def series_cells(self, series: Series) -> list[Cell]:
+        """Return the cells of a series by rising delay."""
+        return [self.cells[arm] for arm in series.arms]
+
+
+def paired(first: Cell, second: Cell) -> PairedTable:
+    """Count the episodes that are valid in both cells by who succeeded."""
+    a_N, b_N = first.outcomes, second.outcomes
+    valid = ~(np.isnan(a_N) | np.isnan(b_N))
+    return PairedTable.count((a_N[valid] == 1).tolist(), (b_N[valid] == 1).tolist())
+
+
+def check_paired(parts: Sequence[Part]) -> None:
+    """Refuse to pair parts of one environment that were made on different suites.
+
+    Raises:
+        SuiteMismatch: naming the parts and what differs.
+    """
+    first: dict[str, Part] = {}
+    for part in parts:
+        other = first.setdefault(part.env, part)
+        try:
+            other.suite.check_same(part.suite)
+        except SuiteMismatch as error:
+            raise SuiteMismatch(f"{part.policy}_{part.env} and {other.policy}_{other.env}: {error}") from error

@@ -1,0 +1,158 @@
+"""Does success fall with delay? A slope with its interval, an exact test of the trend, and a plain verdict.
+
+The episodes of a series are matched: episode i begins in the same state at every delay. All inference therefore runs
+over episodes: the slope is the mean of the episodes' own slopes, its interval comes from resampling episodes with all
+their delays, and the test permutes each episode's outcomes over the delays.
+
+Legend: `N` episodes · `D` delays · `R` resamples.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from math import comb
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from act_eval.stats import CONFIDENCE, Interval, PairedTable
+
+Outcomes = NDArray[np.float64]
+"""1 success, 0 failure, NaN invalid."""
+Verdict = Literal["falls with delay", "rises with delay", "insensitive to delay", "cannot tell"]
+
+MARGIN = 0.10
+"""`insensitive`: a loss of this size from the least to the largest delay is excluded by its interval."""
+LEVEL = 0.05
+"""Of the trend test, after Holm's adjustment over the series of a sweep."""
+RESAMPLES = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trend:
+    """Success of one series over its delays, episodes that are valid at every delay."""
+
+    delays: tuple[int, ...]
+    """[steps], rising; at least two."""
+    episodes: int
+    excluded: int
+    """Episodes that are invalid at one delay or more."""
+    slope: float
+    """Change of the success rate per control step of delay (least squares)."""
+    interval: Interval
+    """95 % percentile bootstrap over episodes."""
+    p: float
+    """Exact two-sided test of no trend."""
+    ends: PairedTable
+    """First: the least delay; second: the largest."""
+
+
+def trend(outcomes_DN: Sequence[Outcomes], delays: Sequence[int]) -> Trend:
+    """Return the trend of a series.
+
+    Args:
+        outcomes_DN: One array per delay, entry i of each is the same episode.
+        delays: [steps], rising, at least two.
+    """
+    outcomes_ND = np.stack(list(outcomes_DN), axis=1)
+    complete = ~np.isnan(outcomes_ND).any(axis=1)
+    valid_ND = outcomes_ND[complete]
+    slopes_N = _slopes(valid_ND, delays)
+    return Trend(
+        delays=tuple(delays),
+        episodes=len(valid_ND),
+        excluded=int((~complete).sum()),
+        slope=float(slopes_N.mean()) if len(slopes_N) else float("nan"),
+        interval=bootstrap_mean(slopes_N),
+        p=trend_p_value(valid_ND, delays),
+        ends=PairedTable.count((valid_ND[:, 0] == 1).tolist(), (valid_ND[:, -1] == 1).tolist()),
+    )
+
+
+def verdict(measured: Trend, p_adjusted: float) -> Verdict:
+    """Return what may be said of a series, given its p-value adjusted for the other series.
+
+    Falling needs both the slope's interval below zero and the adjusted test; insensitive needs a loss of `MARGIN`
+    between the least and the largest delay to lie outside Newcombe's interval; everything else cannot be told.
+    """
+    if p_adjusted <= LEVEL and measured.interval.high < 0:
+        return "falls with delay"
+    if p_adjusted <= LEVEL and measured.interval.low > 0:
+        return "rises with delay"
+    if measured.ends.newcombe().low > -MARGIN:
+        return "insensitive to delay"
+    return "cannot tell"
+
+
+def verdict_despite_invalid(outcomes_DN: Sequence[Outcomes], delays: Sequence[int], family: int) -> Verdict:
+    """Return the verdict that stands however the invalid episodes might have ended, else `cannot tell`.
+
+    They are counted as they would make the slope least, and as they would make it largest.
+
+    Args:
+        outcomes_DN: One array per delay.
+        delays: [steps], rising.
+        family: Series that are tested; the p-values are multiplied by it (Bonferroni).
+    """
+    middle = float(np.mean(delays))
+    found: set[Verdict] = set()
+    for falling in (True, False):
+        filled = [
+            np.where(np.isnan(row_N), float((delay < middle) == falling), row_N)
+            for row_N, delay in zip(outcomes_DN, delays, strict=True)
+        ]
+        measured = trend(filled, delays)
+        found.add(verdict(measured, min(1.0, family * measured.p)))
+    return found.pop() if len(found) == 1 else "cannot tell"
+
+
+def trend_p_value(outcomes_ND: Outcomes, delays: Sequence[int]) -> float:
+    """Return the exact two-sided p-value of "an episode's outcomes are exchangeable over the delays".
+
+    The statistic is the sum over successes of their delay; given each episode's number of successes its law is a
+    convolution of the episodes' own, which are uniform over subsets of the delays. With two delays this is McNemar's
+    exact test. Two-sided by doubling the smaller tail.
+
+    Args:
+        outcomes_ND: 1 and 0.
+        delays: [steps], whole numbers from 0 on.
+    """
+    observed = round(float(outcomes_ND.sum(axis=0) @ np.asarray(delays, np.float64))) if len(outcomes_ND) else 0
+    law = np.ones(1)
+    counts = Counter(int(total) for total in outcomes_ND.sum(axis=1))
+    for successes, episodes in sorted(counts.items()):
+        one = _subset_law(delays, successes)
+        for _ in range(episodes):
+            law = np.convolve(law, one)
+    return float(min(1.0, 2 * min(law[: observed + 1].sum(), law[observed:].sum())))
+
+
+def bootstrap_mean(values_N: NDArray[np.float64], confidence: float = CONFIDENCE) -> Interval:
+    """Return the percentile bootstrap interval of a mean; all of the line without a value."""
+    if not len(values_N):
+        return Interval(-float("inf"), float("inf"))
+    means_R = resampled_counts(len(values_N)) @ values_N / len(values_N)
+    low, high = np.quantile(means_R, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(float(low), float(high))
+
+
+def resampled_counts(episodes: int) -> NDArray[np.int64]:
+    """Return (R, N) how often each episode is drawn in each resample; the same for equal N."""
+    rng = np.random.default_rng(np.random.SeedSequence(episodes))
+    return rng.multinomial(episodes, np.full(episodes, 1 / episodes), size=RESAMPLES)
+
+
+def _slopes(outcomes_ND: Outcomes, delays: Sequence[int]) -> NDArray[np.float64]:
+    """Return (N,) least-squares slopes, one an episode; their mean is the slope of the rates."""
+    centred_D = np.asarray(delays, np.float64) - np.mean(delays)
+    return outcomes_ND @ centred_D / (centred_D @ centred_D)
+
+
+def _subset_law(delays: Sequence[int], size: int) -> NDArray[np.float64]:
+    """Return the probability of each sum of `size` of the delays, all subsets alike."""
+    law = np.zeros(sum(sorted(delays)[len(delays) - size :]) + 1)
+    for subset in combinations(delays, size):
+        law[sum(subset)] += 1 / comb(len(delays), size)
+    return law

@@ -115,6 +115,36 @@ class Windows(Dataset[dict[str, Tensor]]):
         return previous
 
 
+class JoinedWindows(Dataset[dict[str, Tensor]]):
+    """The samples of several data sets, one after the other; all show the same features."""
+
+    def __init__(self, parts: Sequence[Windows]) -> None:
+        self._parts = tuple(parts)
+        self._ends = np.cumsum([len(part) for part in self._parts])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, sample: int) -> dict[str, Tensor]:
+        return {key: value[0] for key, value in self.batch([sample]).items()}
+
+    def batch(self, frames: Sequence[int] | IntArray) -> dict[str, Tensor]:
+        """Return samples as one raw training batch, in the order asked for; see `Windows.batch`."""
+        samples = np.asarray(frames, np.int64)
+        if len(samples) and (samples.min() < 0 or samples.max() >= len(self)):
+            raise IndexError(f"samples {samples.min()} … {samples.max()} asked for; there are {len(self)}")
+        owner = np.searchsorted(self._ends, samples, side="right")
+        found: dict[str, Tensor] = {}
+        for number, part in enumerate(self._parts):
+            rows = np.flatnonzero(owner == number)
+            if not len(rows):
+                continue
+            for key, value in part.batch(samples[rows] - (self._ends[number] - len(part))).items():
+                whole = found.setdefault(key, value.new_empty((len(samples), *value.shape[1:])))
+                whole[torch.from_numpy(rows)] = value
+        return found
+
+
 def split_episodes(count: int, held_out: float, seed: int) -> tuple[list[int], list[int]]:
     """Split episodes 0 … count - 1 into (trained on, held out), both in rising order.
 
@@ -130,7 +160,8 @@ def split_episodes(count: int, held_out: float, seed: int) -> tuple[list[int], l
     return sorted(order[number:].tolist()), sorted(order[:number].tolist())
 
 
-def iter_episode_vectors(data: Demonstrations) -> Iterator[tuple[FloatArray, FloatArray]]:
+def iter_episode_vectors(data: Sequence[Demonstrations]) -> Iterator[tuple[FloatArray, FloatArray]]:
     """Yield (actions (L, A), states (L, J)) of every episode, for statistics of relative actions."""
-    for vectors in data.iter_vectors([ACTION, STATE]):
-        yield vectors[ACTION], vectors[STATE]
+    for part in data:
+        for vectors in part.iter_vectors([ACTION, STATE]):
+            yield vectors[ACTION], vectors[STATE]

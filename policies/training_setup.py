@@ -8,7 +8,7 @@ from pathlib import Path
 
 from safetensors.torch import load_file
 
-from act_eval.demos import Demonstrations
+from act_eval.demos import Demonstrations, merged_statistics
 from act_eval.demos.layout import INFO, STATS
 from act_eval.errors import CheckpointError, DatasetError, FeatureMismatch
 from act_eval.policies.act.config import ACTConfig, Feature
@@ -22,27 +22,33 @@ from act_eval.types import ACTION, ENVIRONMENT_STATE, IMAGE_PREFIX, STATE
 
 
 def fitted(
-    config: ACTConfig, data: Demonstrations, cameras: Sequence[str] | None = None, coordinates: bool = True
+    config: ACTConfig, data: Sequence[Demonstrations], cameras: Sequence[str] | None = None, coordinates: bool = True
 ) -> ACTConfig:
-    """Return `config` with the features of a data set.
+    """Return `config` with the features that all of the data sets have.
 
     Args:
         config: everything but the features.
-        data: declares the shapes.
+        data: declare the shapes.
         cameras: which cameras the policy sees; all by default.
         coordinates: whether the policy is told the target's coordinates, where the data have them.
 
     Raises:
         DatasetError: if the data set has no actions.
-        FeatureMismatch: if a camera does not exist.
+        FeatureMismatch: if a camera does not exist, or a data set lacks a feature of the first one.
     """
-    shapes = data.shapes
+    first, *others = data
+    shapes = first.shapes
     if ACTION not in shapes:
-        raise DatasetError(f"{data.root} has no {ACTION!r}; training needs it")
-    names = data.cameras if cameras is None else tuple(cameras)
-    unknown = [name for name in names if name not in data.cameras]
+        raise DatasetError(f"{first.root} has no {ACTION!r}; training needs it")
+    names = first.cameras if cameras is None else tuple(cameras)
+    unknown = [name for name in names if name not in first.cameras]
     if unknown:
-        raise FeatureMismatch(f"{data.root} has no camera {unknown[0]!r}; it has: {', '.join(data.cameras) or 'none'}")
+        raise FeatureMismatch(
+            f"{first.root} has no camera {unknown[0]!r}; it has: {', '.join(first.cameras) or 'none'}"
+        )
+    images = [IMAGE_PREFIX + name for name in names]
+    for other in others:
+        other.require({key: shapes[key] for key in (STATE, ENVIRONMENT_STATE, ACTION, *images) if key in shapes})
     inputs = features(
         {name: _size(shapes[IMAGE_PREFIX + name]) for name in names},
         state=shapes[STATE][0] if STATE in shapes else None,
@@ -72,13 +78,14 @@ def check_same(found: ACTConfig, wanted: ACTConfig, where: Path) -> None:
         raise FeatureMismatch(f"{where} holds another policy. " + "; ".join(wrong or [f"type: {found.type}"]))
 
 
-def fresh_processor(config: ACTConfig, data: Demonstrations) -> Processor:
-    """Return a normaliser with the statistics of a data set; relative actions are counted in one pass over it."""
-    stats = dict(data.stats())
+def fresh_processor(config: ACTConfig, data: Sequence[Demonstrations]) -> Processor:
+    """Return a normaliser with the data sets' statistics; relative actions are counted in one pass over them."""
+    needed = (*config.input_features, ACTION)
+    stats = merged_statistics([{key: part.stats()[key] for key in needed} for part in data])
     if isinstance(config, ACTRTCConfig):
         relative = relative_action_stats(iter_episode_vectors(data), config.rtc_anchor, config.target_steps)
         stats[ACTION] = {name: value.tolist() for name, value in relative.items()}
-    return Processor(config, floored({key: stats[key] for key in (*config.input_features, ACTION)}))
+    return Processor(config, floored(stats))
 
 
 def fresh_policy(config: ACTConfig, backbone_weights: bool = True) -> Policy:

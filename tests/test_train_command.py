@@ -67,7 +67,7 @@ def test_a_run_leaves_a_policy_and_says_what_to_do_next(
     noted = load_extra(checkpoint)["training"]
     assert noted["steps"] == 4
     assert noted["settings"]["train"]["batch_size"] == 4
-    assert noted["data"]["episodes"] == 2
+    assert noted["data"][0]["episodes"] == 2
     assert noted["command"].startswith("python scripts/train.py --dataset")
     assert noted["versions"]["torch"] == version("torch")
 

@@ -1,6 +1,6 @@
 """`export`: make a trained checkpoint a shipped policy, with a page that says how it was made and what it reaches."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,21 +101,27 @@ def _made(story: dict[str, Any]) -> list[str]:
         [*_made(story[BEGAN_WITH]), "", "It went on from there by"] if BEGAN_WITH in story else ["It was trained by"]
     )
     training = story["training"]
-    data, versions = training["data"], training["versions"]
-    collection = data["collection"] or {}
-    plan = collection.get("plan", collection)  # a data set's whole record, or the plan alone
-    options = ", ".join(f"{key} {value}" for key, value in plan.get("options", {}).items())
-    collected = f" ({plan['env']}; {options}; seed {plan['seed']})" if plan else ""
+    data = training["data"]
     return [
         *before,
         "```",
         training["command"],
         "```",
-        f"- data: {data['episodes']} demonstrations of `{data['folder']}`{collected}, "
-        f"{data['held_out']} more held out for the validation loss",
+        *(_data(part) for part in (data if isinstance(data, list) else [data])),
         f"- {training['steps']} steps in {training['seconds'] / 60:.0f} min on {training['threads']} threads",
-        "- " + ", ".join(f"{package} {number}" for package, number in versions.items()),
+        "- " + ", ".join(f"{package} {number}" for package, number in training["versions"].items()),
     ]
+
+
+def _data(part: Mapping[str, Any]) -> str:
+    collection = part["collection"] or {}
+    plan = collection.get("plan", collection)  # a data set's whole record, or the plan alone
+    options = ", ".join(f"{key} {value}" for key, value in plan.get("options", {}).items())
+    collected = f" ({plan['env']}; {options}; seed {plan['seed']})" if plan else ""
+    return (
+        f"- data: {part['episodes']} demonstrations of `{part['folder']}`{collected}, "
+        f"{part['held_out']} more held out for the validation loss"
+    )
 
 
 def _table(measured: Sequence[str]) -> list[str]:

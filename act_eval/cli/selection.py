@@ -1,6 +1,6 @@
 """Closed-loop evaluation during training: a look at a checkpoint, on seeds that serve nothing else."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,35 +22,37 @@ _SLOTS = 8
 class ClosedLoop:
     """Runs a few episodes per delay in this process; called with a checkpoint folder and the step."""
 
-    env: EnvSource
+    envs: Mapping[str, EnvSource]
+    """Name → environment."""
     seeds: tuple[int, ...]
     schedules: dict[int, Schedule]
     """Delay → how chunks are run."""
     device: str
 
     def __call__(self, folder: Path, _step: int) -> dict[str, float]:
-        """Return, per delay d, the success rate `success_d` and each other outcome's rate; `invalid_d` as a count."""
+        """Return, per delay d, the success rate `success_d` and each other outcome's rate; `invalid_d` as a count.
+
+        Where there are several environments each name begins with its environment's, as in `pick/success_d0`.
+        """
         threads = torch.get_num_threads()
         policy = CheckpointSource(folder=folder, device=self.device, compile="off", threads=threads)
-        bench = PolicyBenchSource(env=self.env, policy=policy, slots=min(_SLOTS, len(self.seeds)))()
+        rates: dict[str, float] = {}
+        for name, env in self.envs.items():
+            before = f"{name}/" if len(self.envs) > 1 else ""
+            rates |= {before + key: value for key, value in self._in(env, policy).items()}
+        return rates
+
+    def _in(self, env: EnvSource, policy: CheckpointSource) -> dict[str, float]:
+        bench = PolicyBenchSource(env=env, policy=policy, slots=min(_SLOTS, len(self.seeds)))()
+        episodes = [Episode(number, seed) for number, seed in enumerate(self.seeds)]
+        rates: dict[str, float] = {}
         try:
-            return {
-                name: value
-                for delay, schedule in self.schedules.items()
-                for name, value in _rates(
-                    str(delay),
-                    [
-                        record.outcome
-                        for record in rollout(
-                            bench.envs,
-                            bench.executor(schedule),
-                            [Episode(n, seed) for n, seed in enumerate(self.seeds)],
-                        )
-                    ],
-                ).items()
-            }
+            for delay, schedule in self.schedules.items():
+                ended = rollout(bench.envs, bench.executor(schedule), episodes)
+                rates |= _rates(str(delay), [record.outcome for record in ended])
         finally:
             bench.close()
+        return rates
 
 
 def _rates(arm: str, outcomes: Sequence[str]) -> dict[str, float]:
@@ -64,12 +66,17 @@ def _rates(arm: str, outcomes: Sequence[str]) -> dict[str, float]:
 
 
 def closed_loop(
-    env: EnvSource, spec: PolicySpec, episodes: int, seed: int, delays: Sequence[int] | None, device: str
+    envs: Mapping[str, EnvSource],
+    spec: PolicySpec,
+    episodes: int,
+    seed: int,
+    delays: Sequence[int] | None,
+    device: str,
 ) -> ClosedLoop:
     """Return the evaluation of a policy under the executor that it is made for, half a chunk at a time.
 
     Args:
-        env: where.
+        envs: where, by name.
         spec: of the policy.
         episodes: per delay.
         seed: of the training run; decides the episode seeds within those for selection.
@@ -90,4 +97,4 @@ def closed_loop(
                 raise
             continue
         schedules[delay] = schedule
-    return ClosedLoop(env, tuple(episode_seeds(Purpose.SELECT, seed, episodes)), schedules, device)
+    return ClosedLoop(envs, tuple(episode_seeds(Purpose.SELECT, seed, episodes)), schedules, device)

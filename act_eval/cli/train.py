@@ -41,12 +41,12 @@ class Flags:
 
     policy: Literal["act", "act_rtc"] = "act_rtc"
     """What to train; `--model.*` then offers its configuration."""
-    env: str = "confuser_pick"
-    """Environment of the demonstrations and of the closed-loop evaluations."""
-    dataset: Path | None = None
-    """LeRobotDataset v3 folder; data/ENV by default. Missing demonstrations are collected into it."""
+    env: tuple[str, ...] = ("confuser_pick",)
+    """Environments of the demonstrations and of the closed-loop evaluations; several are trained on together."""
+    dataset: tuple[Path, ...] | None = None
+    """LeRobotDataset v3 folders; data/ENV for each environment by default. Missing ones are collected."""
     episodes: int | None = None
-    """Demonstrations to train on; all that the folder has by default, 400 where there is none."""
+    """Demonstrations of each folder to train on; all that it has by default, 400 where there is none."""
     held_out: float = 0.05
     """Share of the demonstrations kept for the validation loss."""
     cameras: tuple[str, ...] | None = None

@@ -16,14 +16,12 @@ from act_eval.cli.benches import EnvSource, check_features
 from act_eval.cli.policies import checkpoint_folder
 from act_eval.cli.selection import closed_loop
 from act_eval.cli.train import Flags, values
+from act_eval.cli.training_data import Part, demonstrations, windows
 from act_eval.cli.training_run import check_continues, claim, facts
-from act_eval.collect import DEMONSTRATED, CollectPlan, CollectProgress, collect, expert_demonstrator
-from act_eval.demos import Demonstrations, FrameCache, open_cache
 from act_eval.envs.registration import env_id
-from act_eval.errors import DatasetError, FeatureMismatch, UsageError
+from act_eval.errors import FeatureMismatch, UsageError
 from act_eval.policies.act.config import ACTConfig
 from act_eval.policies.checkpoint import Policy, load_config, save_pretrained
-from act_eval.policies.data import Windows, split_episodes
 from act_eval.policies.normalize import Processor
 from act_eval.policies.rtc import ACTRTCConfig
 from act_eval.policies.serve import TorchChunkPolicy
@@ -31,9 +29,7 @@ from act_eval.policies.train import Evaluate, Finish, Trainer
 from act_eval.policies.training_progress import ProgressView, spell
 from act_eval.policies.training_setup import check_same, fitted, fresh_policy, fresh_processor, take_weights
 from act_eval.policies.training_state import PRETRAINED, Progress, last_checkpoint
-from act_eval.types import IMAGE_PREFIX
-
-_EPISODES = 400  # demonstrations where there are none yet and no number is given
+from act_eval.types import IMAGE_PREFIX, PolicySpec
 
 
 def train(flags: Flags, words: Sequence[str]) -> int:
@@ -47,12 +43,11 @@ def train(flags: Flags, words: Sequence[str]) -> int:
         torch.set_num_threads(flags.threads)
     accelerator = Accelerator(cpu=_on_cpu(flags.device), mixed_precision="no")  # the loop has its own autocast
     console = Console(quiet=not accelerator.is_main_process, soft_wrap=True, highlight=False)
-    out = flags.resume or flags.out or Path("outputs/train") / f"{flags.policy}_{flags.env}"
+    out = flags.resume or flags.out or Path("outputs/train") / "_".join((flags.policy, *flags.env))
     with accelerator.main_process_first():
-        data = demonstrations(flags, console)
-        cache = open_cache(data, on_episode=_decoding(console))
+        parts = demonstrations(flags, console)
     # Outside: building joins the processes, which would wait for those that wait for the first one.
-    trainer = build(flags, words, data, cache, out, accelerator, console)
+    trainer = build(flags, words, parts, out, accelerator, console)
     finish = trainer.run()
     _say_end(finish, flags, out, console)
     return INTERRUPTED if finish.stopped else OK
@@ -64,67 +59,33 @@ def _on_cpu(device: str) -> bool:
     return device == "cpu" or not torch.cuda.is_available()
 
 
-def demonstrations(flags: Flags, console: Console) -> Demonstrations:
-    """Open the data set; collect it first where there is none.
-
-    Raises:
-        DatasetError: if it has fewer demonstrations than asked for, or is missing in a resumed run.
-    """
-    folder = flags.dataset or Path("data") / flags.env
-    if not folder.exists() and flags.resume is None:
-        _collect(flags, folder, console)
-    data = Demonstrations(folder)
-    if flags.episodes is not None and flags.episodes > len(data.episodes):
-        raise DatasetError(
-            f"{folder} holds {len(data.episodes)} demonstrations; asked for {flags.episodes}. "
-            "Name another folder with --dataset to collect them there"
-        )
-    return data
-
-
-def _collect(flags: Flags, folder: Path, console: Console) -> None:
-    plan = CollectPlan(env=env_id(flags.env), options=DEMONSTRATED, episodes=flags.episodes or _EPISODES)
-    with console.status("") as status:
-
-        def show(progress: CollectProgress) -> None:
-            status.update(f"no demonstrations in {folder} yet: collected {progress.episodes} of {plan.episodes}")
-
-        try:
-            collect(plan, folder, expert_demonstrator, on_progress=show)
-        except KeyboardInterrupt:
-            console.print("interrupted; the demonstrations so far are kept, the same command continues")
-            raise SystemExit(INTERRUPTED) from None
-    console.print(f"collected {plan.episodes} demonstrations of {flags.env} into {folder}")
-
-
 def build(
     flags: Flags,
     words: Sequence[str],
-    data: Demonstrations,
-    cache: FrameCache,
+    parts: Sequence[Part],
     out: Path,
     accelerator: Accelerator,
     console: Console,
 ) -> Trainer:
     """Make everything that the training loop takes, in a new or a resumed run folder."""
     plain = ACTRTCConfig if flags.policy == "act_rtc" else ACTConfig
+    data = [part.data for part in parts]
     config = fitted(plain(**values(flags.model)), data, flags.cameras, flags.coordinates)
-    episodes = min(flags.episodes or len(data.episodes), len(data.episodes))
-    trained_on, held_out = split_episodes(episodes, flags.held_out, flags.train.seed)
-    noted = facts(flags, words, data, len(trained_on), len(held_out))
+    noted = facts(flags, words, parts)
     if flags.resume is not None:
         check_continues(out, noted)
         check_same(load_config(last_checkpoint(out) / PRETRAINED), config, out)
     policy, processor = _first_policy(flags, config, console), fresh_processor(config, data)
     evaluate = _evaluation(flags, policy, processor, accelerator) if flags.train.evaluate_every else None
     cameras = [key.removeprefix(IMAGE_PREFIX) for key in config.image_features]
+    held_out = [part for part in parts if part.held_out]
     if flags.resume is None and accelerator.is_main_process:
         claim(out, words, noted)
     trainer = Trainer(
         policy,
         processor,
-        Windows(data, cache, config.target_steps, episodes=trained_on, cameras=cameras),
-        Windows(data, cache, config.target_steps, episodes=held_out, cameras=cameras) if held_out else None,
+        windows(parts, lambda part: part.trained_on, config.target_steps, cameras),
+        windows(held_out, lambda part: part.held_out, config.target_steps, cameras) if held_out else None,
         flags.train,
         out,
         accelerator=accelerator,
@@ -149,16 +110,22 @@ def _first_policy(flags: Flags, config: ACTConfig, console: Console) -> Policy:
 
 
 def _evaluation(flags: Flags, policy: Policy, processor: Processor, accelerator: Accelerator) -> Evaluate:
-    source = EnvSource(env_id=env_id(flags.env), options=_image_size(policy.config))
-    spec, env = TorchChunkPolicy(policy, processor).spec, source.make()
+    spec = TorchChunkPolicy(policy, processor).spec
+    sources = {name: EnvSource(env_id=env_id(name), options=_image_size(policy.config)) for name in flags.env}
+    for source in sources.values():
+        _check_fits(spec, source)
+    count, seed = flags.evaluate_episodes, flags.train.seed
+    return closed_loop(sources, spec, count, seed, flags.evaluate_delays, accelerator.device.type)
+
+
+def _check_fits(spec: PolicySpec, source: EnvSource) -> None:
+    env = source.make()
     try:
         check_features(spec, env)
     except FeatureMismatch as error:
         raise FeatureMismatch(f"{error}\n--evaluate-every 0 trains without closed-loop evaluations") from error
     finally:
         env.close()
-    count, seed = flags.evaluate_episodes, flags.train.seed
-    return closed_loop(source, spec, count, seed, flags.evaluate_delays, accelerator.device.type)
 
 
 def _image_size(config: ACTConfig) -> dict[str, Any]:
@@ -171,23 +138,17 @@ def _write(folder: Path, average: nn.Module, processor: Processor, noted: dict[s
     save_pretrained(folder, average, processor, extra={"training": training})  # pyright: ignore[reportArgumentType]
 
 
-def _decoding(console: Console) -> Any:
-    def say(done: int, total: int) -> None:
-        if done == total or done % 100 == 0:
-            console.print(f"decoding the pictures of episode {done}/{total}")
-
-    return say
-
-
 def _say_start(
     flags: Flags, policy: nn.Module, noted: dict[str, Any], out: Path, accelerator: Accelerator, console: Console
 ) -> None:
     size = sum(p.numel() for p in policy.parameters()) / 1e6
-    config, data = flags.train, noted["data"]
+    config, parts = flags.train, noted["data"]
+    episodes, held_out = (sum(part[key] for part in parts) for key in ("episodes", "held_out"))
+    folders = ", ".join(part["folder"] for part in parts)
     samples = config.batch_size * accelerator.num_processes
     console.print(
-        f"{flags.policy}, {size:.1f} M parameters, on {data['episodes']} demonstrations of {data['folder']} "
-        f"({data['held_out']} held out); {config.steps} steps of {samples} samples, "
+        f"{flags.policy}, {size:.1f} M parameters, on {episodes} demonstrations of {folders} "
+        f"({held_out} held out); {config.steps} steps of {samples} samples, "
         f"{config.precision} on {accelerator.device}, {noted['threads']} threads. Log, checkpoints: {out}. "
         "How long it takes is measured in the first ten steps."
     )
@@ -203,7 +164,7 @@ def _say_end(finish: Finish, flags: Flags, out: Path, console: Console) -> None:
     checkpoint = out / "checkpoints" / "last" / PRETRAINED
     console.print(
         f"trained {finish.step} steps in {spell(finish.seconds)}; checkpoint {checkpoint}\n"
-        f"evaluate: python scripts/evaluate.py --policy {checkpoint} --env {flags.env}"
+        f"evaluate: python scripts/evaluate.py --policy {checkpoint} --env {flags.env[0]}"
     )
 
 

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from act_eval.demos import Demonstrations
 from act_eval.errors import RunFolderError
-from act_eval.policies.training_setup import fingerprint
 from act_eval.policies.training_state import PRETRAINED, write_json
 
 if TYPE_CHECKING:
     from act_eval.cli.train import Flags
+    from act_eval.cli.training_data import Part
 
 CHANGEABLE = (
     *("resume", "out", "dataset", "device", "threads", "workers", "log_every", "save_every", "keep"),
@@ -28,15 +27,13 @@ the contents of the data set are compared, wherever it lies."""
 _FILE = "run.json"
 
 
-def facts(flags: "Flags", words: Sequence[str], data: Demonstrations, trained_on: int, held_out: int) -> dict[str, Any]:
+def facts(flags: "Flags", words: Sequence[str], parts: "Sequence[Part]") -> dict[str, Any]:
     """Return what is written beside every checkpoint: command, settings, data, versions.
 
     Args:
         flags: all settings.
         words: the command line that gave them.
-        data: the data set.
-        trained_on: episodes that are trained on.
-        held_out: episodes for the validation loss.
+        parts: the data sets.
     """
     settings = json.loads(json.dumps(dataclasses.asdict(flags), default=str))
     for key in ("input_features", "output_features"):  # the data set's; the checkpoint's config.json has them
@@ -44,13 +41,7 @@ def facts(flags: "Flags", words: Sequence[str], data: Demonstrations, trained_on
     return {
         "command": shlex.join(["python", "scripts/train.py", *words]),
         "settings": settings,
-        "data": {
-            "folder": str(data.root),
-            "fingerprint": fingerprint(data),
-            "episodes": trained_on,
-            "held_out": held_out,
-            "collection": (data.collection() or {}).get("plan"),
-        },
+        "data": [part.facts() for part in parts],
         "versions": {name: version(name) for name in ("act_eval", "torch", "torchvision", "accelerate", "numpy")},
         "threads": torch.get_num_threads(),
     }
@@ -93,8 +84,13 @@ def check_continues(out: Path, noted: Mapping[str, Any]) -> None:
         for key in sorted(then.keys() & now.keys())
         if then[key] != now[key] and key.split(".")[-1] not in CHANGEABLE
     ]
-    if before["data"]["fingerprint"] != noted["data"]["fingerprint"]:
-        wrong.append(f"the data set {noted['data']['folder']} has other contents than then")
+    wrong += [
+        f"the data set {now['folder']} has other contents than then"
+        for then, now in zip(before["data"], noted["data"], strict=False)
+        if then["fingerprint"] != now["fingerprint"]
+    ]
+    if len(before["data"]) != len(noted["data"]):
+        wrong.append(f"there were {len(before['data'])} data sets, there are {len(noted['data'])}")
     if wrong:
         raise RunFolderError(
             f"{out} cannot be continued with other settings: {'; '.join(wrong)}. "

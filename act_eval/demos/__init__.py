@@ -5,7 +5,7 @@ from act_eval.demos.cache import FrameCache, open_cache
 from act_eval.demos.episode import Episode
 from act_eval.demos.layout import Feature, ImageStorage, demonstration_features
 from act_eval.demos.reader import Demonstrations, Episodes
-from act_eval.demos.statistics import Stats
+from act_eval.demos.statistics import Stats, merged_statistics
 from act_eval.demos.writer import DatasetWriter
 
 __all__ = [
@@ -20,5 +20,6 @@ __all__ = [
     "ImageStorage",
     "Stats",
     "demonstration_features",
+    "merged_statistics",
     "open_cache",
 ]

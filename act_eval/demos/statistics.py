@@ -4,7 +4,7 @@ Pixels are counted in histograms of whole numbers, so their statistics are exact
 depend on the order or the grouping in which frames were seen.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -70,3 +70,29 @@ def dataset_statistics(vectors: Mapping[str, NDArray[Any]], pixels: Mapping[str,
     """Return the statistics of every feature: vectors (F, n) and pixel histograms (3, 256)."""
     stats = {key: vector_statistics(values) for key, values in vectors.items()}
     return stats | {key: image_statistics(histogram, frames) for key, histogram in pixels.items()}
+
+
+def merged_statistics(parts: Sequence[Stats]) -> Stats:
+    """Return the statistics of several data sets together: min, max, mean, std and count, each frame weighing the same.
+
+    Quantiles cannot be had from those of the parts and are left out.
+
+    Args:
+        parts: of data sets with the same features; at least one.
+    """
+    return {key: _merged([part[key] for part in parts]) for key in parts[0]}
+
+
+def _merged(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    counts = np.array([part["count"][0] for part in parts], np.float64)
+    mean, std, low, high = (np.array([part[name] for part in parts]) for name in ("mean", "std", "min", "max"))
+    weights = (counts / counts.sum()).reshape(-1, *(1,) * (mean.ndim - 1))
+    together = (weights * mean).sum(axis=0)
+    variance = (weights * (std**2 + (mean - together) ** 2)).sum(axis=0)
+    return {
+        "min": low.min(axis=0).tolist(),
+        "max": high.max(axis=0).tolist(),
+        "mean": together.tolist(),
+        "std": np.sqrt(variance).tolist(),
+        "count": [int(counts.sum())],
+    }

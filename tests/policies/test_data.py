@@ -138,7 +138,7 @@ def test_split_follows_its_seed() -> None:
 
 
 def test_episode_vectors_come_in_order(data: Demonstrations) -> None:
-    found = list(iter_episode_vectors(data))
+    found = list(iter_episode_vectors([data]))
     assert [len(actions) for actions, _ in found] == list(LENGTHS)
     for episode, (actions, states) in enumerate(found):
         assert actions[0, 0] == 100 * episode

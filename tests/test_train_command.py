@@ -180,17 +180,43 @@ def test_unknown_flags_and_policies_list_what_exists(capsys: pytest.CaptureFixtu
 
 
 def test_missing_demonstrations_are_collected_and_checkpoints_looked_at_in_closed_loop(tmp_path: Path) -> None:
-    words = ["--env", "pick", "--dataset", tmp_path / "demos", "--episodes", 2, "--evaluate-episodes", 1, *TINY, *RTC]
+    folders = [tmp_path / "demos", tmp_path / "moving"]
+    words = ["--env", "pick", "moving_pick", "--dataset", *folders, "--episodes", 2, "--evaluate-episodes", 1]
+    words += [*TINY, *RTC]
     assert train(*words, "--out", tmp_path / "run") == 0
-    assert json.loads((tmp_path / "demos/meta/info.json").read_text())["total_episodes"] == 2
+    for folder in folders:
+        assert json.loads((folder / "meta/info.json").read_text())["total_episodes"] == 2
     events = [json.loads(line) for line in (tmp_path / "run/train.jsonl").read_text().splitlines()]
     looks = [event["evaluation"] for event in events if "evaluation" in event]
     assert len(looks) == 1
-    assert looks[0]["success_d0"] in (0.0, 1.0)
-    assert "success_d4" not in looks[0]  # beyond this policy's rtc_max_delay of 2
+    assert {looks[0]["pick/success_d0"], looks[0]["moving_pick/success_d0"]} <= {0.0, 1.0}
+    assert not any("success_d4" in name for name in looks[0])  # beyond this policy's rtc_max_delay of 2
     with pytest.raises(TimingError, match="4"):
         train(*words, "--evaluate-delays", 0, 4, "--out", tmp_path / "other")
     assert not (tmp_path / "other").exists()
+
+
+def test_one_policy_learns_from_several_environments(
+    tmp_path: Path, demos: Path, make_demos: Callable, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_demos(tmp_path / "more", lengths=(5, 8), size=16)
+    out = tmp_path / "run"
+    words = ["--dataset", demos, tmp_path / "more", "--held-out", 0.34, *TINY, *RTC, *NO_LOOK]
+    assert train(*words, "--out", out) == 0
+    assert f"on 3 demonstrations of {demos}, {tmp_path / 'more'} (2 held out)" in capsys.readouterr().out
+    noted = load_extra(out / "checkpoints/last/pretrained_model")["training"]["data"]
+    assert [(part["folder"], part["episodes"], part["held_out"]) for part in noted] == [
+        (str(demos), 2, 1),
+        (str(tmp_path / "more"), 1, 1),
+    ]
+    assert train("--resume", out) == 0
+    with pytest.raises(RunFolderError, match="there were 2 data sets, there are 1"):
+        train("--resume", out, "--dataset", demos)
+    make_demos(tmp_path / "wide", lengths=(5,), size=12)
+    with pytest.raises(FeatureMismatch, match=r"(?s)wide does not fit.*overhead: \(16, 16, 3\) is needed"):
+        train("--dataset", demos, tmp_path / "wide", "--out", tmp_path / "x", *TINY, *RTC, *NO_LOOK)
+    with pytest.raises(UsageError, match="2 --dataset for 1 --env do not say of which environment"):
+        train("--dataset", demos, tmp_path / "none", "--out", tmp_path / "x", *TINY, *RTC, *NO_LOOK)
 
 
 def test_the_configuration_of_the_batch_expansion_plan_can_be_given_by_flags() -> None:

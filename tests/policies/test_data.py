@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from act_eval.demos import Demonstrations, open_cache
+from act_eval.demos import Demonstrations, merged_statistics, open_cache
 from act_eval.errors import DatasetError, FeatureMismatch, UsageError
-from act_eval.policies.data import Windows, iter_episode_vectors, split_episodes
+from act_eval.policies.data import JoinedWindows, Windows, iter_episode_vectors, split_episodes
 
 LENGTHS = (7, 4, 9)
 
@@ -143,3 +143,43 @@ def test_episode_vectors_come_in_order(data: Demonstrations) -> None:
     for episode, (actions, states) in enumerate(found):
         assert actions[0, 0] == 100 * episode
         np.testing.assert_array_equal(states, actions + np.float32(0.5))
+
+
+@pytest.fixture
+def other(tmp_path: Path, make_demos) -> Demonstrations:
+    return make_demos(tmp_path / "other", (6, 3))[0]
+
+
+def test_joined_samples_are_those_of_the_parts_in_any_order(data: Demonstrations, other: Demonstrations) -> None:
+    parts = [windows(data, 5, episodes=[0, 2]), windows(other, 5), windows(data, 5, episodes=[1])]
+    joined = JoinedWindows(parts)
+    assert len(joined) == 16 + 9 + 4
+    places = [(0, 15), (2, 0), (1, 8), (0, 0), (1, 0), (2, 3)]
+    starts = (0, 16, 25)
+    batch = joined.batch([starts[part] + sample for part, sample in places])
+    for row, (part, sample) in enumerate(places):
+        for key, value in parts[part][sample].items():
+            torch.testing.assert_close(batch[key][row], value, rtol=0, atol=0)
+    assert {key: value.dtype for key, value in batch.items()} == {k: v.dtype for k, v in parts[0].batch([0]).items()}
+    for outside in (-1, 29):
+        with pytest.raises(IndexError, match="there are 29"):
+            joined.batch([0, outside])
+
+
+def test_vectors_of_several_data_sets_follow_each_other(data: Demonstrations, other: Demonstrations) -> None:
+    assert [len(actions) for actions, _ in iter_episode_vectors([data, other])] == [*LENGTHS, 6, 3]
+
+
+def test_merged_statistics_are_those_of_all_frames(data: Demonstrations, other: Demonstrations) -> None:
+    merged = merged_statistics([data.stats(), other.stats()])
+    for key in ("action", "observation.state", "observation.environment_state"):
+        frames = np.concatenate([v[key] for part in (data, other) for v in part.iter_vectors([key])]).astype(np.float64)
+        for name in ("mean", "std", "min", "max"):
+            np.testing.assert_allclose(merged[key][name], getattr(frames, name)(axis=0), rtol=1e-12, atol=1e-12)
+        assert merged[key]["count"] == [29]
+    pictures = [p.frames(e, "overhead") for p in (data, other) for e in range(len(p.episodes))]
+    pixels = np.concatenate([frames.reshape(-1, 3) for frames in pictures]) / 255
+    camera = merged["observation.images.overhead"]
+    np.testing.assert_allclose(np.ravel(camera["mean"]), pixels.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(np.ravel(camera["std"]), pixels.std(axis=0), rtol=1e-12)
+    assert np.shape(camera["std"]) == (3, 1, 1)

@@ -21,6 +21,7 @@ class Purpose(IntEnum):
     COLLECT = 1
     SELECT = 2
     EVALUATE = 3
+    PROBE = 4
 
 
 class Stream(IntEnum):
@@ -31,6 +32,7 @@ class Stream(IntEnum):
     DELAY = 2
     POLICY = 3
     EXPERT = 4
+    PREFIX = 5
 
 
 def episode_seeds(purpose: Purpose, run_seed: int, count: int, first: int = 0) -> list[int]:

@@ -92,6 +92,9 @@ class ChunkRequest:
     """(N,) delay d that the policy is to be conditioned on."""
     prefix: FloatArray
     """(N, P, A) committed commands a_t … a_{t+d-1}; entries from d on are zero and mean nothing."""
+    prefix_known: IntArray | None = None
+    """(N,) how many of the d commands, from the first on, the policy may read; the others are NaN, and padding is to
+    stand in their place. None: all of them."""
     last_action: FloatArray
     """(N, A) a_{t-1}, or the joint angles of the observation at t = 0 (NaN where they are not A numbers)."""
 
@@ -102,6 +105,17 @@ class ActionChunks:
 
     actions: FloatArray
     """(N, C, A) absolute commands; output 0 belongs to step t (`same`) or t + told delay (`shifted`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Takeover:
+    """What a new chunk changes where it takes over from chunks that could have gone on."""
+
+    replaced: FloatArray
+    """(A,) command that would have run at this step if the new chunk had not come."""
+    overlap_rmse: float
+    """sqrt(mean over steps of ‖predicted − old plan‖²), norm over action dimensions, over the steps from this one on
+    that both cover; the new chunk as the policy predicted it, before anything is blended or averaged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,8 +142,12 @@ class Actions:
     """(B,) requests that have no answer yet after this step's bookkeeping."""
     seam: BoolArray
     """(B,) whether this is the first step of a chunk that replaces another."""
+    takeovers: Mapping[int, Takeover] = field(default_factory=dict)
+    """Slot → what its seam changes; none at a seam where the chunks of the step before do not reach."""
     errors: Mapping[int, str] = field(default_factory=dict)
     """Slot → what its policy did wrong; its command means nothing and its episode is over."""
+    invalid: Mapping[int, str] = field(default_factory=dict)
+    """Slot → what its environment could not do for a request; its command means nothing and its episode is over."""
 
     @property
     def starved(self) -> BoolArray:
@@ -156,6 +174,8 @@ class StepRecord:
     actual_delay: int
     in_flight: int
     seam: bool
+    takeover: Takeover | None = None
+    """See `Actions.takeovers`."""
     state: NDArray[np.float64]
     """(S,) simulator state before the step."""
 
@@ -194,6 +214,18 @@ class Verdict:
     """See `EpisodeRecord.collapse_index`."""
     detail: Mapping[str, Any] = field(default_factory=dict)
     """Further measurements (JSON values)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Motion:
+    """How an arm moved through N states; what environments say of logged states with `motion(states)`."""
+
+    joints: NDArray[np.float64]
+    """(N, J) joint positions in the order of the action dimensions [rad]."""
+    gripper_xyz: NDArray[np.float64]
+    """(N, 3) point between the jaws [m]."""
+    gripper_joint: int | None = None
+    """Which joint opens and closes the jaws: measures of smoothness leave it out."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -61,5 +61,6 @@ def _rows(request: ChunkRequest, rows: Sequence[int]) -> ChunkRequest:
         observation=request.observation.take(take),
         told_delay=request.told_delay[take],
         prefix=request.prefix[take],
+        prefix_known=None if request.prefix_known is None else request.prefix_known[take],
         last_action=request.last_action[take],
     )

@@ -7,7 +7,7 @@ import numpy as np
 from act_eval.errors import TimingError
 from act_eval.executors.plans import planned
 from act_eval.executors.slot import Asked, Question, Slot
-from act_eval.timing import RTC, Draw, Oracle, Schedule, Sync, first_request, told_delay
+from act_eval.timing import Draw, Oracle, Schedule, Sync, first_request, told_delay
 from act_eval.types import FloatArray, IntArray, PolicySpec
 
 Hold = Callable[[FloatArray, IntArray], FloatArray]
@@ -25,9 +25,10 @@ def pose(slot: Slot, step: int, schedule: Schedule, spec: PolicySpec, hold: Hold
     """Decide what a slot asks at a step: of which observation, told which delay, after which prefix."""
     observed = max(0, step - schedule.observation_delay)
     told, prefix = 0, _NO_PREFIX
-    if slot.questions and isinstance(schedule.method, RTC):
+    if slot.questions and schedule.estimates_delay:
         told = _within(slot, step - observed + _estimate(slot, schedule), schedule, spec)
-        prefix = _committed(slot, step, observed, told, spec.action_dim, hold) if told else _NO_PREFIX
+        count = told + max(0, schedule.shown.offset)
+        prefix = _committed(slot, step, observed, count, spec.action_dim, hold) if count else _NO_PREFIX
     return Asked(len(slot.questions), step, observed, told, prefix)
 
 
@@ -102,11 +103,11 @@ def _within(slot: Slot, told: int, schedule: Schedule, spec: PolicySpec) -> int:
             raise TimingError(f"told delay {told} is above the policy's max_delay = {spec.max_delay}")
 
 
-def _committed(slot: Slot, step: int, observed: int, told: int, action_dim: int, hold: Hold) -> FloatArray:
-    """Return the (told, A) commands from `observed` on: decided ones, from `step` on planned ones, then held ones."""
-    prefix = np.zeros((told, action_dim), np.float32)
+def _committed(slot: Slot, step: int, observed: int, count: int, action_dim: int, hold: Hold) -> FloatArray:
+    """Return the (count, A) commands from `observed` on: decided ones, from `step` on planned ones, then held ones."""
+    prefix = np.zeros((count, action_dim), np.float32)
     last = slot.last_command
-    for ahead in range(told):
+    for ahead in range(count):
         at = observed + ahead
         plan = planned(slot, at) if at >= step else None
         if at < step:

@@ -8,14 +8,17 @@ of the wall, except to note how long predictions took, which decides their delay
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from time import perf_counter
 
 import numpy as np
 
-from act_eval.errors import TimingError
+from act_eval.errors import SimulationError, TimingError
 from act_eval.executors.answers import ask
 from act_eval.executors.plans import planned
 from act_eval.executors.questions import Hold, pose, repeat_last, settle
+from act_eval.executors.requests import batched, last_action_of
+from act_eval.executors.shown import Foresee, Showing, Sight
 from act_eval.executors.slot import Asked, Chunk, Slot
 from act_eval.executors.taps import ObservationTap, reaching
 from act_eval.timing import Draw, Measured, Schedule, draws
@@ -23,7 +26,6 @@ from act_eval.types import (
     Actions,
     BoolArray,
     ChunkPolicy,
-    ChunkRequest,
     ExecutorStatistics,
     FloatArray,
     IntArray,
@@ -34,6 +36,17 @@ _Asking = tuple[Slot, int]
 """A slot and the step at which it asks."""
 
 
+@dataclass(frozen=True)
+class _Faults:
+    """What went wrong in one step, by slot."""
+
+    errors: dict[int, str] = field(default_factory=dict)
+    invalid: dict[int, str] = field(default_factory=dict)
+
+    def __contains__(self, row: int) -> bool:
+        return row in self.errors or row in self.invalid
+
+
 class ChunkExecutor:
     """Runs a policy's chunks under a schedule; implements `act_eval.types.Executor`.
 
@@ -42,14 +55,20 @@ class ChunkExecutor:
         schedule: Method, delays, told delays.
         hold: What runs where no chunk covers the step; `act_eval.rollout.hold_of` gives the environments' own.
         control_ms: Δt, length of a control step [ms]; needed for measured delays alone.
+        foresee: What the scripted expert would do; needed for prefix `expert` alone.
 
     Raises:
-        TimingError: if the schedule cannot run with the policy, naming the bound and the value, or if it measures
-            delays and `control_ms` is not given.
+        TimingError: if the schedule cannot run with the policy, naming the bound and the value, or if it needs
+            `control_ms` or `foresee` and that is not given.
     """
 
     def __init__(
-        self, policy: ChunkPolicy, schedule: Schedule, hold: Hold = repeat_last, control_ms: float | None = None
+        self,
+        policy: ChunkPolicy,
+        schedule: Schedule,
+        hold: Hold = repeat_last,
+        control_ms: float | None = None,
+        foresee: Foresee | None = None,
     ) -> None:
         schedule.check(policy.spec)
         if isinstance(schedule.delay, Measured) and (control_ms is None or not control_ms > 0):
@@ -57,6 +76,8 @@ class ChunkExecutor:
         self.schedule = schedule
         self._policy = policy
         self._spec = policy.spec
+        self._treated_as = schedule.treats(policy.spec)
+        self._showing = Showing(schedule, foresee)
         self._hold = hold
         self._control_ms = control_ms
         self._tap = ObservationTap(schedule.observation_delay) if schedule.observation_delay else None
@@ -66,6 +87,7 @@ class ChunkExecutor:
         """Begin new episodes in `rows`."""
         for row, seed in zip(rows, seeds, strict=True):
             self._slots[row] = Slot(row, self.schedule.method, draws(self.schedule.delay, seed))
+            self._showing.reset(row, seed)
         self._policy.reset(rows, seeds)
 
     def wants_observation(self, steps_B: IntArray) -> BoolArray:
@@ -92,67 +114,68 @@ class ChunkExecutor:
             self._tap.put(steps_B, observation)
         for slot, t in active:
             slot.receive(t)
-        errors: dict[int, str] = {}
+        faults = _Faults()
         requested = np.zeros(len(steps_B), np.bool_)
         asking = [(slot, t) for slot, t in active if slot.is_due(t)]
         while (
             asking
         ):  # again where the next request is due at once: after the first chunk, or a loss in a stopped world
-            errors |= self._request(asking, observation)
+            self._request(asking, observation, faults)
             requested[[slot.row for slot, _ in asking]] = True
-            asking = [(slot, t) for slot, t in asking if slot.row not in errors and slot.is_due(t)]
-        return self._run([(slot, t) for slot, t in active if slot.row not in errors], requested, errors, observation)
+            asking = [(slot, t) for slot, t in asking if slot.row not in faults and slot.is_due(t)]
+        return self._run([(slot, t) for slot, t in active if slot.row not in faults], requested, faults, observation)
 
-    def _request(self, asking: list[_Asking], observation: Observation) -> dict[int, str]:
-        """Ask for all slots that are due; return slot → what went wrong."""
-        asked = [pose(slot, t, self.schedule, self._spec, self._hold) for slot, t in asking]
-        request = self._batched(asking, asked, observation)
+    def _request(self, asking: list[_Asking], observation: Observation, faults: _Faults) -> None:
+        """Ask for all slots that are due, and note what goes wrong."""
+        asked = [pose(slot, t, self.schedule, self._treated_as, self._hold) for slot, t in asking]
+        rows = np.array([slot.row for slot, _ in asking], np.int64)
+        steps = np.array([one.step for one in asked], np.int64)
+        seen = observation.take(rows) if self._tap is None else self._tap.read(rows, steps)
+        sights = self._sights(asking, asked, seen, faults)
+        kept = list(sights)
+        if len(kept) < len(asking):
+            asking, asked, seen = (
+                [asking[n] for n in kept],
+                [asked[n] for n in kept],
+                seen.take(np.array(kept, np.int64)),
+            )
+        if not asking:
+            return
+        request = batched([slot for slot, _ in asking], asked, list(sights.values()), seen, self._spec)
         begin = perf_counter()
         answers = ask(self._policy, request)
         elapsed_ms = 1e3 * (perf_counter() - begin)
-        errors: dict[int, str] = {}
         measured = self._measured(elapsed_ms)
         for (slot, t), one, answer in zip(asking, asked, answers, strict=True):
             slot.inference_ms.append(elapsed_ms)
-            question = settle(slot, one, self.schedule, self._spec, measured)
+            question = settle(slot, one, self.schedule, self._treated_as, measured)
             if isinstance(answer, str):
-                errors[slot.row] = answer
+                faults.errors[slot.row] = answer
                 continue
             slot.predicted_actions += len(answer)
             slot.in_flight.append(Chunk(question, answer))
             slot.receive(t)
-        return errors
+
+    def _sights(
+        self, asking: list[_Asking], asked: list[Asked], seen: Observation, faults: _Faults
+    ) -> dict[int, Sight]:
+        """Return place among those that ask → what is shown; none where the simulator fails to foresee it."""
+        sights: dict[int, Sight] = {}
+        for n, ((slot, _), one) in enumerate(zip(asking, asked, strict=True)):
+            joints = seen.agent_pos[n]
+            last_action = last_action_of(slot, one, joints, self._spec.action_dim)
+            try:
+                sights[n] = self._showing.sight(slot.row, one, joints, last_action)
+            except SimulationError as error:
+                faults.invalid[slot.row] = f"foreseeing the expert: {error}"
+        return sights
 
     def _measured(self, elapsed_ms: float) -> Draw | None:
         if isinstance(self.schedule.delay, Measured) and self._control_ms is not None:
             return self.schedule.delay.draw(elapsed_ms, self._control_ms)
         return None
 
-    def _batched(self, asking: list[_Asking], asked: list[Asked], observation: Observation) -> ChunkRequest:
-        rows = np.array([slot.row for slot, _ in asking], np.int64)
-        steps = np.array([one.step for one in asked], np.int64)
-        seen = observation.take(rows) if self._tap is None else self._tap.read(rows, steps)
-        prefix = np.zeros((len(rows), self._spec.max_delay, self._spec.action_dim), np.float32)
-        last_action = np.empty((len(rows), self._spec.action_dim), np.float32)
-        for n, ((slot, _), one) in enumerate(zip(asking, asked, strict=True)):
-            if one.told:
-                prefix[n, : one.told] = one.prefix
-            begins = one.step == 0
-            last_action[n] = (
-                _joints(seen.agent_pos[n], self._spec.action_dim) if begins else slot.commands[one.step - 1]
-            )
-        return ChunkRequest(
-            rows=rows,
-            steps=steps,
-            observation=seen,
-            told_delay=np.array([one.told for one in asked], np.int64),
-            prefix=prefix,
-            last_action=last_action,
-        )
-
-    def _run(
-        self, active: list[_Asking], requested: BoolArray, errors: dict[int, str], observation: Observation
-    ) -> Actions:
+    def _run(self, active: list[_Asking], requested: BoolArray, faults: _Faults, observation: Observation) -> Actions:
         """Take each slot's planned command, or the hold action where there is none."""
         size = len(requested)
         command = np.zeros((size, self._spec.action_dim), np.float32)
@@ -188,7 +211,8 @@ class ChunkExecutor:
             actual_delay=actual,
             in_flight=in_flight,
             seam=seam,
-            errors=errors,
+            errors=faults.errors,
+            invalid=faults.invalid,
         )
 
     def _hold_still(self, starving: list[Slot], command: FloatArray) -> None:
@@ -208,8 +232,3 @@ class ChunkExecutor:
                 slot, t, self.schedule.actuation_delay, observation.agent_pos[slot.row], self._hold
             )
         return ran
-
-
-def _joints(agent_pos: FloatArray, action_dim: int) -> FloatArray:
-    """Return the joints as the command before the first one; NaN, which no policy survives, where they do not fit."""
-    return agent_pos if agent_pos.shape == (action_dim,) else np.full(action_dim, np.nan, np.float32)

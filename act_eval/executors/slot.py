@@ -22,7 +22,8 @@ class Asked:
     told: int
     """From the observation to the first step that the answer is expected to act."""
     prefix: FloatArray
-    """(told, A) commands of the steps from the observation to there: decided ones and ones that will run."""
+    """(told, A) commands of the steps from the observation to there: decided ones and ones that will run. Where the
+    policy is to be told a delay that is too large, those that the plan has for the steps after it follow."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,12 +142,15 @@ class _Batch:
         for lane, _ in running:
             steps_B[lane.row] = lane.step
         actions = self._executor.act(steps_B, self._seen.observation)
-        steps_B[list(actions.errors)] = -1
+        steps_B[[*actions.errors, *actions.invalid]] = -1
         sent = actions.command if actions.ran is None else actions.ran
         looks = self._executor.wants_observation(np.where(steps_B < 0, -1, steps_B + 1)).tolist()
         for lane, episode in running:
             if lane.row in actions.errors:
                 yield self._end(lane, episode, POLICY_ERROR, actions.errors[lane.row])
+                continue
+            if lane.row in actions.invalid:
+                yield self._end(lane, episode, INVALID, actions.invalid[lane.row])
                 continue
             self._tell(lane, episode, actions)
             ended = self._advance(lane, sent[lane.row].copy(), looks[lane.row])

@@ -5,6 +5,7 @@ from typing import Any
 
 from act_eval.timing.bounds import Schedule
 from act_eval.timing.methods import RTC, executor_name
+from act_eval.timing.shown import OwnPrefix, describe_prefix
 from act_eval.timing.specs import describe, describe_told, short_name
 from act_eval.timing.told import Oracle, ToldConstant
 
@@ -25,6 +26,7 @@ def arm_name(schedule: Schedule) -> str:
         parts.append(schedule.beyond_max_delay)
     letters = {"timeout": "t", "observation_delay": "o", "actuation_delay": "a"}
     parts += [f"{letter}{settings[key]}" for key, letter in letters.items() if key in settings]
+    parts += [str(settings[key]).replace(":", "") for key in ("prefix", "observe") if key in settings]
     return "_".join(parts)
 
 
@@ -38,13 +40,15 @@ def arm_settings(schedule: Schedule) -> dict[str, Any]:
     a digest is given.
     """
     text = describe(schedule.delay)
-    tells = isinstance(schedule.method, RTC)
+    tells, estimates, shown = isinstance(schedule.method, RTC), schedule.estimates_delay, schedule.shown
     optional = {
-        "told": describe_told(schedule.estimator) if tells and schedule.estimator != Oracle() else None,
+        "told": describe_told(schedule.estimator) if estimates and schedule.estimator != Oracle() else None,
         "beyond_max_delay": schedule.beyond_max_delay if tells and schedule.beyond_max_delay != "error" else None,
         "timeout": schedule.timeout,
         "observation_delay": schedule.observation_delay or None,
         "actuation_delay": schedule.actuation_delay or None,
+        "prefix": describe_prefix(shown.prefix) if shown.prefix != OwnPrefix() else None,
+        "observe": shown.observe if shown.predicts else None,
     }
     return {
         "executor": executor_name(schedule.method),
@@ -68,6 +72,8 @@ def arm_text(settings: Mapping[str, Any]) -> str:
         "timeout": "answers lost after {} steps",
         "observation_delay": "observations {} steps late",
         "actuation_delay": "commands {} steps late",
+        "prefix": "shown prefix: {}",
+        "observe": "shown joints: {}",
     }
     parts += [text.format(settings[key]) for key, text in words.items() if key in settings]
     return ", ".join(parts)

@@ -8,7 +8,7 @@ told delay for a shifted one.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from act_eval.errors import TimingError
@@ -22,12 +22,15 @@ from act_eval.timing.delays import (
     loses_answers,
 )
 from act_eval.timing.methods import RTC, Blend, Ensemble, Method, Naive, Sync, method_name, whole_steps
+from act_eval.timing.shown import Shown, refuse_shown
 from act_eval.timing.told import Estimator, MaxOfLast, Oracle, told_range
 from act_eval.types import PolicySpec
 
 BeyondMaxDelay = Literal["error", "clip", "naive"]
 """What happens when a told delay is above the policy's `max_delay`: refuse, tell `max_delay` instead, or ask
 without a prefix as `naive` does."""
+
+_UNBOUNDED = 1 << 30  # a delay that no episode lasts [steps]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +40,8 @@ class Schedule:
     method: Method
     delay: DelayModel = field(default_factory=Constant)
     told: Estimator | None = None
-    """Estimator of the told delay; only `rtc` tells one. None: the oracle, and for measured delays, which no oracle
-    knows, the largest of the last ten."""
+    """Estimator of the told delay, which only `rtc` and predicted joints need. None: the oracle, and for measured
+    delays, which no oracle knows, the largest of the last ten."""
     beyond_max_delay: BeyondMaxDelay = "error"
     timeout: int | None = None
     """Steps after which a missing answer is lost and the next request may go; None: answers are waited for."""
@@ -46,6 +49,8 @@ class Schedule:
     """k: the freshest observation that a request at step t can read is o_{t-k}, and o_0 before there is one."""
     actuation_delay: int = 0
     """a: what is decided at step t reaches the arm at step t + a; the hold action runs in the first a steps."""
+    shown: Shown = field(default_factory=Shown)
+    """What the policy is shown of prefix and joints, where it is not what there is."""
 
     def __post_init__(self) -> None:
         if self.beyond_max_delay not in ("error", "clip", "naive"):
@@ -66,6 +71,21 @@ class Schedule:
         if self.told is not None:
             return self.told
         return MaxOfLast() if isinstance(self.delay, Measured) else Oracle()
+
+    @property
+    def estimates_delay(self) -> bool:
+        """Whether a request depends on the delay that is expected of it."""
+        return isinstance(self.method, RTC) or self.shown.predicts
+
+    def treats(self, spec: PolicySpec) -> PolicySpec:
+        """Return what a policy counts as under this schedule.
+
+        Handed joints of step t + d by a method without prefix, it answers for t + d on: its window is then shifted,
+        whatever it was trained with, and nothing bounds d.
+        """
+        if self.shown.predicts and not isinstance(self.method, RTC):
+            return replace(spec, window="shifted", max_delay=_UNBOUNDED)
+        return spec
 
     def check(self, spec: PolicySpec) -> None:
         """Refuse what cannot run with a policy.
@@ -104,7 +124,9 @@ class Schedule:
             reason = _refuse_told(self, spec)
             if reason is not None:
                 return reason
-        return _refuse_horizon(self, spec)
+        late_taps = bool(self.observation_delay or self.actuation_delay)
+        reason = refuse_shown(self.shown, self.method, told_bounds(self, spec.max_delay), late_taps, spec)
+        return reason or _refuse_horizon(self, self.treats(spec))
 
 
 def _check_timeout(schedule: Schedule) -> None:
@@ -168,6 +190,8 @@ def _refuse_horizon(schedule: Schedule, spec: PolicySpec) -> str | None:
         return _outside(method, 1, chunk, "1 <= s <= C", f"C = {chunk}")
     given = f"C = {chunk}, d = {high}{age}" if low == high else f"C = {chunk}, d in {low} .. {high}{age}"
     match method:
+        case Naive() if schedule.shown.predicts:
+            return _refuse_rtc_horizon(schedule, spec, given)
         case Naive() | Blend():
             rule = "d <= s <= C - (k + d)" if k else "d <= s <= C - d"
             return _outside(method, max(1, high), chunk - k - high, rule, given)
@@ -209,11 +233,11 @@ def first_request(schedule: Schedule, spec: PolicySpec, estimate: Callable[[], i
     """
     _, high = extremes(schedule.delay)
     if is_bounded(schedule.delay) and high is not None:
-        _, told_high = told_bounds(schedule, spec.max_delay)
+        _, told_high = told_bounds(schedule, schedule.treats(spec).max_delay)
         told = (told_high or 0) - schedule.observation_delay
-        takes_over = max(high, told) if isinstance(schedule.method, RTC) else high
+        takes_over = max(high, told) if schedule.estimates_delay else high
     else:
         takes_over = estimate() if isinstance(schedule.method, RTC) else 0
-    # At step 0 only rtc learns something from asking again: its answer begins where chunk 0 ends.
-    least = 0 if isinstance(schedule.method, RTC) else 1
+    # At step 0 only an answer that begins where chunk 0 ends is worth asking for again.
+    least = 0 if schedule.estimates_delay else 1
     return max(least, min(schedule.method.execute, spec.chunk - takes_over))

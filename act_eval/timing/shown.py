@@ -1,0 +1,155 @@
+"""What a policy is shown of what will run while it computes: its prefix, an ablation of it, predicted joints.
+
+Nothing here changes which commands run meanwhile: those are committed, whatever the policy is shown. How success
+changes with what is shown tells whether a policy uses it. Only requests with a told delay are changed; the first
+chunk of an episode commits nothing and is always asked for as it is.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from act_eval.errors import TimingError, UnknownName
+from act_eval.timing.methods import RTC, Method, Naive, method_name
+from act_eval.types import PolicySpec
+
+Observe = Literal["present", "predicted", "predicted_all"]
+"""Which joints a policy is handed with the images and coordinates of the observation.
+
+`present`: those of the observation. `predicted`: those expected when the answer begins to act, the last command that
+is committed (VLASH's rule for absolute targets), the gripper as observed. `predicted_all`: the gripper's last command
+too, which a gripper that holds something never reaches."""
+
+
+@dataclass(frozen=True)
+class OwnPrefix:
+    """The committed commands, which will run."""
+
+
+@dataclass(frozen=True)
+class ExpertPrefix:
+    """Ground truth: what the scripted expert would command in those steps if it took over at the observation."""
+
+
+@dataclass(frozen=True)
+class PadPrefix:
+    """None of the commands: the policy sees padding in their place, and the told delay."""
+
+
+@dataclass(frozen=True)
+class ShuffledPrefix:
+    """The committed commands in a random order of which none keeps its place, from a stream of the episode's seed."""
+
+
+@dataclass(frozen=True)
+class WrongDelay:
+    """A told delay that is off, with the prefix cut, or extended by what the plan would run.
+
+    The answer is run as if the policy had been told rightly.
+    """
+
+    offset: int = 2
+    """Added to the told delay [steps]."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.offset, int) or isinstance(self.offset, bool) or self.offset == 0:
+            raise TimingError(f"the offset of wrong_delay is {self.offset!r}; it must be a whole number other than 0")
+
+
+PrefixShown = OwnPrefix | ExpertPrefix | PadPrefix | ShuffledPrefix | WrongDelay
+
+PREFIXES: dict[str, type[PrefixShown]] = {
+    "own": OwnPrefix,
+    "expert": ExpertPrefix,
+    "pad": PadPrefix,
+    "shuffled": ShuffledPrefix,
+    "wrong_delay": WrongDelay,
+}
+"""Names for the command line; `wrong_delay` may be followed by `:OFFSET`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """What an arm shows its policy."""
+
+    prefix: PrefixShown = field(default_factory=OwnPrefix)
+    observe: Observe = "present"
+
+    def __post_init__(self) -> None:
+        if self.observe not in get_args(Observe):
+            raise UnknownName("observe", str(self.observe), get_args(Observe))
+
+    @property
+    def offset(self) -> int:
+        """What is added to the told delay [steps]."""
+        return self.prefix.offset if isinstance(self.prefix, WrongDelay) else 0
+
+    @property
+    def predicts(self) -> bool:
+        """Whether the joints are predicted."""
+        return self.observe != "present"
+
+
+def parse_prefix(text: str) -> PrefixShown:
+    """Return the prefix that a text names: `own`, `expert`, `pad`, `shuffled`, `wrong_delay` or `wrong_delay:-2`.
+
+    Raises:
+        TimingError: naming the text and what there is.
+    """
+    name, colon, rest = text.strip().partition(":")
+    if name not in PREFIXES:
+        raise TimingError(f"prefix {text!r}: there is no {name!r}; there are: {', '.join(PREFIXES)}")
+    if not colon:
+        return PREFIXES[name]()
+    if name != "wrong_delay":
+        raise TimingError(f"prefix {text!r}: {name} takes no parameters")
+    try:
+        return WrongDelay(int(rest))
+    except ValueError:
+        raise TimingError(f"prefix {text!r}: the offset is {rest!r}; it must be a whole number of steps") from None
+
+
+def describe_prefix(prefix: PrefixShown) -> str:
+    """Return the text that names a prefix; `parse_prefix` reads it back."""
+    if isinstance(prefix, WrongDelay):
+        return f"wrong_delay:{prefix.offset}"
+    return next(name for name, kind in PREFIXES.items() if type(prefix) is kind)
+
+
+def refuse_shown(
+    shown: Shown, method: Method, told: tuple[int, int | None], late_taps: bool, spec: PolicySpec
+) -> str | None:
+    """Return why a method cannot show a policy this, or None where it can.
+
+    Args:
+        shown: What is asked for.
+        method: The arm's.
+        told: Least and largest told delay [steps]; None where nothing bounds it.
+        late_taps: Whether observations or commands are late.
+        spec: The policy's.
+    """
+    if shown.predicts and not isinstance(method, Naive | RTC):
+        return (
+            f"joints are predicted under naive and rtc; got {method_name(method)}, which "
+            "waits at rest or averages chunks that were predicted for different moments"
+        )
+    return None if isinstance(shown.prefix, OwnPrefix) else _refuse_prefix(shown, method, told, late_taps, spec)
+
+
+def _refuse_prefix(
+    shown: Shown, method: Method, told: tuple[int, int | None], late_taps: bool, spec: PolicySpec
+) -> str | None:
+    name, (low, high) = describe_prefix(shown.prefix), told
+    if not isinstance(method, RTC):
+        return f"prefix {name!r} needs rtc, which alone hands over a prefix; got {method_name(method)}"
+    if late_taps and isinstance(shown.prefix, ExpertPrefix | WrongDelay):
+        return f"prefix {name!r} counts from the present: it needs observation delay 0 and actuation delay 0"
+    if isinstance(shown.prefix, WrongDelay):
+        least, most = low + shown.offset, None if high is None else high + shown.offset
+        if least < 0 or most is None or most > spec.max_delay:
+            told_text = f"{least}" if least == most else f"{least} .. {most}"
+            return f"prefix {name!r} would tell delay {told_text}; the policy takes 0 .. {spec.max_delay}"
+        return None
+    needed = 2 if isinstance(shown.prefix, ShuffledPrefix) else 1
+    if high is not None and high < needed:
+        return f"prefix {name!r} needs at least {needed} committed commands; the told delay is {high}"
+    return None

@@ -7,8 +7,10 @@ goes into a `Timing` beside.
 """
 
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Self
@@ -51,9 +53,14 @@ def to_line(values: Any) -> str:
     """Return a dataclass instance as one JSON line: fields in their order, mappings inside them sorted by key.
 
     Raises:
-        ValueError: if a number is not finite, which JSON cannot hold.
+        RunFolderError: naming the entry that JSON cannot hold: a number that is not finite, or no JSON value at all.
     """
-    return json.dumps(_json(values), separators=(",", ":"), allow_nan=False) + "\n"
+    content = _json(values)
+    try:
+        return json.dumps(content, separators=(",", ":"), allow_nan=False) + "\n"
+    except (TypeError, ValueError) as error:
+        place, found = next(_unfit(content, type(values).__name__), (type(values).__name__, error))
+        raise RunFolderError(f"{place} is {found}; a record holds finite numbers, text, lists and mappings") from error
 
 
 def record_from_json(values: Mapping[str, Any], place: str) -> EpisodeRecord:
@@ -78,10 +85,15 @@ class ShardWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        with suppress(OSError):  # of a full disk, which `write` has named; every complete line is on it already
+            self._file.close()
 
     def write(self, line: ShardLine) -> None:
-        """Append one line."""
+        """Append one line.
+
+        Raises:
+            OSError: if the disk is full, for instance.
+        """
         self._file.write(to_line(line).encode())
         self._file.flush()
         os.fsync(self._file.fileno())
@@ -135,17 +147,54 @@ def read_episodes(path: Path) -> list[EpisodeRecord]:
     """
     if not path.is_file():
         raise RunFolderError(f"{path} is missing: the run has not finished; repeat its command to resume it")
+    records = []
+    for values, place in parse_lines(path):
+        record = record_from_json(values, place)
+        if record.episode != len(records):
+            raise RunFolderError(f"{place}: episode {record.episode} stands where episode {len(records)} belongs")
+        records.append(record)
+    return records
+
+
+def read_timings(path: Path) -> list[Timing]:
+    """Read a `timings.jsonl`, in suite order.
+
+    Raises:
+        RunFolderError: if the file is missing, truncated or not a list of timings.
+    """
+    if not path.is_file():
+        raise RunFolderError(f"{path} is missing; delete the run folder and repeat the run's command")
+    return [_timing(values, place) for values, place in parse_lines(path)]
+
+
+def parse_lines(path: Path) -> list[tuple[dict[str, Any], str]]:
+    """Return the JSON objects of a finished file of lines, each with its place for error messages.
+
+    Raises:
+        RunFolderError: if the file is truncated or a line is not a JSON object.
+    """
     text = path.read_bytes()
     if not text.endswith(b"\n"):
         raise RunFolderError(f"{path} is truncated; delete it and repeat the run's command")
-    records = []
-    for number, line in enumerate(text.splitlines()):
-        place = f"{path}, line {number + 1}"
-        record = record_from_json(_parse(line, place), place)
-        if record.episode != number:
-            raise RunFolderError(f"{place}: episode {record.episode} stands where episode {number} belongs")
-        records.append(record)
-    return records
+    places = (f"{path}, line {number}" for number in range(1, text.count(b"\n") + 1))
+    return [(_parse(line, place), place) for line, place in zip(text.splitlines(), places, strict=True)]
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Do something that writes below a folder.
+
+    Raises:
+        RunFolderError: if the disk is full, the folder is not writable, or writing fails for another such reason.
+    """
+    try:
+        yield
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        raise RunFolderError(
+            f"cannot write to {folder}: {error.strerror or error}{where}. "
+            "Finished episodes are kept: repeat the command when that is mended."
+        ) from error
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -190,6 +239,23 @@ def _json(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_json(item) for item in value]
     return value.item() if isinstance(value, np.generic) else value
+
+
+def _unfit(value: Any, place: str) -> Iterator[tuple[str, Any]]:
+    """Yield the place and value of everything that JSON cannot hold."""
+    match value:
+        case dict():
+            for key, item in value.items():
+                yield from _unfit(item, f"{place}.{key}")
+        case list():
+            for number, item in enumerate(value):
+                yield from _unfit(item, f"{place}[{number}]")
+        case float() if not math.isfinite(value):
+            yield place, value
+        case None | str() | int() | float():
+            pass
+        case _:
+            yield place, f"a {type(value).__name__}"
 
 
 def _list(numbers: Sequence[int]) -> str:

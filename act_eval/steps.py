@@ -37,6 +37,10 @@ class EpisodeSteps:
     """(T,)"""
     seam: BoolArray
     """(T,)"""
+    replaced: FloatArray
+    """(T, A) see `act_eval.types.Takeover`; NaN at a step that is no seam or where nothing else could have run"""
+    overlap_rmse: FloatArray
+    """(T,) see `act_eval.types.Takeover`; NaN as `replaced`"""
     state: NDArray[np.float64]
     """(T + 1, S) simulator states, the terminal one last."""
 
@@ -84,8 +88,14 @@ def collect(records: Sequence[StepRecord], terminal: NDArray[np.float64]) -> Epi
         actual_delay=np.array([record.actual_delay for record in records], np.int64),
         in_flight=np.array([record.in_flight for record in records], np.int64),
         seam=np.array([record.seam for record in records], np.bool_),
+        replaced=np.array([_replaced(record) for record in records], np.float32),
+        overlap_rmse=np.array([r.takeover.overlap_rmse if r.takeover else np.nan for r in records], np.float32),
         state=np.stack([*(record.state for record in records), terminal]).astype(np.float64),
     )
+
+
+def _replaced(record: StepRecord) -> FloatArray:
+    return np.full_like(record.command, np.nan) if record.takeover is None else record.takeover.replaced
 
 
 def path_of(folder: Path, episode: int) -> Path:
@@ -105,10 +115,15 @@ def load(path: Path) -> EpisodeSteps:
     """Read an episode's steps.
 
     Raises:
-        RunFolderError: if the file is missing or damaged.
+        RunFolderError: if the file is missing or damaged, or was written by a version that recorded less.
     """
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            if lacking := [f.name for f in fields(EpisodeSteps) if f.name not in arrays]:
+                raise RunFolderError(
+                    f"{path} was written by another version: it has no {', '.join(lacking)}; "
+                    "repeat the run's command with another --out"
+                )
             return EpisodeSteps(**{f.name: arrays[f.name] for f in fields(EpisodeSteps)})
     except FileNotFoundError as error:
         raise RunFolderError(f"{path} is missing") from error

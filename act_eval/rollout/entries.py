@@ -23,6 +23,7 @@ def step_record(episode: Episode, step: int, actions: Actions, row: int, state: 
         actual_delay=int(actions.actual_delay[row]),
         in_flight=int(actions.in_flight[row]),
         seam=bool(actions.seam[row]),
+        takeover=actions.takeovers.get(row),
         state=state,
     )
 

@@ -1,0 +1,77 @@
+"""How smoothly one chunk follows another: at the seams, around them, and in what the arm does.
+
+Legend: `T` control steps taken · `A` action dim · `J` joints · `k` seams. Angles in rad. A seam is the first step
+that a new chunk drives where another one drove the step before.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+SPIKE_WINDOW = 2
+"""Steps on either side of a seam that `boundary_spike_ratio` counts as the seam's."""
+
+Array = NDArray[np.float64]
+
+
+def seam_jumps(command_TA: ArrayLike, replaced_TA: ArrayLike, seam_T: ArrayLike) -> list[float | None]:
+    """Return for each seam how far the command jumps because the chunk changes [rad].
+
+    max over joints of |command that runs − command that would have run at the same step without the new chunk|.
+    None where nothing would have run: the old chunk had ended, or the arm was holding.
+
+    Args:
+        command_TA: Commands that ran.
+        replaced_TA: What the chunks of the step before give for this step; NaN where they give nothing.
+        seam_T: Whether a step is a seam.
+    """
+    seams = np.asarray(seam_T, bool)
+    difference = np.asarray(command_TA, np.float64)[seams] - np.asarray(replaced_TA, np.float64)[seams]
+    return [_or_none(np.abs(jump).max(initial=0.0)) for jump in difference]
+
+
+def at_seams(values_T: ArrayLike, seam_T: ArrayLike) -> list[float | None]:
+    """Return the values of the steps that are seams, None for NaN."""
+    return [_or_none(value) for value in np.asarray(values_T, np.float64)[np.asarray(seam_T, bool)]]
+
+
+def boundary_spike_ratio(command_TA: ArrayLike, seam_T: ArrayLike) -> float | None:
+    """Return mean |second difference| of the commands within ±2 steps of seams over the mean elsewhere [1].
+
+    1 means that seams cannot be told from the rest. It is taken of the commands and not of the joints, because the
+    servos smear a jump over more steps than the window has. |·| is the Euclidean norm over joints, the second
+    difference at t is a[t+1] − 2·a[t] + a[t−1]. None without a seam, without a step elsewhere, or where the commands
+    elsewhere do not accelerate at all.
+
+    Args:
+        command_TA: Commands that ran; leave out the gripper, whose closing is a spike of its own.
+        seam_T: Whether a step is a seam.
+    """
+    command, seams = np.asarray(command_TA, np.float64), np.flatnonzero(np.asarray(seam_T, bool))
+    if len(command) < 3 or not len(seams):
+        return None
+    size = np.sqrt(np.sum(np.diff(command, 2, axis=0) ** 2, axis=1))
+    steps = np.arange(1, len(command) - 1)
+    near = (np.abs(steps[:, None] - seams) <= SPIKE_WINDOW).any(axis=1)
+    if near.all() or not near.any():
+        return None
+    elsewhere = float(size[~near].mean())
+    return _or_none(float(size[near].mean()) / elsewhere) if elsewhere > 0 else None
+
+
+def jerk_rms(joints_TJ: ArrayLike, control_s: float) -> float | None:
+    """Return the root mean square over steps and joints of the third difference of positions / Δt³ [rad/s³].
+
+    None with fewer than four positions, or where they are not finite.
+
+    Args:
+        joints_TJ: Joint positions that the arm went through, one row per control step [rad].
+        control_s: Δt [s].
+    """
+    joints = np.asarray(joints_TJ, np.float64)
+    if len(joints) < 4 or not np.isfinite(joints).all():
+        return None
+    return float(np.sqrt(np.mean(np.diff(joints, 3, axis=0) ** 2))) / control_s**3
+
+
+def _or_none(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

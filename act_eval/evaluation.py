@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import gymnasium as gym
 import numpy as np
 
-from act_eval.records import ShardLine, ShardWriter, Timing
+from act_eval.records import ShardLine, ShardWriter, Timing, writing
 from act_eval.rollout import Episode, EpisodeClock, rollout
 from act_eval.steps import EpisodeSteps, StepRecorder
 from act_eval.timing import Schedule
@@ -84,7 +84,16 @@ def plan(job: Job, done: Mapping[str, set[int]], workers: int) -> list[Block]:
 
 
 def run_block(job: Job, bench: Workbench, block: Block, shard: ShardWriter, worker: int) -> Iterator[EpisodeRecord]:
-    """Run a block; each record is yielded after its files and its shard line are on the disk."""
+    """Run a block; each record is yielded after its files and its shard line are on the disk.
+
+    Raises:
+        RunFolderError: if they cannot be written.
+    """
+    with writing(job.folder):
+        yield from _run_block(job, bench, block, shard, worker)
+
+
+def _run_block(job: Job, bench: Workbench, block: Block, shard: ShardWriter, worker: int) -> Iterator[EpisodeRecord]:
     folder = job.folder / block.arm
     (folder / "steps").mkdir(parents=True, exist_ok=True)
     recorder = StepRecorder(folder / "steps")

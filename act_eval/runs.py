@@ -10,7 +10,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -20,16 +20,20 @@ from typing import IO, Any
 
 import act_eval
 from act_eval.errors import RunFolderError, SuiteMismatch
-from act_eval.records import ShardLine, merge, read_episodes, read_shard, to_line, write_atomically
+from act_eval.records import ShardLine, merge, read_episodes, read_shard, to_line, write_atomically, writing
 from act_eval.suites import Suite, differences
+from act_eval.timing import Trace, recorded_trace, write_trace
 from act_eval.types import EpisodeRecord
 
 SCHEMA = 1
 """Version of the layout and of the manifest's fields."""
 
 _PACKAGES = ("numpy", "scipy", "torch", "torchvision", "gymnasium", "mujoco", "dm-control", "av")
+TRACE = "trace.json"
+"""File in an arm's folder: the delays of its requests, which `--delay trace:FILE` replays."""
 _SHARDS = "shards"
 _MANIFEST = "manifest.json"
+_LOCK = ".lock"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,12 +122,13 @@ class RunFolder:
         """Merge the shards into every arm's files and return the records by arm.
 
         Raises:
-            RunFolderError: if the shards do not cover the suite exactly once.
+            RunFolderError: if the shards do not cover the suite exactly once, or the files cannot be written.
         """
         lines = list(self._lines())
         for name in self.manifest.arms:
             if not (self.arm(name) / "episodes.jsonl").is_file():
-                self._write_arm(name, merge(lines, name, self.manifest.suite.seeds))
+                with writing(self.path):
+                    self._write_arm(name, merge(lines, name, self.manifest.suite.seeds))
         for shard in sorted((self.path / _SHARDS).glob("*.jsonl")):
             shard.unlink()
         return {name: self.episodes(name) for name in self.manifest.arms}
@@ -139,13 +144,35 @@ class RunFolder:
         self.arm(name).mkdir(exist_ok=True)
         timings = "".join(to_line(line.timing) for line in lines)
         write_atomically(self.arm(name) / "timings.jsonl", timings.encode())
+        trace = delays_of([line.record for line in lines]) if self._delays_vary(name) else None
+        if trace is not None:
+            write_trace(self.arm(name) / TRACE, trace)
         # Last, because its presence says that the arm is finished.
         episodes = "".join(to_line(line.record) for line in lines)
         write_atomically(self.arm(name) / "episodes.jsonl", episodes.encode())
 
+    def _delays_vary(self, name: str) -> bool:
+        """Whether an arm's delay model is not constant: its entry names the model instead of a number."""
+        return isinstance(self.manifest.configuration["arms"][name].get("delay"), str)
+
     def _lines(self) -> Iterator[ShardLine]:
         for path in sorted((self.path / _SHARDS).glob("*.jsonl")):
             yield from read_shard(path)
+
+
+def delays_of(records: Sequence[EpisodeRecord]) -> Trace | None:
+    """Return the trace that replays an arm's delays, None where no answer ever came.
+
+    A trace holds the steps from request to answer; records count from the observation, whose age is taken off.
+    """
+    episodes: dict[int, list[int | None]] = {}
+    for record in records:
+        actual = record.detail.get("actual_delays", ())
+        ages = record.detail.get("observation_ages", [0] * len(actual))
+        delays = [None if steps is None else steps - age for steps, age in zip(actual, ages, strict=True)]
+        episodes[record.seed] = delays[1:]  # the first chunk draws no delay
+    answered = any(delay is not None for delays in episodes.values() for delay in delays)
+    return recorded_trace(episodes) if answered else None
 
 
 @contextmanager
@@ -160,15 +187,22 @@ def open_run(path: Path, manifest: Manifest, may_grow: bool = False) -> Iterator
     Raises:
         RunFolderError: if the folder holds something else, another run (naming what differs), or is in use.
     """
-    path.mkdir(parents=True, exist_ok=True)
+    with writing(path):
+        path.mkdir(parents=True, exist_ok=True)
+    _refuse_foreign(path)  # before anything is put into it, the lock included
     with locked(path):
         if (path / _MANIFEST).exists():
             manifest = _grow(path, manifest) if may_grow else _resume(path, manifest)
-        elif foreign := sorted(entry.name for entry in path.iterdir() if entry.name != ".lock"):
-            raise RunFolderError(f"{path} is not a run folder and holds {', '.join(foreign[:5])}; choose another --out")
         else:
+            _refuse_foreign(path)
             _write(path, manifest)
         yield RunFolder(path, manifest)
+
+
+def _refuse_foreign(path: Path) -> None:
+    foreign = sorted(entry.name for entry in path.iterdir() if entry.name != _LOCK)
+    if foreign and _MANIFEST not in foreign:
+        raise RunFolderError(f"{path} is not a run folder and holds {', '.join(foreign[:5])}; choose another --out")
 
 
 def fingerprint(threads: int, renderer: str, **more: str) -> dict[str, Any]:
@@ -232,7 +266,8 @@ def _grow(path: Path, wanted: Manifest) -> Manifest:
 
 
 def _write(path: Path, manifest: Manifest) -> None:
-    write_atomically(path / _MANIFEST, (json.dumps(manifest.to_json(), indent=2) + "\n").encode())
+    with writing(path):
+        write_atomically(path / _MANIFEST, (json.dumps(manifest.to_json(), indent=2) + "\n").encode())
 
 
 @contextmanager
@@ -242,7 +277,9 @@ def locked(path: Path) -> Iterator[None]:
     Raises:
         RunFolderError: if another process holds it.
     """
-    with (path / ".lock").open("w") as file:
+    with writing(path):
+        file = (path / _LOCK).open("w")
+    with file:
         try:
             _lock(file)
         except OSError as error:

@@ -45,8 +45,12 @@ def test_a_line_has_its_keys_in_order_and_mappings_sorted():
 
 
 def test_a_number_that_json_cannot_hold_is_refused():
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        to_line(line(0, detail={"x": float("nan")}).record)
+    with pytest.raises(RunFolderError, match=r"EpisodeRecord\.detail\.x\[1\] is nan; a record holds finite numbers"):
+        to_line(line(0, detail={"x": [1.0, float("nan")]}).record)
+    with pytest.raises(
+        RunFolderError, match=r"EpisodeRecord\.detail\.seen is a ndarray; a record holds finite numbers"
+    ):
+        to_line(line(0, detail={"seen": np.zeros(3)}).record)
 
 
 def test_what_is_written_is_read(tmp_path: Path):

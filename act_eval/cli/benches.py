@@ -199,6 +199,20 @@ class ExpertBench:
             env.close()
 
 
+def check_network(compile_mode: str, device: str) -> None:
+    """Refuse what torch does not know, before anything is loaded.
+
+    Raises:
+        UsageError: naming the device or the compile mode, and what there is.
+    """
+    if device not in ("auto", "cpu"):
+        resolve_device(device)
+    if compile_mode not in ("auto", "off"):
+        from act_eval.policies.compile import resolve_mode
+
+        resolve_mode(compile_mode, "cpu")
+
+
 def resolve_device(name: str) -> str:
     """Return the torch device that `name` means here.
 

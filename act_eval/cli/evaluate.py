@@ -43,8 +43,10 @@ class Flags:
     """Decides the episode seeds."""
     seeds: str | None = None
     """The episode seeds themselves, as in 3,17; instead of --episodes and --seed."""
-    delay: tuple[int, ...] | None = None
-    """Inference delays [control steps]; each is an arm on the same seeds. 0 4 by default."""
+    delay: tuple[str, ...] | None = None
+    """Inference delays; each is an arm on the same seeds. Control steps, or a model: uniform:1,6
+    lognormal:shift=1,median=2,sigma=0.5 spikes:calm=1,spike=6,enter=0.1,leave=0.5 dropped:probability=0.1,of=4
+    trace:FILE measured measured:injected_ms=100. 0 4 by default."""
     latency_ms: tuple[float, ...] | None = None
     """Inference delays [ms], rounded up to control steps; instead of --delay."""
     execute: int | None = None
@@ -52,6 +54,16 @@ class Flags:
     executor: str | None = None
     """How chunks are run while the next one is computed: sync, sync_ticking, naive, rtc, ensemble, blend. By
     default rtc for policies that take a prefix and naive for others."""
+    told: str | None = None
+    """Delay that rtc is told: oracle, constant:4, max, p95, average. The oracle by default; max under measured."""
+    beyond_max_delay: Literal["error", "clip", "naive"] = "error"
+    """A told delay above the policy's largest: refused, told the largest, or asked without a prefix."""
+    timeout: int | None = None
+    """Control steps after which a missing answer is lost; answers are waited for by default."""
+    observation_delay: int = 0
+    """Control steps by which observations are late."""
+    actuation_delay: int = 0
+    """Control steps by which commands reach the arm late."""
     out: Path | None = None
     """Run folder; by default one below outputs/evaluate whose name depends on the configuration."""
     compile: str = "auto"
@@ -60,8 +72,8 @@ class Flags:
     """Which episodes are recorded."""
     workers: int | None = None
     """Processes; as many as there are processor cores by default."""
-    batch: int = 8
-    """Episodes that run at a time in each process."""
+    batch: int | None = None
+    """Episodes that run at a time in each process; 8 by default, 1 where inference is measured."""
     device: str = "auto"
     """Where the network runs: cpu, cuda, or auto (cuda where there is one)."""
     env_flags: Annotated[EnvFlags, tyro.conf.arg(name="")] = field(default_factory=EnvFlags)

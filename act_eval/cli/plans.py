@@ -6,7 +6,6 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,24 +16,37 @@ from act_eval.cli.benches import (
     ExpertBenchSource,
     PolicyBenchSource,
     check_features,
+    check_network,
 )
 from act_eval.cli.policies import EXPERT, checkpoint_folder, digest, label
-from act_eval.errors import UnknownName, UsageError
+from act_eval.errors import UsageError
 from act_eval.evaluation import Job
 from act_eval.launch import Build
 from act_eval.runs import Manifest, fingerprint, notes
 from act_eval.seeding import Purpose, episode_seeds
 from act_eval.suites import Suite, parse_seeds
-from act_eval.timing import METHODS, NOT_APPLICABLE, Constant, Schedule, Sync
+from act_eval.timing import (
+    EXECUTORS,
+    Constant,
+    DelayModel,
+    Measured,
+    Schedule,
+    arm_name,
+    arm_settings,
+    arm_text,
+    check_executor,
+    parse_delay,
+    parse_told,
+    steps_of_latency,
+)
 from act_eval.types import PolicySpec
 
 if TYPE_CHECKING:
     from act_eval.cli.evaluate import EnvFlags, Flags
 
 EPISODES = 50
-DELAYS = (0, 4)
-EXECUTORS = {**METHODS, "sync_ticking": partial(Sync, clock="ticking")}
-"""Name on the command line → builder of a method from the execution horizon."""
+DELAYS = ("0", "4")
+BATCH = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +55,8 @@ class Crewing:
 
     build: Build
     workers: int
+    batch: int
+    """Most episodes that run at a time in one worker."""
     env_id: str
     seeds: tuple[int, ...]
     checkpoint: Path | None
@@ -69,17 +83,20 @@ def plan_crew(flags: "Flags") -> Crewing:
     from act_eval.envs.registration import env_id
 
     _check_choices(flags)
+    check_network(flags.compile, flags.device)
     source = EnvSource(env_id=env_id(flags.env), options=env_options(flags.env_flags))
     seeds = _seeds(flags)
-    slots = min(flags.batch, len(seeds))
+    batch = _batch(flags)
+    slots = min(batch, len(seeds))
     checkpoint = None if flags.policy == EXPERT else checkpoint_folder(flags.policy)
     if checkpoint is None:
         build: Build = ExpertBenchSource(env=source, slots=slots)
     else:
-        policy = CheckpointSource(folder=checkpoint, device=flags.device, compile=flags.compile)
+        rows = {"rows_per_call": batch} if _measures(flags) else {}
+        policy = CheckpointSource(folder=checkpoint, device=flags.device, compile=flags.compile, **rows)
         build = PolicyBenchSource(env=source, policy=policy, slots=slots)
     workers = min(flags.workers or usable_cores(), len(seeds))
-    return Crewing(build=build, workers=workers, env_id=source.env_id, seeds=seeds, checkpoint=checkpoint)
+    return Crewing(build=build, workers=workers, batch=batch, env_id=source.env_id, seeds=seeds, checkpoint=checkpoint)
 
 
 def usable_cores() -> int:
@@ -109,19 +126,22 @@ def make_plan(flags: "Flags", crewing: Crewing, facts: BenchFacts) -> Plan:
         check_features(facts.policy, facts.env)
         schedules = {**_schedules(flags, facts.policy, facts.env.control_ms)}
         policy = _policy_entry(flags, crewing, facts.policy)
-    arms = {name: _arm_entry(flags, facts.policy, schedule) for name, schedule in schedules.items()}
+    for schedule in schedules.values():
+        if schedule is not None:
+            schedule.check_episodes(suite.seeds, suite.horizon)
+    arms = {name: _arm_entry(schedule) for name, schedule in schedules.items()}
     manifest = Manifest(
         suite=suite,
         configuration={"policy": policy, "arms": arms, **facts.run, "video": flags.video},
         fingerprint=fingerprint(threads=1, renderer=facts.env.renderer, **facts.numeric),
-        notes=notes(workers=crewing.workers, batch=flags.batch),
+        notes=notes(workers=crewing.workers, batch=crewing.batch),
     )
     job = Job(
         folder=flags.out or _default_folder(flags, manifest),
         seeds=suite.seeds,
         title=f"{label(flags.env)} · {label(flags.policy)}",
         arms=schedules,
-        batch=flags.batch,
+        batch=crewing.batch,
         video=flags.video,
     )
     return Plan(manifest=manifest, job=job, summary=_summary(flags, manifest, job, crewing.workers))
@@ -132,17 +152,28 @@ def _check_choices(flags: "Flags") -> None:
         value = getattr(flags, name)
         if value is not None and value < 1:
             raise UsageError(f"--{name} is {value}; it must be at least 1")
-    if flags.executor in NOT_APPLICABLE:
-        raise UsageError(f"executor {flags.executor!r} is not offered: {NOT_APPLICABLE[flags.executor]}")
-    if flags.executor is not None and flags.executor not in EXECUTORS:
-        raise UnknownName("executor", flags.executor, EXECUTORS)
+    if flags.executor is not None:
+        check_executor(flags.executor)
     if flags.delay is not None and flags.latency_ms is not None:
         raise UsageError("--delay and --latency-ms say the same thing in steps and in milliseconds; give one of them")
     if flags.delay == () or flags.latency_ms == ():
         raise UsageError("no delay is given; name at least one, as in --delay 0 4")
-    timed = any(flags.delay or ()) or any(flags.latency_ms or ()) or flags.executor or flags.execute
-    if flags.policy == EXPERT and timed:
+    delayed = any(parse_delay(text) != Constant(0) for text in flags.delay or ()) or any(flags.latency_ms or ())
+    told = flags.told is not None and parse_told(flags.told)
+    taps = flags.observation_delay or flags.actuation_delay or flags.timeout
+    if flags.policy == EXPERT and (delayed or told or taps or flags.executor or flags.execute):
         raise UsageError("the expert acts in every step without inference: it takes no delay, executor or horizon")
+
+
+def _measures(flags: "Flags") -> bool:
+    return any(isinstance(parse_delay(text), Measured) for text in flags.delay or ())
+
+
+def _batch(flags: "Flags") -> int:
+    """Return how many episodes run at a time: one where inference is measured, as on a robot."""
+    if flags.batch is not None:
+        return flags.batch
+    return 1 if _measures(flags) else BATCH
 
 
 def _seeds(flags: "Flags") -> tuple[int, ...]:
@@ -154,24 +185,30 @@ def _seeds(flags: "Flags") -> tuple[int, ...]:
 
 
 def _schedules(flags: "Flags", spec: PolicySpec, control_ms: float) -> dict[str, Schedule]:
-    name = _executor(flags, spec)
+    name = flags.executor or ("rtc" if spec.takes_prefix else "naive")
+    if name != "rtc" and (flags.told is not None or flags.beyond_max_delay != "error"):
+        raise UsageError(f"--told and --beyond-max-delay are for rtc, which alone is told a delay; this is {name}")
     execute = max(1, spec.chunk // 2) if flags.execute is None else flags.execute
     schedules: dict[str, Schedule] = {}
     for delay in _delays(flags, control_ms):
-        schedule = Schedule(method=EXECUTORS[name](execute), delay=Constant(delay))
+        schedule = Schedule(
+            method=EXECUTORS[name](execute),
+            delay=delay,
+            told=None if flags.told is None else parse_told(flags.told),
+            beyond_max_delay=flags.beyond_max_delay,
+            timeout=flags.timeout,
+            observation_delay=flags.observation_delay,
+            actuation_delay=flags.actuation_delay,
+        )
         schedule.check(spec)
-        schedules[f"{name}_d{delay}_s{execute}"] = schedule
+        schedules[arm_name(schedule)] = schedule
     return schedules
 
 
-def _executor(flags: "Flags", spec: PolicySpec) -> str:
-    return flags.executor or ("rtc" if spec.takes_prefix else "naive")
-
-
-def _delays(flags: "Flags", control_ms: float) -> tuple[int, ...]:
+def _delays(flags: "Flags", control_ms: float) -> list[DelayModel]:
     if flags.latency_ms is not None:
-        return tuple(dict.fromkeys(delay_of_latency(latency, control_ms) for latency in flags.latency_ms))
-    return tuple(dict.fromkeys(DELAYS if flags.delay is None else flags.delay))
+        return [Constant(delay_of_latency(latency, control_ms)) for latency in flags.latency_ms]
+    return [parse_delay(text) for text in flags.delay or DELAYS]
 
 
 def delay_of_latency(latency_ms: float, control_ms: float) -> int:
@@ -182,7 +219,7 @@ def delay_of_latency(latency_ms: float, control_ms: float) -> int:
     """
     if not 0 <= latency_ms < math.inf:
         raise UsageError(f"--latency-ms is {latency_ms}; it must be finite and at least 0")
-    return math.ceil(latency_ms / control_ms - 1e-9)
+    return steps_of_latency(latency_ms, control_ms)
 
 
 def _policy_entry(flags: "Flags", crewing: Crewing, spec: PolicySpec) -> dict[str, Any]:
@@ -196,15 +233,8 @@ def _policy_entry(flags: "Flags", crewing: Crewing, spec: PolicySpec) -> dict[st
     }
 
 
-def _arm_entry(flags: "Flags", spec: PolicySpec | None, schedule: Schedule | None) -> dict[str, Any]:
-    if spec is None or schedule is None:
-        return {"executor": EXPERT}
-    assert isinstance(schedule.delay, Constant)
-    return {
-        "executor": _executor(flags, spec),
-        "delay": schedule.delay.steps,
-        "execute": schedule.method.execute,
-    }
+def _arm_entry(schedule: Schedule | None) -> dict[str, Any]:
+    return {"executor": EXPERT} if schedule is None else arm_settings(schedule)
 
 
 def _summary(flags: "Flags", manifest: Manifest, job: Job, workers: int) -> tuple[str, ...]:
@@ -232,9 +262,7 @@ def _policy_text(policy: Mapping[str, Any]) -> str:
 
 
 def _arm_text(arm: Mapping[str, Any]) -> str:
-    if "delay" not in arm:
-        return "no inference, no delay"
-    return f"executor {arm['executor']}, delay d = {arm['delay']}, execution horizon s = {arm['execute']}"
+    return arm_text(arm) if "delay" in arm else "no inference, no delay"
 
 
 def env_options(flags: "EnvFlags") -> dict[str, Any]:

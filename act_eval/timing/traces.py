@@ -29,8 +29,10 @@ def recorded_trace(episodes: Mapping[int, Sequence[int | None]]) -> Trace:
 
 
 def write_trace(path: Path, trace: Trace) -> None:
-    """Write a trace as JSON."""
-    path.write_text(_to_json(trace))
+    """Write a trace as JSON; the file appears when it is complete."""
+    unfinished = path.with_name(path.name + ".part")
+    unfinished.write_text(_to_json(trace))
+    unfinished.replace(path)
 
 
 def trace_digest(trace: Trace) -> str:

@@ -35,7 +35,7 @@ class SeriesTrend:
         m = self.measured
         slope = (
             f"{100 * m.slope:+.1f} points per step of delay [{100 * m.interval.low:+.1f}, {100 * m.interval.high:+.1f}]"
-            f", trend p = {p_text(m.p)}, adjusted {p_text(self.p_holm)}"
+            f", trend p {p_text(m.p)}, adjusted {p_text(self.p_holm)}"
         )
         return f"{self.part.env}, {self.name}: {self.word}: {slope}{self._reason()}"
 
@@ -109,8 +109,8 @@ def series_suffix(series: Series) -> str:
 
 
 def p_text(p: float) -> str:
-    """Return a p-value to two digits, and very small ones as what they are below."""
-    return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
+    """Return a p-value with its sign: two digits, and very small ones as what they are below."""
+    return "< 0.0001" if p < 1e-4 else f"= {p:.2g}"
 
 
 def _trends(parts: Sequence[Part]) -> Iterator[SeriesTrend]:

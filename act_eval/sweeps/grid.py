@@ -5,15 +5,15 @@ in d alone, under one rule for s: what a curve of success against delay is drawn
 series (`delay` and a fixed 4 meet at d = 4).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from act_eval.sweeps.rules import ExecuteRule, execution_horizon
-from act_eval.timing import RTC, BeyondMaxDelay, Constant, Estimator, Method, Oracle, Schedule
+from act_eval.timing import EXECUTORS, RTC, BeyondMaxDelay, Constant, Estimator, Oracle, Schedule, arm_name
 from act_eval.types import PolicySpec
 
-Methods = Mapping[str, Callable[[int], Method]]
-"""Name of an executor → builder of its method from the execution horizon."""
+ORACLE = "oracle"
+"""Name of the estimator that tells the delay that will happen; also stands where none is told."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,10 +24,10 @@ class Grid:
     """d [steps]."""
     rules: tuple[ExecuteRule, ...]
     executors: tuple[str, ...]
+    """Names in `act_eval.timing.EXECUTORS`."""
     told: Mapping[str, Estimator]
     """Name → estimator of the told delay; only `rtc` tells one."""
     beyond_max_delay: BeyondMaxDelay = "error"
-    timeout: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +46,7 @@ class Setting:
     @property
     def arm(self) -> str:
         """Its name in a run folder."""
-        told = "" if isinstance(self.schedule.told, Oracle) else f"_told_{self.told.replace(':', '_')}"
-        return f"{self.executor}_d{self.delay}_s{self.execute}{told}"
+        return arm_name(self.schedule)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,59 +80,51 @@ class Expansion:
     refused: tuple[Refused, ...]
 
 
-def expand(grid: Grid, spec: PolicySpec, methods: Methods) -> Expansion:
+def expand(grid: Grid, spec: PolicySpec) -> Expansion:
     """Return the cells that a policy can run, each once, and those that it cannot, with the reason."""
     settings: dict[str, Setting] = {}
     series: list[Series] = []
     refused: list[Refused] = []
-    for executor in grid.executors:
-        for told, estimator in _told(grid, methods[executor](1)).items():
-            for rule in grid.rules:
-                found: list[Setting] = []
-                for delay in sorted(grid.delays):
-                    cell = _cell(grid, spec, methods[executor], (executor, delay, rule, told), estimator)
-                    (found if isinstance(cell, Setting) else refused).append(cell)  # pyright: ignore[reportArgumentType]
-                settings |= {cell.arm: cell for cell in found}
-                arms = tuple(cell.arm for cell in found)
-                # Two rules that mean the same s for this policy are one series.
-                if found and not any(other.executor == executor and other.arms == arms for other in series):
-                    series.append(Series(executor=executor, rule=str(rule), told=told, arms=arms))
+    for executor, told, rule in _rows(grid):
+        row = [_cell(grid, spec, executor, delay, rule, told) for delay in sorted(grid.delays)]
+        found = {cell.arm: cell for cell in row if isinstance(cell, Setting)}
+        refused += [cell for cell in row if isinstance(cell, Refused)]
+        settings |= found
+        # Two rules that mean the same s for this policy are one series.
+        if found and all(other.arms != tuple(found) for other in series):
+            series.append(Series(executor=executor, rule=str(rule), told=told, arms=tuple(found)))
     return Expansion(settings=tuple(settings.values()), series=tuple(series), refused=tuple(refused))
-
-
-def _told(grid: Grid, method: Method) -> Mapping[str, Estimator]:
-    """Return the estimators that make a difference for a method."""
-    return grid.told if isinstance(method, RTC) else {"oracle": Oracle()}
-
-
-def _cell(
-    grid: Grid,
-    spec: PolicySpec,
-    build: Callable[[int], Method],
-    place: tuple[str, int, ExecuteRule, str],
-    estimator: Estimator,
-) -> Setting | Refused:
-    executor, delay, rule, told = place
-    execute = execution_horizon(rule, delay, spec.chunk)
-    if execute < 1:
-        reason = f"{rule} leaves no step between two requests at d = {delay}: s = {execute}, at least 1 is needed"
-        return Refused(executor=executor, delay=delay, rule=str(rule), told=told, reason=reason)
-    schedule = Schedule(
-        method=build(execute),
-        delay=Constant(delay),
-        told=estimator,
-        beyond_max_delay=grid.beyond_max_delay,
-        timeout=grid.timeout,
-    )
-    if reason := schedule.refusal(spec):
-        return Refused(executor=executor, delay=delay, rule=str(rule), told=told, reason=reason)
-    return Setting(executor=executor, delay=delay, execute=execute, told=told, schedule=schedule)
 
 
 def shared_refusals(refused: Sequence[Refused]) -> list[tuple[str, str]]:
     """Return (cells, reason) with the cells of an executor that are refused in the same words put together."""
     together: dict[tuple[str, str], list[str]] = {}
     for cell in refused:
-        told = "" if cell.told == "oracle" else f", told {cell.told}"
-        together.setdefault((cell.executor, cell.reason), []).append(f"d = {cell.delay}, s {cell.rule}{told}")
+        told = "" if cell.told == ORACLE else f", told {cell.told}"
+        together.setdefault((cell.executor, cell.reason), []).append(f"d = {cell.delay}, s = {cell.rule}{told}")
     return [(f"{executor} at {'; '.join(cells)}", reason) for (executor, reason), cells in together.items()]
+
+
+def _rows(grid: Grid) -> Iterator[tuple[str, str, ExecuteRule]]:
+    """Yield (executor, told, rule); only rtc tells a delay."""
+    for executor in grid.executors:
+        tells = isinstance(EXECUTORS[executor](1), RTC)
+        for told in grid.told if tells else (ORACLE,):
+            for rule in grid.rules:
+                yield executor, told, rule
+
+
+def _cell(grid: Grid, spec: PolicySpec, executor: str, delay: int, rule: ExecuteRule, told: str) -> Setting | Refused:
+    execute = execution_horizon(rule, delay, spec.chunk)
+    if execute < 1:
+        reason = f"{rule} leaves s = {execute} at d = {delay}; s must be at least 1"
+        return Refused(executor=executor, delay=delay, rule=str(rule), told=told, reason=reason)
+    schedule = Schedule(
+        method=EXECUTORS[executor](execute),
+        delay=Constant(delay),
+        told=grid.told.get(told, Oracle()),
+        beyond_max_delay=grid.beyond_max_delay,
+    )
+    if reason := schedule.refusal(spec):
+        return Refused(executor=executor, delay=delay, rule=str(rule), told=told, reason=reason)
+    return Setting(executor=executor, delay=delay, execute=execute, told=told, schedule=schedule)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -27,8 +26,15 @@ class Cell:
     """By which its s was first asked for."""
     records: tuple[EpisodeRecord, ...]
     """In suite order."""
-    metrics: Mapping[str, Any] = field(default_factory=dict)
-    """Name → summary over the episodes (JSON values)."""
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+    """Name in `act_eval.metrics` → value over the episodes."""
+    success_s: tuple[float | None, ...] = ()
+    """Time to success of each episode [s]; None where it did not succeed."""
+    informed_s: tuple[float | None, ...] = ()
+    """From an event in the scene to the first action from an observation of it [s]; None where it did not come to
+    that."""
+    turned_s: tuple[float | None, ...] = ()
+    """From an event to the gripper's turn towards its new goal [s]; None where it did not come to that."""
 
     @property
     def name(self) -> str:

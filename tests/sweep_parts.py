@@ -1,0 +1,52 @@
+"""Finished parts of a sweep from given outcomes, for tests of what is made of them."""
+
+from collections.abc import Mapping, Sequence
+
+from act_eval.suites import Suite
+from act_eval.sweeps import Cell, Grid, Part, expand, parse_rule
+from act_eval.timing import Oracle
+from act_eval.types import EpisodeRecord, PolicySpec
+
+ACT = PolicySpec(chunk=20, action_dim=6, window="same", takes_prefix=False, max_delay=0, inputs={})
+ACT_RTC = PolicySpec(chunk=20, action_dim=6, window="shifted", takes_prefix=True, max_delay=8, inputs={})
+
+
+def grid(delays: Sequence[int], executors: Sequence[str], execute: Sequence[str] = ("half",), told=None) -> Grid:
+    return Grid(
+        delays=tuple(delays),
+        executors=tuple(executors),
+        rules=tuple(map(parse_rule, execute)),
+        told=told or {"oracle": Oracle()},
+    )
+
+
+def records(text: str) -> tuple[EpisodeRecord, ...]:
+    """One episode a letter: `1` success, `0` timeout, `x` invalid."""
+    outcomes = {"1": "success", "0": "timeout", "x": "invalid"}
+    return tuple(
+        EpisodeRecord(episode=i, seed=100 + i, outcome=outcomes[letter], steps=120, detail={"event_step": 9})
+        for i, letter in enumerate(text)
+    )
+
+
+def part(outcomes: Mapping[str, str], asked: Grid, spec: PolicySpec = ACT_RTC, policy="act_rtc", env="moving_pick"):
+    """A part whose arms have these outcomes, a letter an episode."""
+    expansion = expand(asked, spec)
+    assert {setting.arm for setting in expansion.settings} == set(outcomes)
+    rules = {arm: series.rule for series in reversed(expansion.series) for arm in series.arms}
+    episodes = len(next(iter(outcomes.values())))
+    return Part(
+        policy=policy,
+        env=env,
+        suite=Suite(env="act_eval/MovingPick-v0", kwargs={}, horizon=200, seeds=tuple(range(100, 100 + episodes))),
+        control_s=0.05,
+        default_executor="rtc" if spec.takes_prefix else "naive",
+        cells={
+            setting.arm: Cell(
+                policy=policy, env=env, setting=setting, rule=rules[setting.arm], records=records(outcomes[setting.arm])
+            )
+            for setting in expansion.settings
+        },
+        series=expansion.series,
+        refused=expansion.refused,
+    )

@@ -1,0 +1,92 @@
+import pytest
+from sweep_parts import ACT, ACT_RTC, grid
+
+from act_eval.errors import UsageError
+from act_eval.sweeps import expand, parse_rule, shared_refusals
+from act_eval.sweeps.rules import AsDelay, Covered, Fixed, HalfChunk, execution_horizon
+from act_eval.timing import Oracle, ToldConstant
+
+
+@pytest.mark.parametrize(
+    ("text", "rule", "by_delay"),
+    [
+        ("5", Fixed(5), {0: 5, 4: 5, 8: 5}),
+        ("half", HalfChunk(), {0: 10, 4: 10, 8: 10}),
+        ("delay", AsDelay(), {0: 1, 1: 1, 4: 4, 8: 8}),
+        ("horizon:16", Covered(16), {0: 16, 4: 12, 8: 8}),
+    ],
+)
+def test_rules_give_the_execution_horizon(text: str, rule: object, by_delay: dict[int, int]):
+    assert parse_rule(text) == rule
+    assert str(rule) == text
+    assert {delay: execution_horizon(parse_rule(text), delay, chunk=20) for delay in by_delay} == by_delay
+
+
+@pytest.mark.parametrize("text", ["0", "-3", "1.5", "hlaf", "horizon", "horizon:", "horizon:0", "half:3", "", "५"])
+def test_a_malformed_rule_is_refused_with_what_is_allowed(text: str):
+    with pytest.raises(UsageError) as refusal:
+        parse_rule(text)
+    assert str(refusal.value).startswith(f"--execute is {text!r}; it must be a whole number of control steps")
+    assert "half (C / 2), delay (s = max(d, 1)) or horizon:N" in str(refusal.value)
+
+
+def test_a_grid_is_split_into_what_runs_and_what_cannot():
+    found = expand(grid([8, 0, 4], ["naive", "rtc"], ["5", "half"]), ACT_RTC)
+    assert [setting.arm for setting in found.settings] == [
+        *("naive_d0_s5", "naive_d4_s5", "naive_d0_s10", "naive_d4_s10", "naive_d8_s10"),
+        *("rtc_d0_s5", "rtc_d4_s5", "rtc_d0_s10", "rtc_d4_s10", "rtc_d8_s10"),
+    ]
+    assert [(series.executor, series.rule, series.arms) for series in found.series] == [
+        ("naive", "5", ("naive_d0_s5", "naive_d4_s5")),
+        ("naive", "half", ("naive_d0_s10", "naive_d4_s10", "naive_d8_s10")),
+        ("rtc", "5", ("rtc_d0_s5", "rtc_d4_s5")),
+        ("rtc", "half", ("rtc_d0_s10", "rtc_d4_s10", "rtc_d8_s10")),
+    ]
+    assert [(cell.executor, cell.delay, cell.reason) for cell in found.refused] == [
+        ("naive", 8, "naive needs d <= s <= C - d, with C = 20, d = 8: 8 <= s <= 12; got s = 5"),
+        ("rtc", 8, "rtc needs d <= s <= C, with C = 20, d = 8: 8 <= s <= 20; got s = 5"),
+    ]
+
+
+def test_a_policy_without_prefix_has_no_rtc_cell():
+    found = expand(grid([0, 4], ["naive", "rtc"]), ACT)
+    assert [setting.arm for setting in found.settings] == ["naive_d0_s10", "naive_d4_s10"]
+    ((cells, reason),) = shared_refusals(found.refused)
+    assert cells == "rtc at d = 0, s = half; d = 4, s = half"
+    assert reason.startswith("rtc needs a policy that takes a prefix of committed commands; this one takes none")
+
+
+def test_the_covered_horizon_may_leave_no_step():
+    found = expand(grid([0, 4], ["naive"], ["horizon:4"]), ACT)
+    assert [setting.arm for setting in found.settings] == ["naive_d0_s4"]
+    assert [cell.reason for cell in found.refused] == ["horizon:4 leaves s = 0 at d = 4; s must be at least 1"]
+
+
+def test_rules_that_mean_the_same_are_one_series_and_shared_cells_are_one_cell():
+    found = expand(grid([0, 4], ["naive"], ["half", "10", "delay", "4"]), ACT)
+    assert [(series.rule, series.arms) for series in found.series] == [
+        ("half", ("naive_d0_s10", "naive_d4_s10")),
+        ("delay", ("naive_d0_s1", "naive_d4_s4")),
+        ("4", ("naive_d0_s4", "naive_d4_s4")),
+    ]
+    assert len(found.settings) == 5
+
+
+def test_only_rtc_is_told_a_delay():
+    told = {"oracle": Oracle(), "4": ToldConstant(4)}
+    found = expand(grid([0, 2], ["naive", "rtc"], told=told), ACT_RTC)
+    assert [(series.executor, series.told) for series in found.series] == [
+        ("naive", "oracle"),
+        ("rtc", "oracle"),
+        ("rtc", "4"),
+    ]
+    assert {setting.arm for setting in found.settings if setting.told == "4"} == {
+        "rtc_d0_s10_told4",
+        "rtc_d2_s10_told4",
+    }
+
+
+def test_a_told_delay_beyond_the_trained_ones_is_a_refused_cell():
+    found = expand(grid([0], ["rtc"], told={"9": ToldConstant(9)}), ACT_RTC)
+    assert found.settings == ()
+    assert "delay 9 may be told to a policy trained for delays up to max_delay = 8" in found.refused[0].reason

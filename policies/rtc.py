@@ -113,7 +113,12 @@ class ACTRTC(ACT):
         self.register_buffer("prefix_slots", torch.arange(longest), persistent=False)
 
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride] - the prefix is a required input here
-        self, batch: Batch, delay_BK: Tensor, prefix_BPA: Tensor, noise_BL: Tensor | None = None
+        self,
+        batch: Batch,
+        delay_BK: Tensor,
+        prefix_BPA: Tensor,
+        noise_BL: Tensor | None = None,
+        known_BK: Tensor | None = None,
     ) -> tuple[Tensor, Latent]:
         """Predict a chunk for each delay of each sample.
 
@@ -122,13 +127,14 @@ class ACTRTC(ACT):
             delay_BK: int64, 0 … P.
             prefix_BPA: committed relative actions of steps t … t + P - 1, normalised; not read from the delay on.
             noise_BL: standard normal noise of the latent; drawn here if None.
+            known_BK: int64, how many of the delay's commands are seen; padding stands for the others. All if None.
 
         Returns:
             Normalised relative actions (B, K, C, A), and the latent's mean and log variance (None unless encoded).
         """
         latent_BL, parameters = self.latent(batch, noise_BL)
         tokens_BND, pos_1ND = self.observation_tokens(batch, latent_BL)
-        prefix_BKPD = self._prefix_tokens(delay_BK, prefix_BPA)
+        prefix_BKPD = self._prefix_tokens(delay_BK if known_BK is None else known_BK, prefix_BPA)
         query_pos_BKCD = self.decoder_pos_embed.weight + self.delay_embed(delay_BK)[:, :, None]
         if self.rtc.rtc_prefix_in == "encoder":
             out_BKCD = self._prefix_in_encoder(tokens_BND, pos_1ND, prefix_BKPD, query_pos_BKCD)
@@ -136,9 +142,9 @@ class ACTRTC(ACT):
             out_BKCD = self._prefix_in_decoder(tokens_BND, pos_1ND, prefix_BKPD, query_pos_BKCD)
         return self.action_head(out_BKCD), parameters
 
-    def _prefix_tokens(self, delay_BK: Tensor, prefix_BPA: Tensor) -> Tensor:
-        committed_BKP1 = (self.prefix_slots < delay_BK[:, :, None])[..., None]
-        return torch.where(committed_BKP1, self.prefix_input_proj(prefix_BPA)[:, None], self.prefix_pad_embed)
+    def _prefix_tokens(self, known_BK: Tensor, prefix_BPA: Tensor) -> Tensor:
+        known_BKP1 = (self.prefix_slots < known_BK[:, :, None])[..., None]
+        return torch.where(known_BKP1, self.prefix_input_proj(prefix_BPA)[:, None], self.prefix_pad_embed)
 
     def _prefix_in_encoder(
         self, tokens_BND: Tensor, pos_1ND: Tensor, prefix_BKPD: Tensor, query_pos_BKCD: Tensor
@@ -158,7 +164,7 @@ class ACTRTC(ACT):
         memory_BND, pos_1ND = self.encode(tokens_BND, pos_1ND)
         x_BKQD = torch.cat((prefix_BKPD, torch.zeros_like(query_pos_BKCD)), dim=2)
         pos_BKQD = torch.cat((self.prefix_pos_embed.weight.expand_as(prefix_BKPD), query_pos_BKCD), dim=2)
-        return self.decoder(x_BKQD, pos_BKQD, memory_BND, pos_1ND)[:, :, self.rtc.rtc_max_delay :]
+        return self.decoder(x_BKQD, pos_BKQD, memory_BND, pos_1ND, first=self.rtc.rtc_max_delay)
 
 
 class ACTRTCPolicy(ChunkingPolicy):
@@ -220,7 +226,11 @@ class ACTRTCPolicy(ChunkingPolicy):
 
     @torch.no_grad()
     def predict_action_chunk(  # pyright: ignore[reportIncompatibleMethodOverride] - delay and prefix come in addition
-        self, batch: Batch, delay: Tensor | None = None, prefix: Tensor | None = None
+        self,
+        batch: Batch,
+        delay: Tensor | None = None,
+        prefix: Tensor | None = None,
+        known: Tensor | None = None,
     ) -> Tensor:
         """Return normalised relative chunks (N, C, A).
 
@@ -230,17 +240,20 @@ class ACTRTCPolicy(ChunkingPolicy):
             batch: normalised features of N samples.
             delay: (N,) int64 told delays, 0 … P; 0 everywhere if None.
             prefix: (N, P, A) committed relative actions, normalised; entries from the delay on are not read.
+            known: (N,) int64, how many of them, 0 … delay, are read; padding stands for the others. All if None.
 
         Raises:
-            UsageError: if a delay lies outside 0 … P, or is given without a prefix.
-            FeatureMismatch: if `delay` or `prefix` has another shape.
+            UsageError: if a delay or `known` lies outside its range, or a delay is given without a prefix.
+            FeatureMismatch: if `delay`, `prefix` or `known` has another shape.
         """
         self.eval()
         self.check_batch(batch)
         rows = len(batch[next(iter(self.config.input_features))])
         delay_N, prefix_NPA = self._check_prefix(rows, delay, prefix)
+        known_N = delay_N if known is None else _checked_known(known, delay_N)
         inputs = {key: batch[key] for key in self.config.input_features}
-        return self.model(inputs, delay_N[:, None], prefix_NPA)[0][:, 0].float()
+        chunk_N1CA, _ = self.model(inputs, delay_N[:, None], prefix_NPA, known_BK=known_N[:, None])
+        return chunk_N1CA[:, 0].float()
 
     def select_action(self, batch: Batch) -> Tensor:
         """Return the next normalised relative action (B, A) of a chunk predicted without delay.
@@ -273,3 +286,11 @@ class ACTRTCPolicy(ChunkingPolicy):
         if tuple(prefix.shape) != wanted:
             raise FeatureMismatch(f"prefix has shape {tuple(prefix.shape)}; needed is {wanted}")
         return delay, prefix
+
+
+def _checked_known(known_N: Tensor, delay_N: Tensor) -> Tensor:
+    if known_N.shape != delay_N.shape:
+        raise FeatureMismatch(f"known has shape {tuple(known_N.shape)}; needed is {tuple(delay_N.shape)}")
+    if bool(((known_N < 0) | (known_N > delay_N)).any()):
+        raise UsageError(f"known commands are {known_N.tolist()}; allowed are 0 to the delays {delay_N.tolist()}")
+    return known_N

@@ -28,13 +28,20 @@ class Attention(nn.Module):
         nn.init.xavier_uniform_(self.in_proj_weight)
         nn.init.zeros_(self.out_proj.bias)
 
-    def attend_self(self, x_BND: Tensor, pos_BND: Tensor, ignored_BN: Tensor | None = None) -> Tensor:
-        """Attend among the tokens of each row; `ignored_BN` is True where a token is padding."""
+    def attend_self(self, x_BND: Tensor, pos_BND: Tensor, ignored_BN: Tensor | None = None, first: int = 0) -> Tensor:
+        """Attend among the tokens of each row.
+
+        Args:
+            x_BND: tokens.
+            pos_BND: their positions.
+            ignored_BN: True where a token is padding.
+            first: only the tokens from here on ask; all are answered from.
+        """
         dim = x_BND.shape[-1]
         qk_weight, v_weight = self.in_proj_weight.split((2 * dim, dim))
         qk_bias, v_bias = self.in_proj_bias.split((2 * dim, dim))
         q, k = functional.linear(x_BND + pos_BND, qk_weight, qk_bias).chunk(2, dim=-1)
-        return self._attend(q, k, functional.linear(x_BND, v_weight, v_bias), ignored_BN)
+        return self._attend(q[:, first:], k, functional.linear(x_BND, v_weight, v_bias), ignored_BN)
 
     def attend_memory(self, query_BQD: Tensor, memory_BND: Tensor, memory_pos_BND: Tensor) -> Tensor:
         """Attend from queries to a memory."""
@@ -126,20 +133,26 @@ class DecoderLayer(FeedForward):
         self.norm2 = nn.LayerNorm(config.dim_model)
         self.norm3 = nn.LayerNorm(config.dim_model)
 
-    def forward(self, x_BGQD: Tensor, pos_BGQD: Tensor, memory_BND: Tensor, memory_pos_BND: Tensor) -> Tensor:
+    def forward(
+        self, x_BGQD: Tensor, pos_BGQD: Tensor, memory_BND: Tensor, memory_pos_BND: Tensor, first: int = 0
+    ) -> Tensor:
+        """Return the tokens of each group from `first` on; those before it are only attended to."""
+        seen = self.norm1(x_BGQD) if self.pre_norm else x_BGQD
+        attended = self._within_groups(seen, pos_BGQD, first)
+        x_BGQD, pos_BGQD = x_BGQD[:, :, first:], pos_BGQD[:, :, first:]
         if self.pre_norm:
-            x_BGQD = x_BGQD + self.dropout(self._within_groups(self.norm1(x_BGQD), pos_BGQD))
+            x_BGQD = x_BGQD + self.dropout(attended)
             query = self.norm2(x_BGQD) + pos_BGQD
             x_BGQD = x_BGQD + self.dropout(self._to_memory(query, memory_BND, memory_pos_BND))
             return x_BGQD + self.feed_forward(self.norm3(x_BGQD))
-        x_BGQD = self.norm1(x_BGQD + self.dropout(self._within_groups(x_BGQD, pos_BGQD)))
+        x_BGQD = self.norm1(x_BGQD + self.dropout(attended))
         attended = self._to_memory(x_BGQD + pos_BGQD, memory_BND, memory_pos_BND)
         x_BGQD = self.norm2(x_BGQD + self.dropout(attended))
         return self.norm3(x_BGQD + self.feed_forward(x_BGQD))
 
-    def _within_groups(self, x_BGQD: Tensor, pos_BGQD: Tensor) -> Tensor:
-        attended = self.self_attn.attend_self(x_BGQD.flatten(0, 1), pos_BGQD.expand_as(x_BGQD).flatten(0, 1))
-        return attended.unflatten(0, x_BGQD.shape[:2])
+    def _within_groups(self, x_BGQD: Tensor, pos_BGQD: Tensor, first: int) -> Tensor:
+        pos_ZQD = pos_BGQD.expand_as(x_BGQD).flatten(0, 1)  # Z = B * G
+        return self.self_attn.attend_self(x_BGQD.flatten(0, 1), pos_ZQD, first=first).unflatten(0, x_BGQD.shape[:2])
 
     def _to_memory(self, query_BGQD: Tensor, memory_BND: Tensor, memory_pos_BND: Tensor) -> Tensor:
         # Groups become more queries of the same sample, so the memory is projected once and never copied.
@@ -155,7 +168,11 @@ class Decoder(nn.Module):
         self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.n_decoder_layers))
         self.norm = nn.LayerNorm(config.dim_model)
 
-    def forward(self, x_BGQD: Tensor, pos_BGQD: Tensor, memory_BND: Tensor, memory_pos_BND: Tensor) -> Tensor:
-        for layer in self.layers:
+    def forward(
+        self, x_BGQD: Tensor, pos_BGQD: Tensor, memory_BND: Tensor, memory_pos_BND: Tensor, first: int = 0
+    ) -> Tensor:
+        """Return the tokens of each group from `first` on: the last layer computes no others."""
+        *before, last = self.layers
+        for layer in before:
             x_BGQD = layer(x_BGQD, pos_BGQD, memory_BND, memory_pos_BND)
-        return self.norm(x_BGQD)
+        return self.norm(last(x_BGQD, pos_BGQD, memory_BND, memory_pos_BND, first))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from act_eval.errors import FeatureMismatch, UsageError
 from act_eval.policies.act.presets import features
+from act_eval.policies.act.transformer import Decoder
 from act_eval.policies.rtc import ACTRTCPolicy
 
 PLACES = ("encoder", "decoder")
@@ -290,3 +291,17 @@ def test_a_delay_or_prefix_that_does_not_fit_is_refused(
 def test_the_training_window_is_longer_when_shifted() -> None:
     assert tiny_rtc_config(rtc_window="shifted").target_steps == 8
     assert tiny_rtc_config(rtc_window="same").target_steps == 5
+
+
+@pytest.mark.parametrize("pre_norm", [True, False])
+def test_the_decoder_gives_the_same_without_the_tokens_that_nobody_reads(pre_norm: bool) -> None:
+    torch.manual_seed(0)
+    decoder = Decoder(tiny_rtc_config(pre_norm=pre_norm, n_decoder_layers=2)).double().eval()
+    width = decoder.norm.weight.shape[0]
+    tokens, positions = torch.randn(2, 2, 3, 9, width, dtype=torch.float64)
+    memory, memory_positions = torch.randn(2, 2, 5, width, dtype=torch.float64)
+    whole = decoder(tokens, positions, memory, memory_positions)
+    for first in (0, 4):
+        rest = decoder(tokens, positions, memory, memory_positions, first)
+        assert rest.shape[2] == 9 - first
+        torch.testing.assert_close(rest, whole[:, :, first:], rtol=0, atol=1e-12)

@@ -2,9 +2,11 @@
 
 Beyond Gymnasium's API the engine may use (all documented here, none needed): `hold_action`, `skip_cameras`,
 `simulator_state`, `render_state`, `verdict`, `suite_facts`. Probes may use `gripper_position`, `block_positions`,
-`with_blocks_exchanged` and `without_confusers`; the scripted expert uses `privileged`.
+`with_blocks_exchanged` and `without_confusers`; the scripted expert uses `privileged`, and a `fork` shows what it
+would do next.
 """
 
+from copy import copy, deepcopy
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -197,6 +199,18 @@ class PickEnv(gym.Env[dict[str, Any], FloatArray]):
     def without_confusers(self, state: StateArray) -> StateArray:
         """Return a logged state with every confuser out of the cameras' sight."""
         return states.without_confusers(self._scene, state)
+
+    def fork(self) -> "PickEnv":
+        """Return an environment that goes on from this moment by itself: same physics, same random numbers to come.
+
+        It renders no images and no window; this environment is not touched by it.
+        """
+        twin = copy(self)
+        twin._data = copy(self._data)
+        twin._noise, twin._np_random = deepcopy(self._noise), deepcopy(self._np_random)
+        twin._states, twin._commands = list(self._states), list(self._commands)
+        twin._viewer, twin.render_mode, twin._skip_cameras = None, None, True
+        return twin
 
     def renderer_name(self) -> str:
         """Return what OpenGL calls the renderer of this process's images."""

@@ -63,23 +63,29 @@ class TorchChunkPolicy:
             UsageError: if a told delay lies outside what the policy was trained for.
         """
         raw, told_delay = self._raw(request), request.told_delay
-        prefix = self._full_prefix(request.prefix, told_delay)
+        known = told_delay if request.prefix_known is None else request.prefix_known
+        prefix = self._full_prefix(request.prefix, told_delay, known)
+        size = self.rows_per_call
         answers = [
-            self._call({k: v[i : i + self.rows_per_call] for k, v in raw.items()}, told_delay[i:], prefix[i:])
-            for i in range(0, len(told_delay), self.rows_per_call)
+            self._call({k: v[i : i + size] for k, v in raw.items()}, told_delay[i:], prefix[i:], known[i:])
+            for i in range(0, len(told_delay), size)
         ]
         empty = np.zeros((0, self._spec.chunk, self._spec.action_dim), dtype=np.float32)
         return ActionChunks(np.concatenate([empty, *answers]))
 
     @torch.inference_mode()
-    def _call(self, raw: dict[str, np.ndarray], told_delay: np.ndarray, prefix: np.ndarray) -> np.ndarray:
+    def _call(
+        self, raw: dict[str, np.ndarray], told_delay: np.ndarray, prefix: np.ndarray, known: np.ndarray
+    ) -> np.ndarray:
         rows = min(len(told_delay), self.rows_per_call)
         batch = self._processor.prepare({key: self._tensor(value) for key, value in raw.items()})
         anchor_RA = batch.get("anchor")
         if isinstance(self._policy, ACTRTCPolicy):
             assert anchor_RA is not None
             prefix_RPA = self._processor.prepare_prefix(self._tensor(prefix[:rows]), anchor_RA)
-            chunk_RCA = self._policy.predict_action_chunk(batch, self._tensor(told_delay[:rows]), prefix_RPA)
+            chunk_RCA = self._policy.predict_action_chunk(
+                batch, self._tensor(told_delay[:rows]), prefix_RPA, self._tensor(known[:rows])
+            )
         else:
             chunk_RCA = self._policy.predict_action_chunk(batch)
         return self._processor.restore(chunk_RCA, anchor_RA)[:rows].float().cpu().numpy()
@@ -104,8 +110,8 @@ class TorchChunkPolicy:
                 raw[LAST_ACTION] = _checked(LAST_ACTION, request.last_action, joints)
         return raw
 
-    def _full_prefix(self, prefix_NPA: np.ndarray, told_delay_N: np.ndarray) -> np.ndarray:
-        """Return the prefix with the policy's own number of slots."""
+    def _full_prefix(self, prefix_NPA: np.ndarray, told_delay_N: np.ndarray, known_N: np.ndarray) -> np.ndarray:
+        """Return the prefix with the policy's own number of slots, zero from what is known on."""
         full = np.zeros((len(told_delay_N), self._spec.max_delay, self._spec.action_dim), dtype=np.float32)
         if not self._spec.takes_prefix:
             return full
@@ -117,6 +123,7 @@ class TorchChunkPolicy:
             )
         slots = min(full.shape[1], prefix_NPA.shape[1])
         full[:, :slots] = prefix_NPA[:, :slots]
+        full[np.arange(full.shape[1]) >= known_N[:, None]] = 0
         return full
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from act_eval.errors import RunFolderError
-from act_eval.types import BoolArray, EpisodeRecord, FloatArray, IntArray, StepRecord
+from act_eval.types import BoolArray, EpisodeRecord, FloatArray, IntArray, StepRecord, Takeover
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +20,9 @@ class EpisodeSteps:
     """The steps of one episode; see `act_eval.types.Actions` for the meaning of each field."""
 
     command: FloatArray
-    """(T, A); (0,) without a step"""
+    """(T, A) decided for each step; (0,) without a step"""
+    ran: FloatArray
+    """(T, A) what reached the arm at each step: `command`, unless commands are late"""
     chunk: IntArray
     """(T,)"""
     index: IntArray
@@ -40,7 +42,7 @@ class EpisodeSteps:
     replaced: FloatArray
     """(T, A) see `act_eval.types.Takeover`; NaN at a step that is no seam or where nothing else could have run"""
     overlap_rmse: FloatArray
-    """(T,) see `act_eval.types.Takeover`; NaN as `replaced`"""
+    """(T, A) see `act_eval.types.Takeover`; NaN as `replaced`"""
     state: NDArray[np.float64]
     """(T + 1, S) simulator states, the terminal one last."""
 
@@ -78,8 +80,10 @@ class StepRecorder:
 
 def collect(records: Sequence[StepRecord], terminal: NDArray[np.float64]) -> EpisodeSteps:
     """Return the arrays of an episode from its step records and the state after the last step."""
+    takeovers = [_takeover(record) for record in records]
     return EpisodeSteps(
         command=np.array([record.command for record in records], np.float32),
+        ran=np.array([record.command if record.ran is None else record.ran for record in records], np.float32),
         chunk=np.array([record.chunk for record in records], np.int64),
         index=np.array([record.index for record in records], np.int64),
         observed=np.array([record.observed for record in records], np.int64),
@@ -88,14 +92,17 @@ def collect(records: Sequence[StepRecord], terminal: NDArray[np.float64]) -> Epi
         actual_delay=np.array([record.actual_delay for record in records], np.int64),
         in_flight=np.array([record.in_flight for record in records], np.int64),
         seam=np.array([record.seam for record in records], np.bool_),
-        replaced=np.array([_replaced(record) for record in records], np.float32),
-        overlap_rmse=np.array([r.takeover.overlap_rmse if r.takeover else np.nan for r in records], np.float32),
+        replaced=np.array([change.replaced for change in takeovers], np.float32),
+        overlap_rmse=np.array([change.overlap_rmse for change in takeovers], np.float32),
         state=np.stack([*(record.state for record in records), terminal]).astype(np.float64),
     )
 
 
-def _replaced(record: StepRecord) -> FloatArray:
-    return np.full_like(record.command, np.nan) if record.takeover is None else record.takeover.replaced
+def _takeover(record: StepRecord) -> Takeover:
+    if record.takeover is not None:
+        return record.takeover
+    nothing = np.full_like(record.command, np.nan)
+    return Takeover(nothing, nothing)
 
 
 def path_of(folder: Path, episode: int) -> Path:

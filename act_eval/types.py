@@ -113,9 +113,9 @@ class Takeover:
 
     replaced: FloatArray
     """(A,) command that would have run at this step if the new chunk had not come."""
-    overlap_rmse: float
-    """sqrt(mean over steps of ‖predicted − old plan‖²), norm over action dimensions, over the steps from this one on
-    that both cover; the new chunk as the policy predicted it, before anything is blended or averaged."""
+    overlap_rmse: FloatArray
+    """(A,) root mean square over the steps from this one on that both cover of the new chunk, as the policy predicted
+    it before anything was blended or averaged, less what would have run."""
 
 
 @dataclass(frozen=True, kw_only=True)

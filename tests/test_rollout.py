@@ -1,6 +1,6 @@
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import gymnasium as gym
@@ -69,7 +69,9 @@ class Log:
 
 def exactly(record: StepRecord) -> dict[str, Any]:
     """The record's fields, arrays to the last bit."""
-    return {k: v.tobytes() if isinstance(v, np.ndarray) else v for k, v in vars(record).items()}
+    values = asdict(record)
+    values |= values.pop("takeover") or {}
+    return {k: v.tobytes() if isinstance(v, np.ndarray) else v for k, v in values.items()}
 
 
 def evaluate(

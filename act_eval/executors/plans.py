@@ -6,8 +6,10 @@ from typing import NamedTuple
 import numpy as np
 
 from act_eval.executors.slot import Chunk, Slot
-from act_eval.timing import Ensemble
+from act_eval.timing import Ensemble, Method
 from act_eval.types import FloatArray
+
+_NOTHING = np.zeros((0, 0), np.float32)
 
 
 class Plan(NamedTuple):
@@ -28,6 +30,22 @@ def planned(slot: Slot, step: int) -> Plan | None:
         return None
     chunk = slot.installed[-1]
     return Plan(chunk.at(step), chunk, 1) if chunk.covers(step) else None
+
+
+def upcoming(chunks: list[Chunk], method: Method, step: int) -> FloatArray:
+    """Return the (n, A) commands that chunks give for a step and those after it, as far as they reach."""
+    covering = [chunk for chunk in chunks if chunk.covers(step)]
+    if not isinstance(method, Ensemble) or len(covering) < 2:
+        return covering[-1].actions[step - covering[-1].question.start :] if covering else _NOTHING
+    ahead = [chunk.actions[step - chunk.question.start :] for chunk in covering]
+    actions = np.zeros((len(ahead), *ahead[-1].shape), np.float32)
+    weights = np.zeros((len(ahead), len(ahead[-1]), 1))
+    for oldest, (own, weight) in enumerate(zip(ahead, _weights(method.decay, len(ahead)), strict=True)):
+        actions[oldest, : len(own)], weights[oldest, : len(own)] = own, weight
+    commands = ((weights * actions).sum(axis=0) / weights.sum(axis=0)).astype(np.float32)
+    newest = list(method.newest_only)
+    commands[:, newest] = actions[-1][:, newest]
+    return commands
 
 
 def _averaged(installed: list[Chunk], step: int, method: Ensemble) -> Plan | None:

@@ -74,7 +74,7 @@ def _question(asked: Asked, *, start: int, ready: int, draw: Draw) -> Question:
 
 
 def _settle_sync(slot: Slot, asked: Asked, draw: Draw, method: Sync, timeout: int | None) -> Question:
-    slot.installed.clear()
+    slot.installed = []
     spent = timeout or 0 if draw.lost else draw.steps
     begins = asked.sent if method.clock == "frozen" else asked.sent + spent
     slot.stopped_steps += asked.sent + spent - begins

@@ -18,6 +18,7 @@ from act_eval.executors.answers import ask
 from act_eval.executors.plans import planned
 from act_eval.executors.questions import Hold, pose, repeat_last, settle
 from act_eval.executors.requests import batched, last_action_of
+from act_eval.executors.seams import takeover
 from act_eval.executors.shown import Foresee, Showing, Sight
 from act_eval.executors.slot import Asked, Chunk, Slot
 from act_eval.executors.taps import ObservationTap, reaching
@@ -30,6 +31,7 @@ from act_eval.types import (
     FloatArray,
     IntArray,
     Observation,
+    Takeover,
 )
 
 _Asking = tuple[Slot, int]
@@ -153,7 +155,7 @@ class ChunkExecutor:
                 faults.errors[slot.row] = answer
                 continue
             slot.predicted_actions += len(answer)
-            slot.in_flight.append(Chunk(question, answer))
+            slot.in_flight.append(Chunk(question, answer, answer))
             slot.receive(t)
 
     def _sights(
@@ -182,6 +184,7 @@ class ChunkExecutor:
         chunk, index, observed, told, actual = np.full((5, size), -1, np.int64)
         in_flight = np.zeros(size, np.int64)
         seam = np.zeros(size, np.bool_)
+        takeovers: dict[int, Takeover] = {}
         starving: list[Slot] = []
         for slot, t in active:
             row = slot.row
@@ -196,8 +199,11 @@ class ChunkExecutor:
             chunk[row], index[row], observed[row] = source.number, t - source.start, source.step
             told[row], actual[row] = source.told, source.actual
             seam[row] = 0 <= slot.last_chunk != source.number
-            slot.seams += int(seam[row])
-            slot.last_chunk = source.number
+            if seam[row]:
+                slot.seams += 1
+                change = takeover(slot, plan.chunk, t)
+                takeovers |= {} if change is None else {row: change}
+            slot.last_chunk, slot.ran = source.number, slot.installed
             slot.used_actions += plan.contributions
         self._hold_still(starving, command)
         return Actions(
@@ -211,6 +217,7 @@ class ChunkExecutor:
             actual_delay=actual,
             in_flight=in_flight,
             seam=seam,
+            takeovers=takeovers,
             errors=faults.errors,
             invalid=faults.invalid,
         )
@@ -224,6 +231,7 @@ class ChunkExecutor:
             command[slot.row] = action
             slot.commands.append(action)
             slot.starved_steps += 1
+            slot.ran = []
 
     def _reaching(self, active: list[_Asking], command: FloatArray, observation: Observation) -> FloatArray:
         ran = np.zeros_like(command)

@@ -58,7 +58,9 @@ class Chunk:
 
     question: Question
     actions: FloatArray
-    """(C, A)."""
+    """(C, A) what it contributes."""
+    predicted: FloatArray
+    """(C, A) what the policy answered, before anything was blended into it."""
 
     def covers(self, step: int) -> bool:
         """Return whether the chunk has an action for a step."""
@@ -79,6 +81,8 @@ class Slot:
     next_due: int = 0
     installed: list[Chunk] = field(default_factory=list)
     """Chunks that may act, the one with the newest observation last; a single one except for `Ensemble`."""
+    ran: list[Chunk] = field(default_factory=list)
+    """Chunks that could act in the step before; none where the hold action ran."""
     in_flight: list[Chunk] = field(default_factory=list)
     commands: list[FloatArray] = field(default_factory=list)
     """What was decided, step by step; (A,) each."""

@@ -11,7 +11,7 @@ from act_eval.errors import RunFolderError
 from act_eval.metrics.ages import action_age_counts, discarded_fraction, stall_fraction
 from act_eval.metrics.quantiles import percentile_of_counts
 from act_eval.metrics.reaction import behavioural_reaction, informed_reaction
-from act_eval.metrics.smoothness import at_seams, boundary_spike_ratio, jerk_rms, seam_jumps
+from act_eval.metrics.smoothness import boundary_spike_ratio, jerk_rms, overlap_rmses, seam_jumps
 from act_eval.records import SUCCESS, parse_lines
 from act_eval.steps import EpisodeSteps
 from act_eval.types import EpisodeRecord, Motion
@@ -36,7 +36,7 @@ class EpisodeMetrics:
     gripper_jumps: tuple[float | None, ...]
     """The same of the gripper [rad]."""
     overlap_rmses: tuple[float | None, ...]
-    """See `act_eval.types.Actions.overlap_rmse` [rad]."""
+    """See `smoothness.overlap_rmses`, of the arm's joints [rad]."""
     boundary_spike_ratio: float | None
     """See `smoothness.boundary_spike_ratio`, of the arm's joints [1]."""
     jerk_rms: float | None
@@ -86,7 +86,7 @@ def measure(
         gripper_jumps=(None,) * int(steps.seam.sum())
         if gripper is None
         else _all_rounded(seam_jumps(command[:, [gripper]], replaced[:, [gripper]], steps.seam)),
-        overlap_rmses=_all_rounded(at_seams(steps.overlap_rmse, steps.seam)),
+        overlap_rmses=_all_rounded(overlap_rmses(_columns(steps.overlap_rmse)[:, arm], steps.seam)),
         boundary_spike_ratio=_rounded(boundary_spike_ratio(command[:, arm], steps.seam)),
         jerk_rms=None if motion is None else _rounded(jerk_rms(motion.joints[:, _joints(motion)], control_s)),
         action_age_counts=tuple(ages),

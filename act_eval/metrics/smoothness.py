@@ -29,9 +29,19 @@ def seam_jumps(command_TA: ArrayLike, replaced_TA: ArrayLike, seam_T: ArrayLike)
     return [_or_none(np.abs(jump).max(initial=0.0)) for jump in difference]
 
 
-def at_seams(values_T: ArrayLike, seam_T: ArrayLike) -> list[float | None]:
-    """Return the values of the steps that are seams, None for NaN."""
-    return [_or_none(value) for value in np.asarray(values_T, np.float64)[np.asarray(seam_T, bool)]]
+def overlap_rmses(rmse_TA: ArrayLike, seam_T: ArrayLike) -> list[float | None]:
+    """Return for each seam how much the new chunk disagrees with the old plan [rad].
+
+    sqrt(mean over steps of ‖predicted − old plan‖²), over the steps from the seam on that both cover, with the
+    Euclidean norm over joints. The prediction counts as the policy made it, before it is blended or averaged: this
+    measures the policy, `seam_jumps` measures what the executor makes of it. None as there.
+
+    Args:
+        rmse_TA: The same of each joint alone, see `act_eval.types.Takeover`; NaN where nothing was replaced.
+        seam_T: Whether a step is a seam.
+    """
+    at_seams = np.asarray(rmse_TA, np.float64)[np.asarray(seam_T, bool)]
+    return [_or_none(np.sqrt(np.sum(rmse**2))) for rmse in at_seams]
 
 
 def boundary_spike_ratio(command_TA: ArrayLike, seam_T: ArrayLike) -> float | None:

@@ -8,6 +8,8 @@ from act_eval.errors import ActEvalError, UnknownName, UsageError
 
 COMMANDS = {
     "evaluate": "Evaluate a policy in closed loop, under inference delay, on a suite of seeded episodes.",
+    "probe": "Tell which declared inputs move a policy's output, and which block it then chooses.",
+    "compare": "Say whether one run is better or worse than another, on the same episode seeds.",
     "baseline": "Record the outcomes of a run, for regression tests to compare with.",
     "train": "Train a policy on demonstrations, which are collected first where there are none.",
     "export": "Make a trained checkpoint a shipped policy, with a page that says how it was made.",

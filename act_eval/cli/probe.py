@@ -1,0 +1,48 @@
+"""`probe`: which declared inputs move a policy's output, and which block it then chooses."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from act_eval.cli.evaluate import EnvFlags
+from act_eval.probes.bank import EPISODES, EVERY, PER_EPISODE
+
+
+@dataclass(frozen=True)
+class Flags:
+    """Tell which declared inputs move a policy's output. Exit code 0: no input is dead; 3: at least one is."""
+
+    policy: str = "act_rtc"
+    """A shipped policy, or the path of a checkpoint folder."""
+    env: str = "confuser_pick"
+    """Environment."""
+    bank: Literal["expert", "policy"] | None = None
+    """Who acts while observations are collected: the scripted expert by default, the policy itself where there is
+    none."""
+    episodes: int = EPISODES
+    """Episodes that observations are taken from."""
+    per_episode: int = PER_EPISODE
+    """Observations of each, from its beginning."""
+    every: int = EVERY
+    """Control steps between two observations."""
+    seed: int = 0
+    """Decides the episodes."""
+    short: bool = False
+    """Only what the verdicts rest on."""
+    json: Path | None = None
+    """File for all numbers."""
+    device: str = "auto"
+    """Where the network runs: cpu, cuda, or auto (cuda where there is one)."""
+    env_flags: Annotated[EnvFlags, tyro.conf.arg(name="")] = field(default_factory=EnvFlags)
+
+
+def run(argv: Sequence[str], prog: str) -> int:
+    """Parse the flags and probe; return the exit code."""
+    flags = tyro.cli(Flags, args=list(argv), prog=prog)
+    from act_eval.cli.probing import probe_policy  # loads torch and MuJoCo, and help needs neither
+
+    return probe_policy(flags, sys.stdout)

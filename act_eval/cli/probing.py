@@ -1,0 +1,146 @@
+"""Carry out a probe and say what it found."""
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TextIO
+
+from rich.console import Console
+from rich.table import Table
+
+from act_eval.cli import OK
+from act_eval.cli.benches import CheckpointSource, EnvSource, check_features
+from act_eval.cli.plans import env_options
+from act_eval.cli.policies import EXPERT, checkpoint_folder
+from act_eval.errors import UsageError
+from act_eval.probes import ProbeReport, collect_bank, probe
+from act_eval.probes.effects import Effect
+from act_eval.probes.scene import Scene
+from act_eval.records import write_atomically
+from act_eval.seeding import Purpose, episode_seeds
+from act_eval.types import ENVIRONMENT_STATE, ChunkPolicy, Executor
+
+if TYPE_CHECKING:
+    import gymnasium as gym
+
+    from act_eval.cli.probe import Flags
+
+DEAD_INPUT = 3
+"""Exit code: a declared input moves nothing."""
+SHORT_EPISODES, SHORT_PER_EPISODE = 4, 4
+_CONTROLS = ("coordinates",)  # a probe exchanges coordinates itself, so the environment must tell true ones
+
+
+def probe_policy(flags: "Flags", stream: TextIO) -> int:
+    """Probe as the flags say; return the exit code.
+
+    Raises:
+        ActEvalError: with what is wrong with the flags or the checkpoint.
+    """
+    from act_eval.envs.registration import env_id
+
+    if flags.policy == EXPERT:
+        raise UsageError("the scripted expert declares no inputs; --policy takes a shipped policy or a checkpoint")
+    if flags.env_flags.coordinates not in (None, "target"):
+        raise UsageError(f"--coordinates {flags.env_flags.coordinates}: a probe changes the coordinates itself")
+    console = Console(file=stream, highlight=False, soft_wrap=True)
+    source = EnvSource(env_id=env_id(flags.env), options=env_options(flags.env_flags))
+    folder = checkpoint_folder(flags.policy)
+    console.print(f"loading {flags.policy} and {flags.env}", markup=False)
+    policy = CheckpointSource(folder=folder, device=flags.device).load()
+    env = _env(source)
+    try:
+        check_features(policy.spec, env)
+        who, executor = _actor(flags, policy, env)
+        seeds = episode_seeds(Purpose.PROBE, flags.seed, flags.episodes)
+        bank = collect_bank(env, executor, seeds, flags.per_episode, flags.every)
+        report = probe(policy, bank, Scene.of(env), short=flags.short)
+    finally:
+        env.close()
+    _show(report, f"{report.episodes} episodes of {who}, seed {flags.seed}", console)
+    if flags.json is not None:
+        _write(flags, report)
+        console.print(f"numbers {flags.json}", markup=False)
+    return DEAD_INPUT if report.dead else OK
+
+
+def short_probe(policy: ChunkPolicy, source: EnvSource) -> ProbeReport:
+    """Return the short form, on observations that the policy itself meets; takes a few seconds."""
+    env = _env(source)
+    try:
+        seeds = episode_seeds(Purpose.PROBE, 0, SHORT_EPISODES)
+        bank = collect_bank(env, _acting(policy, env), seeds, per_episode=SHORT_PER_EPISODE)
+        return probe(policy, bank, Scene.of(env), short=True)
+    finally:
+        env.close()
+
+
+def warnings_of(report: ProbeReport) -> tuple[str, ...]:
+    """Return what an evaluation must say of the inputs: which are dead, and coordinates that decide little."""
+    accused = [v for v in report.verdicts if v.mode == "dead" or (v.mode == "weak" and v.input == ENVIRONMENT_STATE)]
+    return tuple(f"warning: input {verdict.line}" for verdict in accused)
+
+
+def _env(source: EnvSource) -> "gym.Env[Any, Any]":
+    options = {name: value for name, value in source.options.items() if name not in _CONTROLS}
+    return EnvSource(env_id=source.env_id, options=options).make()
+
+
+def _actor(flags: "Flags", policy: ChunkPolicy, env: "gym.Env[Any, Any]") -> tuple[str, Executor]:
+    offered = hasattr(env.unwrapped, "privileged")
+    if flags.bank == "expert" and not offered:
+        raise UsageError(f"--bank expert: {flags.env} has no scripted expert; choose --bank policy")
+    if flags.bank == "policy" or not offered:
+        return "the policy itself", _acting(policy, env)
+    return "the expert", _expert(env)
+
+
+def _expert(env: "gym.Env[Any, Any]") -> Executor:
+    from act_eval.envs.expert_executor import ExpertExecutor
+
+    return ExpertExecutor([env])
+
+
+def _acting(policy: ChunkPolicy, env: "gym.Env[Any, Any]") -> Executor:
+    from act_eval.executors import ChunkExecutor
+    from act_eval.rollout import hold_of
+    from act_eval.timing import Constant, Schedule, Sync
+
+    schedule = Schedule(method=Sync(max(1, policy.spec.chunk // 2)), delay=Constant(0))
+    return ChunkExecutor(policy, schedule, hold_of([env]))
+
+
+def _show(report: ProbeReport, origin: str, console: Console) -> None:
+    open_part = f"; in {report.open} the choice of a block is open" if report.open else ""
+    console.print(
+        f"bank    {report.observations} observations from the beginnings of {origin}{open_part}", markup=False
+    )
+    if report.open:
+        console.print(f"intact  heads for the named block in {report.to_named} of {report.open}")
+    console.print(f"noise   the same question twice: {report.noise_rad:.1e} rad")
+    console.print(_table(report))
+    for name, values in report.sensitivity.items():
+        found = ", ".join(f"{what} {value:.3g}" for what, value in values.items())
+        console.print(f"supporting evidence, {name.removeprefix('observation.')}: {found}", markup=False)
+    for verdict in report.verdicts:
+        console.print(verdict.line, markup=False)
+
+
+def _table(report: ProbeReport) -> Table:
+    table = Table("input", "change", "chunk [rad]", "gripper [mm]", "turned to another block")
+    table.add_row("all inputs", report.whole.name, *_numbers(report.whole, report.open))
+    for effect in report.effects:
+        name = "scene" if effect.input is None else effect.input.removeprefix("observation.")
+        table.add_row(name, effect.name, *_numbers(effect, report.open))
+    return table
+
+
+def _numbers(effect: Effect, undecided: int) -> tuple[str, str, str]:
+    mm = "" if effect.mm is None else f"{effect.mm:.1f}"
+    return f"{effect.rad:.4f}", mm, "" if effect.turned is None else f"{effect.turned} of {undecided}"
+
+
+def _write(flags: "Flags", report: ProbeReport) -> None:
+    assert flags.json is not None
+    values: Mapping[str, Any] = {"policy": flags.policy, "env": flags.env, "seed": flags.seed, **report.to_json()}
+    flags.json.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(flags.json, (json.dumps(values, indent=2) + "\n").encode())

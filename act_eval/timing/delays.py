@@ -109,7 +109,8 @@ class Dropped:
         if self.probability == 1:
             raise TimingError("probability of a lost answer is 1; no answer would ever arrive, it must be below 1")
         if not isinstance(self.of, Constant | Uniform | Lognormal | Spikes | Trace):
-            raise TimingError(f"answers of {self.of} cannot be dropped; of must draw delays and lose none itself")
+            kind = type(self.of).__name__.lower()
+            raise TimingError(f"answers of a {kind} delay cannot be dropped; of must draw delays and lose none itself")
 
 
 @dataclass(frozen=True)

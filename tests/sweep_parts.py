@@ -4,19 +4,28 @@ from collections.abc import Mapping, Sequence
 
 from act_eval.suites import Suite
 from act_eval.sweeps import Cell, Grid, Part, expand, parse_rule
-from act_eval.timing import Oracle
+from act_eval.timing import Observe, Oracle, describe_prefix, parse_prefix
 from act_eval.types import EpisodeRecord, PolicySpec
 
 ACT = PolicySpec(chunk=20, action_dim=6, window="same", takes_prefix=False, max_delay=0, inputs={})
 ACT_RTC = PolicySpec(chunk=20, action_dim=6, window="shifted", takes_prefix=True, max_delay=8, inputs={})
 
 
-def grid(delays: Sequence[int], executors: Sequence[str], execute: Sequence[str] = ("half",), told=None) -> Grid:
+def grid(
+    delays: Sequence[int],
+    executors: Sequence[str],
+    execute: Sequence[str] = ("half",),
+    told=None,
+    prefix: Sequence[str] = ("own",),
+    observe: tuple[Observe, ...] = ("present",),
+) -> Grid:
     return Grid(
         delays=tuple(delays),
         executors=tuple(executors),
         rules=tuple(map(parse_rule, execute)),
         told=told or {"oracle": Oracle()},
+        prefixes={describe_prefix(one): one for one in map(parse_prefix, prefix)},
+        observe=observe,
     )
 
 

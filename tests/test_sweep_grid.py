@@ -2,7 +2,7 @@ import pytest
 from sweep_parts import ACT, ACT_RTC, grid
 
 from act_eval.errors import UsageError
-from act_eval.sweeps import expand, parse_rule, shared_refusals
+from act_eval.sweeps import PLAIN, Variant, expand, parse_rule, shared_refusals
 from act_eval.sweeps.rules import AsDelay, Covered, Fixed, HalfChunk, execution_horizon
 from act_eval.timing import Oracle, ToldConstant
 
@@ -75,12 +75,12 @@ def test_rules_that_mean_the_same_are_one_series_and_shared_cells_are_one_cell()
 def test_only_rtc_is_told_a_delay():
     told = {"oracle": Oracle(), "4": ToldConstant(4)}
     found = expand(grid([0, 2], ["naive", "rtc"], told=told), ACT_RTC)
-    assert [(series.executor, series.told) for series in found.series] == [
-        ("naive", "oracle"),
-        ("rtc", "oracle"),
-        ("rtc", "4"),
+    assert [(series.executor, series.variant) for series in found.series] == [
+        ("naive", PLAIN),
+        ("rtc", PLAIN),
+        ("rtc", Variant(told="4")),
     ]
-    assert {setting.arm for setting in found.settings if setting.told == "4"} == {
+    assert {setting.arm for setting in found.settings if setting.variant.told == "4"} == {
         "rtc_d0_s10_told4",
         "rtc_d2_s10_told4",
     }
@@ -90,3 +90,22 @@ def test_a_told_delay_beyond_the_trained_ones_is_a_refused_cell():
     found = expand(grid([0], ["rtc"], told={"9": ToldConstant(9)}), ACT_RTC)
     assert found.settings == ()
     assert "delay 9 may be told to a policy trained for delays up to max_delay = 8" in found.refused[0].reason
+
+
+def test_ablations_of_the_prefix_are_cells_of_rtc_and_predicted_joints_of_naive_too():
+    found = expand(grid([0, 4], ["naive", "rtc"], prefix=["own", "pad"], observe=("present", "predicted")), ACT_RTC)
+    by_variant = {(series.executor, str(series.variant)): series.arms for series in found.series}
+    assert by_variant[("naive", "")] == ("naive_d0_s10", "naive_d4_s10")
+    assert by_variant[("naive", ", joints predicted")] == ("naive_d0_s10", "naive_d4_s10_predicted")
+    # Without delay nothing is committed: a variant begins with the plain cell.
+    assert by_variant[("rtc", ", prefix pad")] == ("rtc_d0_s10", "rtc_d4_s10_pad")
+    assert by_variant[("rtc", ", prefix pad, joints predicted")] == ("rtc_d0_s10", "rtc_d4_s10_pad_predicted")
+    assert ("naive", ", prefix pad") not in by_variant
+    assert found.refused == ()
+
+
+def test_an_ablation_that_needs_more_commands_is_refused_where_there_are_fewer():
+    found = expand(grid([1, 4], ["rtc"], prefix=["shuffled"]), ACT_RTC)
+    assert [setting.arm for setting in found.settings] == ["rtc_d4_s10_shuffled"]
+    (refused,) = found.refused
+    assert refused.reason == "prefix 'shuffled' needs at least 2 committed commands; the told delay is 1"

@@ -210,3 +210,14 @@ def test_parts_of_one_environment_on_other_seeds_are_not_paired():
         SuiteMismatch, match=r"act_rtc_moving_pick and act_moving_pick: .*\n.*seeds: 2 entries against 3"
     ):
         analyse([first, second])
+
+
+def test_a_variant_is_compared_with_the_plain_cell_and_not_with_other_executors():
+    asked = grid([4], ["naive", "rtc"], prefix=["own", "pad"])
+    outcomes = {"naive_d4_s10": "1110000000", "rtc_d4_s10": "1111111100", "rtc_d4_s10_pad": "1111000000"}
+    found = analyse([part(outcomes, asked)]).comparisons
+    assert [(one.family, one.first.setting.arm, one.second.setting.arm) for one in found] == [
+        ("executor", "naive_d4_s10", "rtc_d4_s10"),
+        ("variant", "rtc_d4_s10", "rtc_d4_s10_pad"),
+    ]
+    assert found[1].difference == pytest.approx(-0.4)

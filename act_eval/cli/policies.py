@@ -2,8 +2,10 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 from act_eval.errors import CheckpointError, UnknownName
+from act_eval.types import PolicySpec
 
 EXPERT = "expert"
 """Name of the scripted expert, which needs no checkpoint."""
@@ -48,3 +50,20 @@ def digest(folder: Path) -> str:
             content.update(path.name.encode())
             content.update(hashlib.sha256(path.read_bytes()).digest())
     return content.hexdigest()[:16]
+
+
+def policy_entry(name: str, folder: Path, spec: PolicySpec) -> dict[str, Any]:
+    """Return a policy's entry in a manifest (JSON values).
+
+    Args:
+        name: What it is called.
+        folder: Of its checkpoint.
+        spec: What it says of itself.
+    """
+    return {
+        "name": name,
+        "digest": digest(folder),
+        "chunk": spec.chunk,
+        "window": spec.window,
+        "max_delay": spec.max_delay if spec.takes_prefix else None,
+    }

@@ -1,13 +1,14 @@
 """Grids of cells over delay, execution horizon, executor and told delay: which can run, and what they say together."""
 
-from act_eval.sweeps.analysis import Analysis, Recovered, SeriesTrend, analyse, series_suffix
+from act_eval.sweeps.analysis import Analysis, Recovered, SeriesTrend, analyse
 from act_eval.sweeps.comparisons import Comparison
-from act_eval.sweeps.grid import Expansion, Grid, Refused, Series, Setting, expand, shared_refusals
+from act_eval.sweeps.grid import PLAIN, Expansion, Grid, Refused, Series, Setting, Variant, expand, shared_refusals
 from act_eval.sweeps.results import Cell, Part
 from act_eval.sweeps.rules import parse_rule
 from act_eval.sweeps.tables import write_tables
 
 __all__ = [
+    "PLAIN",
     "Analysis",
     "Cell",
     "Comparison",
@@ -19,10 +20,10 @@ __all__ = [
     "Series",
     "SeriesTrend",
     "Setting",
+    "Variant",
     "analyse",
     "expand",
     "parse_rule",
-    "series_suffix",
     "shared_refusals",
     "write_tables",
 ]

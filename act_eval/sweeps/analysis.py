@@ -5,13 +5,10 @@ from dataclasses import dataclass
 
 from act_eval.stats import holm, minimum_detectable_drop
 from act_eval.sweeps.comparisons import Comparison, compare
-from act_eval.sweeps.grid import Series
+from act_eval.sweeps.grid import PLAIN, Series
 from act_eval.sweeps.recovery import Recovery, recovery
 from act_eval.sweeps.results import Cell, Part, check_paired
 from act_eval.sweeps.trend import MARGIN, Trend, Verdict, trend, verdict, verdict_despite_invalid
-
-NAIVE = "naive"
-"""The executor whose loss the others may recover."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +24,8 @@ class SeriesTrend:
 
     @property
     def name(self) -> str:
-        """Policy, executor and how s and the told delay are set."""
-        return f"{self.part.policy} {self.series.executor}{series_suffix(self.series)}"
+        """Policy, executor, how s is set, and what the policy is told and shown."""
+        return f"{self.part.policy} {self.series.executor}, s = {self.series.rule}{self.series.variant}"
 
     def sentence(self) -> str:
         """Return what may be said of the series, in one line."""
@@ -80,7 +77,7 @@ class Analysis:
 
     def sensitive_environments(self) -> dict[str, bool]:
         """Return environment → whether naive execution of any policy falls with delay there."""
-        naive = [trend for trend in self.trends if trend.series.executor == NAIVE]
+        naive = [trend for trend in self.trends if is_naive(trend.series)]
         return {
             env: any(t.word == "falls with delay" for t in naive if t.part.env == env)
             for env in dict.fromkeys(trend.part.env for trend in naive)
@@ -102,10 +99,9 @@ def analyse(parts: Sequence[Part]) -> Analysis:
     )
 
 
-def series_suffix(series: Series) -> str:
-    """Return how s and the told delay of a series are set, as in `, s = half, told 4`."""
-    told = "" if series.told == "oracle" else f", told {series.told}"
-    return f", s = {series.rule}{told}"
+def is_naive(series: Series) -> bool:
+    """Return whether a series is plain naive execution, whose loss the others may recover."""
+    return series.executor == "naive" and series.variant == PLAIN
 
 
 def p_text(p: float) -> str:
@@ -130,9 +126,9 @@ def _trends(parts: Sequence[Part]) -> Iterator[SeriesTrend]:
 
 def _recovered(part: Part) -> Iterator[Recovered]:
     """Yield every cell that has a naive one at its d and s, where that series has one without delay."""
-    naive = {series.rule: part.series_cells(series) for series in part.series if series.executor == NAIVE}
+    naive = {series.rule: part.series_cells(series) for series in part.series if is_naive(series)}
     for series in part.series:
-        if series.executor == NAIVE or series.rule not in naive:
+        if is_naive(series) or series.rule not in naive:
             continue
         by_delay = {cell.setting.delay: cell for cell in naive[series.rule]}
         for cell in part.series_cells(series):

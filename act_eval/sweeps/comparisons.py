@@ -1,19 +1,21 @@
 """The planned comparisons of a sweep: which pairs of cells, and Holm's adjustment over each family of them.
 
-Three questions, a family each: `delay`, what a delay costs against the same series without one; `executor`, which
-executor does better at the same policy, environment, d and s; `policy`, which policy does at the same environment,
-d and s, both under the same executor or each under its own default.
+Four questions, a family each: `delay`, what a delay costs against the same series without one; `executor`, which
+executor does better at the same policy, environment, d and s; `variant`, what it changes that the policy is told or
+shown something else, all else equal; `policy`, which policy does better at the same environment, d and s, both under
+the same executor or each under its own default. Executors and policies are compared by their plain variants.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
 from typing import Literal
 
 from act_eval.stats import Interval, PairedTable, holm
+from act_eval.sweeps.grid import PLAIN
 from act_eval.sweeps.results import Cell, Part, paired
 
-Family = Literal["delay", "executor", "policy"]
+Family = Literal["delay", "executor", "variant", "policy"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +48,7 @@ def compare(parts: Sequence[Part]) -> list[Comparison]:
     return [
         *_adjusted("delay", _against_no_delay(parts)),
         *_adjusted("executor", _between_executors(parts)),
+        *_adjusted("variant", _between_variants(parts)),
         *_adjusted("policy", _between_policies(parts)),
     ]
 
@@ -73,9 +76,18 @@ def _against_no_delay(parts: Sequence[Part]) -> Iterator[tuple[Cell, Cell]]:
 
 def _between_executors(parts: Sequence[Part]) -> Iterator[tuple[Cell, Cell]]:
     for part in parts:
-        for first, second in combinations(part.cells.values(), 2):
-            if _place(first) == _place(second) and first.setting.executor != second.setting.executor:
+        for first, second in combinations(_plain(part), 2):
+            if _place(first) == _place(second):
                 yield first, second
+
+
+def _between_variants(parts: Sequence[Part]) -> Iterator[tuple[Cell, Cell]]:
+    for part in parts:
+        plain = {(cell.setting.executor, *_place(cell)): cell for cell in _plain(part)}
+        for cell in part.cells.values():
+            first = plain.get((cell.setting.executor, *_place(cell)))
+            if first is not None and cell.setting.variant != PLAIN:
+                yield first, cell
 
 
 def _between_policies(parts: Sequence[Part]) -> Iterator[tuple[Cell, Cell]]:
@@ -83,12 +95,14 @@ def _between_policies(parts: Sequence[Part]) -> Iterator[tuple[Cell, Cell]]:
         if one.env != other.env:
             continue
         defaults = (one.default_executor, other.default_executor)
-        for first in one.cells.values():
-            for second in other.cells.values():
-                run_by = (first.setting.executor, second.setting.executor)
-                alike = first.setting.told == second.setting.told or len(set(run_by)) > 1
-                if _place(first) == _place(second) and alike and (run_by == defaults or len(set(run_by)) == 1):
-                    yield first, second
+        for first, second in product(_plain(one), _plain(other)):
+            run_by = (first.setting.executor, second.setting.executor)
+            if _place(first) == _place(second) and (run_by == defaults or run_by[0] == run_by[1]):
+                yield first, second
+
+
+def _plain(part: Part) -> list[Cell]:
+    return [cell for cell in part.cells.values() if cell.setting.variant == PLAIN]
 
 
 def _place(cell: Cell) -> tuple[int, int]:

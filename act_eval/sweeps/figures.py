@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from act_eval.plots import Curve, HeatMap, Times, heat_maps, reactions, save, success_against_delay, survival
 from act_eval.records import INVALID
 from act_eval.sweeps.analysis import Analysis
-from act_eval.sweeps.grid import ORACLE, Series
+from act_eval.sweeps.grid import PLAIN, Series, Variant
 from act_eval.sweeps.results import Cell, Part
 
 EVENT = "event_step"
@@ -82,14 +82,14 @@ def _delay_by_horizon(parts: Sequence[Part]) -> list[HeatMap]:
             cells = [
                 cell
                 for cell in part.cells.values()
-                if cell.setting.executor == executor and cell.setting.told == ORACLE
+                if cell.setting.executor == executor and cell.setting.variant == PLAIN
             ]
             horizons = sorted({cell.setting.execute for cell in cells})
             if len(horizons) > 1:
                 refused = [
                     (cell.delay, int(cell.rule))
                     for cell in part.refused
-                    if cell.executor == executor and cell.rule.isdecimal() and cell.told == ORACLE
+                    if cell.executor == executor and cell.rule.isdecimal() and cell.variant == PLAIN
                 ]
                 maps.append(
                     HeatMap(
@@ -109,14 +109,14 @@ def _told_by_actual(parts: Sequence[Part]) -> list[HeatMap]:
     for part in parts:
         groups: dict[tuple[str, str], list[Series]] = {}
         for series in part.series:
-            if series.told.isdecimal():
+            if _told(series.variant) is not None:
                 groups.setdefault((series.executor, series.rule), []).append(series)
         for (executor, rule), rows in groups.items():
-            cells = [(int(series.told), cell) for series in rows for cell in part.series_cells(series)]
+            cells = [(_told(series.variant) or 0, cell) for series in rows for cell in part.series_cells(series)]
             refused = frozenset(
-                (cell.delay, int(cell.told))
+                (cell.delay, told)
                 for cell in part.refused
-                if cell.executor == executor and cell.rule == rule and cell.told.isdecimal()
+                if cell.executor == executor and cell.rule == rule and (told := _told(cell.variant)) is not None
             )
             maps.append(
                 HeatMap(
@@ -166,8 +166,13 @@ def _cells(parts: Sequence[Part]) -> list[tuple[Part, Cell]]:
 
 
 def _label(part: Part, series: Series) -> str:
-    told = "" if series.told == ORACLE else f", told {series.told}"
-    return f"{part.policy} {series.executor}{told}"
+    return f"{part.policy} {series.executor}{series.variant}"
+
+
+def _told(variant: Variant) -> int | None:
+    """Return the constant delay that is told, where nothing else differs from the plain variant."""
+    alone = variant.told.isdecimal() and variant._replace(told=PLAIN.told) == PLAIN
+    return int(variant.told) if alone else None
 
 
 def _rule_text(rule: str) -> str:

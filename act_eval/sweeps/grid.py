@@ -1,19 +1,53 @@
-"""A grid of delays, execution horizons, executors and told delays, and the cells of it that a policy can run.
+"""A grid of delays, execution horizons, executors and variants, and the cells of it that a policy can run.
 
-A cell is one executor at one d, s and told delay; it becomes an arm of a run. A series is a row of cells that differ
-in d alone, under one rule for s: what a curve of success against delay is drawn through. Cells may be shared by
-series (`delay` and a fixed 4 meet at d = 4).
+A cell is one executor at one d and s; it becomes an arm of a run. A variant is what a policy is told and shown, where
+that is not what there is. A series is a row of cells that differ in d alone, under one rule for s: what a curve of
+success against delay is drawn through. Cells may be shared by series (`delay` and a fixed 4 meet at d = 4).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from act_eval.sweeps.rules import ExecuteRule, execution_horizon
-from act_eval.timing import EXECUTORS, RTC, BeyondMaxDelay, Constant, Estimator, Oracle, Schedule, arm_name
+from act_eval.timing import (
+    EXECUTORS,
+    RTC,
+    BeyondMaxDelay,
+    Constant,
+    Estimator,
+    Observe,
+    Oracle,
+    OwnPrefix,
+    PrefixShown,
+    Schedule,
+    Shown,
+    arm_name,
+)
 from act_eval.types import PolicySpec
 
-ORACLE = "oracle"
-"""Name of the estimator that tells the delay that will happen; also stands where none is told."""
+
+class Variant(NamedTuple):
+    """What a policy is told and shown, by the names on the command line."""
+
+    told: str = "oracle"
+    """Told delay: a number, or an estimator."""
+    prefix: str = "own"
+    observe: Observe = "present"
+
+    def __str__(self) -> str:
+        """Return what is not as it is, as in `, told 4, prefix pad`; nothing for the plain variant."""
+        shown = {"told": "told {}", "prefix": "prefix {}", "observe": "joints {}"}
+        parts = [
+            text.format(value)
+            for (name, text), value, plain in zip(shown.items(), self, PLAIN, strict=True)
+            if value != plain
+        ]
+        return "".join(f", {part}" for part in parts)
+
+
+PLAIN = Variant()
+"""The truth: the delay that will happen, the committed commands, the joints as observed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +60,10 @@ class Grid:
     executors: tuple[str, ...]
     """Names in `act_eval.timing.EXECUTORS`."""
     told: Mapping[str, Estimator]
-    """Name → estimator of the told delay; only `rtc` tells one."""
+    """Name → estimator of the told delay; only `rtc` is told one."""
+    prefixes: Mapping[str, PrefixShown]
+    """Name → what is shown in the place of the prefix; only `rtc` is shown one."""
+    observe: tuple[Observe, ...]
     beyond_max_delay: BeyondMaxDelay = "error"
 
 
@@ -39,8 +76,7 @@ class Setting:
     """d [steps]."""
     execute: int
     """s [steps]."""
-    told: str
-    """Name of the estimator of the told delay."""
+    variant: Variant
     schedule: Schedule
 
     @property
@@ -56,17 +92,17 @@ class Refused:
     executor: str
     delay: int
     rule: str
-    told: str
+    variant: Variant
     reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Series:
-    """Cells of one executor that differ in the delay alone."""
+    """Cells of one executor and variant that differ in the delay alone."""
 
     executor: str
     rule: str
-    told: str
+    variant: Variant
     arms: tuple[str, ...]
     """By rising delay."""
 
@@ -85,46 +121,59 @@ def expand(grid: Grid, spec: PolicySpec) -> Expansion:
     settings: dict[str, Setting] = {}
     series: list[Series] = []
     refused: list[Refused] = []
-    for executor, told, rule in _rows(grid):
-        row = [_cell(grid, spec, executor, delay, rule, told) for delay in sorted(grid.delays)]
+    for executor, variant, rule in _rows(grid):
+        row = [_cell(grid, spec, executor, delay, rule, variant) for delay in sorted(grid.delays)]
         found = {cell.arm: cell for cell in row if isinstance(cell, Setting)}
         refused += [cell for cell in row if isinstance(cell, Refused)]
-        settings |= found
+        settings = {**found, **settings}
         # Two rules that mean the same s for this policy are one series.
         if found and all(other.arms != tuple(found) for other in series):
-            series.append(Series(executor=executor, rule=str(rule), told=told, arms=tuple(found)))
-    return Expansion(settings=tuple(settings.values()), series=tuple(series), refused=tuple(refused))
+            series.append(Series(executor=executor, rule=str(rule), variant=variant, arms=tuple(found)))
+    order = dict.fromkeys(arm for one in series for arm in one.arms)
+    return Expansion(settings=tuple(settings[arm] for arm in order), series=tuple(series), refused=tuple(refused))
 
 
 def shared_refusals(refused: Sequence[Refused]) -> list[tuple[str, str]]:
     """Return (cells, reason) with the cells of an executor that are refused in the same words put together."""
     together: dict[tuple[str, str], list[str]] = {}
     for cell in refused:
-        told = "" if cell.told == ORACLE else f", told {cell.told}"
-        together.setdefault((cell.executor, cell.reason), []).append(f"d = {cell.delay}, s = {cell.rule}{told}")
+        place = f"d = {cell.delay}, s = {cell.rule}{cell.variant}"
+        together.setdefault((cell.executor, cell.reason), []).append(place)
     return [(f"{executor} at {'; '.join(cells)}", reason) for (executor, reason), cells in together.items()]
 
 
-def _rows(grid: Grid) -> Iterator[tuple[str, str, ExecuteRule]]:
-    """Yield (executor, told, rule); only rtc tells a delay."""
+def _rows(grid: Grid) -> Iterator[tuple[str, Variant, ExecuteRule]]:
+    """Yield (executor, variant, rule); a variant that changes nothing for an executor is the plain one."""
     for executor in grid.executors:
-        tells = isinstance(EXECUTORS[executor](1), RTC)
-        for told in grid.told if tells else (ORACLE,):
+        given = isinstance(EXECUTORS[executor](1), RTC)
+        variants = [
+            Variant(told, prefix, observe)
+            for told in (grid.told if given else (PLAIN.told,))
+            for prefix in (grid.prefixes if given else (PLAIN.prefix,))
+            for observe in grid.observe
+        ]
+        for variant in variants:
             for rule in grid.rules:
-                yield executor, told, rule
+                yield executor, variant, rule
 
 
-def _cell(grid: Grid, spec: PolicySpec, executor: str, delay: int, rule: ExecuteRule, told: str) -> Setting | Refused:
+def _cell(
+    grid: Grid, spec: PolicySpec, executor: str, delay: int, rule: ExecuteRule, variant: Variant
+) -> Setting | Refused:
     execute = execution_horizon(rule, delay, spec.chunk)
     if execute < 1:
         reason = f"{rule} leaves s = {execute} at d = {delay}; s must be at least 1"
-        return Refused(executor=executor, delay=delay, rule=str(rule), told=told, reason=reason)
+        return Refused(executor=executor, delay=delay, rule=str(rule), variant=variant, reason=reason)
     schedule = Schedule(
         method=EXECUTORS[executor](execute),
         delay=Constant(delay),
-        told=grid.told.get(told, Oracle()),
+        told=grid.told.get(variant.told, Oracle()),
         beyond_max_delay=grid.beyond_max_delay,
+        shown=Shown(prefix=grid.prefixes.get(variant.prefix, OwnPrefix()), observe=variant.observe),
     )
     if reason := schedule.refusal(spec):
-        return Refused(executor=executor, delay=delay, rule=str(rule), told=told, reason=reason)
-    return Setting(executor=executor, delay=delay, execute=execute, told=told, schedule=schedule)
+        if delay == 0 and variant != PLAIN and variant.told == PLAIN.told:
+            # Nothing is committed without delay, so that there is nothing else to show: this is the plain cell.
+            return _cell(grid, spec, executor, delay, rule, PLAIN)
+        return Refused(executor=executor, delay=delay, rule=str(rule), variant=variant, reason=reason)
+    return Setting(executor=executor, delay=delay, execute=execute, variant=variant, schedule=schedule)

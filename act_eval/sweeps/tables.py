@@ -24,14 +24,16 @@ SCHEMA = 1
 
 def cell_rows(analysis: Analysis) -> list[Row]:
     """Return one row per cell, in the order of parts and grid, all with the same columns."""
-    against_no_delay, against_first = _by_second(analysis, "delay"), _by_second(analysis, "executor")
+    against = {
+        prefix: _by_second(analysis, family)
+        for prefix, family in (("vs_d0", "delay"), ("vs_executor", "executor"), ("vs_plain", "variant"))
+    }
     shares = {found.other.name: found for found in reversed(analysis.recovered)}
     rows = [
         {
             **_identity(part, cell),
             **_rates(cell),
-            **_against("vs_d0", against_no_delay.get(cell.name)),
-            **_against("vs_executor", against_first.get(cell.name)),
+            **{k: v for prefix, found in against.items() for k, v in _against(prefix, found.get(cell.name)).items()},
             **_share(shares.get(cell.name)),
             **{f"metric_{name}": value for name, value in cell.metrics.items()},
         }
@@ -61,7 +63,7 @@ def trend_row(found: SeriesTrend) -> Row:
         "env": found.part.env,
         "executor": found.series.executor,
         "execute_rule": found.series.rule,
-        "told": found.series.told,
+        **found.series.variant._asdict(),
         "delays": list(m.delays),
         "arms": list(found.series.arms),
         "episodes": m.episodes,
@@ -100,7 +102,7 @@ def refused_rows(analysis: Analysis) -> list[Row]:
             "executor": cell.executor,
             "delay": cell.delay,
             "execute_rule": cell.rule,
-            "told": cell.told,
+            **cell.variant._asdict(),
             "reason": cell.reason,
         }
         for part in analysis.parts
@@ -159,7 +161,7 @@ def _identity(part: Part, cell: Cell) -> Row:
         "execute": setting.execute,
         "execute_rule": cell.rule,
         "covered_horizon": setting.delay + setting.execute,
-        "told": setting.told,
+        **setting.variant._asdict(),
         "arm": setting.arm,
     }
 

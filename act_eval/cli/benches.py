@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from act_eval.errors import FeatureMismatch, UsageError
-from act_eval.timing import Schedule
+from act_eval.timing import ExpertPrefix, Schedule
 from act_eval.types import ENVIRONMENT_STATE, IMAGE_PREFIX, STATE, ChunkPolicy, Executor, PolicySpec
 
 if TYPE_CHECKING:
     import gymnasium as gym
+
+    from act_eval.executors import Foresee
 
     Envs = Sequence[gym.Env[Any, Any]]
 
@@ -36,6 +38,8 @@ class EnvFacts:
     offered: Mapping[str, tuple[int, ...]]
     """Shapes of what the environment shows, under the policies' names."""
     action: tuple[int, ...]
+    foreseen: bool = False
+    """Whether the scripted expert's next commands can be found out, which prefix `expert` needs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +162,14 @@ class PolicyBench:
         from act_eval.rollout import hold_of
 
         assert schedule is not None
-        return ChunkExecutor(self._policy, schedule, hold_of(self.envs), self.facts.env.control_ms)
+        return ChunkExecutor(
+            self._policy, schedule, hold_of(self.envs), self.facts.env.control_ms, self._foresight(schedule)
+        )
+
+    def _foresight(self, schedule: Schedule) -> "Foresee | None":
+        from act_eval.envs.foresight import ExpertForesight
+
+        return ExpertForesight(self.envs) if isinstance(schedule.shown.prefix, ExpertPrefix) else None
 
     def close(self) -> None:
         """Close the environments."""
@@ -249,6 +260,7 @@ def env_facts(env: "gym.Env[Any, Any]", options: Mapping[str, Any]) -> EnvFacts:
         renders_states=hasattr(base, "render_state"),
         offered=_offered(env),
         action=tuple(env.action_space.shape or ()),
+        foreseen=hasattr(base, "privileged") and hasattr(base, "fork"),
     )
 
 

@@ -64,6 +64,12 @@ class Flags:
     """Control steps by which observations are late."""
     actuation_delay: int = 0
     """Control steps by which commands reach the arm late."""
+    prefix: tuple[str, ...] = ("own",)
+    """What rtc is shown of the commands that run while it computes; each is an arm. own, or an ablation: expert (what
+    the scripted expert would command), pad (nothing), shuffled, wrong_delay:2 (told 2 steps too many)."""
+    observe: tuple[Literal["present", "predicted", "predicted_all"], ...] = ("present",)
+    """Joints that the policy is handed; each is an arm. present, or those expected when its answer begins to act: the
+    last committed command, the gripper as observed (predicted) or not (predicted_all)."""
     out: Path | None = None
     """Run folder; by default one below outputs/evaluate whose name depends on the configuration."""
     compile: str = "auto"

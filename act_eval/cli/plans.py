@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from act_eval.cli.arms import arms_of
 from act_eval.cli.benches import (
     BenchFacts,
     CheckpointSource,
@@ -18,7 +19,7 @@ from act_eval.cli.benches import (
     check_features,
     check_network,
 )
-from act_eval.cli.policies import EXPERT, checkpoint_folder, digest, label
+from act_eval.cli.policies import EXPERT, checkpoint_folder, label, policy_entry
 from act_eval.errors import UsageError
 from act_eval.evaluation import Job
 from act_eval.launch import Build
@@ -26,12 +27,10 @@ from act_eval.runs import Manifest, fingerprint, notes
 from act_eval.seeding import Purpose, episode_seeds
 from act_eval.suites import Suite, parse_seeds
 from act_eval.timing import (
-    EXECUTORS,
     Constant,
     DelayModel,
     Measured,
     Schedule,
-    arm_name,
     arm_settings,
     arm_text,
     check_executor,
@@ -39,7 +38,6 @@ from act_eval.timing import (
     parse_told,
     steps_of_latency,
 )
-from act_eval.types import PolicySpec
 
 if TYPE_CHECKING:
     from act_eval.cli.evaluate import EnvFlags, Flags
@@ -121,18 +119,21 @@ def make_plan(flags: "Flags", crewing: Crewing, facts: BenchFacts) -> Plan:
     )
     if facts.policy is None:
         schedules: dict[str, Schedule | None] = {EXPERT: None}
+        left_out: tuple[str, ...] = ()
         policy = {"name": EXPERT}
     else:
         check_features(facts.policy, facts.env)
-        schedules = {**_schedules(flags, facts.policy, facts.env.control_ms)}
-        policy = _policy_entry(flags, crewing, facts.policy)
+        arms = arms_of(flags, facts.policy, _delays(flags, facts.env.control_ms), facts.env.foreseen)
+        schedules, left_out = {**arms.schedules}, arms.left_out
+        assert crewing.checkpoint is not None
+        policy = policy_entry(label(flags.policy), crewing.checkpoint, facts.policy)
     for schedule in schedules.values():
         if schedule is not None:
             schedule.check_episodes(suite.seeds, suite.horizon)
-    arms = {name: _arm_entry(schedule) for name, schedule in schedules.items()}
+    entries = {name: _arm_entry(schedule) for name, schedule in schedules.items()}
     manifest = Manifest(
         suite=suite,
-        configuration={"policy": policy, "arms": arms, **facts.run, "video": flags.video},
+        configuration={"policy": policy, "arms": entries, **facts.run, "video": flags.video},
         fingerprint=fingerprint(threads=1, renderer=facts.env.renderer, **facts.numeric),
         notes=notes(workers=crewing.workers, batch=crewing.batch),
     )
@@ -144,7 +145,7 @@ def make_plan(flags: "Flags", crewing: Crewing, facts: BenchFacts) -> Plan:
         batch=crewing.batch,
         video=flags.video,
     )
-    return Plan(manifest=manifest, job=job, summary=_summary(flags, manifest, job, crewing.workers))
+    return Plan(manifest=manifest, job=job, summary=_summary(flags, manifest, job, crewing.workers, left_out))
 
 
 def _check_choices(flags: "Flags") -> None:
@@ -163,6 +164,9 @@ def _check_choices(flags: "Flags") -> None:
     taps = flags.observation_delay or flags.actuation_delay or flags.timeout
     if flags.policy == EXPERT and (delayed or told or taps or flags.executor or flags.execute):
         raise UsageError("the expert acts in every step without inference: it takes no delay, executor or horizon")
+    shown = set(flags.prefix) | set(flags.observe)
+    if flags.policy == EXPERT and shown != {"own", "present"}:
+        raise UsageError("the expert is shown everything at once: it takes no --prefix and no --observe")
 
 
 def _measures(flags: "Flags") -> bool:
@@ -184,27 +188,6 @@ def _seeds(flags: "Flags") -> tuple[int, ...]:
     return parse_seeds(flags.seeds)
 
 
-def _schedules(flags: "Flags", spec: PolicySpec, control_ms: float) -> dict[str, Schedule]:
-    name = flags.executor or ("rtc" if spec.takes_prefix else "naive")
-    if name != "rtc" and (flags.told is not None or flags.beyond_max_delay != "error"):
-        raise UsageError(f"--told and --beyond-max-delay are for rtc, which alone is told a delay; this is {name}")
-    execute = max(1, spec.chunk // 2) if flags.execute is None else flags.execute
-    schedules: dict[str, Schedule] = {}
-    for delay in _delays(flags, control_ms):
-        schedule = Schedule(
-            method=EXECUTORS[name](execute),
-            delay=delay,
-            told=None if flags.told is None else parse_told(flags.told),
-            beyond_max_delay=flags.beyond_max_delay,
-            timeout=flags.timeout,
-            observation_delay=flags.observation_delay,
-            actuation_delay=flags.actuation_delay,
-        )
-        schedule.check(spec)
-        schedules[arm_name(schedule)] = schedule
-    return schedules
-
-
 def _delays(flags: "Flags", control_ms: float) -> list[DelayModel]:
     if flags.latency_ms is not None:
         return [Constant(delay_of_latency(latency, control_ms)) for latency in flags.latency_ms]
@@ -222,22 +205,11 @@ def delay_of_latency(latency_ms: float, control_ms: float) -> int:
     return steps_of_latency(latency_ms, control_ms)
 
 
-def _policy_entry(flags: "Flags", crewing: Crewing, spec: PolicySpec) -> dict[str, Any]:
-    assert crewing.checkpoint is not None
-    return {
-        "name": label(flags.policy),
-        "digest": digest(crewing.checkpoint),
-        "chunk": spec.chunk,
-        "window": spec.window,
-        "max_delay": spec.max_delay if spec.takes_prefix else None,
-    }
-
-
 def _arm_entry(schedule: Schedule | None) -> dict[str, Any]:
     return {"executor": EXPERT} if schedule is None else arm_settings(schedule)
 
 
-def _summary(flags: "Flags", manifest: Manifest, job: Job, workers: int) -> tuple[str, ...]:
+def _summary(flags: "Flags", manifest: Manifest, job: Job, workers: int, left_out: tuple[str, ...]) -> tuple[str, ...]:
     suite, configuration = manifest.suite, manifest.configuration
     options = ", ".join(f"{k}={v}" for k, v in suite.kwargs.items())
     seeds = f"seeds {flags.seeds}" if flags.seeds else f"seed {flags.seed}"
@@ -249,6 +221,7 @@ def _summary(flags: "Flags", manifest: Manifest, job: Job, workers: int) -> tupl
         f"suite   {suite.hash}: {suite.env} ({options}), {len(job.seeds)} episodes, {seeds}",
         f"policy  {_policy_text(configuration['policy'])}",
         *(f"arm     {name}: {_arm_text(arm)}" for name, arm in configuration["arms"].items()),
+        *(f"no arm  {line}" for line in left_out),
         f"run     {network}{workers} × {job.batch} episodes at a time, video {job.video}",
         f"folder  {job.folder}",
     )

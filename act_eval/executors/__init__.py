@@ -2,5 +2,6 @@
 
 from act_eval.executors.questions import Hold, repeat_last
 from act_eval.executors.scheduler import ChunkExecutor
+from act_eval.executors.shown import Foresee
 
-__all__ = ["ChunkExecutor", "Hold", "repeat_last"]
+__all__ = ["ChunkExecutor", "Foresee", "Hold", "repeat_last"]

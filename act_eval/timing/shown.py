@@ -130,8 +130,10 @@ def refuse_shown(
     if shown.predicts and not isinstance(method, Naive | RTC):
         return (
             f"joints are predicted under naive and rtc; got {method_name(method)}, which "
-            "waits at rest or averages chunks that were predicted for different moments"
+            "waits at rest or mixes chunks that were predicted for different moments"
         )
+    if shown.predicts and told[1] == 0:
+        return f"joints {shown.observe!r} are the present ones where the told delay is 0"
     return None if isinstance(shown.prefix, OwnPrefix) else _refuse_prefix(shown, method, told, late_taps, spec)
 
 

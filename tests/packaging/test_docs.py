@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 import act_eval
-from act_eval.cli.plans import EXECUTORS
 from act_eval.envs.options import PickOptions
 from act_eval.envs.registration import ENVIRONMENTS
 from act_eval.records import OUTCOMES, Timing
 from act_eval.runs import Manifest
 from act_eval.steps import EpisodeSteps
+from act_eval.timing import EXECUTORS
 from act_eval.types import EpisodeRecord
 
 ROOT = Path(act_eval.__file__).resolve().parent.parent

@@ -2,7 +2,8 @@
 
 A rate is `successes` of `trials`; invalid episodes are in neither. Pairs are two arms on the same episode seeds.
 Formulas: Wilson (1927); Clopper and Pearson (1934); McNemar's test in its exact binomial form; Newcombe (1998),
-Statistics in Medicine 17:2635, method 10, for the difference of paired proportions; Holm (1979).
+Statistics in Medicine 17:2635, method 10, for the difference of paired proportions, and 17:873, method 10, for
+independent ones; Barnard (1947) with the pooled score; Holm (1979).
 """
 
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from math import inf, sqrt
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import beta, binom, binomtest, norm
+from scipy.stats import barnard_exact, beta, binom, binomtest, norm
 
 from act_eval.errors import UsageError
 
@@ -89,6 +90,16 @@ class PairedTable:
         """Rate of the second arm minus rate of the first; NaN without a pair."""
         return (self.only_second - self.only_first) / self.pairs if self.pairs else float("nan")
 
+    @property
+    def first(self) -> SuccessRate:
+        """Success rate of the first arm over the pairs."""
+        return SuccessRate(self.both + self.only_first, self.pairs)
+
+    @property
+    def second(self) -> SuccessRate:
+        """Success rate of the second arm over the pairs."""
+        return SuccessRate(self.both + self.only_second, self.pairs)
+
     def mcnemar(self) -> float:
         """Return the two-sided p-value of the exact McNemar test; 1 where no pair disagrees."""
         discordant = self.only_first + self.only_second
@@ -98,19 +109,11 @@ class PairedTable:
         """Return Newcombe's interval (method 10) for `difference`; [-1, 1] without a pair."""
         if not self.pairs:
             return Interval(-1.0, 1.0)
-        n = self.pairs
-        first, second = self.both + self.only_first, self.both + self.only_second
-        p1, (l1, u1) = first / n, wilson_interval(first, n, confidence)
-        p2, (l2, u2) = second / n, wilson_interval(second, n, confidence)
-        phi = self._phi()
-        low = _combine(p2 - l2, u1 - p1, phi)
-        high = _combine(u2 - p2, p1 - l1, phi)
-        return Interval(self.difference - low, self.difference + high)
+        return _hybrid_score(self.first, self.second, self._phi(), confidence)
 
     def _phi(self) -> float:
         """Correlation of the arms with Newcombe's continuity correction (towards 0 when positive)."""
-        n = self.pairs
-        first, second = self.both + self.only_first, self.both + self.only_second
+        n, first, second = self.pairs, self.first.successes, self.second.successes
         margins = first * (n - first) * second * (n - second)
         if margins == 0:
             return 0.0
@@ -118,6 +121,37 @@ class PairedTable:
         if cross > 0:
             cross = max(cross - n / 2, 0.0)
         return cross / sqrt(margins)
+
+
+@dataclass(frozen=True)
+class UnpairedTable:
+    """Two arms on different episodes."""
+
+    first: SuccessRate
+    second: SuccessRate
+
+    @property
+    def difference(self) -> float:
+        """Rate of the second arm minus rate of the first; NaN where one has no trial."""
+        return self.second.rate - self.first.rate
+
+    def barnard(self) -> float:
+        """Return the two-sided p-value of Barnard's exact test; 1 where one arm has no trial.
+
+        Barnard's test with the pooled score has about the power of Boschloo's on arms of equal size, at which most
+        evaluations run, and takes a fifth of its time (500 against 500 episodes: 1.6 s, not 11 s, on one core).
+        """
+        if not (self.first.trials and self.second.trials):
+            return 1.0
+        won = [self.first.successes, self.second.successes]
+        lost = [self.first.trials - won[0], self.second.trials - won[1]]
+        return min(float(barnard_exact([won, lost], pooled=True).pvalue), 1.0)
+
+    def newcombe(self, confidence: float = CONFIDENCE) -> Interval:
+        """Return Newcombe's interval for `difference` of independent rates; [-1, 1] where one has no trial."""
+        if not (self.first.trials and self.second.trials):
+            return Interval(-1.0, 1.0)
+        return _hybrid_score(self.first, self.second, 0.0, confidence)
 
 
 def wilson_interval(successes: int, trials: int, confidence: float = CONFIDENCE) -> Interval:
@@ -205,12 +239,39 @@ def minimum_detectable_drop(
     return high
 
 
+def unpaired_detectable_drop(
+    first_trials: int, second_trials: int, rate: float, alpha: float = 0.05, power: float = 0.8
+) -> float | None:
+    """Return about the smallest drop from `rate` that two independent arms show with the given power.
+
+    By the normal approximation, with which the exact test agrees to about 0.01; None if not even a drop to zero
+    would be shown.
+    """
+    if not (first_trials and second_trials and rate):
+        return None
+    z_alpha, z_power = float(norm.ppf(1 - alpha / 2)), float(norm.ppf(power))
+    drops = np.linspace(0.0, rate, 2001)[1:]
+    pooled = (rate * first_trials + (rate - drops) * second_trials) / (first_trials + second_trials)
+    null = np.sqrt(pooled * (1 - pooled) * (1 / first_trials + 1 / second_trials))
+    own = np.sqrt(rate * (1 - rate) / first_trials + (rate - drops) * (1 - rate + drops) / second_trials)
+    shown = drops >= z_alpha * null + z_power * own
+    return float(drops[np.argmax(shown)]) if shown.any() else None
+
+
 def _critical_counts(pairs: int, alpha: float) -> np.ndarray:
     """Largest count of one kind with p <= alpha, for 0 … `pairs` discordant pairs; -1 where nothing rejects."""
     discordant = np.arange(pairs + 1)
     count = binom.ppf(alpha / 2, discordant, 0.5)
     count = np.where(2 * binom.cdf(count, discordant, 0.5) <= alpha, count, count - 1)
     return np.where(discordant == 0, -1, count)
+
+
+def _hybrid_score(first: SuccessRate, second: SuccessRate, phi: float, confidence: float) -> Interval:
+    """Return the interval for `second - first` that the arms' Wilson intervals make, given their correlation."""
+    (l1, u1), (l2, u2) = first.wilson(confidence), second.wilson(confidence)
+    p1, p2 = first.rate, second.rate
+    low, high = _combine(p2 - l2, u1 - p1, phi), _combine(u2 - p2, p1 - l1, phi)
+    return Interval(p2 - p1 - low, p2 - p1 + high)
 
 
 def _combine(own: float, other: float, phi: float) -> float:

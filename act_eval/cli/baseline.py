@@ -16,15 +16,16 @@ class Flags:
     to: tyro.conf.Positional[Path]
     """File to write, in place of an earlier baseline."""
     reason: str
-    """Why the run is the new baseline; kept in the file."""
+    """Why the run is the new baseline; kept in the file, as are the reasons of those before."""
+    add_machine: bool = False
+    """Keep what is recorded, and add this machine's outcomes of the same suite and policy, keyed by its numeric
+    fingerprint."""
 
 
 def run(argv: Sequence[str], prog: str) -> int:
     """Parse the flags and record; return the exit code."""
     flags = tyro.cli(Flags, args=list(argv), prog=prog)
-    from act_eval.gate import Baseline
+    from act_eval.gate.baselines import Baseline, update
 
-    baseline = Baseline.of_run(flags.run, flags.reason)
-    baseline.write(flags.to)
-    print(f"{baseline.describe()}\nwritten to {flags.to}")
+    print(update(flags.to, Baseline.of_run(flags.run, flags.reason), flags.add_machine))
     return 0

@@ -1,5 +1,28 @@
-"""Success-rate regression: recorded outcomes, and the verdict on a new run of the same suite."""
+"""Success-rate regression: recorded outcomes, and the verdict on a new run of the same suite.
 
-from act_eval.gate.baselines import Baseline, Judgement, judge
+Names are imported when they are asked for: pytest imports this package at its start, in every repository of whoever
+has act_eval installed.
+"""
 
-__all__ = ["Baseline", "Judgement", "judge"]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from act_eval.gate.baselines import Baseline
+    from act_eval.gate.judging import Judgement, judge
+    from act_eval.gate.sequential import StoppingRule
+
+_HOMES = {
+    "Baseline": "act_eval.gate.baselines",
+    "Judgement": "act_eval.gate.judging",
+    "StoppingRule": "act_eval.gate.sequential",
+    "judge": "act_eval.gate.judging",
+}
+
+__all__ = ["Baseline", "Judgement", "StoppingRule", "judge"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,104 @@
+"""What a comparison shows on the screen."""
+
+from collections.abc import Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
+
+from act_eval.compare.comparison import ArmFinding, Comparison
+from act_eval.compare.noise import NoiseFloor
+from act_eval.compare.selection import Selection
+from act_eval.compare.wording import (
+    difference_text,
+    headline,
+    method_text,
+    p_text,
+    selection_lines,
+)
+from act_eval.records import OUTCOMES
+
+_MOST_FLIPS = 10
+_STYLES = {"better": "green", "worse": "red", "equivalent within margin": "green", "cannot tell": "yellow"}
+
+
+def show_comparison(console: Console, comparison: Comparison, noise: Sequence[NoiseFloor]) -> None:
+    """Show the findings, what moved, what to know, and at last the decision."""
+    _say(console, f"BASE {comparison.base.place} ({comparison.base.policy_name})")
+    _say(console, f"NEW  {comparison.new.place} ({comparison.new.policy_name})")
+    console.print(_findings(comparison))
+    _say(console, method_text(comparison))
+    for finding in comparison.findings:
+        _show_arm(console, finding)
+    show_noise(console, noise)
+    for line in comparison.remarks:
+        _say(console, f"note: {line}")
+    style = {True: "bold green", False: "bold red", None: "bold yellow"}[comparison.decision.passed]
+    console.print(Text(headline(comparison.decision), style))
+
+
+def show_noise(console: Console, noise: Sequence[NoiseFloor]) -> None:
+    """Show a line per arm."""
+    for floor in noise:
+        _say(console, f"noise floor, {floor.describe()}")
+
+
+def show_selection(console: Console, selection: Selection) -> None:
+    """Show every checkpoint's rates, their mean, and what the best of them is worth."""
+    table = Table("checkpoint", *(Column(Text(arm.arm)) for arm in selection.arms))
+    for i, run in enumerate(selection.runs):
+        best = " (best)" if i == selection.best else ""
+        table.add_row(Text(f"{run.place}{best}"), *(arm.rates[i].describe() for arm in selection.arms))
+    console.print(table)
+    for line in selection_lines(selection):
+        _say(console, line)
+
+
+def _findings(comparison: Comparison) -> Table:
+    arms = len(comparison.findings)
+    p_name = "p" if arms == 1 else "Holm p"
+    heads = ("NEW - BASE", "lost", "won", p_name, "verdict")
+    table = Table(Column("arm", no_wrap=True), "BASE", "NEW", *heads, box=SIMPLE_HEAD, pad_edge=False)
+    for finding in comparison.findings:
+        pairs, difference = finding.pairs, difference_text(finding)
+        table.add_row(
+            Text(finding.arms.name.replace(" → ", "\n→ ")),
+            f"{finding.base.successes}/{finding.base.trials}",
+            f"{finding.new.successes}/{finding.new.trials}",
+            Text(difference.replace(" [", "\n[")),
+            str(pairs.only_first) if pairs else "–",
+            str(pairs.only_second) if pairs else "–",
+            p_text(finding.assessment.adjusted),
+            Text(finding.verdict, _STYLES[finding.verdict]),
+        )
+    return table
+
+
+def _show_arm(console: Console, finding: ArmFinding) -> None:
+    _say(console, f"{finding.arms.name}: {finding.detectable()}")
+    if finding.doubt:
+        _say(console, f"{finding.arms.name}: {finding.doubt}")
+    if any(before != now for before, now in finding.migration):
+        console.print(_migration(finding))
+    for flip in finding.flips[:_MOST_FLIPS]:
+        _say(console, f"  seed {flip.seed} (episode {flip.episode}): {flip.base} → {flip.new}")
+        if flip.base_clip.path or flip.new_clip.path:
+            _say(console, f"    BASE {flip.base_clip}")
+            _say(console, f"    NEW  {flip.new_clip}")
+    if len(finding.flips) > _MOST_FLIPS:
+        _say(console, f"  and {len(finding.flips) - _MOST_FLIPS} more flipped seeds: --json or --markdown lists them")
+
+
+def _migration(finding: ArmFinding) -> Table:
+    rows = [outcome for outcome in OUTCOMES if any(before == outcome for before, _ in finding.migration)]
+    columns = [outcome for outcome in OUTCOMES if any(now == outcome for _, now in finding.migration)]
+    table = Table("BASE \\ NEW", *columns, box=SIMPLE_HEAD, pad_edge=False)
+    for before in rows:
+        counts = [finding.migration.get((before, now), 0) for now in columns]
+        table.add_row(before, *(str(count) if count else "·" for count in counts))
+    return table
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, markup=False)

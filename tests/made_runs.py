@@ -1,0 +1,66 @@
+"""Finished run folders with chosen outcomes, made by the writers that an evaluation uses."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from act_eval.records import ShardLine, Timing, to_line
+from act_eval.runs import Manifest, fingerprint, notes, open_run
+from act_eval.suites import Suite
+from act_eval.types import EpisodeRecord
+from act_eval.video import file_name
+
+FINGERPRINT = fingerprint(threads=1, renderer="llvmpipe", cpu_capability="AVX2")
+
+
+def suite(episodes: int, first_seed: int = 100, **changes: Any) -> Suite:
+    """Return a suite of consecutive seeds."""
+    seeds = tuple(range(first_seed, first_seed + episodes))
+    facts = {"scene": "aa", "outcome_rules": 1}
+    return replace(Suite(env="act_eval/Pick-v0", kwargs={}, horizon=200, facts=facts, seeds=seeds), **changes)
+
+
+def outcomes(successes: int, failures: int, invalid: int = 0) -> list[str]:
+    """Return an outcome vector: successes, then failures, then invalid episodes."""
+    return ["success"] * successes + ["missed"] * failures + ["invalid"] * invalid
+
+
+def make_run(
+    out: Path,
+    arms: Mapping[str, Sequence[str]],
+    of: Suite | None = None,
+    digest: str = "aa",
+    video: str = "none",
+    fingerprint: Mapping[str, Any] = FINGERPRINT,
+) -> Path:
+    """Write a finished run folder, with (empty) videos as `video` says."""
+    run_suite = of or suite(len(next(iter(arms.values()))))
+    configuration = {
+        "policy": {"name": f"policy_{digest}", "digest": digest},
+        "arms": {name: {"executor": "naive", "delay": i} for i, name in enumerate(arms)},
+        "device": "cpu",
+        "video": video,
+    }
+    manifest = Manifest(suite=run_suite, configuration=configuration, fingerprint=fingerprint, notes=notes())
+    with open_run(out, manifest) as run:
+        records = {
+            name: [
+                EpisodeRecord(episode=i, seed=run_suite.seeds[i], outcome=outcome, steps=9)
+                for i, outcome in enumerate(vector)
+            ]
+            for name, vector in arms.items()
+        }
+        lines = [
+            ShardLine(arm=name, record=record, timing=Timing(episode=record.episode, wall_s=1.0))
+            for name, own in records.items()
+            for record in own
+        ]
+        # All at once: a ShardWriter puts every line on the disk before the next one.
+        run.new_shards(1)[0].write_text("".join(map(to_line, lines)))
+        run.finish()
+    for name, own in records.items() if video == "all" else ():
+        (out / name / "videos").mkdir()
+        for record in own:
+            (out / name / "videos" / file_name(record)).touch()
+    return out

@@ -247,13 +247,30 @@ def _resume(path: Path, wanted: Manifest) -> Manifest:
     return present
 
 
+def check_growing_run(path: Path, wanted: Manifest) -> None:
+    """Refuse what `open_run` refuses to grow into the wanted run, and change nothing.
+
+    Raises:
+        RunFolderError: if the folder holds something else, or another run, naming what differs.
+    """
+    if path.is_dir():
+        _refuse_foreign(path)
+        if (path / _MANIFEST).exists():
+            _smaller(path, wanted)
+
+
+def _smaller(path: Path, wanted: Manifest) -> Manifest:
+    """Return the folder's own manifest if the wanted run is the same but for further arms."""
+    known = set(Manifest.read(path).arms)
+    shared = {name: arm for name, arm in wanted.configuration["arms"].items() if name in known}
+    return _resume(path, replace(wanted, configuration={**wanted.configuration, "arms": shared}))
+
+
 def _grow(path: Path, wanted: Manifest) -> Manifest:
     """Return the folder's own manifest with the wanted arms that it lacks, after writing it."""
-    known = set(Manifest.read(path).arms)
+    present = _smaller(path, wanted)
     arms = wanted.configuration["arms"]
-    shared = {name: arm for name, arm in arms.items() if name in known}
-    present = _resume(path, replace(wanted, configuration={**wanted.configuration, "arms": shared}))
-    if shared == arms:
+    if set(present.arms) == set(arms):
         return present
     # In the wanted order, which is that of the tables.
     grown = replace(

@@ -65,6 +65,14 @@ class Recovered:
     other: Cell
     result: Recovery
 
+    def sentence(self) -> str:
+        """Return the share in one line."""
+        setting = self.other.setting
+        return (
+            f"{self.part.env}, {self.part.policy} {setting.executor}{setting.variant}, d = {setting.delay}, "
+            f"s = {setting.execute}: of naive's loss recovered: {self.result.describe()}"
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Analysis:

@@ -216,7 +216,7 @@ class Verdict:
     """Further measurements (JSON values)."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Motion:
     """How an arm moved through N states; what environments say of logged states with `motion(states)`."""
 

@@ -50,6 +50,8 @@ class MovingPickEnv(PickEnv):
 class NudgedPickEnv(PickEnv):
     """The target is displaced once, when the gripper comes near: it must be followed."""
 
+    _event_steps = NUDGE_STEPS
+
     def _sample_blocks(self, rng: np.random.Generator) -> NDArray[np.float64]:
         self._distance, self._angle = rng.uniform(*NUDGE_DISTANCE), rng.uniform(0, 2 * np.pi)
         self._per_step, self._left = np.zeros(2), 0

@@ -138,6 +138,21 @@ def judge(log: EpisodeLog) -> Verdict:
     return Verdict(outcome=_outcome(log, step, index, lifted), collapse_index=index, detail=detail)
 
 
+def event_detail(log: EpisodeLog, step: int | None, lasts: int) -> dict[str, Any]:
+    """Return when something happened to the target by itself, and where that moved it.
+
+    Args:
+        log: The episode.
+        step: Control step in which it began; None if nothing happened.
+        lasts: Control steps that it takes.
+    """
+    places: tuple[list[float] | None, ...] = (None, None)
+    if step is not None:
+        ends = (step, min(step + lasts, log.steps))
+        places = tuple(log.block_pos[state, log.target[state], :2].tolist() for state in ends)
+    return {"event_step": step, "event_from_xy": places[0], "event_to_xy": places[1]}
+
+
 def _rivals(log: EpisodeLog, step: int) -> tuple[Positions, Positions]:
     """Return the (2,) centres of the target and of the confuser nearest to the gripper in a state."""
     target = log.block_pos[step, log.target[step], :2]

@@ -1,9 +1,9 @@
 """Pick the named block and place it in the tray: the environment behind every id of this room.
 
 Beyond Gymnasium's API the engine may use (all documented here, none needed): `hold_action`, `skip_cameras`,
-`simulator_state`, `render_state`, `verdict`, `suite_facts`. Probes may use `gripper_position`, `block_positions`,
-`with_blocks_exchanged` and `without_confusers`; the scripted expert uses `privileged`, and a `fork` shows what it
-would do next.
+`simulator_state`, `render_state`, `motion`, `verdict`, `suite_facts`. Probes may use `gripper_position`,
+`block_positions`, `with_blocks_exchanged` and `without_confusers`; the scripted expert uses `privileged`, and a `fork`
+shows what it would do next.
 """
 
 from copy import copy, deepcopy
@@ -16,17 +16,16 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from act_eval.envs import states
+from act_eval.envs import outcomes, states
 from act_eval.envs.layout import sample_blocks
 from act_eval.envs.options import Coordinates, PickOptions
-from act_eval.envs.outcomes import HOLD_STEPS, OUTCOME_RULES, EpisodeLog, held_until_end, judge, placed, success_now
 from act_eval.errors import ActionError, SimulationError, UsageError
 from act_eval.scenes.arm import CLOSING_THRESHOLD, GRIPPER_CLOSED, GRIPPER_OPEN, HOME, JOINTS
 from act_eval.scenes.rendering import renderer_for
 from act_eval.scenes.scene import SceneConfig, compile_scene
 from act_eval.scenes.workspace import BLOCK_SIDE, BLOCKS, CONTROL_HZ, HORIZON, SUBSTEPS
 from act_eval.seeding import Stream, stream
-from act_eval.types import FloatArray, ImageArray, Verdict
+from act_eval.types import FloatArray, ImageArray, Motion, Verdict
 
 CAMERAS = ("overhead", "wrist")
 _HOME_SPREAD = 0.04  # the arm's joints start within this of HOME [rad]
@@ -58,6 +57,7 @@ class PickEnv(gym.Env[dict[str, Any], FloatArray]):
     """One SO-101 arm, one tray, one target block and its confusers; see docs/environments.md."""
 
     metadata = {"render_modes": ["rgb_array", "human"], "render_fps": CONTROL_HZ}  # noqa: RUF012  # Gymnasium's form
+    _event_steps = 1  # control steps that a nudge or swap takes
 
     def __init__(
         self,
@@ -178,6 +178,10 @@ class PickEnv(gym.Env[dict[str, Any], FloatArray]):
         data = states.loaded(self._scene, state)
         return renderer_for(self._scene.model).render(data, camera, height, width)
 
+    def motion(self, logged: StateArray) -> Motion:
+        """Return how the arm moved through logged states (N, S)."""
+        return states.motion(self._scene, logged)
+
     def gripper_position(self, command: FloatArray) -> StateArray:
         """Return where commands (..., 6) [rad] put the point between the jaws, (..., 3) [m], once the arm is there."""
         return states.gripper_positions(self._scene, command)
@@ -217,15 +221,16 @@ class PickEnv(gym.Env[dict[str, Any], FloatArray]):
         return renderer_for(self._scene.model).name
 
     def verdict(self) -> Verdict:
-        """Return what the outcome rules say of the episode so far; `event_step` tells when a nudge or swap began."""
-        verdict = judge(self._log())
-        return replace(verdict, detail={**verdict.detail, "event_step": self._event_step})
+        """Return what the outcome rules say of the episode so far, and of the nudge or swap in it."""
+        log = self._log()
+        verdict, event = outcomes.judge(log), outcomes.event_detail(log, self._event_step, self._event_steps)
+        return replace(verdict, detail={**verdict.detail, **event})
 
     def suite_facts(self) -> dict[str, Any]:
         """Return what must be equal for two runs to be paired on the same seeds."""
         return {
             "scene": self._scene.digest,
-            "outcome_rules": OUTCOME_RULES,
+            "outcome_rules": outcomes.OUTCOME_RULES,
             "hold": "repeat the last command",
             "horizon": HORIZON,
             "control_hz": CONTROL_HZ,
@@ -301,18 +306,19 @@ class PickEnv(gym.Env[dict[str, Any], FloatArray]):
                 return BLOCKS.centre
 
     def _info(self) -> dict[str, Any]:
-        return {"is_success": success_now(self._log(last=2))}
+        return {"is_success": outcomes.success_now(self._log(last=2))}
 
     def _decided(self) -> bool:
         """Whether a block has lain in the tray for the hold time: success, or the wrong block."""
-        if len(self._commands) < HOLD_STEPS:
+        if len(self._commands) < outcomes.HOLD_STEPS:
             return False
-        return any(held_until_end(block) >= HOLD_STEPS for block in placed(self._log(last=HOLD_STEPS + 1))[1:].T)
+        blocks = outcomes.placed(self._log(last=outcomes.HOLD_STEPS + 1))[1:].T
+        return any(outcomes.held_until_end(block) >= outcomes.HOLD_STEPS for block in blocks)
 
-    def _log(self, last: int | None = None) -> EpisodeLog:
+    def _log(self, last: int | None = None) -> outcomes.EpisodeLog:
         states = self._states if last is None else self._states[-last:]
         blocks, pinch, touched, target = zip(*states, strict=True)
-        return EpisodeLog(
+        return outcomes.EpisodeLog(
             block_pos=np.array(blocks),
             pinch_pos=np.array(pinch),
             jaw_contact=np.array(touched),

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from act_eval.scenes.scene import Scene
+from act_eval.types import Motion
 
 FULL = mujoco.mjtState.mjSTATE_FULLPHYSICS
 _HIDDEN_DEPTH = -1.0  # below the table's opaque top, where no camera sees a block [m]
@@ -40,6 +41,13 @@ def gripper_positions(scene: Scene, joints: NDArray[np.floating]) -> NDArray[np.
         mujoco.mj_kinematics(scene.model, data)
         positions[row] = data.site_xpos[scene.pinch_site]
     return positions.reshape(*np.shape(joints)[:-1], 3)
+
+
+def motion(scene: Scene, states: StateArray) -> Motion:
+    """Return how the arm moved through states (N, S); the gripper's jaws are its last joint."""
+    first = mujoco.mj_stateSize(scene.model, mujoco.mjtState.mjSTATE_TIME)  # the state's layout: time, qpos, ...
+    joints = states[:, first + scene.joint_qpos]
+    return Motion(joints, gripper_positions(scene, joints), gripper_joint=joints.shape[1] - 1)
 
 
 def block_positions(scene: Scene, state: StateArray) -> NDArray[np.float64]:

@@ -67,11 +67,17 @@ def test_the_nudge_comes_once_when_the_gripper_is_near_and_moves_the_target_as_f
         assert np.linalg.norm(pinch[event] - told[event]) < NUDGE_TRIGGER
         assert np.array_equal(told[0], told[event]) or np.linalg.norm(told[0] - told[event]) < 1e-4
         assert BLOCKS.contains(np.asarray(told[event + NUDGE_STEPS], float)[None] * [1, 1]).all() or moved > 0
+        detail = env.verdict().detail
+        assert detail["event_from_xy"] == pytest.approx(told[event], abs=1e-6)
+        assert detail["event_to_xy"] == pytest.approx(told[event + NUDGE_STEPS], abs=1e-6)
 
 
 def test_without_a_gripper_near_nothing_is_nudged():
-    told = waiting(NudgedPickEnv(), 30)
+    env = NudgedPickEnv()
+    told = waiting(env, 30)
     assert np.ptp(told, axis=0).max() < 1e-4
+    detail = env.verdict().detail
+    assert [detail[f"event_{what}"] for what in ("step", "from_xy", "to_xy")] == [None] * 3
 
 
 def test_roles_are_exchanged_once_and_the_coordinates_name_the_other_block():
@@ -88,6 +94,8 @@ def test_roles_are_exchanged_once_and_the_coordinates_name_the_other_block():
         assert told[event] == pytest.approx(detail["target_xy"], abs=1e-3)
         assert told[event + 1] == pytest.approx(detail["confuser_xy"][0], abs=1e-3)
         assert told[-1] == pytest.approx(detail["confuser_xy"][0], abs=1e-3)
+        assert env.verdict().detail["event_from_xy"] == pytest.approx(told[event], abs=1e-6)
+        assert env.verdict().detail["event_to_xy"] == pytest.approx(told[event + 1], abs=1e-6)
     assert len(steps) > 1
 
 

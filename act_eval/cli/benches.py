@@ -5,7 +5,8 @@ travels back as `BenchFacts`, so that the planning process needs neither torch n
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,8 @@ class BenchFacts:
     """How the network runs, for a run's configuration: device, precision, compile mode, rows of a call."""
     numeric: Mapping[str, str] = field(default_factory=dict)
     """What its numbers may depend on, for a run's fingerprint."""
+    warnings: tuple[str, ...] = ()
+    """What whoever starts a run should know of the policy's inputs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +95,8 @@ class CheckpointSource:
     """Rows of every network call, filled up where fewer are due."""
     threads: int = 1
     """Threads of each process for the network's arithmetic."""
+    blind: bool = False
+    """Show it grey in place of every camera's images."""
 
     def load(self) -> ChunkPolicy:
         """Load the policy into this process."""
@@ -100,12 +105,14 @@ class CheckpointSource:
         from act_eval.policies.checkpoint import load_pretrained
         from act_eval.policies.compile import compile_policy
         from act_eval.policies.serve import TorchChunkPolicy
+        from act_eval.probes import Blinded
 
         torch.set_num_threads(self.threads)
         device = resolve_device(self.device)
         policy, processor = load_pretrained(self.folder, device)
         compile_policy(policy, self.compile, device)
-        return TorchChunkPolicy(policy, processor, device, self.rows_per_call)
+        served = TorchChunkPolicy(policy, processor, device, self.rows_per_call)
+        return Blinded(served) if self.blind else served
 
     def run_facts(self) -> dict[str, Any]:
         """Return how the network runs, with what `auto` means here."""
@@ -135,6 +142,8 @@ class PolicyBenchSource:
     env: EnvSource
     policy: CheckpointSource
     slots: int
+    probe: bool = False
+    """Whether facts hold warnings about inputs that move nothing."""
 
     def __call__(self) -> "PolicyBench":
         policy = self.policy.load()
@@ -145,16 +154,26 @@ class PolicyBenchSource:
             run=self.policy.run_facts(),
             numeric=self.policy.numeric_facts(),
         )
-        return PolicyBench(envs, policy, facts)
+        return PolicyBench(envs, policy, facts, self.env if self.probe else None)
 
 
 class PolicyBench:
     """Environments and a policy; each arm runs it under its own schedule."""
 
-    def __init__(self, envs: "Envs", policy: ChunkPolicy, facts: BenchFacts) -> None:
+    def __init__(self, envs: "Envs", policy: ChunkPolicy, facts: BenchFacts, probed: EnvSource | None = None) -> None:
         self.envs = envs
-        self.facts = facts
+        self._facts = facts
         self._policy = policy
+        self._probed = probed
+
+    @cached_property
+    def facts(self) -> BenchFacts:
+        """With warnings about the policy's inputs where that was asked for: finding them takes a few seconds."""
+        if self._probed is None:
+            return self._facts
+        from act_eval.cli.probing import input_warnings
+
+        return replace(self._facts, warnings=input_warnings(self._policy, self._probed))
 
     def executor(self, schedule: Schedule | None) -> Executor:
         """Return a fresh executor."""
@@ -163,13 +182,15 @@ class PolicyBench:
 
         assert schedule is not None
         return ChunkExecutor(
-            self._policy, schedule, hold_of(self.envs), self.facts.env.control_ms, self._foresight(schedule)
+            self._policy, schedule, hold_of(self.envs), self._facts.env.control_ms, self._foresight(schedule)
         )
 
     def _foresight(self, schedule: Schedule) -> "Foresee | None":
+        if not isinstance(schedule.shown.prefix, ExpertPrefix):
+            return None
         from act_eval.envs.foresight import ExpertForesight
 
-        return ExpertForesight(self.envs) if isinstance(schedule.shown.prefix, ExpertPrefix) else None
+        return ExpertForesight(self.envs)
 
     def close(self) -> None:
         """Close the environments."""

@@ -153,5 +153,6 @@ def _refuse_prefix(
         return None
     needed = 2 if isinstance(shown.prefix, ShuffledPrefix) else 1
     if high is not None and high < needed:
-        return f"prefix {name!r} needs at least {needed} committed commands; the told delay is {high}"
+        commands = "command" if needed == 1 else "commands"
+        return f"prefix {name!r} needs {needed} committed {commands} or more; the told delay is {high}"
     return None

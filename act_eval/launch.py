@@ -38,7 +38,7 @@ class Crew(Protocol):
 
     @property
     def facts(self) -> Any:
-        """What a workbench says of itself; all workers have the same."""
+        """What the first worker's bench says of itself; all workers have the same."""
         ...
 
     def run(self, job: Job, blocks: Sequence[Block], shards: Sequence[Path], progress: Progress) -> None:
@@ -212,7 +212,7 @@ def _work(build: Build, number: int, pipe: Connection) -> None:
 def _work_through(build: Build, number: int, pipe: Connection) -> None:
     bench = build()
     try:
-        pipe.send(_Ready(bench.facts))
+        pipe.send(_Ready(bench.facts if number == 0 else None))  # finding them out may take a while
         job, shard = pipe.recv()
         with ShardWriter(shard) as writer:
             pipe.send(_Idle())

@@ -80,8 +80,15 @@ class Flags:
     """Processes; as many as there are processor cores by default."""
     batch: int | None = None
     """Episodes that run at a time in each process; 8 by default, 1 where inference is measured."""
+    rows_per_call: int | None = None
+    """Rows of every network call, filled up where fewer ask; 8 by default, as many as --batch where inference is
+    measured."""
     device: str = "auto"
     """Where the network runs: cpu, cuda, or auto (cuda where there is one)."""
+    probe: bool = True
+    """Find out first whether an input is dead, and warn (a few seconds)."""
+    blind: bool = False
+    """Show the policy grey in place of every camera's images, as a control."""
     env_flags: Annotated[EnvFlags, tyro.conf.arg(name="")] = field(default_factory=EnvFlags)
 
 

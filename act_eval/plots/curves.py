@@ -31,7 +31,7 @@ def success_against_delay(by_panel: Mapping[str, Sequence[Curve]], title: str, c
     """
     labels = list(dict.fromkeys(curve.label for curves in by_panel.values() for curve in curves))
     look_of = dict(zip(labels, looks(len(labels)), strict=True))
-    figure, (axes,) = panels(1, len(by_panel))
+    figure, axes = panels(len(by_panel))
     for axis, (name, curves) in zip(axes, by_panel.items(), strict=True):
         for curve in curves:
             look = look_of[curve.label]

@@ -33,7 +33,7 @@ def heat_maps(maps: Sequence[HeatMap], title: str, across: str, up: str) -> Figu
     """Return a figure with one panel per map; `across` and `up` name the axes."""
     widest = max(len(one.across) for one in maps)
     tallest = max(len(one.up) for one in maps)
-    figure, (axes,) = panels(1, len(maps), width=max(2.6, 0.62 * widest + 1.0), height=max(2.2, 0.5 * tallest + 0.9))
+    figure, axes = panels(len(maps), width=max(2.6, 0.62 * widest + 1.0), height=max(2.2, 0.5 * tallest + 0.9))
     image = None
     for axis, one in zip(axes, maps, strict=True):
         image = _draw(axis, one)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import matplotlib as mpl
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -17,6 +16,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _DASHES = ("-", "--", "-.", ":")
 _DPI = 150
+_COLUMNS = 3
 _INK = "#444444"
 _SMALL = 7.5
 
@@ -34,16 +34,20 @@ def looks(count: int) -> list[Look]:
     return list(islice(map(Look, cycle(COLOURS), cycle(_MARKERS), cycle(_DASHES)), count))
 
 
-def panels(rows: int, columns: int, width: float = 3.6, height: float = 3.0) -> tuple[Figure, list[list[Axes]]]:
-    """Return a figure of rows × columns axes; `width` and `height` of one are in inches."""
+def panels(count: int, width: float = 3.6, height: float = 3.0) -> tuple[Figure, list[Axes]]:
+    """Return a figure of `count` axes, at most three side by side; `width` and `height` of one are in inches."""
+    columns = min(count, _COLUMNS)
+    rows = -(-count // columns)
     figure = Figure(figsize=(max(width * columns, 4.2) + 0.6, height * rows + 0.9), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(rows, columns, squeeze=False)
-    for axis in axes.flat:
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axis in axes[count:]:
+        axis.remove()
+    for axis in axes[:count]:
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(color="#dddddd", linewidth=0.6)
         axis.set_axisbelow(True)
-    return figure, [list(row) for row in np.atleast_2d(axes)]
+    return figure, axes[:count]
 
 
 def rate_axis(axis: Axes, label: str) -> None:

@@ -50,22 +50,28 @@ def survival(by_panel: Mapping[str, Sequence[Times]], title: str, horizon_s: flo
     return figure
 
 
-def reactions(by_panel: Mapping[str, Sequence[Times]], title: str, horizon_s: float) -> Figure:
-    """Return a figure of the share of episodes in which the policy has reacted, a panel per entry."""
+def reactions(by_panel: Mapping[str, Sequence[Times]], title: str, horizon_s: float, meaning: str) -> Figure:
+    """Return a figure of the share of episodes in which the policy has reacted, a panel per entry.
+
+    Args:
+        by_panel: Title of a panel → its methods.
+        title: Of the figure.
+        horizon_s: Length of an episode [s].
+        meaning: What counts as a reaction.
+    """
     longest = max((max(t.seconds, default=0.0) for times in by_panel.values() for t in times), default=0.0)
     figure, axes = _stairs(by_panel, min(horizon_s, longest * 1.1 + 0.1), falling=False)
     for axis in axes:
         axis.set_xlabel("time since the event [s]")
         rate_axis(axis, "have reacted")
-    note = "reacted: the first action from an observation after the event has run; the rest ended before"
-    caption(figure, title, f"{_count(by_panel)} with an event per line; {note}", axes)
+    caption(figure, title, f"{_count(by_panel)} with an event per line; reacted: {meaning}; the rest never did", axes)
     return figure
 
 
 def _stairs(by_panel: Mapping[str, Sequence[Times]], end_s: float, falling: bool) -> tuple[Figure, list[Axes]]:
     labels = list(dict.fromkeys(times.label for entries in by_panel.values() for times in entries))
     look_of = dict(zip(labels, looks(len(labels)), strict=True))
-    figure, (axes,) = panels(1, len(by_panel))
+    figure, axes = panels(len(by_panel))
     for axis, (name, entries) in zip(axes, by_panel.items(), strict=True):
         for times in entries:
             at, shares = shares_by_time(times)

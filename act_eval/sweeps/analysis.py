@@ -113,8 +113,8 @@ def is_naive(series: Series) -> bool:
 
 
 def p_text(p: float) -> str:
-    """Return a p-value with its sign: two digits, and very small ones as what they are below."""
-    return "< 0.0001" if p < 1e-4 else f"= {p:.2g}"
+    """Return a p-value with two digits, and very small ones as what they are below."""
+    return "<0.0001" if p < 1e-4 else f"{p:.2g}"
 
 
 def _trends(parts: Sequence[Part]) -> Iterator[SeriesTrend]:

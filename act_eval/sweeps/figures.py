@@ -15,6 +15,11 @@ EVENT = "event_step"
 """Key in a record's `detail`: step of a nudge or an exchange of roles, None where none came."""
 
 _Seconds = Callable[[Cell], Sequence[float | None]]
+_REACTIONS: tuple[tuple[str, str, str, _Seconds], ...] = (
+    ("reaction", "first action informed by the event", "an action ran that knew of it", lambda cell: cell.informed_s),
+    ("turn", "turn after the event", "the gripper turned towards its new goal", lambda cell: cell.turned_s),
+)
+"""Name, title, what counts as a reaction, times."""
 
 
 def write_figures(folder: Path, analysis: Analysis) -> list[Path]:
@@ -50,13 +55,10 @@ def _times(env: str, parts: Sequence[Part]) -> Iterator[tuple[str, Figure]]:
         panels = _by_delay(parts, lambda cell: cell.success_s, lambda _: True)
         yield f"time_to_success_{env}", survival(panels, f"{env}: time to success", end_s)
     if any(_has_event(record.detail) for _, cell in _cells(parts) for record in cell.records):
-        for name, what, seconds in (
-            ("reaction", "reaction to the event", lambda cell: cell.informed_s),
-            ("turn", "turn towards the new goal", lambda cell: cell.turned_s),
-        ):
+        for name, title, meaning, seconds in _REACTIONS:
             panels = _by_delay(parts, seconds, _has_event)
             if any(times.episodes for entries in panels.values() for times in entries):
-                yield f"{name}_{env}", reactions(panels, f"{env}: {what}", end_s)
+                yield f"{name}_{env}", reactions(panels, f"{env}: {title}", end_s, meaning)
 
 
 def _curves(parts: Sequence[Part]) -> dict[str, list[Curve]]:

@@ -10,6 +10,7 @@ Legend: `N` episodes · `D` delays · `R` resamples.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations
 from math import comb
 from typing import Literal
@@ -138,10 +139,13 @@ def bootstrap_mean(values_N: NDArray[np.float64], confidence: float = CONFIDENCE
     return Interval(float(low), float(high))
 
 
-def resampled_counts(episodes: int) -> NDArray[np.int64]:
-    """Return (R, N) how often each episode is drawn in each resample; the same for equal N."""
+@lru_cache(maxsize=2)
+def resampled_counts(episodes: int) -> NDArray[np.float64]:
+    """Return (R, N) how often each episode is drawn in each resample; the same for equal N. Read only."""
     rng = np.random.default_rng(np.random.SeedSequence(episodes))
-    return rng.multinomial(episodes, np.full(episodes, 1 / episodes), size=RESAMPLES)
+    counts_RN = rng.multinomial(episodes, np.full(episodes, 1 / episodes), size=RESAMPLES).astype(np.float64)
+    counts_RN.flags.writeable = False
+    return counts_RN
 
 
 def _slopes(outcomes_ND: Outcomes, delays: Sequence[int]) -> NDArray[np.float64]:

@@ -189,6 +189,25 @@ def modes_of(records: Sequence[EpisodeRecord]) -> ArmModes | None:
     )
 
 
+def closing_points(records: Sequence[EpisodeRecord]) -> dict[str, NDArray[np.float64]]:
+    """Return outcome → (n, 2) closing points seen from above, for episodes that recorded where the blocks lay then.
+
+    The frame is that of the blocks: the target at (0, 0), the confuser at (1, 0), so that the first coordinate is the
+    collapse index; the second is to the left of the way from target to confuser.
+    """
+    found: dict[str, list[tuple[float, float]]] = {}
+    for record in records:
+        places = [record.detail.get(name) for name in ("closing_xy", "closing_target_xy", "closing_confuser_xy")]
+        if any(place is None for place in places):
+            continue
+        closed, target, confuser = np.array(places)
+        along, offset = confuser - target, closed - target
+        left = along[0] * offset[1] - along[1] * offset[0]
+        length = np.sum(along * along)
+        found.setdefault(record.outcome, []).append((np.sum(offset * along) / length, left / length))
+    return {outcome: np.array(points) for outcome, points in found.items()}
+
+
 def describe(modes: ArmModes, named: Block | None = "target") -> str:
     """Return the verdict in words with its numbers.
 

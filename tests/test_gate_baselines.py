@@ -136,3 +136,48 @@ def test_a_run_with_invalid_episodes_makes_no_baseline(tmp_path: Path, capsys: p
     assert main(["baseline", str(tmp_path / "run"), str(tmp_path / "act.json"), "--reason", "x"]) == 1
     assert "arm d0 has invalid episodes; run them again before recording" in capsys.readouterr().err
     assert not (tmp_path / "act.json").exists()
+
+
+def test_a_replaced_baseline_stays_in_the_history(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    to = tmp_path / "act.json"
+    for name, outcomes in (("one", ["success"] * 3), ("two", ["success", "missed", "success"])):
+        write_run(tmp_path / name, outcomes)
+        assert main(["baseline", str(tmp_path / name), str(to), "--reason", f"reason {name}"]) == 0
+    shown = capsys.readouterr().out
+    assert "in place of:\nd0: 3/3 = 1.00" in shown
+    assert "(reason one)" in shown
+    baseline = Baseline.read(to)
+    assert baseline.reason == "reason two"
+    assert baseline.history == (f"reason one (d0 3/3; suite {baseline.suite.hash})",)
+
+
+def test_another_machine_is_recorded_beside_the_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    to = tmp_path / "act.json"
+    write_run(tmp_path / "run", ["success", "missed", "success"])
+    run = Baseline.of_run(tmp_path / "run", reason="first")
+    here = replace(run, fingerprint={**run.fingerprint, "cpu": "another"}, outcomes={"d0": ("success",) * 3})
+    here.write(to)
+    assert main(["baseline", str(tmp_path / "run"), str(to), "--reason", "server", "--add-machine"]) == 0
+    assert "which holds 2 machines" in capsys.readouterr().out
+    both = Baseline.read(to)
+    assert both.outcomes == here.outcomes
+    assert judge(both, run).exact
+    assert judge(both, here).exact
+    assert judge(both, run).passed
+    write_run(tmp_path / "other", ["success", "missed"])
+    assert main(["baseline", str(tmp_path / "other"), str(to), "--reason", "x", "--add-machine"]) == 2
+    assert "suite.seeds: 3 entries against 2" in capsys.readouterr().err
+    assert Baseline.read(to) == both
+    assert main(["baseline", str(tmp_path / "run"), str(tmp_path / "no.json"), "--reason", "x", "--add-machine"]) == 1
+    assert "no.json does not exist; record one with: python scripts/baseline.py" in capsys.readouterr().err
+
+
+def test_elsewhere_invalid_episodes_that_could_change_the_answer_do_not_pass():
+    few = ("invalid",) * 10 + GOOD[10:]
+    judgement = judge(BASE, replace(BASE, fingerprint=ELSEWHERE, outcomes={"d0": few, "d4": GOOD}))
+    assert not judgement.passed
+    assert "invalid episodes could change the answer" in judgement.text
+    assert "d0: 18/20 before, 18/20 now, 0 lost, 0 won" in judgement.text
+    assert "10 invalid episodes" in judgement.text
+    one = ("invalid", *GOOD[1:])
+    assert judge(BASE, replace(BASE, fingerprint=ELSEWHERE, outcomes={"d0": one, "d4": GOOD})).passed

@@ -82,15 +82,21 @@ def select(runs: Sequence[Results], wanted: Sequence[str] = (), held_out: Result
     names = list(wanted) or [arm for arm in runs[0].outcomes if all(arm in run.outcomes for run in runs)]
     if not names:
         raise UsageError(f"no arm is in all of {', '.join(run.place for run in runs)}")
-    arms = tuple(_select_arm(arm, [run.outcomes[arm] for run in runs]) for arm in names)
+    arms = tuple(select_arm(arm, [run.outcomes[arm] for run in runs]) for arm in names)
     best = int(np.argmax([sum(arm.rates[i].rate for arm in arms) for i in range(len(runs))]))
     return Selection(
         runs=tuple(runs), arms=arms, best=best, held_out=_hold_out(runs, names, held_out) if held_out else None
     )
 
 
-def _select_arm(arm: str, vectors: Sequence[Sequence[str]]) -> ArmSelection:
-    """Episodes that are invalid in one checkpoint leave all of them, so that each is judged on the same ones."""
+def select_arm(arm: str, vectors: Sequence[Sequence[str]]) -> ArmSelection:
+    """Return what one arm says of the checkpoints, given an outcome vector of each.
+
+    Episodes that are invalid in one checkpoint leave all of them, so that each is judged on the same ones.
+
+    Raises:
+        UsageError: if none is left.
+    """
     kept = [outcomes for outcomes in zip(*vectors, strict=True) if INVALID not in outcomes]
     if not kept:
         raise UsageError(f"arm {arm} has no episode that is valid in every checkpoint")

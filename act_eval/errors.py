@@ -72,6 +72,10 @@ class RunFolderError(ActEvalError):
     """A run folder holds something else than what was asked for, or is damaged."""
 
 
+class UnmeasuredRun(RunFolderError):
+    """A run was made by a version that recorded less than is asked for."""
+
+
 class LaunchError(ActEvalError):
     """A worker process died or could not do its part of a run."""
 

@@ -13,6 +13,8 @@ from typing import Any, Protocol
 import gymnasium as gym
 import numpy as np
 
+from act_eval.errors import UsageError
+from act_eval.metrics import EpisodeMetrics, measure
 from act_eval.records import ShardLine, ShardWriter, Timing, writing
 from act_eval.rollout import Episode, EpisodeClock, rollout
 from act_eval.steps import EpisodeSteps, StepRecorder
@@ -114,7 +116,8 @@ def _run_block(job: Job, bench: Workbench, block: Block, shard: ShardWriter, wor
             video_s=round(time.perf_counter() - began, 4),
             worker=worker,
         )
-        shard.write(ShardLine(arm=block.arm, record=record, timing=timing))
+        metrics = _measured(record, steps, bench.envs[0], job.arms[block.arm])
+        shard.write(ShardLine(arm=block.arm, record=record, timing=timing, metrics=metrics))
         yield record
 
 
@@ -123,6 +126,20 @@ def _with_initial_state(record: EpisodeRecord, steps: EpisodeSteps) -> EpisodeRe
         return record
     digest = hashlib.sha256(steps.state[0].tobytes()).hexdigest()[:16]
     return replace(record, detail={**record.detail, INITIAL_STATE: digest})
+
+
+def _measured(
+    record: EpisodeRecord, steps: EpisodeSteps, env: gym.Env[Any, Any], schedule: Schedule | None
+) -> EpisodeMetrics:
+    """Return an episode's metrics; those of the arm's motion only where the environment tells it from states."""
+    if "render_fps" not in env.metadata:
+        raise UsageError(
+            f'{type(env.unwrapped).__name__} does not say how many steps make a second: metadata["render_fps"]'
+        )
+    motion_of = getattr(env.unwrapped, "motion", None)
+    motion = motion_of(steps.state) if motion_of is not None and steps.state.size else None
+    late = 0 if schedule is None else schedule.actuation_delay
+    return measure(record, steps, 1 / env.metadata["render_fps"], motion, late)
 
 
 def _record_video(env: gym.Env[Any, Any], title: str, record: EpisodeRecord, steps: EpisodeSteps, folder: Path) -> None:

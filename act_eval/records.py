@@ -11,7 +11,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -24,6 +24,9 @@ OUTCOMES = ("invalid", "policy_error", "success", "wrong_block", "dropped", "bet
 """Every outcome, first match wins. `invalid` is outside the rate, every other one but `success` is a failure."""
 
 INVALID, POLICY_ERROR, SUCCESS = OUTCOMES[:3]
+
+METRICS = "metrics.jsonl"
+"""Below an arm's folder: the metrics of its episodes, one line each, in suite order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +50,8 @@ class ShardLine:
     arm: str
     record: EpisodeRecord
     timing: Timing
+    metrics: Any = field(default_factory=dict)
+    """`act_eval.metrics.EpisodeMetrics` of the episode, or the JSON values of one."""
 
 
 def to_line(values: Any) -> str:
@@ -110,10 +115,14 @@ def read_shard(path: Path) -> Iterator[ShardLine]:
     for number, line in enumerate(complete.splitlines(), start=1):
         place = f"{path}, line {number}"
         values = _parse(line, place)
-        if set(values) != {"arm", "record", "timing"}:
-            raise RunFolderError(f"{place}: not a line of a shard; its fields are {sorted(values)}")
+        if set(values) != {"arm", "record", "timing", "metrics"}:
+            raise RunFolderError(
+                f"{place}: not a line of a shard of this version; its fields are {sorted(values)}. "
+                "A run that another version began is finished by that version, or begun again in another --out"
+            )
         record = record_from_json(values["record"], place)
-        yield ShardLine(arm=values["arm"], record=record, timing=_timing(values["timing"], place))
+        timing = _timing(values["timing"], place)
+        yield ShardLine(arm=values["arm"], record=record, timing=timing, metrics=values["metrics"])
 
 
 def merge(lines: Iterable[ShardLine], arm: str, seeds: Sequence[int]) -> list[ShardLine]:

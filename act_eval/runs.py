@@ -20,7 +20,7 @@ from typing import IO, Any
 
 import act_eval
 from act_eval.errors import RunFolderError, SuiteMismatch
-from act_eval.records import ShardLine, merge, read_episodes, read_shard, to_line, write_atomically, writing
+from act_eval.records import METRICS, ShardLine, merge, read_episodes, read_shard, to_line, write_atomically, writing
 from act_eval.suites import Suite, differences
 from act_eval.timing import Trace, recorded_trace, write_trace
 from act_eval.types import EpisodeRecord
@@ -144,6 +144,8 @@ class RunFolder:
         self.arm(name).mkdir(exist_ok=True)
         timings = "".join(to_line(line.timing) for line in lines)
         write_atomically(self.arm(name) / "timings.jsonl", timings.encode())
+        metrics = "".join(to_line(line.metrics) for line in lines)
+        write_atomically(self.arm(name) / METRICS, metrics.encode())
         trace = delays_of([line.record for line in lines]) if self._delays_vary(name) else None
         if trace is not None:
             write_trace(self.arm(name) / TRACE, trace)

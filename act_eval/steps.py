@@ -11,7 +11,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from act_eval.errors import RunFolderError
+from act_eval.errors import RunFolderError, UnmeasuredRun
 from act_eval.types import BoolArray, EpisodeRecord, FloatArray, IntArray, StepRecord, Takeover
 
 
@@ -122,12 +122,13 @@ def load(path: Path) -> EpisodeSteps:
     """Read an episode's steps.
 
     Raises:
-        RunFolderError: if the file is missing or damaged, or was written by a version that recorded less.
+        UnmeasuredRun: if the file was written by a version that recorded less.
+        RunFolderError: if the file is missing or damaged.
     """
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             if lacking := [f.name for f in fields(EpisodeSteps) if f.name not in arrays]:
-                raise RunFolderError(
+                raise UnmeasuredRun(
                     f"{path} was written by another version: it has no {', '.join(lacking)}; "
                     "repeat the run's command with another --out"
                 )

@@ -125,13 +125,16 @@ def judge(log: EpisodeLog) -> Verdict:
         return Verdict(outcome="invalid")
     step = closing_step(log)
     index = collapse_index(log, step)
-    lifted = log.block_pos[:, :, 2].max(axis=0) > BLOCK_SIDE / 2 + LIFT_HEIGHT
+    above = log.block_pos[:, :, 2] > BLOCK_SIDE / 2 + LIFT_HEIGHT
+    lifted: BoolArray = np.logical_or.reduce(above)
+    lift = np.flatnonzero(above.any(axis=1))
     detail = {
         "closing_step": step,
         "closing_xy": None if step is None else [float(v) for v in log.pinch_pos[step, :2]],
         **_approach(log, step),
         "first_contact": _first_contact(log),
         "lifted": [int(b) for b in np.flatnonzero(lifted)],
+        "lift_step": int(lift[0]) if len(lift) else None,
         "target_xy": [float(v) for v in log.block_pos[0, log.target[0], :2]],
         "confuser_xy": [[float(v) for v in p[:2]] for b, p in enumerate(log.block_pos[0]) if b != log.target[0]],
     }

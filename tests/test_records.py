@@ -82,7 +82,7 @@ def test_a_truncated_last_line_is_dropped_wherever_it_breaks(tmp_path: Path):
     [
         ("{oops\n", "line 2: not JSON"),
         ("[1]\n", "line 2: not a JSON object"),
-        ('{"arm":"a"}\n', r"line 2: not a line of a shard; its fields are \['arm'\]"),
+        ('{"arm":"a"}\n', r"line 2: not a line of a shard of this version; its fields are \['arm'\]"),
         (to_line(line(1)).replace("success", "ok"), "line 2: outcome is 'ok'; there are: invalid, policy_error"),
         (to_line(line(1)).replace('"steps":101,', ""), "line 2: a EpisodeRecord has the fields .*'steps'"),
     ],

@@ -11,6 +11,8 @@ from act_eval.types import Verdict
 class Walk(gym.Env[dict[str, Any], np.ndarray]):
     """A point in the plane: steps towards the command plus noise; success within 0.15 of the goal."""
 
+    metadata = {"render_modes": [], "render_fps": 20}  # noqa: RUF012
+
     def __init__(self, horizon: int = 14) -> None:
         self.horizon = horizon
         self.observation_space = gym.spaces.Dict(

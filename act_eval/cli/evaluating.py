@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, TextIO
 from rich.console import Console
 
 from act_eval.cli import INTERRUPTED, OK
+from act_eval.cli.closings import HISTOGRAM, MAP, write_figures
+from act_eval.cli.metric_table import metric_table, summarised
 from act_eval.cli.plans import Plan, make_plan, plan_crew
 from act_eval.cli.screen import mode_lines, outcome_table, progress_bars, remarks
 from act_eval.evaluation import plan as plan_blocks
@@ -56,10 +58,16 @@ def _run(plan: Plan, folder: RunFolder, team: Crew, workers: int, console: Conso
 
 
 def _conclude(plan: Plan, results: Mapping[str, Sequence[EpisodeRecord]], console: Console) -> None:
-    console.print(outcome_table(results))
-    for line in (*mode_lines(results, plan.manifest.suite.kwargs), *remarks(results)):
-        console.print(line, markup=False)
     folder = plan.job.folder
-    console.print(f"results {folder} (manifest.json; per arm episodes.jsonl, timings.jsonl, steps)", markup=False)
+    summaries, unmeasured = summarised(folder, list(results))
+    console.print(outcome_table(results))
+    if summaries:
+        console.print(metric_table(results, summaries))
+    for line in (*mode_lines(results, plan.manifest.suite.kwargs), *remarks(results), *unmeasured):
+        console.print(line, markup=False)
+    files = "manifest.json; per arm episodes.jsonl, metrics.jsonl, summary.json, timings.jsonl, steps"
+    console.print(f"results {folder} ({files})", markup=False)
+    if write_figures(folder, results):
+        console.print(f"figures {folder}/{HISTOGRAM}.png, {folder}/{MAP}.png (and .svg)", markup=False)
     if plan.job.video != "none":
         console.print(f"videos  {folder}/ARM/videos", markup=False)

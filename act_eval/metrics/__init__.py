@@ -2,7 +2,7 @@
 
 from act_eval.metrics.catalogue import METRICS, Metric
 from act_eval.metrics.episode import EpisodeMetrics, measure, read_metrics
-from act_eval.metrics.summary import Summary, summarise, summary, survival
+from act_eval.metrics.summary import Summary, summarise, summary, survival, write_summary
 from act_eval.metrics.survival import KaplanMeier
 
 __all__ = [
@@ -16,4 +16,5 @@ __all__ = [
     "summarise",
     "summary",
     "survival",
+    "write_summary",
 ]

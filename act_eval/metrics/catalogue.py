@@ -36,7 +36,11 @@ METRICS = (
     Metric("reaction_p95", "steps", "the same, 95th percentile"),
     Metric("behavioural_reaction_p50", "steps", "from the first sight of an event until the gripper turns, median"),
     Metric("behavioural_reaction_p95", "steps", "the same, 95th percentile"),
-    Metric("behavioural_reaction_fraction", "1", "share of the events at which the gripper turned before it closed"),
+    Metric(
+        "behavioural_reaction_fraction",
+        "1",
+        "share of the events after which the gripper turned before it lifted a block",
+    ),
     Metric("time_to_success_median", "s", "Kaplan-Meier median of the simulated time to success"),
     Metric("time_to_success_median_low", "s", "lower end of its 95 % interval"),
     Metric("time_to_success_median_high", "s", "upper end of its 95 % interval"),

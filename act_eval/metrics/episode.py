@@ -7,17 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from act_eval.errors import RunFolderError
+from act_eval.errors import RunFolderError, UnmeasuredRun
 from act_eval.metrics.ages import action_age_counts, discarded_fraction, stall_fraction
 from act_eval.metrics.quantiles import percentile_of_counts
 from act_eval.metrics.reaction import behavioural_reaction, informed_reaction
 from act_eval.metrics.smoothness import boundary_spike_ratio, jerk_rms, overlap_rmses, seam_jumps
-from act_eval.records import SUCCESS, parse_lines
+from act_eval.records import METRICS, SUCCESS, parse_lines
 from act_eval.steps import EpisodeSteps
 from act_eval.types import EpisodeRecord, Motion
-
-FILE = "metrics.jsonl"
-"""Below an arm's folder, in suite order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,13 +113,13 @@ def read_metrics(arm: Path) -> list[EpisodeMetrics]:
     """Read the metrics of an arm's episodes, in suite order.
 
     Raises:
-        RunFolderError: if the file is damaged, or is not there because the run has not finished or was made by a
-            version that did not measure.
+        UnmeasuredRun: if the run was made by a version that did not measure.
+        RunFolderError: if the file is damaged, or is not there because the run has not finished.
     """
-    path = arm / FILE
+    path = arm / METRICS
     if not path.is_file():
         if (arm / "episodes.jsonl").is_file():
-            raise RunFolderError(
+            raise UnmeasuredRun(
                 f"{path} is missing: the run was made by a version that did not record metrics; "
                 "repeat its command with another --out"
             )
@@ -150,14 +147,12 @@ def _reactions(
     detail: Mapping[str, Any], steps: EpisodeSteps, motion: Motion | None, actuation_delay: int
 ) -> dict[str, int | None]:
     event, old, new = (detail.get(key) for key in ("event_step", "event_from_xy", "event_to_xy"))
-    found: dict[str, int | None] = {"reaction_steps": None, "behavioural_reaction_steps": None}
-    if event is None:
-        return found
-    found["reaction_steps"] = informed_reaction(steps.observed, event, actuation_delay)
-    if motion is not None and old is not None and new is not None:
+    informed = None if event is None else informed_reaction(steps.observed, event, actuation_delay)
+    turned = None
+    if motion is not None and event is not None and old is not None and new is not None:
         path = motion.gripper_xyz[:, :2]
-        found["behavioural_reaction_steps"] = behavioural_reaction(path, event, old, new, detail.get("closing_step"))
-    return found
+        turned = behavioural_reaction(path, event, old, new, informed, detail.get("lift_step"))
+    return {"reaction_steps": informed, "behavioural_reaction_steps": turned}
 
 
 def _rounded(value: float | None) -> float | None:

@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike
 TURN = 0.01
 """The gripper has turned once it has come nearer to the new place, against the old one, by this much [m]."""
 
+_TREMBLE = 0.001  # less than this is neither nearer nor farther [m]
+
 
 def informed_reaction(observed_T: ArrayLike, event_step: int, actuation_delay: int = 0) -> int | None:
     """Return the steps from the first observation of an event to the first action predicted from it or a later one.
@@ -33,38 +35,46 @@ def informed_reaction(observed_T: ArrayLike, event_step: int, actuation_delay: i
 
 
 def behavioural_reaction(
-    gripper_xy: ArrayLike, event_step: int, old_xy: ArrayLike, new_xy: ArrayLike, closing_step: int | None = None
+    gripper_xy: ArrayLike,
+    event_step: int,
+    old_xy: ArrayLike,
+    new_xy: ArrayLike,
+    informed: int | None,
+    lift_step: int | None = None,
 ) -> int | None:
     """Return the steps from the first sight of an event until the gripper turns towards the target's new place.
 
     Let lead(t) = |p(t) − old| − |p(t) − new|, seen from above: it falls while the gripper moves more towards the old
-    place and rises while it moves more towards the new one. The gripper turns at the last minimum of lead before
-    it has first risen `TURN` above its lowest value since the first sight. A straight way to the old place never makes
-    lead rise, so a reach that ignores the event has no reaction.
+    place and rises while it moves more towards the new one. The gripper turns where lead is last within 1 mm of its
+    lowest value before it has first risen by `TURN` above it. A straight way to the old place never makes lead rise, so a reach that
+    ignores the event has no reaction. What the gripper does before the first informed action is chance, and what it
+    does with a block in its jaws is carrying: neither counts.
 
     Args:
         gripper_xy: (T + 1, 2) gripper in the states of the episode, the state after the last step included [m].
         event_step: e.
         old_xy: (2,) where the target was before [m].
         new_xy: (2,) where it is after [m].
-        closing_step: State in which the gripper closed on something; what it does afterwards is carrying, no
-            reaction. None if it never closed.
+        informed: `informed_reaction` of the same event.
+        lift_step: First state in which a block is lifted; None if none ever is.
 
     Returns:
-        None where it does not turn, where the target's place did not change by `TURN` or more, or where the gripper
-        had closed by the first sight.
+        None where it does not turn or no informed action ran, where the target's place did not change by `TURN` or
+        more, or where a block was lifted before.
     """
     old, new = np.asarray(old_xy, np.float64), np.asarray(new_xy, np.float64)
-    first = event_step + 1
-    path = np.asarray(gripper_xy, np.float64)[first : None if closing_step is None else closing_step + 1]
-    if not len(path) or not np.isfinite(path).all() or _distance(old, new) < TURN:
+    if informed is None or _distance(old, new) < TURN:
+        return None
+    first = event_step + 1 + informed
+    path = np.asarray(gripper_xy, np.float64)[first : None if lift_step is None else lift_step + 1]
+    if not len(path) or not np.isfinite(path).all():
         return None
     lead = _distance(path, old) - _distance(path, new)
     lowest = np.minimum.accumulate(lead)
     risen = np.flatnonzero(lead - lowest >= TURN)
     if not len(risen):
         return None
-    return int(np.flatnonzero(lead[: risen[0]] == lowest[risen[0]])[-1])
+    return informed + int(np.flatnonzero(lead[: risen[0]] <= lowest[risen[0]] + _TREMBLE)[-1])
 
 
 def _distance(points: np.ndarray, place: np.ndarray) -> np.ndarray:

@@ -30,6 +30,10 @@ from act_eval.timing import (
     ToldConstant,
     Trace,
     WrongDelay,
+    arm_name,
+    arm_settings,
+    describe_prefix,
+    parse_prefix,
 )
 from act_eval.types import ActionChunks, Actions, ChunkRequest, EpisodeRecord, Observation, PolicySpec, StepRecord
 
@@ -415,3 +419,47 @@ def test_the_experts_prefix_needs_somebody_who_foresees_it() -> None:
 )
 def test_what_cannot_be_shown_is_refused_with_the_bound(refused: Schedule, message: str) -> None:
     assert refused.refusal(tagged().spec) == message
+
+
+def test_arms_are_named_after_what_they_show_and_the_plain_one_is_not() -> None:
+    shown = [
+        Shown(prefix=prefix, observe=observe) for prefix in (OWN, *ABLATIONS) for observe in ("present", "predicted")
+    ]
+    names = [arm_name(Schedule(method=RTC(5), delay=Constant(4), shown=one)) for one in shown]
+    assert names == [
+        "rtc_d4_s5",
+        "rtc_d4_s5_predicted",
+        "rtc_d4_s5_expert",
+        "rtc_d4_s5_expert_predicted",
+        "rtc_d4_s5_pad",
+        "rtc_d4_s5_pad_predicted",
+        "rtc_d4_s5_shuffled",
+        "rtc_d4_s5_shuffled_predicted",
+        "rtc_d4_s5_wrong_delay2",
+        "rtc_d4_s5_wrong_delay2_predicted",
+        "rtc_d4_s5_wrong_delay-2",
+        "rtc_d4_s5_wrong_delay-2_predicted",
+    ]
+    settings = arm_settings(schedule(WrongDelay(-2), observe="predicted_all"))
+    assert {key: settings[key] for key in ("prefix", "observe")} == {
+        "prefix": "wrong_delay:-2",
+        "observe": "predicted_all",
+    }
+    assert not {"prefix", "observe"} & arm_settings(schedule()).keys()
+
+
+@EVERY
+def test_the_text_of_a_prefix_means_the_same_prefix(prefix: PrefixShown) -> None:
+    assert parse_prefix(describe_prefix(prefix)) == prefix
+
+
+def test_predicted_joints_under_naive_are_those_of_the_told_step() -> None:
+    """Told too much, an early answer waits for the step of its joints; told too little, it drops what is past."""
+    for told, begins in ((4, 4), (1, 2)):
+        shown = Shown(observe="predicted_all")
+        wanted = Schedule(method=Naive(6), delay=Constant(2), told=ToldConstant(told), shown=shown)
+        assert arm_name(wanted) == f"naive_d2_s6_told{told}_predicted_all"
+        assert arm_settings(wanted)["told"] == f"constant:steps={told}"
+        commands = run(Tagged(12), wanted, 6 + begins + 2)
+        first = 100 + begins - told
+        assert commands == [*range(6 + begins), first, first + 1]

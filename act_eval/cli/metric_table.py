@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rich.table import Table
+from rich.table import Column, Table
 
 from act_eval.cli.screen import success_rate
 from act_eval.errors import UnmeasuredRun
@@ -50,7 +50,7 @@ def metric_table(results: Mapping[str, Sequence[EpisodeRecord]], summaries: Mapp
     }
     shown = {name: cells for name, cells in columns.items() if set(cells) != {_NOTHING}}
     caption = "a / b: median / 95th percentile; seam jump: mean; time: median [95 % interval]; see docs/metrics.md"
-    table = Table("arm", *shown, caption=caption, caption_justify="left")
+    table = Table(Column("arm", overflow="fold"), *shown, caption=caption, caption_justify="left")
     for arm, *cells in zip(summaries, *shown.values(), strict=True):
         table.add_row(arm, *cells)
     return table

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from act_eval.evaluation import INITIAL_STATE
 from act_eval.launch import Progress as Report
@@ -55,7 +55,7 @@ def outcome_table(results: Mapping[str, Sequence[EpisodeRecord]]) -> Table:
         for outcome in OUTCOMES
         if outcome != SUCCESS and any(r.outcome == outcome for records in results.values() for r in records)
     ]
-    table = Table("arm", "success", *(name.replace("_", " ") for name in shown), "steps")
+    table = Table(Column("arm", overflow="fold"), "success", *(name.replace("_", " ") for name in shown), "steps")
     for arm, records in results.items():
         counts = [str(sum(record.outcome == outcome for record in records)) for outcome in shown]
         mean = sum(record.steps for record in records) / len(records)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from act_eval.suites import Suite
-from act_eval.sweeps import Cell, Grid, Part, expand, parse_rule
+from act_eval.sweeps import Cell, Grid, Part, Setting, expand, parse_rule
 from act_eval.timing import Observe, Oracle, describe_prefix, parse_prefix
 from act_eval.types import EpisodeRecord, PolicySpec
 
@@ -51,11 +51,24 @@ def part(outcomes: Mapping[str, str], asked: Grid, spec: PolicySpec = ACT_RTC, p
         control_s=0.05,
         default_executor="rtc" if spec.takes_prefix else "naive",
         cells={
-            setting.arm: Cell(
-                policy=policy, env=env, setting=setting, rule=rules[setting.arm], records=records(outcomes[setting.arm])
-            )
+            setting.arm: _cell(policy, env, setting, rules[setting.arm], records(outcomes[setting.arm]))
             for setting in expansion.settings
         },
         series=expansion.series,
         refused=expansion.refused,
+    )
+
+
+def _cell(policy: str, env: str, setting: Setting, rule: str, episodes: tuple[EpisodeRecord, ...]) -> Cell:
+    """A cell whose successes take six seconds; every second episode is reacted to after half a second."""
+    reacted = tuple(0.5 if one.episode % 2 else None for one in episodes)
+    return Cell(
+        policy=policy,
+        env=env,
+        setting=setting,
+        rule=rule,
+        records=episodes,
+        success_s=tuple(6.0 if one.outcome == "success" else None for one in episodes),
+        informed_s=reacted,
+        turned_s=reacted,
     )

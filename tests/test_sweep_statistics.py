@@ -1,5 +1,7 @@
+from dataclasses import replace
 from itertools import product
 from math import comb
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,8 +9,10 @@ from sweep_parts import ACT, ACT_RTC, grid, part
 
 from act_eval.errors import SuiteMismatch
 from act_eval.stats import PairedTable, holm
-from act_eval.sweeps import analyse
+from act_eval.sweeps import analyse, expand
+from act_eval.sweeps.figures import figures, write_figures
 from act_eval.sweeps.recovery import recovery
+from act_eval.sweeps.tables import cell_rows, refused_rows, write_csv
 from act_eval.sweeps.trend import (
     bootstrap_mean,
     resampled_counts,
@@ -17,6 +21,7 @@ from act_eval.sweeps.trend import (
     verdict,
     verdict_despite_invalid,
 )
+from act_eval.timing import Oracle, ToldConstant
 
 NAN = float("nan")
 
@@ -221,3 +226,47 @@ def test_a_variant_is_compared_with_the_plain_cell_and_not_with_other_executors(
         ("variant", "rtc_d4_s10", "rtc_d4_s10_pad"),
     ]
     assert found[1].difference == pytest.approx(-0.4)
+
+
+def test_a_policy_without_any_cell_is_still_listed_as_not_run():
+    asked = grid([0, 4], ["rtc"])
+    rtc = part({"rtc_d0_s10": "1111", "rtc_d4_s10": "1110"}, asked)
+    act = replace(part({"naive_d0_s10": "1111"}, grid([0], ["naive"]), ACT, "act"), cells={}, series=())
+    act = replace(act, refused=expand(asked, ACT).refused)
+    said = analyse([act, rtc])
+    assert {(row["policy"], row["delay"]) for row in refused_rows(said)} == {("act", 0), ("act", 4)}
+    assert [row["policy"] for row in cell_rows(said)] == ["act_rtc", "act_rtc"]
+    assert "success_moving_pick" in dict(figures(said))
+
+
+def test_numbers_that_do_not_exist_are_empty_and_the_rest_has_six_digits(tmp_path: Path):
+    write_csv(tmp_path / "t.csv", [{"a": 1 / 3, "b": None, "c": float("nan"), "d": 12, "e": "x,y"}])
+    assert (tmp_path / "t.csv").read_text() == 'a,b,c,d,e\n0.333333,,,12,"x,y"\n'
+
+
+def test_each_plot_is_drawn_where_its_axes_have_something_to_show(tmp_path: Path):
+    plain = part({"naive_d0_s10": "1110", "naive_d4_s10": "1x00"}, grid([0, 4], ["naive"]), ACT, "act")
+    names = ["success", "time_to_success", "reaction", "turn"]
+    assert [name for name, _ in figures(analyse([plain]))] == [f"{name}_moving_pick" for name in names]
+
+    asked = grid([0, 8], ["rtc"], ["half", "5"], told={"0": ToldConstant(0), "8": ToldConstant(8), "oracle": Oracle()})
+    expansion = expand(asked, ACT_RTC)
+    full = part({setting.arm: "1100" for setting in expansion.settings}, asked)
+    drawn = dict(figures(analyse([full])))
+    assert {f"{name}_moving_pick" for name in [*names, "delay_horizon", "told_actual"]} == set(drawn)
+    told = drawn["told_actual_moving_pick"].axes[0]
+    assert [tick.get_text() for tick in told.get_xticklabels()] == ["0", "8"]
+    assert [tick.get_text() for tick in told.get_yticklabels()] == ["0", "8"]
+    assert [text.get_text().split("\n")[0] for text in told.texts] == ["50"] * 4
+
+    earlier = tmp_path / "delay_horizon_moving_pick.png"
+    earlier.touch()
+    assert [path.name for path in write_figures(tmp_path, analyse([plain]))] == [f"{n}_moving_pick.png" for n in names]
+    assert not earlier.exists()
+
+
+def test_the_survival_plot_counts_failures_to_the_end_and_leaves_out_invalid_episodes():
+    plain = part({"naive_d0_s10": "1110", "naive_d4_s10": "1x00"}, grid([0, 4], ["naive"]), ACT, "act")
+    figure = dict(figures(analyse([plain])))["time_to_success_moving_pick"]
+    ends = {axis.get_title(): axis.lines[0].get_ydata()[-1] for axis in figure.axes}
+    assert ends == {"d = 0": pytest.approx(1 / 4), "d = 4": pytest.approx(2 / 3)}

@@ -35,8 +35,9 @@ def write_figures(folder: Path, analysis: Analysis) -> list[Path]:
 
 def figures(analysis: Analysis) -> Iterator[tuple[str, Figure]]:
     """Yield (name, figure)."""
-    for env in dict.fromkeys(part.env for part in analysis.parts):
-        parts = [part for part in analysis.parts if part.env == env]
+    shown = [part for part in analysis.parts if part.cells]
+    for env in dict.fromkeys(part.env for part in shown):
+        parts = [part for part in shown if part.env == env]
         control_s = parts[0].control_s
         yield f"success_{env}", success_against_delay(_curves(parts), f"{env}: success against delay", control_s)
         if maps := _delay_by_horizon(parts):

@@ -14,7 +14,7 @@ from act_eval.cli.sweep_survey import survey
 from act_eval.errors import RunFolderError
 from act_eval.evaluation import plan as plan_blocks
 from act_eval.launch import Progress, crew
-from act_eval.metrics import read_metrics, summarise
+from act_eval.metrics import read_metrics, write_summary
 from act_eval.records import writing
 from act_eval.runs import RunFolder, check_growing_run, locked, open_run
 from act_eval.sweeps import Analysis, Cell, Part, Setting, analyse, write_tables
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 OWN = frozenset({".lock", "sweep.csv", "comparisons.csv", "sweep.json", "plots"})
 """What a sweep's folder holds beside its run folders."""
 
+_LOG_WIDTH = 160  # characters of a table that goes into a file
+
 
 def sweep(flags: "Flags", stream: TextIO) -> int:
     """Sweep as the flags say; return the exit code.
@@ -34,7 +36,8 @@ def sweep(flags: "Flags", stream: TextIO) -> int:
     Raises:
         ActEvalError: with what is wrong with the flags, a folder, or a worker.
     """
-    console = Console(file=stream, highlight=False, soft_wrap=True)
+    width = None if stream.isatty() else _LOG_WIDTH
+    console = Console(file=stream, highlight=False, soft_wrap=True, width=width)
     request = read_flags(flags)
     console.print(f"loading {', '.join(request.policies)} and {', '.join(request.envs)}", markup=False)
     parts = plan_parts(request, survey(request.policies, request.envs, apart=request.workers > 1))
@@ -51,8 +54,8 @@ def sweep(flags: "Flags", stream: TextIO) -> int:
         except KeyboardInterrupt:
             console.print(f"interrupted; finished episodes are kept in {request.out}: repeat the command to resume")
             return INTERRUPTED
-        analysis = analyse([_part(part, finished[part.job.folder.name]) for part in running])
         with writing(request.out):
+            analysis = analyse([_part(part, finished.get(part.job.folder.name, {})) for part in parts])
             write_tables(request.out, analysis, request.asked)
             figures = write_figures(request.out / "plots", analysis)
     _conclude(request, analysis, figures, console)
@@ -118,7 +121,7 @@ def _run(part: PartPlan, folder: RunFolder, workers: int, report: Progress) -> N
 
 
 def _part(plan: PartPlan, records: Mapping[str, Sequence[EpisodeRecord]]) -> Part:
-    """Return a finished part; its records are at hand, its metrics are read from its folder."""
+    """Return a finished part, after writing what each of its arms comes to into its folder."""
     rules = {arm: series.rule for series in reversed(plan.expansion.series) for arm in series.arms}
     return Part(
         policy=plan.policy,
@@ -148,7 +151,7 @@ def _cell(plan: PartPlan, setting: Setting, rule: str, records: Sequence[Episode
         setting=setting,
         rule=rule,
         records=tuple(records),
-        metrics=summarise(folder),
+        metrics=write_summary(folder),
         success_s=tuple(one.time_to_success_s for one in measured),
         informed_s=tuple(seconds(one.reaction_steps) for one in measured),
         turned_s=tuple(seconds(one.behavioural_reaction_steps) for one in measured),
@@ -156,7 +159,7 @@ def _cell(plan: PartPlan, setting: Setting, rule: str, records: Sequence[Episode
 
 
 def _conclude(request: Request, analysis: Analysis, figures: Sequence[Path], console: Console) -> None:
-    for env in dict.fromkeys(part.env for part in analysis.parts):
+    for env in dict.fromkeys(part.env for part in analysis.parts if part.cells):
         console.print(env_table(analysis, env))
     for line in sentences(analysis):
         console.print(line, markup=False)

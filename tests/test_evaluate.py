@@ -74,7 +74,7 @@ def test_episodes_do_not_depend_on_workers_or_batch(
     arguments = ["--policy", checkpoints["act_rtc"], "--seeds", "3,17,99", "--delay", 0, 2, "--out", tmp_path / "run"]
     assert evaluate(*arguments, *SMALL, "--workers", workers, "--batch", batch) == 0
     for arm in ("rtc_d0_s4", "rtc_d2_s4"):
-        for name in ("episodes.jsonl", "steps/0000.npz", "steps/0001.npz", "steps/0002.npz"):
+        for name in ("episodes.jsonl", "metrics.jsonl", "steps/0000.npz", "steps/0001.npz", "steps/0002.npz"):
             assert (tmp_path / "run" / arm / name).read_bytes() == (reference / arm / name).read_bytes()
 
 

@@ -12,6 +12,7 @@ import pytest
 import act_eval
 from act_eval.envs.options import PickOptions
 from act_eval.envs.registration import ENVIRONMENTS
+from act_eval.metrics import METRICS, EpisodeMetrics
 from act_eval.records import OUTCOMES, Timing
 from act_eval.runs import Manifest
 from act_eval.steps import EpisodeSteps
@@ -35,10 +36,16 @@ def help_of(script: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("kind", [EpisodeRecord, EpisodeSteps, Timing, Manifest])
+@pytest.mark.parametrize("kind", [EpisodeRecord, EpisodeMetrics, EpisodeSteps, Timing, Manifest])
 def test_every_field_of_a_run_folder_is_documented(kind: type) -> None:
     page = text_of("docs/file-formats.md")
     assert not [f.name for f in fields(kind) if f"`{f.name}`" not in page]
+
+
+def test_every_metric_is_documented() -> None:
+    page = text_of("docs/metrics.md")
+    ends = ("_low", "_high")  # of an interval, written as `…_low`
+    assert not [m.name for m in METRICS if not m.name.endswith(ends) and f"`{m.name}`" not in page]
 
 
 def test_every_environment_outcome_and_option_is_documented() -> None:

@@ -22,6 +22,7 @@ class Purpose(IntEnum):
     SELECT = 2
     EVALUATE = 3
     PROBE = 4
+    HELD_OUT = 5
 
 
 class Stream(IntEnum):
@@ -33,6 +34,7 @@ class Stream(IntEnum):
     POLICY = 3
     EXPERT = 4
     PREFIX = 5
+    FUMBLE = 6
 
 
 def episode_seeds(purpose: Purpose, run_seed: int, count: int, first: int = 0) -> list[int]:

@@ -10,6 +10,8 @@ from made_runs import FINGERPRINT, make_run, outcomes, suite
 
 from act_eval.cli import main
 from act_eval.gate import Baseline
+from act_eval.runs import Manifest
+from act_eval.seeding import Purpose, episode_seeds, purpose_of
 
 
 def compare(*arguments: object) -> int:
@@ -361,3 +363,15 @@ def test_two_real_runs_of_the_expert_are_equal_episode_by_episode(tmp_path: Path
     assert "no drop is shown, and none could be: too few episodes" in shown
     (arm,) = json.loads((tmp_path / "c.json").read_text())["arms"]
     assert (arm["base"]["successes"], arm["flips"]) == (2, [])
+
+
+def test_a_held_out_evaluation_shares_no_episode_with_any_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    flags = ["--policy", "expert", "--env", "pick", "--workers", "1", "--video", "none", "--image-size", "32"]
+    out = ["--out", str(tmp_path / "run")]
+    assert main(["evaluate", *flags, "--episodes", "2", "--held-out", *out]) == 0
+    assert "2 episodes, held-out seed 0" in capsys.readouterr().out
+    seeds = Manifest.read(tmp_path / "run").suite.seeds
+    assert list(seeds) == episode_seeds(Purpose.HELD_OUT, 0, 2)
+    assert {purpose_of(seed) for seed in seeds} == {Purpose.HELD_OUT}
+    assert main(["evaluate", *flags, "--seeds", "3", "--held-out", *out]) == 2
+    assert "--seeds names the episodes itself, --held-out draws them" in capsys.readouterr().err

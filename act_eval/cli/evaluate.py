@@ -43,6 +43,8 @@ class Flags:
     """Decides the episode seeds."""
     seeds: str | None = None
     """The episode seeds themselves, as in 3,17; instead of --episodes and --seed."""
+    held_out: bool = False
+    """Draw the episodes from seeds that no other evaluation uses: for the one checkpoint that others chose."""
     delay: tuple[str, ...] | None = None
     """Inference delays; each is an arm on the same seeds. Control steps, or a model: uniform:1,6
     lognormal:shift=1,median=2,sigma=0.5 spikes:calm=1,spike=6,enter=0.1,leave=0.5 dropped:probability=0.1,of=4

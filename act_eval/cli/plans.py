@@ -188,7 +188,10 @@ def _batch(flags: "Flags") -> int:
 
 def _seeds(flags: "Flags") -> tuple[int, ...]:
     if flags.seeds is None:
-        return tuple(episode_seeds(Purpose.EVALUATE, flags.seed, flags.episodes or EPISODES))
+        purpose = Purpose.HELD_OUT if flags.held_out else Purpose.EVALUATE
+        return tuple(episode_seeds(purpose, flags.seed, flags.episodes or EPISODES))
+    if flags.held_out:
+        raise UsageError("--seeds names the episodes itself, --held-out draws them; leave one of them away")
     if flags.episodes is not None:
         raise UsageError("--seeds names the episodes itself; leave --episodes away")
     return parse_seeds(flags.seeds)
@@ -218,7 +221,7 @@ def _arm_entry(schedule: Schedule | None) -> dict[str, Any]:
 def _summary(flags: "Flags", manifest: Manifest, job: Job, workers: int, left_out: tuple[str, ...]) -> tuple[str, ...]:
     suite, configuration = manifest.suite, manifest.configuration
     options = ", ".join(f"{k}={v}" for k, v in suite.kwargs.items())
-    seeds = f"seeds {flags.seeds}" if flags.seeds else f"seed {flags.seed}"
+    seeds = f"seeds {flags.seeds}" if flags.seeds else f"{'held-out ' if flags.held_out else ''}seed {flags.seed}"
     network = ""
     if "device" in configuration:
         compiled = "not compiled" if configuration["compile"] == "off" else f"compiled ({configuration['compile']})"

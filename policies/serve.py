@@ -16,6 +16,7 @@ from act_eval.errors import FeatureMismatch, UsageError
 from act_eval.policies.act.policy import ACTPolicy
 from act_eval.policies.normalize import Processor
 from act_eval.policies.rtc import LAST_ACTION, ACTRTCPolicy
+from act_eval.policies.sensitivity import sensitivity
 from act_eval.types import ENVIRONMENT_STATE, IMAGE_PREFIX, STATE, ActionChunks, ChunkRequest, Observation, PolicySpec
 
 
@@ -62,7 +63,7 @@ class TorchChunkPolicy:
             FeatureMismatch: if an observation does not have the declared shape.
             UsageError: if a told delay lies outside what the policy was trained for.
         """
-        raw, told_delay = self._raw(request), request.told_delay
+        raw, told_delay = self._raw(request.observation, request.last_action), request.told_delay
         known = told_delay if request.prefix_known is None else request.prefix_known
         prefix = self._full_prefix(request.prefix, told_delay, known)
         size = self.rows_per_call
@@ -72,6 +73,18 @@ class TorchChunkPolicy:
         ]
         empty = np.zeros((0, self._spec.chunk, self._spec.action_dim), dtype=np.float32)
         return ActionChunks(np.concatenate([empty, *answers]))
+
+    def sensitivity(self, observation: Observation, last_action: np.ndarray) -> dict[str, dict[str, float]]:
+        """Return `gradient` and `attention` of each declared input, see `act_eval.policies.sensitivity`.
+
+        Args:
+            observation: N rows.
+            last_action: (N, A) the commands before them, or the joint angles.
+        """
+        raw = {
+            key: torch.as_tensor(value).to(self._device) for key, value in self._raw(observation, last_action).items()
+        }
+        return sensitivity(self._policy, self._processor, raw)
 
     @torch.inference_mode()
     def _call(
@@ -96,18 +109,18 @@ class TorchChunkPolicy:
         filled = np.concatenate((value, np.repeat(value[-1:], missing, axis=0))) if missing else value
         return torch.as_tensor(np.ascontiguousarray(filled)).to(self._device)
 
-    def _raw(self, request: ChunkRequest) -> dict[str, np.ndarray]:
+    def _raw(self, observation: Observation, last_action: np.ndarray) -> dict[str, np.ndarray]:
         """Return the declared inputs, and the anchor where it is none of them."""
         raw: dict[str, np.ndarray] = {}
         for key, shape in self._spec.inputs.items():
-            value = _checked(key, _field(request.observation, key), shape)
+            value = _checked(key, _field(observation, key), shape)
             raw[key] = value.transpose(0, 3, 1, 2) if key.startswith(IMAGE_PREFIX) else value
         joints = (self._spec.action_dim,)
         match self._processor.anchor:
             case "state":
-                raw[STATE] = _checked(STATE, request.observation.agent_pos, joints)
+                raw[STATE] = _checked(STATE, observation.agent_pos, joints)
             case "last_action":
-                raw[LAST_ACTION] = _checked(LAST_ACTION, request.last_action, joints)
+                raw[LAST_ACTION] = _checked(LAST_ACTION, last_action, joints)
         return raw
 
     def _full_prefix(self, prefix_NPA: np.ndarray, told_delay_N: np.ndarray, known_N: np.ndarray) -> np.ndarray:

@@ -13,6 +13,8 @@ from act_eval.probes.scene import Scene
 from act_eval.probes.verdicts import InputVerdict, Scale, verdict_on
 from act_eval.types import ENVIRONMENT_STATE, IMAGE_PREFIX, STATE, ChunkPolicy, Observation, PolicySpec
 
+_SENSITIVITY_ROWS = 16
+
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeReport:
@@ -48,7 +50,8 @@ def probe(policy: ChunkPolicy, bank: Bank, scene: Scene, short: bool = False) ->
     """Return which inputs move a policy's chunks on a bank of observations.
 
     Args:
-        policy: any chunk policy; `sensitivity(request)` is asked where it exists and `short` is false.
+        policy: any chunk policy; `sensitivity(observation, last_action)`, input → numbers by name, is asked where it
+            exists and `short` is false.
         bank: at least two episodes.
         scene: of the environment that the bank comes from.
         short: only what the verdicts rest on.
@@ -97,4 +100,7 @@ def _verdicts(spec: PolicySpec, bank: Bank, effects: tuple[Effect, ...], scale: 
 
 def _sensitivity(policy: ChunkPolicy, bank: Bank) -> Mapping[str, Mapping[str, float]]:
     ask = getattr(policy, "sensitivity", None)
-    return {} if ask is None else ask(bank.observation, bank.last_action)
+    if ask is None:
+        return {}
+    rows = np.unique(np.linspace(0, len(bank) - 1, _SENSITIVITY_ROWS).astype(np.int64))
+    return ask(bank.observation.take(rows), bank.last_action[rows])

@@ -99,7 +99,8 @@ class ChunkExecutor:
         """
         if self._tap is not None:
             return steps_B >= 0
-        return np.array([t >= 0 and self._slots[row].is_due(t) for row, t in enumerate(steps_B.tolist())], np.bool_)
+        steps = steps_B.tolist()
+        return np.array([t >= 0 and self._slots[row].is_due(t) for row, t in enumerate(steps)], np.bool_)
 
     def statistics(self, row: int) -> ExecutorStatistics:
         """Return what was counted in the present episode of a slot."""
@@ -119,13 +120,14 @@ class ChunkExecutor:
         faults = _Faults()
         requested = np.zeros(len(steps_B), np.bool_)
         asking = [(slot, t) for slot, t in active if slot.is_due(t)]
-        while (
-            asking
-        ):  # again where the next request is due at once: after the first chunk, or a loss in a stopped world
+        # Again where the next request is due at once: after the first chunk, or a loss in a stopped world.
+        while asking:
             self._request(asking, observation, faults)
             requested[[slot.row for slot, _ in asking]] = True
             asking = [(slot, t) for slot, t in asking if slot.row not in faults and slot.is_due(t)]
-        return self._run([(slot, t) for slot, t in active if slot.row not in faults], requested, faults, observation)
+        if faults.errors or faults.invalid:
+            active = [(slot, t) for slot, t in active if slot.row not in faults]
+        return self._run(active, requested, faults, observation)
 
     def _request(self, asking: list[_Asking], observation: Observation, faults: _Faults) -> None:
         """Ask for all slots that are due, and note what goes wrong."""
@@ -181,7 +183,9 @@ class ChunkExecutor:
         """Take each slot's planned command, or the hold action where there is none."""
         size = len(requested)
         command = np.zeros((size, self._spec.action_dim), np.float32)
-        chunk, index, observed, told, actual = np.full((5, size), -1, np.int64)
+        source = np.empty((5, size), np.int64)
+        source.fill(-1)
+        chunk, index, observed, told, actual = source
         in_flight = np.zeros(size, np.int64)
         seam = np.zeros(size, np.bool_)
         takeovers: dict[int, Takeover] = {}
@@ -193,19 +197,19 @@ class ChunkExecutor:
             if plan is None:
                 starving.append(slot)
                 continue
-            source = plan.chunk.question
+            question = plan.chunk.question
             command[row] = plan.command
             slot.commands.append(plan.command)
-            chunk[row], index[row], observed[row] = source.number, t - source.start, source.step
-            told[row], actual[row] = source.told, source.actual
-            seam[row] = 0 <= slot.last_chunk != source.number
-            if seam[row]:
+            source[:, row] = question.number, t - question.start, question.step, question.told, question.actual
+            if 0 <= slot.last_chunk != question.number:
+                seam[row] = True
                 slot.seams += 1
                 change = takeover(slot, plan.chunk, t)
                 takeovers |= {} if change is None else {row: change}
-            slot.last_chunk, slot.ran = source.number, slot.installed
+            slot.last_chunk, slot.ran = question.number, slot.installed
             slot.used_actions += plan.contributions
-        self._hold_still(starving, command)
+        if starving:
+            self._hold_still(starving, command)
         return Actions(
             command=command,
             ran=self._reaching(active, command, observation) if self.schedule.actuation_delay else None,
@@ -223,8 +227,6 @@ class ChunkExecutor:
         )
 
     def _hold_still(self, starving: list[Slot], command: FloatArray) -> None:
-        if not starving:
-            return
         rows = np.array([slot.row for slot in starving], np.int64)
         held = self._hold(np.array([slot.last_command for slot in starving], np.float32), rows)
         for slot, action in zip(starving, held, strict=True):

@@ -138,13 +138,13 @@ class _Batch:
     def step(self) -> Iterator[EpisodeRecord]:
         """Take one step in every running slot; yields the episodes that end by it."""
         running = [(lane, lane.episode) for lane in self._lanes if lane.episode is not None]
-        steps_B = np.full(len(self._lanes), -1, np.int64)
-        for lane, _ in running:
-            steps_B[lane.row] = lane.step
-        actions = self._executor.act(steps_B, self._seen.observation)
-        steps_B[[*actions.errors, *actions.invalid]] = -1
+        steps = [-1 if lane.episode is None else lane.step for lane in self._lanes]
+        actions = self._executor.act(np.array(steps, np.int64), self._seen.observation)
+        for row in (*actions.errors, *actions.invalid):
+            steps[row] = -1
+        following = [-1 if step < 0 else step + 1 for step in steps]
+        looks = self._executor.wants_observation(np.array(following, np.int64)).tolist()
         sent = actions.command if actions.ran is None else actions.ran
-        looks = self._executor.wants_observation(np.where(steps_B < 0, -1, steps_B + 1)).tolist()
         for lane, episode in running:
             if lane.row in actions.errors:
                 yield self._end(lane, episode, POLICY_ERROR, actions.errors[lane.row])

@@ -224,7 +224,7 @@ def _outside(method: Method, least: int, most: int, rule: str, given: str) -> st
 def first_request(schedule: Schedule, spec: PolicySpec, estimate: Callable[[], int]) -> int:
     """Return the step of the first request after the chunk of step 0: `min(s, C - d)`.
 
-    Where the delay model has no bound, d is what `rtc` estimates, and 0 for methods that estimate nothing.
+    Where the delay model has no bound, d is what is estimated, and 0 for schedules that estimate nothing.
 
     Args:
         schedule: Method and delays.
@@ -237,7 +237,7 @@ def first_request(schedule: Schedule, spec: PolicySpec, estimate: Callable[[], i
         told = (told_high or 0) - schedule.observation_delay
         takes_over = max(high, told) if schedule.estimates_delay else high
     else:
-        takes_over = estimate() if isinstance(schedule.method, RTC) else 0
+        takes_over = estimate() if schedule.estimates_delay else 0
     # At step 0 only an answer that begins where chunk 0 ends is worth asking for again.
     least = 0 if schedule.estimates_delay else 1
     return max(least, min(schedule.method.execute, spec.chunk - takes_over))

@@ -42,7 +42,7 @@ from act_eval.timing import (
     write_trace,
 )
 
-QUICK = settings(max_examples=150, deadline=None, derandomize=True)
+QUICK = settings(max_examples=60, deadline=None, derandomize=True)
 steps = st.integers(0, 40)
 probabilities = st.floats(0, 1)
 positive = st.floats(1e-3, 1e3)

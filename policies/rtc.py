@@ -8,6 +8,7 @@ Legend: `B` batch · `K` delays of a sample · `P` rtc_max_delay · `C` chunk ·
 `N` observation tokens · `Q` = P + C decoder tokens.
 """
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -35,6 +36,7 @@ class ACTRTCConfig(ACTConfig):
     added_fields: ClassVar[tuple[str, ...]] = (
         *ACTConfig.added_fields,
         *("rtc_max_delay", "rtc_train_all_delays", "rtc_window", "rtc_anchor", "rtc_prefix_in", "rtc_delay_weights"),
+        "rtc_prefix_noise",
     )
 
     rtc_max_delay: int = 8
@@ -49,6 +51,11 @@ class ACTRTCConfig(ACTConfig):
     """Where the prefix enters: among the encoder's tokens (which then runs once per delay) or the decoder's."""
     rtc_delay_weights: tuple[float, ...] | None = None
     """Weight of each delay 0 … P in the loss; equal if None."""
+    rtc_prefix_noise: float = 0.0
+    """How far prefixes are led astray in training, at their end [standard deviations of the relative actions].
+
+    A demonstrator's prefix already answers to what the observation does not show yet; a policy's own does not. One
+    that was trained on the former alone follows its prefix where it should follow the observation."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -73,6 +80,8 @@ class ACTRTCConfig(ACTConfig):
                 f"{self.action_dim}; 'last_action' does not"
             )
         self._check_delay_weights()
+        if not 0 <= self.rtc_prefix_noise < math.inf:
+            raise UsageError(f"rtc_prefix_noise is {self.rtc_prefix_noise}; it must be finite and at least 0")
 
     def _check_delay_weights(self) -> None:
         weights = self.rtc_delay_weights
@@ -206,7 +215,7 @@ class ACTRTCPolicy(ChunkingPolicy):
         self.check_batch(batch, ACTION, ACTION_IS_PAD)
         every = delay_BK is None and (self.config.rtc_train_all_delays or not self.training)
         delay_BK = self._delays(len(batch[ACTION])) if delay_BK is None else delay_BK
-        prefix_BPA = batch[ACTION][:, : self.config.rtc_max_delay]
+        prefix_BPA = self._led_astray(batch[ACTION][:, : self.config.rtc_max_delay])
         predicted_BKCA, parameters = self.model(batch, delay_BK, prefix_BPA, self._noise(batch))
         target_BKCA, valid_BKC = self.targets(batch, delay_BK)
         predicted_BKCA = predicted_BKCA.float()
@@ -264,6 +273,16 @@ class ACTRTCPolicy(ChunkingPolicy):
         if not self._queue:
             self.queue_anchor = batch.get(ANCHOR)
         return super().select_action(batch)
+
+    def _led_astray(self, prefix_BPA: Tensor) -> Tensor:
+        """Return training prefixes that leave the demonstrator's commands ever further, each by its own amount."""
+        if not self.training or self.config.rtc_prefix_noise == 0:
+            return prefix_BPA
+        steps = prefix_BPA.shape[1]
+        ramp_P1 = torch.arange(1, steps + 1, device=prefix_BPA.device)[:, None] / steps
+        amount_B11 = torch.rand_like(prefix_BPA[:, :1, :1])
+        direction_B1A = torch.randn_like(prefix_BPA[:, :1])
+        return prefix_BPA + self.config.rtc_prefix_noise * amount_B11 * direction_B1A * ramp_P1
 
     def _delays(self, rows: int) -> Tensor:
         if self.config.rtc_train_all_delays or not self.training:

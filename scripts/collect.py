@@ -8,6 +8,7 @@ Every episode is verified by the environment's own outcome rules. Interrupted, t
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,9 @@ class Arguments:
     """Noise that the environment adds to the arm's commands in half of the steps [rad]; labels stay clean."""
     slips: float = DEMONSTRATED["slips"]
     """Chance per step that the gripper disobeys for a while, so that recovering is demonstrated; labels stay clean."""
+    fumbles: float = 0.0
+    """Share of the episodes in which the expert goes after an imagined block first; what is recorded begins when it
+    turns to the real one."""
     image_size: int = DEMONSTRATED["image_size"]
     """Height and width of the images [px]."""
     images: ImageStorage = "image"
@@ -55,6 +59,7 @@ def main() -> int:
         plan = CollectPlan(
             env=env_id(arguments.env),
             options=_options(arguments),
+            fumbles=arguments.fumbles,
             seed=arguments.seed,
             episodes=arguments.episodes,
             images=arguments.images,
@@ -103,7 +108,7 @@ def _collect(plan: CollectPlan, out: Path, workers: int, console: Console) -> Co
                 discarded=f"{discarded} discarded" if discarded else "",
             )
 
-        return collect(plan, out, expert_demonstrator, workers=workers, on_progress=show)
+        return collect(plan, out, partial(expert_demonstrator, fumbles=plan.fumbles), workers=workers, on_progress=show)
 
 
 def _summary(done: Collected, seconds: float) -> str:

@@ -19,6 +19,7 @@ from gymnasium import spaces
 
 import act_eval.envs  # noqa: F401  registers the environments
 from act_eval.collect import Collected, CollectPlan, CollectProgress, Demonstrator, collect, expert_demonstrator
+from act_eval.collect.recording import record
 from act_eval.demos import Demonstrations
 from act_eval.errors import DatasetError, SimulationError, UsageError
 from act_eval.seeding import Purpose, episode_seeds
@@ -351,3 +352,23 @@ def test_script_says_what_is_allowed(tmp_path: Path, arguments: list[str], text:
     assert text in done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_comes_before_the_demonstration_is_not_recorded() -> None:
+    env = ToyEnv(success=True)
+    outcome, episode = record(Demonstrator(env, ToyExpert(env), ("a", "b"), begin=lambda seed: 2), seed=6)
+    whole = record(Demonstrator(env, ToyExpert(env), ("a", "b")), seed=6)[1]
+    assert outcome == "success"
+    assert episode is not None
+    assert whole is not None
+    for key, values in whole.vectors.items():
+        np.testing.assert_array_equal(episode.vectors[key], values[2:])
+    for key, frames in whole.frames.items():
+        np.testing.assert_array_equal(episode.frames[key], frames[2:])
+    too_late = Demonstrator(env, ToyExpert(env), ("a", "b"), begin=lambda seed: 5)
+    assert record(too_late, seed=6) == ("too_short", None)
+
+
+def test_fumbles_are_a_share() -> None:
+    with pytest.raises(UsageError, match=r"fumbles is 1\.5; it is a share of the episodes, 0 to 1"):
+        CollectPlan(env="act_eval/Pick-v0", fumbles=1.5)

@@ -117,6 +117,7 @@ def _data(part: Mapping[str, Any]) -> str:
     collection = part["collection"] or {}
     plan = collection.get("plan", collection)  # a data set's whole record, or the plan alone
     options = ", ".join(f"{key} {value}" for key, value in plan.get("options", {}).items())
+    options += f", fumbles {plan['fumbles']}" if plan.get("fumbles") else ""
     collected = f" ({plan['env']}; {options}; seed {plan['seed']})" if plan else ""
     return (
         f"- data: {part['episodes']} demonstrations of `{part['folder']}`{collected}, "

@@ -20,6 +20,10 @@ class Expert(Protocol):
         ...
 
 
+def _nothing_left_out(_seed: int) -> int:
+    return 0
+
+
 @dataclass(frozen=True)
 class Demonstrator:
     """An environment with an expert that acts in it."""
@@ -29,7 +33,12 @@ class Demonstrator:
     expert: Expert
     joints: tuple[str, ...]
     """Names of the joints, in the order of `agent_pos` and of the action."""
+    begin: Callable[[int], int] = _nothing_left_out
+    """Called with the episode seed after every reset; says how many of the first steps are not to be recorded."""
 
+
+TOO_SHORT = "too_short"
+"""Outcome of an attempt that ended before there was anything to record."""
 
 MakeDemonstrator = Callable[[str, Mapping[str, Any]], Demonstrator]
 """Receives environment id and options; must be importable, since workers call it."""
@@ -46,6 +55,7 @@ def record(demonstrator: Demonstrator, seed: int) -> tuple[str, Episode | None]:
     """Run one attempt; return its outcome, and the episode if that is `success`."""
     env, observations, commands, flags = demonstrator.env, [], [], []
     observation, _ = env.reset(seed=seed)
+    first = demonstrator.begin(seed)
     ended = False
     while not ended:
         command = np.array(demonstrator.expert.act(), np.float32)
@@ -58,7 +68,11 @@ def record(demonstrator: Demonstrator, seed: int) -> tuple[str, Episode | None]:
         ended = bool(terminated or truncated)
         flags.append((bool(info["is_success"]), ended))
     outcome = env.unwrapped.verdict().outcome
-    return outcome, _episode(seed, observations, commands, flags) if outcome == "success" else None
+    if outcome != "success":
+        return outcome, None
+    if len(commands) <= first:
+        return TOO_SHORT, None
+    return outcome, _episode(seed, observations[first:], commands[first:], flags[first:])
 
 
 def _episode(

@@ -305,3 +305,23 @@ def test_the_decoder_gives_the_same_without_the_tokens_that_nobody_reads(pre_nor
         rest = decoder(tokens, positions, memory, memory_positions, first)
         assert rest.shape[2] == 9 - first
         torch.testing.assert_close(rest, whole[:, :, first:], rtol=0, atol=1e-12)
+
+
+def test_noise_leads_training_prefixes_astray_and_nothing_else() -> None:
+    noisy = tiny_rtc(rtc_prefix_noise=1.0)
+    plain = tiny_rtc(rtc_prefix_noise=0.0)
+    plain.load_state_dict(noisy.state_dict())
+    batch = normalised_batch(noisy.config, 64)
+    seen: list[Tensor] = []
+    noisy.model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[2]))
+    noisy.train()(batch)
+    clean = batch["action"][:, :3]
+    astray = seen.pop() - clean
+    torch.testing.assert_close(astray[:, 0], astray[:, 2] / 3, rtol=1e-4, atol=1e-5)  # a ramp
+    torch.testing.assert_close(astray[:, 1], astray[:, 2] * 2 / 3, rtol=1e-4, atol=1e-5)
+    assert 0.45 < float(astray[:, 2].std()) < 0.72  # of a uniform amount times a normal direction: 1 / √3
+    for mode in (noisy.eval(), plain.train()):
+        loss = mode(batch, grid(mode, 64))[0]
+        torch.testing.assert_close(loss, plain.eval()(batch, grid(plain, 64))[0], rtol=0, atol=0)
+    with pytest.raises(UsageError, match="rtc_prefix_noise is -1; it must be finite and at least 0"):
+        tiny_rtc_config(rtc_prefix_noise=-1)

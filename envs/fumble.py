@@ -1,0 +1,85 @@
+"""A fumble: the expert goes after an imagined block first, and turns to the real one at some moment.
+
+A policy makes mistakes that the expert never makes, such as carrying nothing to the tray, and does not know how to go
+on from there. Demonstrations that begin at the end of a fumble show it.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from act_eval.envs.expert import Expert, PrivilegedEnv
+from act_eval.envs.pick import Privileged
+from act_eval.scenes.workspace import BLOCK_SIDE, BLOCKS, TRAY, TRAY_FLOOR
+from act_eval.seeding import Stream, stream
+from act_eval.types import FloatArray
+
+_DISTANCE = (0.02, 0.06)
+"""Of the imagined block from the real one [m]."""
+_LENGTH = (5, 90)
+"""First and last length of a fumble [control steps]; imagining a whole pick takes about 75."""
+_CLOSED = 0.2  # gripper angle below which the imagined block is held [rad]
+_HELD = 0.15  # gripper angle with the imagined block between the jaws [rad]
+_NEAR = 0.02  # of the imagined block about the pinch point when it is caught [m]
+
+
+class FumblingExpert:
+    """The scripted expert, which in some episodes fumbles first.
+
+    Args:
+        env: where it acts.
+        chance: that an episode begins with a fumble.
+    """
+
+    def __init__(self, env: PrivilegedEnv, chance: float) -> None:
+        self._imagined = _Imagined(env)
+        self._fumbler, self._expert = Expert(self._imagined), Expert(env)
+        self._chance = chance
+        self._left = 0
+
+    def begin(self, seed: int) -> int:
+        """Begin an episode; return how many of its first steps are a fumble.
+
+        Args:
+            seed: of the episode; decides the fumble.
+        """
+        rng = stream(seed, Stream.FUMBLE)
+        self._left = int(rng.integers(_LENGTH[0], _LENGTH[1] + 1)) if rng.uniform() < self._chance else 0
+        self._imagined.begin(rng)
+        return self._left
+
+    def act(self) -> FloatArray:
+        """Return the command (6,) for this moment: absolute joint targets [rad]."""
+        if self._left == 0:
+            return self._expert.act()
+        self._left -= 1
+        return self._fumbler.act()
+
+
+class _Imagined:
+    """An environment whose target lies beside the real one, lets itself be picked up, and reaches the tray."""
+
+    def __init__(self, env: PrivilegedEnv) -> None:
+        self._env = env
+
+    def begin(self, rng: np.random.Generator) -> None:
+        distance, angle = rng.uniform(*_DISTANCE), rng.uniform(0, 2 * np.pi)
+        real = self._env.privileged().target_pos
+        beside = real[:2] + distance * np.array([np.cos(angle), np.sin(angle)])
+        self._place = np.append(np.clip(beside, BLOCKS.low, BLOCKS.high), BLOCK_SIDE / 2)
+        self._held = self._delivered = False
+
+    def privileged(self) -> Privileged:
+        now = self._env.privileged()
+        if self._delivered:
+            return replace(now, target_pos=self._place, target_touched=False)
+        if not self._held:
+            caught = np.linalg.norm(now.pinch_pos - self._place) < _NEAR and now.joints[5] < _CLOSED
+            self._held = bool(caught)
+            return replace(now, target_pos=self._place, target_touched=False)
+        if TRAY.contains(now.pinch_pos[:2]) and now.pinch_pos[2] < TRAY_FLOOR + BLOCK_SIDE / 2 + 0.004:
+            self._delivered, self._place = True, np.append(now.pinch_pos[:2], TRAY_FLOOR + BLOCK_SIDE / 2)
+            return replace(now, target_pos=self._place, target_touched=False)
+        joints = now.joints.copy()
+        joints[5] = _HELD
+        return replace(now, joints=joints, target_pos=now.pinch_pos.copy(), target_touched=True)

@@ -1,0 +1,66 @@
+"""Fumbles: the expert goes after an imagined block, beside the real one, and later turns to the real one."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+import act_eval.envs  # noqa: F401  registers the environments
+from act_eval.envs import fumble
+from act_eval.envs.expert import Expert
+from act_eval.envs.fumble import FumblingExpert
+from act_eval.scenes.workspace import TRAY
+
+
+@pytest.fixture
+def env():
+    env = gym.make("act_eval/ConfuserPick-v0", disable_env_checker=True)
+    env.unwrapped.skip_cameras(True)
+    yield env
+    env.close()
+
+
+def run(env, act, seed: int, begin=lambda seed: 0) -> tuple[int, list[np.ndarray], list[np.ndarray], str]:
+    """Return the length of the fumble, commands, pinch positions and the outcome of an episode."""
+    env.reset(seed=seed)
+    first = begin(seed)
+    commands, pinched, ended = [], [], False
+    while not ended:
+        commands.append(act())
+        *_, terminated, truncated, _ = env.step(commands[-1])
+        pinched.append(env.unwrapped.privileged().pinch_pos.copy())
+        ended = terminated or truncated
+    return first, commands, pinched, env.unwrapped.verdict().outcome
+
+
+def test_without_a_chance_the_expert_is_itself(env) -> None:
+    fumbling = FumblingExpert(env.unwrapped, 0.0)
+    first, commands, *_ = run(env, fumbling.act, 7, fumbling.begin)
+    assert first == 0
+    _, wanted, _, outcome = run(env, Expert(env.unwrapped).act, 7)
+    assert outcome == "success"
+    np.testing.assert_array_equal(commands, wanted)
+
+
+def test_fumbles_follow_from_the_seed_and_mostly_end_well(env) -> None:
+    fumbling = FumblingExpert(env.unwrapped, 1.0)
+    runs = [run(env, fumbling.act, seed, fumbling.begin) for seed in range(6)]
+    again = run(env, fumbling.act, 2, fumbling.begin)
+    assert again[0] == runs[2][0]
+    np.testing.assert_array_equal(again[1], runs[2][1])
+    lengths = [first for first, *_ in runs]
+    assert len(set(lengths)) > 3
+    assert 5 <= min(lengths) <= max(lengths) <= 90
+    assert sum(outcome == "success" for *_, outcome in runs) >= 4
+
+
+def test_a_whole_fumble_mostly_brings_nothing_to_the_tray(env, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fumble, "_LENGTH", (85, 85))
+    fumbling = FumblingExpert(env.unwrapped, 1.0)
+    empty = 0
+    for seed in range(6):
+        env.reset(seed=seed)
+        for _ in range(fumbling.begin(seed)):
+            env.step(fumbling.act())
+        now = env.unwrapped.privileged()
+        empty += bool(TRAY.contains(now.pinch_pos[:2]) and not TRAY.contains(now.target_pos[:2]))
+    assert empty >= 3

@@ -130,6 +130,9 @@ def test_the_json_holds_the_same_cells_and_what_did_not_run(reference: tuple[Pat
 def test_the_screen_shows_a_table_and_a_sentence_for_every_series(reference: tuple[Path, str]):
     _, shown = reference
     assert "6 cells, 12 episodes" in shown
+    assert "2 episodes (seed 0), the same in every cell" in shown
+    assert shown.count("done    ") == 6
+    assert "done    act_rtc_confuser_swap/rtc_d2_s4: 0 of 2 succeeded" in shown
     for series in ("act naive, s = half: ", "act_rtc naive, s = half: ", "act_rtc rtc, s = half: "):
         assert f"confuser_swap, {series}" in shown
     assert "confuser_swap under naive execution: no fall with delay is shown" in shown

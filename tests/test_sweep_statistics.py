@@ -1,4 +1,4 @@
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import product
 from math import comb
 from pathlib import Path
@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from sweep_parts import ACT, ACT_RTC, grid, part
 
+from act_eval.cli.sweep import Flags
 from act_eval.errors import SuiteMismatch
 from act_eval.stats import PairedTable, holm
 from act_eval.sweeps import analyse, expand
@@ -270,3 +271,16 @@ def test_the_survival_plot_counts_failures_to_the_end_and_leaves_out_invalid_epi
     figure = dict(figures(analyse([plain])))["time_to_success_moving_pick"]
     ends = {axis.get_title(): axis.lines[0].get_ydata()[-1] for axis in figure.axes}
     assert ends == {"d = 0": pytest.approx(1 / 4), "d = 4": pytest.approx(2 / 3)}
+
+
+def test_every_option_column_and_plot_is_documented():
+    page = (Path(__file__).parent.parent / "docs" / "sweeps.md").read_text()
+    options = {field.name.replace("_", "-") for field in fields(Flags)} - {"env-flags"}
+    assert not [name for name in options if f"`--{name}`" not in page]
+    (row, *_) = cell_rows(analyse([part({"naive_d0_s10": "11"}, grid([0], ["naive"]), ACT)]))
+    groups = ("n_", "vs_d0_", "vs_executor_", "vs_plain_", "metric_")
+    assert {group for group in groups if any(column.startswith(group) for column in row)} == set(groups[:-1])
+    for group in ("`n_OUTCOME`", "`vs_d0_*`", "`vs_executor_*`", "`vs_plain_*`", "`metric_*`"):
+        assert group in page
+    assert not [column for column in row if not column.startswith(groups) and f"`{column}`" not in page]
+    assert not [column for column in row if column.startswith("vs_d0_") and f"`{column[6:]}`" not in page]

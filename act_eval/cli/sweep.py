@@ -40,6 +40,8 @@ class Flags:
     """Episodes per cell; the same in every cell of an environment."""
     seed: int = 0
     """Decides the episode seeds."""
+    held_out: bool = False
+    """Draw the episodes from seeds that no other evaluation uses: for checkpoints that other sweeps chose."""
     out: Path | None = None
     """Folder of the sweep; by default one below outputs/sweep whose name depends on the grid."""
     compile: str = "auto"

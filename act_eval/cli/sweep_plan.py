@@ -47,6 +47,8 @@ class Request:
     envs: Mapping[str, EnvSource]
     """Short name → source."""
     seeds: tuple[int, ...]
+    drawn: str
+    """How the seeds were drawn, for the screen."""
     workers: int
     batch: int
     out: Path
@@ -67,11 +69,6 @@ class PartPlan:
     job: Job
     build: Build
 
-    @property
-    def episodes(self) -> int:
-        """Episodes of all its cells."""
-        return len(self.job.arms) * len(self.job.seeds)
-
 
 def read_flags(flags: "Flags") -> Request:
     """Check the flags as far as they need neither policy nor environment.
@@ -80,7 +77,7 @@ def read_flags(flags: "Flags") -> Request:
         UsageError: or a child of it, naming the flag and what is allowed.
         CheckpointError: if a policy's folder holds no checkpoint.
     """
-    from act_eval.envs.registration import env_id
+    from act_eval.envs.registration import ENVIRONMENTS, env_id
 
     for name in ("episodes", "batch", "workers"):
         value = getattr(flags, name)
@@ -97,12 +94,15 @@ def read_flags(flags: "Flags") -> Request:
     )
     check_network(flags.compile, flags.device)
     options = env_options(flags.env_flags)
-    ids = {label(name): env_id(name) for name in _given("envs", flags.envs, "moving_pick")}
+    purpose = Purpose.HELD_OUT if flags.held_out else Purpose.EVALUATE
+    short = {one: name for name, one in ENVIRONMENTS.items()}
+    ids = list(dict.fromkeys(map(env_id, _given("envs", flags.envs, "moving_pick"))))
     return Request(
         grid=grid,
         policies=_policies(flags),
-        envs={name: EnvSource(env_id=one, options=options) for name, one in ids.items()},
-        seeds=tuple(episode_seeds(Purpose.EVALUATE, flags.seed, flags.episodes)),
+        envs={short[one]: EnvSource(env_id=one, options=options) for one in ids},
+        seeds=tuple(episode_seeds(purpose, flags.seed, flags.episodes)),
+        drawn=f"seed {flags.seed}{' held-out' if flags.held_out else ''}",
         workers=min(flags.workers or usable_cores(), flags.episodes),
         batch=flags.batch,
         out=flags.out or _default_folder(flags),
@@ -231,6 +231,7 @@ def _asked(flags: "Flags", grid: Grid) -> dict[str, Any]:
         "beyond_max_delay": grid.beyond_max_delay,
         "episodes": flags.episodes,
         "seed": flags.seed,
+        "held_out": flags.held_out,
         "env_options": env_options(flags.env_flags),
     }
 
@@ -239,7 +240,7 @@ def _default_folder(flags: "Flags") -> Path:
     """Return a folder that the same grid finds again, and another grid does not."""
     asked = [list(flags.policies), list(flags.envs), list(flags.delays), list(flags.execute), list(flags.executors)]
     shown = [list(flags.told), list(flags.prefix), list(flags.observe)]
-    rest = [flags.beyond_max_delay, flags.episodes, flags.seed, flags.compile, flags.device]
+    rest = [flags.beyond_max_delay, flags.episodes, flags.seed, flags.held_out, flags.compile, flags.device]
     content = json.dumps([asked, shown, rest, env_options(flags.env_flags)], sort_keys=True)
     names = "_".join(label(name) for name in (*flags.envs, *flags.policies))
     return Path("outputs") / "sweep" / f"{names[:80]}_{hashlib.sha256(content.encode()).hexdigest()[:8]}"

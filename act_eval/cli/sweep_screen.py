@@ -1,6 +1,6 @@
 """What a sweep shows while it runs and at its end."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -9,6 +9,7 @@ from rich.table import Table
 
 from act_eval.cli.sweep_plan import PartPlan, Request
 from act_eval.launch import Progress as Report
+from act_eval.records import SUCCESS
 from act_eval.stats import Interval
 from act_eval.sweeps import PLAIN, Analysis, Cell, Comparison, shared_refusals
 from act_eval.sweeps.analysis import p_text
@@ -22,7 +23,7 @@ def plan_lines(request: Request, parts: Sequence[PartPlan]) -> list[str]:
     cells = sum(len(part.job.arms) for part in parts)
     episodes = len(request.seeds)
     lines = [
-        f"suite   {env}: {suite.hash}, {episodes} episodes, the same in every cell"
+        f"suite   {env}: {suite.hash}, {episodes} episodes ({request.drawn}), the same in every cell"
         for env, suite in {part.env: part.manifest.suite for part in parts}.items()
     ]
     for policy, part in {part.policy: part for part in parts}.items():
@@ -44,8 +45,14 @@ def plan_lines(request: Request, parts: Sequence[PartPlan]) -> list[str]:
 
 
 @contextmanager
-def grid_progress(console: Console, total: int, done: int) -> Iterator[Report]:
-    """Show one bar over all episodes of the sweep; the report function advances it."""
+def grid_progress(console: Console, finished: Mapping[str, Sequence[EpisodeRecord]], episodes: int) -> Iterator[Report]:
+    """Show one bar over all episodes of the sweep, and a line for every cell that is complete.
+
+    Args:
+        console: Where.
+        finished: Cell → records that are there already.
+        episodes: Of each cell.
+    """
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -54,11 +61,16 @@ def grid_progress(console: Console, total: int, done: int) -> Iterator[Report]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
+    outcomes = {cell: [record.outcome for record in records] for cell, records in finished.items()}
     with Progress(*columns, console=console, speed_estimate_period=_WINDOW_S) as progress:
+        total, done = len(outcomes) * episodes, sum(map(len, outcomes.values()))
         bar = progress.add_task("starting", total=total, completed=done)
 
-        def report(name: str, _: EpisodeRecord) -> None:
-            progress.update(bar, advance=1, description=name)
+        def report(cell: str, record: EpisodeRecord) -> None:
+            outcomes[cell].append(record.outcome)
+            progress.update(bar, advance=1, description=cell)
+            if len(outcomes[cell]) == episodes:
+                progress.console.print(f"done    {cell}: {outcomes[cell].count(SUCCESS)} of {episodes} succeeded")
 
         yield report
 

@@ -96,11 +96,13 @@ def _run_all(
     """Return folder name → arm → records, after running what is missing."""
     with ExitStack() as stack:
         folders = [stack.enter_context(open_run(part.job.folder, part.manifest, may_grow=True)) for part in parts]
-        done = sum(len(records) for folder in folders for records in folder.finished().values())
-        total = sum(part.episodes for part in parts)
-        if done:
-            console.print(f"{done} episodes are finished already; {total - done} are left to run")
-        with grid_progress(console, total, done) as report:
+        finished = {
+            f"{folder.path.name}/{arm}": records for folder in folders for arm, records in folder.finished().items()
+        }
+        if done := sum(map(len, finished.values())):
+            left = len(finished) * len(request.seeds) - done
+            console.print(f"{done} episodes are finished already; {left} are left to run")
+        with grid_progress(console, finished, len(request.seeds)) as report:
             for part, folder in zip(parts, folders, strict=True):
                 _run(part, folder, request.workers, report)
         return {part.job.folder.name: folder.finish() for part, folder in zip(parts, folders, strict=True)}
@@ -113,7 +115,7 @@ def _run(part: PartPlan, folder: RunFolder, workers: int, report: Progress) -> N
         return
 
     def named(arm: str, record: EpisodeRecord) -> None:
-        report(f"{folder.path.name} {arm}", record)
+        report(f"{folder.path.name}/{arm}", record)
 
     with crew(part.build, workers) as team:
         team.run(part.job, blocks, folder.new_shards(workers), named)

@@ -238,6 +238,8 @@ def test_a_trace_that_may_end_before_its_episodes_is_refused() -> None:
         schedule.check_episodes([8, 7], 17)
     with pytest.raises(TimingError, match="holds 0 answers for episode seed 9"):
         schedule.check_episodes([9], 16)
+    with pytest.raises(TimingError, match=re.escape(text)):
+        Schedule(method=Naive(4), delay=Dropped(0.1, own), timeout=9).check_episodes([7], 17)
     Schedule(method=Naive(4), delay=Trace((1, 2))).check_episodes([9], 10_000)
     Schedule(method=Naive(4), delay=Constant(1)).check_episodes([9], 10_000)
 

@@ -15,6 +15,7 @@ from act_eval.errors import TimingError
 from act_eval.timing.delays import (
     Constant,
     DelayModel,
+    Dropped,
     Measured,
     Trace,
     extremes,
@@ -107,11 +108,12 @@ class Schedule:
         Raises:
             TimingError: naming the first such episode, what its recording holds and what it may need.
         """
-        if not isinstance(self.delay, Trace) or self.delay.steps:
+        trace = self.delay.of if isinstance(self.delay, Dropped) else self.delay
+        if not isinstance(trace, Trace) or trace.steps:
             return
         needed = -(-horizon // self.method.execute)
         for seed in seeds:
-            arriving = sum(delay is not None for delay in self.delay.episodes.get(seed, ()))
+            arriving = sum(delay is not None for delay in trace.episodes.get(seed, ()))
             if arriving < needed:
                 raise TimingError(
                     f"the delay trace holds {arriving} answers for episode seed {seed}; {horizon} steps with "

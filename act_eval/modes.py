@@ -110,6 +110,7 @@ def _bounds(total: int) -> tuple[int, int]:
     return fewest, most
 
 
+@lru_cache(maxsize=8192)
 def _outnumbers(many: int, few: int) -> bool:
     """Whether `many` is significantly more than `few` by a one-sided sign test."""
     return many > few and float(binom.sf(many - 1, many + few, 0.5)) <= _KIND_LEVEL

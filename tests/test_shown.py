@@ -169,7 +169,7 @@ def test_what_runs_is_untouched_by_late_early_and_lost_answers(
     prefix: PrefixShown, s: int, delays: list[int | None], observe: Observe
 ) -> None:
     def wanted(shown: Shown) -> Schedule:
-        trace = Trace(episodes={SEED: tuple([*delays, 1] * STEPS)})
+        trace = Trace(episodes={SEED: tuple(([*delays, 1] * STEPS)[:STEPS])})
         return Schedule(method=RTC(s), delay=trace, told=ToldConstant(3), timeout=9, shown=shown)
 
     own, shown = tagged(), tagged()

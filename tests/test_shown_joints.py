@@ -105,7 +105,7 @@ class Follower(ToyPolicy):
 )
 def test_the_window_fits_the_joints_under_any_delay(s: int, delays: list[int], age: int, observe: Observe) -> None:
     """Joints follow their command at once: then the action for step t is t, as far as chunks reach."""
-    trace = Trace(episodes={SEED: tuple(delays * STEPS)})
+    trace = Trace(episodes={SEED: tuple((delays * STEPS)[:STEPS])})
     wanted = Schedule(method=Naive(s), delay=trace, observation_delay=age, shown=Shown(observe=observe))
     executor = ChunkExecutor(Follower(10), wanted)
     executor.reset([0], [SEED])

@@ -46,9 +46,9 @@ def behavioural_reaction(
 
     Let lead(t) = |p(t) − old| − |p(t) − new|, seen from above: it falls while the gripper moves more towards the old
     place and rises while it moves more towards the new one. The gripper turns where lead is last within 1 mm of its
-    lowest value before it has first risen by `TURN` above it. A straight way to the old place never makes lead rise, so a reach that
-    ignores the event has no reaction. What the gripper does before the first informed action is chance, and what it
-    does with a block in its jaws is carrying: neither counts.
+    lowest value before it has first risen by `TURN` above it. A straight way to the old place never makes lead rise,
+    so a reach that ignores the event has no reaction. What the gripper does before the first informed action is
+    chance, and what it does with a block in its jaws is carrying: neither counts.
 
     Args:
         gripper_xy: (T + 1, 2) gripper in the states of the episode, the state after the last step included [m].

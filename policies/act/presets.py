@@ -49,7 +49,8 @@ def small_act(inputs: Mapping[str, Feature], action_dim: int = 6, **changes: obj
 
 def small_act_rtc(inputs: Mapping[str, Feature], action_dim: int = 6, **changes: object) -> ACTRTCConfig:
     """Return the shipped ACT-RTC configuration (delays 0 … 8); `changes` replace fields."""
-    return ACTRTCConfig(**_small(inputs, action_dim) | changes)  # pyright: ignore[reportArgumentType]
+    fields = _small(inputs, action_dim) | {"rtc_prefix_noise": 1.0} | changes
+    return ACTRTCConfig(**fields)  # pyright: ignore[reportArgumentType]
 
 
 def _small(inputs: Mapping[str, Feature], action_dim: int) -> dict[str, object]:

@@ -108,4 +108,4 @@ def test_an_ablation_that_needs_more_commands_is_refused_where_there_are_fewer()
     found = expand(grid([1, 4], ["rtc"], prefix=["shuffled"]), ACT_RTC)
     assert [setting.arm for setting in found.settings] == ["rtc_d4_s10_shuffled"]
     (refused,) = found.refused
-    assert refused.reason == "prefix 'shuffled' needs at least 2 committed commands; the told delay is 1"
+    assert refused.reason == "prefix 'shuffled' needs 2 committed commands or more; the told delay is 1"

@@ -36,7 +36,7 @@ def summarise(arm: Path) -> Summary:
 
 
 def write_summary(arm: Path) -> Summary:
-    """Write `summarise` of a finished arm to its `summary.json` and return it.
+    """Write `summarise` of a finished arm to its `summary.json`, where it does not stand there, and return it.
 
     Raises:
         RunFolderError: as `summarise`.
@@ -46,8 +46,10 @@ def write_summary(arm: Path) -> Summary:
         part: {metric.name: found[metric.name] for metric in METRICS if metric.wall_clock is clock}
         for part, clock in (("metrics", False), ("wall_clock", True))
     }
-    content = json.dumps({"schema": SCHEMA, **parts}, indent=1, allow_nan=False) + "\n"
-    write_atomically(arm / FILE, content.encode())
+    content = (json.dumps({"schema": SCHEMA, **parts}, indent=1, allow_nan=False) + "\n").encode()
+    path = arm / FILE
+    if not path.is_file() or path.read_bytes() != content:
+        write_atomically(path, content)
     return found
 
 

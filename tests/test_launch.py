@@ -178,15 +178,17 @@ def test_a_killed_worker_costs_its_block_and_the_rest_ends_as_if_undisturbed(
 ):
     work = job(tmp_path)
     killed: list[int] = []
+    shards = [tmp_path / f"{number}.jsonl" for number in range(3)]
 
     def kill_one(arm: str, record: EpisodeRecord) -> None:
-        if not killed:
-            victim = multiprocessing.active_children()[0].pid
+        if not killed:  # a worker that has begun: one killed while it starts costs no block
+            begun = next(worker for worker in range(2) if shards[worker].exists() and shards[worker].stat().st_size)
+            started = sorted(multiprocessing.active_children(), key=lambda process: int(process.name.split("-")[-1]))
+            victim = started[begun].pid
             assert victim is not None
             os.kill(victim, signal.SIGKILL)
             killed.append(victim)
 
-    shards = [tmp_path / f"{number}.jsonl" for number in range(3)]
     with pytest.raises(LaunchError, match=r"worker \d was killed by signal 9 during episodes \[.*repeat the command"):
         run_blocks(work, plan(work, {}, 2), shards[:2], kill_one)
     done: dict[str, set[int]] = {arm: set() for arm in DELAYS}

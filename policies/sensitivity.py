@@ -19,7 +19,7 @@ from act_eval.policies.act.policy import ACTPolicy
 from act_eval.policies.act.transformer import Attention
 from act_eval.policies.normalize import Processor
 from act_eval.policies.rtc import ACTRTCPolicy
-from act_eval.types import ACTION
+from act_eval.types import ACTION, ENVIRONMENT_STATE
 
 _PROJECTIONS = 4  # random directions of the output per gradient: their mean estimates the norm of the whole Jacobian
 
@@ -109,7 +109,7 @@ def _shares(config: ACTConfig, weights_NQM: list[Tensor]) -> dict[str, float]:
     """Return each input's share; empty where the memory is not made of the tokens of `ACT.observation_tokens`."""
     tokens = [("latent", 1)]
     tokens += [(key, 1) for key, feature in config.input_features.items() if feature.type == "STATE"]
-    tokens += [(key, 1) for key, feature in config.input_features.items() if feature.type == "ENV"]
+    tokens += [(ENVIRONMENT_STATE, 1)] if config.coordinate_token else []
     for key, feature in config.image_features.items():
         height, width = feature_size(config, *feature.shape[1:])
         tokens.append((key, height * width))

@@ -6,7 +6,7 @@ any other one carries its own `type`.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 from act_eval.errors import UnknownName, UsageError
 from act_eval.types import ACTION, ENVIRONMENT_STATE, STATE
@@ -15,6 +15,7 @@ FeatureType = Literal["STATE", "ENV", "VISUAL", "ACTION"]
 NormMode = Literal["MEAN_STD", "MIN_MAX", "IDENTITY"]
 Activation = Literal["relu", "gelu"]
 BackboneNorm = Literal["layer", "group"]
+ConditioningKind = Literal["token", "unread"]
 
 NARROW = "resnet_narrow"
 TORCHVISION_RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
@@ -45,6 +46,7 @@ class ACTConfig:
         "backbone_norm",
         "camera_embedding",
         "attention_dropout",
+        "conditioning",
     )
 
     input_features: Mapping[str, Feature] = field(default_factory=dict)
@@ -103,6 +105,8 @@ class ACTConfig:
     """Add a learned vector per camera to its tokens' positions (LeRobot's cameras share theirs)."""
     attention_dropout: float | None = None
     """Dropout of attention weights where it is not `dropout`; 0 allows the fused attention kernels in training."""
+    conditioning: ConditioningKind = "token"
+    """How the coordinates enter: as a token, or not at all although they are declared (`unread`, a control)."""
 
     def __post_init__(self) -> None:
         self._check_choices()
@@ -145,7 +149,14 @@ class ACTConfig:
         """Coordinates of the target."""
         return next((f for f in self.input_features.values() if f.type == "ENV"), None)
 
+    @property
+    def coordinate_token(self) -> Feature | None:
+        """The coordinates where they are a token of the encoder's."""
+        return None if self.conditioning == "unread" else self.env_state_feature
+
     def _check_choices(self) -> None:
+        if self.conditioning not in get_args(ConditioningKind):
+            raise UnknownName("conditioning", self.conditioning, get_args(ConditioningKind))
         if self.vision_backbone not in BACKBONES:
             raise UnknownName("vision_backbone", self.vision_backbone, BACKBONES)
         if self.feedforward_activation not in ("relu", "gelu"):

@@ -49,13 +49,13 @@ class ACT(nn.Module):
         self.decoder = Decoder(config)
         if config.state_feature:
             self.encoder_robot_state_input_proj = nn.Linear(config.state_feature.shape[0], dim)
-        if config.env_state_feature:
-            self.encoder_env_state_input_proj = nn.Linear(config.env_state_feature.shape[0], dim)
+        if config.coordinate_token:
+            self.encoder_env_state_input_proj = nn.Linear(config.coordinate_token.shape[0], dim)
         self.encoder_latent_input_proj = nn.Linear(config.latent_dim, dim)
         if config.image_features:
             self.encoder_img_feat_input_proj = nn.Conv2d(feature_channels(config), dim, kernel_size=1)
             self.register_buffer("image_positions", _image_positions(config), persistent=False)
-        vectors = 1 + sum(f is not None for f in (config.state_feature, config.env_state_feature))
+        vectors = 1 + sum(f is not None for f in (config.state_feature, config.coordinate_token))
         self.encoder_1d_feature_pos_embed = nn.Embedding(vectors, dim)
         self.decoder_pos_embed = nn.Embedding(config.chunk_size, dim)
         self.action_head = nn.Linear(dim, config.action_dim)
@@ -104,7 +104,7 @@ class ACT(nn.Module):
         vectors = [self.encoder_latent_input_proj(latent_BL)]
         if self.config.state_feature:
             vectors.append(self.encoder_robot_state_input_proj(batch[STATE]))
-        if self.config.env_state_feature:
+        if self.config.coordinate_token:
             vectors.append(self.encoder_env_state_input_proj(batch[ENVIRONMENT_STATE]))
         tokens_BND = torch.stack(vectors, dim=1)
         pos_1ND = self.encoder_1d_feature_pos_embed.weight[None]

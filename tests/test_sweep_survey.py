@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from untrained import write_checkpoint
 
-from act_eval.cli.benches import CheckpointSource, EnvSource
+from act_eval.cli.benches import CheckpointSource
+from act_eval.cli.environments import EnvSource
 from act_eval.cli.sweep_survey import survey
 from act_eval.errors import LaunchError
 from act_eval.types import ChunkPolicy

@@ -10,15 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from act_eval.cli.arms import arms_of
-from act_eval.cli.benches import (
-    BenchFacts,
-    CheckpointSource,
-    EnvSource,
-    ExpertBenchSource,
-    PolicyBenchSource,
-    check_features,
-    check_network,
-)
+from act_eval.cli.benches import BenchFacts, CheckpointSource, ExpertBenchSource, PolicyBenchSource, check_network
+from act_eval.cli.environments import EnvSource, check_features
 from act_eval.cli.policies import EXPERT, checkpoint_folder, label, policy_entry
 from act_eval.errors import UsageError
 from act_eval.evaluation import Job

@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from act_eval.cli import OK
-from act_eval.cli.benches import CheckpointSource, EnvSource, check_features
+from act_eval.cli.benches import CheckpointSource
+from act_eval.cli.environments import EnvSource, check_features
 from act_eval.cli.plans import env_options
 from act_eval.cli.policies import EXPERT, checkpoint_folder
 from act_eval.errors import ActEvalError, UsageError

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from act_eval.cli.benches import CheckpointSource, EnvSource, PolicyBenchSource, check_features, check_network
+from act_eval.cli.benches import CheckpointSource, PolicyBenchSource, check_network
+from act_eval.cli.environments import EnvSource, check_features
 from act_eval.cli.plans import env_options, usable_cores
 from act_eval.cli.policies import EXPERT, checkpoint_folder, digest, label, policy_entry
 from act_eval.cli.sweep_survey import PolicyFacts, Survey

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from typing import Any
 
-from act_eval.cli.benches import CheckpointSource, EnvFacts, EnvSource, env_facts
+from act_eval.cli.benches import CheckpointSource
+from act_eval.cli.environments import EnvFacts, EnvSource, env_facts
 from act_eval.errors import LaunchError
 from act_eval.types import PolicySpec
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from torch import nn
 
 from act_eval.cli import INTERRUPTED, OK
-from act_eval.cli.benches import EnvSource, check_features
+from act_eval.cli.environments import EnvSource, check_features
 from act_eval.cli.policies import checkpoint_folder
 from act_eval.cli.selection import closed_loop
 from act_eval.cli.train import Flags, values

@@ -9,7 +9,7 @@ goes into a `Timing` beside.
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
@@ -125,13 +125,23 @@ def read_shard(path: Path) -> Iterator[ShardLine]:
         yield ShardLine(arm=values["arm"], record=record, timing=timing, metrics=values["metrics"])
 
 
-def merge(lines: Iterable[ShardLine], arm: str, seeds: Sequence[int]) -> list[ShardLine]:
+def merge(
+    lines: Iterable[ShardLine], arm: str, seeds: Sequence[int], among: Collection[int] | None = None
+) -> list[ShardLine]:
     """Return an arm's lines in suite order, after checking that they cover the suite exactly once.
+
+    Args:
+        lines: of any arm, in any order.
+        arm: whose lines are wanted.
+        seeds: of the suite.
+        among: the episodes that are to be covered; all of the suite by default.
 
     Raises:
         RunFolderError: naming episodes that are missing, doubled, unknown or have another seed than the suite's.
     """
     found: dict[int, ShardLine] = {}
+    doubled: set[int] = set()
+    wanted = sorted(range(len(seeds)) if among is None else among)
     for line in lines:
         if line.arm != arm:
             continue
@@ -140,12 +150,13 @@ def merge(lines: Iterable[ShardLine], arm: str, seeds: Sequence[int]) -> list[Sh
             raise RunFolderError(f"arm {arm}: episode {episode} is not in the suite of {len(seeds)} episodes")
         if seed != seeds[episode]:
             raise RunFolderError(f"arm {arm}: episode {episode} ran with seed {seed}, the suite says {seeds[episode]}")
-        if episode in found:
-            raise RunFolderError(f"arm {arm}: episode {episode} is there twice")
+        doubled |= {episode} & found.keys()
         found[episode] = line
-    if missing := [i for i in range(len(seeds)) if i not in found]:
-        raise RunFolderError(f"arm {arm}: {len(missing)} of {len(seeds)} episodes are missing: {_list(missing)}")
-    return [found[i] for i in range(len(seeds))]
+    if doubled:
+        raise RunFolderError(f"arm {arm}: these episodes are there twice: {_list(sorted(doubled))}")
+    if missing := [i for i in wanted if i not in found]:
+        raise RunFolderError(f"arm {arm}: {len(missing)} of {len(wanted)} episodes are missing: {_list(missing)}")
+    return [found[i] for i in wanted]
 
 
 def read_episodes(path: Path) -> list[EpisodeRecord]:

@@ -105,7 +105,7 @@ def test_merging_gives_suite_order_whatever_the_order_of_the_shards():
     [
         ([line(0), line(2)], "arm a: 1 of 3 episodes are missing: 1"),
         ([], "arm a: 3 of 3 episodes are missing: 0, 1, 2"),
-        ([line(0), line(1), line(1), line(2)], "arm a: episode 1 is there twice"),
+        ([line(0), line(1), line(1), line(2)], "arm a: these episodes are there twice: 1"),
         ([line(i) for i in range(4)], "arm a: episode 3 is not in the suite of 3 episodes"),
         (
             [replace(line(0), record=replace(line(0).record, seed=7))],

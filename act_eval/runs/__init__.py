@@ -1,0 +1,27 @@
+"""The run folder: its manifest, its layout, what may be resumed, and how parts of a run become one.
+
+`OUT/manifest.json` says how the run was made. While it runs, every process appends to its own file below
+`OUT/shards/`; at the end each arm gets `episodes.jsonl` and `timings.jsonl` in suite order and the shards go.
+`ARM/steps/` holds per-step arrays and `ARM/videos/` the recordings of single episodes.
+"""
+
+from act_eval.runs.folder import TRACE, RunFolder, delays_of
+from act_eval.runs.locks import locked
+from act_eval.runs.machine import fingerprint, notes
+from act_eval.runs.manifest import SCHEMA, Manifest
+from act_eval.runs.opening import check_growing_run, open_run
+from act_eval.runs.shards import Part
+
+__all__ = [
+    "SCHEMA",
+    "TRACE",
+    "Manifest",
+    "Part",
+    "RunFolder",
+    "check_growing_run",
+    "delays_of",
+    "fingerprint",
+    "locked",
+    "notes",
+    "open_run",
+]

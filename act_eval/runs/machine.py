@@ -1,0 +1,66 @@
+"""What a manifest says of the machine, the versions and the moment."""
+
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import act_eval
+
+_PACKAGES = ("numpy", "scipy", "torch", "torchvision", "gymnasium", "mujoco", "dm-control", "av")
+
+
+def fingerprint(threads: int, renderer: str, **more: str) -> dict[str, Any]:
+    """Return what a run's numbers may depend on beyond its configuration."""
+    return {
+        "act_eval": act_eval.__version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpu": _cpu(),
+        **{name: _version(name) for name in _PACKAGES},
+        "threads": threads,
+        "renderer": renderer,
+        **more,
+    }
+
+
+def notes(**more: Any) -> dict[str, Any]:
+    """Return what a reader of the manifest wants to know and no number depends on."""
+    return {
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "git_commit": _git_commit(),
+        **more,
+    }
+
+
+def _cpu() -> str:
+    """Model name of the processor: libraries choose their kernels by it, and kernels round differently."""
+    listing = Path("/proc/cpuinfo")
+    lines = listing.read_text().splitlines() if listing.is_file() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or "unknown")
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "absent"
+
+
+def _git_commit() -> str | None:
+    """Commit of the source tree, with a mark if it has changes; None outside a checkout."""
+    root = Path(act_eval.__file__).parent.parent
+    if not (root / ".git").exists():  # an installed package may lie inside somebody else's repository
+        return None
+    command = ["git", "-C", os.fspath(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.strip()

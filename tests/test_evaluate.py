@@ -110,10 +110,10 @@ def test_another_run_into_the_same_folder_is_refused_by_what_differs(
 def test_an_interrupted_run_is_resumed_to_the_same_bytes(
     tmp_path: Path, reference: Path, checkpoints: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ):
-    from act_eval.launch import _Here
+    from act_eval.launch import Here
 
     arguments = ["--policy", checkpoints["act_rtc"], "--seeds", "3,17,99", "--delay", 0, 2, "--out", tmp_path / "run"]
-    real = _Here.run
+    real = Here.run
 
     def interrupted(self, job, blocks, shards, progress):
         def stop(arm, record):
@@ -121,10 +121,10 @@ def test_an_interrupted_run_is_resumed_to_the_same_bytes(
 
         real(self, job, blocks, shards, stop)
 
-    monkeypatch.setattr(_Here, "run", interrupted)
+    monkeypatch.setattr(Here, "run", interrupted)
     assert evaluate(*arguments, *SMALL, "--batch", 2) == 130
     assert not list((tmp_path / "run").glob("*/episodes.jsonl"))
-    monkeypatch.setattr(_Here, "run", real)
+    monkeypatch.setattr(Here, "run", real)
     assert evaluate(*arguments, *SMALL) == 0
     for arm in ("rtc_d0_s4", "rtc_d2_s4"):
         assert (tmp_path / "run" / arm / "episodes.jsonl").read_bytes() == (

@@ -7,7 +7,7 @@
 
 from act_eval.runs.folder import TRACE, RunFolder, delays_of
 from act_eval.runs.locks import locked
-from act_eval.runs.machine import fingerprint, notes
+from act_eval.runs.machine import fingerprint, machine, notes
 from act_eval.runs.manifest import SCHEMA, Manifest
 from act_eval.runs.opening import check_growing_run, open_run
 from act_eval.runs.shards import Part
@@ -22,6 +22,7 @@ __all__ = [
     "delays_of",
     "fingerprint",
     "locked",
+    "machine",
     "notes",
     "open_run",
 ]

@@ -14,18 +14,26 @@ import act_eval
 _PACKAGES = ("numpy", "scipy", "torch", "torchvision", "gymnasium", "mujoco", "dm-control", "av")
 
 
-def fingerprint(threads: int, renderer: str, **more: str) -> dict[str, Any]:
-    """Return what a run's numbers may depend on beyond its configuration."""
+def machine() -> dict[str, str]:
+    """Return what numbers that are made here may depend on: versions, system, processor."""
     return {
         "act_eval": act_eval.__version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "cpu": _cpu(),
         **{name: _version(name) for name in _PACKAGES},
-        "threads": threads,
-        "renderer": renderer,
-        **more,
     }
+
+
+def fingerprint(threads: int, renderer: str, **more: str) -> dict[str, Any]:
+    """Return what a run's numbers may depend on beyond its configuration.
+
+    Args:
+        threads: of the network's arithmetic.
+        renderer: what draws the cameras' images.
+        more: further facts; those of `machine` where the run is made elsewhere.
+    """
+    return {**machine(), "threads": threads, "renderer": renderer, **more}
 
 
 def notes(**more: Any) -> dict[str, Any]:

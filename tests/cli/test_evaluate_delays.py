@@ -12,7 +12,7 @@ import pytest
 from untrained import write_checkpoint
 
 from act_eval.cli import main
-from act_eval.launch import _Here
+from act_eval.launch import Here
 from act_eval.records import read_episodes
 from act_eval.steps import load
 from act_eval.timing import read_trace
@@ -37,7 +37,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory, policy: str) -> Path:
     out = tmp_path_factory.mktemp("runs") / "measured"
     arguments = ["--policy", policy, "--seeds", "3,17", *MEASURED, "--out", out]
     with pytest.MonkeyPatch.context() as patch:
-        real = _Here.run
+        real = Here.run
 
         def interrupted(self, job, blocks, shards, progress):
             def stop(arm, record):
@@ -45,7 +45,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory, policy: str) -> Path:
 
             real(self, job, blocks, shards, stop)
 
-        patch.setattr(_Here, "run", interrupted)
+        patch.setattr(Here, "run", interrupted)
         assert evaluate(*arguments) == 130
     assert not (out / ARM / "trace.json").exists()
     assert evaluate(*arguments) == 0

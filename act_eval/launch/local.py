@@ -1,4 +1,4 @@
-"""A crew of workers: each builds its environments and policy once, then runs blocks of episodes.
+"""Workers on this machine: each builds its environments and policy once, then runs blocks of episodes.
 
 The parent hands out one block at a time over a pipe of each worker's own, so no lock is shared: a worker that is
 killed takes only its block with it, and a parent that is killed leaves workers that find their pipe closed and end.
@@ -7,59 +7,28 @@ Which worker runs a block changes nothing in its records. The parent itself load
 
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from act_eval.errors import ActEvalError, LaunchError
 from act_eval.evaluation import Block, Job, Workbench, run_block
+from act_eval.launch.crews import WORKER_ENVIRONMENT, Build, Crew, Progress
 from act_eval.records import ShardWriter
+from act_eval.runs import machine
 from act_eval.types import EpisodeRecord
 
-Build = Callable[[], Workbench]
-"""Makes a worker's environments and policy; picklable."""
-Progress = Callable[[str, EpisodeRecord], None]
-"""(arm, record) of an episode that has just ended."""
-
-_WORKER_ENVIRONMENT = {
-    **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
-    "LP_NUM_THREADS": "0",  # the software renderer draws in the calling thread: a fifth less time per image
-}
 _GRACE_S = 5.0
 
 
-class Crew(Protocol):
-    """Workers that stand ready."""
-
-    @property
-    def facts(self) -> Any:
-        """What the first worker's bench says of itself; all workers have the same."""
-        ...
-
-    def run(self, job: Job, blocks: Sequence[Block], shards: Sequence[Path], progress: Progress) -> None:
-        """Run every block, once.
-
-        Args:
-            job: what to run.
-            blocks: its parts, in the order in which they begin.
-            shards: a new file for each worker.
-            progress: called in this process after each episode.
-
-        Raises:
-            LaunchError: if a worker died; what was finished is kept.
-            ActEvalError: what a worker raised on purpose.
-        """
-        ...
-
-
 @contextmanager
-def crew(build: Build, workers: int) -> Iterator[Crew]:
-    """Start workers; a single one is this process itself.
+def local_crew(build: Build, workers: int) -> Iterator[Crew]:
+    """Start workers on this machine; a single one is this process itself.
 
     Raises:
         LaunchError: if a worker died.
@@ -68,7 +37,7 @@ def crew(build: Build, workers: int) -> Iterator[Crew]:
     if workers == 1:
         bench = build()
         try:
-            yield _Here(bench)
+            yield Here(bench)
         finally:
             bench.close()
     else:
@@ -76,12 +45,16 @@ def crew(build: Build, workers: int) -> Iterator[Crew]:
             yield _Spawned(spawned)
 
 
-class _Here:
+class Here:
+    """One worker: this process."""
+
     def __init__(self, bench: Workbench) -> None:
         self._bench = bench
         self.facts = bench.facts
+        self.machine = machine()
 
     def run(self, job: Job, blocks: Sequence[Block], shards: Sequence[Path], progress: Progress) -> None:
+        """Run every block in this process; see `Crew`."""
         with ShardWriter(shards[0]) as writer:
             for block in blocks:
                 for record in run_block(job, self._bench, block, writer, worker=0):
@@ -138,6 +111,7 @@ class _Worker:
 class _Spawned:
     def __init__(self, workers: list[_Worker]) -> None:
         self._workers = workers
+        self.machine = machine()
         try:
             self.facts = workers[0].receive().facts
         except (EOFError, ConnectionError) as error:
@@ -181,7 +155,7 @@ def _started(build: Build, count: int) -> Iterator[list[_Worker]]:
     context = get_context("spawn")
     workers: list[_Worker] = []
     try:
-        with _environment(_WORKER_ENVIRONMENT):
+        with _environment(WORKER_ENVIRONMENT):
             for number in range(count):
                 here, there = context.Pipe()
                 process = context.Process(target=_work, args=(build, number, there), daemon=True)

@@ -14,10 +14,11 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from act_eval.errors import FeatureMismatch
-from act_eval.policies.act.config import ACTConfig, Feature, NormMode
+from act_eval.errors import FeatureMismatch, UsageError
+from act_eval.policies.act.config import OVERHEAD, OVERHEAD_CUT, ACTConfig, Feature, NormMode
+from act_eval.policies.conditioning import cut_around
 from act_eval.policies.rtc import ANCHOR, LAST_ACTION, ACTRTCConfig, Anchor
-from act_eval.types import ACTION, STATE
+from act_eval.types import ACTION, ENVIRONMENT_STATE, STATE
 
 Stats = Mapping[str, Mapping[str, ArrayLike]]
 FloatArray = NDArray[np.float64]
@@ -149,6 +150,8 @@ class Processor(nn.Module):
             FeatureMismatch: if a declared input is missing.
         """
         batch = {key: self.normalize(key, self._field(raw, key)) for key in self.config.input_features}
+        if self.config.conditioning == "crop":
+            batch |= self._cut(batch[OVERHEAD], raw[ENVIRONMENT_STATE])
         anchor_BA = self.anchor_of(raw)
         if anchor_BA is not None:
             batch[ANCHOR] = anchor_BA
@@ -208,6 +211,14 @@ class Processor(nn.Module):
                 return (value + 1) / 2 * torch.where(high == low, _EPS, high - low) + low
             case "IDENTITY":
                 return value
+
+    def _cut(self, overhead_B3HW: Tensor, told_B2: Tensor) -> dict[str, Tensor]:
+        """Return the overhead image's cut around the coordinates, under the name that the network knows it by."""
+        config = self.config
+        if config.crop_projection is None:
+            raise UsageError("conditioning 'crop' needs crop_projection, the overhead camera's projection")
+        name = OVERHEAD if config.crop_as == "replace" else OVERHEAD_CUT
+        return {name: cut_around(overhead_B3HW, told_B2, config.crop_projection, config.crop_share)}
 
     def _stat(self, key: str, name: str) -> Tensor:
         return self.get_buffer(_buffer(key, name))

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from act_eval.errors import FeatureMismatch, UnknownName, UsageError
 from act_eval.policies.act.config import ACTConfig
 from act_eval.policies.act.loss import l1_per_delay, masked_l1
-from act_eval.policies.act.model import ACT, ACTION_IS_PAD, Batch, Latent
+from act_eval.policies.act.model import ACT, ACTION_IS_PAD, Aside, Batch
 from act_eval.policies.act.policy import ChunkingPolicy, Metrics
-from act_eval.types import ACTION, STATE, Window
+from act_eval.types import ACTION, ENVIRONMENT_STATE, STATE, Window
 
 Anchor = Literal["state", "last_action"]
 PrefixPlace = Literal["encoder", "decoder"]
@@ -128,7 +128,7 @@ class ACTRTC(ACT):
         prefix_BPA: Tensor,
         noise_BL: Tensor | None = None,
         known_BK: Tensor | None = None,
-    ) -> tuple[Tensor, Latent]:
+    ) -> tuple[Tensor, Aside]:
         """Predict a chunk for each delay of each sample.
 
         Args:
@@ -139,41 +139,55 @@ class ACTRTC(ACT):
             known_BK: int64, how many of the delay's commands are seen; padding stands for the others. All if None.
 
         Returns:
-            Normalised relative actions (B, K, C, A), and the latent's mean and log variance (None unless encoded).
+            Normalised relative actions (B, K, C, A), and what is said beside them.
         """
-        latent_BL, parameters = self.latent(batch, noise_BL)
+        latent_BL, aside = self.latent(batch, noise_BL)
+        told_BE = batch.get(ENVIRONMENT_STATE)
         tokens_BND, pos_1ND = self.observation_tokens(batch, latent_BL)
         prefix_BKPD = self._prefix_tokens(delay_BK if known_BK is None else known_BK, prefix_BPA)
-        query_pos_BKCD = self.decoder_pos_embed.weight + self.delay_embed(delay_BK)[:, :, None]
+        query_pos_BKCD = self.query_positions(told_BE)[:, None] + self.delay_embed(delay_BK)[:, :, None]
         if self.rtc.rtc_prefix_in == "encoder":
-            out_BKCD = self._prefix_in_encoder(tokens_BND, pos_1ND, prefix_BKPD, query_pos_BKCD)
+            memory_BND, out_BKCD = self._prefix_in_encoder(tokens_BND, pos_1ND, prefix_BKPD, query_pos_BKCD, told_BE)
         else:
-            out_BKCD = self._prefix_in_decoder(tokens_BND, pos_1ND, prefix_BKPD, query_pos_BKCD)
-        return self.action_head(out_BKCD), parameters
+            memory_BND, out_BKCD = self._prefix_in_decoder(tokens_BND, pos_1ND, prefix_BKPD, query_pos_BKCD, told_BE)
+        return self.action_head(out_BKCD), self.with_recovered(aside, batch, memory_BND)
 
     def _prefix_tokens(self, known_BK: Tensor, prefix_BPA: Tensor) -> Tensor:
         known_BKP1 = (self.prefix_slots < known_BK[:, :, None])[..., None]
         return torch.where(known_BKP1, self.prefix_input_proj(prefix_BPA)[:, None], self.prefix_pad_embed)
 
     def _prefix_in_encoder(
-        self, tokens_BND: Tensor, pos_1ND: Tensor, prefix_BKPD: Tensor, query_pos_BKCD: Tensor
-    ) -> Tensor:
+        self,
+        tokens_BND: Tensor,
+        pos_1ND: Tensor,
+        prefix_BKPD: Tensor,
+        query_pos_BKCD: Tensor,
+        told_BE: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
         delays = prefix_BKPD.shape[1]
         tokens_BKND = tokens_BND[:, None].expand(-1, delays, -1, -1)
         tokens_ZND = torch.cat((tokens_BKND, prefix_BKPD), dim=2).flatten(0, 1)  # Z = B * K
         pos_1ND = torch.cat((pos_1ND, self.prefix_pos_embed.weight[None]), dim=1)
-        memory_ZND, pos_1ND = self.encode(tokens_ZND, pos_1ND)
+        told_ZE = None if told_BE is None else told_BE.repeat_interleave(delays, dim=0)
+        memory_ZND, pos_1ND = self.encode(tokens_ZND, pos_1ND, told_ZE)
         query_pos_Z1CD = query_pos_BKCD.flatten(0, 1)[:, None]
         out_Z1CD = self.decoder(torch.zeros_like(query_pos_Z1CD), query_pos_Z1CD, memory_ZND, pos_1ND)
-        return out_Z1CD[:, 0].unflatten(0, (-1, delays))
+        observed = tokens_BND.shape[1]
+        memory_BND = memory_ZND.unflatten(0, (-1, delays))[:, 0, :observed]
+        return memory_BND, out_Z1CD[:, 0].unflatten(0, (-1, delays))
 
     def _prefix_in_decoder(
-        self, tokens_BND: Tensor, pos_1ND: Tensor, prefix_BKPD: Tensor, query_pos_BKCD: Tensor
-    ) -> Tensor:
-        memory_BND, pos_1ND = self.encode(tokens_BND, pos_1ND)
+        self,
+        tokens_BND: Tensor,
+        pos_1ND: Tensor,
+        prefix_BKPD: Tensor,
+        query_pos_BKCD: Tensor,
+        told_BE: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        memory_BND, pos_1ND = self.encode(tokens_BND, pos_1ND, told_BE)
         x_BKQD = torch.cat((prefix_BKPD, torch.zeros_like(query_pos_BKCD)), dim=2)
         pos_BKQD = torch.cat((self.prefix_pos_embed.weight.expand_as(prefix_BKPD), query_pos_BKCD), dim=2)
-        return self.decoder(x_BKQD, pos_BKQD, memory_BND, pos_1ND, first=self.rtc.rtc_max_delay)
+        return memory_BND, self.decoder(x_BKQD, pos_BKQD, memory_BND, pos_1ND, first=self.rtc.rtc_max_delay)
 
 
 class ACTRTCPolicy(ChunkingPolicy):
@@ -216,7 +230,8 @@ class ACTRTCPolicy(ChunkingPolicy):
         every = delay_BK is None and (self.config.rtc_train_all_delays or not self.training)
         delay_BK = self._delays(len(batch[ACTION])) if delay_BK is None else delay_BK
         prefix_BPA = self._led_astray(batch[ACTION][:, : self.config.rtc_max_delay])
-        predicted_BKCA, parameters = self.model(batch, delay_BK, prefix_BPA, self._noise(batch))
+        noise_BL = self._noise(batch)
+        predicted_BKCA, aside = self.model(batch, delay_BK, prefix_BPA, noise_BL)
         target_BKCA, valid_BKC = self.targets(batch, delay_BK)
         predicted_BKCA = predicted_BKCA.float()
         l1 = masked_l1(predicted_BKCA, target_BKCA, valid_BKC, self.delay_weight[delay_BK][..., None])
@@ -224,7 +239,11 @@ class ACTRTCPolicy(ChunkingPolicy):
         if every:
             per_delay = l1_per_delay(predicted_BKCA.detach(), target_BKCA, valid_BKC).unbind()
             metrics |= {f"l1_delay_{delay}": value for delay, value in enumerate(per_delay)}
-        return self._with_divergence(l1, parameters, metrics), metrics
+
+        def ask(other: Batch) -> Tensor:
+            return self.model(other, delay_BK, prefix_BPA, noise_BL)[0].float().flatten(1, 2)
+
+        return self._whole_loss(l1, batch, aside, predicted_BKCA.flatten(1, 2), ask, metrics), metrics
 
     def targets(self, batch: Batch, delay_BK: Tensor) -> tuple[Tensor, Tensor]:
         """Return the targets (B, K, C, A) of a batch for some delays, and which of them count (B, K, C)."""
@@ -260,7 +279,7 @@ class ACTRTCPolicy(ChunkingPolicy):
         rows = len(batch[next(iter(self.config.input_features))])
         delay_N, prefix_NPA = self._check_prefix(rows, delay, prefix)
         known_N = delay_N if known is None else _checked_known(known, delay_N)
-        inputs = {key: batch[key] for key in self.config.input_features}
+        inputs = {key: batch[key] for key in self.config.network_inputs}
         chunk_N1CA, _ = self.model(inputs, delay_N[:, None], prefix_NPA, known_BK=known_N[:, None])
         return chunk_N1CA[:, 0].float()
 

@@ -40,13 +40,16 @@ def sensitivity(policy: Policy, processor: Processor, raw: Mapping[str, Tensor])
         raw: the declared inputs of N samples, as a data set gives them.
     """
     batch = processor.prepare(raw)
-    inputs = {key: batch[key].detach().clone().requires_grad_() for key in policy.config.input_features}
+    inputs = {key: batch[key].detach().clone().requires_grad_() for key in policy.config.network_inputs}
     model = getattr(policy.model, "_orig_mod", policy.model)  # compiled graphs keep no attention
     with torch.enable_grad(), _attention_of(model) as weights_NQM:
         chunk_NCA = processor.denormalize(ACTION, _chunk(policy, model, inputs))
         gradient = _gradients(chunk_NCA, inputs)
     shares = _shares(policy.config, weights_NQM)
-    return {key: {"gradient": gradient[key], **({"attention": shares[key]} if key in shares else {})} for key in inputs}
+    return {
+        key: {"gradient": gradient[key], **({"attention": shares[key]} if key in shares else {})}
+        for key in policy.config.input_features
+    }
 
 
 def _chunk(policy: Policy, model: nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:
@@ -110,7 +113,7 @@ def _shares(config: ACTConfig, weights_NQM: list[Tensor]) -> dict[str, float]:
     tokens = [("latent", 1)]
     tokens += [(key, 1) for key, feature in config.input_features.items() if feature.type == "STATE"]
     tokens += [(ENVIRONMENT_STATE, 1)] if config.coordinate_token else []
-    for key, feature in config.image_features.items():
+    for key, feature in config.network_images.items():
         height, width = feature_size(config, *feature.shape[1:])
         tokens.append((key, height * width))
     sizes = [size for _, size in tokens]

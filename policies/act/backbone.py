@@ -1,19 +1,26 @@
-"""Image backbones: torchvision's ResNets with LeRobot's parameter names, and a narrow one for small images.
+"""Image backbones: torchvision's ResNets with LeRobot's parameter names, its ViT, and a narrow ResNet for small images.
 
 Legend: `M` images (batch × cameras) · `F` channels of the feature map · `h`, `w` its height and width.
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import cast
 
 import torch
 import torchvision
 from torch import Tensor, nn
+from torchvision.models import vision_transformer
 from torchvision.ops import FrozenBatchNorm2d
 
-from act_eval.policies.act.config import NARROW, ACTConfig, BackboneNorm
+from act_eval.policies.act.config import NARROW, VIT, VIT_PATCH, ACTConfig, BackboneNorm
 
 _LAYERS = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
+_STAGES = {"layer1": 0, "layer2": 1, "layer3": 2, "layer4": 3}
+_HEAD_WIDTH = 64  # of `vit`
+
+InStage = Callable[[int, Tensor], Tensor]
+"""What happens to a stage's features (M, F, h, w) behind its first block, given the stage's number."""
 
 
 def build_backbone(config: ACTConfig, load_weights: bool) -> nn.Module:
@@ -25,6 +32,8 @@ def build_backbone(config: ACTConfig, load_weights: bool) -> nn.Module:
     """
     if config.vision_backbone == NARROW:
         return NarrowResNet(config.backbone_widths, config.backbone_norm)
+    if config.vision_backbone == VIT:
+        return ViT(config)
     resnet = torchvision.models.get_model(
         config.vision_backbone,
         weights=config.pretrained_backbone_weights if load_weights else None,
@@ -34,19 +43,44 @@ def build_backbone(config: ACTConfig, load_weights: bool) -> nn.Module:
     return nn.Sequential(OrderedDict((name, getattr(resnet, name)) for name in _LAYERS))
 
 
-def feature_channels(config: ACTConfig) -> int:
-    """Return F."""
+def run_stages(backbone: nn.Module, images_M3HW: Tensor, in_stage: InStage) -> Tensor:
+    """Return what the backbone returns, with `in_stage` applied behind the first block of every stage."""
+    if isinstance(backbone, (NarrowResNet, ViT)):
+        return backbone(images_M3HW, in_stage)
+    x = images_M3HW
+    for name, module in backbone.named_children():
+        if name not in _STAGES:
+            x = module(x)
+            continue
+        first, *others = cast(nn.Sequential, module)
+        x = in_stage(_STAGES[name], first(x))
+        for block in others:
+            x = block(x)
+    return x
+
+
+def stage_channels(config: ACTConfig) -> tuple[int, ...]:
+    """Return the channels of each stage."""
     match config.vision_backbone:
         case "resnet18" | "resnet34":
-            return 512
+            return (64, 128, 256, 512)
         case name if name == NARROW:
-            return config.backbone_widths[-1]
+            return config.backbone_widths
+        case name if name == VIT:
+            return (config.vit_width,) * config.vit_layers
         case _:
-            return 2048
+            return (256, 512, 1024, 2048)
+
+
+def feature_channels(config: ACTConfig) -> int:
+    """Return F."""
+    return stage_channels(config)[-1]
 
 
 def feature_size(config: ACTConfig, height: int, width: int) -> tuple[int, int]:
     """Return (h, w): every halving rounds up."""
+    if config.vision_backbone == VIT:
+        return height // VIT_PATCH, width // VIT_PATCH
     if config.vision_backbone == NARROW:
         halvings = len(config.backbone_widths) + 1
     else:
@@ -89,9 +123,14 @@ class NarrowResNet(nn.Module):
         self.blocks = nn.Sequential(*stages)
         self.apply(_init_conv)
 
-    def forward(self, images_M3HW: Tensor) -> Tensor:
+    def forward(self, images_M3HW: Tensor, in_stage: InStage | None = None) -> Tensor:
         x = self.maxpool(self.relu(self.norm1(self.conv1(images_M3HW))))
-        return self.blocks(x)
+        if in_stage is None:
+            return self.blocks(x)
+        for number, block in enumerate(self.blocks):
+            x = block(x)
+            x = in_stage(number // 2, x) if number % 2 == 0 else x  # two blocks per stage
+        return x
 
 
 class _BasicBlock(nn.Module):
@@ -111,6 +150,38 @@ class _BasicBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.norm2(self.conv2(self.relu(self.norm1(self.conv1(x)))))
         return self.relu(y + self.downsample(x))
+
+
+class ViT(nn.Module):
+    """torchvision's vision transformer without class token and head: patches → layers → a map of features.
+
+    A layer is a stage, and behind it is "behind its first block".
+    """
+
+    def __init__(self, config: ACTConfig) -> None:
+        super().__init__()
+        width = config.vit_width
+        first = next(iter(config.image_features.values()))
+        self.size = feature_size(config, *first.shape[1:])
+        self.conv_proj = nn.Conv2d(3, width, kernel_size=VIT_PATCH, stride=VIT_PATCH)
+        self.encoder = vision_transformer.Encoder(
+            seq_length=self.size[0] * self.size[1],
+            num_layers=config.vit_layers,
+            num_heads=width // _HEAD_WIDTH,
+            hidden_dim=width,
+            mlp_dim=4 * width,
+            dropout=config.dropout,
+            attention_dropout=config.dropout,
+        )
+
+    def forward(self, images_M3HW: Tensor, in_stage: InStage | None = None) -> Tensor:
+        x_MND = self.conv_proj(images_M3HW).flatten(2).transpose(1, 2)
+        x_MND = self.encoder.dropout(x_MND + self.encoder.pos_embedding)
+        for number, layer in enumerate(self.encoder.layers):
+            x_MND = layer(x_MND)
+            if in_stage is not None:
+                x_MND = in_stage(number, x_MND.transpose(1, 2)[..., None])[..., 0].transpose(1, 2)
+        return self.encoder.ln(x_MND).transpose(1, 2).unflatten(2, self.size)
 
 
 def _init_conv(module: nn.Module) -> None:

@@ -4,22 +4,30 @@ A configuration that keeps every added field at its default is LeRobot's `act` a
 any other one carries its own `type`.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import ClassVar, Literal, get_args
 
 from act_eval.errors import UnknownName, UsageError
-from act_eval.types import ACTION, ENVIRONMENT_STATE, STATE
+from act_eval.types import ACTION, ENVIRONMENT_STATE, IMAGE_PREFIX, STATE
 
 FeatureType = Literal["STATE", "ENV", "VISUAL", "ACTION"]
 NormMode = Literal["MEAN_STD", "MIN_MAX", "IDENTITY"]
 Activation = Literal["relu", "gelu"]
 BackboneNorm = Literal["layer", "group"]
-ConditioningKind = Literal["token", "unread"]
+ConditioningKind = Literal["token", "unread", "film", "auxiliary", "contrastive", "crop", "strong"]
+CropAs = Literal["replace", "add"]
 
 NARROW = "resnet_narrow"
 TORCHVISION_RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
-BACKBONES = (*TORCHVISION_RESNETS, NARROW)
+VIT = "vit"
+BACKBONES = (*TORCHVISION_RESNETS, NARROW, VIT)
+VIT_PATCH = 16  # pixels, as in torchvision's ViT-B/16
+OVERHEAD = IMAGE_PREFIX + "overhead"
+"""The camera that conditioning `crop` cuts."""
+OVERHEAD_CUT = IMAGE_PREFIX + "overhead_cut"
+"""The cut image, where it is a camera of its own."""
 DEFAULT_NORMALIZATION: Mapping[str, NormMode] = {
     "VISUAL": "MEAN_STD",
     "STATE": "MEAN_STD",
@@ -46,7 +54,9 @@ class ACTConfig:
         "backbone_norm",
         "camera_embedding",
         "attention_dropout",
-        "conditioning",
+        *("vit_width", "vit_layers"),
+        *("conditioning", "auxiliary_weight", "contrastive_weight", "contrastive_margin"),
+        *("crop_share", "crop_as", "crop_projection"),
     )
 
     input_features: Mapping[str, Feature] = field(default_factory=dict)
@@ -64,7 +74,7 @@ class ACTConfig:
     """Actions of a chunk that `select_action` hands out before it predicts again."""
 
     vision_backbone: str = "resnet18"
-    """A torchvision ResNet with frozen batch norm, or `resnet_narrow`."""
+    """A torchvision ResNet with frozen batch norm, `resnet_narrow`, or `vit` (torchvision's, from scratch)."""
     pretrained_backbone_weights: str | None = None
     """Name of torchvision weights (downloaded by torchvision), e.g. `ResNet18_Weights.IMAGENET1K_V1`."""
     replace_final_stride_with_dilation: bool = False
@@ -105,8 +115,26 @@ class ACTConfig:
     """Add a learned vector per camera to its tokens' positions (LeRobot's cameras share theirs)."""
     attention_dropout: float | None = None
     """Dropout of attention weights where it is not `dropout`; 0 allows the fused attention kernels in training."""
+    vit_width: int = 192
+    """Width of `vit`, a multiple of 64 (one head each)."""
+    vit_layers: int = 6
+    """Layers of `vit`."""
     conditioning: ConditioningKind = "token"
-    """How the coordinates enter: as a token, or not at all although they are declared (`unread`, a control)."""
+    """How the coordinates enter: as a `token` of the encoder; not at all although they are declared (`unread`, a
+    control); or as a token and by what `act_eval.policies.conditioning` adds."""
+    auxiliary_weight: float = 0.1
+    """Weight of the loss of `auxiliary`, the mean absolute error of the coordinates that are read off the encoder."""
+    contrastive_weight: float = 1.0
+    """Weight of the loss of `contrastive`."""
+    contrastive_margin: float = 0.1
+    """By how much a chunk must change per unit by which the coordinates do, both normalised."""
+    crop_share: float = 0.5
+    """Side of the cut of `crop`, as a share of the image's side."""
+    crop_as: CropAs = "replace"
+    """Whether the cut takes the place of the overhead camera's image or comes as one more camera."""
+    crop_projection: tuple[float, ...] | None = None
+    """Homography (9,), row by row: (x, y, 1) on the table [m] to the overhead image, (u, v) from 0 to 1. The
+    environment's, filled in when training begins."""
 
     def __post_init__(self) -> None:
         self._check_choices()
@@ -122,7 +150,7 @@ class ACTConfig:
         """Return the names of the fields whose values LeRobot's ACT cannot express."""
         default = {f.name: f.default for f in fields(self)}
         beyond = [name for name in self.added_fields if getattr(self, name) != default[name]]
-        return ["vision_backbone", *beyond] if self.vision_backbone == NARROW else beyond
+        return ["vision_backbone", *beyond] if self.vision_backbone in (NARROW, VIT) else beyond
 
     @property
     def action_dim(self) -> int:
@@ -138,6 +166,19 @@ class ACTConfig:
     def image_features(self) -> dict[str, Feature]:
         """Cameras in their order."""
         return {key: f for key, f in self.input_features.items() if f.type == "VISUAL"}
+
+    @property
+    def network_images(self) -> dict[str, Feature]:
+        """Images that the network sees, in their order: the cameras, and what conditioning adds to them."""
+        images = self.image_features
+        if self.conditioning == "crop" and self.crop_as == "add" and OVERHEAD in images:
+            images = images | {OVERHEAD_CUT: images[OVERHEAD]}
+        return images
+
+    @property
+    def network_inputs(self) -> dict[str, Feature]:
+        """Everything that the network is handed: the declared inputs, and what conditioning adds to them."""
+        return {**self.input_features, **self.network_images}
 
     @property
     def state_feature(self) -> Feature | None:
@@ -157,6 +198,8 @@ class ACTConfig:
     def _check_choices(self) -> None:
         if self.conditioning not in get_args(ConditioningKind):
             raise UnknownName("conditioning", self.conditioning, get_args(ConditioningKind))
+        if self.crop_as not in get_args(CropAs):
+            raise UnknownName("crop_as", self.crop_as, get_args(CropAs))
         if self.vision_backbone not in BACKBONES:
             raise UnknownName("vision_backbone", self.vision_backbone, BACKBONES)
         if self.feedforward_activation not in ("relu", "gelu"):
@@ -188,6 +231,13 @@ class ACTConfig:
                 f"dim_model is {self.dim_model}; it must be a multiple of n_heads = {self.n_heads} and of 4 "
                 "(a quarter of it each for sine and cosine of x and y)"
             )
+        for name in ("auxiliary_weight", "contrastive_weight", "contrastive_margin"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be finite and at least 0")
+        if not 0 < self.crop_share <= 1:
+            raise UsageError(f"crop_share is {self.crop_share}; allowed: above 0 up to 1")
+        if self.crop_projection is not None and len(self.crop_projection) != 9:
+            raise UsageError(f"crop_projection is {self.crop_projection}; it needs 9 numbers")
         for name in ("dropout", "attention_dropout"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < 1:
@@ -210,7 +260,34 @@ class ACTConfig:
                 raise UsageError(
                     f"input feature {key!r} of type ENV would reach no layer; only {ENVIRONMENT_STATE!r} is read"
                 )
+        self._check_conditioning()
+        if self.vision_backbone == VIT:
+            self._check_vit()
         if not self.image_features and self.env_state_feature is None:
             raise UsageError(
                 f"ACT needs a camera or {ENVIRONMENT_STATE!r} among its inputs, got {list(self.input_features)}"
             )
+
+    def _check_conditioning(self) -> None:
+        kind = self.conditioning
+        if kind != "token" and self.env_state_feature is None:
+            raise UsageError(f"conditioning {kind!r} needs {ENVIRONMENT_STATE!r} among the inputs")
+        if kind in ("film", "auxiliary") and not self.image_features:
+            raise UsageError(f"conditioning {kind!r} needs a camera among the inputs, got {list(self.input_features)}")
+        if kind == "crop" and OVERHEAD not in self.image_features:
+            raise UsageError(
+                f"conditioning 'crop' needs {OVERHEAD!r} among the inputs, got {list(self.input_features)}"
+            )
+
+    def _check_vit(self) -> None:
+        if self.vit_width < 64 or self.vit_width % 64 or self.vit_layers < 1:
+            raise UsageError(
+                f"vit_width is {self.vit_width}, vit_layers {self.vit_layers}; allowed: a multiple of 64, at least 1"
+            )
+        if self.pretrained_backbone_weights is not None:
+            raise UsageError(
+                f"pretrained_backbone_weights is {self.pretrained_backbone_weights!r}; vit is trained from scratch"
+            )
+        sizes = {feature.shape[1:] for feature in self.image_features.values()}
+        if len(sizes) > 1 or any(side % VIT_PATCH for size in sizes for side in size):
+            raise UsageError(f"vit needs images of one size, a multiple of {VIT_PATCH} pixels, got {sorted(sizes)}")

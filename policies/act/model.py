@@ -1,24 +1,43 @@
 """The ACT network with LeRobot's parameter tree: encoder over latent, state, coordinates and image tokens; decoder.
 
 Legend: `B` batch · `V` cameras · `N` memory tokens · `C` chunk · `A` action dim · `D` width · `L` latent ·
-`h`, `w` feature map.
+`h`, `w` feature map · `M` images · `E` numbers of a coordinate.
 """
 
 from collections.abc import Mapping
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from act_eval.policies.act.backbone import build_backbone, feature_channels, feature_size, stack_images
-from act_eval.policies.act.config import ACTConfig
+from act_eval.policies.act.backbone import (
+    build_backbone,
+    feature_channels,
+    feature_size,
+    run_stages,
+    stack_images,
+    stage_channels,
+)
+from act_eval.policies.act.config import ACTConfig, Feature
 from act_eval.policies.act.positions import sinusoid_1d, sinusoid_2d
 from act_eval.policies.act.transformer import Decoder, Encoder
+from act_eval.policies.conditioning import build_conditioning
 from act_eval.types import ACTION, ENVIRONMENT_STATE, STATE
 
 ACTION_IS_PAD = "action_is_pad"
 Batch = Mapping[str, Tensor]
-Latent = tuple[Tensor | None, Tensor | None]
-"""Mean and log variance of the latent, (B, L) each; None where nothing was encoded."""
+
+
+class Aside(NamedTuple):
+    """What a network says beside its chunk; None where it was not asked."""
+
+    latent_mean: Tensor | None = None
+    """(B, L), of the latent's distribution."""
+    latent_log_var: Tensor | None = None
+    """(B, L), its log variance."""
+    recovered: Tensor | None = None
+    """(B, E), normalised coordinates as read off the encoder."""
 
 
 class ACT(nn.Module):
@@ -60,11 +79,13 @@ class ACT(nn.Module):
         self.decoder_pos_embed = nn.Embedding(config.chunk_size, dim)
         self.action_head = nn.Linear(dim, config.action_dim)
         if config.camera_embedding and config.image_features:
-            self.camera_embed = nn.Embedding(len(config.image_features), dim)
+            self.camera_embed = nn.Embedding(len(config.network_images), dim)
         self._camera_groups = _cameras_by_resolution(config)
         self._init_matrices()
+        # Built last, so that the other weights are those that the same seed gives without it.
+        self.conditioning = build_conditioning(config, stage_channels(config) if config.image_features else ())
 
-    def forward(self, batch: Batch, noise_BL: Tensor | None = None) -> tuple[Tensor, Latent]:
+    def forward(self, batch: Batch, noise_BL: Tensor | None = None) -> tuple[Tensor, Aside]:
         """Predict a chunk.
 
         Args:
@@ -72,20 +93,21 @@ class ACT(nn.Module):
             noise_BL: standard normal noise of the latent; drawn here if None.
 
         Returns:
-            Normalised actions (B, C, A), and the latent's mean and log variance (None unless encoded).
+            Normalised actions (B, C, A), and what is said beside them.
         """
-        latent_BL, parameters = self.latent(batch, noise_BL)
-        memory_BND, pos_1ND = self.encode(*self.observation_tokens(batch, latent_BL))
-        query_pos_1CD = self.decoder_pos_embed.weight[None]
-        query_BCD = torch.zeros_like(query_pos_1CD).expand(len(memory_BND), -1, -1)
-        out_BGCD = self.decoder(query_BCD[:, None], query_pos_1CD[:, None], memory_BND, pos_1ND)
-        return self.action_head(out_BGCD[:, 0]), parameters
+        latent_BL, aside = self.latent(batch, noise_BL)
+        told_BE = batch.get(ENVIRONMENT_STATE)
+        memory_BND, pos_1ND = self.encode(*self.observation_tokens(batch, latent_BL), told_BE)
+        query_pos_BCD = self.query_positions(told_BE)
+        query_BCD = torch.zeros_like(query_pos_BCD).expand(len(memory_BND), -1, -1)
+        out_BGCD = self.decoder(query_BCD[:, None], query_pos_BCD[:, None], memory_BND, pos_1ND)
+        return self.action_head(out_BGCD[:, 0]), self.with_recovered(aside, batch, memory_BND)
 
-    def latent(self, batch: Batch, noise_BL: Tensor | None) -> tuple[Tensor, Latent]:
+    def latent(self, batch: Batch, noise_BL: Tensor | None) -> tuple[Tensor, Aside]:
         """Return the latent (B, L), zero unless a VAE encodes targets in training, with its distribution."""
         first = batch[next(iter(self.config.input_features))]
         if not (self.config.use_vae and self.training and ACTION in batch):
-            return first.new_zeros(first.shape[0], self.config.latent_dim), (None, None)
+            return first.new_zeros(first.shape[0], self.config.latent_dim), Aside()
         chunk = self.config.chunk_size
         tokens = [self.vae_encoder_cls_embed.weight[None].expand(first.shape[0], -1, -1)]
         if self.config.state_feature:
@@ -97,7 +119,7 @@ class ACT(nn.Module):
         encoded_BND = self.vae_encoder(x_BND, self.vae_encoder_pos_enc, ignored_BN)
         mean_BL, log_var_BL = self.vae_encoder_latent_output_proj(encoded_BND[:, 0]).chunk(2, dim=-1)
         noise_BL = torch.randn_like(mean_BL) if noise_BL is None else noise_BL
-        return mean_BL + (log_var_BL / 2).exp() * noise_BL, (mean_BL, log_var_BL)
+        return mean_BL + (log_var_BL / 2).exp() * noise_BL, Aside(mean_BL, log_var_BL)
 
     def observation_tokens(self, batch: Batch, latent_BL: Tensor) -> tuple[Tensor, Tensor]:
         """Return the encoder's tokens (B, N, D) and their positions (1, N, D)."""
@@ -113,22 +135,45 @@ class ACT(nn.Module):
         tokens_BND = torch.cat((tokens_BND, self._image_tokens(batch)), dim=1)
         return tokens_BND, torch.cat((pos_1ND, self._image_token_positions()[None]), dim=1)
 
-    def encode(self, tokens_BND: Tensor, pos_BND: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the memory (B, N, D) with its positions."""
-        return self.encoder(tokens_BND, pos_BND), pos_BND
+    def encode(self, tokens_BND: Tensor, pos_BND: Tensor, told_BE: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the memory (B, N, D) with its positions; `told_BE` are the coordinates where they are declared."""
+        if told_BE is None:
+            return self.encoder(tokens_BND, pos_BND), pos_BND
+        before = partial(self.conditioning.in_layer, told_BE=told_BE)
+        return self.encoder(tokens_BND, pos_BND, before=before), pos_BND
+
+    def query_positions(self, told_BE: Tensor | None) -> Tensor:
+        """Return the positions of the decoder's queries, (1, C, D), or (B, C, D) where coordinates change them."""
+        added_BD = None if told_BE is None else self.conditioning.for_queries(told_BE)
+        query_pos_1CD = self.decoder_pos_embed.weight[None]
+        return query_pos_1CD if added_BD is None else query_pos_1CD + added_BD[:, None]
+
+    def with_recovered(self, aside: Aside, batch: Batch, memory_BND: Tensor) -> Aside:
+        """Return `aside` with the coordinates read off the memory, where a loss is to come."""
+        recovered_BE = self.conditioning.recovered(memory_BND) if ACTION in batch else None
+        return aside._replace(recovered=recovered_BE)
 
     def _image_tokens(self, batch: Batch) -> Tensor:
         by_camera: dict[str, Tensor] = {}
         for cameras in self._camera_groups:
-            features = self.encoder_img_feat_input_proj(self.backbone(stack_images([batch[key] for key in cameras])))
+            features = self.encoder_img_feat_input_proj(self._image_features(batch, cameras))
             tokens_VBND = features.flatten(2).transpose(1, 2).unflatten(0, (len(cameras), -1))
             by_camera |= dict(zip(cameras, tokens_VBND.unbind(0), strict=True))
-        return torch.cat([by_camera[key] for key in self.config.image_features], dim=1)
+        return torch.cat([by_camera[key] for key in self.config.network_images], dim=1)
+
+    def _image_features(self, batch: Batch, cameras: tuple[str, ...]) -> Tensor:
+        images_M3HW = stack_images([batch[key] for key in cameras])
+        if self.config.conditioning != "film":
+            return self.backbone(images_M3HW)
+        told_ME = batch[ENVIRONMENT_STATE].repeat(len(cameras), 1)
+        return run_stages(
+            self.backbone, images_M3HW, lambda stage, x_MFhw: self.conditioning.in_stage(stage, x_MFhw, told_ME)
+        )
 
     def _image_token_positions(self) -> Tensor:
         if not self.config.camera_embedding:
             return self.image_positions
-        sizes = [_tokens(self.config, key) for key in self.config.image_features]
+        sizes = [_tokens(self.config, feature) for feature in self.config.network_images.values()]
         embeds = [self.camera_embed.weight[i].expand(size, -1) for i, size in enumerate(sizes)]
         return self.image_positions + torch.cat(embeds)
 
@@ -151,18 +196,18 @@ class ACT(nn.Module):
                     nn.init.xavier_uniform_(parameter)
 
 
-def _tokens(config: ACTConfig, camera: str) -> int:
-    h, w = feature_size(config, *config.input_features[camera].shape[1:])
+def _tokens(config: ACTConfig, image: Feature) -> int:
+    h, w = feature_size(config, *image.shape[1:])
     return h * w
 
 
 def _image_positions(config: ACTConfig) -> Tensor:
-    sizes = (feature_size(config, *feature.shape[1:]) for feature in config.image_features.values())
+    sizes = (feature_size(config, *feature.shape[1:]) for feature in config.network_images.values())
     return torch.cat([sinusoid_2d(h, w, config.dim_model) for h, w in sizes])
 
 
 def _cameras_by_resolution(config: ACTConfig) -> tuple[tuple[str, ...], ...]:
     groups: dict[tuple[int, ...], list[str]] = {}
-    for key, feature in config.image_features.items():
+    for key, feature in config.network_images.items():
         groups.setdefault(feature.shape, []).append(key)
     return tuple(tuple(cameras) for cameras in groups.values())

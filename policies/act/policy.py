@@ -4,7 +4,7 @@ Everything here speaks normalised tensors; `policies/normalize.py` stands before
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -14,8 +14,9 @@ from act_eval.errors import FeatureMismatch
 from act_eval.policies.act.config import ACTConfig
 from act_eval.policies.act.ensemble import TemporalEnsemble
 from act_eval.policies.act.loss import latent_divergence, masked_l1
-from act_eval.policies.act.model import ACT, ACTION_IS_PAD, Batch, Latent
-from act_eval.types import ACTION
+from act_eval.policies.act.model import ACT, ACTION_IS_PAD, Aside, Batch
+from act_eval.policies.conditioning import sameness
+from act_eval.types import ACTION, ENVIRONMENT_STATE
 
 Metrics = dict[str, Tensor]
 
@@ -71,7 +72,7 @@ class ChunkingPolicy(nn.Module):
         Raises:
             FeatureMismatch: naming the field, the shape received and the shape declared.
         """
-        for key, feature in self.config.input_features.items():
+        for key, feature in self.config.network_inputs.items():
             if key not in batch:
                 raise FeatureMismatch(f"the batch has no {key!r}; it holds {sorted(batch)}")
             if tuple(batch[key].shape[1:]) != feature.shape:
@@ -94,13 +95,41 @@ class ChunkingPolicy(nn.Module):
         like = batch[ACTION]
         return torch.randn(len(like), self.config.latent_dim, device=like.device)
 
-    def _with_divergence(self, l1: Tensor, parameters: Latent, metrics: Metrics) -> Tensor:
-        mean_BL, log_var_BL = parameters
-        if mean_BL is None or log_var_BL is None:
-            return l1
-        divergence = latent_divergence(mean_BL, log_var_BL)
-        metrics["kld_loss"] = divergence.detach()
-        return l1 + self.config.kl_weight * divergence
+    def _whole_loss(
+        self,
+        l1: Tensor,
+        batch: Batch,
+        aside: Aside,
+        chunk_BCA: Tensor,
+        ask: Callable[[Batch], Tensor],
+        metrics: Metrics,
+    ) -> Tensor:
+        """Return the loss with the terms that stand beside the actions' error.
+
+        Args:
+            l1: error of the actions.
+            batch: what was asked.
+            aside: what the network said beside the chunk.
+            chunk_BCA: the chunk; those of several delays one behind the other.
+            ask: returns the chunk of another batch under the same noise, delays and prefix.
+            metrics: receives the terms.
+        """
+        config, loss = self.config, l1
+        if aside.latent_mean is not None and aside.latent_log_var is not None:
+            metrics["kld_loss"] = latent_divergence(aside.latent_mean, aside.latent_log_var)
+            loss = loss + config.kl_weight * metrics["kld_loss"]
+        if aside.recovered is not None:
+            metrics["coordinate_loss"] = (aside.recovered.float() - batch[ENVIRONMENT_STATE]).abs().mean()
+            loss = loss + config.auxiliary_weight * metrics["coordinate_loss"]
+        if config.conditioning == "contrastive":
+            told_BE = batch[ENVIRONMENT_STATE]
+            others_BE = told_BE.roll(1, dims=0)  # of another sample
+            other_BCA = ask({**batch, ENVIRONMENT_STATE: others_BE})
+            metrics["sameness_loss"] = sameness(told_BE, chunk_BCA, others_BE, other_BCA, config.contrastive_margin)
+            loss = loss + config.contrastive_weight * metrics["sameness_loss"]
+        for name, value in metrics.items():
+            metrics[name] = value.detach()
+        return loss
 
 
 class ACTPolicy(ChunkingPolicy):
@@ -118,13 +147,18 @@ class ACTPolicy(ChunkingPolicy):
             batch: normalised features with `action` (B, C, A) and `action_is_pad` (B, C).
         """
         self.check_batch(batch, ACTION, ACTION_IS_PAD)
-        actions_BCA, parameters = self.model(batch, self._noise(batch))
-        l1 = masked_l1(actions_BCA.float(), batch[ACTION], ~batch[ACTION_IS_PAD])
+        noise_BL = self._noise(batch)
+        actions_BCA, aside = self.model(batch, noise_BL)
+        actions_BCA = actions_BCA.float()
+        l1 = masked_l1(actions_BCA, batch[ACTION], ~batch[ACTION_IS_PAD])
         metrics = {"l1_loss": l1.detach()}
-        return self._with_divergence(l1, parameters, metrics), metrics
+        loss = self._whole_loss(
+            l1, batch, aside, actions_BCA, lambda other: self.model(other, noise_BL)[0].float(), metrics
+        )
+        return loss, metrics
 
     @torch.no_grad()
     def predict_action_chunk(self, batch: Batch) -> Tensor:
         self.eval()
         self.check_batch(batch)
-        return self.model({key: batch[key] for key in self.config.input_features})[0].float()
+        return self.model({key: batch[key] for key in self.config.network_inputs})[0].float()

@@ -7,6 +7,8 @@ Legend: `B` batch · `N` memory tokens · `Q` decoder tokens · `D` width · `G`
 memory but do not see each other (delays of one sample).
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -116,9 +118,16 @@ class Encoder(nn.Module):
         self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(layers))
         self.norm = nn.LayerNorm(config.dim_model) if config.pre_norm else nn.Identity()
 
-    def forward(self, x_BND: Tensor, pos_BND: Tensor, ignored_BN: Tensor | None = None) -> Tensor:
-        for layer in self.layers:
-            x_BND = layer(x_BND, pos_BND, ignored_BN)
+    def forward(
+        self,
+        x_BND: Tensor,
+        pos_BND: Tensor,
+        ignored_BN: Tensor | None = None,
+        before: Callable[[int, Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        """Return the tokens behind the last layer; `before` may change what a layer reads, given its number."""
+        for number, layer in enumerate(self.layers):
+            x_BND = layer(x_BND if before is None else before(number, x_BND), pos_BND, ignored_BN)
         return self.norm(x_BND)
 
 

@@ -1,0 +1,97 @@
+"""`module:factory`: what a user wrote himself, by its name on the command line.
+
+The module is found as `python -m` would find it, the working directory included.
+"""
+
+import json
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+from act_eval.errors import UsageError
+
+_FACTORY = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
+
+
+def names_factory(text: str) -> bool:
+    """Return whether a name has the form `module:factory`."""
+    return _FACTORY.fullmatch(text) is not None
+
+
+def load_factory(name: str, asked: str) -> Callable[..., Any]:
+    """Return the callable that `module:factory` names.
+
+    Args:
+        name: see `names_factory`.
+        asked: what the user wrote it for, as `--env`, for errors.
+
+    Raises:
+        UsageError: if the module cannot be imported, or has no such callable.
+    """
+    module, _, path = name.partition(":")
+    found: Any = import_foreign(module, f"{asked} {name}")
+    for part in path.split("."):
+        if not hasattr(found, part):
+            raise UsageError(f"{asked} {name}: {module} has no {path!r}; it has {_names(found)}")
+        found = getattr(found, part)
+    if not callable(found):
+        raise UsageError(f"{asked} {name}: {path} is not callable, it is a {type(found).__name__}")
+    return found
+
+
+def import_foreign(module: str, asked: str) -> ModuleType:
+    """Import a user's module.
+
+    Args:
+        module: its name, with dots.
+        asked: what the user wrote, for errors.
+
+    Raises:
+        UsageError: if there is no such module, or importing it raises.
+    """
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise UsageError(f"{asked}: module {module!r} needs {error.name!r}, which is not installed") from error
+        raise UsageError(f"{asked}: there is no module {error.name!r}, neither installed nor in {here}") from error
+    except Exception as error:  # somebody else's code may raise anything, and this is before the first episode
+        raise UsageError(f"{asked}: module {module!r} cannot be imported: {raised(error)}") from error
+
+
+def raised(error: BaseException) -> str:
+    """Return what was raised, and where: enough to find the fault in one's own code."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({last.filename}, line {last.lineno})"
+
+
+def named_values(texts: Sequence[str], flag: str) -> dict[str, Any]:
+    """Return what `NAME=VALUE` says, values as JSON where they can be read as such and as text otherwise.
+
+    Raises:
+        UsageError: if one is malformed, or a name is given twice.
+    """
+    values: dict[str, Any] = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        if not (name and sign and value):
+            raise UsageError(f"{flag} {text!r}: expected NAME=VALUE")
+        if name in values:
+            raise UsageError(f"{flag} gives {name!r} twice")
+        try:
+            values[name] = json.loads(value)
+        except ValueError:
+            values[name] = value
+    return values
+
+
+def _names(found: Any) -> str:
+    return ", ".join(sorted(name for name in vars(found) if not name.startswith("_"))) or "nothing"

@@ -3,15 +3,15 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from act_eval.errors import UsageError
+from act_eval.errors import RenderError, UsageError
 from act_eval.executors import Hold
-from act_eval.types import FloatArray, IntArray, Verdict
+from act_eval.types import FloatArray, ImageArray, IntArray, Observer, Verdict
 
 _NO_STATE = np.zeros(0, np.float64)
 
@@ -23,6 +23,15 @@ class Episode:
     number: int
     """Within the suite."""
     seed: int
+
+
+@runtime_checkable
+class FrameObserver(Observer, Protocol):
+    """An observer that also wants what the environment renders, before every step and at the end."""
+
+    def on_frame(self, episode: int, step: int, image: ImageArray) -> None:
+        """Take the (H, W, 3) frame of the moment before `step`; the last one has the number of steps taken."""
+        ...
 
 
 @dataclass(slots=True)
@@ -66,6 +75,19 @@ class Lane:
             return self.state()
         except Exception:  # a broken environment: its episode is invalid already
             return np.full(self.state_size, np.nan)
+
+    def frame(self) -> Any:
+        """Return what the environment renders of this moment.
+
+        Raises:
+            RenderError: if it cannot; the run stops, because an episode that cannot be filmed is no bad episode.
+        """
+        try:
+            return self.env.render()
+        except Exception as error:  # somebody else's code may raise anything
+            raise RenderError(
+                f"render() raised {type(error).__name__}: {error}; --video none evaluates without videos"
+            ) from error
 
     def look(self, needed: bool) -> None:
         """Say whether the next observation's images will be looked at."""

@@ -3,26 +3,42 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from act_eval.envs.options import Positions
 from act_eval.errors import SimulationError
-from act_eval.scenes.workspace import BLOCK_SIDE, BLOCKS, MAX_YAW, MIN_SEPARATION
+from act_eval.scenes.workspace import BLOCK_SIDE, BLOCKS, MAX_YAW, MIN_SEPARATION, PLACE_SPREAD, PLACES
 
 _ATTEMPTS = 1000
 
 
-def sample_blocks(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
+def sample_blocks(rng: np.random.Generator, count: int, positions: Positions = "continuous") -> NDArray[np.float64]:
     """Return poses (count, 7) of blocks on the table: position [m] and quaternion (w, x, y, z), the target first.
 
-    Centres are uniform over `BLOCKS` given that all are at least `MIN_SEPARATION` apart.
+    Centres are uniform over `BLOCKS` given that all are at least `MIN_SEPARATION` apart; of those with places of their
+    own, target and first confuser are near these.
+
+    Args:
+        rng: decides them.
+        count: how many blocks.
+        positions: where the target may start, see `PickOptions`.
 
     Raises:
         SimulationError: if no such places are found in 1,000 attempts.
     """
     for _ in range(_ATTEMPTS):
         centres = np.array([BLOCKS.sample(rng) for _ in range(count)])
+        if positions != "continuous":
+            centres[:2] = _near_places(rng, positions)[: len(centres)]
         gaps = np.linalg.norm(centres[:, None] - centres[None], axis=-1)[np.triu_indices(count, 1)]
         if (gaps >= MIN_SEPARATION).all():
             return _upright(centres, rng.uniform(-MAX_YAW, MAX_YAW, count))
     raise SimulationError(f"no room for {count} blocks at least {MIN_SEPARATION} m apart after {_ATTEMPTS} attempts")
+
+
+def _near_places(rng: np.random.Generator, positions: Positions) -> NDArray[np.float64]:
+    """Return where target and first confuser start, (2, 2)."""
+    exchanged = positions == "two" and rng.random() < 0.5
+    places = np.array(PLACES[::-1] if exchanged else PLACES)
+    return places + rng.uniform(-PLACE_SPREAD, PLACE_SPREAD, places.shape)
 
 
 def _upright(centres: NDArray[np.float64], yaw: NDArray[np.float64]) -> NDArray[np.float64]:

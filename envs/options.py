@@ -1,13 +1,14 @@
 """What one may vary in the pick-and-place environments."""
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal, get_args
 
 from act_eval.errors import UnknownName, UsageError
 from act_eval.scenes.rendering import MAX_SIDE
 from act_eval.scenes.scene import SceneConfig
 
 Coordinates = Literal["target", "none", "confuser", "random"]
+Positions = Literal["continuous", "one", "two"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,22 @@ class PickOptions:
     the episode, or (`none`) the mean place of a target at reset."""
     swap_blocks: bool = False
     """Whether target and first confuser exchange places at reset."""
+    positions: Positions = "continuous"
+    """Where the target starts: anywhere in the workspace, always near the first of two places (`one`), or near either
+    of them (`two`). The first confuser then starts near the other place."""
+    mislabelled: float = 0.0
+    """Share of the episodes whose coordinates name the first confuser instead of the target, as in a data set whose
+    labels slipped."""
+
+    _later: ClassVar[tuple[str, ...]] = ("positions", "mislabelled")
+
+    def facts(self) -> dict[str, Any]:
+        """Return the options as a suite knows them.
+
+        Those that came later are named only where they are used, so that older suites keep their hash.
+        """
+        default = PickOptions()
+        return {k: v for k, v in asdict(self).items() if k not in self._later or v != getattr(default, k)}
 
     def __post_init__(self) -> None:
         """Refuse values outside their range, by name."""
@@ -42,10 +59,15 @@ class PickOptions:
             raise UsageError(f"action_noise is {self.action_noise} rad; 0 to 1 are allowed")
         if not 0 <= self.slips <= 1:
             raise UsageError(f"slips is {self.slips}; it is a chance per step, 0 to 1")
+        if self.positions not in get_args(Positions):
+            raise UnknownName("positions", str(self.positions), get_args(Positions))
+        if not 0 <= self.mislabelled <= 1:
+            raise UsageError(f"mislabelled is {self.mislabelled}; it is a share of the episodes, 0 to 1")
         SceneConfig(self.confusers, self.identical)
         for name, wanted in (
             ("coordinates='confuser'", self.coordinates == "confuser"),
             ("swap_blocks", self.swap_blocks),
+            ("mislabelled", self.mislabelled > 0),
         ):
             if wanted and self.confusers == 0:
                 raise UsageError(f"{name} needs a confuser; this environment has none")

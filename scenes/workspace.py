@@ -47,6 +47,11 @@ class Box2:
 BLOCKS = Box2(low=(0.145, -0.05), high=(0.235, 0.15))
 """Where block centres start; all of it is within reach of a vertical gripper 6 cm above the table."""
 
+PLACES = ((0.19, 0.0), (0.19, 0.10))
+"""Where blocks start when they have but two places, (x, y) each: further apart than `MIN_SEPARATION` [m]."""
+PLACE_SPREAD = 0.01
+"""How far from such a place a block's centre may start, along x and along y [m]."""
+
 MAX_YAW = 0.35
 """Blocks are turned by at most this to either side at reset [rad]: the right grasp is then one, not one of four."""
 

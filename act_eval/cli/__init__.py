@@ -8,6 +8,7 @@ from act_eval.errors import ActEvalError, UnknownName, UsageError
 
 COMMANDS = {
     "evaluate": "Evaluate a policy in closed loop, under inference delay, on a suite of seeded episodes.",
+    "merge": "Make one run of the parts that `evaluate --shard` left, after checking that they cover it.",
     "sweep": "Sweep policies over inference delay: a grid as one resumable job.",
     "probe": "Tell which declared inputs move a policy's output, and which block it then chooses.",
     "compare": "Say whether one run is better or worse than another, on the same episode seeds.",

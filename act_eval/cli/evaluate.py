@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from act_eval.cli.launching import LaunchFlags
+
 
 @dataclass(frozen=True)
 class EnvFlags:
@@ -79,7 +81,7 @@ class Flags:
     video: Literal["all", "failures", "none"] = "all"
     """Which episodes are recorded."""
     workers: int | None = None
-    """Processes; as many as there are processor cores by default."""
+    """Processes; as many as there are processor cores by default. With --launcher ray: actors; with slurm: jobs."""
     batch: int | None = None
     """Episodes that run at a time in each process; 8 by default, 1 where inference is measured."""
     rows_per_call: int | None = None
@@ -92,6 +94,7 @@ class Flags:
     blind: bool = False
     """Show the policy grey in place of every camera's images, as a control."""
     env_flags: Annotated[EnvFlags, tyro.conf.arg(name="")] = field(default_factory=EnvFlags)
+    launch: Annotated[LaunchFlags, tyro.conf.arg(name="")] = field(default_factory=LaunchFlags)
 
 
 def run(argv: Sequence[str], prog: str) -> int:

@@ -5,18 +5,19 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from act_eval.cli.arms import arms_of
 from act_eval.cli.benches import BenchFacts, CheckpointSource, ExpertBenchSource, PolicyBenchSource, check_network
 from act_eval.cli.environments import EnvSource, check_features
+from act_eval.cli.launching import part_of, place_of
 from act_eval.cli.policies import EXPERT, checkpoint_folder, label, policy_entry
 from act_eval.errors import UsageError
 from act_eval.evaluation import Job
-from act_eval.launch import Build
-from act_eval.runs import Manifest, fingerprint, notes
+from act_eval.launch import Build, Local, Place
+from act_eval.runs import Manifest, Part, fingerprint, notes
 from act_eval.seeding import Purpose, episode_seeds
 from act_eval.suites import Suite, parse_seeds
 from act_eval.timing import (
@@ -46,10 +47,13 @@ class Crewing:
 
     build: Build
     workers: int
+    place: Place
     batch: int
     """Most episodes that run at a time in one worker."""
     env_id: str
     seeds: tuple[int, ...]
+    part: Part | None
+    """Of the episodes; None: all of them."""
     checkpoint: Path | None
     """None for the expert."""
 
@@ -74,23 +78,34 @@ def plan_crew(flags: "Flags") -> Crewing:
     from act_eval.envs.registration import env_id
 
     _check_choices(flags)
-    check_network(flags.compile, flags.device)
+    part = part_of(flags.launch)
+    place = place_of(flags.launch)
+    check_network(flags.compile, flags.device if isinstance(place, Local) else "auto")  # workers' GPUs are elsewhere
     source = EnvSource(env_id=env_id(flags.env), options=env_options(flags.env_flags))
     seeds = _seeds(flags)
     batch = _batch(flags)
-    slots = min(batch, len(seeds))
+    episodes = len(seeds) if part is None else len(part.episodes(len(seeds)))
+    slots = min(batch, episodes)
     checkpoint = None if flags.policy == EXPERT else checkpoint_folder(flags.policy)
     if checkpoint is None:
         build: Build = ExpertBenchSource(env=source, slots=slots)
     else:
         rows = flags.rows_per_call or (batch if _measures(flags) else ROWS_PER_CALL)
         policy = CheckpointSource(
-            folder=checkpoint, device=flags.device, compile=flags.compile, rows_per_call=rows, blind=flags.blind
+            folder=checkpoint.absolute(), device=flags.device, compile=flags.compile, rows_per_call=rows, blind=flags.blind
         )
         # A blind policy's cameras are dead, as everybody knows.
         build = PolicyBenchSource(env=source, policy=policy, slots=slots, probe=flags.probe and not flags.blind)
-    workers = min(flags.workers or usable_cores(), len(seeds))
-    return Crewing(build=build, workers=workers, batch=batch, env_id=source.env_id, seeds=seeds, checkpoint=checkpoint)
+    return Crewing(
+        build=build,
+        workers=min(flags.workers or place.cores(), episodes),
+        place=place,
+        batch=batch,
+        env_id=source.env_id,
+        seeds=seeds,
+        part=part,
+        checkpoint=checkpoint,
+    )
 
 
 def usable_cores() -> int:
@@ -98,7 +113,7 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def make_plan(flags: "Flags", crewing: Crewing, facts: BenchFacts) -> Plan:
+def make_plan(flags: "Flags", crewing: Crewing, facts: BenchFacts, machine: Mapping[str, str]) -> Plan:
     """Resolve defaults and check the rest, before the first episode.
 
     Raises:
@@ -134,6 +149,7 @@ def make_plan(flags: "Flags", crewing: Crewing, facts: BenchFacts) -> Plan:
         fingerprint=fingerprint(threads=1, renderer=facts.env.renderer, **facts.numeric),
         notes=notes(workers=crewing.workers, batch=crewing.batch),
     )
+    manifest = replace(manifest, fingerprint={**manifest.fingerprint, **machine})  # the workers', not this process's
     job = Job(
         folder=flags.out or _default_folder(flags, manifest),
         seeds=suite.seeds,

@@ -3,8 +3,31 @@
 Which launcher, in which order and by how many workers changes nothing in the records.
 """
 
-from act_eval.launch.crews import Build, Crew, Progress
-from act_eval.launch.local import Here
-from act_eval.launch.local import local_crew as crew
+from contextlib import AbstractContextManager
 
-__all__ = ["Build", "Crew", "Here", "Progress", "crew"]
+from act_eval.launch.crews import Build, Crew, Progress
+from act_eval.launch.local import Here, local_crew
+from act_eval.launch.places import Local, Place, Ray
+
+__all__ = ["Build", "Crew", "Here", "Local", "Place", "Progress", "Ray", "crew"]
+
+
+def crew(build: Build, workers: int, place: Place = Local()) -> AbstractContextManager[Crew]:  # noqa: B008  # frozen
+    """Start workers and end them on the way out.
+
+    Args:
+        build: makes a worker's environments and policy.
+        workers: how many.
+        place: where.
+
+    Raises:
+        LaunchError: if a worker died, or the cluster cannot be reached.
+        ActEvalError: what building a workbench raised on purpose.
+    """
+    match place:
+        case Local():
+            return local_crew(build, workers)
+        case Ray():
+            from act_eval.launch.actors import ray_crew
+
+            return ray_crew(build, workers, place)

@@ -10,10 +10,11 @@ import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from act_eval.errors import ActEvalError, LaunchError
@@ -176,11 +177,20 @@ def _started(build: Build, count: int) -> Iterator[list[_Worker]]:
 def _work(build: Build, number: int, pipe: Connection) -> None:
     """Build a bench, then run blocks until the parent sends None or is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C reaches the whole group; the parent decides
+    Thread(target=_end_with_parent, daemon=True).start()
     with suppress(EOFError, ConnectionError):  # the parent is gone: nobody waits for more
         try:
             _work_through(build, number, pipe)
         except ActEvalError as error:
             pipe.send(error)
+
+
+def _end_with_parent() -> None:
+    """End this process at once when its parent is gone: who resumes the run must not find it still writing."""
+    parent = parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)
 
 
 def _work_through(build: Build, number: int, pipe: Connection) -> None:

@@ -9,20 +9,27 @@ from act_eval.runs.folder import TRACE, RunFolder, delays_of
 from act_eval.runs.locks import locked
 from act_eval.runs.machine import fingerprint, machine, notes
 from act_eval.runs.manifest import SCHEMA, Manifest
+from act_eval.runs.merging import Source, merge_runs, sources
 from act_eval.runs.opening import check_growing_run, open_run
-from act_eval.runs.shards import Part
+from act_eval.runs.shards import JOBS, Part, Shards, shards_of
 
 __all__ = [
+    "JOBS",
     "SCHEMA",
     "TRACE",
     "Manifest",
     "Part",
     "RunFolder",
+    "Shards",
+    "Source",
     "check_growing_run",
     "delays_of",
     "fingerprint",
     "locked",
     "machine",
+    "merge_runs",
     "notes",
     "open_run",
+    "shards_of",
+    "sources",
 ]

@@ -42,8 +42,9 @@ class RunFolder:
         return {name: [r for number, r in records.items() if number in wanted] for name, records in found.items()}
 
     def done(self) -> dict[str, set[int]]:
-        """Return the numbers of finished episodes by arm."""
-        return {name: {record.episode for record in records} for name, records in self.finished().items()}
+        """Return by arm the numbers of the episodes that are not left to run: finished ones, and other parts'."""
+        foreign = set(range(len(self.manifest.suite.seeds))).difference(self.wanted())
+        return {name: foreign | {record.episode for record in records} for name, records in self.finished().items()}
 
     def wanted(self) -> range:
         """Return the numbers of the episodes that this process is to run."""

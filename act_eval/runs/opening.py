@@ -11,11 +11,11 @@ from act_eval.records import write_atomically, writing
 from act_eval.runs.folder import RunFolder
 from act_eval.runs.locks import LOCK, locked, locked_file, turn
 from act_eval.runs.manifest import MANIFEST, Manifest
-from act_eval.runs.shards import SHARDS, Part, Shards
+from act_eval.runs.shards import JOBS, SHARDS, Part, Shards
 from act_eval.suites import differences
 
 _TURN = ".manifest.lock"
-_OURS = (LOCK, _TURN, SHARDS)
+_OURS = (LOCK, _TURN, SHARDS, JOBS)
 
 
 @contextmanager

@@ -15,6 +15,8 @@ from act_eval.records import ShardLine, read_shard, to_line, write_atomically
 
 SHARDS = "shards"
 """Name of the folder in a run folder."""
+JOBS = "jobs"
+"""Folder in a run folder: what a cluster's scheduler was given, and the jobs' logs."""
 _PART = re.compile(r"(\d+)-of-(\d+)")
 
 
@@ -118,6 +120,11 @@ class Shards:
             _drop(self.folder / name)
         for path in self.folder.glob(".*.lock"):
             path.unlink()
+
+
+def shards_of(run: Path) -> Shards:
+    """Return the shards of a run folder."""
+    return Shards(run / SHARDS)
 
 
 def _numbered(folder: Path) -> list[Path]:

@@ -1,0 +1,26 @@
+"""`merge`: make one run of the parts that `evaluate --shard` left."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+
+@dataclass(frozen=True)
+class Flags:
+    """Make one run of its parts, after checking that they cover every episode of every arm exactly once."""
+
+    parts: tyro.conf.Positional[tuple[Path, ...]] = ()
+    """Run folders that hold shards, or shards (RUN/shards/2-of-8.jsonl)."""
+    out: Path | None = None
+    """Run folder to make; not needed where all parts lie in one folder, which then becomes the run."""
+
+
+def run(argv: Sequence[str], prog: str) -> int:
+    """Parse the flags and merge; return the exit code."""
+    flags = tyro.cli(Flags, args=list(argv), prog=prog)
+    from act_eval.cli.merging import merge  # what concludes a run is heavy, and help needs none of it
+
+    return merge(flags, sys.stdout)

@@ -1,0 +1,10 @@
+"""Make one run of its parts; `--help` lists the options."""
+
+import sys
+
+from act_eval.cli import guarded
+
+if __name__ == "__main__":
+    from act_eval.cli.merge import run
+
+    sys.exit(guarded(lambda: run(sys.argv[1:], prog="merge.py")))

@@ -20,7 +20,7 @@ from act_eval.rollout import Episode, EpisodeClock, rollout
 from act_eval.steps import EpisodeSteps, StepRecorder
 from act_eval.timing import Schedule
 from act_eval.types import EpisodeRecord, Executor
-from act_eval.video import Caption, VideoMode, episode_frames, file_name, wanted, write_video
+from act_eval.video import Film, FrameLog, KeptFrames, Layout, VideoMode, file_name, film, wanted
 
 INITIAL_STATE = "initial_state"
 """Key in a record's `detail`: digest of the simulator state that the episode began in."""
@@ -98,17 +98,22 @@ def run_block(job: Job, bench: Workbench, block: Block, shard: ShardWriter, work
 def _run_block(job: Job, bench: Workbench, block: Block, shard: ShardWriter, worker: int) -> Iterator[EpisodeRecord]:
     folder = job.folder / block.arm
     (folder / "steps").mkdir(parents=True, exist_ok=True)
-    recorder = StepRecorder(folder / "steps")
+    recorder = StepRecorder(folder / "steps", bench.envs[0].unwrapped)
     clocks: list[EpisodeClock] = []
     executor = bench.executor(job.arms[block.arm])
     episodes = [Episode(number, job.seeds[number]) for number in block.episodes]
-    for ended in rollout(bench.envs, executor, episodes, (recorder,), on_clock=clocks.append):
+    frames = _frame_log(job, bench.envs[0])
+    observers = (recorder,) if frames is None else (recorder, frames)
+    for ended in rollout(bench.envs, executor, episodes, observers, on_clock=clocks.append):
         steps = recorder.take(ended.episode)
         record = _with_initial_state(ended, steps)
         clock = clocks.pop()
         began = time.perf_counter()
+        kept = None if frames is None else frames.take(record.episode)
         if wanted(job.video, record.outcome):
-            _record_video(bench.envs[0], f"{job.title} · {block.arm}", record, steps, folder / "videos")
+            title = f"{job.title} · {block.arm}"
+            what = Film(title=title, record=record, steps=steps, control_s=_control_s(bench.envs[0]))
+            _film(folder / "videos" / file_name(record), bench.envs[0], what, kept)
         timing = Timing(
             episode=record.episode,
             wall_s=round(clock.wall_s, 4),
@@ -119,6 +124,18 @@ def _run_block(job: Job, bench: Workbench, block: Block, shard: ShardWriter, wor
         metrics = _measured(record, steps, bench.envs[0], job.arms[block.arm])
         shard.write(ShardLine(arm=block.arm, record=record, timing=timing, metrics=metrics))
         yield record
+
+
+def _frame_log(job: Job, env: gym.Env[Any, Any]) -> FrameLog | None:
+    """Return what keeps frames while episodes run, where they are wanted and states cannot be rendered afterwards."""
+    return None if job.video == "none" or hasattr(env.unwrapped, "render_state") else FrameLog()
+
+
+def _film(path: Path, env: gym.Env[Any, Any], what: Film, kept: KeptFrames | None) -> None:
+    if kept is None:
+        film(path, env.unwrapped, what, Layout())
+    else:
+        film(path, kept, replace(what, steps=kept.numbered(what.steps)), Layout(small_views=False))
 
 
 def _with_initial_state(record: EpisodeRecord, steps: EpisodeSteps) -> EpisodeRecord:
@@ -132,34 +149,16 @@ def _measured(
     record: EpisodeRecord, steps: EpisodeSteps, env: gym.Env[Any, Any], schedule: Schedule | None
 ) -> EpisodeMetrics:
     """Return an episode's metrics; those of the arm's motion only where the environment tells it from states."""
+    motion_of = getattr(env.unwrapped, "motion", None)
+    motion = motion_of(steps.state) if motion_of is not None and steps.state.size else None
+    late = 0 if schedule is None else schedule.actuation_delay
+    return measure(record, steps, _control_s(env), motion, late)
+
+
+def _control_s(env: gym.Env[Any, Any]) -> float:
+    """Return Δt [s]."""
     if "render_fps" not in env.metadata:
         raise UsageError(
             f'{type(env.unwrapped).__name__} does not say how many steps make a second: metadata["render_fps"]'
         )
-    motion_of = getattr(env.unwrapped, "motion", None)
-    motion = motion_of(steps.state) if motion_of is not None and steps.state.size else None
-    late = 0 if schedule is None else schedule.actuation_delay
-    return measure(record, steps, 1 / env.metadata["render_fps"], motion, late)
-
-
-def _record_video(env: gym.Env[Any, Any], title: str, record: EpisodeRecord, steps: EpisodeSteps, folder: Path) -> None:
-    # Broken physics leaves states that no renderer can draw: the video shows what came before, if anything did.
-    states = steps.state[np.isfinite(steps.state).all(axis=1)]
-    if not states.size:
-        return
-    caption = Caption(title=f"{title} · seed {record.seed}", steps=_step_texts(steps)[: len(states)], record=record)
-    folder.mkdir(exist_ok=True)
-    render = env.unwrapped.render_state  # pyright: ignore[reportAttributeAccessIssue]  # the workbench has checked
-    write_video(folder / file_name(record), episode_frames(states, render, caption))
-
-
-def _step_texts(steps: EpisodeSteps) -> list[str]:
-    """Return what is said of each state: the action that is about to run, and at last that nothing follows."""
-    last = steps.steps
-    texts = []
-    for t in range(last):
-        chunk = int(steps.chunk[t])
-        source = "holding: no chunk" if chunk < 0 else f"chunk {chunk} action {steps.index[t]}"
-        waiting = " · inferring" if steps.in_flight[t] else ""
-        texts.append(f"step {t} / {last} · {source}{waiting}")
-    return [*texts, f"step {last} / {last} · end"]
+    return 1 / env.metadata["render_fps"]

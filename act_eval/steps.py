@@ -1,23 +1,46 @@
 """Per-step arrays of an episode on disk: enough to show it again, frame by frame, and to see who decided each step.
 
-Legend: `T` control steps taken · `A` action dim · `S` size of the simulator state.
+Legend: `T` control steps taken · `A` action dim · `S` size of the simulator state · `N` requests · `C` chunk length ·
+`K` coordinates · `M` blocks · `J` joints.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any, Protocol
 from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from act_eval.errors import RunFolderError, UnmeasuredRun
-from act_eval.types import BoolArray, EpisodeRecord, FloatArray, IntArray, StepRecord, Takeover
+from act_eval.types import (
+    BoolArray,
+    EpisodeRecord,
+    FloatArray,
+    IntArray,
+    Motion,
+    Prediction,
+    SceneTrack,
+    StepRecord,
+    Takeover,
+)
+
+
+def _no_integers() -> IntArray:
+    return np.zeros(0, np.int64)
+
+
+def _no_floats(*shape: int) -> Callable[[], FloatArray]:
+    return lambda: np.zeros(shape, np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
 class EpisodeSteps:
-    """The steps of one episode; see `act_eval.types.Actions` for the meaning of each field."""
+    """The steps of one episode; see `act_eval.types.Actions` for the meaning of each field.
+
+    Fields with a default are empty in files of earlier versions, and where policy or environment do not say.
+    """
 
     command: FloatArray
     """(T, A) decided for each step; (0,) without a step"""
@@ -45,6 +68,32 @@ class EpisodeSteps:
     """(T, A) see `act_eval.types.Takeover`; NaN as `replaced`"""
     state: NDArray[np.float64]
     """(T + 1, S) simulator states, the terminal one last."""
+    sent: IntArray = field(default_factory=_no_integers)
+    """(N,) step at which each request went out; the answer to the n-th is chunk n"""
+    observation_step: IntArray = field(default_factory=_no_integers)
+    """(N,) step of the observation that it read"""
+    start: IntArray = field(default_factory=_no_integers)
+    """(N,) step of the answer's first action"""
+    ready: IntArray = field(default_factory=_no_integers)
+    """(N,) first step at which the answer may act"""
+    told: IntArray = field(default_factory=_no_integers)
+    """(N,) told delay"""
+    actual: IntArray = field(default_factory=_no_integers)
+    """(N,) actual delay, 0 for a lost answer"""
+    lost: BoolArray = field(default_factory=lambda: np.zeros(0, np.bool_))
+    """(N,)"""
+    predicted: FloatArray = field(default_factory=_no_floats(0, 0, 0))
+    """(N, C, A) what the policy answered, absolute commands"""
+    coordinates: FloatArray = field(default_factory=_no_floats(0, 0))
+    """(N, K) the observation's `environment_state` as the policy was shown it"""
+    joints: FloatArray = field(default_factory=_no_floats(0, 0))
+    """(T + 1, J) joint positions [rad]"""
+    gripper_xyz: FloatArray = field(default_factory=_no_floats(0, 3))
+    """(T + 1, 3) point between the jaws [m]"""
+    blocks_xyz: FloatArray = field(default_factory=_no_floats(0, 0, 3))
+    """(T + 1, M, 3) centres of the blocks [m]"""
+    target: IntArray = field(default_factory=_no_integers)
+    """(T + 1,) number of the block that is the target"""
 
     @property
     def steps(self) -> int:
@@ -52,11 +101,25 @@ class EpisodeSteps:
         return len(self.command)
 
 
-class StepRecorder:
-    """An observer that writes every episode's steps when it ends, and keeps them until they are taken."""
+class Watched(Protocol):
+    """An environment's optional hooks that say what logged states show."""
 
-    def __init__(self, folder: Path) -> None:
+    def motion(self, logged: NDArray[np.float64]) -> Motion: ...
+
+    def scene_track(self, logged: NDArray[np.float64], detail: Mapping[str, Any]) -> SceneTrack: ...
+
+
+class StepRecorder:
+    """An observer that writes every episode's steps when it ends, and keeps them until they are taken.
+
+    Args:
+        folder: Where they are written.
+        env: Environment that is asked what the states show, as far as it has the hooks of `Watched`.
+    """
+
+    def __init__(self, folder: Path, env: object = None) -> None:
         self._folder = folder
+        self._env = env
         self._records: dict[int, list[StepRecord]] = {}
         self._terminal: dict[int, NDArray[np.float64]] = {}
         self._finished: dict[int, EpisodeSteps] = {}
@@ -70,6 +133,7 @@ class StepRecorder:
     def on_episode_end(self, record: EpisodeRecord) -> None:
         episode = record.episode
         steps = collect(self._records.pop(episode, []), self._terminal.pop(episode))
+        steps = replace(steps, **_places(self._env, steps.state, record.detail))
         save(path_of(self._folder, episode), steps)
         self._finished[episode] = steps
 
@@ -81,6 +145,7 @@ class StepRecorder:
 def collect(records: Sequence[StepRecord], terminal: NDArray[np.float64]) -> EpisodeSteps:
     """Return the arrays of an episode from its step records and the state after the last step."""
     takeovers = [_takeover(record) for record in records]
+    predictions = [prediction for record in records for prediction in record.predictions]
     return EpisodeSteps(
         command=np.array([record.command for record in records], np.float32),
         ran=np.array([record.command if record.ran is None else record.ran for record in records], np.float32),
@@ -95,7 +160,30 @@ def collect(records: Sequence[StepRecord], terminal: NDArray[np.float64]) -> Epi
         replaced=np.array([change.replaced for change in takeovers], np.float32),
         overlap_rmse=np.array([change.overlap_rmse for change in takeovers], np.float32),
         state=np.stack([*(record.state for record in records), terminal]).astype(np.float64),
+        **(_requests(predictions) if predictions else {}),
     )
+
+
+def _requests(predictions: Sequence[Prediction]) -> dict[str, Any]:
+    numbers = ("sent", "observation_step", "start", "ready", "told", "actual")
+    return {
+        **{name: np.array([getattr(one, name) for one in predictions], np.int64) for name in numbers},
+        "lost": np.array([one.lost for one in predictions], np.bool_),
+        "predicted": np.array([one.actions for one in predictions], np.float32),
+        "coordinates": np.array([one.coordinates for one in predictions], np.float32),
+    }
+
+
+def _places(env: Any, states: NDArray[np.float64], detail: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that an environment's hooks of `Watched` fill."""
+    found: dict[str, Any] = {}
+    if states.size and hasattr(env, "motion"):
+        motion: Motion = env.motion(states)
+        found |= {"joints": motion.joints.astype(np.float32), "gripper_xyz": motion.gripper_xyz.astype(np.float32)}
+    if states.size and hasattr(env, "scene_track"):
+        track: SceneTrack = env.scene_track(states, detail)
+        found |= {"blocks_xyz": track.blocks_xyz.astype(np.float32), "target": track.target}
+    return found
 
 
 def _takeover(record: StepRecord) -> Takeover:
@@ -127,12 +215,13 @@ def load(path: Path) -> EpisodeSteps:
     """
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            if lacking := [f.name for f in fields(EpisodeSteps) if f.name not in arrays]:
+            required = [f.name for f in fields(EpisodeSteps) if f.default_factory is MISSING]
+            if lacking := [name for name in required if name not in arrays]:
                 raise UnmeasuredRun(
                     f"{path} was written by another version: it has no {', '.join(lacking)}; "
                     "repeat the run's command with another --out"
                 )
-            return EpisodeSteps(**{f.name: arrays[f.name] for f in fields(EpisodeSteps)})
+            return EpisodeSteps(**{f.name: arrays[f.name] for f in fields(EpisodeSteps) if f.name in arrays})
     except FileNotFoundError as error:
         raise RunFolderError(f"{path} is missing") from error
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:

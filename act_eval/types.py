@@ -118,6 +118,29 @@ class Takeover:
     it before anything was blended or averaged, less what would have run."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """A request and what the policy answered, noted when it goes out; steps count from the episode's begin."""
+
+    sent: int
+    """Step at which the request went out."""
+    observation_step: int
+    """Step of the observation that it read."""
+    start: int
+    """Step of the answer's first action."""
+    ready: int
+    """First step at which the answer may act; for a lost one the step at which it is given up."""
+    told: int
+    """Told delay."""
+    actual: int
+    """Actual delay, 0 for a lost answer."""
+    lost: bool
+    actions: FloatArray
+    """(C, A) what the policy answered."""
+    coordinates: FloatArray
+    """(K,) the observation's `environment_state` as the policy was shown it; K = 0 without one."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Actions:
     """What runs now, with where it came from. Every array has one entry per slot; idle slots hold -1 and zeros."""
@@ -144,6 +167,8 @@ class Actions:
     """(B,) whether this is the first step of a chunk that replaces another."""
     takeovers: Mapping[int, Takeover] = field(default_factory=dict)
     """Slot → what its seam changes; none at a seam where the chunks of the step before do not reach."""
+    predictions: Mapping[int, Sequence[Prediction]] = field(default_factory=dict)
+    """Slot → the requests of this step with their answers."""
     errors: Mapping[int, str] = field(default_factory=dict)
     """Slot → what its policy did wrong; its command means nothing and its episode is over."""
     invalid: Mapping[int, str] = field(default_factory=dict)
@@ -176,6 +201,8 @@ class StepRecord:
     seam: bool
     takeover: Takeover | None = None
     """See `Actions.takeovers`."""
+    predictions: Sequence[Prediction] = ()
+    """See `Actions.predictions`."""
     state: NDArray[np.float64]
     """(S,) simulator state before the step."""
 
@@ -226,6 +253,30 @@ class Motion:
     """(N, 3) point between the jaws [m]."""
     gripper_joint: int | None = None
     """Which joint opens and closes the jaws: measures of smoothness leave it out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneTrack:
+    """Where the blocks were in N states; what environments say of logged states with `scene_track(states, detail)`."""
+
+    blocks_xyz: NDArray[np.float64]
+    """(N, M, 3) centres of the blocks [m]."""
+    target: IntArray
+    """(N,) number of the block that is the target."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """Sizes that drawings need; what environments say of their scene with `stage()`."""
+
+    block_side: float
+    """Edge of a block [m]."""
+    jaws_closed: float
+    """Gripper joint when the jaws are closed [rad]."""
+    jaws_open: float
+    """Gripper joint when they are open [rad]."""
+    closes_below: float
+    """A gripper command below this is one to close [rad]."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,10 +6,10 @@ A block is moved by shifting it on the table between two control steps, and only
 import numpy as np
 from numpy.typing import NDArray
 
-from act_eval.envs.layout import sample_blocks
 from act_eval.envs.pick import PickEnv
 from act_eval.errors import SimulationError, UsageError
 from act_eval.scenes.workspace import BLOCKS, CONTROL_HZ, MIN_SEPARATION
+from act_eval.types import IntArray
 
 DRIFT_SPEED = 0.03
 """Speed of the target in `moving_pick`, along the table's y axis, to and fro between the workspace's edges [m/s]."""
@@ -89,11 +89,14 @@ class ConfuserSwapEnv(PickEnv):
         if self.options.confusers == 0:
             raise UsageError("confuser_swap needs a confuser to exchange roles with; confusers is 0")
         self._swap_step = int(rng.integers(SWAP_STEPS[0], SWAP_STEPS[1] + 1))
-        return sample_blocks(rng, 1 + self.options.confusers)
+        return super()._sample_blocks(rng)
 
     def _before_physics(self) -> None:
         if self._event_step is None and len(self._commands) - 1 == self._swap_step:
             self._target, self._event_step = 1, self._swap_step
+
+    def _target_through(self, count: int, event_step: int | None) -> IntArray:
+        return np.array([event_step is not None and state > event_step for state in range(count)], np.int64)
 
 
 def _gap(start: NDArray[np.float64], end: NDArray[np.float64], point: NDArray[np.float64]) -> float:

@@ -1,13 +1,14 @@
 """Pick the named block and place it in the tray: the environment behind every id of this room.
 
 Beyond Gymnasium's API the engine may use (all documented here, none needed): `hold_action`, `skip_cameras`,
-`simulator_state`, `render_state`, `motion`, `verdict`, `suite_facts`. Probes may use `gripper_position`,
+`simulator_state`, `render_state`, `motion`, `verdict`, `suite_facts`; videos may use `render_views`, `project`,
+`scene_track` and `stage`. Probes may use `gripper_position`,
 `block_positions`, `with_blocks_exchanged` and `without_confusers`; the scripted expert uses `privileged`, and a `fork`
 shows what it would do next.
 """
 
 from copy import copy, deepcopy
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gymnasium as gym
@@ -18,14 +19,16 @@ from numpy.typing import NDArray
 
 from act_eval.envs import outcomes, states
 from act_eval.envs.layout import sample_blocks
-from act_eval.envs.options import Coordinates, PickOptions
+from act_eval.envs.logged_states import LoggedStates
+from act_eval.envs.options import Coordinates, PickOptions, Positions
 from act_eval.errors import ActionError, SimulationError, UsageError
 from act_eval.scenes.arm import CLOSING_THRESHOLD, GRIPPER_CLOSED, GRIPPER_OPEN, HOME, JOINTS
+from act_eval.scenes.projection import table_homography
 from act_eval.scenes.rendering import renderer_for
 from act_eval.scenes.scene import SceneConfig, compile_scene
 from act_eval.scenes.workspace import BLOCK_SIDE, BLOCKS, CONTROL_HZ, HORIZON, SUBSTEPS
 from act_eval.seeding import Stream, stream
-from act_eval.types import FloatArray, ImageArray, Motion, Verdict
+from act_eval.types import FloatArray, ImageArray, Verdict
 
 CAMERAS = ("overhead", "wrist")
 _HOME_SPREAD = 0.04  # the arm's joints start within this of HOME [rad]
@@ -53,7 +56,7 @@ class Privileged:
     """Whether a jaw touches the target."""
 
 
-class PickEnv(gym.Env[dict[str, Any], FloatArray]):
+class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):
     """One SO-101 arm, one tray, one target block and its confusers; see docs/environments.md."""
 
     metadata = {"render_modes": ["rgb_array", "human"], "render_fps": CONTROL_HZ}  # noqa: RUF012  # Gymnasium's form
@@ -69,13 +72,17 @@ class PickEnv(gym.Env[dict[str, Any], FloatArray]):
         slips: float = 0.0,
         coordinates: Coordinates = "target",
         swap_blocks: bool = False,
+        positions: Positions = "continuous",
+        mislabelled: float = 0.0,
         render_mode: str | None = None,
     ) -> None:
-        self.options = PickOptions(confusers, identical, image_size, action_noise, slips, coordinates, swap_blocks)
+        self.options = PickOptions(
+            *(confusers, identical, image_size, action_noise, slips, coordinates, swap_blocks, positions, mislabelled)
+        )
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise UsageError(f"render_mode is {render_mode!r}; allowed: {self.metadata['render_modes']} or None")
         self.render_mode = render_mode
-        self._scene = compile_scene(SceneConfig(confusers, identical))
+        super().__init__(compile_scene(SceneConfig(confusers, identical)))
         self._data = mujoco.MjData(self._scene.model)
         self._viewer: Any = None
         self._skip_cameras = False
@@ -102,6 +109,7 @@ class PickEnv(gym.Env[dict[str, Any], FloatArray]):
         poses = self._sample_blocks(layout)
         joints = np.array(HOME) + np.append(layout.uniform(-_HOME_SPREAD, _HOME_SPREAD, 5), 0)
         self._random_place = BLOCKS.sample(layout)
+        self._mislabelled = layout.random() < self.options.mislabelled
         if self.options.swap_blocks:
             poses[[0, 1]] = poses[[1, 0]]
         self._target = 0
@@ -173,37 +181,6 @@ class PickEnv(gym.Env[dict[str, Any], FloatArray]):
         """Return the full physics state (S,), enough to render this moment again."""
         return states.saved(self._scene, self._data)
 
-    def render_state(self, state: StateArray, camera: str, height: int, width: int) -> ImageArray:
-        """Return a camera's view (height, width, 3) of a logged state; the running episode is not touched."""
-        data = states.loaded(self._scene, state)
-        return renderer_for(self._scene.model).render(data, camera, height, width)
-
-    def motion(self, logged: StateArray) -> Motion:
-        """Return how the arm moved through logged states (N, S)."""
-        return states.motion(self._scene, logged)
-
-    def gripper_position(self, command: FloatArray) -> StateArray:
-        """Return where commands (..., 6) [rad] put the point between the jaws, (..., 3) [m], once the arm is there."""
-        return states.gripper_positions(self._scene, command)
-
-    def block_positions(self, state: StateArray) -> StateArray:
-        """Return the centres (K, 3) [m] of the blocks in a logged state, the scene's target first."""
-        return states.block_positions(self._scene, state)
-
-    def with_blocks_exchanged(self, state: StateArray) -> StateArray:
-        """Return a logged state with target and first confuser in each other's place.
-
-        Raises:
-            UsageError: if the environment has no confuser.
-        """
-        if self.options.confusers == 0:
-            raise UsageError("blocks cannot be exchanged: this environment has no confuser")
-        return states.with_blocks_exchanged(self._scene, state)
-
-    def without_confusers(self, state: StateArray) -> StateArray:
-        """Return a logged state with every confuser out of the cameras' sight."""
-        return states.without_confusers(self._scene, state)
-
     def fork(self) -> "PickEnv":
         """Return an environment that goes on from this moment by itself: same physics, same random numbers to come.
 
@@ -214,6 +191,7 @@ class PickEnv(gym.Env[dict[str, Any], FloatArray]):
         twin._noise, twin._np_random = deepcopy(self._noise), deepcopy(self._np_random)
         twin._states, twin._commands = list(self._states), list(self._commands)
         twin._viewer, twin.render_mode, twin._skip_cameras = None, None, True
+        twin._replayed = None
         return twin
 
     def renderer_name(self) -> str:
@@ -234,8 +212,16 @@ class PickEnv(gym.Env[dict[str, Any], FloatArray]):
             "hold": "repeat the last command",
             "horizon": HORIZON,
             "control_hz": CONTROL_HZ,
-            "options": asdict(self.options),
+            "options": self.options.facts(),
         }
+
+    def overhead_projection(self) -> tuple[float, ...]:
+        """Return where places on the table appear in the overhead image, at the height of a lying block's centre.
+
+        A homography (9,), row by row: (x, y, 1) [m] to (u, v, 1) up to scale, both 0 at the upper left corner and 1
+        at the lower right one.
+        """
+        return table_homography(self._scene.model, "overhead", BLOCK_SIDE / 2)
 
     def privileged(self) -> Privileged:
         """Return what the scripted expert may know of this moment."""
@@ -268,7 +254,7 @@ class PickEnv(gym.Env[dict[str, Any], FloatArray]):
 
     def _sample_blocks(self, rng: np.random.Generator) -> NDArray[np.float64]:
         """Return where the blocks start, (K, 7), the target first."""
-        return sample_blocks(rng, 1 + self.options.confusers)
+        return sample_blocks(rng, 1 + self.options.confusers, self.options.positions)
 
     def _before_physics(self) -> None:
         """Let happen what happens by itself in this step; nothing does here."""
@@ -295,7 +281,8 @@ class PickEnv(gym.Env[dict[str, Any], FloatArray]):
         }
 
     def _coordinates(self) -> NDArray[np.float64]:
-        match self.options.coordinates:
+        asked = self.options.coordinates
+        match "confuser" if asked == "target" and self._mislabelled else asked:
             case "target":
                 return self._states[-1][0][self._target, :2]
             case "confuser":

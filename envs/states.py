@@ -24,6 +24,13 @@ def loaded(scene: Scene, state: StateArray) -> mujoco.MjData:
     return data
 
 
+def pose(scene: Scene, data: mujoco.MjData, state: StateArray) -> None:
+    """Put simulator data into a state, with everything computed that cameras see."""
+    mujoco.mj_setState(scene.model, data, state, FULL)
+    mujoco.mj_kinematics(scene.model, data)
+    mujoco.mj_camlight(scene.model, data)
+
+
 def saved(scene: Scene, data: mujoco.MjData) -> StateArray:
     """Return the state (S,) of simulator data."""
     state = np.empty(mujoco.mj_stateSize(scene.model, FULL))
@@ -53,6 +60,12 @@ def motion(scene: Scene, states: StateArray) -> Motion:
 def block_positions(scene: Scene, state: StateArray) -> NDArray[np.float64]:
     """Return the blocks' centres (K, 3) [m], the scene's target first."""
     return loaded(scene, state).xpos[scene.block_body].copy()
+
+
+def block_tracks(scene: Scene, states: StateArray) -> NDArray[np.float64]:
+    """Return the blocks' centres (N, K, 3) [m] in states (N, S)."""
+    first = mujoco.mj_stateSize(scene.model, mujoco.mjtState.mjSTATE_TIME)
+    return states[:, first + scene.block_qpos[:, None] + np.arange(3)]
 
 
 def with_blocks_exchanged(scene: Scene, state: StateArray) -> StateArray:

@@ -105,6 +105,27 @@ def renderer_for(model: mujoco.MjModel) -> OffscreenRenderer:
     return renderer
 
 
+def projected(
+    model: mujoco.MjModel, points: NDArray[np.floating], camera: str, height: int, width: int
+) -> NDArray[np.float64]:
+    """Return where points (..., 3) [m] appear in the image of a fixed camera, (..., 2) as x, y [px] from the top left.
+
+    Points behind the camera give NaN.
+
+    Raises:
+        UsageError: if there is no such camera, or it moves with a body.
+    """
+    number = camera_id(model, camera)
+    if model.cam_bodyid[number] != 0:
+        raise UsageError(f"camera {camera!r} moves with the arm: where a point appears depends on the moment")
+    axes = np.zeros(9)
+    mujoco.mju_quat2Mat(axes, model.cam_quat[number])
+    right, up, back = np.moveaxis((np.asarray(points) - model.cam_pos[number]) @ axes.reshape(3, 3), -1, 0)
+    depth = np.where(back < 0, -back, np.nan)
+    focal = height / 2 / np.tan(np.radians(model.cam_fovy[number]) / 2)
+    return np.stack([width / 2 + focal * right / depth, height / 2 - focal * up / depth], axis=-1)
+
+
 def camera_id(model: mujoco.MjModel, name: str) -> int:
     """Return the id of a camera.
 
@@ -122,7 +143,7 @@ def _open_context() -> _Context:
     wanted = os.environ.get("MUJOCO_GL", "").lower()
     if wanted and wanted not in _BACKENDS:
         raise RenderError(f"MUJOCO_GL is {wanted!r}; allowed: {', '.join(_BACKENDS)}, or unset")
-    backend = wanted or _usual_backend()
+    backend = wanted or usual_backend()
     try:
         return _context(backend)
     except (ImportError, RuntimeError, AttributeError, OSError) as error:  # what a missing GL library raises
@@ -132,7 +153,7 @@ def _open_context() -> _Context:
         ) from error
 
 
-def _usual_backend() -> str:
+def usual_backend() -> str:
     """Return what runs here without a screen.
 
     Decided before trying: PyOpenGL binds itself for good to the first platform that it is imported for.

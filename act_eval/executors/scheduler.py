@@ -31,17 +31,21 @@ from act_eval.types import (
     FloatArray,
     IntArray,
     Observation,
+    Prediction,
     Takeover,
 )
+
+_NOWHERE = np.zeros(0, np.float32)
 
 _Asking = tuple[Slot, int]
 """A slot and the step at which it asks."""
 
 
 @dataclass(frozen=True)
-class _Faults:
-    """What went wrong in one step, by slot."""
+class _Notes:
+    """What the requests of one step came to, by slot."""
 
+    predictions: dict[int, list[Prediction]] = field(default_factory=dict)
     errors: dict[int, str] = field(default_factory=dict)
     invalid: dict[int, str] = field(default_factory=dict)
 
@@ -117,25 +121,25 @@ class ChunkExecutor:
             self._tap.put(steps_B, observation)
         for slot, t in active:
             slot.receive(t)
-        faults = _Faults()
+        notes = _Notes()
         requested = np.zeros(len(steps_B), np.bool_)
         asking = [(slot, t) for slot, t in active if slot.is_due(t)]
         # Again where the next request is due at once: after the first chunk, or a loss in a stopped world.
         while asking:
-            self._request(asking, observation, faults)
+            self._request(asking, observation, notes)
             requested[[slot.row for slot, _ in asking]] = True
-            asking = [(slot, t) for slot, t in asking if slot.row not in faults and slot.is_due(t)]
-        if faults.errors or faults.invalid:
-            active = [(slot, t) for slot, t in active if slot.row not in faults]
-        return self._run(active, requested, faults, observation)
+            asking = [(slot, t) for slot, t in asking if slot.row not in notes and slot.is_due(t)]
+        if notes.errors or notes.invalid:
+            active = [(slot, t) for slot, t in active if slot.row not in notes]
+        return self._run(active, requested, notes, observation)
 
-    def _request(self, asking: list[_Asking], observation: Observation, faults: _Faults) -> None:
+    def _request(self, asking: list[_Asking], observation: Observation, notes: _Notes) -> None:
         """Ask for all slots that are due, and note what goes wrong."""
         asked = [pose(slot, t, self.schedule, self._treated_as, self._hold) for slot, t in asking]
         rows = np.array([slot.row for slot, _ in asking], np.int64)
         steps = np.array([one.step for one in asked], np.int64)
         seen = observation.take(rows) if self._tap is None else self._tap.read(rows, steps)
-        sights = self._sights(asking, asked, seen, faults)
+        sights = self._sights(asking, asked, seen, notes)
         kept = list(sights)
         if len(kept) < len(asking):
             asking, asked, seen = (
@@ -150,18 +154,20 @@ class ChunkExecutor:
         answers = ask(self._policy, request)
         elapsed_ms = 1e3 * (perf_counter() - begin)
         measured = self._measured(elapsed_ms)
-        for (slot, t), one, answer in zip(asking, asked, answers, strict=True):
+        for n, ((slot, t), one, answer) in enumerate(zip(asking, asked, answers, strict=True)):
             slot.inference_ms.append(elapsed_ms)
             question = settle(slot, one, self.schedule, self._treated_as, measured)
             if isinstance(answer, str):
-                faults.errors[slot.row] = answer
+                notes.errors[slot.row] = answer
                 continue
             slot.predicted_actions += len(answer)
-            slot.in_flight.append(Chunk(question, answer, answer))
+            chunk = Chunk(question, answer, answer)
+            slot.in_flight.append(chunk)
+            notes.predictions.setdefault(slot.row, []).append(_prediction(chunk, seen.environment_state, n))
             slot.receive(t)
 
     def _sights(
-        self, asking: list[_Asking], asked: list[Asked], seen: Observation, faults: _Faults
+        self, asking: list[_Asking], asked: list[Asked], seen: Observation, notes: _Notes
     ) -> dict[int, Sight]:
         """Return place among those that ask → what is shown; none where the simulator fails to foresee it."""
         sights: dict[int, Sight] = {}
@@ -171,7 +177,7 @@ class ChunkExecutor:
             try:
                 sights[n] = self._showing.sight(slot.row, one, joints, last_action)
             except SimulationError as error:
-                faults.invalid[slot.row] = f"foreseeing the expert: {error}"
+                notes.invalid[slot.row] = f"foreseeing the expert: {error}"
         return sights
 
     def _measured(self, elapsed_ms: float) -> Draw | None:
@@ -179,7 +185,7 @@ class ChunkExecutor:
             return self.schedule.delay.draw(elapsed_ms, self._control_ms)
         return None
 
-    def _run(self, active: list[_Asking], requested: BoolArray, faults: _Faults, observation: Observation) -> Actions:
+    def _run(self, active: list[_Asking], requested: BoolArray, notes: _Notes, observation: Observation) -> Actions:
         """Take each slot's planned command, or the hold action where there is none."""
         size = len(requested)
         command = np.zeros((size, self._spec.action_dim), np.float32)
@@ -222,8 +228,9 @@ class ChunkExecutor:
             in_flight=in_flight,
             seam=seam,
             takeovers=takeovers,
-            errors=faults.errors,
-            invalid=faults.invalid,
+            predictions=notes.predictions,
+            errors=notes.errors,
+            invalid=notes.invalid,
         )
 
     def _hold_still(self, starving: list[Slot], command: FloatArray) -> None:
@@ -242,3 +249,19 @@ class ChunkExecutor:
                 slot, t, self.schedule.actuation_delay, observation.agent_pos[slot.row], self._hold
             )
         return ran
+
+
+def _prediction(chunk: Chunk, coordinates: FloatArray | None, row: int) -> Prediction:
+    """Return what observers are told of an answer, with the coordinates of its row of the request."""
+    question = chunk.question
+    return Prediction(
+        sent=question.sent,
+        observation_step=question.step,
+        start=question.start,
+        ready=question.ready,
+        told=question.told,
+        actual=question.actual,
+        lost=question.lost,
+        actions=chunk.predicted,
+        coordinates=_NOWHERE if coordinates is None else coordinates[row],
+    )

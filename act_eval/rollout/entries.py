@@ -24,6 +24,7 @@ def step_record(episode: Episode, step: int, actions: Actions, row: int, state: 
         in_flight=int(actions.in_flight[row]),
         seam=bool(actions.seam[row]),
         takeover=actions.takeovers.get(row),
+        predictions=actions.predictions.get(row, ()),
         state=state,
     )
 

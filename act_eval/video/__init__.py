@@ -1,0 +1,27 @@
+"""Videos of episodes, made by replaying logged simulator states.
+
+The large view is the review camera; beside it stand the two cameras that the policy sees; over the views lie what the
+policy predicted and was told, and below them what runs and when it was decided. Everything is drawn after the episode
+from its log, so recording cannot change it, and any episode can be filmed again at another size.
+"""
+
+from act_eval.video.files import FPS, VideoMode, file_name, wanted, write_video
+from act_eval.video.filming import HOLD_FRAMES, Film, episode_frames, film
+from act_eval.video.frames import FrameLog, KeptFrames
+from act_eval.video.layout import SMALL, Layout
+
+__all__ = [
+    "FPS",
+    "HOLD_FRAMES",
+    "SMALL",
+    "Film",
+    "FrameLog",
+    "KeptFrames",
+    "Layout",
+    "VideoMode",
+    "episode_frames",
+    "file_name",
+    "film",
+    "wanted",
+    "write_video",
+]

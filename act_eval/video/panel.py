@@ -1,0 +1,215 @@
+"""The words and the timeline around the views.
+
+The title stands above; below come two lines of numbers and the lanes: who drives each step (chunks in two shades of
+blue, red where the arm holds), with a white tick at every seam, and below it in orange when inference was in flight.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from act_eval.records import SUCCESS
+from act_eval.steps import EpisodeSteps
+from act_eval.types import EpisodeRecord, ImageArray, Stage
+from act_eval.video.ink import (
+    BAD,
+    CHUNK,
+    CHUNK_TEXT,
+    COMMITTED,
+    CONFUSER,
+    FAINT,
+    GOOD,
+    INK,
+    PAPER,
+    TARGET,
+    TOLD,
+    Colour,
+    put,
+    shortened,
+    words,
+)
+from act_eval.video.layout import Layout
+from act_eval.video.overlay import told_coordinates
+
+_OTHER_CHUNK: Colour = (22, 88, 160)
+_LANE: Colour = (52, 52, 60)
+_SEAM_SHOWN = 3  # frames for which a seam is pointed out
+
+
+@dataclass(frozen=True, kw_only=True)
+class Words:
+    """What the panel of an episode says besides its steps."""
+
+    title: str
+    """What runs: environment, policy, arm."""
+    record: EpisodeRecord
+    control_s: float
+    """Δt [s]."""
+    stage: Stage | None = None
+    """None where the environment has no gripper to tell of."""
+    gripper: int | None = None
+    """Which joint and action dimension is the gripper's."""
+
+
+class Panel:
+    """Draws the parts of a frame that are no picture."""
+
+    def __init__(self, layout: Layout, said: Words, steps: EpisodeSteps) -> None:
+        self._layout, self._said, self._steps = layout, said, steps
+        self._pad = layout.scaled(4)
+        # Text of two lines of numbers, in columns that keep their place from frame to frame.
+        self._columns = [round(layout.width * share) for share in (0.0, 0.30, 0.63)]
+
+    def blank(self) -> ImageArray:
+        """Return a frame (H, W, 3) with everything that is the same in all frames."""
+        layout = self._layout
+        frame = np.empty((layout.height, layout.width, 3), np.uint8)
+        frame[:] = PAPER
+        number = f"#{self._said.record.episode} seed {self._said.record.seed}"
+        seed = words(number, layout.font, layout.line, FAINT)
+        room = layout.width - seed.shape[1] - 3 * self._pad
+        title = shortened(_shorter(self._said.title), layout.font, room)
+        put(frame, words(title, layout.font, layout.line), 0, self._pad)
+        put(frame, seed, 0, layout.width - seed.shape[1] - self._pad)
+        if layout.small_views:
+            self._draw_legend(frame)
+        self._draw_lanes(frame)
+        return frame
+
+    def draw(self, frame: ImageArray, blank: ImageArray, state: int) -> None:
+        """Draw the numbers and the timeline's cursor of a state, 0 … T, into a frame."""
+        layout, last = self._layout, self._steps.steps
+        top = layout.numbers_top
+        frame[top:] = blank[top:]
+        self._put(frame, 0, 0, f"step {state} / {last} · {state * self._said.control_s:.2f} s", INK)
+        self._draw_gripper(frame, state)
+        if state < last:
+            self._draw_source(frame, state)
+            self._draw_told(frame, state)
+            self._draw_flight(frame, state)
+        else:
+            text, ink = outcome_text(self._said.record)
+            self._put(frame, 0, 1, text, ink)
+        x = self._column_of(state)
+        frame[layout.lanes_top : layout.height, max(0, x - 1) : x + layout.scaled(1)] = TOLD
+
+    def draw_outcome(self, view: ImageArray) -> None:
+        """Write the outcome across the foot of the large view."""
+        text, ink = outcome_text(self._said.record)
+        height = self._layout.scaled(26)
+        foot = view[-height:]
+        foot[:] = foot // 4
+        block = words(text, self._layout.scaled(16), height, ink, (0, 0, 0))
+        left = max(0, (view.shape[1] - block.shape[1]) // 2)
+        part = foot[:, left : left + block.shape[1]]
+        np.maximum(part, block[:, : part.shape[1]], out=part)
+
+    def _put(self, frame: ImageArray, line: int, column: int, text: str, ink: Colour) -> int:
+        return self._write(frame, line, self._columns[column] + self._pad, text, ink)
+
+    def _write(self, frame: ImageArray, line: int, left: int, text: str, ink: Colour) -> int:
+        """Write into one of the two lines of numbers; return the column behind the text."""
+        layout = self._layout
+        top = layout.numbers_top + line * layout.line
+        return put(frame, words(text, layout.font, layout.line, ink), top, left)
+
+    def _draw_source(self, frame: ImageArray, step: int) -> None:
+        """Say which action of which chunk runs, and which delay it was told and had."""
+        steps = self._steps
+        chunk, told, actual = int(steps.chunk[step]), int(steps.told_delay[step]), int(steps.actual_delay[step])
+        if chunk < 0:
+            self._put(frame, 0, 1, "HOLD: no chunk", BAD)
+            return
+        self._put(frame, 0, 1, f"chunk {chunk} · action {steps.index[step]}", CHUNK_TEXT)
+        self._put(frame, 0, 2, f"delay told {told} · actual {actual}", INK if told in (0, actual) else BAD)
+
+    def _draw_told(self, frame: ImageArray, step: int) -> None:
+        coordinates = told_coordinates(self._steps, step)
+        if coordinates is not None:
+            told = ", ".join(f"{value:.3f}" for value in coordinates[:3])
+            self._put(frame, 1, 0, f"told xy {told}", INK)
+
+    def _draw_flight(self, frame: ImageArray, step: int) -> None:
+        """Show a request that is in flight as a bar that fills, and a seam in the frames after it."""
+        steps = self._steps
+        flying = np.flatnonzero((steps.sent <= step) & (step < steps.ready))
+        if len(flying):
+            request = int(flying[-1])
+            gone, whole = step - int(steps.sent[request]) + 1, int(steps.ready[request] - steps.sent[request])
+            left = self._put(frame, 1, 1, "in flight ", COMMITTED)
+            left = self._bar(frame, 1, left, gone / whole, COMMITTED)
+            self._write(frame, 1, left, f" {gone}/{whole}", COMMITTED)
+        elif steps.seam[max(0, step - _SEAM_SHOWN + 1) : step + 1].any():
+            self._put(frame, 1, 1, "SEAM", TOLD)
+
+    def _draw_gripper(self, frame: ImageArray, state: int) -> None:
+        """Show how far the jaws are open, and what they are told to do."""
+        stage, gripper = self._said.stage, self._said.gripper
+        if stage is None or gripper is None or state >= len(self._steps.joints):
+            return
+        step = min(state, self._steps.steps - 1)
+        opened = (self._steps.joints[state, gripper] - stage.jaws_closed) / (stage.jaws_open - stage.jaws_closed)
+        closing = step >= 0 and self._steps.command[step, gripper] < stage.closes_below
+        left = self._put(frame, 1, 2, "gripper ", INK)
+        left = self._bar(frame, 1, left, float(opened), FAINT)
+        self._write(frame, 1, left, " close" if closing else " open", INK)
+
+    def _bar(self, frame: ImageArray, line: int, left: int, share: float, ink: Colour) -> int:
+        """Draw a bar that is filled to a share; return the column behind it."""
+        layout = self._layout
+        top = layout.numbers_top + line * layout.line + layout.scaled(4)
+        right, bottom = left + layout.scaled(36), top + layout.scaled(8)
+        frame[top:bottom, left:right] = _LANE
+        frame[top:bottom, left : left + round((right - left) * min(1.0, max(0.0, share)))] = ink
+        return right
+
+    def _draw_legend(self, frame: ImageArray) -> None:
+        rows, columns = self._layout.legend
+        entries = (
+            ("chunk", CHUNK),
+            ("committed", COMMITTED),
+            ("target", TARGET),
+            ("confuser", CONFUSER),
+            ("told xy", TOLD),
+        )
+        size, height = self._layout.scaled(8), (rows.stop - rows.start) // len(entries)
+        if height < size:
+            return
+        left = columns.start + self._pad
+        for number, (text, ink) in enumerate(entries):
+            top = rows.start + number * height
+            middle, half = top + height // 2, self._layout.scaled(1)
+            frame[middle - half : middle + half, left : left + self._layout.scaled(12)] = ink
+            put(frame, words(text, size, height, FAINT), top, left + self._layout.scaled(16))
+
+    def _draw_lanes(self, frame: ImageArray) -> None:
+        layout, steps = self._layout, self._steps
+        top, middle, bottom = layout.lanes_top, layout.lanes_top + layout.scaled(12), layout.height - layout.scaled(2)
+        gap = layout.scaled(1)
+        for step in range(steps.steps):
+            chunk = int(steps.chunk[step])
+            ink = BAD if chunk < 0 else CHUNK if chunk % 2 == 0 else _OTHER_CHUNK
+            frame[top : middle - gap, self._column_of(step) : self._column_of(step + 1)] = ink
+        frame[middle + gap : bottom, self._column_of(0) : self._column_of(steps.steps)] = _LANE
+        for sent, ready in zip(steps.sent.tolist(), steps.ready.tolist(), strict=True):
+            end = min(ready, steps.steps)
+            frame[middle + gap : bottom, self._column_of(sent) : self._column_of(end)] = COMMITTED
+        for step in np.flatnonzero(steps.seam).tolist():
+            x = self._column_of(step)
+            frame[top : middle + gap, x : x + layout.scaled(1)] = TOLD
+
+    def _column_of(self, step: int) -> int:
+        """Return where a step begins on the timeline [px]."""
+        room = self._layout.width - 2 * self._pad
+        return self._pad + round(room * step / max(1, self._steps.steps))
+
+
+def outcome_text(record: EpisodeRecord) -> tuple[str, Colour]:
+    """Return what is said of an episode's end, and in which colour."""
+    return record.outcome.replace("_", " ").upper(), GOOD if record.outcome == SUCCESS else BAD
+
+
+def _shorter(title: str) -> list[str]:
+    """Return a title and shorter forms of it: its parts from the first on are left away."""
+    parts = title.split(" · ")
+    return [title, *(" · ".join(parts[first:]) for first in range(1, len(parts)))]

@@ -1,0 +1,171 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_episodes import RECORD, STAGE, Bare, Hooked, T, episode_steps, made_film
+
+from act_eval.errors import UsageError
+from act_eval.steps import EpisodeSteps
+from act_eval.video import HOLD_FRAMES, SMALL, Film, Layout, episode_frames, film
+from act_eval.video.ink import CHUNK, COMMITTED, CONFUSER, TARGET
+
+SIZE = Layout()
+
+
+def frames_of(env: object, what: Film, layout: Layout = SIZE) -> list[np.ndarray]:
+    return [frame.copy() for frame in episode_frames(what.steps.state, env, what, layout)]
+
+
+def view(frame: np.ndarray, layout: Layout = SIZE) -> np.ndarray:
+    return frame[layout.large_view]
+
+
+def near(image: np.ndarray, ink: tuple[int, int, int], within: int = 40) -> int:
+    """Count the pixels of about a colour."""
+    return int((np.abs(image.astype(int) - ink).max(axis=-1) < within).sum())
+
+
+def bare_steps() -> EpisodeSteps:
+    full = episode_steps()
+    required = ("command", "ran", "chunk", "index", "observed", "requested", "told_delay", "actual_delay", "in_flight")
+    return EpisodeSteps(
+        **{name: getattr(full, name) for name in (*required, "seam", "replaced", "overlap_rmse", "state")}
+    )
+
+
+def test_every_state_is_shown_by_every_camera_and_the_last_is_held_for_half_a_second():
+    frames = frames_of(Bare(), made_film(bare_steps()))
+    assert HOLD_FRAMES == 10
+    assert [int(view(frame)[100, 100, 0]) for frame in frames] == [20 * t for t in range(T + 1)] + [20 * T] * 10
+    for number, frame in enumerate(frames):
+        level = 20 * min(number, T)
+        assert frame.shape == (SMALL, SIZE.width, 3)
+        assert (frame[SIZE.small_view(0)] == level + 10).all()
+        assert (frame[SIZE.small_view(1)] == level + 20).all()
+
+
+def test_small_views_have_the_size_that_policies_see():
+    assert (SIZE.side, SIZE.width, SIZE.height) == (96, 416, 312)
+
+
+@pytest.mark.parametrize("height", [312, 360, 480, 718, 720, 1080, 1440])
+def test_frames_have_the_height_that_is_asked_for_and_even_sides(height: int):
+    layout = Layout(height)
+    frame = next(iter(episode_frames(np.zeros((1, 1)), Hooked(), made_film(), layout)))
+    assert frame.shape == (height, layout.width, 3)
+    assert layout.width % 2 == 0
+    assert layout.width / height == pytest.approx(4 / 3, rel=0.02)
+
+
+@pytest.mark.parametrize("height", [0, 310, 313, 1442, -720])
+def test_a_height_that_cannot_be_encoded_is_refused(height: int):
+    with pytest.raises(UsageError, match=rf"video height is {height}; even numbers from 312 to 1440 are allowed"):
+        Layout(height)
+
+
+def test_the_predicted_chunk_lies_where_the_environment_says():
+    frames = frames_of(Hooked(), made_film())
+    height, width = SIZE.view
+    row = height // 2
+    # Chunk 0 leads through x = 0.1 … 0.4 and chunk 1, from step 5 on, through 0.5 … 0.8.
+    for number, (first, last) in {1: (0.1, 0.4), 6: (0.5, 0.8)}.items():
+        drawn = view(frames[number])[row - 1 : row + 2]
+        columns = np.flatnonzero((np.abs(drawn.astype(int) - CHUNK).max(axis=-1) < 60).any(axis=0))
+        assert columns.min() == pytest.approx(first * width, abs=4)
+        assert columns.max() == pytest.approx(last * width, abs=4)
+    # While the arm holds there is no chunk to show.
+    assert near(view(frames[4]), CHUNK) == 0
+
+
+def test_the_committed_prefix_is_drawn_from_its_request_on_in_its_own_colour():
+    frames = frames_of(Hooked(), made_film())
+    assert [near(view(frame), COMMITTED) > 0 for frame in frames[:T]] == [t in (3, 5, 6, 7) for t in range(T)]
+    height, width = SIZE.view
+    drawn = view(frames[6])[height // 2 - 1 : height // 2 + 2]
+    columns = np.flatnonzero((np.abs(drawn.astype(int) - COMMITTED).max(axis=-1) < 60).any(axis=0))
+    # Commands of steps 3 and 4.
+    assert columns.min() == pytest.approx(0.4 * width, abs=4)
+    assert columns.max() == pytest.approx(0.5 * width, abs=4)
+
+
+def test_rings_follow_the_roles_of_the_blocks():
+    steps = episode_steps()
+    swapped = replace(steps, target=np.array([0, 0, 0, 0, 1, 1, 1, 1, 1]))
+    frames = frames_of(Hooked(), made_film(swapped))
+    height, width = SIZE.view
+    place = (slice(0, height // 2), slice(0, width // 2))  # the quarter of block 0
+    for number, frame in enumerate(frames):
+        counts = near(view(frame)[place], TARGET, 60), near(view(frame)[place], CONFUSER, 60)
+        assert (counts[0] > counts[1]) == (number < 4)
+
+
+def test_seam_delays_and_flight_are_told():
+    frames = frames_of(Hooked(), made_film())
+    numbers = [frame[SIZE.numbers_top : SIZE.lanes_top] for frame in frames]
+    assert [near(block, COMMITTED) > 20 for block in numbers[:T]] == [t in (3, 4) for t in range(T)]
+    late = replace(episode_steps(), actual_delay=np.array([0, 0, 0, 0, -1, 3, 3, 3]))
+    told = [frame[SIZE.numbers_top : SIZE.lanes_top] for frame in frames_of(Hooked(), made_film(late))]
+    assert [bool((a != b).any()) for a, b in zip(numbers[:T], told[:T], strict=True)] == [t >= 5 for t in range(T)]
+    smooth = replace(episode_steps(), seam=np.zeros(T, np.bool_))
+    calm = [frame[SIZE.numbers_top : SIZE.lanes_top] for frame in frames_of(Hooked(), made_film(smooth))]
+    assert [bool((a != b).any()) for a, b in zip(numbers[:T], calm[:T], strict=True)] == [t >= 5 for t in range(T)]
+
+
+def test_the_gripper_and_the_told_coordinates_are_shown():
+    base = frames_of(Hooked(), made_film())[2]
+    closing = replace(episode_steps(), command=episode_steps().command * [1, 1, 0])
+    closed = replace(episode_steps(), joints=np.zeros((T + 1, 3), np.float32))
+    elsewhere = replace(episode_steps(), coordinates=np.full((2, 2), 0.6, np.float32))
+    for steps in (closing, closed, elsewhere):
+        frame = frames_of(Hooked(), made_film(steps))[2]
+        assert (frame[SIZE.numbers_top : SIZE.lanes_top] != base[SIZE.numbers_top : SIZE.lanes_top]).any()
+    height, width = SIZE.view
+    y, x = int(0.6 * height), int(0.6 * width)
+    assert view(frame)[y, x].min() > 200
+
+
+def test_the_outcome_stands_in_the_last_frames_alone():
+    wrong = frames_of(Hooked(), made_film())
+    right = frames_of(Hooked(), made_film(record=replace(RECORD, outcome="success")))
+    differs = [bool((a != b).any()) for a, b in zip(wrong, right, strict=True)]
+    assert differs == [False] * T + [True] * 11
+
+
+def test_an_environment_that_only_renders_has_no_marks():
+    frames = frames_of(Bare(), made_film())
+    for frame in frames[:T]:
+        large = view(frame)
+        assert (large == large[0, 0]).all()
+
+
+def test_steps_of_an_earlier_version_are_filmed_without_marks():
+    frames = frames_of(Hooked(), made_film(bare_steps()))
+    assert len(frames) == T + 1 + HOLD_FRAMES
+    assert all(near(view(frame), CHUNK) == 0 for frame in frames)
+
+
+def test_an_episode_that_broke_shows_what_came_before(tmp_path: Path):
+    steps = episode_steps()
+    state = steps.state.copy()
+    state[-1] = np.nan
+    assert film(tmp_path / "videos" / "a.mp4", Hooked(), made_film(replace(steps, state=state)), SIZE)
+    assert not film(tmp_path / "videos" / "b.mp4", Hooked(), made_film(replace(steps, state=state[-1:])), SIZE)
+    assert [path.name for path in (tmp_path / "videos").iterdir()] == ["a.mp4"]
+
+
+def test_an_episode_without_a_step_is_filmed():
+    none = {
+        name: getattr(episode_steps(), name)[:0]
+        for name in ("command", "ran", "chunk", "index", "observed", "requested", "told_delay", "actual_delay",
+                     "in_flight", "seam", "replaced", "overlap_rmse")
+    }  # fmt: skip
+    steps = EpisodeSteps(**none, state=np.zeros((1, 1)))
+    assert len(frames_of(Hooked(), made_film(steps, replace(RECORD, steps=0)))) == 1 + HOLD_FRAMES
+
+
+def test_predictions_far_outside_the_picture_are_left_out():
+    steps = episode_steps()
+    wild = replace(steps, predicted=np.full_like(steps.predicted, 1e6), coordinates=np.full((2, 2), 1e9, np.float32))
+    assert len(frames_of(Hooked(), made_film(wild))) == T + 1 + HOLD_FRAMES
+    assert STAGE.block_side > 0

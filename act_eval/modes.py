@@ -198,15 +198,22 @@ def closing_points(records: Sequence[EpisodeRecord]) -> dict[str, NDArray[np.flo
     """
     found: dict[str, list[tuple[float, float]]] = {}
     for record in records:
-        places = [record.detail.get(name) for name in ("closing_xy", "closing_target_xy", "closing_confuser_xy")]
-        if any(place is None for place in places):
-            continue
-        closed, target, confuser = np.array(places)
-        along, offset = confuser - target, closed - target
-        left = along[0] * offset[1] - along[1] * offset[0]
-        length = np.sum(along * along)
-        found.setdefault(record.outcome, []).append((np.sum(offset * along) / length, left / length))
+        point = closing_point(record)
+        if point is not None:
+            found.setdefault(record.outcome, []).append(point)
     return {outcome: np.array(points) for outcome, points in found.items()}
+
+
+def closing_point(record: EpisodeRecord) -> tuple[float, float] | None:
+    """Return where an episode closed, in the frame of `closing_points`; None where it recorded no such place."""
+    places = [record.detail.get(name) for name in ("closing_xy", "closing_target_xy", "closing_confuser_xy")]
+    if any(place is None for place in places):
+        return None
+    closed, target, confuser = np.array(places)
+    along, offset = confuser - target, closed - target
+    left = along[0] * offset[1] - along[1] * offset[0]
+    length = np.sum(along * along)
+    return float(np.sum(offset * along) / length), float(left / length)
 
 
 def describe(modes: ArmModes, named: Block | None = "target") -> str:

@@ -1,0 +1,64 @@
+// The runs of the page, and the step-by-step tracks of single episodes, which are loaded when they are looked at.
+
+const SCHEMA = 1;
+const data = JSON.parse(byId("data").textContent);
+if (data.schema !== SCHEMA) throw new Error(`the page's data have schema ${data.schema}, its scripts read ${SCHEMA}`);
+
+const OUTCOMES = data.outcomes;
+const SUCCESS = OUTCOMES.indexOf(data.success);
+const INVALID = OUTCOMES.indexOf(data.invalid);
+
+const armsOf = (suite) => data.arms.filter((arm) => arm.suite === suite);
+const outcomeOf = (arm, episode) => arm.episodes.outcome[episode];
+const nameOfOutcome = (number) => (number === null ? "not run" : words(OUTCOMES[number]));
+
+// One row per episode of a suite, with what filters and sorting ask for.
+function rowsOf(suite) {
+  const arms = armsOf(suite);
+  return data.suites[suite].seeds.map((seed, episode) => {
+    const outcomes = arms.map((arm) => outcomeOf(arm, episode));
+    const seams = arms.map((arm) => arm.episodes.seam[episode]).filter(isNumber);
+    const valid = outcomes.filter((outcome) => outcome !== null && outcome !== INVALID);
+    const failures = valid.filter((outcome) => outcome !== SUCCESS).length;
+    return {
+      suite, episode, seed, outcomes, failures,
+      flipped: failures > 0 && failures < valid.length,
+      seam: seams.length ? Math.max(...seams) : null,
+      steps: Math.max(...arms.map((arm) => arm.episodes.steps[episode] ?? 0)),
+      text: textOf(arms, episode, seed, outcomes),
+    };
+  });
+}
+
+function textOf(arms, episode, seed, outcomes) {
+  const errors = arms.map((arm) => arm.episodes.error[episode] ?? "");
+  return [`#${episode}`, seed, ...outcomes.map(nameOfOutcome), ...errors].join(" ").toLowerCase();
+}
+
+const tracks = new Map();
+const waiting = new Map();
+const MOST_TRACKS = 400;
+
+globalThis.actEvalTrack = (key, track) => {
+  tracks.set(key, track);
+  if (tracks.size > MOST_TRACKS) tracks.delete(tracks.keys().next().value);
+  waiting.get(key)?.(track);
+};
+
+// Resolves to null where the episode has no track; `lacking` says why.
+function loadTrack(arm, episode) {
+  const key = `${arm.key}/${episode}`;
+  if (tracks.has(key)) return Promise.resolve(tracks.get(key));
+  if (outcomeOf(arm, episode) === null || arm.tracks.lacking[episode]) return Promise.resolve(null);
+  return new Promise((resolve) => {
+    const done = (track) => {
+      waiting.delete(key);
+      script.remove();
+      resolve(track);
+    };
+    const script = h("script", { src: `${arm.tracks.folder}${String(episode).padStart(4, "0")}.js`, onerror: () => done(null) });
+    script.addEventListener("load", () => tracks.has(key) || done(null));
+    waiting.set(key, done);
+    document.head.append(script);
+  });
+}

@@ -1,0 +1,121 @@
+// Which episodes are listed, and in which order.
+
+const SORTS = new Map([
+  ["suite", ["suite order", (a, b) => a.episode - b.episode]],
+  ["failures", ["most failures", (a, b) => b.failures - a.failures]],
+  ["flipped", ["flipped first", (a, b) => b.flipped - a.flipped]],
+  ["outcome", ["outcome", (a, b) => compareOutcomes(a.outcomes, b.outcomes)]],
+  ["seam", ["largest seam jump", (a, b) => (b.seam ?? -1) - (a.seam ?? -1)]],
+  ["steps", ["longest", (a, b) => b.steps - a.steps]],
+  ["short", ["shortest", (a, b) => a.steps - b.steps]],
+]);
+const MOST_PAIRED = 6;
+
+function compareOutcomes(first, second) {
+  for (const i of range(first.length)) {
+    const difference = (first[i] ?? 99) - (second[i] ?? 99);
+    if (difference) return difference;
+  }
+  return 0;
+}
+
+function listed(rows) {
+  const tests = [outcomeTest(), flippedTest(), seamTest(), textTest()].filter(Boolean);
+  const kept = rows.filter((row) => tests.every((test) => test(row)));
+  const [, order] = SORTS.get(view.sort);
+  return kept.sort((a, b) => order(a, b) || a.episode - b.episode);
+}
+
+function outcomeTest() {
+  const { outcomes, within } = view.filter;
+  if (!outcomes.size) return null;
+  const only = armsOf(view.suite).findIndex((arm) => arm.label === within);
+  return (row) => (only < 0 ? row.outcomes.some((outcome) => outcomes.has(outcome)) : outcomes.has(row.outcomes[only]));
+}
+
+function flippedTest() {
+  const { flipped } = view.filter;
+  if (!flipped) return null;
+  const pair = flipped.split("|").map((label) => armsOf(view.suite).findIndex((arm) => arm.label === label));
+  if (pair.length !== 2 || pair.includes(-1)) return (row) => row.flipped;
+  const fails = (outcome) => outcome !== null && outcome !== INVALID && outcome !== SUCCESS;
+  return (row) => row.outcomes[pair[0]] === SUCCESS && fails(row.outcomes[pair[1]]);
+}
+
+const seamTest = () => (view.filter.seam > 0 ? (row) => row.seam !== null && row.seam >= view.filter.seam : null);
+
+function textTest() {
+  const wanted = view.filter.text.toLowerCase().split(/\s+/).filter(Boolean);
+  return wanted.length ? (row) => wanted.every((word) => row.text.includes(word)) : null;
+}
+
+// The form is built anew for every suite; its fields follow the view, and the view follows its fields.
+function buildFilters(form, rows) {
+  const arms = armsOf(view.suite);
+  const found = OUTCOMES.map((_, number) => arms.reduce((sum, arm) => sum + (arm.counts[OUTCOMES[number]] ?? 0), 0));
+  const most = Math.max(0, ...rows.map((row) => row.seam ?? 0));
+  form.replaceChildren(
+    ...(data.suites.length > 1 ? [suiteField()] : []),
+    h("fieldset", { class: "chips" }, h("legend", {}, "outcome"), OUTCOMES.map((_, i) => found[i] > 0 && chip(i, found[i]))),
+    ...(arms.length > 1 ? [
+      selectField("in", "within", [["", "any arm"], ...arms.map((arm) => [arm.label, arm.label])]),
+      selectField("flipped", "flipped", [["", "all seeds"], ["any", "between any arms"], ...pairs(arms)]),
+    ] : []),
+    ...(most > 0 ? [seamField(most)] : []),
+    selectField("sort", "sort", [...SORTS].map(([name, [title]]) => [name, title]), view),
+    h("label", { class: "field search" }, h("span", {}, "find"), h("input", {
+      type: "search", id: "search", placeholder: "seed, #episode, outcome, error", value: view.filter.text, "aria-keyshortcuts": "/",
+      oninput: (event) => { view.filter.text = event.target.value; changeList(); },
+    })),
+    h("button", { type: "button", id: "reset", onclick: resetFilters }, "Clear"),
+  );
+}
+
+function suiteField() {
+  const options = data.suites.map((suite, i) => h("option", { value: i, selected: i === view.suite }, `${suite.name} (${suite.seeds.length})`));
+  const change = (event) => { chooseSuite(Number(event.target.value)); writeAddress(false); };
+  return h("label", { class: "field" }, h("span", {}, "suite"), h("select", { id: "suite", onchange: change }, options));
+}
+
+function chip(number, count) {
+  const change = (event) => {
+    view.filter.outcomes[event.target.checked ? "add" : "delete"](number);
+    changeList();
+  };
+  const box = h("input", { type: "checkbox", name: "outcome", value: OUTCOMES[number], onchange: change });
+  box.checked = view.filter.outcomes.has(number);
+  return h("label", { class: `chip ${classOf(number)}` }, box, h("b", { "aria-hidden": "true" }, letterOf(number)), words(OUTCOMES[number]), h("small", {}, count));
+}
+
+function selectField(title, name, options, owner = view.filter) {
+  const change = (event) => { owner[name] = event.target.value; changeList(); };
+  const select = h("select", { id: `filter-${name}`, onchange: change }, options.map(([value, text]) => h("option", { value }, text)));
+  select.value = owner[name];
+  return h("label", { class: "field" }, h("span", {}, title), select);
+}
+
+function pairs(arms) {
+  if (arms.length > MOST_PAIRED) return [];
+  const both = arms.flatMap((a) => arms.filter((b) => b !== a).map((b) => [a.label, b.label]));
+  return both.map(([a, b]) => [`${a}|${b}`, `${a} ✓  ${b} ✗`]);
+}
+
+function seamField(most) {
+  const step = most / 50;
+  const show = (value) => (value > 0 ? `≥ ${value.toFixed(2)} rad` : "any");
+  const output = h("output", {}, show(view.filter.seam));
+  const change = (event) => {
+    view.filter.seam = Number(event.target.value);
+    output.textContent = show(view.filter.seam);
+    changeList();
+  };
+  const slider = h("input", { type: "range", id: "filter-seam", min: 0, max: most.toFixed(4), step: step.toFixed(4), value: view.filter.seam, oninput: change });
+  return h("label", { class: "field" }, h("span", {}, "seam jump ", output), slider);
+}
+
+function resetFilters() {
+  Object.assign(view.filter, { outcomes: new Set(), within: "", flipped: "", seam: 0, text: "" });
+  view.sort = "suite";
+  buildFilters(byId("filters"), rowsNow());
+  changeList();
+}

@@ -1,0 +1,74 @@
+// The same seed in all arms, side by side: every video follows the clock.
+
+const DRIFT = 0.09; // seconds that a playing video may be off before it is put right
+const players = { cards: [], hidden: new Set() };
+
+function buildPlayers(row, found) {
+  players.cards = found.map(({ arm, track }) => playerCard(row, arm, track));
+  clock.ready = () => players.cards.every(({ video, length }) => !video || clock.t >= length || video.readyState >= 2 || video.error);
+  return h("div", { class: "players", "data-count": players.cards.length }, players.cards.map((card) => card.node));
+}
+
+function playerCard(row, arm, track) {
+  const { episode } = row;
+  const length = arm.episodes.steps[episode] ?? 0;
+  const outcome = outcomeOf(arm, episode);
+  const address = arm.episodes.video[episode];
+  const status = h("p", { class: "status" });
+  const video = address === null ? null : h("video", {
+    src: arm.videos + address, muted: true, playsinline: true, preload: "auto", disablepictureinpicture: true, tabindex: -1,
+    "aria-label": `Video of episode ${episode}, ${arm.label}: ${nameOfOutcome(outcome)} after ${length} steps`,
+  });
+  if (video) video.muted = true;
+  const screen = h("div", { class: "screen" }, video ?? h("p", { class: "gone" }, whyNoVideo(arm, episode)));
+  video?.addEventListener("error", () => screen.replaceChildren(h("p", { class: "gone" }, `The video ${decodeURIComponent(address)} is gone or cannot be played; scripts/render.py makes it again.`)));
+  video?.addEventListener("loadedmetadata", () => { screen.style.aspectRatio = `${video.videoWidth} / ${video.videoHeight}`; showTime(); });
+  const name = h("button", { type: "button", class: "name", title: "show this arm's joints (keys 1 to 9)", onclick: () => chooseArm(arm) }, h("i", { class: "swatch", "aria-hidden": "true" }), arm.label);
+  name.firstChild.style.background = colourOf(arm);
+  const error = arm.episodes.error[episode];
+  const node = h("article", { class: "player", "data-arm": arm.key }, h("header", {}, name, badge(outcome)), screen, status, error && h("p", { class: "error" }, error));
+  return { node, video, arm, track, length, status, name };
+}
+
+function whyNoVideo(arm, episode) {
+  if (outcomeOf(arm, episode) === null) return "This episode has not run.";
+  const why = arm.episodes.why[episode] ?? arm.episodes.unrecorded ?? "no video";
+  const command = "scripts/render.py makes one from the logged states.";
+  return `${why[0].toUpperCase()}${why.slice(1)}; ${command}`;
+}
+
+function followVideos(t, playing) {
+  for (const { video, length, status, track, arm } of players.cards) {
+    status.textContent = statusText(arm, track, length, t);
+    if (!video || !video.readyState) continue;
+    const over = t >= length;
+    // The middle of a frame, so that rounding never shows its neighbour.
+    const wanted = Math.min((Math.min(t, length) + 0.5) * clock.stepS, video.duration || Infinity);
+    if (playing && !over) {
+      if (Math.abs(video.currentTime - wanted) > DRIFT * Math.max(1, clock.rate)) video.currentTime = wanted;
+      if (video.playbackRate !== clock.rate) video.playbackRate = clock.rate;
+      if (video.paused) video.play().catch(() => {}); // a later seek may interrupt it
+    } else {
+      if (!video.paused) video.pause();
+      if (Math.abs(video.currentTime - wanted) > clock.stepS / 4 && !video.seeking) video.currentTime = wanted;
+      else if (video.seeking) video.addEventListener("seeked", () => followVideos(clock.t, clock.playing), { once: true });
+    }
+  }
+}
+
+function statusText(arm, track, length, t) {
+  const step = Math.floor(t + 1e-6);
+  if (step >= length) return `ended after ${length} steps`;
+  if (!track) return `step ${step} of ${length}`;
+  const chunk = track.chunk[step];
+  const waits = track.requests.some(([sent, , ready]) => sent <= step && step < ready);
+  const source = chunk < 0 ? "holding: no chunk" : `chunk ${chunk}, action ${track.index[step]}, seen ${step - track.observed[step]} steps ago`;
+  return `step ${step} of ${length} · ${source}${waits ? " · inferring" : ""}`;
+}
+
+function markArm() {
+  for (const { node, arm, name } of players.cards) {
+    node.classList.toggle("chosen", arm === view.arm && players.cards.length > 1);
+    name.setAttribute("aria-pressed", String(arm === view.arm));
+  }
+}

@@ -1,0 +1,114 @@
+// Joint targets and gripper–block distances step by step, with a line at the moment that is shown.
+
+const LINES = 7; // colours of lines in base.css
+const DASHES = [[], [6, 4], [2, 3], [8, 3, 2, 3]];
+const plots = { drawn: [], joint: "all" };
+
+const colourOf = (arm) => `var(--line${armsOf(arm.suite).indexOf(arm) % LINES})`;
+const lineColour = (number) => cssValue(`--line${number % LINES}`);
+
+function buildPlots(found) {
+  plots.drawn = [];
+  const joints = h("figure", { class: "plot" });
+  const distances = h("figure", { class: "plot" });
+  const box = h("div", { class: "plots" }, joints, distances);
+  plots.redraw = () => {
+    plots.drawn.forEach((plot) => plot.destroy());
+    plots.drawn = [];
+    drawJoints(joints, found);
+    drawDistances(distances, found);
+    showTime();
+  };
+  clock.followers.add((t) => plots.drawn.forEach((plot) => moveHead(plot, t)));
+  new ResizeObserver(() => plots.drawn.forEach((plot) => plot.setSize(sizeOf(plot.root.parentNode)))).observe(box);
+  return box;
+}
+
+const jointName = (arm, number) => arm.tracks.joints[number] ?? `action ${number}`;
+const degrees = (value) => (value === null ? null : (value * 180) / Math.PI);
+
+function drawJoints(figure, found) {
+  const withTrack = found.filter(({ track }) => track?.command.length);
+  const focused = withTrack.find(({ arm }) => arm === view.arm) ?? withTrack[0];
+  const count = Math.max(0, ...withTrack.map(({ track }) => track.command.length));
+  const options = [["all", focused ? `all of ${focused.arm.label}` : "all"], ...range(count).map((i) => [String(i), `${words(jointName(withTrack[0].arm, i))}, all arms`])];
+  const select = h("select", { id: "joint", onchange: (event) => { plots.joint = event.target.value; plots.redraw(); } }, options.map(([value, text]) => h("option", { value }, text)));
+  if (plots.joint !== "all" && Number(plots.joint) >= count) plots.joint = "all";
+  select.value = plots.joint;
+  figure.replaceChildren(h("figcaption", {}, h("b", {}, "Joint targets"), " [deg] ", select));
+  if (!focused) return void figure.append(noPlot("No steps were recorded of this episode."));
+  const lines = plots.joint === "all"
+    ? focused.track.command.map((values, i) => ({ label: words(jointName(focused.arm, i)), values: values.map(degrees), colour: lineColour(i), dash: DASHES[0] }))
+    : withTrack.map(({ arm, track }) => ({ label: arm.label, values: (track.command[Number(plots.joint)] ?? []).map(degrees), colour: lineColour(armsOf(arm.suite).indexOf(arm)), dash: DASHES[0] }));
+  const seams = plots.joint === "all" ? focused.track.seams : [];
+  draw(figure, lines, 1, "°", seams, "Joint targets over the steps");
+}
+
+function drawDistances(figure, found) {
+  const withTrack = found.filter(({ track }) => track?.distances.length);
+  figure.replaceChildren(h("figcaption", {}, h("b", {}, "Gripper to block"), " [mm]", h("small", {}, " solid: target, dashed: other blocks")));
+  if (!withTrack.length) return void figure.append(noPlot("This run recorded no places of blocks."));
+  const lines = withTrack.flatMap(({ arm, track }) => track.distances.map((_, rank) => ({
+    label: `${arm.label} ${rank === 0 ? "target" : track.distances.length > 2 ? `other ${rank}` : "other"}`,
+    values: byRole(track, rank), colour: lineColour(armsOf(arm.suite).indexOf(arm)), dash: DASHES[Math.min(rank, DASHES.length - 1)],
+  })));
+  draw(figure, lines, 0, " mm", [], "Distance from the gripper to the blocks over the steps");
+}
+
+// The target may change its block: rank 0 is whichever is the target in that state, the others follow in their order.
+function byRole(track, rank) {
+  return range(track.distances[0].length).map((t) => {
+    const target = track.target[t] ?? 0;
+    const block = rank === 0 ? target : rank <= target ? rank - 1 : rank;
+    const metres = track.distances[block][t];
+    return metres === null ? null : metres * 1000;
+  });
+}
+
+const noPlot = (text) => h("p", { class: "gone" }, text);
+const sizeOf = (figure) => ({ width: Math.max(220, figure.clientWidth), height: 190 });
+
+function draw(figure, lines, digits, unit, seams, title) {
+  const span = clock.end + 1;
+  const columns = lines.map(({ values }) => range(span).map((i) => values[i] ?? null));
+  const ink = cssValue("--muted");
+  const grid = { stroke: cssValue("--line"), width: 1 };
+  const axis = { stroke: ink, grid, ticks: grid, font: "11px system-ui, sans-serif" };
+  const plot = new uPlot({
+    ...sizeOf(figure),
+    legend: { live: true },
+    cursor: { drag: { x: false, y: false }, points: { size: 6 } },
+    scales: { x: { time: false, range: [0, Math.max(1, clock.end)] } },
+    axes: [{ ...axis, size: 26, space: 60 }, { ...axis, size: 44 }],
+    series: [{ label: "step" }, ...lines.map(({ label, colour, dash }) => ({
+      label, stroke: colour, dash, width: 1.5, points: { show: false }, value: (_, value) => (value === null ? "–" : value.toFixed(digits) + unit),
+    }))],
+    hooks: { drawAxes: [(one) => drawSeams(one, seams)] },
+  }, [range(span), ...columns], figure);
+  plot.root.setAttribute("role", "img");
+  plot.root.setAttribute("aria-label", `${title}: ${lines.map(({ label }) => label).join(", ")}`);
+  plot.head = h("div", { class: "playhead", "aria-hidden": "true" });
+  plot.over.append(plot.head);
+  scrubOn(plot.over, () => [plot.over.getBoundingClientRect(), Math.max(1, clock.end)]);
+  plots.drawn.push(plot);
+}
+
+function drawSeams(plot, seams) {
+  const { ctx, bbox } = plot;
+  ctx.save();
+  ctx.strokeStyle = cssValue("--seam");
+  ctx.lineWidth = 1;
+  ctx.beginPath();
+  for (const step of seams) {
+    const x = Math.round(plot.valToPos(step, "x", true)) + 0.5;
+    ctx.moveTo(x, bbox.top);
+    ctx.lineTo(x, bbox.top + bbox.height);
+  }
+  ctx.stroke();
+  ctx.restore();
+}
+
+function moveHead(plot, t) {
+  plot.head.style.left = `${(100 * t) / Math.max(1, clock.end)}%`;
+  if (plot.cursor.left === undefined || plot.cursor.left < 0) plot.setLegend({ idx: Math.min(Math.floor(t + 1e-6), clock.end) }, false);
+}

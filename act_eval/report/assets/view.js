@@ -1,0 +1,90 @@
+// What is looked at: the choice of episode, arm and moment, and the filters. The address keeps it, so that it can be
+// sent to somebody: #seed=…&t=… opens a moment.
+
+const view = {
+  suite: 0, episode: null, arm: null, t: 0,
+  filter: { outcomes: new Set(), within: "", flipped: "", seam: 0, text: "" },
+  sort: "suite",
+};
+const listeners = { episode: [], arm: [], list: [], suite: [] };
+const on = (name, listener) => listeners[name].push(listener);
+const emit = (name) => listeners[name].forEach((listener) => listener());
+
+function choose(episode, { suite = view.suite, arm = null, t = 0, quiet = false } = {}) {
+  if (suite !== view.suite) chooseSuite(suite);
+  view.episode = episode;
+  view.t = t;
+  const shown = armsOf(suite);
+  view.arm = arm ?? (shown.includes(view.arm) ? view.arm : shown[0]);
+  if (!quiet) writeAddress(true);
+  emit("episode");
+}
+
+function chooseArm(arm) {
+  if (arm === view.arm) return;
+  view.arm = arm;
+  writeAddress(false);
+  emit("arm");
+}
+
+function chooseSuite(suite) {
+  view.suite = suite;
+  view.episode = null;
+  view.arm = armsOf(suite)[0] ?? null;
+  Object.assign(view.filter, { within: "", flipped: "", seam: 0 });
+  view.filter.outcomes.clear();
+  emit("suite");
+}
+
+function changeList() {
+  writeAddress(false);
+  emit("list");
+}
+
+function writeAddress(remember) {
+  const { filter } = view;
+  const parts = new URLSearchParams();
+  if (data.suites.length > 1) parts.set("suite", data.suites[view.suite].hash);
+  if (view.episode !== null) {
+    parts.set("seed", data.suites[view.suite].seeds[view.episode]);
+    parts.set("t", String(Math.round(view.t)));
+    if (view.arm && armsOf(view.suite).length > 1) parts.set("arm", view.arm.label);
+  }
+  if (filter.outcomes.size) parts.set("outcome", [...filter.outcomes].map((number) => OUTCOMES[number]).join(","));
+  for (const name of ["within", "flipped", "text"]) if (filter[name]) parts.set(name, filter[name]);
+  if (filter.seam > 0) parts.set("seam", String(filter.seam));
+  if (view.sort !== "suite") parts.set("sort", view.sort);
+  const address = `#${parts}`;
+  if (address === location.hash) return;
+  history[remember && view.episode !== null ? "pushState" : "replaceState"](null, "", address);
+}
+
+// Takes over what the address says; what it names and is not there is left out. Returns what could not be found.
+function readAddress() {
+  const parts = new URLSearchParams(location.hash.slice(1));
+  const wanted = parts.get("suite");
+  const suite = wanted === null ? suiteOfSeed(parts.get("seed")) : data.suites.findIndex((one) => one.hash === wanted);
+  if (suite < 0) return `There is no suite ${wanted} on this page.`;
+  if (suite !== view.suite) chooseSuite(suite);
+  readFilter(parts);
+  const seed = parts.get("seed");
+  if (seed === null) return null;
+  const episode = data.suites[suite].seeds.indexOf(seed);
+  if (episode < 0) return `There is no seed ${seed} on this page.`;
+  const arm = armsOf(suite).find((one) => one.label === parts.get("arm")) ?? null;
+  const t = Number(parts.get("t") ?? 0);
+  choose(episode, { arm, t: Number.isFinite(t) ? Math.max(0, t) : 0, quiet: true });
+  return null;
+}
+
+const suiteOfSeed = (seed) => Math.max(0, data.suites.findIndex((suite) => suite.seeds.includes(seed)));
+
+function readFilter(parts) {
+  const { filter } = view;
+  const names = (parts.get("outcome") ?? "").split(",");
+  filter.outcomes = new Set(range(OUTCOMES.length).filter((number) => names.includes(OUTCOMES[number])));
+  for (const name of ["within", "flipped", "text"]) filter[name] = parts.get(name) ?? "";
+  filter.seam = Math.max(0, Number(parts.get("seam")) || 0);
+  view.sort = SORTS.has(parts.get("sort")) ? parts.get("sort") : "suite";
+  emit("list");
+}

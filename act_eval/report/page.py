@@ -1,0 +1,219 @@
+"""Write the page: read the runs, write what is loaded later beside it, put everything else into one HTML file.
+
+The page runs no script but its own: a content security policy names the digests of what stands in it, the template
+escapes every text, and the data are JSON in which no tag can end.
+"""
+
+import base64
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from act_eval.errors import RunFolderError
+from act_eval.records import write_atomically, writing
+from act_eval.report.overview import overview
+from act_eval.report.payload import arms_of, payload
+from act_eval.report.sources import ArmSource, RunSource, read_run
+from act_eval.report.tracks import write_track
+from act_eval.suites import Suite
+
+PAGE = "report.html"
+"""Name of the page within its folder."""
+DATA = "report"
+"""Folder beside it with what it loads later."""
+
+JointNames = Callable[[Suite], Sequence[str]]
+"""Suite → names of the dimensions of its environment's actions; none where they have no names."""
+
+_SCRIPTS = ("dom", "data", "view", "outcomes", "charts", "scatter", "filters", "matrix", "clock", "players")
+_MORE_SCRIPTS = ("lanes", "plots", "review", "keys", "main")
+_STYLES = ("uplot/uPlot.min", "base", "summary", "review")
+_MOST_PROBLEMS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """A page that was written."""
+
+    path: Path
+    episodes: int
+    problems: tuple[str, ...]
+    """What is missing in it, one line each."""
+
+
+def write_report(
+    folders: Sequence[Path],
+    out: Path,
+    *,
+    joint_names: JointNames = lambda suite: (),
+    copy_videos: bool = False,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Report:
+    """Write `report.html` over one or several runs, and beside it what it loads later.
+
+    Args:
+        folders: Run folders, finished or not. With several, those that hold no run are named on the page.
+        out: Folder for the page; that of the run itself for a single one.
+        joint_names: Names the joints in the plots.
+        copy_videos: Copy the videos into the page's folder, so that it can be sent around by itself.
+        progress: Called with how many of how many episodes are written.
+
+    Raises:
+        RunFolderError: if none of the folders holds a run, or the page cannot be written.
+    """
+    runs, problems = _read(folders)
+    path = out / PAGE
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+        if copy_videos:
+            runs = [_with_copied_videos(run, out / DATA, i) for i, run in enumerate(runs)]
+        tracked, more = _write_tracks(runs, out, joint_names, progress)
+        problems += [line for run in runs for line in run.problems] + more
+        title = _title(runs)
+        data = payload(runs, path, title)
+        for arm in data["arms"]:
+            arm["tracks"] = tracked[arm["key"]]
+        write_atomically(path, _render(runs, data, problems).encode())
+    return Report(path=path, episodes=sum(len(a.records) for _, _, a in arms_of(runs)), problems=tuple(problems))
+
+
+def _read(folders: Sequence[Path]) -> tuple[list[RunSource], list[str]]:
+    runs: list[RunSource] = []
+    problems: list[str] = []
+    for folder, label in zip(folders, _labels(folders), strict=True):
+        try:
+            runs.append(read_run(folder, label))
+        except RunFolderError as error:
+            problems.append(str(error))
+    if not runs:
+        raise RunFolderError("\n".join(problems))
+    return runs, problems
+
+
+def _labels(folders: Sequence[Path]) -> list[str]:
+    """Return the last parts of the folders' paths, as many as tell them apart."""
+    parts = [folder.resolve().parts for folder in folders]
+    for depth in range(1, max(map(len, parts)) + 1):
+        labels = ["/".join(part[-depth:]) for part in parts]
+        if len(set(labels)) == len(labels):
+            return labels
+    return ["/".join(part) for part in parts]
+
+
+def _title(runs: Sequence[RunSource]) -> str:
+    policies = dict.fromkeys(run.policy for run in runs)
+    envs = dict.fromkeys(run.manifest.suite.env.rpartition("/")[2] for run in runs)
+    return " · ".join(", ".join(list(names)[:4]) + (" …" if len(names) > 4 else "") for names in (policies, envs))
+
+
+def _with_copied_videos(run: RunSource, data: Path, number: int) -> RunSource:
+    """Return the run with its videos read from copies below the page's folder."""
+    arms = []
+    for arm in run.arms:
+        # By number: the name of a run or an arm decides nothing of where files are written.
+        folder = data / f"run{number}" / f"arm{len(arms)}" / "videos"
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in arm.videos.values():
+            shutil.copyfile(arm.videos_folder / name, folder / name)
+        arms.append(replace(arm, videos_folder=folder))
+    return replace(run, arms=tuple(arms))
+
+
+def _write_tracks(
+    runs: Sequence[RunSource], out: Path, joint_names: JointNames, progress: Callable[[int, int], None]
+) -> tuple[dict[str, Any], list[str]]:
+    """Write what is loaded later; return by arm the folder's address and what is missing there, and the problems."""
+    arms = arms_of(runs)
+    total, done = sum(len(arm.records) for _, _, arm in arms), 0
+    found: dict[str, Any] = {}
+    problems: list[str] = []
+    for i, (_, run, arm) in enumerate(arms):
+        key, lacking = f"a{i}", {}
+        for episode, problem in _write_arm_tracks(arm, out / DATA / key, key):
+            done += 1
+            progress(done, total)
+            if problem is not None:
+                lacking[episode] = problem
+        names = list(joint_names(run.manifest.suite))
+        found[key] = {"folder": f"./{DATA}/{key}/", "joints": names, "lacking": lacking}
+        problems += _named(list(lacking.values()))
+    return found, problems
+
+
+def _write_arm_tracks(arm: ArmSource, folder: Path, key: str) -> Iterator[tuple[int, str | None]]:
+    """Write an arm's tracks; yield each episode with what kept it from being written, None where nothing did."""
+    for episode, record in sorted(arm.records.items()):
+        path = folder / f"{episode:04d}.js"
+        try:
+            write_track(path, f"{key}/{episode}", arm.folder / "steps", record, arm.metrics.get(episode))
+        except RunFolderError as error:
+            with suppress(FileNotFoundError):
+                path.unlink()  # of steps that were there once
+            yield episode, str(error)
+        else:
+            yield episode, None
+
+
+def _named(lines: Sequence[str]) -> list[str]:
+    """Return the first few lines, and how many more there are."""
+    more = len(lines) - _MOST_PROBLEMS
+    return [*lines[:_MOST_PROBLEMS], *([f"… and {more} more like this"] if more > 0 else [])]
+
+
+def _render(runs: Sequence[RunSource], data: Mapping[str, Any], problems: Sequence[str]) -> str:
+    script, style = Markup(_joined_scripts()), Markup(_joined_styles())
+    plotting = Markup(_asset("uplot/uPlot.iife.min.js"))
+    template = _environment().from_string(_asset("report.html.jinja", "templates"))
+    return template.render(
+        title=data["title"],
+        data=data,
+        problems=problems,
+        overview=overview(runs, data),
+        scripts=[plotting, script],
+        style=style,
+        script_digests=[_digest(text) for text in (plotting, script)],
+        style_digest=_digest(style),
+        manifests=[{"label": run.label, "policy": run.policy, "text": _manifest_text(run)} for run in runs],
+    )
+
+
+def _manifest_text(run: RunSource) -> str:
+    values = run.manifest.to_json()
+    count = len(values["suite"]["seeds"])
+    values["suite"]["seeds"] = f"{count} seeds, listed in the table"
+    return json.dumps(values, indent=2, ensure_ascii=False)
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+
+
+@cache
+def _joined_scripts() -> str:
+    parts = [_asset(f"{name}.js") for name in (*_SCRIPTS, *_MORE_SCRIPTS)]
+    return '(() => {\n"use strict";\n' + "\n".join(parts) + "})();\n"
+
+
+@cache
+def _joined_styles() -> str:
+    return "\n".join(_asset(f"{name}.css") for name in _STYLES)
+
+
+@cache
+def _asset(name: str, folder: str = "assets") -> str:
+    return files("act_eval.report").joinpath(folder, *name.split("/")).read_text(encoding="utf-8")
+
+
+def _digest(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -1,0 +1,114 @@
+"""What the page shows of an episode step by step: one small script per episode, loaded when somebody looks at it.
+
+A page opened from the disk may not fetch files, but it may load scripts, so each file calls `actEvalTrack` with its
+values: numbers only, rounded to what a plot can show. A file is written again only if the steps behind it changed.
+
+Legend: `T` control steps taken · `A` action dim · `J` joints · `M` blocks.
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from act_eval.errors import RunFolderError
+from act_eval.metrics import EpisodeMetrics
+from act_eval.records import write_atomically
+from act_eval.steps import EpisodeSteps, load, path_of
+from act_eval.types import EpisodeRecord
+
+SCHEMA = 1
+"""Version of the fields of a track; files of another one are written again."""
+
+_ANGLE_DIGITS, _LENGTH_DIGITS = 4, 4  # 0.1 mrad, 0.1 mm
+_STAMP_BYTES = 200
+
+
+def write_track(
+    path: Path, key: str, steps_folder: Path, record: EpisodeRecord, metrics: EpisodeMetrics | None
+) -> bool:
+    """Write the track of an episode where it is missing or old; return whether it was written.
+
+    Args:
+        path: The script to write.
+        key: By which the page asks for it.
+        steps_folder: `steps` folder of the arm.
+        record: The episode.
+        metrics: Of the episode; None where they were not recorded.
+
+    Raises:
+        RunFolderError: if the episode's steps are missing or damaged.
+    """
+    source = path_of(steps_folder, record.episode)
+    try:
+        status = source.stat()
+    except FileNotFoundError as error:
+        raise RunFolderError(f"{source} is missing") from error
+    stamp = f"// {SCHEMA} {key} {status.st_size} {status.st_mtime_ns} {metrics is not None}\n"
+    if _stamp_of(path) == stamp:
+        return False
+    values = _values(load(source), record, metrics)
+    call = f"actEvalTrack({json.dumps(key)},{json.dumps(values, separators=(',', ':'), allow_nan=False)});\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, (stamp + call).encode())
+    return True
+
+
+def _stamp_of(path: Path) -> str | None:
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return file.readline(_STAMP_BYTES).decode(errors="replace")
+
+
+def _values(steps: EpisodeSteps, record: EpisodeRecord, metrics: EpisodeMetrics | None) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "steps": steps.steps,
+        "chunk": steps.chunk.tolist(),
+        "index": steps.index.tolist(),
+        "observed": steps.observed.tolist(),
+        "told": steps.told_delay.tolist(),
+        "actual": steps.actual_delay.tolist(),
+        "seams": np.flatnonzero(steps.seam).tolist(),
+        "requests": _requests(steps),
+        "command": _columns(steps.command, _ANGLE_DIGITS),
+        "joints": _columns(steps.joints, _ANGLE_DIGITS),
+        "distances": _columns(_distances(steps), _LENGTH_DIGITS),
+        "target": steps.target.tolist(),
+        **{name: record.detail.get(f"{name}_step") for name in ("event", "closing", "lift")},
+    }
+    if metrics is not None:
+        values["jumps"] = [None if jump is None else round(jump, 4) for jump in metrics.seam_jumps]
+    return values
+
+
+def _requests(steps: EpisodeSteps) -> list[list[int]]:
+    """Return [sent, step in which its observation was made, first step of the answer, lost] of each request.
+
+    In files of earlier versions an answer counts as there when no request is in flight any more.
+    """
+    if len(steps.sent):
+        columns = (steps.sent, steps.observation_step, steps.ready, steps.lost)
+        return np.stack(columns, axis=1).astype(np.int64).tolist()
+    found = []
+    for sent in np.flatnonzero(steps.requested).tolist():
+        idle = np.flatnonzero(steps.in_flight[sent:] == 0)
+        found.append([sent, sent, sent + int(idle[0]) if idle.size else steps.steps, 0])
+    return found
+
+
+def _distances(steps: EpisodeSteps) -> NDArray[np.floating]:
+    """Return the distances (T + 1, M) from the point between the jaws to each block's centre [m]."""
+    if not steps.blocks_xyz.size:
+        return np.zeros((0, 0))
+    return np.linalg.norm(steps.blocks_xyz - steps.gripper_xyz[:, None], axis=-1)
+
+
+def _columns(values: NDArray[np.floating], digits: int) -> list[list[float | None]]:
+    """Return the columns of (T, A) as lists, None where a value is not finite; none without a step."""
+    if values.ndim != 2:
+        return []
+    return [[round(v, digits) if math.isfinite(v) else None for v in column] for column in values.T.tolist()]

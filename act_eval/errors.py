@@ -76,6 +76,10 @@ class UnmeasuredRun(RunFolderError):
     """A run was made by a version that recorded less than is asked for."""
 
 
+class RemoteError(ActEvalError):
+    """A policy server cannot be reached, was lost, or breaks the protocol: no fault of the policy that it serves."""
+
+
 class LaunchError(ActEvalError):
     """A worker process died or could not do its part of a run."""
 

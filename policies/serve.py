@@ -14,14 +14,18 @@ from torch import Tensor
 
 from act_eval.errors import FeatureMismatch, UsageError
 from act_eval.policies.act.policy import ACTPolicy
+from act_eval.policies.inputs import declared
 from act_eval.policies.normalize import Processor
 from act_eval.policies.rtc import LAST_ACTION, ACTRTCPolicy
 from act_eval.policies.sensitivity import sensitivity
-from act_eval.types import ENVIRONMENT_STATE, IMAGE_PREFIX, STATE, ActionChunks, ChunkRequest, Observation, PolicySpec
+from act_eval.types import IMAGE_PREFIX, STATE, ActionChunks, ChunkRequest, Observation, PolicySpec
 
 
 class TorchChunkPolicy:
     """Answers requests with an ACT or ACT-RTC network in evaluation mode and float32."""
+
+    remembers = False
+    """An answer depends on its request alone, so a server may be started anew between two of them."""
 
     def __init__(
         self,
@@ -113,7 +117,7 @@ class TorchChunkPolicy:
         """Return the declared inputs, and the anchor where it is none of them."""
         raw: dict[str, np.ndarray] = {}
         for key, shape in self._spec.inputs.items():
-            value = _checked(key, _field(observation, key), shape)
+            value = _checked(key, declared(observation, key), shape)
             raw[key] = value.transpose(0, 3, 1, 2) if key.startswith(IMAGE_PREFIX) else value
         joints = (self._spec.action_dim,)
         match self._processor.anchor:
@@ -163,16 +167,3 @@ def _checked(key: str, value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
             f"{key!r} has shape {value.shape[1:]}, {value.dtype}; the policy was made for {shape}, {np.dtype(dtype)}"
         )
     return value
-
-
-def _field(observation: Observation, key: str) -> np.ndarray:
-    if key == STATE:
-        return observation.agent_pos
-    if key == ENVIRONMENT_STATE:
-        if observation.environment_state is None:
-            raise FeatureMismatch(f"the policy reads {key!r}, but the environment has no coordinates")
-        return observation.environment_state
-    camera = key.removeprefix(IMAGE_PREFIX)
-    if camera not in observation.pixels:
-        raise FeatureMismatch(f"the policy reads camera {camera!r}; the environment has {sorted(observation.pixels)}")
-    return observation.pixels[camera]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from untrained import write_checkpoint
 
-from act_eval.cli.benches import CheckpointSource
 from act_eval.cli.environments import EnvSource
+from act_eval.cli.policy_sources import CheckpointSource
 from act_eval.cli.sweep_survey import survey
 from act_eval.errors import LaunchError
 from act_eval.types import ChunkPolicy
@@ -20,7 +20,7 @@ ENVS = {"pick": EnvSource(env_id="act_eval/Pick-v0", options={"image_size": 32})
 class Deadly(CheckpointSource):
     """Takes the process that loads it with it."""
 
-    def load(self) -> ChunkPolicy:
+    def load(self, ready: bool = True) -> ChunkPolicy:
         os._exit(9)
 
 

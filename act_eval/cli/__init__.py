@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
+from act_eval.cli.interrupts import second_interrupt_at_once
 from act_eval.errors import ActEvalError, UnknownName, UsageError
 
 COMMANDS = {
@@ -11,7 +12,10 @@ COMMANDS = {
     "merge": "Make one run of the parts that `evaluate --shard` left, after checking that they cover it.",
     "sweep": "Sweep policies over inference delay: a grid as one resumable job.",
     "probe": "Tell which declared inputs move a policy's output, and which block it then chooses.",
+    "report": "Write the review page of one or several runs: players, lanes and plots, seed by seed.",
+    "render": "Film episodes of a run again from their logged states, at any size.",
     "compare": "Say whether one run is better or worse than another, on the same episode seeds.",
+    "serve": "Serve a policy over a WebSocket, for evaluations on this or another machine.",
     "baseline": "Record the outcomes of a run, for regression tests to compare with.",
     "train": "Train a policy on demonstrations, which are collected first where there are none.",
     "export": "Make a trained checkpoint a shipped policy, with a page that says how it was made.",
@@ -35,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def guarded(command: Callable[[], int]) -> int:
     """Run a command; an error raised on purpose becomes its message and an exit code."""
     try:
-        return command()
+        with second_interrupt_at_once():
+            return command()
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return USAGE

@@ -7,10 +7,10 @@ travels back as `BenchFacts`, so that the planning process needs neither torch n
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from act_eval.cli.environments import EnvFacts, EnvSource, env_facts
+from act_eval.cli.policy_sources import PolicySource
 from act_eval.errors import UsageError
 from act_eval.timing import ExpertPrefix, Schedule
 from act_eval.types import ChunkPolicy, Executor, PolicySpec
@@ -34,61 +34,10 @@ class BenchFacts:
     """How the network runs, for a run's configuration: device, precision, compile mode, rows of a call."""
     numeric: Mapping[str, str] = field(default_factory=dict)
     """What its numbers may depend on, for a run's fingerprint."""
+    identity: Mapping[str, Any] = field(default_factory=dict)
+    """What the policy is, for a run's manifest."""
     warnings: tuple[str, ...] = ()
     """What whoever starts a run should know of the policy's inputs."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CheckpointSource:
-    """A policy by its checkpoint folder, and how it is run."""
-
-    folder: Path
-    device: str = "cpu"
-    """A torch device, or `auto`: CUDA where there is one."""
-    compile: str = "off"
-    """Mode for `act_eval.policies.compile`."""
-    rows_per_call: int = 8
-    """Rows of every network call, filled up where fewer are due."""
-    threads: int = 1
-    """Threads of each process for the network's arithmetic."""
-    blind: bool = False
-    """Show it grey in place of every camera's images."""
-
-    def load(self) -> ChunkPolicy:
-        """Load the policy into this process."""
-        import torch
-
-        from act_eval.policies.checkpoint import load_pretrained
-        from act_eval.policies.compile import compile_policy
-        from act_eval.policies.serve import TorchChunkPolicy
-        from act_eval.probes import Blinded
-
-        torch.set_num_threads(self.threads)
-        device = resolve_device(self.device)
-        policy, processor = load_pretrained(self.folder, device)
-        compile_policy(policy, self.compile, device)
-        served = TorchChunkPolicy(policy, processor, device, self.rows_per_call)
-        return Blinded(served) if self.blind else served
-
-    def run_facts(self) -> dict[str, Any]:
-        """Return how the network runs, with what `auto` means here."""
-        from act_eval.policies.compile import resolve_mode
-
-        device = resolve_device(self.device)
-        return {
-            "device": device,
-            "precision": "float32",
-            "compile": resolve_mode(self.compile, device),
-            "rows_per_call": self.rows_per_call,
-        }
-
-    def numeric_facts(self) -> dict[str, str]:
-        """Return what the network's numbers may depend on: the instruction set, and the GPU where one is used."""
-        import torch
-
-        device = torch.device(resolve_device(self.device))
-        gpu = {"gpu": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}
-        return {"cpu_capability": torch.backends.cpu.get_cpu_capability(), **gpu}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,21 +45,34 @@ class PolicyBenchSource:
     """Builds a `PolicyBench` in a worker."""
 
     env: EnvSource
-    policy: CheckpointSource
+    policy: PolicySource
     slots: int
+    blind: bool = False
+    """Show the policy grey in place of every camera's images."""
     probe: bool = False
     """Whether facts hold warnings about inputs that move nothing."""
+    call_timeout_s: float | None = None
+    """Time that a call of the policy or of an environment may take [s]; None: any."""
 
     def __call__(self) -> "PolicyBench":
+        from act_eval.probes import Blinded
+
         policy = self.policy.load()
         envs = [self.env.make() for _ in range(self.slots)]
+        about = self.policy.facts(policy)
         facts = BenchFacts(
             env=env_facts(envs[0], self.env.options),
-            policy=policy.spec,
-            run=self.policy.run_facts(),
-            numeric=self.policy.numeric_facts(),
+            policy=about.spec,
+            run=about.run,
+            numeric=about.numeric,
+            identity=about.identity,
         )
-        return PolicyBench(envs, policy, facts, self.env if self.probe else None)
+        seeing = Blinded(policy) if self.blind else policy
+        if self.call_timeout_s is not None:
+            from act_eval.rollout.punctual import PunctualPolicy
+
+            seeing = PunctualPolicy(seeing, self.call_timeout_s)
+        return PolicyBench(punctual(envs, self.call_timeout_s), seeing, facts, self.env if self.probe else None)
 
 
 class PolicyBench:
@@ -160,12 +122,25 @@ class ExpertBenchSource:
 
     env: EnvSource
     slots: int
+    call_timeout_s: float | None = None
+    """As in `PolicyBenchSource`."""
 
     def __call__(self) -> "ExpertBench":
         envs = [self.env.make() for _ in range(self.slots)]
         if not hasattr(envs[0].unwrapped, "privileged"):
             raise UsageError(f"{self.env.env_id} offers no privileged state, which the scripted expert needs")
-        return ExpertBench(envs, BenchFacts(env=env_facts(envs[0], self.env.options)))
+        return ExpertBench(
+            punctual(envs, self.call_timeout_s), BenchFacts(env=env_facts(envs[0], self.env.options))
+        )
+
+
+def punctual(envs: "Envs", limit_s: float | None) -> "Envs":
+    """Return the environments with a limit on how long a call may take."""
+    if limit_s is None:
+        return envs
+    from act_eval.rollout.punctual import PunctualEnv
+
+    return [PunctualEnv(env, limit_s) for env in envs]
 
 
 class ExpertBench:
@@ -185,33 +160,3 @@ class ExpertBench:
         """Close the environments."""
         for env in self.envs:
             env.close()
-
-
-def check_network(compile_mode: str, device: str) -> None:
-    """Refuse what torch does not know, before anything is loaded.
-
-    Raises:
-        UsageError: naming the device or the compile mode, and what there is.
-    """
-    if device not in ("auto", "cpu"):
-        resolve_device(device)
-    if compile_mode not in ("auto", "off"):
-        from act_eval.policies.compile import resolve_mode
-
-        resolve_mode(compile_mode, "cpu")
-
-
-def resolve_device(name: str) -> str:
-    """Return the torch device that `name` means here.
-
-    Raises:
-        UsageError: if torch does not know or cannot reach it.
-    """
-    import torch
-
-    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
-    try:
-        torch.empty(0, device=chosen)
-    except (RuntimeError, AssertionError) as error:  # torch's words for a name it does not know or cannot reach
-        raise UsageError(f"--device {name}: {str(error).splitlines()[0]}") from error
-    return chosen

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from act_eval.cli.environment_flags import DeclaringFlags
 from act_eval.cli.launching import LaunchFlags
 
 
@@ -36,9 +37,13 @@ class Flags:
     """Evaluate a policy in closed loop under inference delay. Without any option: the main job."""
 
     policy: str = "act_rtc"
-    """A shipped policy, the path of a checkpoint folder, or `expert`."""
+    """A shipped policy, the path of a checkpoint folder (ours or LeRobot's ACT), a hub id (org/name), module:factory,
+    a server (ws://host:port), or `expert`."""
+    policy_options: tuple[str, ...] = ()
+    """Given to module:factory or to a server's client, each as NAME=VALUE; a value is JSON or text."""
     env: str = "confuser_pick"
-    """Environment."""
+    """A name of ours, a Gymnasium id (gym_aloha/AlohaTransferCube-v0, package:SomeId-v0), module:factory, or
+    dm_control:DOMAIN/TASK."""
     episodes: int | None = None
     """Episodes per arm, 50 by default."""
     seed: int = 0
@@ -94,7 +99,11 @@ class Flags:
     blind: bool = False
     """Show the policy grey in place of every camera's images, as a control."""
     env_flags: Annotated[EnvFlags, tyro.conf.arg(name="")] = field(default_factory=EnvFlags)
+    call_timeout_s: float | None = None
+    """Time that a call of the policy or of the environment may take: what hangs longer ends the episode as
+    policy_error, or as invalid. Any by default."""
     launch: Annotated[LaunchFlags, tyro.conf.arg(name="")] = field(default_factory=LaunchFlags)
+    declaring: Annotated[DeclaringFlags, tyro.conf.arg(name="")] = field(default_factory=DeclaringFlags)
 
 
 def run(argv: Sequence[str], prog: str) -> int:

@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from act_eval.cli.arms import arms_of
-from act_eval.cli.benches import BenchFacts, CheckpointSource, ExpertBenchSource, PolicyBenchSource, check_network
-from act_eval.cli.environments import EnvSource, check_features
+from act_eval.cli.benches import BenchFacts, ExpertBenchSource, PolicyBenchSource
+from act_eval.cli.environments import check_features, env_source
+from act_eval.cli.factories import named_values
+from act_eval.cli.foreign import env_label
 from act_eval.cli.launching import part_of, place_of
-from act_eval.cli.policies import EXPERT, checkpoint_folder, label, policy_entry
+from act_eval.cli.policies import EXPERT, Network, label, policy_entry, policy_source
+from act_eval.cli.policy_sources import PolicyFacts, check_network
 from act_eval.errors import UsageError
 from act_eval.evaluation import Job
 from act_eval.launch import Build, Local, Place
@@ -54,8 +57,6 @@ class Crewing:
     seeds: tuple[int, ...]
     part: Part | None
     """Of the episodes; None: all of them."""
-    checkpoint: Path | None
-    """None for the expert."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,27 +76,27 @@ def plan_crew(flags: "Flags") -> Crewing:
         UsageError: or a child of it, naming the flag and what is allowed.
         CheckpointError: if the policy's folder holds no checkpoint.
     """
-    from act_eval.envs.registration import env_id
-
     _check_choices(flags)
     part = part_of(flags.launch)
     place = place_of(flags.launch)
     check_network(flags.compile, flags.device if isinstance(place, Local) else "auto")  # workers' GPUs are elsewhere
-    source = EnvSource(env_id=env_id(flags.env), options=env_options(flags.env_flags))
+    source = env_source(flags.env, env_options(flags.env_flags), flags.declaring, film=flags.video != "none")
     seeds = _seeds(flags)
     batch = _batch(flags)
     episodes = len(seeds) if part is None else len(part.episodes(len(seeds)))
     slots = min(batch, episodes)
-    checkpoint = None if flags.policy == EXPERT else checkpoint_folder(flags.policy)
-    if checkpoint is None:
-        build: Build = ExpertBenchSource(env=source, slots=slots)
+    if flags.policy == EXPERT:
+        build: Build = ExpertBenchSource(env=source, slots=slots, call_timeout_s=flags.call_timeout_s)
     else:
-        rows = flags.rows_per_call or (batch if _measures(flags) else ROWS_PER_CALL)
-        policy = CheckpointSource(
-            folder=checkpoint.absolute(), device=flags.device, compile=flags.compile, rows_per_call=rows, blind=flags.blind
-        )
+        network = Network(device=flags.device, compile=flags.compile, rows_per_call=flags.rows_per_call)
+        options = named_values(flags.policy_options, "--policy-options")
+        policy = policy_source(flags.policy, options, network, batch if _measures(flags) else ROWS_PER_CALL)
         # A blind policy's cameras are dead, as everybody knows.
-        build = PolicyBenchSource(env=source, policy=policy, slots=slots, probe=flags.probe and not flags.blind)
+        probe = flags.probe and not flags.blind
+        limit = flags.call_timeout_s
+        build = PolicyBenchSource(
+            env=source, policy=policy, slots=slots, blind=flags.blind, probe=probe, call_timeout_s=limit
+        )
     return Crewing(
         build=build,
         workers=min(flags.workers or place.cores(), episodes),
@@ -104,7 +105,6 @@ def plan_crew(flags: "Flags") -> Crewing:
         env_id=source.env_id,
         seeds=seeds,
         part=part,
-        checkpoint=checkpoint,
     )
 
 
@@ -119,8 +119,11 @@ def make_plan(flags: "Flags", crewing: Crewing, facts: BenchFacts, machine: Mapp
     Raises:
         UsageError: or a child of it, naming the flag or field and what is allowed.
     """
-    if flags.video != "none" and not facts.env.renders_states:
-        raise UsageError(f"{crewing.env_id} cannot render logged states (render_state); choose --video none")
+    if flags.video != "none" and not (facts.env.renders_states or facts.env.films):
+        raise UsageError(
+            f"{crewing.env_id} neither renders logged states (render_state) nor is it made with render_mode "
+            '"rgb_array"; choose --video none'
+        )
     suite = Suite(
         env=crewing.env_id,
         kwargs=facts.env.options,
@@ -136,8 +139,7 @@ def make_plan(flags: "Flags", crewing: Crewing, facts: BenchFacts, machine: Mapp
         check_features(facts.policy, facts.env)
         arms = arms_of(flags, facts.policy, _delays(flags, facts.env.control_ms), facts.env.foreseen)
         schedules, left_out = {**arms.schedules}, arms.left_out
-        assert crewing.checkpoint is not None
-        policy = policy_entry(label(flags.policy), crewing.checkpoint, facts.policy)
+        policy = policy_entry(label(flags.policy), PolicyFacts(spec=facts.policy, identity=facts.identity))
         policy |= {"blind": True} if flags.blind else {}
     for schedule in schedules.values():
         if schedule is not None:
@@ -146,19 +148,24 @@ def make_plan(flags: "Flags", crewing: Crewing, facts: BenchFacts, machine: Mapp
     manifest = Manifest(
         suite=suite,
         configuration={"policy": policy, "arms": entries, **facts.run, "video": flags.video},
-        fingerprint=fingerprint(threads=1, renderer=facts.env.renderer, **facts.numeric),
+        fingerprint=fingerprint(threads=1, renderer=facts.env.renderer, **facts.env.versions, **facts.numeric),
         notes=notes(workers=crewing.workers, batch=crewing.batch),
     )
+    if flags.call_timeout_s is not None:
+        limited = {**manifest.configuration, "call_timeout_s": flags.call_timeout_s}
+        manifest = replace(manifest, configuration=limited)
     manifest = replace(manifest, fingerprint={**manifest.fingerprint, **machine})  # the workers', not this process's
     job = Job(
         folder=flags.out or _default_folder(flags, manifest),
         seeds=suite.seeds,
-        title=f"{label(flags.env)} · {label(flags.policy)}{' · blind' if flags.blind else ''}",
+        title=f"{env_label(flags.env)} · {label(flags.policy)}{' · blind' if flags.blind else ''}",
         arms=schedules,
         batch=crewing.batch,
         video=flags.video,
     )
-    return Plan(manifest=manifest, job=job, summary=_summary(flags, manifest, job, crewing.workers, left_out))
+    remarks = (f"env     {line}" for line in facts.env.remarks)
+    summary = _summary(flags, manifest, job, crewing.workers, (*remarks, *(f"no arm  {line}" for line in left_out)))
+    return Plan(manifest=manifest, job=job, summary=summary)
 
 
 def _check_choices(flags: "Flags") -> None:
@@ -166,6 +173,10 @@ def _check_choices(flags: "Flags") -> None:
         value = getattr(flags, name)
         if value is not None and value < 1:
             raise UsageError(f"--{name.replace('_', '-')} is {value}; it must be at least 1")
+    if flags.call_timeout_s is not None:
+        from act_eval.rollout.punctual import check_limit
+
+        check_limit(flags.call_timeout_s)
     if flags.executor is not None:
         check_executor(flags.executor)
     if flags.delay is not None and flags.latency_ms is not None:
@@ -177,6 +188,8 @@ def _check_choices(flags: "Flags") -> None:
     taps = flags.observation_delay or flags.actuation_delay or flags.timeout
     if flags.policy == EXPERT and (delayed or told or taps or flags.executor or flags.execute):
         raise UsageError("the expert acts in every step without inference: it takes no delay, executor or horizon")
+    if flags.policy == EXPERT and flags.policy_options:
+        raise UsageError("the expert takes no --policy-options")
     if flags.policy == EXPERT and flags.blind:
         raise UsageError("the expert looks through no camera: it takes no --blind")
     shown = set(flags.prefix) | set(flags.observe)
@@ -227,7 +240,7 @@ def _arm_entry(schedule: Schedule | None) -> dict[str, Any]:
     return {"executor": EXPERT} if schedule is None else arm_settings(schedule)
 
 
-def _summary(flags: "Flags", manifest: Manifest, job: Job, workers: int, left_out: tuple[str, ...]) -> tuple[str, ...]:
+def _summary(flags: "Flags", manifest: Manifest, job: Job, workers: int, remarks: tuple[str, ...]) -> tuple[str, ...]:
     suite, configuration = manifest.suite, manifest.configuration
     options = ", ".join(f"{k}={v}" for k, v in suite.kwargs.items())
     seeds = f"seeds {flags.seeds}" if flags.seeds else f"{'held-out ' if flags.held_out else ''}seed {flags.seed}"
@@ -239,7 +252,7 @@ def _summary(flags: "Flags", manifest: Manifest, job: Job, workers: int, left_ou
         f"suite   {suite.hash}: {suite.env} ({options}), {len(job.seeds)} episodes, {seeds}",
         f"policy  {_policy_text(configuration['policy'])}",
         *(f"arm     {name}: {_arm_text(arm)}" for name, arm in configuration["arms"].items()),
-        *(f"no arm  {line}" for line in left_out),
+        *remarks,
         f"run     {network}{workers} × {job.batch} episodes at a time, video {job.video}",
         f"folder  {job.folder}",
     )
@@ -274,4 +287,4 @@ def env_options(flags: "EnvFlags") -> dict[str, Any]:
 def _default_folder(flags: "Flags", manifest: Manifest) -> Path:
     parts = [manifest.suite.to_json(), dict(manifest.configuration), dict(manifest.fingerprint)]
     short = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
-    return Path("outputs") / "evaluate" / f"{label(flags.env)}_{label(flags.policy)}_{short}"
+    return Path("outputs") / "evaluate" / f"{env_label(flags.env)}_{label(flags.policy)}_{short}"

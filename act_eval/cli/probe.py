@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from act_eval.cli.environment_flags import DeclaringFlags
 from act_eval.cli.evaluate import EnvFlags
 from act_eval.probes.bank import EPISODES, EVERY, PER_EPISODE
 
@@ -17,7 +18,9 @@ class Flags:
     """Tell which declared inputs move a policy's output. Exit code 0: no input is dead; 3: at least one is."""
 
     policy: str = "act_rtc"
-    """A shipped policy, or the path of a checkpoint folder."""
+    """A shipped policy, a checkpoint folder, a hub id, module:factory, or a server, as `evaluate` takes it."""
+    policy_options: tuple[str, ...] = ()
+    """Given to module:factory or to a server's client, each as NAME=VALUE."""
     env: str = "confuser_pick"
     """Environment."""
     bank: Literal["expert", "policy"] | None = None
@@ -38,6 +41,7 @@ class Flags:
     device: str = "auto"
     """Where the network runs: cpu, cuda, or auto (cuda where there is one)."""
     env_flags: Annotated[EnvFlags, tyro.conf.arg(name="")] = field(default_factory=EnvFlags)
+    declaring: Annotated[DeclaringFlags, tyro.conf.arg(name="")] = field(default_factory=DeclaringFlags)
 
 
 def run(argv: Sequence[str], prog: str) -> int:

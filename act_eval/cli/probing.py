@@ -2,16 +2,17 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 from rich.table import Table
 
 from act_eval.cli import OK
-from act_eval.cli.benches import CheckpointSource
-from act_eval.cli.environments import EnvSource, check_features
-from act_eval.cli.plans import env_options
-from act_eval.cli.policies import EXPERT, checkpoint_folder
+from act_eval.cli.environments import EnvSource, check_features, env_source
+from act_eval.cli.factories import named_values
+from act_eval.cli.plans import ROWS_PER_CALL, env_options
+from act_eval.cli.policies import EXPERT, Network, policy_source
 from act_eval.errors import ActEvalError, UsageError
 from act_eval.probes import ProbeReport, collect_bank, probe
 from act_eval.probes.effects import Effect
@@ -37,17 +38,16 @@ def probe_policy(flags: "Flags", stream: TextIO) -> int:
     Raises:
         ActEvalError: with what is wrong with the flags or the checkpoint.
     """
-    from act_eval.envs.registration import env_id
-
     if flags.policy == EXPERT:
         raise UsageError("the scripted expert declares no inputs; --policy takes a shipped policy or a checkpoint")
     if flags.env_flags.coordinates not in (None, "target"):
         raise UsageError(f"--coordinates {flags.env_flags.coordinates}: a probe changes the coordinates itself")
     console = Console(file=stream, highlight=False, soft_wrap=True)
-    source = EnvSource(env_id=env_id(flags.env), options=env_options(flags.env_flags))
-    folder = checkpoint_folder(flags.policy)
+    source = env_source(flags.env, env_options(flags.env_flags), flags.declaring, film=False)
+    options = named_values(flags.policy_options, "--policy-options")
+    origin = policy_source(flags.policy, options, Network(device=flags.device), ROWS_PER_CALL)
     console.print(f"loading {flags.policy} and {flags.env}", markup=False)
-    policy = CheckpointSource(folder=folder, device=flags.device).load()
+    policy = origin.load(ready=False)
     env = _env(source)
     try:
         check_features(policy.spec, env)
@@ -93,7 +93,7 @@ def short_probe(policy: ChunkPolicy, source: EnvSource) -> ProbeReport:
 
 def _env(source: EnvSource) -> "gym.Env[Any, Any]":
     options = {name: value for name, value in source.options.items() if name not in _CONTROLS}
-    return EnvSource(env_id=source.env_id, options=options).make()
+    return replace(source, options=options, film=False).make()
 
 
 def _actor(flags: "Flags", policy: ChunkPolicy, env: "gym.Env[Any, Any]") -> tuple[str, Executor]:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from act_eval.cli.benches import CheckpointSource, PolicyBenchSource, check_network
+from act_eval.cli.benches import PolicyBenchSource
 from act_eval.cli.environments import EnvSource, check_features
-from act_eval.cli.plans import env_options, usable_cores
-from act_eval.cli.policies import EXPERT, checkpoint_folder, digest, label, policy_entry
-from act_eval.cli.sweep_survey import PolicyFacts, Survey
+from act_eval.cli.plans import ROWS_PER_CALL, env_options, usable_cores
+from act_eval.cli.policies import EXPERT, Network, digest, label, policy_entry, policy_source
+from act_eval.cli.policy_sources import CheckpointSource, PolicyFacts, PolicySource, check_network
+from act_eval.cli.sweep_survey import Survey
 from act_eval.errors import FeatureMismatch, UsageError
 from act_eval.evaluation import Job
 from act_eval.launch import Build
@@ -43,7 +44,7 @@ class Request:
     """What the flags say, checked as far as names and numbers go."""
 
     grid: Grid
-    policies: Mapping[str, CheckpointSource]
+    policies: Mapping[str, PolicySource]
     """Name in the sweep's folders → source."""
     envs: Mapping[str, EnvSource]
     """Short name → source."""
@@ -148,7 +149,7 @@ def _part(request: Request, facts: Survey, policy: str, env: str) -> PartPlan:
     )
     manifest = Manifest(
         suite=suite,
-        configuration=_configuration(policy, source, about, expansion),
+        configuration=_configuration(policy, about, expansion),
         fingerprint=fingerprint(threads=1, renderer=place.renderer, **about.numeric),
         notes=notes(workers=request.workers, batch=request.batch),
     )
@@ -172,9 +173,9 @@ def _part(request: Request, facts: Survey, policy: str, env: str) -> PartPlan:
     )
 
 
-def _configuration(name: str, source: CheckpointSource, about: PolicyFacts, expansion: Expansion) -> dict[str, Any]:
+def _configuration(name: str, about: PolicyFacts, expansion: Expansion) -> dict[str, Any]:
     arms = {setting.arm: arm_settings(setting.schedule) for setting in expansion.settings}
-    policy = policy_entry(name, source.folder, about.spec)
+    policy = policy_entry(name, about)
     return {"policy": policy, "arms": arms, **about.run, "video": "none"}
 
 
@@ -204,19 +205,26 @@ def _told(text: str) -> tuple[str, Estimator]:
     return name, estimator
 
 
-def _policies(flags: "Flags") -> dict[str, CheckpointSource]:
+def _policies(flags: "Flags") -> dict[str, PolicySource]:
     """Return the policies by names that are different and fit for folders."""
-    found: dict[str, CheckpointSource] = {}
+    found: dict[str, PolicySource] = {}
+    network = Network(device=flags.device, compile=flags.compile)
     for asked in dict.fromkeys(_given("policies", flags.policies, "act_rtc")):
         if asked == EXPERT:
             raise UsageError("the expert acts in every step without inference: there is no delay to sweep")
-        folder = checkpoint_folder(asked)
-        source = CheckpointSource(folder=folder, device=flags.device, compile=flags.compile)
+        source = policy_source(asked, {}, network, usual_rows=ROWS_PER_CALL)
         if source in found.values():
             continue
         name = label(asked)
-        found[name if name not in found else f"{name}-{digest(folder)[:6]}"] = source
+        found[name if name not in found else f"{name}-{_apart(source)}"] = source
     return found
+
+
+def _apart(source: PolicySource) -> str:
+    """Return what tells policies of the same name apart: a checkpoint's content, wherever it lies."""
+    if isinstance(source, CheckpointSource):
+        return digest(source.folder)[:6]
+    return hashlib.sha256(repr(source).encode()).hexdigest()[:6]
 
 
 def _asked(flags: "Flags", grid: Grid) -> dict[str, Any]:

@@ -3,25 +3,12 @@
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing import get_context
-from typing import Any
 
-from act_eval.cli.benches import CheckpointSource
 from act_eval.cli.environments import EnvFacts, EnvSource, env_facts
+from act_eval.cli.policy_sources import PolicyFacts, PolicySource
 from act_eval.errors import LaunchError
-from act_eval.types import PolicySpec
-
-
-@dataclass(frozen=True, kw_only=True)
-class PolicyFacts:
-    """What a policy says of itself, and how it is run."""
-
-    spec: PolicySpec
-    run: Mapping[str, Any]
-    """For a run's configuration."""
-    numeric: Mapping[str, str]
-    """For a run's fingerprint."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +19,7 @@ class Survey:
     envs: Mapping[str, EnvFacts]
 
 
-def survey(policies: Mapping[str, CheckpointSource], envs: Mapping[str, EnvSource], apart: bool) -> Survey:
+def survey(policies: Mapping[str, PolicySource], envs: Mapping[str, EnvSource], apart: bool) -> Survey:
     """Return the facts of policies and environments, each built once.
 
     Args:
@@ -53,17 +40,15 @@ def survey(policies: Mapping[str, CheckpointSource], envs: Mapping[str, EnvSourc
         raise LaunchError(f"the process that loads {', '.join([*policies, *envs])} was killed") from error
 
 
-def _look(policies: Mapping[str, CheckpointSource], envs: Mapping[str, EnvSource]) -> Survey:
+def _look(policies: Mapping[str, PolicySource], envs: Mapping[str, EnvSource]) -> Survey:
     return Survey(
         policies={name: _policy_facts(source) for name, source in policies.items()},
         envs={name: _env_facts(source) for name, source in envs.items()},
     )
 
 
-def _policy_facts(source: CheckpointSource) -> PolicyFacts:
-    run = source.run_facts()
-    loaded = replace(source, compile="off").load()  # nothing is asked of it here
-    return PolicyFacts(spec=loaded.spec, run=run, numeric=source.numeric_facts())
+def _policy_facts(source: PolicySource) -> PolicyFacts:
+    return source.facts(source.load(ready=False))  # nothing is asked of it here
 
 
 def _env_facts(source: EnvSource) -> EnvFacts:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from act_eval.errors import UsageError
+from act_eval.errors import RemoteError, UsageError
 from act_eval.types import ActionChunks, ChunkPolicy, ChunkRequest, FloatArray, PolicySpec
 
 Answer = FloatArray | str
@@ -22,11 +22,12 @@ def ask(policy: ChunkPolicy, request: ChunkRequest) -> list[Answer]:
 
     Raises:
         UsageError: if the policy refuses the question as such: its wiring concerns every episode.
+        RemoteError: if the policy's server is lost: that is nobody's failed episode.
     """
     count = len(request.rows)
     try:
         return _checked(policy.predict(request), count, policy.spec)
-    except UsageError:
+    except (UsageError, RemoteError):
         raise
     except Exception as error:
         if count == 1:
@@ -35,6 +36,9 @@ def ask(policy: ChunkPolicy, request: ChunkRequest) -> list[Answer]:
 
 
 def _checked(chunks: ActionChunks, count: int, spec: PolicySpec) -> list[Answer]:
+    kind = np.asarray(chunks.actions).dtype
+    if kind.kind not in "fiu":  # numpy would turn texts into numbers, and drop what is imaginary
+        return [f"the policy answered with actions of type {kind}, expected floating-point numbers"] * count
     with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite and is named below
         actions = np.array(chunks.actions, dtype=np.float32)  # a copy: policies may reuse their buffers
     expected = (count, spec.chunk, spec.action_dim)

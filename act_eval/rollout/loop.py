@@ -17,10 +17,10 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from act_eval.errors import ActionError, UsageError
+from act_eval.errors import ActionError, RemoteError, UsageError
 from act_eval.records import INVALID, POLICY_ERROR, SUCCESS
 from act_eval.rollout.entries import episode_record, step_record
-from act_eval.rollout.lanes import Episode, Lane, lanes, says_success
+from act_eval.rollout.lanes import Episode, FrameObserver, Lane, lanes, says_success
 from act_eval.rollout.observations import ObservationBatch
 from act_eval.types import (
     NOTHING_COUNTED,
@@ -60,7 +60,7 @@ def rollout(
         executor: Decides what runs.
         episodes: In the order in which they begin.
         observers: Told of every step before it is taken, of the state in which an episode ended if they have
-            `on_end_state`, and of every end.
+            `on_end_state`, of every end, and of what the environments render if they have `on_frame`.
         should_stop: Asked before an episode begins; once it says True no further one does, running ones finish.
         on_clock: Takes what depends on the wall clock.
 
@@ -94,6 +94,7 @@ class _Batch:
         self._executor = executor
         self._observers = observers
         self._end_observers = [o for o in observers if isinstance(o, EndStateObserver)]
+        self._frame_observers = [o for o in observers if isinstance(o, FrameObserver)]
         self._on_clock = on_clock
         self._seen = ObservationBatch(len(envs))
 
@@ -128,7 +129,7 @@ class _Batch:
         self._seen.put(lane.row, observed)
         try:
             self._executor.reset([lane.row], [episode.seed])
-        except UsageError:
+        except (UsageError, RemoteError):
             raise
         except Exception as error:
             return POLICY_ERROR, _text(error)
@@ -157,7 +158,15 @@ class _Batch:
             if ended is not None:
                 yield self._end(lane, episode, *ended)
 
+    def _show(self, lane: Lane, episode: Episode) -> None:
+        """Show the present moment to those who keep frames."""
+        if self._frame_observers:
+            image = lane.frame()
+            for observer in self._frame_observers:
+                observer.on_frame(episode.number, lane.step, image)
+
     def _tell(self, lane: Lane, episode: Episode, actions: Actions) -> None:
+        self._show(lane, episode)
         if self._observers:
             record = step_record(episode, lane.step, actions, lane.row, lane.state())
             for observer in self._observers:
@@ -183,6 +192,8 @@ class _Batch:
 
     def _end(self, lane: Lane, episode: Episode, outcome: str | None, error: str | None) -> EpisodeRecord:
         """Close a slot's episode and return its record."""
+        if outcome != INVALID:
+            self._show(lane, episode)
         verdict = Verdict(outcome=outcome) if outcome is not None else None
         if verdict is None:
             verdict, error = _judge(lane)

@@ -1,0 +1,105 @@
+"""A policy that answers from another process or machine, behind the `ChunkPolicy` protocol.
+
+Bit for bit what the served policy answers here: the question travels whole, and the server's rows per call are its
+own. Where the line breaks the question is repeated; the server answers a question once, however often it comes.
+"""
+
+import uuid
+from collections.abc import Sequence
+
+from act_eval.errors import ActEvalError, FeatureMismatch, RemoteError, UsageError
+from act_eval.policies.serving.link import Line, Link
+from act_eval.policies.serving.messages import Greeting, Question, answered
+from act_eval.policies.serving.wire import pack, unpack
+from act_eval.types import ActionChunks, ChunkRequest, PolicySpec
+
+
+class RemotePolicyError(ActEvalError):
+    """The served policy raised: a fault of the policy, as if it had happened here."""
+
+
+class RemotePolicy:
+    """A policy of an act_eval server."""
+
+    def __init__(self, line: Line) -> None:
+        """Connect and be greeted.
+
+        Raises:
+            RemoteError: if nobody answers, or not in our protocol.
+            UsageError: if the token is missing or wrong.
+        """
+        self._url = line.url
+        self._session = uuid.uuid4().hex
+        self._number = 0
+        self._resets: dict[int, int] = {}
+        self._greeting: Greeting | None = None
+        self._link = Link(line, self._greeted)
+
+    @property
+    def greeting(self) -> Greeting:
+        """What the server says of itself and of its policy."""
+        assert self._greeting is not None
+        return self._greeting
+
+    @property
+    def spec(self) -> PolicySpec:
+        return self.greeting.spec
+
+    def reset(self, rows: Sequence[int], seeds: Sequence[int]) -> None:
+        """Note the episodes that begin; the next question tells the server."""
+        self._resets |= dict(zip(map(int, rows), map(int, seeds), strict=True))
+
+    def predict(self, request: ChunkRequest) -> ActionChunks:
+        """Ask the server.
+
+        Raises:
+            RemotePolicyError: what the policy raised there.
+            UsageError: if it refuses the question, or the question is larger than the server takes.
+            RemoteError: if the server is lost for good, or breaks the protocol.
+        """
+        question = Question(session=self._session, number=self._number, resets=dict(self._resets), request=request)
+        data = pack(question.to_message(self.spec))
+        if len(data) > self.greeting.max_bytes:
+            raise UsageError(
+                f"a question has {len(data)} bytes, {self._url} takes {self.greeting.max_bytes}: give fewer --batch, "
+                "or serve with more --max-megabytes"
+            )
+        self._number += 1
+        reply = self._link.ask(data)
+        if isinstance(reply, str):
+            raise RemoteError(f"{self._url} answers with text, not with MessagePack: {reply[:200]!r}")
+        answer = unpack(reply)
+        error = _error(answer["error"], self._url) if "error" in answer else None
+        if not isinstance(error, FeatureMismatch):  # such a question never reached the policy
+            self._resets.clear()
+        if error is not None:
+            raise error
+        return ActionChunks(answered(answer))
+
+    def close(self) -> None:
+        """Hang up."""
+        self._link.close()
+
+    def _greeted(self, frame: bytes) -> None:
+        """Read a greeting; a server that came back must serve what it served."""
+        new, old = Greeting.from_message(unpack(frame)), self._greeting
+        if old is not None and (new.spec, new.identity, new.run) != (old.spec, old.identity, old.run):
+            raise UsageError(
+                f"{self._url} came back with another policy: {dict(new.identity)}, {dict(new.run)}; "
+                f"it was {dict(old.identity)}, {dict(old.run)}"
+            )
+        self._greeting = new
+
+
+def _error(about: object, url: str) -> ActEvalError:
+    kind = about.get("kind") if isinstance(about, dict) else None
+    text = str(about.get("text") if isinstance(about, dict) else about)[:2000]
+    match kind:
+        case "policy":
+            return RemotePolicyError(text)
+        case "shape":
+            return FeatureMismatch(f"{url}: {text}")
+        case "usage":
+            return UsageError(f"{url}: {text}")
+        case _:
+            return RemoteError(f"{url} refuses the question: {text}")

@@ -1,0 +1,159 @@
+"""A client's line to a server: it breaks, is mended, and the question goes out again; within bounds.
+
+What a broken line means is decided here: a server that is gone for longer than `patience_s`, or that is lost
+`MOST_REPEATS` times over one question, ends the run with a `RemoteError`. Finished episodes are kept.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI, WebSocketException
+from websockets.sync.client import ClientConnection, connect
+
+from act_eval.errors import RemoteError, UsageError
+from act_eval.policies.serving import TOKEN
+
+MOST_REPEATS = 5
+LARGEST_ANSWER = 64 * 2**20
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
+_TOO_BIG = 1009
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """Where a server is, and how long a client waits for it."""
+
+    url: str
+    """`ws://host:port` or `wss://host:port`."""
+    token: str | None = field(default=None, repr=False)
+    timeout_s: float = 60.0
+    """For one answer [s]; then the line counts as broken."""
+    patience_s: float = 60.0
+    """For a server that was there and is gone [s]."""
+
+    def __post_init__(self) -> None:
+        if self.token is not None and not (self.token.isascii() and self.token.isprintable()):
+            raise UsageError(f"the token in {TOKEN} must be printable ASCII")
+        for name in ("timeout_s", "patience_s"):
+            if not getattr(self, name) > 0:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be above 0")
+
+
+class Link:
+    """One conversation at a time with one server."""
+
+    def __init__(self, line: Line, greeted: Callable[[bytes], None]) -> None:
+        """Connect.
+
+        Args:
+            line: where to.
+            greeted: checks the first frame of every connection; raises what is wrong with it.
+
+        Raises:
+            RemoteError: if nobody answers there.
+            UsageError: if the server wants a token, or another one.
+        """
+        self._line = line
+        self._greeted = greeted
+        self._connection: ClientConnection | None = None
+        self._held = contextlib.ExitStack()
+        self._connect()
+
+    def ask(self, question: bytes) -> bytes | str:
+        """Return the answer to a question, on a mended line where it breaks.
+
+        Raises:
+            RemoteError: if the server does not come back, or is lost over this question again and again.
+            UsageError: if the server finds the question too large, or changes its mind about the token.
+        """
+        reason = ""
+        for _ in range(1 + MOST_REPEATS):
+            try:
+                if self._connection is None:
+                    self._mend()
+                return self._exchange(question)
+            except ConnectionClosed as error:
+                reason = _closed(error, len(question))
+            except (OSError, TimeoutError) as error:
+                reason = str(error) or f"no answer within {self._line.timeout_s:g} s"
+            self.close()
+        raise RemoteError(
+            f"{self._line.url} was lost {1 + MOST_REPEATS} times over one question: {reason}. "
+            "Finished episodes are kept: repeat the command to run the others."
+        )
+
+    def close(self) -> None:
+        """Hang up; the next question connects again."""
+        self._connection = None
+        with contextlib.suppress(OSError, WebSocketException):
+            self._held.close()
+
+    def _exchange(self, question: bytes) -> bytes | str:
+        assert self._connection is not None
+        self._connection.send(question)
+        return self._connection.recv(timeout=self._line.timeout_s)
+
+    def _mend(self) -> None:
+        """Connect again, in growing intervals."""
+        until, pause = time.monotonic() + self._line.patience_s, _FIRST_PAUSE_S
+        while True:
+            try:
+                return self._connect()
+            except RemoteError as error:
+                if time.monotonic() + pause > until:
+                    raise RemoteError(
+                        f"the server was lost and did not come back within {self._line.patience_s:g} s: {error}. "
+                        "Finished episodes are kept: repeat the command to run the others."
+                    ) from error
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+    def _connect(self) -> None:
+        with contextlib.ExitStack() as stack:
+            connection = self._open(stack)
+            try:
+                greeting = connection.recv(timeout=self._line.timeout_s)
+            except (ConnectionClosed, OSError, TimeoutError) as error:
+                raise RemoteError(f"{self._line.url} hung up without a greeting: {error}") from error
+            if isinstance(greeting, str):
+                raise RemoteError(f"{self._line.url} greets with text, not with MessagePack: {greeting[:200]!r}")
+            self._greeted(greeting)
+            self._held = stack.pop_all()
+        self._connection = connection
+
+    def _open(self, stack: contextlib.ExitStack) -> ClientConnection:
+        url, token = self._line.url, self._line.token
+        try:
+            return stack.enter_context(
+                connect(
+                    url,
+                    additional_headers={"Authorization": f"Api-Key {token}"} if token else None,
+                    compression=None,
+                    max_size=LARGEST_ANSWER,
+                    proxy=None,
+                )
+            )
+        except InvalidStatus as error:
+            if error.response.status_code in (401, 403):
+                wants = "another token than" if token else "a token:"
+                raise UsageError(f"{url} wants {wants} {TOKEN} in the environment") from error
+            raise RemoteError(f"{url} answers with HTTP status {error.response.status_code}") from error
+        except InvalidURI as error:
+            raise UsageError(f"{url!r} is no address of a server, as in ws://localhost:8000") from error
+        except (InvalidHandshake, EOFError) as error:
+            raise RemoteError(f"{url} does not speak WebSocket: {error}") from error
+        except (OSError, TimeoutError) as error:
+            raise RemoteError(f"nobody answers at {url}: {error}") from error
+
+
+def _closed(error: ConnectionClosed, size: int) -> str:
+    """Return why the server hung up.
+
+    Raises:
+        UsageError: if the question was too large for it, which no repetition mends.
+    """
+    if error.rcvd is not None and error.rcvd.code == _TOO_BIG:
+        raise UsageError(f"a question of {size} bytes is too large for the server: {error.rcvd.reason}") from error
+    return str(error)

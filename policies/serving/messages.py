@@ -1,0 +1,250 @@
+"""What travels between client and server, and the one place where a frame becomes a typed object.
+
+Three frames: the server's greeting, a question, an answer. A question of our client is a batch, marked by the entry
+`act_eval`; one without it is a single observation as openpi's client sends it.
+
+Legend: `N` rows · `P` prefix slots · `A` action dim · `C` chunk.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from act_eval.errors import FeatureMismatch, RemoteError, UsageError
+from act_eval.policies.inputs import declared
+from act_eval.types import (
+    ENVIRONMENT_STATE,
+    IMAGE_PREFIX,
+    STATE,
+    ChunkRequest,
+    FloatArray,
+    Observation,
+    PolicySpec,
+)
+
+PROTOCOL = 1
+OURS = "act_eval"
+"""Entry that marks a frame as ours; openpi's have none."""
+MOST_ROWS = 1024
+MOST_PREFIX = 4096
+_ABSENT = object()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Greeting:
+    """What a server says first."""
+
+    spec: PolicySpec
+    identity: Mapping[str, Any]
+    """What the served policy is, for a run's manifest (JSON values)."""
+    run: Mapping[str, Any]
+    """How its network runs there."""
+    numeric: Mapping[str, str]
+    """What its numbers may depend on there."""
+    instance: str
+    """Differs whenever the server was started anew."""
+    max_bytes: int
+    """Largest message that it takes."""
+
+    def to_message(self) -> dict[str, Any]:
+        """Return the frame."""
+        about = {**asdict(self), "protocol": PROTOCOL, "spec": {**asdict(self.spec), "inputs": dict(self.spec.inputs)}}
+        return {OURS: about}
+
+    @staticmethod
+    def from_message(message: Mapping[str, Any]) -> "Greeting":
+        """Return the greeting in a frame.
+
+        Raises:
+            RemoteError: if the server speaks another protocol or the frame is malformed.
+        """
+        about = message.get(OURS)
+        if not isinstance(about, Mapping):
+            raise RemoteError(f"the server's greeting has no entry {OURS!r}: it holds {sorted(message)[:20]}")
+        if about.get("protocol") != PROTOCOL:
+            raise RemoteError(
+                f"the server speaks protocol {about.get('protocol')!r}, this client {PROTOCOL}: "
+                "install the same version of act_eval on both sides"
+            )
+        try:
+            values = {name: about[name] for name in Greeting.__dataclass_fields__}
+            spec = {**values["spec"], "inputs": {k: tuple(v) for k, v in values["spec"]["inputs"].items()}}
+            return Greeting(**{**values, "spec": PolicySpec(**spec)})
+        except (KeyError, TypeError, AttributeError, UsageError) as error:
+            raise RemoteError(f"the server's greeting is malformed: {type(error).__name__}: {error}") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """A request with what makes it repeatable over a line that may break."""
+
+    session: str
+    """One client, through all its connections."""
+    number: int
+    """Counts the client's questions: one that comes again gets the answer that it had."""
+    resets: Mapping[int, int] = field(default_factory=dict)
+    """Row → seed of the episodes that began since the last question."""
+    request: ChunkRequest
+
+    def to_message(self, spec: PolicySpec) -> dict[str, Any]:
+        """Return the frame, with those inputs that the policy declares and the joints.
+
+        Raises:
+            FeatureMismatch: if the observation lacks a declared input.
+        """
+        request = self.request
+        known = {} if request.prefix_known is None else {"prefix_known": request.prefix_known}
+        about = {
+            "session": self.session,
+            "number": self.number,
+            "resets": [list(self.resets), list(self.resets.values())],
+        }
+        return {
+            OURS: about,
+            "rows": request.rows,
+            "steps": request.steps,
+            "told_delay": request.told_delay,
+            "prefix": request.prefix,
+            "last_action": request.last_action,
+            **known,
+            STATE: request.observation.agent_pos,
+            **{name: declared(request.observation, name) for name in spec.inputs},
+        }
+
+    @staticmethod
+    def from_message(message: Mapping[str, Any], spec: PolicySpec) -> "Question":
+        """Return the question in a frame.
+
+        Raises:
+            RemoteError: if it is malformed.
+            FeatureMismatch: if an entry does not have the shape or type that the policy was made for.
+        """
+        about = message[OURS]
+        if not isinstance(about, Mapping):
+            raise RemoteError(f"the entry {OURS!r} must be a map, got {type(about).__name__}")
+        rows = _array(message, "rows", (None,), np.int64)
+        count = len(rows)
+        if not 1 <= count <= MOST_ROWS or (rows < 0).any():
+            raise RemoteError(f"a question must have 1 to {MOST_ROWS} rows, none negative, got {count}")
+        prefix = _array(message, "prefix", (count, None, spec.action_dim), np.float32)
+        if prefix.shape[1] > MOST_PREFIX:
+            raise RemoteError(f"a prefix may have {MOST_PREFIX} commands, got {prefix.shape[1]}")
+        known = _array(message, "prefix_known", (count,), np.int64) if "prefix_known" in message else None
+        told = _array(message, "told_delay", (count,), np.int64)
+        for name, steps in (("told_delay", told), ("prefix_known", known)):
+            if steps is not None and not ((steps >= 0) & (steps <= MOST_PREFIX)).all():
+                raise RemoteError(f"{name!r} must be 0 to {MOST_PREFIX} in every row, got {steps.tolist()}")
+        return Question(
+            session=_text(about, "session"),
+            number=_whole(about, "number"),
+            resets=_resets(about.get("resets")),
+            request=ChunkRequest(
+                rows=rows,
+                steps=_array(message, "steps", (count,), np.int64),
+                observation=_observation(message, spec, count),
+                told_delay=told,
+                prefix=prefix,
+                prefix_known=known,
+                last_action=_array(message, "last_action", (count, spec.action_dim), np.float32),
+            ),
+        )
+
+
+def plain_question(message: Mapping[str, Any], spec: PolicySpec, session: str, number: int) -> Question:
+    """Return the question of one observation without a batch axis, as openpi's client sends it.
+
+    Beside the policy's inputs it may hold `prefix` (d, A), `told_delay` (as long as the prefix if absent),
+    `last_action` (A,) (the joints if absent), `step`, and `seed`, which begins a new episode.
+
+    Raises:
+        RemoteError: if it is malformed.
+        FeatureMismatch: if an entry does not have the shape or type that the policy was made for.
+    """
+    seed, prefix = message.get("seed"), message.get("prefix", np.zeros((0, spec.action_dim), np.float32))
+    told = message.get("told_delay", len(prefix) if isinstance(prefix, np.ndarray) and prefix.ndim else 0)
+    state = message.get(STATE)
+    fits = isinstance(state, np.ndarray) and state.shape == (spec.action_dim,)
+    last = message.get("last_action", state if fits else np.full(spec.action_dim, np.nan, np.float32))
+    names = {name for name in (*spec.inputs, STATE) if name in message}
+    batch = {
+        OURS: {"session": session, "number": number, "resets": [[], []] if seed is None else [[0], [seed]]},
+        "rows": np.zeros(1, np.int64),
+        "steps": np.array([_whole(message, "step", 0)], np.int64),
+        "told_delay": np.array([_whole({"told_delay": told}, "told_delay")], np.int64),
+        "prefix": prefix[None] if isinstance(prefix, np.ndarray) else prefix,
+        "last_action": last[None] if isinstance(last, np.ndarray) else last,
+        **{name: message[name][None] if isinstance(message[name], np.ndarray) else message[name] for name in names},
+    }
+    return Question.from_message(batch, spec)
+
+
+def answered(message: Mapping[str, Any]) -> FloatArray:
+    """Return the actions of an answer, in whatever shape: the rollout judges a policy's own mistakes.
+
+    Raises:
+        RemoteError: if the frame has none.
+    """
+    actions = message.get("actions")
+    if not isinstance(actions, np.ndarray) or actions.dtype.kind not in "fiu":
+        raise RemoteError(
+            f"an answer must have the entry 'actions', an array of numbers; it has {sorted(message)[:20]}"
+        )
+    return actions.astype(np.float32)
+
+
+def _observation(message: Mapping[str, Any], spec: PolicySpec, count: int) -> Observation:
+    values = {name: _input(message, name, (count, *shape)) for name, shape in spec.inputs.items()}
+    joints = values.get(STATE)
+    if joints is None and STATE in message:
+        joints = _array(message, STATE, (count, None), np.float32)
+    return Observation(
+        pixels={name.removeprefix(IMAGE_PREFIX): v for name, v in values.items() if name.startswith(IMAGE_PREFIX)},
+        agent_pos=np.zeros((count, 0), np.float32) if joints is None else joints,
+        environment_state=values.get(ENVIRONMENT_STATE),
+    )
+
+
+def _input(message: Mapping[str, Any], name: str, shape: tuple[int, ...]) -> np.ndarray:
+    return _array(message, name, shape, np.uint8 if name.startswith(IMAGE_PREFIX) else np.float32)
+
+
+def _array(message: Mapping[str, Any], name: str, shape: tuple[int | None, ...], dtype: type[np.generic]) -> np.ndarray:
+    """Return an entry, floats of another precision converted; None in `shape` stands for any length."""
+    value = message.get(name, _ABSENT)
+    if not isinstance(value, np.ndarray):
+        got = "nothing" if value is _ABSENT else type(value).__name__
+        raise FeatureMismatch(f"{name!r} must be an array, the question has {got}")
+    wanted = tuple("any" if n is None else n for n in shape)
+    fits = value.ndim == len(shape) and all(n is None or n == m for n, m in zip(shape, value.shape, strict=True))
+    if not fits or (value.dtype != dtype and not (value.dtype.kind == np.dtype(dtype).kind == "f")):
+        raise FeatureMismatch(
+            f"{name!r} has shape {value.shape}, {value.dtype}; the policy was made for {wanted}, {np.dtype(dtype)}"
+        )
+    return value.astype(dtype, copy=False)
+
+
+def _resets(value: Any) -> dict[int, int]:
+    if not (isinstance(value, list) and len(value) == 2 and all(isinstance(part, list) for part in value)):
+        raise RemoteError("'resets' must be two lists, rows and seeds")
+    rows, seeds = value
+    if len(rows) != len(seeds) or len(rows) > MOST_ROWS or not all(type(n) is int and n >= 0 for n in (*rows, *seeds)):
+        raise RemoteError("'resets' must be as many rows as seeds, whole numbers from 0 on")
+    return dict(zip(rows, seeds, strict=True))
+
+
+def _text(about: Mapping[str, Any], name: str) -> str:
+    value = about.get(name)
+    if not isinstance(value, str) or not 1 <= len(value) <= 64:
+        raise RemoteError(f"{name!r} must be a text of 1 to 64 characters, got {str(value)[:80]!r}")
+    return value
+
+
+def _whole(about: Mapping[str, Any], name: str, default: int | None = None) -> int:
+    value = about.get(name, default)
+    if isinstance(value, np.integer):
+        value = int(value)
+    if type(value) is not int or not 0 <= value < 2**63:
+        raise RemoteError(f"{name!r} must be a whole number from 0 on, got {str(value)[:40]!r}")
+    return value

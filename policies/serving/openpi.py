@@ -1,0 +1,103 @@
+"""A policy of an openpi server, asked one observation at a time in its own words.
+
+It knows neither our prefix nor told delays, draws its noise from a generator of its own, and does not say which
+policy it serves: a run through it can be repeated only as far as the server repeats itself.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from act_eval.errors import FeatureMismatch, RemoteError
+from act_eval.policies.inputs import declared
+from act_eval.policies.serving.address import PROMPT, Address, Interface
+from act_eval.policies.serving.link import Link
+from act_eval.policies.serving.messages import OURS, answered
+from act_eval.policies.serving.wire import pack, unpack
+from act_eval.types import ActionChunks, ChunkRequest, PolicySpec
+
+
+class OpenpiPolicy:
+    """Asks an openpi server."""
+
+    remembers = False
+
+    def __init__(self, address: Address) -> None:
+        """Connect and be greeted.
+
+        Raises:
+            RemoteError: if nobody answers.
+            UsageError: if the token is missing or wrong, or the server is one of act_eval's.
+        """
+        assert address.openpi is not None
+        self._interface = address.openpi
+        self._url = address.line.url
+        self._metadata: Mapping[str, Any] = {}
+        self._link = Link(address.line, self._greeted)
+
+    @property
+    def spec(self) -> PolicySpec:
+        return self._interface.spec
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What is known of the served policy: a digest of the server's greeting and of how it is asked."""
+        about = repr((sorted(self._metadata.items(), key=repr), self._interface))
+        return {"digest": hashlib.sha256(about.encode()).hexdigest()[:16]}
+
+    def reset(self, rows: Sequence[int], seeds: Sequence[int]) -> None:
+        """Do nothing: the server knows no episodes."""
+
+    def predict(self, request: ChunkRequest) -> ActionChunks:
+        """Ask for every row.
+
+        Raises:
+            FeatureMismatch: if the server's actions are not (chunk, action_dim).
+            RemoteError: if the server is lost for good, breaks the protocol or fails: it does not say whether
+                by its policy's fault.
+        """
+        inputs = {entry.name: declared(request.observation, entry.name) for entry in self._interface.entries.values()}
+        return ActionChunks(np.stack([self._ask(inputs, row) for row in range(len(request.rows))]))
+
+    def close(self) -> None:
+        """Hang up."""
+        self._link.close()
+
+    def _ask(self, inputs: Mapping[str, np.ndarray], row: int) -> np.ndarray:
+        reply = self._link.ask(pack(question(self._interface, {name: value[row] for name, value in inputs.items()})))
+        if isinstance(reply, str):
+            last = (reply.strip().splitlines() or [""])[-1]
+            raise RemoteError(f"{self._url} failed: {last[:500]}")
+        actions = answered(unpack(reply))
+        expected = (self.spec.chunk, self.spec.action_dim)
+        if actions.shape != expected:
+            raise FeatureMismatch(
+                f"{self._url} answers with actions of shape {actions.shape}; its address says chunk={expected[0]} "
+                f"and action_dim={expected[1]}"
+            )
+        return actions
+
+    def _greeted(self, frame: bytes) -> None:
+        metadata = unpack(frame)
+        if OURS in metadata:
+            raise FeatureMismatch(f"{self._url} is a server of act_eval, which needs no options in its address")
+        self._metadata = metadata
+
+
+def question(interface: Interface, inputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Return one observation in the server's words.
+
+    Args:
+        interface: What the server takes.
+        inputs: Our name → array without a batch axis.
+    """
+    asked: dict[str, Any] = {} if interface.prompt is None else {PROMPT: interface.prompt}
+    for path, entry in interface.entries.items():
+        inner = asked
+        for key in path[:-1]:
+            inner = inner.setdefault(key, {})
+        value = inputs[entry.name]
+        inner[path[-1]] = np.ascontiguousarray(value.transpose(2, 0, 1)) if entry.chw else value
+    return asked

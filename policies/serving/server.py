@@ -1,0 +1,219 @@
+"""A policy behind a WebSocket: greets with what it serves, then answers one question after another.
+
+Each connection has a thread; the policy is asked by one at a time. Only loopback is served without a token. A web
+page that the user looks at cannot connect: browsers name their origin, and no origin is allowed.
+
+This is a place where an exception of the policy is a result and no defect of ours (see `act_eval.executors.answers`):
+it travels to the client as the fault of the episode.
+"""
+
+import hmac
+import http
+import ipaddress
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+from websockets.datastructures import Headers
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+from websockets.sync.server import Server, ServerConnection, serve
+
+from act_eval.errors import FeatureMismatch, RemoteError, UsageError
+from act_eval.policies.serving import TOKEN
+from act_eval.policies.serving.messages import OURS, Greeting, Question, plain_question
+from act_eval.policies.serving.sessions import Frame, Sessions
+from act_eval.policies.serving.wire import pack, unpack
+from act_eval.types import ChunkPolicy, ChunkRequest
+
+MEGABYTE = 2**20
+MOST_CLIENTS = 64
+SHORTEST_TOKEN = 16
+_PROTOCOL_ERROR = 1002
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exposure:
+    """Where a server listens and whom it lets in."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    """0: any free one."""
+    token: str | None = field(default=None, repr=False)
+    """What clients must present; needed wherever another machine can connect."""
+    max_bytes: int = 64 * MEGABYTE
+    """Largest message that is taken."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port < 2**16:
+            raise UsageError(f"port is {self.port}; it must be 0 to {2**16 - 1}")
+        if self.max_bytes < 1024:
+            raise UsageError(f"the largest message is {self.max_bytes} bytes; it must be at least 1024")
+        if self.token is not None and len(self.token) < SHORTEST_TOKEN:
+            raise UsageError(f"the token has {len(self.token)} characters; it must have at least {SHORTEST_TOKEN}")
+        if self.token is None and not is_loopback(self.host):
+            raise UsageError(
+                f"{self.host} can be reached from other machines, so clients must present a token: set "
+                f"{TOKEN} for server and clients, or serve on 127.0.0.1"
+            )
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine can connect to `host`."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class PolicyServer:
+    """Serves a policy; usable as a context, and from a thread."""
+
+    def __init__(
+        self,
+        policy: ChunkPolicy,
+        identity: Mapping[str, Any],
+        run: Mapping[str, Any],
+        numeric: Mapping[str, str],
+        exposure: Exposure,
+    ) -> None:
+        """Bind the port; nobody is answered before `serve_forever`.
+
+        Args:
+            policy: What answers.
+            identity: What it is, for manifests (JSON values).
+            run: How its network runs, likewise.
+            numeric: What its numbers may depend on, likewise.
+            exposure: Where to listen.
+
+        Raises:
+            UsageError: if the port cannot be bound.
+        """
+        self._policy = policy
+        self._exposure = exposure
+        self._sessions = Sessions(policy)
+        self._one_at_a_time = threading.Lock()
+        self._clients = threading.BoundedSemaphore(MOST_CLIENTS)
+        greeting = Greeting(
+            spec=policy.spec,
+            identity=identity,
+            run=run,
+            numeric=numeric,
+            instance=uuid.uuid4().hex,
+            max_bytes=exposure.max_bytes,
+        )
+        self._greeting = pack(greeting.to_message())
+        try:
+            self._server = self._listen()
+        except OSError as error:
+            raise UsageError(f"cannot listen at {exposure.host}, port {exposure.port}: {error}") from error
+
+    def _listen(self) -> Server:
+        return serve(
+            self._converse,
+            self._exposure.host,
+            self._exposure.port,
+            process_request=self._admit,
+            origins=[None],
+            compression=None,
+            max_size=self._exposure.max_bytes,
+        )
+
+    @property
+    def address(self) -> str:
+        """Where clients find it, as `ws://host:port`."""
+        host, port = self._server.socket.getsockname()[:2]
+        return f"ws://[{host}]:{port}" if ":" in host else f"ws://{host}:{port}"
+
+    def serve_forever(self) -> None:
+        """Answer until `close`."""
+        self._server.serve_forever()
+
+    def close(self) -> None:
+        """Stop listening, and end the connections; once `serve_forever` has begun."""
+        self._server.shutdown()
+
+    @contextmanager
+    def running(self) -> Iterator["PolicyServer"]:
+        """Serve from a thread meanwhile."""
+        thread = threading.Thread(target=self.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            self.close()
+            thread.join()
+
+    def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
+        """Refuse a client with the wrong token; answer a health check."""
+        token = self._exposure.token
+        if token is not None:
+            presented = request.headers.get_all("Authorization")
+            expected = f"Api-Key {token}".encode()
+            if len(presented) != 1 or not hmac.compare_digest(presented[0].encode(), expected):
+                return connection.respond(http.HTTPStatus.UNAUTHORIZED, "a token is needed, and this is not it\n")
+        if request.path == "/healthz":
+            return Response(http.HTTPStatus.OK, "OK", Headers(Content_Length="3"), b"OK\n")
+        return None
+
+    def _converse(self, connection: ServerConnection) -> None:
+        """Serve one connection until it ends."""
+        if not self._clients.acquire(blocking=False):
+            connection.close(1013, f"{MOST_CLIENTS} clients are connected already")
+            return
+        try:
+            connection.send(self._greeting)
+            line = f"line-{uuid.uuid4().hex}"
+            for number, frame in enumerate(connection):
+                if not self._reply(connection, frame, line, number):
+                    return
+        except ConnectionClosed:
+            pass  # the client may come back: its session is kept
+        finally:
+            self._clients.release()
+
+    def _reply(self, connection: ServerConnection, frame: str | bytes, line: str, number: int) -> bool:
+        """Answer one frame; return whether the conversation goes on."""
+        ours = True
+        try:
+            if isinstance(frame, str):
+                raise RemoteError("a question must be a binary frame of MessagePack, got text")
+            message = unpack(frame)
+            ours = OURS in message
+            spec = self._policy.spec
+            question = Question.from_message(message, spec) if ours else plain_question(message, spec, line, number)
+            with self._one_at_a_time:
+                answer = self._sessions.answer(question, partial(self._ask, ours))
+        except RemoteError as error:
+            connection.send(_refusal("protocol", str(error), ours))
+            connection.close(_PROTOCOL_ERROR)
+            return False
+        except FeatureMismatch as error:
+            answer = _refusal("shape", str(error), ours)
+        connection.send(answer)
+        return True
+
+    def _ask(self, ours: bool, resets: Mapping[int, int], request: ChunkRequest) -> Frame:
+        """Return what the policy answers, or what went wrong with it."""
+        begin = time.perf_counter()
+        try:
+            if resets:
+                self._policy.reset(list(resets), list(resets.values()))
+            actions = np.asarray(self._policy.predict(request).actions)
+            timing = {"infer_ms": 1e3 * (time.perf_counter() - begin)}
+            return pack({"actions": actions if ours else actions[0], "server_timing": timing})
+        except UsageError as error:
+            return _refusal("usage", str(error), ours)
+        except Exception as error:  # the policy's own: see the module's docstring
+            return _refusal("policy", f"{type(error).__name__}: {error}", ours)
+
+
+def _refusal(kind: str, text: str, ours: bool) -> Frame:
+    """Return an error as a frame: text is what openpi's client takes for one."""
+    return pack({"error": {"kind": kind, "text": text}}) if ours else text

@@ -1,0 +1,105 @@
+"""MessagePack with NumPy arrays, as openpi's client writes them; what a stranger sends cannot run code or fill memory.
+
+An array is the map `{b"__ndarray__": True, b"data": bytes, b"dtype": "<f4", b"shape": [2, 3]}`, a NumPy scalar
+`{b"__npgeneric__": True, b"data": value, b"dtype": "<f4"}`. Numbers and bools only: no objects, no strings, no
+records. Numbers of many entries travel as arrays, so lists and maps may be short.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgpack
+import numpy as np
+
+from act_eval.errors import RemoteError
+
+MOST_ENTRIES = 4096
+"""Most entries of a list or map. A header of a few bytes can announce billions, for which memory would be reserved."""
+_MOST_AXES = 8
+_DTYPE = re.compile(r"[<>|=]?[biuf][1248]")
+
+
+def pack(message: Mapping[str, Any]) -> bytes:
+    """Return a message as bytes; equal messages give equal bytes.
+
+    Raises:
+        RemoteError: if a value is of a type that cannot travel.
+    """
+    try:
+        data = msgpack.packb(message, default=_plain)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise RemoteError(f"a message cannot be packed: {error}") from error
+    assert data is not None
+    return data
+
+
+def unpack(data: bytes) -> dict[str, Any]:
+    """Return the message in `data`, its arrays writable and in native byte order.
+
+    Raises:
+        RemoteError: if it is no MessagePack map, or holds anything that is not allowed.
+    """
+    try:
+        message = msgpack.unpackb(
+            data,
+            object_hook=_restored,
+            ext_hook=_no_extension,
+            max_array_len=MOST_ENTRIES,
+            max_map_len=MOST_ENTRIES,
+        )
+    except RemoteError:
+        raise
+    # ValueError covers msgpack's own errors; the others come from keys that Python cannot hash or compare.
+    except (ValueError, TypeError, OverflowError, RecursionError, MemoryError) as error:
+        raise RemoteError(f"{len(data)} bytes are no message: {type(error).__name__}: {error}") from error
+    if not isinstance(message, dict) or not all(isinstance(key, str) for key in message):
+        raise RemoteError(f"a message must be a map with text as keys, got {type(message).__name__}")
+    return message
+
+
+def _plain(value: Any) -> Any:
+    if not isinstance(value, np.ndarray | np.generic):
+        raise TypeError(f"{type(value).__name__} cannot travel; numbers, text, lists, maps and NumPy arrays can")
+    if not _DTYPE.fullmatch(value.dtype.str):
+        raise TypeError(f"arrays of {value.dtype} cannot travel; those of bool, integers and floats can")
+    if isinstance(value, np.generic):
+        return {b"__npgeneric__": True, b"data": value.item(), b"dtype": value.dtype.str}
+    return {b"__ndarray__": True, b"data": value.tobytes(), b"dtype": value.dtype.str, b"shape": value.shape}
+
+
+def _restored(entry: dict[Any, Any]) -> Any:
+    if b"__ndarray__" in entry:
+        return _array(entry.get(b"data"), _dtype(entry.get(b"dtype")), entry.get(b"shape"))
+    if b"__npgeneric__" in entry:
+        value = entry.get(b"data")
+        if not isinstance(value, int | float):
+            raise RemoteError(f"a scalar's data must be a number, got {type(value).__name__}")
+        return _dtype(entry.get(b"dtype")).type(value)
+    return entry
+
+
+def _array(data: Any, dtype: np.dtype[Any], shape: Any) -> np.ndarray:
+    if not isinstance(data, bytes):
+        raise RemoteError(f"an array's data must be bytes, got {type(data).__name__}")
+    if not isinstance(shape, list | tuple) or len(shape) > _MOST_AXES or not all(map(_is_length, shape)):
+        raise RemoteError(f"an array's shape must be up to {_MOST_AXES} whole numbers, got {str(shape)[:80]}")
+    if math.prod(shape) * dtype.itemsize != len(data):
+        raise RemoteError(f"an array of {dtype} and shape {tuple(shape)} has {len(data)} bytes of data")
+    return np.frombuffer(data, dtype).reshape(shape).astype(dtype.newbyteorder("="))
+
+
+def _dtype(name: Any) -> np.dtype[Any]:
+    text = name.decode("ascii", "replace") if isinstance(name, bytes) else name
+    if not isinstance(text, str) or not _DTYPE.fullmatch(text):
+        raise RemoteError(f"an array's dtype must be bool, integer or float, as in '<f4', got {str(text)[:40]!r}")
+    return np.dtype(text)
+
+
+def _is_length(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _no_extension(code: int, data: bytes) -> Any:
+    raise RemoteError(f"MessagePack extension {code} is not part of the protocol")

@@ -3,7 +3,7 @@
 Legend: `N` observations · `B` = 1 slot · `A` action dim · `K` blocks, the scene's target first · `S` state size.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from act_eval.errors import UsageError
+from act_eval.errors import ActEvalError, SimulationError, UsageError
 from act_eval.probes.scene import Scene
 from act_eval.rollout import ObservationBatch, batch_observations
 from act_eval.types import Executor, FloatArray, IntArray, Observation
@@ -107,10 +107,10 @@ def _beginning(env: gym.Env[Any, Any], executor: Executor, seed: int, count: int
     look = getattr(base, "skip_cameras", lambda skip: None)
     state = getattr(base, "simulator_state", lambda: np.zeros(0))
     look(False)
-    observed, _ = env.reset(seed=seed)
+    observed, _ = _unfailing(lambda: env.reset(seed=seed))
     executor.reset([0], [seed])
     batch, rows = ObservationBatch(1), list[_Row]()
-    last_action = np.asarray(observed["agent_pos"], np.float32)
+    last_action = _at_rest(observed["agent_pos"], env.action_space.shape)
     for step in range((count - 1) * every + 1):
         batch.put(0, observed)
         if step % every == 0:
@@ -118,11 +118,33 @@ def _beginning(env: gym.Env[Any, Any], executor: Executor, seed: int, count: int
         last_action = _command(executor, step, batch.observation)
         needed = (step + 1) % every == 0 or bool(executor.wants_observation(np.array([step + 1]))[0])
         look(not needed)
-        observed, _, terminated, truncated, _ = env.step(last_action)
+        command = last_action
+        observed, _, terminated, truncated, _ = _unfailing(lambda: env.step(command))  # noqa: B023  # called at once
         if terminated or truncated:
             break
     look(False)
     return rows
+
+
+def _unfailing(call: Callable[[], Any]) -> Any:
+    """Return what a call of an environment returns.
+
+    Raises:
+        SimulationError: with what it raised.
+    """
+    try:
+        return call()
+    except ActEvalError:
+        raise
+    except Exception as error:  # somebody else's code may raise anything
+        message = f"the environment failed while observations were collected: {type(error).__name__}: {error}"
+        raise SimulationError(message) from error
+
+
+def _at_rest(agent_pos: Any, action_shape: tuple[int, ...] | None) -> FloatArray:
+    """Return what stands for the command before the first: the joints, NaN where they are no command."""
+    joints = np.asarray(agent_pos, np.float32)
+    return joints if action_shape in (None, joints.shape) else np.full(action_shape, np.nan, np.float32)
 
 
 def _command(executor: Executor, step: int, observation: Observation) -> FloatArray:

@@ -55,6 +55,7 @@ class AdaptedEnv(gym.Env[dict[str, Any], FloatArray]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Begin an episode; seeds are taken modulo 2³²."""
+        super().reset(seed=seed)
         observed, info = self.env.reset(seed=None if seed is None else seed % SEEDS, options=options)
         self._steps, self._return, self._success_step = 0, 0.0, None
         self._ended = "running"

@@ -68,6 +68,12 @@ def to_line(values: Any) -> str:
         raise RunFolderError(f"{place} is {found}; a record holds finite numbers, text, lists and mappings") from error
 
 
+def unfit(values: Any, name: str) -> str | None:
+    """Return what a record cannot hold in a mapping or a dataclass instance, by its place; None: nothing."""
+    place, found = next(_unfit(_json(values), name), ("", None))
+    return f"{place} is {found}; a record holds finite numbers, text, lists and mappings" if place else None
+
+
 def record_from_json(values: Mapping[str, Any], place: str) -> EpisodeRecord:
     """Return the record of a parsed line.
 
@@ -255,7 +261,7 @@ def _json(value: Any) -> Any:
     if is_dataclass(value):
         return {f.name: _json(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, Mapping):
-        return {str(key): _json(value[key]) for key in sorted(value)}
+        return {str(key): _json(value[key]) for key in sorted(value, key=str)}
     if isinstance(value, (list, tuple)):
         return [_json(item) for item in value]
     return value.item() if isinstance(value, np.generic) else value

@@ -129,9 +129,7 @@ class ExpertBenchSource:
         envs = [self.env.make() for _ in range(self.slots)]
         if not hasattr(envs[0].unwrapped, "privileged"):
             raise UsageError(f"{self.env.env_id} offers no privileged state, which the scripted expert needs")
-        return ExpertBench(
-            punctual(envs, self.call_timeout_s), BenchFacts(env=env_facts(envs[0], self.env.options))
-        )
+        return ExpertBench(punctual(envs, self.call_timeout_s), BenchFacts(env=env_facts(envs[0], self.env.options)))
 
 
 def punctual(envs: "Envs", limit_s: float | None) -> "Envs":

@@ -7,6 +7,7 @@ Which worker runs a block changes nothing in its records. The parent itself load
 
 import os
 import signal
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -160,7 +161,8 @@ def _started(build: Build, count: int) -> Iterator[list[_Worker]]:
             for number in range(count):
                 here, there = context.Pipe()
                 process = context.Process(target=_work, args=(build, number, there), daemon=True)
-                process.start()
+                with _deaf_to_interrupts():
+                    process.start()
                 there.close()
                 workers.append(_Worker(number, process, here))
         yield workers
@@ -183,6 +185,19 @@ def _work(build: Build, number: int, pipe: Connection) -> None:
             _work_through(build, number, pipe)
         except ActEvalError as error:
             pipe.send(error)
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Start a process that no ctrl-C reaches, not even while it starts; here it is only put off."""
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _end_with_parent() -> None:

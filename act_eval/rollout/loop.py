@@ -17,8 +17,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from act_eval.errors import ActionError, RemoteError, UsageError
-from act_eval.records import INVALID, POLICY_ERROR, SUCCESS
+from act_eval.errors import ActionError, RemoteError, SimulationError, UsageError
+from act_eval.records import INVALID, POLICY_ERROR, SUCCESS, unfit
 from act_eval.rollout.entries import episode_record, step_record
 from act_eval.rollout.lanes import Episode, FrameObserver, Lane, lanes, says_success
 from act_eval.rollout.observations import ObservationBatch
@@ -126,7 +126,10 @@ class _Batch:
         except Exception as error:
             return INVALID, _text(error)
         lane.began = True
-        self._seen.put(lane.row, observed)
+        try:
+            self._seen.put(lane.row, observed)
+        except SimulationError as error:
+            return INVALID, _text(error)
         try:
             self._executor.reset([lane.row], [episode.seed])
         except (UsageError, RemoteError):
@@ -186,8 +189,12 @@ class _Batch:
             lane.succeeded |= says_success(info)
         if terminated or truncated:
             return None, None
-        if look:
+        if not look:
+            return None
+        try:
             self._seen.put(lane.row, observed)
+        except SimulationError as error:
+            return INVALID, _text(error)
         return None
 
     def _end(self, lane: Lane, episode: Episode, outcome: str | None, error: str | None) -> EpisodeRecord:
@@ -222,6 +229,8 @@ def _judge(lane: Lane) -> tuple[Verdict, str | None]:
     if lane.verdict is None:
         return Verdict(outcome=SUCCESS if lane.succeeded else "timeout"), None
     try:
-        return lane.verdict(), None
+        verdict = lane.verdict()
+        problem = unfit(verdict, "verdict")
     except Exception as error:
         return Verdict(outcome=INVALID), _text(error)
+    return (verdict, None) if problem is None else (Verdict(outcome=INVALID), problem)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from act_eval.errors import FeatureMismatch, UsageError
+from act_eval.errors import FeatureMismatch, SimulationError, UsageError
 from act_eval.types import FloatArray, ImageArray, Observation
 
 
@@ -31,8 +31,9 @@ class ObservationBatch:
         """Write a slot's row.
 
         Raises:
-            FeatureMismatch: if the observation has no `agent_pos`, has pixels without camera names, or differs in
-                its entries or shapes from the other slots'.
+            FeatureMismatch: if the observation has no `agent_pos`, has pixels without camera names or other than
+                uint8, or differs in its entries or shapes from the other slots'.
+            SimulationError: if a number of it is not finite.
         """
         pixels, agent_pos, environment_state = _entries(observed)
         if self._observation is None:
@@ -73,10 +74,24 @@ def _entries(observed: Mapping[str, Any]) -> tuple[Mapping[str, ImageArray], Flo
         raise FeatureMismatch('observation["pixels"] is one image without a name; make it {camera name: image}')
     state = observed.get("environment_state")
     return (
-        {name: np.asarray(image, np.uint8) for name, image in pixels.items()},
-        np.asarray(observed["agent_pos"], np.float32),
-        None if state is None else np.asarray(state, np.float32),
+        {name: _image(name, image) for name, image in pixels.items()},
+        _numbers("agent_pos", observed["agent_pos"]),
+        None if state is None else _numbers("environment_state", state),
     )
+
+
+def _image(name: str, image: Any) -> ImageArray:
+    array = np.asarray(image)
+    if array.dtype != np.uint8:  # converted, brightness from 0 to 1 would be black
+        raise FeatureMismatch(f"image {name!r} of an observation is {array.dtype}; images are uint8 from 0 to 255")
+    return array
+
+
+def _numbers(name: str, values: Any) -> FloatArray:
+    array = np.asarray(values, np.float32)
+    if not np.isfinite(array).all():
+        raise SimulationError(f"{name} of an observation is not finite: {array.tolist()}")
+    return array
 
 
 def _zeros(

@@ -1,0 +1,100 @@
+"""Policies and environments whose calls may take so long and no longer.
+
+The limit is an alarm signal of the system: what hangs in Python code (a loop, a lock, a socket, a sleep) is ended by
+an exception, as if it had raised one by itself. What hangs in compiled code cannot be ended so; then the process
+ends, with a note of where it hung, and the run can be resumed.
+"""
+
+import faulthandler
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from threading import current_thread, main_thread
+from types import FrameType
+from typing import Any
+
+import gymnasium as gym
+
+from act_eval.errors import UsageError
+from act_eval.types import ActionChunks, ChunkPolicy, ChunkRequest, PolicySpec
+
+_GRACE = 3.0
+"""Times the limit after which the process ends."""
+
+
+class CallTimeout(TimeoutError):
+    """A call has taken too long."""
+
+
+class PunctualPolicy:
+    """A policy whose answers may take so long; implements `act_eval.types.ChunkPolicy`."""
+
+    def __init__(self, policy: ChunkPolicy, limit_s: float) -> None:
+        self._policy = policy
+        self._limit_s = limit_s
+
+    @property
+    def spec(self) -> PolicySpec:
+        return self._policy.spec
+
+    def reset(self, rows: Sequence[int], seeds: Sequence[int]) -> None:
+        with time_limit(self._limit_s, "the policy's reset"):
+            self._policy.reset(rows, seeds)
+
+    def predict(self, request: ChunkRequest) -> ActionChunks:
+        with time_limit(self._limit_s, "the policy's answer"):
+            return self._policy.predict(request)
+
+
+class PunctualEnv(gym.Wrapper[Any, Any, Any, Any]):
+    """An environment whose resets and steps may take so long."""
+
+    def __init__(self, env: gym.Env[Any, Any], limit_s: float) -> None:
+        super().__init__(env)
+        self._limit_s = limit_s
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        with time_limit(self._limit_s, "the environment's reset"):
+            return self.env.reset(seed=seed, options=options)
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        with time_limit(self._limit_s, "the environment's step"):
+            return self.env.step(action)
+
+
+def check_limit(limit_s: float) -> None:
+    """Refuse a limit that is none.
+
+    Raises:
+        UsageError: naming it, or the system that has no alarm signal.
+    """
+    if not 0 < limit_s < 1e6:
+        raise UsageError(f"--call-timeout-s is {limit_s}; it must be above 0 and below 1000000")
+    if sys.platform == "win32":
+        raise UsageError("--call-timeout-s needs the alarm signal of Linux or macOS")
+
+
+@contextmanager
+def time_limit(limit_s: float, what: str) -> Iterator[None]:
+    """Do something that may take so long; again and again, where the exception is swallowed.
+
+    Raises:
+        CallTimeout: if it takes longer.
+        UsageError: outside the main thread, which alone receives signals.
+    """
+    if current_thread() is not main_thread():
+        raise UsageError("--call-timeout-s works in a process's main thread only")
+
+    def ring(_signal: int, _frame: FrameType | None) -> None:
+        raise CallTimeout(f"{what} took longer than {limit_s:g} s")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    faulthandler.dump_traceback_later(_GRACE * limit_s + 5.0, exit=True)
+    signal.setitimer(signal.ITIMER_REAL, limit_s, limit_s)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        faulthandler.cancel_dump_traceback_later()
+        signal.signal(signal.SIGALRM, before)

@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from act_eval.types import FloatArray, ImageArray, IntArray
 
 Colour = tuple[int, int, int]
+Points = NDArray[np.float64]
 
 PAPER: Colour = (24, 24, 28)
 INK: Colour = (232, 232, 232)
@@ -32,6 +33,31 @@ _SMOOTH = 3  # marks are drawn this many times larger and shrunk
 
 
 @dataclass(frozen=True)
+class Line:
+    """A polyline."""
+
+    points: Points
+    """(P, 2) x and y [px]; points that are NaN or far outside are left out."""
+    ink: Colour
+    width: float
+    """[px]"""
+    opacity: float = 1.0
+    closed: bool = False
+
+
+@dataclass(frozen=True)
+class Dots:
+    """Discs."""
+
+    points: Points
+    """(P, 2) centres; as those of a `Line`."""
+    ink: Colour
+    radius: float
+    """[px]"""
+    opacity: float = 1.0
+
+
+@dataclass(frozen=True)
 class Mark:
     """Pixels with the ink that is mixed into them."""
 
@@ -42,70 +68,61 @@ class Mark:
     ink: FloatArray
     """(n, 3) what is added."""
 
-    def onto(self, image: ImageArray) -> None:
-        """Draw into (H, W, 3), which must hold every pixel of the mark."""
-        image[self.rows, self.columns] = image[self.rows, self.columns] * self.keep + self.ink
+    def onto(self, image: ImageArray, right: int = 0, down: int = 0) -> None:
+        """Draw into (H, W, 3), moved by some pixels; what lies outside is cut off."""
+        rows, columns, keep, ink = self.rows + down, self.columns + right, self.keep, self.ink
+        inside = (rows >= 0) & (rows < image.shape[0]) & (columns >= 0) & (columns < image.shape[1])
+        if not inside.all():
+            rows, columns, keep, ink = rows[inside], columns[inside], keep[inside], ink[inside]
+        image[rows, columns] = image[rows, columns] * keep + ink
 
 
 @dataclass(frozen=True)
 class Board:
-    """Height and width of the image that marks are made for; what lies outside is cut off."""
+    """Height and width of the image that marks are made for."""
 
     height: int
     width: int
 
-    def lines(
-        self, points: NDArray[np.floating], ink: Colour, width: float, opacity: float = 1.0, closed: bool = False
-    ) -> Mark:
-        """Return a polyline through points (P, 2), x and y [px]; points far outside or NaN are left out."""
-        kept = self._near(points)
-        if len(kept) < 2:
-            return self._nothing()
-        mask, top, left = _canvas(kept, width)
-        corners = _scaled(kept, top, left)
-        pen = ImageDraw.Draw(mask)
-        pen.line(corners + corners[:1] if closed else corners, 255, max(1, round(width * _SMOOTH)), joint="curve")
-        return self._mark(mask, top, left, ink, opacity)
-
-    def dots(self, points: NDArray[np.floating], ink: Colour, radius: float, opacity: float = 1.0) -> Mark:
-        """Return discs around points (P, 2)."""
-        kept = self._near(points)
-        if not len(kept):
-            return self._nothing()
-        mask, top, left = _canvas(kept, 2 * radius)
-        pen, size = ImageDraw.Draw(mask), radius * _SMOOTH
-        for x, y in _scaled(kept, top, left):
-            pen.ellipse((x - size, y - size, x + size, y + size), 255)
-        return self._mark(mask, top, left, ink, opacity)
-
-    def _near(self, points: NDArray[np.floating]) -> NDArray[np.floating]:
+    def mark(self, *layers: Line | Dots) -> Mark:
+        """Return layers, each over those before it, as one mark."""
         size = np.array([self.width, self.height])
-        return points[((points > -size) & (points < 2 * size)).all(axis=1)]
-
-    def _mark(self, mask: Image.Image, top: int, left: int, ink: Colour, opacity: float) -> Mark:
-        shares = np.asarray(mask.reduce(_SMOOTH), np.float32) * (opacity / 255)
-        first_row, first_column = max(0, -top), max(0, -left)
-        shares = shares[first_row : max(0, self.height - top), first_column : max(0, self.width - left)]
-        rows, columns = np.nonzero(shares)
-        share = shares[rows, columns][:, None]
-        return Mark(rows + max(0, top), columns + max(0, left), 1 - share, share * np.array(ink, np.float32))
-
-    @staticmethod
-    def _nothing() -> Mark:
-        none = np.zeros(0, np.int64)
-        return Mark(none, none, np.zeros((0, 1), np.float32), np.zeros((0, 3), np.float32))
-
-
-def _canvas(points: NDArray[np.floating], width: float) -> tuple[Image.Image, int, int]:
-    """Return an empty mask that holds lines of a width through points, and where its corner lies."""
-    margin = int(width) + 2
-    left, top = (np.floor(points.min(axis=0)) - margin).astype(int).tolist()
-    right, bottom = (np.ceil(points.max(axis=0)) + margin).astype(int).tolist()
-    return Image.new("L", ((right - left) * _SMOOTH, (bottom - top) * _SMOOTH)), top, left
+        kept = [layer.points[((layer.points > -size) & (layer.points < 2 * size)).all(axis=1)] for layer in layers]
+        everything = np.concatenate([np.zeros((0, 2)), *kept])
+        if not len(everything):
+            return _NOTHING
+        margin = 2 + max(int(layer.width if isinstance(layer, Line) else 2 * layer.radius) for layer in layers)
+        corner = np.floor(everything.min(axis=0)).astype(int) - margin
+        columns, rows = (np.ceil(everything.max(axis=0)).astype(int) + margin - corner).tolist()
+        keep, ink = np.ones((rows, columns, 1), np.float32), np.zeros((rows, columns, 3), np.float32)
+        for layer, points in zip(layers, kept, strict=True):
+            share = _share(layer, (points - corner) * _SMOOTH, rows, columns)[..., None]
+            keep *= 1 - share
+            ink *= 1 - share
+            ink += share * np.array(layer.ink, np.float32)
+        at = np.nonzero(keep[..., 0] < 1)
+        return Mark(at[0] + int(corner[1]), at[1] + int(corner[0]), keep[at], ink[at])
 
 
-def _scaled(points: NDArray[np.floating], top: int, left: int) -> list[tuple[float, float]]:
-    return [((x - left) * _SMOOTH, (y - top) * _SMOOTH) for x, y in points.tolist()]
+_NOTHING = Mark(
+    np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 1), np.float32), np.zeros((0, 3), np.float32)
+)
+
+
+def _share(layer: Line | Dots, points: Points, rows: int, columns: int) -> FloatArray:
+    """Return how much of each pixel (rows, columns) a layer through points (P, 2) covers."""
+    mask = Image.new("L", (columns * _SMOOTH, rows * _SMOOTH))
+    pen, corners = ImageDraw.Draw(mask), [(x, y) for x, y in points.tolist()]
+    match layer:
+        case Line() if len(corners) > 1:
+            pen.line(corners + corners[:1] if layer.closed else corners, 255, max(1, round(layer.width * _SMOOTH)))
+        case Dots():
+            size = layer.radius * _SMOOTH
+            for x, y in corners:
+                pen.ellipse((x - size, y - size, x + size, y + size), 255)
+        case Line():
+            pass
+    return np.asarray(mask.reduce(_SMOOTH), np.float32) * (layer.opacity / 255)
 
 
 @lru_cache(maxsize=2048)

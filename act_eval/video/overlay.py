@@ -10,13 +10,10 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from act_eval.steps import EpisodeSteps
 from act_eval.types import FloatArray, ImageArray, Stage
-from act_eval.video.ink import CHUNK, COMMITTED, CONFUSER, SHADE, TARGET, TOLD, Board, Colour, Mark
-
-Points = NDArray[np.float64]
+from act_eval.video.ink import CHUNK, COMMITTED, CONFUSER, SHADE, TARGET, TOLD, Board, Colour, Dots, Line, Mark, Points
 
 _CORNERS = 24
 _RING = 0.85  # radius of a ring in edges of a block
@@ -38,7 +35,7 @@ class Overlay:
     """The marks of one episode on one view.
 
     Args:
-        env: Asked for the hooks of `Projecting`.
+        env: Asked for the hooks of `Projecting`; it has `project`.
         steps: The episode.
         camera: A fixed one.
         height: Of the view [px].
@@ -51,112 +48,102 @@ class Overlay:
     ) -> None:
         self._board, self._unit = Board(height, width), max(0.7, height / _UNIT)
         self._steps = steps
-        project = getattr(env, "project", None)
-        self._project = None if project is None else lambda points: project(points, camera, height, width)
+        self._project = lambda points: env.project(points, camera, height, width)
         self._stage: Stage | None = env.stage() if hasattr(env, "stage") else None
         self._chunks = self._commands = None
-        if paths is not None and self._project is not None:
+        if paths is not None:
             self._chunks, self._commands = self._project(paths.chunks), self._project(paths.commands)
-        # An episode has few chunks and few places at which blocks lie still.
-        self._chunk_marks = lru_cache(maxsize=64)(self._make_chunk)
-        self._prefix_marks = lru_cache(maxsize=64)(self._make_prefix)
-        self._ring = lru_cache(maxsize=64)(self._make_ring)
+        self._feet = self._project(self._on_the_ground(steps.blocks_xyz.astype(np.float64)))
+        # An episode has few chunks, and rings of near places differ by nothing that can be seen.
+        self._chunk = lru_cache(maxsize=64)(self._make_chunk)
+        self._prefix = lru_cache(maxsize=64)(self._make_prefix)
+        self._ring = lru_cache(maxsize=256)(self._make_ring)
         self._cross = lru_cache(maxsize=64)(self._make_cross)
+        self._head = self._make_head()
 
     def draw(self, image: ImageArray, state: int) -> None:
         """Draw the marks of a state, 0 … T, into its view."""
-        for mark in self._marks(state):
-            mark.onto(image)
-
-    def _marks(self, state: int) -> list[Mark]:
-        marks: list[Mark] = []
-        if self._project is not None and self._stage is not None:
-            marks += self._rings(state)
+        if state < len(self._steps.blocks_xyz) and self._stage is not None:
+            self._draw_rings(image, state)
         step = min(state, self._steps.steps - 1)
         if step < 0 or not len(self._steps.sent):
-            return marks
-        marks += self._told(step)
+            return
+        coordinates = told_coordinates(self._steps, step)
+        if coordinates is not None and len(coordinates) == 2:
+            self._cross(*coordinates).onto(image)
         chunk = int(self._steps.chunk[step])
         if self._chunks is not None and 0 <= chunk < len(self._chunks):
-            marks += self._chunk_marks(chunk)
-            marks += self._prefix_marks(self._latest(step))
-            marks += self._head(chunk, step)
-        return marks
+            self._chunk(chunk).onto(image)
+            self._prefix(int(np.searchsorted(self._steps.sent, step, side="right")) - 1).onto(image)
+            self._draw_head(image, step)
 
-    def _latest(self, step: int) -> int:
-        """Return the request that went out last."""
-        return int(np.searchsorted(self._steps.sent, step, side="right")) - 1
+    def _draw_head(self, image: ImageArray, step: int) -> None:
+        """Draw where the present command leads."""
+        assert self._commands is not None
+        x, y = self._commands[step]
+        if 0 <= x < self._board.width and 0 <= y < self._board.height:
+            self._head.onto(image, round(x), round(y))
 
-    def _make_chunk(self, chunk: int) -> list[Mark]:
+    def _draw_rings(self, image: ImageArray, state: int) -> None:
+        target = int(self._steps.target[state])
+        for block, (place, foot) in enumerate(zip(self._steps.blocks_xyz[state], self._feet[state], strict=True)):
+            if not np.isfinite(foot).all():
+                continue
+            near = tuple(np.round(place.astype(np.float64), 2).tolist())
+            ring, centre = self._ring(near, TARGET if block == target else CONFUSER)
+            right, down = np.round(foot - centre).tolist()
+            ring.onto(image, int(right), int(down))
+
+    def _on_the_ground(self, places: Points) -> Points:
+        """Return the points (..., 3) below blocks at places (..., 3)."""
+        side = 0.0 if self._stage is None else self._stage.block_side
+        return places - np.array([0, 0, side / 2])
+
+    def _make_chunk(self, chunk: int) -> Mark:
         assert self._chunks is not None
-        points = self._chunks[chunk]
-        return [
-            self._board.lines(points, SHADE, 4 * self._unit, 0.45),
-            self._board.lines(points, CHUNK, 2 * self._unit),
-            self._board.dots(points, CHUNK, 1.6 * self._unit),
-            self._board.dots(points, TOLD, 0.7 * self._unit, 0.9),
-        ]
+        points, unit = self._chunks[chunk], self._unit
+        return self._board.mark(
+            Line(points, SHADE, 4 * unit, 0.45),
+            Line(points, CHUNK, 2 * unit),
+            Dots(points, CHUNK, 1.6 * unit),
+            Dots(points, TOLD, 0.7 * unit, 0.9),
+        )
 
-    def _make_prefix(self, request: int) -> list[Mark]:
+    def _make_prefix(self, request: int) -> Mark:
         """Draw the commands from a request's observation to the first step that its answer was told to act."""
         assert self._commands is not None
         first = int(self._steps.observation_step[request])
-        told = int(self._steps.told[request])
-        if told <= 0:
-            return []
-        points = self._commands[first : first + told]
-        return [
-            self._board.lines(points, SHADE, 5 * self._unit, 0.45),
-            self._board.lines(points, COMMITTED, 3 * self._unit),
-            self._board.dots(points, COMMITTED, 2.1 * self._unit),
-        ]
+        points, unit = self._commands[first : first + max(0, int(self._steps.told[request]))], self._unit
+        return self._board.mark(
+            Line(points, SHADE, 5 * unit, 0.45), Line(points, COMMITTED, 3 * unit), Dots(points, COMMITTED, 2.1 * unit)
+        )
 
-    def _head(self, chunk: int, step: int) -> list[Mark]:
-        """Draw where the present command leads."""
-        assert self._commands is not None
-        point = self._commands[step : step + 1]
-        return [
-            self._board.dots(point, SHADE, 4.4 * self._unit, 0.7),
-            self._board.dots(point, TOLD, 3.2 * self._unit),
-            self._board.dots(point, CHUNK, 2.0 * self._unit),
-        ]
+    def _make_head(self) -> Mark:
+        origin, unit = np.zeros((1, 2)), self._unit
+        return self._board.mark(
+            Dots(origin, SHADE, 4.4 * unit, 0.7), Dots(origin, TOLD, 3.2 * unit), Dots(origin, CHUNK, 2 * unit)
+        )
 
-    def _rings(self, state: int) -> list[Mark]:
-        if state >= len(self._steps.blocks_xyz):
-            return []
-        target = int(self._steps.target[state])
-        places = np.round(self._steps.blocks_xyz[state].astype(np.float64), 3)
-        return [
-            mark
-            for block, place in enumerate(places.tolist())
-            for mark in self._ring(tuple(place), TARGET if block == target else CONFUSER)
-        ]
-
-    def _make_ring(self, place: tuple[float, float, float], ink: Colour) -> list[Mark]:
-        assert self._project is not None
+    def _make_ring(self, place: tuple[float, float, float], ink: Colour) -> tuple[Mark, Points]:
+        """Return a ring on the ground around a block, and where its centre appears."""
         assert self._stage is not None
         angles = np.linspace(0, 2 * np.pi, _CORNERS, endpoint=False)
-        radius, low = _RING * self._stage.block_side, place[2] - self._stage.block_side / 2
-        circle = np.array(place[:2]) + radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-        points = self._project(np.column_stack([circle, np.full(_CORNERS, low)]))
-        return [
-            self._board.lines(points, SHADE, 3.4 * self._unit, 0.4, closed=True),
-            self._board.lines(points, ink, 1.8 * self._unit, closed=True),
-        ]
+        circle = np.stack([np.cos(angles), np.sin(angles), np.zeros(_CORNERS)], axis=1)
+        foot = self._on_the_ground(np.array(place))
+        points = self._project(foot + _RING * self._stage.block_side * circle)
+        ring = self._board.mark(
+            Line(points, SHADE, 3.4 * self._unit, 0.4, closed=True), Line(points, ink, 1.8 * self._unit, closed=True)
+        )
+        return ring, self._project(foot)
 
-    def _told(self, step: int) -> list[Mark]:
-        """Draw a cross on the table at the coordinates that the present chunk's request was given."""
-        coordinates = told_coordinates(self._steps, step)
-        if self._project is None or coordinates is None or len(coordinates) != 2:
-            return []
-        return self._cross(*coordinates)
-
-    def _make_cross(self, x: float, y: float) -> list[Mark]:
-        assert self._project is not None
-        arms = [((x - _CROSS, y), (x + _CROSS, y)), ((x, y - _CROSS), (x, y + _CROSS))]
-        ends = [self._project(np.column_stack([np.array(arm), np.zeros(2)])) for arm in arms]
-        shade = [self._board.lines(points, SHADE, 3.6 * self._unit, 0.6) for points in ends]
-        return [*shade, *(self._board.lines(points, TOLD, 1.6 * self._unit) for points in ends)]
+    def _make_cross(self, x: float, y: float) -> Mark:
+        """Draw a cross on the table at the coordinates that the policy was given."""
+        arms = [((x - _CROSS, y, 0), (x + _CROSS, y, 0)), ((x, y - _CROSS, 0), (x, y + _CROSS, 0))]
+        ends = [self._project(np.array(arm)) for arm in arms]
+        return self._board.mark(
+            *(Line(points, SHADE, 3.6 * self._unit, 0.6) for points in ends),
+            *(Line(points, TOLD, 1.6 * self._unit) for points in ends),
+        )
 
 
 class Paths:

@@ -1,0 +1,218 @@
+"""Find the episodes that are to be filmed again, and film them in a few processes."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from act_eval.cli import FAILED, OK
+from act_eval.cli.environment_flags import DeclaringFlags
+from act_eval.cli.environments import env_source
+from act_eval.cli.foreign import env_label
+from act_eval.cli.plans import usable_cores
+from act_eval.errors import LaunchError, RunFolderError, UnknownName, UsageError
+from act_eval.records import OUTCOMES, SUCCESS, writing
+from act_eval.runs import Manifest, RunFolder
+from act_eval.steps import load, path_of
+from act_eval.suites import Suite, parse_seeds
+from act_eval.types import EpisodeRecord
+from act_eval.video import SMALL, Film, Layout, file_name, film
+
+if TYPE_CHECKING:
+    from act_eval.cli.render import Flags
+
+_GROUPS = ("failures", "all")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shot:
+    """One episode to film; picklable."""
+
+    suite: Suite
+    arm: Path
+    """The arm's folder."""
+    record: EpisodeRecord
+    title: str
+    out: Path
+    layout: Layout
+
+
+def render(flags: "Flags", out: TextIO, err: TextIO) -> int:
+    """Film what the flags name; return the exit code, FAILED where an episode could not be filmed.
+
+    Raises:
+        UsageError: or a child of it, naming the flag and what is allowed.
+        RunFolderError: if there is no run, or it cannot be shown.
+    """
+    shots = _shots(flags)
+    workers = min(flags.workers or usable_cores(), len(shots))
+    print(f"{len(shots)} episodes at {flags.size} px, {workers} at a time", file=out, flush=True)
+    failed = 0
+    for shot, problem in _carried_out(shots, workers):
+        if problem is None:
+            print(shot.out / file_name(shot.record), file=out, flush=True)
+        else:
+            failed += 1
+            print(f"not filmed: {problem}", file=err, flush=True)
+    return FAILED if failed else OK
+
+
+def _shots(flags: "Flags") -> list[Shot]:
+    layout = Layout(flags.size)
+    if flags.workers is not None and flags.workers < 1:
+        raise UsageError(f"--workers is {flags.workers}; it must be at least 1")
+    manifest = _manifest(flags.run)
+    finished = RunFolder(flags.run, manifest).finished()
+    arms = flags.arm or manifest.arms
+    if flags.out is not None and len(arms) > 1:
+        raise UsageError(f"--out is one folder and there are {len(arms)} arms: name one by --arm ({', '.join(arms)})")
+    policy = manifest.configuration["policy"]
+    what = [env_label(_short_name(manifest.suite.env)), policy["name"], *(["blind"] if policy.get("blind") else [])]
+    shots: list[Shot] = []
+    for name in arms:
+        if name not in finished:
+            raise UnknownName(f"arm of {flags.run}", name, manifest.arms)
+        folder = flags.run / name
+        target = flags.out or folder / ("videos" if flags.size == SMALL else f"videos_{flags.size}")
+        shots += [
+            Shot(
+                suite=manifest.suite, arm=folder, record=record, title=" · ".join([*what, name]), out=target,
+                layout=layout,
+            )
+            for record in _chosen(flags, manifest.suite, finished[name])
+        ]  # fmt: skip
+    if not shots:
+        raise UsageError(_nothing(flags, finished, arms))
+    return shots
+
+
+def _manifest(run: Path) -> Manifest:
+    """Read a run's manifest; of a sweep folder, say which runs it holds."""
+    if not (run / "manifest.json").exists() and run.is_dir():
+        inner = sorted(path.parent.name for path in run.glob("*/manifest.json"))
+        if inner:
+            raise UsageError(
+                f"{run} holds several runs; name one of them: {', '.join(str(run / name) for name in inner)}"
+            )
+    return Manifest.read(run)
+
+
+def _chosen(flags: "Flags", suite: Suite, records: Sequence[EpisodeRecord]) -> list[EpisodeRecord]:
+    """Return the records of the episodes that the flags name, in suite order."""
+    ordered = sorted(records, key=lambda record: record.episode)
+    if flags.seeds is not None:
+        wanted = parse_seeds(flags.seeds)
+        if unknown := sorted(set(wanted) - set(suite.seeds)):
+            raise UsageError(f"--seeds {unknown[0]} is no seed of the run's suite; it has {_some(suite.seeds)}")
+        return [record for record in ordered if record.seed in wanted]
+    if flags.episodes == "all":
+        return ordered
+    if flags.episodes == "failures":
+        return [record for record in ordered if record.outcome != SUCCESS]
+    if flags.episodes in OUTCOMES:
+        return [record for record in ordered if record.outcome == flags.episodes]
+    numbers = _numbers(flags.episodes, len(suite.seeds))
+    return [record for record in ordered if record.episode in numbers]
+
+
+def _numbers(text: str, count: int) -> set[int]:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise UsageError(
+            f"--episodes is {text!r}; allowed: {', '.join((*_GROUPS, *OUTCOMES))}, or episode numbers as in 3,17"
+        )
+    if beyond := [part for part in parts if int(part) >= count]:
+        raise UsageError(f"--episodes {beyond[0]}: the run has episodes 0 to {count - 1} (a seed is named by --seeds)")
+    return {int(part) for part in parts}
+
+
+def _nothing(flags: "Flags", finished: Mapping[str, Sequence[EpisodeRecord]], arms: Sequence[str]) -> str:
+    count = sum(len(finished[name]) for name in arms)
+    if not count:
+        return f"{flags.run} has no finished episode in {', '.join(arms)}"
+    named = f"--seeds {flags.seeds}" if flags.seeds is not None else f"--episodes {flags.episodes}"
+    return f"none of the {count} finished episodes in {', '.join(arms)} is meant by {named}; --episodes all films them"
+
+
+def _some(seeds: Sequence[int]) -> str:
+    shown = ", ".join(map(str, seeds[:5]))
+    return shown if len(seeds) <= 5 else f"{shown}, … ({len(seeds)} in all)"
+
+
+def _short_name(env: str) -> str:
+    from act_eval.envs.registration import ENVIRONMENTS
+
+    return next((name for name, env_id in ENVIRONMENTS.items() if env_id == env), env)
+
+
+def _carried_out(shots: Sequence[Shot], workers: int) -> Iterator[tuple[Shot, str | None]]:
+    """Yield each shot with what went wrong, in their order."""
+    if workers == 1:
+        yield from zip(shots, map(_take, shots), strict=True)
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        try:
+            yield from zip(shots, pool.map(_take, shots), strict=True)
+        except BrokenProcessPool as error:
+            raise LaunchError("a process that filmed has died; repeat the command with --workers 1") from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _take(shot: Shot) -> str | None:
+    """Film one episode; return what went wrong with its log."""
+    scene = shot.suite.facts.get("scene")
+    env = _environment(shot.suite.env, json.dumps(dict(shot.suite.kwargs), sort_keys=True), scene)
+    try:
+        steps = load(path_of(shot.arm / "steps", shot.record.episode))
+        _check(shot, steps.state.shape, env)
+    except RunFolderError as error:
+        return str(error)
+    what = Film(title=shot.title, record=shot.record, steps=steps, control_s=1 / env.metadata["render_fps"])
+    with writing(shot.out):
+        shot.out.mkdir(parents=True, exist_ok=True)
+        shown = film(shot.out / file_name(shot.record), env, what, shot.layout)
+    return None if shown else f"{shot.arm.name}, episode {shot.record.episode}: it has no state that could be shown"
+
+
+def _check(shot: Shot, shape: tuple[int, ...], env: Any) -> None:
+    """Refuse states of another scene, which the environment of today would show wrongly or not at all."""
+    expected = env.simulator_state().shape
+    if shape[1:] != expected:
+        raise RunFolderError(
+            f"{shot.arm / 'steps'}, episode {shot.record.episode}: its states hold {shape[1:]} numbers, those of "
+            f"{shot.suite.env} here hold {expected}: it was recorded by another version"
+        )
+
+
+@lru_cache(maxsize=1)
+def _environment(name: str, options: str, scene: str | None) -> Any:
+    """Return the environment of a suite, once per process.
+
+    Args:
+        name: Its id.
+        options: In JSON.
+        scene: Digest of the scene that the run was made in; None where the environment does not say.
+
+    Raises:
+        RunFolderError: if it cannot show logged states, or builds another scene than the run's.
+    """
+    env: Any = env_source(name, json.loads(options), DeclaringFlags(), film=False).make().unwrapped
+    if not hasattr(env, "render_state"):
+        raise RunFolderError(
+            f"{name} cannot show logged states (it has no render_state): the videos that were recorded while "
+            "the run went on are all there are"
+        )
+    env.reset(seed=0)
+    here = env.suite_facts().get("scene") if hasattr(env, "suite_facts") else None
+    if here != scene:
+        raise RunFolderError(
+            f"{name} builds another scene here than in the run (suite.facts.scene): the version that made the run "
+            f"({scene}) can show it, this one builds {here}"
+        )
+    return env

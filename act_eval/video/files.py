@@ -1,6 +1,8 @@
 """The files of videos: which episodes are recorded, what they are called, how they are encoded."""
 
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +15,7 @@ VideoMode = Literal["all", "failures", "none"]
 """Which episodes are recorded."""
 
 FPS = 20
+_AHEAD = 8  # frames that wait for the encoder
 
 
 def wanted(mode: VideoMode, outcome: str) -> bool:
@@ -28,7 +31,8 @@ def file_name(record: EpisodeRecord) -> str:
 def write_video(path: Path, frames: Iterable[ImageArray], fps: int = FPS) -> None:
     """Encode frames, (H, W, 3) uint8 with even H and W, as H.264 in yuv420p, which every browser plays.
 
-    The file appears at `path` when it is complete.
+    Encoding runs in a thread of its own beside whatever makes the frames; it leaves the interpreter's lock alone. A
+    frame may be overwritten as soon as the next one is asked for. The file appears at `path` when it is complete.
     """
     unfinished = path.with_name(path.name + ".part")
     with av.open(str(unfinished), "w", format="mp4", options={"movflags": "+faststart"}) as container:
@@ -36,9 +40,24 @@ def write_video(path: Path, frames: Iterable[ImageArray], fps: int = FPS) -> Non
         stream = container.add_stream("libx264", rate=fps, options={"preset": "ultrafast", "crf": "23", "g": str(fps)})
         stream.pix_fmt = "yuv420p"
         stream.codec_context.thread_count = 1
-        for image in frames:
+
+        def encode(image: ImageArray) -> None:
             if not stream.codec_context.is_open:
                 stream.height, stream.width = image.shape[:2]
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+
+        _in_a_thread(encode, (image.copy() for image in frames))
         container.mux(stream.encode())
     unfinished.replace(path)
+
+
+def _in_a_thread(work: Callable[[ImageArray], None], images: Iterable[ImageArray]) -> None:
+    """Do something with each image in order, in a thread that may lag a few images behind."""
+    pending: deque[Future[None]] = deque()
+    with ThreadPoolExecutor(1) as thread:
+        for image in images:
+            pending.append(thread.submit(work, image))
+            if len(pending) > _AHEAD:
+                pending.popleft().result()
+        for one in pending:
+            one.result()

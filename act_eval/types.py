@@ -67,6 +67,9 @@ class PolicySpec:
     inputs: Mapping[str, tuple[int, ...]]
     """Declared inputs with their shapes: `observation.state`, `observation.environment_state`,
     `observation.images.NAME` as (H, W, 3)."""
+    overhead_projection: tuple[float, ...] | None = None
+    """Where the policy believes that places on the table appear in the overhead image, for one that cuts it there: a
+    homography (9,), row by row, (x, y, 1) [m] to (u, v, 1) from 0 to 1."""
 
     def __post_init__(self) -> None:
         if self.chunk < 1 or self.action_dim < 1 or self.max_delay < 0:

@@ -157,6 +157,7 @@ def _spec(policy: ACTPolicy | ACTRTCPolicy) -> PolicySpec:
         takes_prefix=rtc is not None,
         max_delay=0 if rtc is None else rtc.rtc_max_delay,
         inputs=inputs,
+        overhead_projection=config.crop_projection if config.conditioning == "crop" else None,
     )
 
 

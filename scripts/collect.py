@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from act_eval.collect import DEMONSTRATED, Collected, CollectPlan, CollectProgress, collect, expert_demonstrator
 from act_eval.demos import ImageStorage
+from act_eval.envs.options import Positions
 from act_eval.envs.registration import env_id
 from act_eval.errors import ActEvalError, UsageError
 
@@ -43,6 +44,12 @@ class Arguments:
     turns to the real one."""
     image_size: int = DEMONSTRATED["image_size"]
     """Height and width of the images [px]."""
+    confusers: int | None = None
+    """Blocks beside the target; as the environment has it by default."""
+    positions: Positions | None = None
+    """Where the target starts: anywhere (continuous, the default), near one place, or near either of two."""
+    mislabelled: float | None = None
+    """Share of the episodes whose coordinates name the confuser, as in a data set whose labels slipped."""
     images: ImageStorage = "image"
     """image: lossless PNG. video: H.264, smaller and lossy."""
     workers: int = 2
@@ -78,7 +85,9 @@ def main() -> int:
 
 
 def _options(arguments: Arguments) -> dict[str, Any]:
-    return {name: getattr(arguments, name) for name in DEMONSTRATED}
+    given = {name: getattr(arguments, name) for name in ("confusers", "positions", "mislabelled")}
+    asked_for = {name: value for name, value in given.items() if value is not None}
+    return {name: getattr(arguments, name) for name in DEMONSTRATED} | asked_for
 
 
 def _collect(plan: CollectPlan, out: Path, workers: int, console: Console) -> Collected:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from act_eval.envs.adapters import Declaration
 
 
+_PROJECTION_TOLERANCE = 1e-6
+
+
 @dataclass(frozen=True, kw_only=True)
 class EnvFacts:
     """What an environment says of itself."""
@@ -40,6 +43,8 @@ class EnvFacts:
     """How an environment that is not ours was understood, for the screen."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Of the package that it comes from, for a run's fingerprint."""
+    overhead_projection: tuple[float, ...] | None = None
+    """Where places on the table appear in the overhead image, see `PolicySpec`; None where it does not say."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +126,7 @@ def env_facts(env: "gym.Env[Any, Any]", options: Mapping[str, Any]) -> EnvFacts:
         films=env.render_mode == "rgb_array",
         remarks=base.remarks() if hasattr(base, "remarks") else (),
         versions=versions(base.env) if hasattr(base, "try_out") else {},
+        overhead_projection=base.overhead_projection() if hasattr(base, "overhead_projection") else None,
     )
 
 
@@ -138,8 +144,20 @@ def check_features(spec: PolicySpec, env: "gym.Env[Any, Any] | EnvFacts") -> Non
     ]
     if facts.action != (spec.action_dim,):
         problems.append(f"action: the policy gives ({spec.action_dim},), the environment takes {facts.action}")
+    if not _same_view(spec.overhead_projection, facts.overhead_projection):
+        problems.append(
+            f"overhead camera: the policy cuts its image by the projection {spec.overhead_projection}, the environment "
+            f"has {facts.overhead_projection or 'none'}"
+        )
     if problems:
         raise FeatureMismatch("policy and environment do not fit:\n  " + "\n  ".join(problems))
+
+
+def _same_view(used: tuple[float, ...] | None, given: tuple[float, ...] | None) -> bool:
+    """Whether a policy that uses a projection, if it does, gets the camera that it was made for."""
+    if used is None:
+        return True
+    return given is not None and all(abs(a - b) <= _PROJECTION_TOLERANCE for a, b in zip(used, given, strict=True))
 
 
 def _offered(env: "gym.Env[Any, Any]") -> dict[str, tuple[int, ...]]:

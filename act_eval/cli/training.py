@@ -1,5 +1,6 @@
 """Assembles a training run from its flags, and says how it begins and ends."""
 
+import dataclasses
 import shlex
 import sys
 from collections.abc import Sequence
@@ -71,6 +72,8 @@ def build(
     plain = ACTRTCConfig if flags.policy == "act_rtc" else ACTConfig
     data = [part.data for part in parts]
     config = fitted(plain(**values(flags.model)), data, flags.cameras, flags.coordinates)
+    if config.conditioning == "crop":
+        config = dataclasses.replace(config, crop_projection=_overhead_projection(flags.env))
     noted = facts(flags, words, parts)
     if flags.resume is not None:
         check_continues(out, noted)
@@ -97,6 +100,24 @@ def build(
     if flags.resume is not None:
         console.print(f"resumed after step {trainer.resume()} of {flags.train.steps}")
     return trainer
+
+
+def _overhead_projection(names: Sequence[str]) -> tuple[float, ...]:
+    """Return where places on the table appear in the overhead image of the environments.
+
+    Raises:
+        UsageError: if one does not say it, or they differ.
+    """
+    found: set[tuple[float, ...]] = set()
+    for name in names:
+        env = EnvSource(env_id=env_id(name), options={}).make()
+        if not hasattr(env.unwrapped, "overhead_projection"):
+            raise UsageError(f"conditioning 'crop' needs the overhead camera's projection, which {name} does not say")
+        found.add(env.unwrapped.overhead_projection())  # pyright: ignore[reportAttributeAccessIssue]
+        env.close()
+    if len(found) > 1:
+        raise UsageError(f"conditioning 'crop' needs one overhead camera; those of {', '.join(names)} differ")
+    return found.pop()
 
 
 def _first_policy(flags: Flags, config: ACTConfig, console: Console) -> Policy:

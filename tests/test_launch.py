@@ -5,69 +5,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import gymnasium as gym
-import numpy as np
 import pytest
-from toy_envs import HookedWalk
+from toy_bench import DELAYS, SEEDS, Bench, Walkers, job
 
 from act_eval.errors import LaunchError, RenderError
 from act_eval.evaluation import Block, Job, plan
-from act_eval.executors import ChunkExecutor
 from act_eval.launch import Build, Progress, crew
 from act_eval.records import merge, read_shard, to_line
-from act_eval.seeding import Stream, stream
 from act_eval.steps import load
-from act_eval.timing import Constant, Naive, Schedule
-from act_eval.types import ActionChunks, ChunkRequest, EpisodeRecord, Executor, PolicySpec
-
-SEEDS = tuple(range(500, 511))
-DELAYS = {"d0": 0, "d2": 2}
-
-
-class Wanderer:
-    """A stochastic policy: noise about the goal, from the episode's own stream."""
-
-    spec = PolicySpec(chunk=8, action_dim=2, window="same", takes_prefix=False, max_delay=0, inputs={})
-
-    def __init__(self) -> None:
-        self._rngs: dict[int, np.random.Generator] = {}
-
-    def reset(self, rows: Sequence[int], seeds: Sequence[int]) -> None:
-        self._rngs.update({row: stream(seed, Stream.POLICY) for row, seed in zip(rows, seeds, strict=True)})
-
-    def predict(self, request: ChunkRequest) -> ActionChunks:
-        goals = request.observation.environment_state
-        assert goals is not None
-        noise = [self._rngs[int(row)].normal(0, 0.5, (8, 2)) for row in request.rows]
-        return ActionChunks((goals[:, None] + np.array(noise)).astype(np.float32))
-
-
-class Drawn(HookedWalk):
-    def render_state(self, state: np.ndarray, camera: str, height: int, width: int) -> np.ndarray:
-        return np.full((height, width, 3), int(20 * abs(state[0])), np.uint8)
-
-
-class Bench:
-    def __init__(self, slots: int) -> None:
-        self.envs: list[gym.Env] = [Drawn(horizon=9) for _ in range(slots)]
-        self._policy = Wanderer()
-
-        self.facts = "walks"
-
-    def executor(self, schedule: Schedule | None) -> Executor:
-        assert schedule is not None
-        return ChunkExecutor(self._policy, schedule)
-
-    def close(self) -> None:
-        pass
-
-
-@dataclass(frozen=True)
-class Walkers:
-    slots: int
-
-    def __call__(self) -> Bench:
-        return Bench(self.slots)
+from act_eval.types import EpisodeRecord
 
 
 @dataclass(frozen=True)
@@ -84,11 +30,6 @@ class Vanish:
 
     def __call__(self) -> Bench:
         os._exit(3)
-
-
-def job(folder: Path, batch: int = 3) -> Job:
-    arms = {arm: Schedule(method=Naive(4), delay=Constant(delay)) for arm, delay in DELAYS.items()}
-    return Job(folder=folder, seeds=SEEDS, title="walk", arms=arms, batch=batch, video="failures")
 
 
 def run_blocks(work: Job, blocks: list[Block], shards: list[Path], progress: Progress, build: Build | None = None):

@@ -137,11 +137,14 @@ def says_success(info: Mapping[str, Any]) -> bool:
     """Return what a step's info says of success.
 
     Raises:
-        UsageError: if it says nothing.
+        UsageError: if it says nothing, or something else than yes or no.
     """
     if "is_success" not in info:
         raise UsageError(
             'the environment says nothing of success: add info["is_success"] (bool) to every step, '
             f"or a method verdict() -> act_eval.types.Verdict; its info holds {sorted(info)}"
         )
-    return bool(info["is_success"])
+    success = np.asarray(info["is_success"])
+    if success.size != 1 or success.dtype.kind not in "biuf" or success.item() not in (0, 1):
+        raise UsageError(f'info["is_success"] is {info["is_success"]!r}; it must be one truth value')
+    return bool(success.item())

@@ -18,7 +18,7 @@ import gymnasium as gym
 import numpy as np
 
 from act_eval.errors import ActionError, RemoteError, SimulationError, UsageError
-from act_eval.records import INVALID, POLICY_ERROR, SUCCESS, unfit
+from act_eval.records import INVALID, OUTCOMES, POLICY_ERROR, SUCCESS, unfit
 from act_eval.rollout.entries import episode_record, step_record
 from act_eval.rollout.lanes import Episode, FrameObserver, Lane, lanes, says_success
 from act_eval.rollout.observations import ObservationBatch
@@ -230,6 +230,10 @@ def _judge(lane: Lane) -> tuple[Verdict, str | None]:
         return Verdict(outcome=SUCCESS if lane.succeeded else "timeout"), None
     try:
         verdict = lane.verdict()
+        if not isinstance(verdict, Verdict):
+            raise TypeError(f"verdict() returned {verdict!r}, expected an act_eval.types.Verdict")
+        if verdict.outcome not in OUTCOMES:
+            raise ValueError(f"verdict().outcome is {verdict.outcome!r}; there are: {', '.join(OUTCOMES)}")
         problem = unfit(verdict, "verdict")
     except Exception as error:
         return Verdict(outcome=INVALID), _text(error)

@@ -15,7 +15,7 @@ from act_eval.runs.shards import JOBS, SHARDS, Part, Shards
 from act_eval.suites import differences
 
 _TURN = ".manifest.lock"
-_OURS = (LOCK, _TURN, SHARDS, JOBS)
+_OURS = (LOCK, _TURN, SHARDS, JOBS, f"{MANIFEST}.part")  # the last where its first writer was killed
 
 
 @contextmanager

@@ -100,6 +100,14 @@ def _pair(text: str, flag: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
+def said(flags: DeclaringFlags) -> dict[str, Any]:
+    """Return the flags that were given, as JSON values; a file by its content."""
+    given = {name: value for name, value in vars(flags).items() if value not in (None, ())}
+    if flags.env_file is not None:
+        given["env_file"] = _read(flags.env_file)
+    return given
+
+
 def says_nothing(declaration: "Declaration") -> bool:
     """Return whether nothing is declared."""
     return all(value is None for value in vars(declaration).values())

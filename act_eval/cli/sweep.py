@@ -8,6 +8,7 @@ from typing import Annotated
 
 import tyro
 
+from act_eval.cli.environment_flags import DeclaringFlags
 from act_eval.cli.evaluate import EnvFlags
 from act_eval.timing import BeyondMaxDelay, Observe
 
@@ -19,7 +20,7 @@ class Flags:
     policies: tuple[str, ...] = ("act", "act_rtc")
     """Shipped policies, or paths of checkpoint folders."""
     envs: tuple[str, ...] = ("moving_pick", "confuser_swap")
-    """Environments."""
+    """Environments, as `evaluate` takes them."""
     delays: tuple[str, ...] = ("0", "1", "2", "4", "8")
     """Inference delays d [control steps]."""
     execute: tuple[str, ...] = ("half",)
@@ -53,6 +54,7 @@ class Flags:
     device: str = "auto"
     """Where the network runs: cpu, cuda, or auto (cuda where there is one)."""
     env_flags: Annotated[EnvFlags, tyro.conf.arg(name="")] = field(default_factory=EnvFlags)
+    declaring: Annotated[DeclaringFlags, tyro.conf.arg(name="")] = field(default_factory=DeclaringFlags)
 
 
 def run(argv: Sequence[str], prog: str) -> int:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from act_eval.cli.benches import PolicyBenchSource
-from act_eval.cli.environments import EnvSource, check_features
+from act_eval.cli.environment_flags import said
+from act_eval.cli.environments import EnvSource, check_features, env_source
+from act_eval.cli.foreign import env_label
 from act_eval.cli.plans import ROWS_PER_CALL, env_options, usable_cores
 from act_eval.cli.policies import EXPERT, Network, digest, label, policy_entry, policy_source
 from act_eval.cli.policy_sources import CheckpointSource, PolicyFacts, PolicySource, check_network
@@ -79,8 +81,6 @@ def read_flags(flags: "Flags") -> Request:
         UsageError: or a child of it, naming the flag and what is allowed.
         CheckpointError: if a policy's folder holds no checkpoint.
     """
-    from act_eval.envs.registration import ENVIRONMENTS, env_id
-
     for name in ("episodes", "batch", "workers"):
         value = getattr(flags, name)
         if value is not None and value < 1:
@@ -95,14 +95,11 @@ def read_flags(flags: "Flags") -> Request:
         beyond_max_delay=flags.beyond_max_delay,
     )
     check_network(flags.compile, flags.device)
-    options = env_options(flags.env_flags)
     purpose = Purpose.HELD_OUT if flags.held_out else Purpose.EVALUATE
-    short = {one: name for name, one in ENVIRONMENTS.items()}
-    ids = list(dict.fromkeys(map(env_id, _given("envs", flags.envs, "moving_pick"))))
     return Request(
         grid=grid,
         policies=_policies(flags),
-        envs={short[one]: EnvSource(env_id=one, options=options) for one in ids},
+        envs=_environments(flags),
         seeds=tuple(episode_seeds(purpose, flags.seed, flags.episodes)),
         drawn=f"seed {flags.seed}{' held-out' if flags.held_out else ''}",
         workers=min(flags.workers or usable_cores(), flags.episodes),
@@ -139,9 +136,9 @@ def _part(request: Request, facts: Survey, policy: str, env: str) -> PartPlan:
     if not place.foreseen and any(isinstance(one, ExpertPrefix) for one in request.grid.prefixes.values()):
         raise UsageError(f"--prefix expert needs an environment with the scripted expert; {env} has none")
     expansion = expand(request.grid, about.spec)
-    source, env_source = request.policies[policy], request.envs[env]
+    source, where = request.policies[policy], request.envs[env]
     suite = Suite(
-        env=env_source.env_id,
+        env=where.env_id,
         kwargs=place.options,
         horizon=place.horizon,
         facts=place.suite,
@@ -150,7 +147,7 @@ def _part(request: Request, facts: Survey, policy: str, env: str) -> PartPlan:
     manifest = Manifest(
         suite=suite,
         configuration=_configuration(policy, about, expansion),
-        fingerprint=fingerprint(threads=1, renderer=place.renderer, **about.numeric),
+        fingerprint=fingerprint(threads=1, renderer=place.renderer, **place.versions, **about.numeric),
         notes=notes(workers=request.workers, batch=request.batch),
     )
     job = Job(
@@ -169,7 +166,7 @@ def _part(request: Request, facts: Survey, policy: str, env: str) -> PartPlan:
         expansion=expansion,
         manifest=manifest,
         job=job,
-        build=PolicyBenchSource(env=env_source, policy=source, slots=min(request.batch, len(request.seeds))),
+        build=PolicyBenchSource(env=where, policy=source, slots=min(request.batch, len(request.seeds))),
     )
 
 
@@ -220,6 +217,21 @@ def _policies(flags: "Flags") -> dict[str, PolicySource]:
     return found
 
 
+def _environments(flags: "Flags") -> dict[str, EnvSource]:
+    """Return the environments by names that are different and fit for folders."""
+    from act_eval.envs.registration import ENVIRONMENTS
+
+    short = {one: name for name, one in ENVIRONMENTS.items()}
+    found: dict[str, EnvSource] = {}
+    for asked in dict.fromkeys(_given("envs", flags.envs, "moving_pick")):
+        source = env_source(asked, env_options(flags.env_flags), flags.declaring, film=False)
+        name = short.get(source.env_id, env_label(asked))
+        if found.get(name, source) != source:
+            raise UsageError(f"--envs: {found[name].env_id} and {source.env_id} would both be called {name}")
+        found[name] = source
+    return found
+
+
 def _apart(source: PolicySource) -> str:
     """Return what tells policies of the same name apart: a checkpoint's content, wherever it lies."""
     if isinstance(source, CheckpointSource):
@@ -242,6 +254,7 @@ def _asked(flags: "Flags", grid: Grid) -> dict[str, Any]:
         "seed": flags.seed,
         "held_out": flags.held_out,
         "env_options": env_options(flags.env_flags),
+        **said(flags.declaring),
     }
 
 
@@ -250,6 +263,8 @@ def _default_folder(flags: "Flags") -> Path:
     asked = [list(flags.policies), list(flags.envs), list(flags.delays), list(flags.execute), list(flags.executors)]
     shown = [list(flags.told), list(flags.prefix), list(flags.observe)]
     rest = [flags.beyond_max_delay, flags.episodes, flags.seed, flags.held_out, flags.compile, flags.device]
-    content = json.dumps([asked, shown, rest, env_options(flags.env_flags)], sort_keys=True)
-    names = "_".join(label(name) for name in (*flags.envs, *flags.policies))
+    content = json.dumps(
+        [asked, shown, rest, {**env_options(flags.env_flags), **said(flags.declaring)}], sort_keys=True
+    )
+    names = "_".join([*map(env_label, flags.envs), *map(label, flags.policies)])
     return Path("outputs") / "sweep" / f"{names[:80]}_{hashlib.sha256(content.encode()).hexdigest()[:8]}"

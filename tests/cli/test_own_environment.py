@@ -81,6 +81,16 @@ def test_two_runs_are_compared_and_gated(tmp_path: Path, reference: Path, capsys
     assert main(["compare", str(baseline), str(reference)]) == 0
 
 
+def test_a_sweep_runs_there_on_the_suite_of_an_evaluation(tmp_path: Path, reference: Path):
+    grid = ("--policies", OURS[1], "--envs", OURS[3], "--delays", 0, 3, "--executors", "naive", "--episodes", 8)
+    assert main(["sweep", *map(str, (*grid, "--horizon", 12, "--out", tmp_path / "sweep", "--workers", 1))]) == 0
+    part = tmp_path / "sweep" / "Seeker_Reach"
+    suites = [json.loads((folder / "manifest.json").read_text())["suite"] for folder in (part, reference)]
+    assert suites[0] == suites[1]
+    for arm in ARMS:
+        assert (part / arm / "episodes.jsonl").read_bytes() == (reference / arm / "episodes.jsonl").read_bytes()
+
+
 def test_a_declaration_in_a_file_is_the_flags_declaration(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     file = tmp_path / "reach.toml"
     file.write_text(

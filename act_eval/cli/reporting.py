@@ -38,7 +38,7 @@ def write_page(folders: Sequence[Path], out: Path, console: Console, *, copy_vid
     Raises:
         RunFolderError: as `write_report`.
     """
-    with Progress(console=console, transient=True) as progress:
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("review page", total=None)
         written = write_report(
             folders,

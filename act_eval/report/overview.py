@@ -38,9 +38,10 @@ class Row:
     low: float
     high: float
     parts: tuple[Part, ...]
+    failures: str
+    """Counts of every outcome but success, in words."""
     cells: tuple[str, ...]
     """In the order of `Table.heads`."""
-    modes: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +81,7 @@ def overview(runs: Sequence[RunSource], data: Mapping[str, Any]) -> list[Table]:
 def _row(arm: Mapping[str, Any], cells: tuple[str, ...]) -> Row:
     trials, successes = arm["trials"], arm["successes"]
     rate = successes / trials if trials else 0.0
+    failed = [f"{n} {name.replace('_', ' ')}" for name, n in arm["counts"].items() if name != SUCCESS]
     about = ", ".join(f"{key} {value}" for key, value in arm["settings"].items())
     return Row(
         key=arm["key"],
@@ -92,8 +94,8 @@ def _row(arm: Mapping[str, Any], cells: tuple[str, ...]) -> Row:
         low=100 * arm["low"],
         high=100 * arm["high"],
         parts=_parts(arm["counts"]),
+        failures=", ".join(failed) or "success only",
         cells=cells,
-        modes=arm["modes"],
     )
 
 

@@ -13,9 +13,10 @@ from typing import Any, TypeVar
 
 from act_eval.errors import ActEvalError, RunFolderError, UsageError
 from act_eval.metrics import EpisodeMetrics, Summary, read_metrics, summarise
-from act_eval.records import SUCCESS, ShardLine, read_shard, record_from_json
+from act_eval.records import ShardLine, read_shard, record_from_json
 from act_eval.runs import Manifest, RunFolder
 from act_eval.types import EpisodeRecord
+from act_eval.video import VideoMode, wanted
 
 _VIDEO = re.compile(r"(\d{4,})_seed(\d+)_\w+\.mp4")
 _MOST_NAMED = 5
@@ -131,7 +132,7 @@ def _read_arm(
     metrics = _attempt(lambda: {one.episode: one for one in read_metrics(arm)}, problems) if finished else None
     whole = metrics is not None and len(records) == len(seeds)
     videos = _videos(arm)
-    missing = _missing(arm, records, videos, str(manifest.configuration.get("video", "none")))
+    missing = _missing(arm, records, videos, _video_mode(manifest))
     gone = [i for i, text in missing.items() if "gone" in text]
     if gone:
         problems.append(f"{arm}: the video of {_list(gone)} is gone; scripts/render.py makes videos again")
@@ -191,13 +192,20 @@ def _videos(arm: Path) -> dict[int, str]:
     return {int(found[1]): name for name in names if (found := _VIDEO.fullmatch(name))}
 
 
-def _missing(arm: Path, records: Mapping[int, EpisodeRecord], videos: Mapping[int, str], mode: str) -> dict[int, str]:
+def _video_mode(manifest: Manifest) -> VideoMode:
+    mode = manifest.configuration.get("video")
+    return mode if mode in ("all", "failures") else "none"
+
+
+def _missing(
+    arm: Path, records: Mapping[int, EpisodeRecord], videos: Mapping[int, str], mode: VideoMode
+) -> dict[int, str]:
     texts = {}
     for episode, record in records.items():
         if episode in videos:
             continue
-        wanted = mode == "all" or (mode == "failures" and record.outcome != SUCCESS)
-        texts[episode] = f"the video in {arm.name}/videos is gone" if wanted else f"not recorded (--video {mode})"
+        gone = f"the video in {arm.name}/videos is gone"
+        texts[episode] = gone if wanted(mode, record.outcome) else f"not recorded (--video {mode})"
     return texts
 
 

@@ -15,6 +15,7 @@ function playerCard(row, arm, track) {
   const outcome = outcomeOf(arm, episode);
   const address = arm.episodes.video[episode];
   const status = h("p", { class: "status" });
+  const card = { wanted: null, late: false };
   const video = address === null ? null : h("video", {
     src: arm.videos + address, muted: true, playsinline: true, preload: "auto", disablepictureinpicture: true, tabindex: -1,
     "aria-label": `Video of episode ${episode}, ${arm.label}: ${nameOfOutcome(outcome)} after ${length} steps`,
@@ -22,12 +23,21 @@ function playerCard(row, arm, track) {
   if (video) video.muted = true;
   const screen = h("div", { class: "screen" }, video ?? h("p", { class: "gone" }, whyNoVideo(arm, episode)));
   video?.addEventListener("error", () => screen.replaceChildren(h("p", { class: "gone" }, `The video ${decodeURIComponent(address)} is gone or cannot be played; scripts/render.py makes it again.`)));
-  video?.addEventListener("loadedmetadata", () => { screen.style.aspectRatio = `${video.videoWidth} / ${video.videoHeight}`; showTime(); });
+  video?.addEventListener("loadedmetadata", () => {
+    screen.style.aspectRatio = `${video.videoWidth} / ${video.videoHeight}`;
+    card.wanted = null;
+    readWhole(video, arm.videos + address).then(showTime);
+  });
+  video?.addEventListener("seeked", () => {
+    if (card.late) followVideo(card, clock.t, clock.playing);
+    card.late = false;
+  });
   const name = h("button", { type: "button", class: "name", title: "show this arm's joints (keys 1 to 9)", onclick: () => chooseArm(arm) }, h("i", { class: "swatch", "aria-hidden": "true" }), arm.label);
   name.firstChild.style.background = colourOf(arm);
   const error = arm.episodes.error[episode];
   const node = h("article", { class: "player", "data-arm": arm.key }, h("header", {}, name, badge(outcome)), screen, status, error && h("p", { class: "error" }, error));
-  return { node, video, arm, track, length, status, name };
+  Object.assign(card, { node, video, arm, track, length, status, name });
+  return card;
 }
 
 function whyNoVideo(arm, episode) {
@@ -38,22 +48,47 @@ function whyNoVideo(arm, episode) {
 }
 
 function followVideos(t, playing) {
-  for (const { video, length, status, track, arm } of players.cards) {
-    status.textContent = statusText(arm, track, length, t);
-    if (!video || !video.readyState) continue;
-    const over = t >= length;
-    // The middle of a frame, so that rounding never shows its neighbour.
-    const wanted = Math.min((Math.min(t, length) + 0.5) * clock.stepS, video.duration || Infinity);
-    if (playing && !over) {
-      if (Math.abs(video.currentTime - wanted) > DRIFT * Math.max(1, clock.rate)) video.currentTime = wanted;
-      if (video.playbackRate !== clock.rate) video.playbackRate = clock.rate;
-      if (video.paused) video.play().catch(() => {}); // a later seek may interrupt it
-    } else {
-      if (!video.paused) video.pause();
-      if (Math.abs(video.currentTime - wanted) > clock.stepS / 4 && !video.seeking) video.currentTime = wanted;
-      else if (video.seeking) video.addEventListener("seeked", () => followVideos(clock.t, clock.playing), { once: true });
-    }
+  players.cards.forEach((card) => {
+    card.status.textContent = statusText(card.arm, card.track, card.length, t);
+    if (card.video?.readyState) followVideo(card, t, playing);
+  });
+}
+
+function followVideo(card, t, playing) {
+  const { video, length } = card;
+  // The middle of a frame, so that rounding never shows its neighbour.
+  const wanted = Math.min((Math.min(t, length) + 0.5) * clock.stepS, video.duration || Infinity);
+  if (playing && t < length) {
+    if (Math.abs(video.currentTime - wanted) > DRIFT * Math.max(1, clock.rate)) video.currentTime = wanted;
+    if (video.playbackRate !== clock.rate) video.playbackRate = clock.rate;
+    card.wanted = null;
+    if (video.paused) video.play().catch(() => {}); // a later seek may interrupt it
+    return;
   }
+  if (!video.paused) video.pause();
+  if (Math.abs(video.currentTime - wanted) <= clock.stepS / 4 || wanted === card.wanted) return;
+  if (video.seeking) return void (card.late = true); // one seek at a time: the next one begins when it has ended
+  card.wanted = wanted;
+  video.currentTime = wanted;
+}
+
+// Browsers keep few decoders, and what was read as a whole until it is let go.
+function releaseVideos() {
+  for (const { video } of players.cards) {
+    if (!video) continue;
+    if (video.src.startsWith("blob:")) URL.revokeObjectURL(video.src);
+    video.removeAttribute("src");
+    video.load();
+  }
+  players.cards = [];
+}
+
+// Servers that send no parts of files leave a video that cannot seek: it is then read as a whole.
+async function readWhole(video, address) {
+  const { seekable } = video;
+  if (!location.protocol.startsWith("http") || (seekable.length && seekable.end(seekable.length - 1) > 0)) return;
+  const answer = await fetch(address);
+  if (answer.ok) video.src = URL.createObjectURL(await answer.blob());
 }
 
 function statusText(arm, track, length, t) {

@@ -16,7 +16,7 @@ async function openEpisode() {
   if (number !== opening) return; // another one was chosen meanwhile
   const wasPlaying = clock.playing;
   if (wasPlaying) setPlaying(false);
-  players.cards.forEach(({ video }) => video?.removeAttribute("src")); // browsers keep few decoders
+  releaseVideos();
   clock.followers.clear();
   clock.stepS = suite.control_s;
   clock.end = Math.max(0, ...arms.map((arm) => arm.episodes.steps[view.episode] ?? 0));

@@ -1,0 +1,283 @@
+"""The page is written from what is there: whole runs, damaged ones, several together; nothing in it is markup."""
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from made_runs import suite
+from reviewed_runs import STEPS, make_reviewed_run
+
+from act_eval.errors import RunFolderError, UsageError
+from act_eval.report import Report, run_folders, write_report
+from act_eval.stats import wilson_interval
+
+ARMS = {"rtc_d0_s10": ["success", "success", "missed"], "rtc_d4_s10": ["success", "dropped", "invalid"]}
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
+
+
+def page_of(*folders: Path, out: Path | None = None, **options: Any) -> tuple[Report, dict[str, Any], str]:
+    report = write_report(folders, out or folders[0], **options)
+    text = report.path.read_text(encoding="utf-8")
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
+    assert found
+    return report, json.loads(found[1]), text
+
+
+def track_of(out: Path, arm: str = "a0", episode: int = 0) -> dict[str, Any]:
+    text = (out / "report" / arm / f"{episode:04d}.js").read_text()
+    key, values = json.loads("[" + text.split("actEvalTrack(", 1)[1].rstrip().removesuffix(");") + "]")
+    assert key == f"{arm}/{episode}"
+    return values
+
+
+class Elements(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.links: list[str] = []
+        self.inline: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.links += [value or "" for name, value in attrs if name in ("src", "href")]
+        self.inline += [name for name, _ in attrs if name.startswith("on") or name == "style"]
+
+
+def elements(text: str) -> Elements:
+    parser = Elements()
+    parser.feed(text)
+    return parser
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return make_reviewed_run(tmp_path / "run", ARMS)
+
+
+def test_everything_about_an_arm_stands_on_the_page(run: Path) -> None:
+    report, data, text = page_of(run)
+    assert report.path == run / "report.html"
+    assert (report.episodes, report.problems) == (6, ())
+    first, second = data["arms"]
+    assert (first["label"], first["delay"], second["delay"]) == ("rtc_d0_s10", 0, 4)
+    assert (first["successes"], first["trials"]) == (2, 3)
+    assert (second["successes"], second["trials"]) == (1, 2), "an invalid episode is outside the rate"
+    assert (second["low"], second["high"]) == pytest.approx(tuple(wilson_interval(1, 2)))
+    assert second["counts"] == {"invalid": 1, "success": 1, "dropped": 1}
+    assert first["episodes"]["place"][0] == pytest.approx([0.0, 0.0], abs=1e-3)
+    names = [data["outcomes"][number] for number in first["episodes"]["outcome"]]
+    assert names == ARMS["rtc_d0_s10"]
+    assert "67 %" in text
+    assert "1 missed" in text
+
+
+def test_the_page_loads_nothing_from_anywhere_else(run: Path) -> None:
+    _, _, text = page_of(run)
+    found = elements(text)
+    assert set(found.links) == {"data:,", "#episodes"}
+    assert found.tags.count("script") == 3
+    assert not found.inline, "the policy of the page forbids handlers and styles in attributes"
+    assert "default-src 'none'" in text
+
+
+def test_videos_and_tracks_lie_where_the_page_looks_for_them(run: Path) -> None:
+    _, data, _ = page_of(run)
+    for arm in data["arms"]:
+        for episode, name in enumerate(arm["episodes"]["video"]):
+            assert (run / arm["videos"] / name).is_file()
+            assert (run / arm["tracks"]["folder"] / f"{episode:04d}.js").is_file()
+
+
+def test_a_track_tells_every_step(run: Path) -> None:
+    page_of(run)
+    track = track_of(run, "a1")
+    assert track["steps"] == STEPS
+    assert [track["chunk"][t] for t in (0, 4, 5, 6, 7, 10)] == [0, 0, -1, -1, 0, 1]
+    assert track["seams"] == [10, 20, 30]
+    assert track["requests"] == [[0, 0, 0, 0], [6, 6, 10, 0], [16, 16, 20, 0], [26, 26, 30, 0]]
+    assert (len(track["command"]), len(track["command"][0])) == (6, STEPS)
+    assert track["distances"][0][0] == pytest.approx(0.1)
+    assert track["distances"][0][-1] == pytest.approx(0.0)
+    assert track["jumps"] == pytest.approx([0.05] * 3, abs=1e-3)
+    assert track["closing"] == STEPS // 2
+
+
+def test_a_track_of_an_older_run_is_read_from_what_it_has(run: Path) -> None:
+    path = run / "rtc_d4_s10" / "steps" / "0000.npz"
+    with np.load(path) as arrays:
+        kept = {name: arrays[name] for name in arrays.files if name not in ("sent", "ready", "lost", "blocks_xyz")}
+    kept["in_flight"][6:9] = 1
+    np.savez_compressed(path, **kept)
+    page_of(run)
+    track = track_of(run, "a1")
+    assert track["distances"] == []
+    assert track["requests"] == [[0, 0, 0, 0], [6, 6, 9, 0], [16, 16, 16, 0], [26, 26, 26, 0]]
+
+
+def test_a_second_page_writes_only_what_has_changed(run: Path) -> None:
+    page_of(run)
+    tracks = sorted((run / "report").rglob("*.js"))
+    assert len(tracks) == 6
+    before = [path.stat().st_mtime_ns for path in tracks]
+    changed = run / "rtc_d0_s10" / "steps" / "0001.npz"
+    shutil.copy(run / "rtc_d0_s10" / "steps" / "0000.npz", changed)
+    page_of(run)
+    now = [path.stat().st_mtime_ns for path in tracks]
+    moved = [path for path, old, new in zip(tracks, before, now, strict=True) if old != new]
+    assert moved == [run / "report" / "a0" / "0001.js"]
+
+
+def test_the_same_run_gives_the_same_page(run: Path) -> None:
+    first = page_of(run)[2]
+    assert page_of(run)[2] == first
+
+
+@pytest.mark.parametrize("place", ["policy", "error", "option", "arm"])
+def test_no_text_of_a_run_becomes_markup(tmp_path: Path, place: str) -> None:
+    of = suite(1, kwargs={"note": HOSTILE}) if place == "option" else suite(1)
+    out = make_reviewed_run(
+        tmp_path / "run",
+        {"a": ["policy_error"]},
+        of=of,
+        policy=HOSTILE if place == "policy" else "act",
+        error=HOSTILE if place == "error" else None,
+    )
+    if place == "arm":
+        hostile = "<img src=x onerror=alert(3)>"
+        (out / "a").rename(out / hostile)
+        manifest = (out / "manifest.json").read_text().replace('"a":', json.dumps(hostile) + ":")
+        (out / "manifest.json").write_text(manifest)
+    _, data, text = page_of(out)
+    found = elements(text)
+    assert found.tags.count("script") == 3
+    assert "img" not in found.tags
+    assert not found.inline
+    shown = {"policy": data["runs"][0]["policy"], "error": data["arms"][0]["episodes"]["error"].get("0")}
+    assert shown.get(place) in (HOSTILE, None)
+    if place == "arm":
+        assert data["arms"][0]["label"] == hostile
+        assert "%3Cimg%20src%3Dx" in data["arms"][0]["videos"]
+
+
+@pytest.mark.parametrize("name", ["../outside", "..", "a/b", ""])
+def test_an_arm_whose_name_leaves_the_folder_is_named_and_left_out(run: Path, name: str) -> None:
+    manifest = json.loads((run / "manifest.json").read_text())
+    manifest["configuration"]["arms"][name] = {"executor": "rtc", "delay": 8}
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    report, data, text = page_of(run)
+    assert [arm["name"] for arm in data["arms"]] == list(ARMS)
+    (line,) = report.problems
+    assert f"arm {name!r} is left out: its name is not that of a folder" in line
+    assert "is left out: its name is not that of a folder" in text
+
+
+def test_a_video_that_is_gone_is_named(run: Path) -> None:
+    next((run / "rtc_d0_s10" / "videos").glob("0001_*")).unlink()
+    report, data, text = page_of(run)
+    (line,) = report.problems
+    assert line == f"{run}/rtc_d0_s10: the video of episode 1 is gone; scripts/render.py makes videos again"
+    assert "1 thing missing; the page shows what is there" in text
+    episodes = data["arms"][0]["episodes"]
+    assert episodes["video"][1] is None
+    assert episodes["why"] == {"1": "the video in rtc_d0_s10/videos is gone"}
+
+
+def test_videos_that_were_not_recorded_are_no_problem(tmp_path: Path) -> None:
+    out = make_reviewed_run(tmp_path / "run", ARMS, video="none", films=False)
+    report, data, _ = page_of(out)
+    assert report.problems == ()
+    assert data["arms"][0]["episodes"]["unrecorded"] == "not recorded (--video none)"
+
+
+def test_a_truncated_file_of_episodes_shows_the_lines_that_are_whole(run: Path) -> None:
+    path = run / "rtc_d4_s10" / "episodes.jsonl"
+    path.write_bytes(path.read_bytes()[:-20])
+    report, data, _ = page_of(run)
+    assert f"{path} is truncated" in report.problems[0]
+    assert f"{path.parent}: 2 of 3 episodes are there" in report.problems[1]
+    assert data["arms"][1]["episodes"]["outcome"][2] is None
+    assert data["arms"][1]["trials"] == 2
+
+
+def test_damaged_steps_are_named_and_the_rest_is_there(run: Path) -> None:
+    page_of(run)
+    (run / "rtc_d0_s10" / "steps" / "0000.npz").write_bytes(b"PK nonsense")
+    (run / "rtc_d0_s10" / "steps" / "0002.npz").unlink()
+    report, data, _ = page_of(run)
+    assert "0000.npz is damaged" in report.problems[0]
+    assert "0002.npz is missing" in report.problems[1]
+    assert sorted(data["arms"][0]["tracks"]["lacking"]) == ["0", "2"]
+    assert not (run / "report" / "a0" / "0000.js").exists(), "a track of steps that are gone would show what was once"
+    assert (run / "report" / "a0" / "0001.js").exists()
+
+
+def test_an_unfinished_run_shows_what_its_shards_hold(run: Path, tmp_path: Path) -> None:
+    unfinished = tmp_path / "unfinished"
+    shutil.copytree(run, unfinished)
+    arm = unfinished / "rtc_d0_s10"
+    lines = [json.loads(line) for line in (arm / "episodes.jsonl").read_text().splitlines()]
+    (arm / "episodes.jsonl").unlink()
+    timing = {"episode": 1, "wall_s": 1.0, "inference_ms": [], "video_s": 0.0, "worker": 0}
+    line = {"arm": arm.name, "record": lines[1], "timing": timing, "metrics": {}}
+    (unfinished / "shards" / "00007.jsonl").write_text(json.dumps(line) + "\n")
+    report, data, _ = page_of(unfinished)
+    assert f"{arm}: 1 of 3 episodes are there; repeat the run's command to finish it" in report.problems
+    assert [outcome is None for outcome in data["arms"][0]["episodes"]["outcome"]] == [True, False, True]
+
+
+def test_several_runs_stand_side_by_side_by_suite(tmp_path: Path) -> None:
+    of = suite(2)
+    base = make_reviewed_run(tmp_path / "base", {"d0": ["success", "missed"]}, of=of, policy="old")
+    new = make_reviewed_run(tmp_path / "new", {"d0": ["success", "success"]}, of=of, policy="new")
+    other = make_reviewed_run(tmp_path / "other", {"d0": ["missed"]}, of=suite(1, first_seed=9), policy="new")
+    _, data, text = page_of(base, other, new, out=tmp_path / "pages")
+    assert [(arm["label"], arm["suite"]) for arm in data["arms"]] == [("old d0", 0), ("new d0", 0), ("new d0", 1)]
+    assert data["arms"][1]["videos"] == "./../new/d0/videos/"
+    assert text.count("<caption>") == 2
+
+
+def test_runs_of_one_policy_are_told_apart(tmp_path: Path) -> None:
+    of = suite(1)
+    folders = [make_reviewed_run(tmp_path / name, {"d0": ["success"]}, of=of) for name in ("a", "b")]
+    _, data, _ = page_of(*folders, out=tmp_path / "pages")
+    assert [arm["label"] for arm in data["arms"]] == ["act_rtc d0 (1)", "act_rtc d0 (2)"]
+
+
+def test_a_page_with_copied_videos_can_be_moved(run: Path, tmp_path: Path) -> None:
+    page_of(run, out=tmp_path / "page", copy_videos=True)
+    shutil.rmtree(run)
+    moved = (tmp_path / "page").rename(tmp_path / "moved")
+    text = (moved / "report.html").read_text()
+    data = json.loads(text.split('id="data">')[1].split("</script>")[0])
+    for arm in data["arms"]:
+        assert all((moved / arm["videos"] / name).is_file() for name in arm["episodes"]["video"])
+
+
+def test_one_bad_folder_of_several_is_named_and_the_others_shown(run: Path, tmp_path: Path) -> None:
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    report, data, text = page_of(run, foreign, out=tmp_path / "pages")
+    line = f"{foreign} is not a run folder: it has no manifest.json"
+    assert report.problems == (line,)
+    assert line in text
+    assert len(data["runs"]) == 1
+
+
+def test_without_any_run_there_is_no_page(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match=r"gone does not exist; name a run folder of evaluate"):
+        write_report([tmp_path / "gone"], tmp_path)
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_a_folder_of_runs_stands_for_the_runs_in_it(run: Path) -> None:
+    assert run_folders([run.parent]) == [run]
+    assert run_folders([run]) == [run]
+    with pytest.raises(UsageError, match="is named twice; name every run once"):
+        run_folders([run, run.parent])
+    with pytest.raises(UsageError, match="report takes at least one run folder"):
+        run_folders([])

@@ -171,7 +171,7 @@ class ACTRTC(ACT):
         told_ZE = None if told_BE is None else told_BE.repeat_interleave(delays, dim=0)
         memory_ZND, pos_1ND = self.encode(tokens_ZND, pos_1ND, told_ZE)
         query_pos_Z1CD = query_pos_BKCD.flatten(0, 1)[:, None]
-        out_Z1CD = self.decoder(torch.zeros_like(query_pos_Z1CD), query_pos_Z1CD, memory_ZND, pos_1ND)
+        out_Z1CD = self.decoder(None, query_pos_Z1CD, memory_ZND, pos_1ND)
         observed = tokens_BND.shape[1]
         memory_BND = memory_ZND.unflatten(0, (-1, delays))[:, 0, :observed]
         return memory_BND, out_Z1CD[:, 0].unflatten(0, (-1, delays))
@@ -187,7 +187,9 @@ class ACTRTC(ACT):
         memory_BND, pos_1ND = self.encode(tokens_BND, pos_1ND, told_BE)
         x_BKQD = torch.cat((prefix_BKPD, torch.zeros_like(query_pos_BKCD)), dim=2)
         pos_BKQD = torch.cat((self.prefix_pos_embed.weight.expand_as(prefix_BKPD), query_pos_BKCD), dim=2)
-        return memory_BND, self.decoder(x_BKQD, pos_BKQD, memory_BND, pos_1ND, first=self.rtc.rtc_max_delay)
+        return memory_BND, self.decoder(
+            x_BKQD, pos_BKQD, memory_BND, pos_1ND, asking=slice(self.rtc.rtc_max_delay, None)
+        )
 
 
 class ACTRTCPolicy(ChunkingPolicy):

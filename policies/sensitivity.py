@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from act_eval.policies.act.attention import Attention
 from act_eval.policies.act.backbone import feature_size
 from act_eval.policies.act.config import ACTConfig
 from act_eval.policies.act.policy import ACTPolicy
-from act_eval.policies.act.transformer import Attention
 from act_eval.policies.normalize import Processor
 from act_eval.policies.rtc import ACTRTCPolicy
 from act_eval.types import ACTION, ENVIRONMENT_STATE

@@ -99,8 +99,7 @@ class ACT(nn.Module):
         told_BE = batch.get(ENVIRONMENT_STATE)
         memory_BND, pos_1ND = self.encode(*self.observation_tokens(batch, latent_BL), told_BE)
         query_pos_BCD = self.query_positions(told_BE)
-        query_BCD = torch.zeros_like(query_pos_BCD).expand(len(memory_BND), -1, -1)
-        out_BGCD = self.decoder(query_BCD[:, None], query_pos_BCD[:, None], memory_BND, pos_1ND)
+        out_BGCD = self.decoder(None, query_pos_BCD[:, None], memory_BND, pos_1ND)
         return self.action_head(out_BGCD[:, 0]), self.with_recovered(aside, batch, memory_BND)
 
     def latent(self, batch: Batch, noise_BL: Tensor | None) -> tuple[Tensor, Aside]:
@@ -116,8 +115,8 @@ class ACT(nn.Module):
         x_BND = torch.cat(tokens, dim=1)
         ignored_BC = batch[ACTION_IS_PAD][:, :chunk]
         ignored_BN = nn.functional.pad(ignored_BC, (len(tokens) - 1, 0))
-        encoded_BND = self.vae_encoder(x_BND, self.vae_encoder_pos_enc, ignored_BN)
-        mean_BL, log_var_BL = self.vae_encoder_latent_output_proj(encoded_BND[:, 0]).chunk(2, dim=-1)
+        encoded_B1D = self.vae_encoder(x_BND, self.vae_encoder_pos_enc, ignored_BN, asking=slice(0, 1))
+        mean_BL, log_var_BL = self.vae_encoder_latent_output_proj(encoded_B1D[:, 0]).chunk(2, dim=-1)
         noise_BL = torch.randn_like(mean_BL) if noise_BL is None else noise_BL
         return mean_BL + (log_var_BL / 2).exp() * noise_BL, Aside(mean_BL, log_var_BL)
 

@@ -1,12 +1,14 @@
 """`evaluate --env` on environments that are not ours: a factory, a Gymnasium id, a task of dm_control's suite."""
 
 import json
+import re
 from pathlib import Path
 
 import av
 import pytest
 
 from act_eval.cli import main
+from act_eval.cli.environment_flags import DeclaringFlags, declared
 from act_eval.cli.foreign import env_label
 from act_eval.records import read_episodes
 from act_eval.steps import load
@@ -177,3 +179,29 @@ def test_labels_fit_into_file_names():
     assert env_label("gym_aloha/AlohaTransferCube-v0") == "AlohaTransferCube-v0"
     assert env_label("dm_control:cartpole/balance") == "cartpole_balance"
     assert env_label("my.robot:make.it") == "make.it"
+
+
+def test_the_example_of_the_page_runs_as_it_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    page = (Path(__file__).parents[2] / "docs" / "own-environment.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (command,) = re.findall(r"python scripts/evaluate.py (.*my_reach:Reach.*)", page)
+    (table,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "my_reach.py").write_text(code)
+    (tmp_path / "example.toml").write_text(table)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    options, declaration = declared(DeclaringFlags(env_file=tmp_path / "example.toml"))
+    assert options == {"obs_type": "pixels_agent_pos"}
+    assert declaration.hold == "0,0,0,repeat"
+    assert declaration.images == {"top": "pixels.top", "front": "render()"}
+    assert evaluate(*command.split(), "--episodes", 3, "--workers", 1, "--out", "run") == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("env"))
+    assert line in page
+    counts = [
+        sum(record.outcome == "success" for record in read_episodes(tmp_path / "run" / arm / "episodes.jsonl"))
+        for arm in ("naive_d0_s5", "naive_d4_s5")
+    ]
+    assert counts[0] >= counts[1]
+    assert len(list((tmp_path / "run" / "naive_d4_s5" / "videos").iterdir())) == 3

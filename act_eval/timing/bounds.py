@@ -175,7 +175,7 @@ def _refuse_told(schedule: Schedule, spec: PolicySpec) -> str | None:
             what += f" (the observation's age k = {schedule.observation_delay} included)"
         return (
             f"{what} may be told to a policy trained for delays up to max_delay = {spec.max_delay}; "
-            "choose beyond_max_delay clip or naive, or another estimator"
+            "choose beyond_max_delay (--beyond-max-delay) clip or naive, or another estimator"
         )
     return None
 

@@ -69,7 +69,7 @@ def measure(
         motion: How the arm moved through the states; None where the environment does not say.
         actuation_delay: Steps by which commands reached the arm late.
     """
-    gripper = None if motion is None else motion.gripper_joint
+    gripper = motion.gripper_joint if motion is not None and steps.steps else None  # no step, no columns
     command, replaced = _columns(steps.command), _columns(steps.replaced)
     arm = [column for column in range(command.shape[1]) if column != gripper]
     ages = action_age_counts(steps.observed, actuation_delay)

@@ -18,6 +18,11 @@ from act_eval.video import FPS, file_name, write_video
 
 STEPS = 40
 CHUNK = 10
+ARMS = {
+    "rtc_d0_s10": ["success", "success", "missed", "success", "dropped"],
+    "rtc_d4_s10": ["success", "wrong_block", "missed", "invalid", "success"],
+    "rtc_d8_s10": ["success", "timeout", "missed", "success", "success"],
+}
 
 
 def steps_of(length: int, delay: int, starved: Sequence[int] = ()) -> EpisodeSteps:
@@ -113,12 +118,23 @@ def make_reviewed_run(
             record = record_of(
                 episode, run_suite.seeds[episode], outcome, length, error if outcome != "success" else None
             )
-            save(path_of(folder / "steps", episode), steps)
+            _save(path_of(folder / "steps", episode), steps, (length, 4 * number))
             if films:
                 write_video(folder / "videos" / file_name(record), frames(length), FPS)
             lines.append(line_of(name, record, steps))
     _finish(out, manifest, lines)
     return out
+
+
+def _save(path: Path, steps: EpisodeSteps, key: tuple[int, int]) -> None:
+    """Write steps; equal ones are compressed once."""
+    if key not in _SAVED:
+        save(path, steps)
+        _SAVED[key] = path.read_bytes()
+    path.write_bytes(_SAVED[key])
+
+
+_SAVED: dict[tuple[int, int], bytes] = {}
 
 
 def line_of(arm: str, record: EpisodeRecord, steps: EpisodeSteps) -> ShardLine:

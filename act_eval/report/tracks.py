@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from act_eval.errors import RunFolderError
 from act_eval.metrics import EpisodeMetrics
-from act_eval.records import write_atomically
 from act_eval.steps import EpisodeSteps, load, path_of
 from act_eval.types import EpisodeRecord
 
@@ -53,7 +52,9 @@ def write_track(
     values = _values(load(source), record, metrics)
     call = f"actEvalTrack({json.dumps(key)},{json.dumps(values, separators=(',', ':'), allow_nan=False)});\n"
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, (stamp + call).encode())
+    unfinished = path.with_name(path.name + ".part")
+    unfinished.write_bytes((stamp + call).encode())  # not forced to the disk: it can be made again, and there are many
+    unfinished.replace(path)
     return True
 
 

@@ -30,7 +30,7 @@ function setPlaying(playing) {
 
 function tick(now) {
   if (!clock.playing) return;
-  const passed = Math.min(now - clock.last, 250) / 1000;
+  const passed = clamp(now - clock.last, 0, 250) / 1000; // a frame's time may lie before the key that began it
   clock.last = now;
   if (clock.ready() || clock.waited > MOST_WAITING) clock.t += (passed * clock.rate) / clock.stepS;
   else clock.waited += passed;

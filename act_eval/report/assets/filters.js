@@ -103,7 +103,7 @@ function pairs(arms) {
 function seamField(most) {
   const step = most / 50;
   const show = (value) => (value > 0 ? `≥ ${value.toFixed(2)} rad` : "any");
-  const output = h("output", {}, show(view.filter.seam));
+  const output = h("span", {}, show(view.filter.seam)); // an <output> would take the label for itself
   const change = (event) => {
     view.filter.seam = Number(event.target.value);
     output.textContent = show(view.filter.seam);

@@ -65,6 +65,7 @@ function start() {
 
 function drawFigures() {
   byId("figures").replaceChildren(...[...successFigures(), ...closingFigures()]);
+  performance.mark("ready");
   document.documentElement.dataset.ready = "true";
 }
 

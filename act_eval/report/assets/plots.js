@@ -81,7 +81,7 @@ function draw(figure, lines, digits, unit, seams, title) {
     scales: { x: { time: false, range: [0, Math.max(1, clock.end)] } },
     axes: [{ ...axis, size: 26, space: 60 }, { ...axis, size: 44 }],
     series: [{ label: "step" }, ...lines.map(({ label, colour, dash }) => ({
-      label, stroke: colour, dash, width: 1.5, points: { show: false }, value: (_, value) => (value === null ? "–" : value.toFixed(digits) + unit),
+      label, stroke: colour, dash, width: 1.5, points: { show: false }, value: (_, value) => (isNumber(value) ? value.toFixed(digits) + unit : "–"),
     }))],
     hooks: { drawAxes: [(one) => drawSeams(one, seams)] },
   }, [range(span), ...columns], figure);

@@ -31,13 +31,25 @@ class LoggedStates:
         (image,) = self.render_views(state, [(camera, height, width)])
         return image
 
-    def render_views(self, state: StateArray, views: Sequence[tuple[str, int, int]]) -> list[ImageArray]:
-        """Return several views (camera, height, width) of one logged state, cheaper than one by one."""
+    def render_views(
+        self,
+        state: StateArray,
+        views: Sequence[tuple[str, int, int]],
+        out: Sequence[ImageArray | None] | None = None,
+    ) -> list[ImageArray]:
+        """Return several views (camera, height, width) of one logged state, cheaper than one by one.
+
+        Args:
+            state: (S,)
+            views: What is shown.
+            out: Images that the views are written to; None for a new one.
+        """
         if self._replayed is None:
             self._replayed = mujoco.MjData(self._scene.model)
         states.pose(self._scene, self._replayed, state)
         renderer = renderer_for(self._scene.model)
-        return [renderer.render(self._replayed, *view) for view in views]
+        images = out or [None] * len(views)
+        return [renderer.render(self._replayed, *view, image) for view, image in zip(views, images, strict=True)]
 
     def project(self, points: StateArray, camera: str, height: int, width: int) -> StateArray:
         """Return where points (..., 3) [m] appear in a fixed camera's image, (..., 2) as x, y [px] from the top left.

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from act_eval.steps import EpisodeSteps
 from act_eval.types import EpisodeRecord, ImageArray
 from act_eval.video.files import FPS, write_video
+from act_eval.video.ink import Board
 from act_eval.video.layout import Layout
 from act_eval.video.overlay import Overlay, paths_of
 from act_eval.video.panel import Panel, Words
@@ -66,16 +67,14 @@ def episode_frames(states: NDArray[np.float64], env: Any, what: Film, layout: La
         layout: Size of the frames.
     """
     views = _views(env, layout)
-    overlays = _overlays(env, what.steps, views)
-    panel = Panel(layout, _words(env, what), what.steps)
+    overlays = _overlays(env, what.steps, views, layout)
+    panel = Panel(layout, _words(env, what), what.steps, has_marks=bool(overlays))
     blank = panel.blank()
     frame = blank.copy()
-    places = [layout.large_view, layout.small_view(0), layout.small_view(1)]
     for number, state in enumerate(states):
-        for image, overlay, place in zip(_rendered(env, state, views), overlays, places, strict=False):
-            if overlay is not None:
-                overlay.draw(image, number)
-            frame[place] = image
+        _show(env, state, views, frame)
+        for overlay in overlays:
+            overlay.draw(frame, number)
         panel.draw(frame, blank, number)
         if number == len(states) - 1:
             panel.draw_outcome(frame[layout.large_view])
@@ -84,24 +83,46 @@ def episode_frames(states: NDArray[np.float64], env: Any, what: Film, layout: La
         yield frame
 
 
-def _views(env: Any, layout: Layout) -> list[tuple[str, int, int]]:
+@dataclass(frozen=True)
+class _View:
+    """A camera and its place in the frame."""
+
+    camera: str
+    rows: slice
+    columns: slice
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width [px]."""
+        return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
+
+
+def _views(env: Any, layout: Layout) -> list[_View]:
     cameras: Sequence[str] = getattr(env, "video_cameras", CAMERAS)
-    sizes = [layout.view, (layout.side, layout.side), (layout.side, layout.side)]
-    return [(camera, *size) for camera, size in zip(cameras, sizes, strict=False)]
+    places = [layout.large_view]
+    places += [layout.small_view(0), layout.small_view(1)] if layout.small_views else []
+    return [_View(camera, *place) for camera, place in zip(cameras, places, strict=False)]
 
 
-def _rendered(env: Any, state: NDArray[np.float64], views: list[tuple[str, int, int]]) -> list[ImageArray]:
+def _show(env: Any, state: NDArray[np.float64], views: Sequence[_View], frame: ImageArray) -> None:
+    """Draw the views of a state into a frame."""
+    places = [frame[view.rows, view.columns] for view in views]
     if hasattr(env, "render_views"):
-        return env.render_views(state, views)
-    return [env.render_state(state, *view) for view in views]
+        env.render_views(state, [(view.camera, *view.size) for view in views], places)
+        return
+    for view, place in zip(views, places, strict=True):
+        place[:] = env.render_state(state, view.camera, *view.size)
 
 
-def _overlays(env: Any, steps: EpisodeSteps, views: list[tuple[str, int, int]]) -> list[Overlay | None]:
+def _overlays(env: Any, steps: EpisodeSteps, views: Sequence[_View], layout: Layout) -> list[Overlay]:
     if not hasattr(env, "project"):
-        return [None] * len(views)
+        return []
     paths = paths_of(env, steps)
-    drawn: list[Overlay | None] = [Overlay(env, steps, *view, paths) for view in views[:_OVERLAID]]
-    return drawn + [None] * (len(views) - len(drawn))
+    boards = [Board(view.rows.start, view.columns.start, *view.size, layout.width) for view in views]
+    return [
+        Overlay(env, steps, view.camera, board, paths)
+        for view, board in zip(views[:_OVERLAID], boards[:_OVERLAID], strict=True)
+    ]
 
 
 def _words(env: Any, what: Film) -> Words:

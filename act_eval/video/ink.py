@@ -59,30 +59,39 @@ class Dots:
 
 @dataclass(frozen=True)
 class Mark:
-    """Pixels with the ink that is mixed into them."""
+    """Pixels of a frame with the ink that is mixed into them."""
 
     rows: IntArray
+    """(n,) ascending."""
     columns: IntArray
     keep: FloatArray
     """(n, 1) share of what is there already."""
     ink: FloatArray
     """(n, 3) what is added."""
 
-    def onto(self, image: ImageArray, right: int = 0, down: int = 0) -> None:
-        """Draw into (H, W, 3), moved by some pixels; what lies outside is cut off."""
-        rows, columns, keep, ink = self.rows + down, self.columns + right, self.keep, self.ink
-        inside = (rows >= 0) & (rows < image.shape[0]) & (columns >= 0) & (columns < image.shape[1])
-        if not inside.all():
-            rows, columns, keep, ink = rows[inside], columns[inside], keep[inside], ink[inside]
-        image[rows, columns] = image[rows, columns] * keep + ink
-
 
 @dataclass(frozen=True)
 class Board:
-    """Height and width of the image that marks are made for."""
+    """The part of a frame that marks are drawn on; what lies outside is cut off."""
 
+    top: int
+    left: int
     height: int
     width: int
+    stride: int
+    """Width of the whole frame [px]."""
+
+    def draw(self, frame: ImageArray, mark: Mark, right: int = 0, down: int = 0) -> None:
+        """Draw a mark into a frame (H, W, 3), moved by some pixels."""
+        if not len(mark.rows):
+            return
+        rows, columns = mark.rows + down, mark.columns + right
+        if rows[0] < 0 or rows[-1] >= self.height or columns.min() < 0 or columns.max() >= self.width:
+            inside = (rows >= 0) & (rows < self.height) & (columns >= 0) & (columns < self.width)
+            rows, columns = rows[inside], columns[inside]
+            mark = Mark(rows, columns, mark.keep[inside], mark.ink[inside])
+        flat, pixels = frame.reshape(-1, 3), (rows + self.top) * self.stride + (columns + self.left)
+        flat[pixels] = flat[pixels] * mark.keep + mark.ink
 
     def mark(self, *layers: Line | Dots) -> Mark:
         """Return layers, each over those before it, as one mark."""

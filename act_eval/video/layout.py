@@ -5,10 +5,10 @@ from functools import cached_property
 
 from act_eval.errors import UsageError
 
-SMALL = 312
+SMALL = 256
 """Height of the videos that evaluations record [px]; their small views have the size that policies see, 96²."""
 LARGEST = 1440
-_LINE, _LANES, _SIDE, _FONT = 16, 24, 96, 11  # at the height SMALL
+_LINE, _LANES, _SIDE, _FONT = 16, 16, 96, 11  # at the height SMALL
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Layout:
         """Height and width of the large view [px]."""
         height = self.height - 3 * self.line - self.lanes
         width = round(height * 4 / 3)
-        return height, width + (width + self.side) % 2
+        return height, width + (width + self.side) % 2  # encoders want even sides
 
     @cached_property
     def width(self) -> int:
@@ -79,8 +79,3 @@ class Layout:
     def large_view(self) -> tuple[slice, slice]:
         """Rows and columns of the large view."""
         return slice(self.line, self.line + self.view[0]), slice(0, self.view[1])
-
-    @property
-    def legend(self) -> tuple[slice, slice]:
-        """Rows and columns of the space below the small views."""
-        return slice(self.line + 2 * self.side, self.numbers_top), slice(self.view[1], self.width)

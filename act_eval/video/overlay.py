@@ -38,17 +38,14 @@ class Overlay:
         env: Asked for the hooks of `Projecting`; it has `project`.
         steps: The episode.
         camera: A fixed one.
-        height: Of the view [px].
-        width: Of the view [px].
+        board: Where its view stands in a frame.
         paths: Where the episode's predictions and commands lead.
     """
 
-    def __init__(
-        self, env: Any, steps: EpisodeSteps, camera: str, height: int, width: int, paths: "Paths | None"
-    ) -> None:
-        self._board, self._unit = Board(height, width), max(0.7, height / _UNIT)
+    def __init__(self, env: Any, steps: EpisodeSteps, camera: str, board: Board, paths: "Paths | None") -> None:
+        self._board, self._unit = board, max(0.7, board.height / _UNIT)
         self._steps = steps
-        self._project = lambda points: env.project(points, camera, height, width)
+        self._project = lambda points: env.project(points, camera, board.height, board.width)
         self._stage: Stage | None = env.stage() if hasattr(env, "stage") else None
         self._chunks = self._commands = None
         if paths is not None:
@@ -61,30 +58,31 @@ class Overlay:
         self._cross = lru_cache(maxsize=64)(self._make_cross)
         self._head = self._make_head()
 
-    def draw(self, image: ImageArray, state: int) -> None:
-        """Draw the marks of a state, 0 … T, into its view."""
+    def draw(self, frame: ImageArray, state: int) -> None:
+        """Draw the marks of a state, 0 … T, into a frame."""
         if state < len(self._steps.blocks_xyz) and self._stage is not None:
-            self._draw_rings(image, state)
+            self._draw_rings(frame, state)
         step = min(state, self._steps.steps - 1)
         if step < 0 or not len(self._steps.sent):
             return
         coordinates = told_coordinates(self._steps, step)
         if coordinates is not None and len(coordinates) == 2:
-            self._cross(*coordinates).onto(image)
+            self._board.draw(frame, self._cross(*coordinates))
         chunk = int(self._steps.chunk[step])
         if self._chunks is not None and 0 <= chunk < len(self._chunks):
-            self._chunk(chunk).onto(image)
-            self._prefix(int(np.searchsorted(self._steps.sent, step, side="right")) - 1).onto(image)
-            self._draw_head(image, step)
+            self._board.draw(frame, self._chunk(chunk))
+            latest = int(np.searchsorted(self._steps.sent, step, side="right")) - 1
+            self._board.draw(frame, self._prefix(latest))
+            self._draw_head(frame, step)
 
-    def _draw_head(self, image: ImageArray, step: int) -> None:
+    def _draw_head(self, frame: ImageArray, step: int) -> None:
         """Draw where the present command leads."""
         assert self._commands is not None
         x, y = self._commands[step]
         if 0 <= x < self._board.width and 0 <= y < self._board.height:
-            self._head.onto(image, round(x), round(y))
+            self._board.draw(frame, self._head, round(x), round(y))
 
-    def _draw_rings(self, image: ImageArray, state: int) -> None:
+    def _draw_rings(self, frame: ImageArray, state: int) -> None:
         target = int(self._steps.target[state])
         for block, (place, foot) in enumerate(zip(self._steps.blocks_xyz[state], self._feet[state], strict=True)):
             if not np.isfinite(foot).all():
@@ -92,7 +90,7 @@ class Overlay:
             near = tuple(np.round(place.astype(np.float64), 2).tolist())
             ring, centre = self._ring(near, TARGET if block == target else CONFUSER)
             right, down = np.round(foot - centre).tolist()
-            ring.onto(image, int(right), int(down))
+            self._board.draw(frame, ring, int(right), int(down))
 
     def _on_the_ground(self, places: Points) -> Points:
         """Return the points (..., 3) below blocks at places (..., 3)."""

@@ -52,13 +52,22 @@ class Words:
 
 
 class Panel:
-    """Draws the parts of a frame that are no picture."""
+    """Draws the parts of a frame that are no picture.
 
-    def __init__(self, layout: Layout, said: Words, steps: EpisodeSteps) -> None:
+    Args:
+        layout: Places and sizes.
+        said: The words.
+        steps: The episode.
+        has_marks: Whether anything is drawn over the large view, so that a legend says what.
+    """
+
+    def __init__(self, layout: Layout, said: Words, steps: EpisodeSteps, has_marks: bool = True) -> None:
         self._layout, self._said, self._steps = layout, said, steps
         self._pad = layout.scaled(4)
+        self._key = self._legend()
+        self._has_marks = has_marks
         # Text of two lines of numbers, in columns that keep their place from frame to frame.
-        self._columns = [round(layout.width * share) for share in (0.0, 0.30, 0.63)]
+        self._columns = [round(layout.width * share) for share in (0.0, 0.345, 0.66)]
 
     def blank(self) -> ImageArray:
         """Return a frame (H, W, 3) with everything that is the same in all frames."""
@@ -71,8 +80,6 @@ class Panel:
         title = shortened(_shorter(self._said.title), layout.font, room)
         put(frame, words(title, layout.font, layout.line), 0, self._pad)
         put(frame, seed, 0, layout.width - seed.shape[1] - self._pad)
-        if layout.small_views:
-            self._draw_legend(frame)
         self._draw_lanes(frame)
         return frame
 
@@ -81,7 +88,9 @@ class Panel:
         layout, last = self._layout, self._steps.steps
         top = layout.numbers_top
         frame[top:] = blank[top:]
-        self._put(frame, 0, 0, f"step {state} / {last} · {state * self._said.control_s:.2f} s", INK)
+        if self._has_marks:
+            put(frame[: layout.numbers_top, : layout.view[1]], self._key, top - len(self._key), 0)
+        self._put(frame, 0, 0, f"step {state}/{last} · {state * self._said.control_s:.2f} s", INK)
         self._draw_gripper(frame, state)
         if state < last:
             self._draw_source(frame, state)
@@ -163,28 +172,18 @@ class Panel:
         frame[top:bottom, left : left + round((right - left) * min(1.0, max(0.0, share)))] = ink
         return right
 
-    def _draw_legend(self, frame: ImageArray) -> None:
-        rows, columns = self._layout.legend
-        entries = (
-            ("chunk", CHUNK),
-            ("committed", COMMITTED),
-            ("target", TARGET),
-            ("confuser", CONFUSER),
-            ("told xy", TOLD),
-        )
-        size, height = self._layout.scaled(8), (rows.stop - rows.start) // len(entries)
-        if height < size:
-            return
-        left = columns.start + self._pad
-        for number, (text, ink) in enumerate(entries):
-            top = rows.start + number * height
-            middle, half = top + height // 2, self._layout.scaled(1)
-            frame[middle - half : middle + half, left : left + self._layout.scaled(12)] = ink
-            put(frame, words(text, size, height, FAINT), top, left + self._layout.scaled(16))
+    def _legend(self) -> ImageArray:
+        """Return a strip that says which colour is what."""
+        layout = self._layout
+        entries = (("chunk", CHUNK_TEXT), ("committed", COMMITTED), ("target", TARGET), ("confuser", CONFUSER),
+                   ("+ told", TOLD))  # fmt: skip
+        height, size = layout.scaled(11), layout.scaled(9)
+        blocks = [words(f" {text} ", size, height, ink) for text, ink in entries]
+        return np.concatenate(blocks, axis=1)
 
     def _draw_lanes(self, frame: ImageArray) -> None:
         layout, steps = self._layout, self._steps
-        top, middle, bottom = layout.lanes_top, layout.lanes_top + layout.scaled(12), layout.height - layout.scaled(2)
+        top, middle, bottom = layout.lanes_top, layout.lanes_top + layout.lanes // 2, layout.height - layout.scaled(1)
         gap = layout.scaled(1)
         for step in range(steps.steps):
             chunk = int(steps.chunk[step])

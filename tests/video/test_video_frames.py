@@ -46,21 +46,21 @@ def test_every_state_is_shown_by_every_camera_and_the_last_is_held_for_half_a_se
 
 
 def test_small_views_have_the_size_that_policies_see():
-    assert (SIZE.side, SIZE.width, SIZE.height) == (96, 416, 312)
+    assert (SIZE.side, SIZE.width, SIZE.height) == (96, 352, 256)
 
 
-@pytest.mark.parametrize("height", [312, 360, 480, 718, 720, 1080, 1440])
+@pytest.mark.parametrize("height", [256, 312, 360, 480, 718, 720, 1080, 1440])
 def test_frames_have_the_height_that_is_asked_for_and_even_sides(height: int):
     layout = Layout(height)
     frame = next(iter(episode_frames(np.zeros((1, 1)), Hooked(), made_film(), layout)))
     assert frame.shape == (height, layout.width, 3)
     assert layout.width % 2 == 0
-    assert layout.width / height == pytest.approx(4 / 3, rel=0.02)
+    assert layout.width / height == pytest.approx(4 / 3, rel=0.04)
 
 
-@pytest.mark.parametrize("height", [0, 310, 313, 1442, -720])
+@pytest.mark.parametrize("height", [0, 254, 257, 1442, -720])
 def test_a_height_that_cannot_be_encoded_is_refused(height: int):
-    with pytest.raises(UsageError, match=rf"video height is {height}; even numbers from 312 to 1440 are allowed"):
+    with pytest.raises(UsageError, match=rf"video height is {height}; even numbers from 256 to 1440 are allowed"):
         Layout(height)
 
 
@@ -80,7 +80,8 @@ def test_the_predicted_chunk_lies_where_the_environment_says():
 
 def test_the_committed_prefix_is_drawn_from_its_request_on_in_its_own_colour():
     frames = frames_of(Hooked(), made_film())
-    assert [near(view(frame), COMMITTED) > 0 for frame in frames[:T]] == [t in (3, 5, 6, 7) for t in range(T)]
+    above_the_legend = [view(frame)[:-12] for frame in frames[:T]]
+    assert [near(part, COMMITTED) > 0 for part in above_the_legend] == [t in (3, 5, 6, 7) for t in range(T)]
     height, width = SIZE.view
     drawn = view(frames[6])[height // 2 - 1 : height // 2 + 2]
     columns = np.flatnonzero((np.abs(drawn.astype(int) - COMMITTED).max(axis=-1) < 60).any(axis=0))

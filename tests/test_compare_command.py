@@ -1,8 +1,10 @@
 """The compare command on run folders with chosen outcomes, and once on episodes of the real environment."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import unquote
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -56,6 +58,12 @@ def test_a_shown_drop_fails_and_everything_is_written(
     assert page.startswith("## FAIL --require no-regression: a drop is shown in d0\n")
     assert "| d0 | 38/40 = 0.95 | 28/40 = 0.70 | -0.25 [" in page
     assert "| success | missed | 10 |" in page
+    links = re.findall(r"\[\S+\.mp4\]\((\S+)\)", page)
+    assert len(links) == 20, "both videos of every flipped seed"
+    assert all((files["markdown"].parent / unquote(link)).is_file() for link in links)
+    side_by_side = f"python scripts/report.py {worse[0]} {worse[1]}"
+    assert f"side by side: {side_by_side}" in shown
+    assert f"Side by side: `{side_by_side}`" in page
 
 
 def test_junit_has_a_case_per_arm_and_counts_that_fit(worse: tuple[Path, Path], tmp_path: Path):
@@ -266,7 +274,8 @@ def test_a_video_that_is_gone_is_named_with_what_to_do(worse: tuple[Path, Path],
     gone.unlink()
     assert compare(*worse) == 1
     shown = capsys.readouterr().out
-    assert f"{gone} is gone; evaluate again with --seeds 128 and another --out to see it" in shown
+    again = f"python scripts/render.py {worse[1]} --arm d0 --episodes 28 --size 256 makes it again"
+    assert f"{gone} is gone; {again}" in shown
 
 
 def test_a_baseline_takes_the_place_of_a_run(worse: tuple[Path, Path], tmp_path: Path, capsys):

@@ -16,6 +16,7 @@ from act_eval.compare.wording import (
     method_text,
     p_text,
     selection_lines,
+    side_by_side,
 )
 from act_eval.records import OUTCOMES
 
@@ -31,6 +32,8 @@ def show_comparison(console: Console, comparison: Comparison, noise: Sequence[No
     _say(console, method_text(comparison))
     for finding in comparison.findings:
         _show_arm(console, finding)
+    if command := side_by_side(comparison):
+        _say(console, f"side by side: {command}")
     show_noise(console, noise)
     for line in comparison.remarks:
         _say(console, f"note: {line}")

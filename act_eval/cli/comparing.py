@@ -60,7 +60,7 @@ def _compare(flags: "Flags", console: Console) -> int:
     noise = _noise(flags.noise_floor, len(base.suite.seeds))
     show_comparison(console, comparison, noise)
     code = {True: PASSED, False: FAILED, None: NOT_COMPARABLE}[comparison.decision.passed]
-    _write(flags.markdown, lambda: comparison_markdown(comparison, noise), console)
+    _write(flags.markdown, lambda: comparison_markdown(comparison, noise, flags.markdown), console)
     _write(flags.json, lambda: _dump({**comparison_json(comparison, noise), "exit_code": code}), console)
     _write(flags.junit, lambda: comparison_junit(comparison), console)
     return code

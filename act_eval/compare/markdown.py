@@ -1,9 +1,13 @@
 """A comparison as Markdown, for pull requests and step summaries."""
 
+import os
 from collections.abc import Iterable, Sequence
+from pathlib import Path
+from urllib.parse import quote
 
 from act_eval.compare.comparison import ArmFinding, Comparison, Flip
 from act_eval.compare.noise import NoiseFloor
+from act_eval.compare.results import Clip
 from act_eval.compare.selection import Selection
 from act_eval.compare.wording import (
     difference_text,
@@ -12,13 +16,21 @@ from act_eval.compare.wording import (
     p_values_text,
     rate_text,
     selection_lines,
+    side_by_side,
 )
 
 _MOST_FLIPS = 100
 
 
-def comparison_markdown(comparison: Comparison, noise: Sequence[NoiseFloor] = ()) -> str:
-    """Return a page: decision, table of arms, and per arm what moved."""
+def comparison_markdown(comparison: Comparison, noise: Sequence[NoiseFloor] = (), place: Path | None = None) -> str:
+    """Return a page: decision, table of arms, and per arm what moved.
+
+    Args:
+        comparison: What was found.
+        noise: Noise floors to stand beside it.
+        place: File that the page will be; videos are linked as seen from there, by default from the working folder.
+    """
+    folder = Path() if place is None else place.parent
     base, new, arms = comparison.base, comparison.new, len(comparison.findings)
     rows = [
         (f.arms.name, rate_text(f.base), rate_text(f.new), difference_text(f), p_values_text(f, arms), f.verdict)
@@ -31,7 +43,8 @@ def comparison_markdown(comparison: Comparison, noise: Sequence[NoiseFloor] = ()
         _table(("arm", "BASE", "NEW", "NEW − BASE", "p", "verdict"), rows),
         f"{method_text(comparison)}.",
         _bullets([*comparison.remarks, *(f"noise floor: {floor.describe()}" for floor in noise)]),
-        *(_arm(finding) for finding in comparison.findings),
+        *(_arm(finding, folder) for finding in comparison.findings),
+        f"Side by side: {_code(command)}" if (command := side_by_side(comparison)) else "",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -53,7 +66,7 @@ def refusal_markdown(text: str) -> str:
     return f"## Not compared\n\n{_fence(text)}\n"
 
 
-def _arm(finding: ArmFinding) -> str:
+def _arm(finding: ArmFinding, folder: Path) -> str:
     lines = [f"### {_escape(finding.arms.name)}: {finding.verdict}"]
     if finding.doubt:
         lines.append(_escape(f"{finding.doubt}."))
@@ -68,24 +81,35 @@ def _arm(finding: ArmFinding) -> str:
         rows = [(b, n, str(count)) for b, n, count in moved]
         lines.append(_table(("outcome in BASE", "outcome in NEW", "episodes"), rows))
     if finding.flips:
-        lines.append(_flips(finding.flips))
+        lines.append(_flips(finding.flips, folder))
     return "\n\n".join(lines)
 
 
-def _flips(flips: Sequence[Flip]) -> str:
+def _flips(flips: Sequence[Flip], folder: Path) -> str:
     rows = [
-        (str(f.episode), str(f.seed), f"{f.base} → {f.new}", str(f.base_clip), str(f.new_clip))
-        for f in flips[:_MOST_FLIPS]
+        (*map(_escape, texts), _link(flip.base_clip, folder), _link(flip.new_clip, folder))
+        for flip in flips[:_MOST_FLIPS]
+        for texts in [(str(flip.episode), str(flip.seed), f"{flip.base} → {flip.new}")]
     ]
-    table = _table(("episode", "seed", "outcome", "video of BASE", "video of NEW"), rows)
+    table = _rows(("episode", "seed", "outcome", "video of BASE", "video of NEW"), rows)
     more = f"\n\n{len(flips) - _MOST_FLIPS} more are in the JSON." if len(flips) > _MOST_FLIPS else ""
     return f"<details><summary>{len(flips)} flipped seeds</summary>\n\n{table}{more}\n\n</details>"
 
 
+def _link(clip: Clip, folder: Path) -> str:
+    """Return a link to a video as seen from a folder; without one, why there is none."""
+    if clip.path is None:
+        return _escape(clip.remark)
+    return f"[{_escape(clip.path.name)}]({quote(Path(os.path.relpath(clip.path, folder)).as_posix())})"
+
+
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    shown = [[cell if cell == "---" else _escape(cell) for cell in line] for line in lines]
-    return "\n".join(f"| {' | '.join(line)} |" for line in shown)
+    return _rows(head, ([_escape(cell) for cell in row] for row in rows))
+
+
+def _rows(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table of cells that are Markdown already."""
+    return "\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *rows))
 
 
 def _bullets(lines: Sequence[str]) -> str:

@@ -1,5 +1,6 @@
 """What can be compared: the arms of a run folder, or the outcomes that a baseline recorded."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from act_eval.gate.baselines import Baseline
 from act_eval.records import SUCCESS
 from act_eval.runs import Manifest, RunFolder
 from act_eval.suites import Suite
+from act_eval.video import SMALL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +106,8 @@ def clip(results: Results, arm: str, episode: int) -> Clip:
     mode = results.configuration.get("video", "none")
     if mode == "none" or (mode == "failures" and outcome == SUCCESS):
         return Clip(None, f"not recorded (--video {mode})")
-    return Clip(None, f"{path} is gone; evaluate again with --seeds {seed} and another --out to see it")
+    again = shlex.join(["python", "scripts/render.py", str(results.folder), "--arm", arm, "--episodes", str(episode)])
+    return Clip(None, f"{path} is gone; {again} --size {SMALL} makes it again")
 
 
 def parse_place(text: str) -> tuple[Path, str | None]:

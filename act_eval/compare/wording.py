@@ -1,5 +1,7 @@
 """The sentences that every form of a comparison shares: screen, Markdown, JUnit."""
 
+import shlex
+
 from act_eval.compare.comparison import ArmFinding, Comparison, Decision
 from act_eval.compare.selection import ArmSelection, Selection
 from act_eval.stats import SuccessRate
@@ -78,3 +80,11 @@ def _mean_text(arm: ArmSelection, count: int) -> str:
         f"equally good, the best would still lie {arm.luck:.3f} above the mean by luck, and at least as high as here "
         f"with a chance of {arm.chance:.2f}"
     )
+
+
+def side_by_side(comparison: Comparison) -> str | None:
+    """Return the command that shows flipped seeds side by side; None where there are none, or nothing to show."""
+    folders = dict.fromkeys(results.folder for results in (comparison.base, comparison.new))
+    if None in folders or not any(finding.flips for finding in comparison.findings):
+        return None
+    return shlex.join(["python", "scripts/report.py", *map(str, folders)])

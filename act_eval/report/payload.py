@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from act_eval.modes import closing_point, describe, modes_of, named_block
 from act_eval.records import INVALID, OUTCOMES, SUCCESS
-from act_eval.report.sources import ArmSource, RunSource
+from act_eval.report.sources import ArmSource, RunSource, render_command
 from act_eval.stats import SuccessRate
 from act_eval.suites import Suite
 from act_eval.types import EpisodeRecord
@@ -103,6 +103,7 @@ def _arm(arm: ArmSource, run: RunSource, number: int, suite: int, key: str, page
         "modes": describe(modes, named_block(run.manifest.suite.kwargs)) if modes else None,
         "metrics": {name: _finite(value) for name, value in (arm.summary or {}).items()},
         "videos": link(arm.videos_folder, page) + "/",
+        "render": render_command(run.folder, arm.name),
         "episodes": _episodes(arm, count),
     }
 

@@ -6,6 +6,7 @@ named and left out, and the rest is shown. Only a folder that holds no run at al
 
 import json
 import re
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from act_eval.metrics import EpisodeMetrics, Summary, read_metrics, summarise
 from act_eval.records import ShardLine, read_shard, record_from_json
 from act_eval.runs import Manifest, RunFolder
 from act_eval.types import EpisodeRecord
-from act_eval.video import VideoMode, wanted
+from act_eval.video import SMALL, VideoMode, wanted
 
 _VIDEO = re.compile(r"(\d{4,})_seed(\d+)_\w+\.mp4")
 _MOST_NAMED = 5
@@ -100,6 +101,11 @@ def run_folders(places: Iterable[Path]) -> list[Path]:
     return found
 
 
+def render_command(folder: Path, arm: str) -> str:
+    """Return what makes videos of an arm where the page looks for them, but for `--episodes`."""
+    return f"{shlex.join(['python', 'scripts/render.py', str(folder), '--arm', arm])} --size {SMALL}"
+
+
 def _shards(folder: Path, problems: list[str]) -> dict[str, dict[int, EpisodeRecord]]:
     """Return the finished episodes of a run under way, by arm."""
     found: dict[str, dict[int, EpisodeRecord]] = {}
@@ -135,7 +141,11 @@ def _read_arm(
     missing = _missing(arm, records, videos, _video_mode(manifest))
     gone = [i for i, text in missing.items() if "gone" in text]
     if gone:
-        problems.append(f"{arm}: the video of {_list(gone)} is gone; scripts/render.py makes videos again")
+        chosen = ",".join(map(str, gone)) if len(gone) <= _MOST_NAMED else "all"
+        command = f"{render_command(folder, name)} --episodes {chosen}"
+        problems.append(
+            f"{arm}: the video of {_list(gone)} is gone; {command} makes it again, then repeat this command"
+        )
     return ArmSource(
         name=name,
         folder=arm,

@@ -258,7 +258,9 @@ def test_a_video_that_is_gone_leaves_the_rest_in_motion(tmp_path: Path, visit: V
     next((out / "a" / "videos").glob("*.mp4")).unlink()
     page = visit(address(out, "#seed=100&t=5"))
     page.wait_for_selector(".screen .gone")
-    assert "is gone or cannot be played; scripts/render.py makes it again" in page.inner_text(".screen .gone")
+    assert "is gone or cannot be played. From its logged steps: python scripts/render.py" in page.inner_text(
+        ".screen .gone"
+    )
     page.keyboard.press("ArrowRight")
     assert step_of(page) == 6
     until(page, f"Math.abs({TIMES}[0] - 0.325) < 0.02")

@@ -180,7 +180,10 @@ def test_a_video_that_is_gone_is_named(run: Path) -> None:
     next((run / "rtc_d0_s10" / "videos").glob("0001_*")).unlink()
     report, data, text = page_of(run)
     (line,) = report.problems
-    assert line == f"{run}/rtc_d0_s10: the video of episode 1 is gone; scripts/render.py makes videos again"
+    command = f"python scripts/render.py {run} --arm rtc_d0_s10 --size 256 --episodes 1"
+    assert line == (
+        f"{run}/rtc_d0_s10: the video of episode 1 is gone; {command} makes it again, then repeat this command"
+    )
     assert "1 thing missing; the page shows what is there" in text
     episodes = data["arms"][0]["episodes"]
     assert episodes["video"][1] is None

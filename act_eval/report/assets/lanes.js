@@ -7,6 +7,7 @@ const SHADES = 3;
 function buildLanes(found) {
   const span = Math.max(1, clock.end);
   const rows = found.map(({ arm, track }) => laneRow(arm, track, span));
+  const changes = found.some(({ track }) => isNumber(track?.event));
   const head = h("div", { class: "playhead", "aria-hidden": "true" });
   const area = h("div", { class: "lanes-area", role: "slider", tabindex: 0, id: "scrubber", "aria-label": "Moment", "aria-valuemin": 0, "aria-valuemax": clock.end },
     rows.map((row) => row.lanes), head);
@@ -16,7 +17,7 @@ function buildLanes(found) {
     area.setAttribute("aria-valuenow", String(Math.floor(t)));
     area.setAttribute("aria-valuetext", `step ${Math.floor(t)} of ${clock.end}`);
   });
-  return h("div", { class: "lanes" }, h("div", { class: "lane-names" }, rows.map((row) => row.name)), area, legend());
+  return h("div", { class: "lanes" }, h("div", { class: "lane-names" }, rows.map((row) => row.name)), area, legend(changes));
 }
 
 function laneRow(arm, track, span) {
@@ -82,8 +83,8 @@ function markShapes(track) {
   ].filter(Boolean);
 }
 
-function legend() {
-  const entries = [["observed", "observation"], ["flight", "inference in flight"], ["chunk shade0", "executed chunk"], ["seam", "chunk switch"], ["starved", "starved: hold action"], ["mark closing", "gripper closes"]];
+function legend(changes) {
+  const entries = [["observed", "observation"], ["flight", "inference in flight"], ["chunk shade0", "executed chunk"], ["seam", "chunk switch"], ["starved", "starved: hold action"], ["mark closing", "gripper closes"], ...(changes ? [["mark event", "scene changes"]] : [])];
   return h("ul", { class: "legend", "aria-label": "What the lanes show" }, entries.map(([kind, text]) =>
     h("li", {}, s("svg", { viewBox: "0 0 16 10", "aria-hidden": "true" }, kind === "seam" || kind.startsWith("mark") ? s("line", { x1: 8, x2: 8, y1: 0, y2: 10, class: kind }) : s("rect", { x: 1, y: 2, width: 14, height: 6, class: kind })), text)));
 }

@@ -22,7 +22,7 @@ function playerCard(row, arm, track) {
   });
   if (video) video.muted = true;
   const screen = h("div", { class: "screen" }, video ?? h("p", { class: "gone" }, whyNoVideo(arm, episode)));
-  video?.addEventListener("error", () => screen.replaceChildren(h("p", { class: "gone" }, `The video ${decodeURIComponent(address)} is gone or cannot be played; scripts/render.py makes it again.`)));
+  video?.addEventListener("error", () => screen.replaceChildren(h("p", { class: "gone" }, `The video ${decodeURIComponent(address)} is gone or cannot be played. `, again(arm, episode))));
   video?.addEventListener("loadedmetadata", () => {
     screen.style.aspectRatio = `${video.videoWidth} / ${video.videoHeight}`;
     card.wanted = null;
@@ -43,9 +43,10 @@ function playerCard(row, arm, track) {
 function whyNoVideo(arm, episode) {
   if (outcomeOf(arm, episode) === null) return "This episode has not run.";
   const why = arm.episodes.why[episode] ?? arm.episodes.unrecorded ?? "no video";
-  const command = "scripts/render.py makes one from the logged states.";
-  return `${why[0].toUpperCase()}${why.slice(1)}; ${command}`;
+  return [`${why[0].toUpperCase()}${why.slice(1)}. `, again(arm, episode)];
 }
+
+const again = (arm, episode) => h("span", {}, "From its logged steps: ", h("code", {}, `${arm.render} --episodes ${episode}`));
 
 function followVideos(t, playing) {
   players.cards.forEach((card) => {

@@ -6,7 +6,9 @@ common disk; this process alone writes the run folder. What a lost node had not 
 
 import logging
 import os
+import re
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +31,7 @@ try:
 except ImportError as error:
     raise LaunchError("--launcher ray needs Ray: pip install 'act_eval[scale]'") from error
 
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _MOST_LOSSES = 3
 """Times that a block may be lost with its worker before it is taken to be the cause."""
 _PATIENCE_S = 600.0
@@ -147,7 +150,9 @@ class _Team:
     """The actors, and what they are about to say."""
 
     def __init__(self, build: Build, workers: int, place: Ray) -> None:
-        options = {"num_cpus": 1, "num_gpus": place.gpus_per_worker, "runtime_env": {"env_vars": WORKER_ENVIRONMENT}}
+        # As spawned processes do, actors find what this process finds, a user's own modules included.
+        variables = {**WORKER_ENVIRONMENT, "PYTHONPATH": os.pathsep.join([os.getcwd(), *filter(None, sys.path)])}
+        options = {"num_cpus": 1, "num_gpus": place.gpus_per_worker, "runtime_env": {"env_vars": variables}}
         self._kind: Any = ray.remote(**options)(Worker)
         self._build = build
         self._coming: dict[Any, Any] = {}
@@ -277,6 +282,7 @@ def _named(task: _Task) -> str:
 
 
 def _said(error: RayError) -> str:
-    """Return the last line of what Ray says of an error: the exception itself where it shows a traceback."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[-1] if isinstance(error, RayTaskError) else lines[0]) if lines else type(error).__name__
+    """Return one line of what Ray says of an error: the exception itself where it shows a traceback."""
+    lines = [line.strip() for line in _COLOURS.sub("", str(error)).splitlines() if line.strip()]
+    shows_traceback = isinstance(error, RayTaskError) or any("creation task" in line for line in lines[:1])
+    return (lines[-1] if shows_traceback else lines[0]) if lines else type(error).__name__

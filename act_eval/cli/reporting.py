@@ -50,7 +50,7 @@ def write_page(folders: Sequence[Path], out: Path, console: Console, *, copy_vid
     for line in written.problems[:_MOST_NAMED]:
         console.print(f"page: {line}", markup=False)
     if (more := len(written.problems) - _MOST_NAMED) > 0:
-        console.print(f"page: {more} more things that are missing stand on it")
+        console.print(f"page: missing, and named on it: {more} more")
     console.print(f"page    {written.path}", markup=False)
     return written
 

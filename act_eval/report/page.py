@@ -83,7 +83,9 @@ def write_report(
         data = payload(runs, path, title)
         for arm in data["arms"]:
             arm["tracks"] = tracked[arm["key"]]
-        write_atomically(path, _render(runs, data, problems).encode())
+        content = _render(runs, data, problems).encode()
+        if not path.is_file() or path.read_bytes() != content:  # a finished run is left alone
+            write_atomically(path, content)
     return Report(path=path, episodes=sum(len(a.records) for _, _, a in arms_of(runs)), problems=tuple(problems))
 
 

@@ -1,8 +1,8 @@
 """The files of videos: which episodes are recorded, what they are called, how they are encoded."""
 
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +15,7 @@ VideoMode = Literal["all", "failures", "none"]
 """Which episodes are recorded."""
 
 FPS = 20
-_AHEAD = 8  # frames that wait for the encoder
+_BATCH = 16  # frames that are encoded while the next ones are drawn
 
 
 def wanted(mode: VideoMode, outcome: str) -> bool:
@@ -52,12 +52,21 @@ def write_video(path: Path, frames: Iterable[ImageArray], fps: int = FPS) -> Non
 
 
 def _in_a_thread(work: Callable[[ImageArray], None], images: Iterable[ImageArray]) -> None:
-    """Do something with each image in order, in a thread that may lag a few images behind."""
-    pending: deque[Future[None]] = deque()
+    """Do something with each image in order, in a thread that may lag a batch of images behind.
+
+    Batches keep the processor's caches with one kind of work at a time.
+    """
+    left = iter(images)
+    behind: Future[None] | None = None
     with ThreadPoolExecutor(1) as thread:
-        for image in images:
-            pending.append(thread.submit(work, image))
-            if len(pending) > _AHEAD:
-                pending.popleft().result()
-        for one in pending:
-            one.result()
+        while batch := list(islice(left, _BATCH)):
+            if behind is not None:
+                behind.result()
+            behind = thread.submit(_each, work, batch)
+        if behind is not None:
+            behind.result()
+
+
+def _each(work: Callable[[ImageArray], None], images: Sequence[ImageArray]) -> None:
+    for image in images:
+        work(image)

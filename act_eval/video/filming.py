@@ -12,7 +12,7 @@ from act_eval.steps import EpisodeSteps
 from act_eval.types import EpisodeRecord, ImageArray
 from act_eval.video.files import FPS, write_video
 from act_eval.video.ink import Board
-from act_eval.video.layout import Layout
+from act_eval.video.layout import SMALL, Layout
 from act_eval.video.overlay import Overlay, paths_of
 from act_eval.video.panel import Panel, Words
 
@@ -66,15 +66,14 @@ def episode_frames(states: NDArray[np.float64], env: Any, what: Film, layout: La
         what: The episode.
         layout: Size of the frames.
     """
-    views = _views(env, layout)
-    overlays = _overlays(env, what.steps, views, layout)
-    panel = Panel(layout, _words(env, what), what.steps, has_marks=bool(overlays))
+    views = _views(env, what.steps, layout)
+    has_marks = any(view.overlay is not None for view in views)
+    panel = Panel(layout, _words(env, what), what.steps, has_marks)
     blank = panel.blank()
     frame = blank.copy()
     for number, state in enumerate(states):
-        _show(env, state, views, frame)
-        for overlay in overlays:
-            overlay.draw(frame, number)
+        ends = number in (0, len(states) - 1)
+        _show(env, state, number, views if ends else _due(views, layout, number), frame)
         panel.draw(frame, blank, number)
         if number == len(states) - 1:
             panel.draw_outcome(frame[layout.large_view])
@@ -85,11 +84,12 @@ def episode_frames(states: NDArray[np.float64], env: Any, what: Film, layout: La
 
 @dataclass(frozen=True)
 class _View:
-    """A camera and its place in the frame."""
+    """A camera, its place in the frame, and what is drawn over it."""
 
     camera: str
     rows: slice
     columns: slice
+    overlay: Overlay | None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -97,32 +97,39 @@ class _View:
         return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
 
 
-def _views(env: Any, layout: Layout) -> list[_View]:
+def _views(env: Any, steps: EpisodeSteps, layout: Layout) -> list[_View]:
     cameras: Sequence[str] = getattr(env, "video_cameras", CAMERAS)
     places = [layout.large_view]
     places += [layout.small_view(0), layout.small_view(1)] if layout.small_views else []
-    return [_View(camera, *place) for camera, place in zip(cameras, places, strict=False)]
+    paths = paths_of(env, steps)
+    views: list[_View] = []
+    for number, (camera, (rows, columns)) in enumerate(zip(cameras, places, strict=False)):
+        board = Board(rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start, layout.width)
+        drawn = number < _OVERLAID and hasattr(env, "project")
+        views.append(_View(camera, rows, columns, Overlay(env, steps, camera, board, paths) if drawn else None))
+    return views
 
 
-def _show(env: Any, state: NDArray[np.float64], views: Sequence[_View], frame: ImageArray) -> None:
-    """Draw the views of a state into a frame."""
+def _due(views: Sequence[_View], layout: Layout, number: int) -> Sequence[_View]:
+    """Return the views that a frame shows anew.
+
+    At the size of recordings the small views take turns, at half of the frame rate: rendering is most of the cost.
+    """
+    small = views[1:]
+    return views if layout.height > SMALL or len(small) < 2 else [views[0], small[number % len(small)]]
+
+
+def _show(env: Any, state: NDArray[np.float64], number: int, views: Sequence[_View], frame: ImageArray) -> None:
+    """Draw views of a state and what lies over them into a frame."""
     places = [frame[view.rows, view.columns] for view in views]
     if hasattr(env, "render_views"):
         env.render_views(state, [(view.camera, *view.size) for view in views], places)
-        return
-    for view, place in zip(views, places, strict=True):
-        place[:] = env.render_state(state, view.camera, *view.size)
-
-
-def _overlays(env: Any, steps: EpisodeSteps, views: Sequence[_View], layout: Layout) -> list[Overlay]:
-    if not hasattr(env, "project"):
-        return []
-    paths = paths_of(env, steps)
-    boards = [Board(view.rows.start, view.columns.start, *view.size, layout.width) for view in views]
-    return [
-        Overlay(env, steps, view.camera, board, paths)
-        for view, board in zip(views[:_OVERLAID], boards[:_OVERLAID], strict=True)
-    ]
+    else:
+        for view, place in zip(views, places, strict=True):
+            place[:] = env.render_state(state, view.camera, *view.size)
+    for view in views:
+        if view.overlay is not None:
+            view.overlay.draw(frame, number)
 
 
 def _words(env: Any, what: Film) -> Words:

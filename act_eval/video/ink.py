@@ -29,7 +29,7 @@ CONFUSER: Colour = (255, 90, 215)
 TOLD: Colour = (255, 255, 255)
 SHADE: Colour = (10, 10, 14)
 
-_SMOOTH = 3  # marks are drawn this many times larger and shrunk
+_SMOOTH = 2  # marks are drawn this many times larger and shrunk
 
 
 @dataclass(frozen=True)

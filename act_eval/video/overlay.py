@@ -102,9 +102,8 @@ class Overlay:
         points, unit = self._chunks[chunk], self._unit
         return self._board.mark(
             Line(points, SHADE, 4 * unit, 0.45),
-            Line(points, CHUNK, 2 * unit),
-            Dots(points, CHUNK, 1.6 * unit),
-            Dots(points, TOLD, 0.7 * unit, 0.9),
+            Line(points, CHUNK, 2.4 * unit),
+            Dots(points, TOLD, 0.8 * unit, 0.9),
         )
 
     def _make_prefix(self, request: int) -> Mark:
@@ -113,7 +112,7 @@ class Overlay:
         first = int(self._steps.observation_step[request])
         points, unit = self._commands[first : first + max(0, int(self._steps.told[request]))], self._unit
         return self._board.mark(
-            Line(points, SHADE, 5 * unit, 0.45), Line(points, COMMITTED, 3 * unit), Dots(points, COMMITTED, 2.1 * unit)
+            Line(points, SHADE, 5 * unit, 0.45), Line(points, COMMITTED, 3 * unit), Dots(points, COMMITTED, 2 * unit)
         )
 
     def _make_head(self) -> Mark:

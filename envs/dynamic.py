@@ -59,7 +59,7 @@ class NudgedPickEnv(PickEnv):
 
     def _before_physics(self) -> None:
         if self._event_step is None and self._gripper_is_near():
-            self._event_step = len(self._commands) - 1
+            self._event_step = len(self._log.commands) - 1
             self._per_step, self._left = self._choose_nudge() / NUDGE_STEPS, NUDGE_STEPS
         if self._left > 0:
             self._left -= 1
@@ -92,7 +92,7 @@ class ConfuserSwapEnv(PickEnv):
         return super()._sample_blocks(rng)
 
     def _before_physics(self) -> None:
-        if self._event_step is None and len(self._commands) - 1 == self._swap_step:
+        if self._event_step is None and len(self._log.commands) - 1 == self._swap_step:
             self._target, self._event_step = 1, self._swap_step
 
     def _target_through(self, count: int, event_step: int | None) -> IntArray:

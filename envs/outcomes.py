@@ -85,11 +85,6 @@ def held_until_end(condition: BoolArray) -> int:
     return len(condition) - 1 - int(broken[-1]) if len(broken) else len(condition)
 
 
-def success_now(log: EpisodeLog) -> bool:
-    """Return whether the target lies placed at the end of the log; it need not have lasted yet."""
-    return bool(placed(log)[-1, log.target[-1]])
-
-
 def closing_step(log: EpisodeLog) -> int | None:
     """Return the first state in which a jaw touches a block or a low gripper is commanded to close; None if none."""
     touched = log.jaw_contact.any(axis=1)

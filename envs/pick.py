@@ -21,6 +21,7 @@ from act_eval.envs import outcomes, states
 from act_eval.envs.layout import sample_blocks
 from act_eval.envs.logged_states import LoggedStates
 from act_eval.envs.options import Coordinates, PickOptions, Positions
+from act_eval.envs.running_log import RunningLog
 from act_eval.errors import ActionError, SimulationError, UsageError
 from act_eval.scenes.arm import CLOSING_THRESHOLD, GRIPPER_CLOSED, GRIPPER_OPEN, HOME, JOINTS
 from act_eval.scenes.projection import table_homography
@@ -120,8 +121,7 @@ class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):
         for address, pose in zip(self._scene.block_qpos, poses, strict=True):
             self._data.qpos[address : address + 7] = pose
         mujoco.mj_forward(self._scene.model, self._data)
-        self._states: list[tuple[StateArray, StateArray, NDArray[np.bool_], int]] = [self._log_entry()]
-        self._commands: list[FloatArray] = []
+        self._log = RunningLog(self._scene, self._data, self._target)
         self._pixels = {camera: np.zeros((self.options.image_size,) * 2 + (3,), np.uint8) for camera in CAMERAS}
         self._started = True
         return self._observation(), self._info()
@@ -136,7 +136,7 @@ class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):
         if not self._started:
             raise UsageError("step() was called before reset()")
         command = _checked(action)
-        self._commands.append(command)
+        self._log.commands.append(command)
         self._data.ctrl[:] = command
         self._disturb()
         self._before_physics()
@@ -145,11 +145,11 @@ class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):
         mujoco.mj_kinematics(self._scene.model, self._data)
         mujoco.mj_camlight(self._scene.model, self._data)
         self._refuse_broken_physics()
-        self._states.append(self._log_entry())
+        self._log.add(self._data, self._target)
         info = self._info()
         if self.render_mode == "human":
             self.render()
-        return self._observation(), float(info["is_success"]), self._decided(), False, info
+        return self._observation(), float(info["is_success"]), self._log.decided, False, info
 
     def render(self) -> ImageArray | None:  # type: ignore[override]
         """Return the review camera's view (480, 640, 3), or show it in a window in mode `human`."""
@@ -189,7 +189,7 @@ class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):
         twin = copy(self)
         twin._data = copy(self._data)
         twin._noise, twin._np_random = deepcopy(self._noise), deepcopy(self._np_random)
-        twin._states, twin._commands = list(self._states), list(self._commands)
+        twin._log = self._log.copy()
         twin._viewer, twin.render_mode, twin._skip_cameras = None, None, True
         twin._replayed = None
         return twin
@@ -200,7 +200,7 @@ class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):
 
     def verdict(self) -> Verdict:
         """Return what the outcome rules say of the episode so far, and of the nudge or swap in it."""
-        log = self._log()
+        log = self._log.whole()
         verdict, event = outcomes.judge(log), outcomes.event_detail(log, self._event_step, self._event_steps)
         return replace(verdict, detail={**verdict.detail, **event})
 
@@ -228,7 +228,7 @@ class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):
         address = self._scene.block_qpos[self._target]
         w, _, _, z = self._data.qpos[address + 3 : address + 7]
         yaw = (2 * np.arctan2(z, w) + np.pi / 4) % (np.pi / 2) - np.pi / 4
-        blocks, pinch, touched, _ = self._states[-1]
+        blocks, pinch, touched, _ = self._log.now
         return Privileged(
             joints=self._data.qpos[self._scene.joint_qpos].copy(),
             pinch_pos=pinch,
@@ -265,7 +265,7 @@ class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):
 
     def _shift_target(self, move: NDArray[np.float64]) -> None:
         """Shift the target by (2,) [m] while it lies on the table and no jaw touches it."""
-        _, _, touched, _ = self._states[-1]
+        touched = self._log.now.touched
         address = self._scene.block_qpos[self._target]
         if not touched[self._target] and self._data.qpos[address + 2] < BLOCK_SIDE / 2 + _LYING:
             self._data.qpos[address : address + 2] += move
@@ -284,47 +284,20 @@ class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):
         asked = self.options.coordinates
         match "confuser" if asked == "target" and self._mislabelled else asked:
             case "target":
-                return self._states[-1][0][self._target, :2]
+                return self._log.now.blocks[self._target, :2]
             case "confuser":
-                return self._states[-1][0][1 if self._target == 0 else 0, :2]
+                return self._log.now.blocks[1 if self._target == 0 else 0, :2]
             case "random":
                 return self._random_place
             case "none":
                 return BLOCKS.centre
 
     def _info(self) -> dict[str, Any]:
-        return {"is_success": outcomes.success_now(self._log(last=2))}
-
-    def _decided(self) -> bool:
-        """Whether a block has lain in the tray for the hold time: success, or the wrong block."""
-        if len(self._commands) < outcomes.HOLD_STEPS:
-            return False
-        blocks = outcomes.placed(self._log(last=outcomes.HOLD_STEPS + 1))[1:].T
-        return any(outcomes.held_until_end(block) >= outcomes.HOLD_STEPS for block in blocks)
-
-    def _log(self, last: int | None = None) -> outcomes.EpisodeLog:
-        states = self._states if last is None else self._states[-last:]
-        blocks, pinch, touched, target = zip(*states, strict=True)
-        return outcomes.EpisodeLog(
-            block_pos=np.array(blocks),
-            pinch_pos=np.array(pinch),
-            jaw_contact=np.array(touched),
-            commands=np.array(self._commands[len(self._commands) - len(states) + 1 :], np.float32).reshape(-1, 6),
-            target=np.array(target),
-        )
-
-    def _log_entry(self) -> tuple[StateArray, StateArray, NDArray[np.bool_], int]:
-        scene, data = self._scene, self._data
-        touched = np.zeros(len(scene.block_geom), bool)
-        pairs = data.contact.geom[: data.ncon]
-        if len(pairs):
-            jaws = np.isin(pairs, scene.pad_geom)
-            touching = pairs[jaws.any(axis=1)].ravel()
-            touched = np.isin(scene.block_geom, touching)
-        return data.xpos[scene.block_body].copy(), data.site_xpos[scene.pinch_site].copy(), touched, self._target
+        return {"is_success": self._log.success}
 
     def _refuse_broken_physics(self) -> None:
-        warned = [w.name for w in _BROKEN if self._data.warning[w].number > 0]
+        counts = self._data.warning.number
+        warned = [w.name for w in _BROKEN if counts[w] > 0] if counts.any() else []
         if warned or not np.isfinite(self._data.qpos).all():
             raise SimulationError(f"physics is no longer finite at t = {self._data.time:.3f} s ({', '.join(warned)})")
 

@@ -36,6 +36,7 @@ class OffscreenRenderer:
         self._model = model
         self._context_gl = _open_context()
         self._context_gl.make_current()
+        self._bound_as = _current_context()
         self._scene = mujoco.MjvScene(model, maxgeom=200)
         for flag in (
             mujoco.mjtRndFlag.mjRND_SHADOW,
@@ -73,7 +74,8 @@ class OffscreenRenderer:
         self._camera.fixedcamid = camera_id(self._model, camera)
         if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
             raise UsageError(f"image size is {height}×{width}; sides of 1 to {MAX_SIDE} pixels are allowed")
-        self._context_gl.make_current()
+        if self._bound_as is None or _current_context() != self._bound_as:  # asking is a tenth of making it current
+            self._context_gl.make_current()
         if max(height, width) > self._side:
             self._grow(max(height, width))
         viewport = mujoco.MjrRect(0, 0, width, height)
@@ -151,6 +153,23 @@ def _open_context() -> _Context:
             f"no OpenGL context for off-screen rendering with {backend} ({error}); on Debian and Ubuntu "
             "`apt-get install libegl1 libegl-mesa0 libgl1 libopengl0 libgl1-mesa-dri` gives one"
         ) from error
+
+
+def _current_context() -> int | None:
+    """Return the handle of the context that is current in this thread; None where EGL does not tell."""
+    library = _egl()
+    return None if library is None else library.eglGetCurrentContext()
+
+
+@lru_cache(maxsize=1)
+def _egl() -> ctypes.CDLL | None:
+    try:
+        library = ctypes.CDLL("libEGL.so.1") if sys.platform == "linux" else None
+    except OSError:
+        return None
+    if library is not None:
+        library.eglGetCurrentContext.restype = ctypes.c_void_p
+    return library
 
 
 def usual_backend() -> str:

@@ -182,7 +182,7 @@ def test_a_slip_makes_the_gripper_do_the_opposite_for_a_while_and_leaves_the_com
     for _ in range(12):
         observation, *_ = env.step(told)
     assert observation["agent_pos"][5] < 0.3
-    assert (np.array(env._commands)[:, 5] == np.float32(GRIPPER_OPEN)).all()
+    assert (np.array(env._log.commands)[:, 5] == np.float32(GRIPPER_OPEN)).all()
     obedient = PickEnv(slips=0.0)
     obedient.reset(seed=SEED)
     for _ in range(12):

@@ -1,0 +1,99 @@
+"""The log of an episode while it runs, and what the outcome rules say of its last moment.
+
+A control step's physics takes a quarter of a millisecond, so that the rules must not: which blocks lie placed is
+worked out once a step, of the last two moments, and only where a block is inside the tray at all.
+"""
+
+from typing import NamedTuple
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from act_eval.envs import outcomes
+from act_eval.scenes.scene import Scene
+from act_eval.scenes.workspace import TRAY
+from act_eval.types import BoolArray, FloatArray
+
+
+class Moment(NamedTuple):
+    """What the rules want to know of one state."""
+
+    blocks: NDArray[np.float64]
+    """(K, 3) centres [m]."""
+    pinch: NDArray[np.float64]
+    """(3,) point between the jaws [m]."""
+    touched: BoolArray
+    """(K,) whether a jaw touches the block."""
+    target: int
+
+
+class RunningLog:
+    """Grows by a moment and a command in every control step."""
+
+    def __init__(self, scene: Scene, data: mujoco.MjData, target: int) -> None:
+        """Begin with the moment after a reset."""
+        self._scene = scene
+        self._is_pad = np.zeros(scene.model.ngeom, np.bool_)
+        self._is_pad[scene.pad_geom] = True
+        self._moments = [self._moment(data, target)]
+        self.commands: list[FloatArray] = []
+        """Clean commands (6,) [rad]."""
+        self._nothing = np.zeros(len(scene.block_geom), np.int64)
+        self._placed, self._placed_for = outcomes.placed(self._of(self._moments))[-1], self._nothing
+
+    def copy(self) -> "RunningLog":
+        """Return a log that goes on by itself."""
+        twin = object.__new__(RunningLog)
+        twin.__dict__.update(self.__dict__)  # arrays are replaced, never written to
+        twin._moments, twin.commands = list(self._moments), list(self.commands)
+        return twin
+
+    def add(self, data: mujoco.MjData, target: int) -> None:
+        """Take the moment after a control step, whose command stands in `commands` already."""
+        self._moments.append(self._moment(data, target))
+        if any(TRAY.holds(x, y) for x, y, _ in self.now.blocks.tolist()):
+            self._placed = outcomes.placed(self._of(self._moments[-2:]))[-1]
+            self._placed_for = np.where(self._placed, self._placed_for + 1, 0)
+        else:
+            self._placed = self._placed_for = self._nothing
+
+    @property
+    def now(self) -> Moment:
+        """The last moment."""
+        return self._moments[-1]
+
+    @property
+    def success(self) -> bool:
+        """Whether the target lies placed now; it need not have lasted yet."""
+        return bool(self._placed[self.now.target])
+
+    @property
+    def decided(self) -> bool:
+        """Whether a block has lain in the tray for the hold time: success, or the wrong block."""
+        return self._placed_for is not self._nothing and int(self._placed_for.max()) >= outcomes.HOLD_STEPS
+
+    def whole(self) -> outcomes.EpisodeLog:
+        """Return the episode so far as the rules see it."""
+        return self._of(self._moments)
+
+    def _of(self, moments: list[Moment]) -> outcomes.EpisodeLog:
+        blocks, pinch, touched, target = zip(*moments, strict=True)
+        commands = self.commands[len(self.commands) - len(moments) + 1 :] if len(moments) > 1 else []
+        return outcomes.EpisodeLog(
+            block_pos=np.array(blocks),
+            pinch_pos=np.array(pinch),
+            jaw_contact=np.array(touched),
+            commands=np.array(commands, np.float32).reshape(-1, 6),
+            target=np.array(target),
+        )
+
+    def _moment(self, data: mujoco.MjData, target: int) -> Moment:
+        scene = self._scene
+        touched = np.zeros(len(scene.block_geom), np.bool_)
+        if data.ncon:
+            pairs = data.contact.geom[: data.ncon]
+            jaws = self._is_pad[pairs]
+            if jaws.any():
+                touched = np.isin(scene.block_geom, pairs[jaws.any(axis=1)])
+        return Moment(data.xpos[scene.block_body], data.site_xpos[scene.pinch_site].copy(), touched, target)

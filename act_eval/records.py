@@ -11,9 +11,11 @@ import math
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any, Self
+from types import UnionType
+from typing import IO, Any, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -25,6 +27,7 @@ OUTCOMES = ("invalid", "policy_error", "success", "wrong_block", "dropped", "bet
 
 INVALID, POLICY_ERROR, SUCCESS = OUTCOMES[:3]
 
+_Kind = TypeVar("_Kind")
 METRICS = "metrics.jsonl"
 """Below an arm's folder: the metrics of its episodes, one line each, in suite order."""
 
@@ -80,7 +83,7 @@ def record_from_json(values: Mapping[str, Any], place: str) -> EpisodeRecord:
     Raises:
         RunFolderError: naming `place`, if a field is missing or unknown or the outcome is not in `OUTCOMES`.
     """
-    record = _build(EpisodeRecord, values, place)
+    record = build(EpisodeRecord, values, place)
     if record.outcome not in OUTCOMES:
         raise RunFolderError(f"{place}: outcome is {record.outcome!r}; there are: {', '.join(OUTCOMES)}")
     return record
@@ -114,9 +117,12 @@ def read_shard(path: Path) -> Iterator[ShardLine]:
     """Yield the lines of a shard; a truncated last line is dropped.
 
     Raises:
-        RunFolderError: if a line other than the last is not a shard line.
+        RunFolderError: if a line other than the last is not a shard line, or the file cannot be read.
     """
-    text = path.read_bytes()
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise RunFolderError(f"{path} cannot be read: {error.strerror}") from error
     complete = text[: text.rfind(b"\n") + 1]
     for number, line in enumerate(complete.splitlines(), start=1):
         place = f"{path}, line {number}"
@@ -126,6 +132,8 @@ def read_shard(path: Path) -> Iterator[ShardLine]:
                 f"{place}: not a line of a shard of this version; its fields are {sorted(values)}. "
                 "A run that another version began is finished by that version, or begun again in another --out"
             )
+        if not isinstance(values["arm"], str):
+            raise RunFolderError(f"{place}: arm is {values['arm']!r}")
         record = record_from_json(values["record"], place)
         timing = _timing(values["timing"], place)
         yield ShardLine(arm=values["arm"], record=record, timing=timing, metrics=values["metrics"])
@@ -244,16 +252,42 @@ def _parse(line: bytes, place: str) -> dict[str, Any]:
 
 
 def _timing(values: Any, place: str) -> Timing:
-    timing = _build(Timing, values, place)
-    return replace(timing, inference_ms=tuple(timing.inference_ms))
+    return build(Timing, values, place)
 
 
-def _build(kind: type, values: Any, place: str) -> Any:
-    expected = {f.name for f in fields(kind)}
+def build(kind: type[_Kind], values: Any, place: str) -> _Kind:
+    """Return the dataclass instance that a parsed JSON object describes.
+
+    Raises:
+        RunFolderError: naming `place`, if a field is missing, unknown, or of another type than annotated.
+    """
+    hints = _hints(kind)
+    expected = set(hints)
     if not isinstance(values, dict) or set(values) != expected:
         got = sorted(values) if isinstance(values, dict) else values
         raise RunFolderError(f"{place}: a {kind.__name__} has the fields {sorted(expected)}, got {got}")
-    return kind(**values)
+    if wrong := [name for name, value in values.items() if not _fits(value, hints[name])]:
+        raise RunFolderError(f"{place}: {wrong[0]} of a {kind.__name__} is {values[wrong[0]]!r}")
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+
+@lru_cache
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a JSON value is of an annotated type; numbers must be finite."""
+    kind, parts = get_origin(hint) or hint, get_args(hint)
+    if kind in (Union, UnionType):
+        return any(_fits(value, part) for part in parts)
+    if kind is tuple:
+        return isinstance(value, list) and all(_fits(item, parts[0]) for item in value)
+    if kind is float:
+        return type(value) in (int, float) and math.isfinite(value)
+    if kind is Mapping:
+        return isinstance(value, dict)
+    return kind is Any or type(value) is kind
 
 
 def _json(value: Any) -> Any:

@@ -4,6 +4,8 @@ Legend: `T` control steps taken · `A` action dim · `S` size of the simulator s
 `K` coordinates · `M` blocks · `J` joints.
 """
 
+import struct
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
@@ -206,6 +208,13 @@ def save(path: Path, steps: EpisodeSteps) -> None:
     unfinished.replace(path)
 
 
+_DAMAGE = (
+    # What a broken archive of arrays makes zipfile, zlib and numpy raise.
+    *(OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error, struct.error),
+    *(NotImplementedError, RuntimeError, SyntaxError, MemoryError, OverflowError, TypeError),
+)
+
+
 def load(path: Path) -> EpisodeSteps:
     """Read an episode's steps.
 
@@ -224,5 +233,5 @@ def load(path: Path) -> EpisodeSteps:
             return EpisodeSteps(**{f.name: arrays[f.name] for f in fields(EpisodeSteps) if f.name in arrays})
     except FileNotFoundError as error:
         raise RunFolderError(f"{path} is missing") from error
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+    except _DAMAGE as error:
         raise RunFolderError(f"{path} is damaged ({type(error).__name__}: {error})") from error

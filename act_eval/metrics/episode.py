@@ -1,7 +1,7 @@
 """The metrics of one episode: `ARM/metrics.jsonl` holds one of these a line. Nothing here depends on the clock."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from act_eval.metrics.ages import action_age_counts, discarded_fraction, stall_f
 from act_eval.metrics.quantiles import percentile_of_counts
 from act_eval.metrics.reaction import behavioural_reaction, informed_reaction
 from act_eval.metrics.smoothness import boundary_spike_ratio, jerk_rms, overlap_rmses, seam_jumps
-from act_eval.records import METRICS, SUCCESS, parse_lines
+from act_eval.records import METRICS, SUCCESS, build, parse_lines
 from act_eval.steps import EpisodeSteps
 from act_eval.types import EpisodeRecord, Motion
 
@@ -100,13 +100,9 @@ def from_json(values: Mapping[str, Any], place: str) -> EpisodeMetrics:
     """Return the metrics of a parsed line.
 
     Raises:
-        RunFolderError: naming `place`, if a field is missing or unknown.
+        RunFolderError: naming `place`, if a field is missing, unknown, or of another type.
     """
-    expected = {f.name for f in fields(EpisodeMetrics)}
-    if set(values) != expected:
-        raise RunFolderError(f"{place}: the metrics of an episode are {sorted(expected)}, got {sorted(values)}")
-    lists_as_tuples: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    return EpisodeMetrics(**lists_as_tuples)
+    return build(EpisodeMetrics, values, place)
 
 
 def read_metrics(arm: Path) -> list[EpisodeMetrics]:

@@ -76,6 +76,14 @@ class UnmeasuredRun(RunFolderError):
     """A run was made by a version that recorded less than is asked for."""
 
 
+class CompileError(ActEvalError):
+    """`torch.compile` failed where it was asked for by name."""
+
+
+class StudyError(ActEvalError):
+    """A stage of a study failed; its log says why."""
+
+
 class RemoteError(ActEvalError):
     """A policy server cannot be reached, was lost, or breaks the protocol: no fault of the policy that it serves."""
 
@@ -86,3 +94,7 @@ class LaunchError(ActEvalError):
 
 class RenderError(ActEvalError):
     """No OpenGL context could be created for off-screen rendering."""
+
+
+class ShareError(ActEvalError):
+    """A run could not be handed to another tool: it is not installed, or refuses."""

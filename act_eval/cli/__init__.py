@@ -14,6 +14,7 @@ COMMANDS = {
     "probe": "Tell which declared inputs move a policy's output, and which block it then chooses.",
     "report": "Write the review page of one or several runs: players, lanes and plots, seed by seed.",
     "render": "Film episodes of a run again from their logged states, at any size.",
+    "share": "Hand a run to other tools: CSV, Parquet, TensorBoard, Weights & Biases, Rerun.",
     "compare": "Say whether one run is better or worse than another, on the same episode seeds.",
     "serve": "Serve a policy over a WebSocket, for evaluations on this or another machine.",
     "baseline": "Record the outcomes of a run, for regression tests to compare with.",

@@ -1,32 +1,27 @@
 """Find the episodes that are to be filmed again, and film them in a few processes."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from act_eval.cli import FAILED, OK
-from act_eval.cli.environment_flags import DeclaringFlags
-from act_eval.cli.environments import env_source
-from act_eval.cli.foreign import env_label
+from act_eval.cli.choosing import chosen
 from act_eval.cli.plans import usable_cores
+from act_eval.cli.replaying import replaying_env, title_of
 from act_eval.errors import LaunchError, RunFolderError, UnknownName, UsageError
-from act_eval.records import OUTCOMES, SUCCESS, writing
+from act_eval.records import writing
 from act_eval.runs import Manifest, RunFolder
 from act_eval.steps import load, path_of
-from act_eval.suites import Suite, parse_seeds
+from act_eval.suites import Suite
 from act_eval.types import EpisodeRecord
 from act_eval.video import SMALL, Film, Layout, file_name, film
 
 if TYPE_CHECKING:
     from act_eval.cli.render import Flags
-
-_GROUPS = ("failures", "all")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +66,6 @@ def _shots(flags: "Flags") -> list[Shot]:
     arms = flags.arm or manifest.arms
     if flags.out is not None and len(arms) > 1:
         raise UsageError(f"--out is one folder and there are {len(arms)} arms: name one by --arm ({', '.join(arms)})")
-    policy = manifest.configuration["policy"]
-    what = [env_label(_short_name(manifest.suite.env)), policy["name"], *(["blind"] if policy.get("blind") else [])]
     shots: list[Shot] = []
     for name in arms:
         if name not in finished:
@@ -81,10 +74,10 @@ def _shots(flags: "Flags") -> list[Shot]:
         target = flags.out or folder / ("videos" if flags.size == SMALL else f"videos_{flags.size}")
         shots += [
             Shot(
-                suite=manifest.suite, arm=folder, record=record, title=" · ".join([*what, name]), out=target,
+                suite=manifest.suite, arm=folder, record=record, title=f"{title_of(manifest)} · {name}", out=target,
                 layout=layout,
             )
-            for record in _chosen(flags, manifest.suite, finished[name])
+            for record in chosen(manifest.suite, finished[name], flags.episodes, flags.seeds)
         ]  # fmt: skip
     if not shots:
         raise UsageError(_nothing(flags, finished, arms))
@@ -102,52 +95,12 @@ def _manifest(run: Path) -> Manifest:
     return Manifest.read(run)
 
 
-def _chosen(flags: "Flags", suite: Suite, records: Sequence[EpisodeRecord]) -> list[EpisodeRecord]:
-    """Return the records of the episodes that the flags name, in suite order."""
-    ordered = sorted(records, key=lambda record: record.episode)
-    if flags.seeds is not None:
-        wanted = parse_seeds(flags.seeds)
-        if unknown := sorted(set(wanted) - set(suite.seeds)):
-            raise UsageError(f"--seeds {unknown[0]} is no seed of the run's suite; it has {_some(suite.seeds)}")
-        return [record for record in ordered if record.seed in wanted]
-    if flags.episodes == "all":
-        return ordered
-    if flags.episodes == "failures":
-        return [record for record in ordered if record.outcome != SUCCESS]
-    if flags.episodes in OUTCOMES:
-        return [record for record in ordered if record.outcome == flags.episodes]
-    numbers = _numbers(flags.episodes, len(suite.seeds))
-    return [record for record in ordered if record.episode in numbers]
-
-
-def _numbers(text: str, count: int) -> set[int]:
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() for part in parts):
-        raise UsageError(
-            f"--episodes is {text!r}; allowed: {', '.join((*_GROUPS, *OUTCOMES))}, or episode numbers as in 3,17"
-        )
-    if beyond := [part for part in parts if int(part) >= count]:
-        raise UsageError(f"--episodes {beyond[0]}: the run has episodes 0 to {count - 1} (a seed is named by --seeds)")
-    return {int(part) for part in parts}
-
-
 def _nothing(flags: "Flags", finished: Mapping[str, Sequence[EpisodeRecord]], arms: Sequence[str]) -> str:
     count = sum(len(finished[name]) for name in arms)
     if not count:
         return f"{flags.run} has no finished episode in {', '.join(arms)}"
     named = f"--seeds {flags.seeds}" if flags.seeds is not None else f"--episodes {flags.episodes}"
     return f"none of the {count} finished episodes in {', '.join(arms)} is meant by {named}; --episodes all films them"
-
-
-def _some(seeds: Sequence[int]) -> str:
-    shown = ", ".join(map(str, seeds[:5]))
-    return shown if len(seeds) <= 5 else f"{shown}, … ({len(seeds)} in all)"
-
-
-def _short_name(env: str) -> str:
-    from act_eval.envs.registration import ENVIRONMENTS
-
-    return next((name for name, env_id in ENVIRONMENTS.items() if env_id == env), env)
 
 
 def _carried_out(shots: Sequence[Shot], workers: int) -> Iterator[tuple[Shot, str | None]]:
@@ -166,8 +119,7 @@ def _carried_out(shots: Sequence[Shot], workers: int) -> Iterator[tuple[Shot, st
 
 def _take(shot: Shot) -> str | None:
     """Film one episode; return what went wrong with its log."""
-    scene = shot.suite.facts.get("scene")
-    env = _environment(shot.suite.env, json.dumps(dict(shot.suite.kwargs), sort_keys=True), scene)
+    env = replaying_env(shot.suite)
     try:
         steps = load(path_of(shot.arm / "steps", shot.record.episode))
         _check(shot, steps.state.shape, env)
@@ -188,31 +140,3 @@ def _check(shot: Shot, shape: tuple[int, ...], env: Any) -> None:
             f"{shot.arm / 'steps'}, episode {shot.record.episode}: its states hold {shape[1:]} numbers, those of "
             f"{shot.suite.env} here hold {expected}: it was recorded by another version"
         )
-
-
-@lru_cache(maxsize=1)
-def _environment(name: str, options: str, scene: str | None) -> Any:
-    """Return the environment of a suite, once per process.
-
-    Args:
-        name: Its id.
-        options: In JSON.
-        scene: Digest of the scene that the run was made in; None where the environment does not say.
-
-    Raises:
-        RunFolderError: if it cannot show logged states, or builds another scene than the run's.
-    """
-    env: Any = env_source(name, json.loads(options), DeclaringFlags(), film=False).make().unwrapped
-    if not hasattr(env, "render_state"):
-        raise RunFolderError(
-            f"{name} cannot show logged states (it has no render_state): the videos that were recorded while "
-            "the run went on are all there are"
-        )
-    env.reset(seed=0)
-    here = env.suite_facts().get("scene") if hasattr(env, "suite_facts") else None
-    if here != scene:
-        raise RunFolderError(
-            f"{name} builds another scene here than in the run (suite.facts.scene): the version that made the run "
-            f"({scene}) can show it, this one builds {here}"
-        )
-    return env

@@ -1,0 +1,43 @@
+"""`study`: where mode collapse comes from, and what helps: collect, train, probe and evaluate cell by cell."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from act_eval.cli.study_cells import Budget
+
+
+@dataclass(frozen=True)
+class Flags:
+    """Study mode collapse. Without any option: the cells that carry claims, one after the other."""
+
+    name: str = "collapse"
+    """The study's folder below outputs/study; with another budget take another one."""
+    cells: tuple[str, ...] = ("claim",)
+    """Which cells, by name; claim: the twelve that run first; all: every one. Cells are independent of each other, so
+    several of these commands may share a folder and its work."""
+    list: bool = False
+    """Only list the cells and how far each is."""
+    report: bool = False
+    """Only write the report on what has finished."""
+    minutes: float | None = None
+    """Begin nothing new after this time; what was begun is finished or kept. The same command continues."""
+    budget: Annotated[Budget, tyro.conf.arg(name="")] = field(default_factory=Budget)
+    """What every cell gets."""
+
+
+def run(argv: Sequence[str], prog: str, scripts: Path) -> int:
+    """Parse the flags and study; return the exit code.
+
+    Args:
+        argv: the flags.
+        prog: how the command is called.
+        scripts: folder of collect.py, train.py, probe.py and evaluate.py.
+    """
+    flags = tyro.cli(Flags, args=list(argv), prog=prog)
+    from act_eval.cli.studying import study  # reads records, and help needs none of it
+
+    return study(flags, scripts)

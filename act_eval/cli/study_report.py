@@ -1,0 +1,237 @@
+"""What the finished cells of a study say, as Markdown and JSON: every number with the command that made it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import safe_open
+
+from act_eval.cli.screen import success_rate
+from act_eval.cli.study_cells import STATE, Budget, Cell, Stage, cells
+from act_eval.modes import modes_of
+from act_eval.records import SUCCESS, read_episodes, read_timings, write_atomically
+from act_eval.stats import PairedTable, SuccessRate, holm
+from act_eval.types import ENVIRONMENT_STATE, EpisodeRecord
+
+ARM = "naive_d0_s10"
+_QUESTIONS = {
+    1: "Does plain ACT collapse on clean data?",
+    2: "Which damage to the coordinates gives loss without success?",
+    3: "Which variant helps where there is room to help?",
+}
+_SCENES: tuple[Stage, ...] = ("present", "absent", "exchanged", "novel")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated:
+    """One evaluation of a cell."""
+
+    success: SuccessRate
+    wrong_block: int
+    between: int
+    mode: str
+    """Verdict on where it closes; `no confuser` where there was none."""
+    index_median: float | None
+    """Of the collapse index, over the episodes that closed."""
+    call_ms: float
+    """Median of a network call with up to 8 rows; under whatever else the machine did."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """A finished cell."""
+
+    cell: Cell
+    demonstrations: int
+    """Trained on, held-out ones included."""
+    train_loss: float
+    """Mean over the last 100 steps."""
+    validation_loss: float
+    """Mean absolute error of normalised actions on held-out demonstrations, averaged weights."""
+    parameters: int
+    coordinates: str
+    """The probe's verdict on the coordinates."""
+    scenes: Mapping[Stage, Evaluated]
+    commands: Mapping[Stage, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """A planned comparison: on the same episodes, with the confuser present."""
+
+    first: str
+    second: str
+    table: PairedTable
+    p_holm: float
+    """Exact McNemar test, corrected over the comparisons of the report."""
+
+
+def write_report(folder: Path, budget: Budget) -> Path:
+    """Write `report.md` and `report.json` on the cells that have finished; return the page's path."""
+    finished = [read_cell(cell, budget, folder) for cell in cells().values() if _is_finished(cell, folder)]
+    compared = compare_planned(finished, folder)
+    values = {
+        "budget": asdict(budget),
+        "cells": [_as_json(cell) for cell in finished],
+        "compared": [
+            {"first": c.first, "second": c.second, "table": asdict(c.table), "p_holm": c.p_holm} for c in compared
+        ],
+    }
+    write_atomically(folder / "report.json", (json.dumps(values, indent=2) + "\n").encode())
+    page = folder / "report.md"
+    write_atomically(page, _page(finished, compared, budget).encode())
+    return page
+
+
+def read_state(own: Path) -> dict[Stage, dict[str, Any]]:
+    """Return a cell's finished stages, each with its `command` and the `seconds` of its last sitting."""
+    path = own / STATE
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def _is_finished(cell: Cell, folder: Path) -> bool:
+    return not set(cell.stages) - set(read_state(folder / cell.name))
+
+
+def read_cell(cell: Cell, budget: Budget, folder: Path) -> Finished:
+    """Return what a finished cell's files say."""
+    own = folder / cell.name
+    lines = [json.loads(line) for line in (own / "train" / "train.jsonl").read_text().splitlines()]
+    losses = [line["l1_loss"] for line in lines if "lr" in line]
+    validations = [line["validation"]["l1_loss"] for line in lines if "validation" in line]
+    verdicts = json.loads((own / "probe.json").read_text())["verdicts"]
+    verdict = next(entry["mode"] for entry in verdicts if entry["input"] == ENVIRONMENT_STATE)
+    return Finished(
+        cell=cell,
+        demonstrations=cell.demonstrations or budget.demonstrations,
+        train_loss=float(np.mean(losses[-100:])),
+        validation_loss=validations[-1],
+        parameters=_parameters(own / "train" / "checkpoints" / "last" / "pretrained_model" / "model.safetensors"),
+        coordinates=verdict,
+        scenes={scene: _evaluated(own / scene / ARM) for scene in cell.conditions},
+        commands={stage: entry["command"] for stage, entry in read_state(own).items()},
+    )
+
+
+def compare_planned(finished: Sequence[Finished], folder: Path) -> list[Compared]:
+    """Return the planned comparisons whose two cells have finished, on the same episodes with the confuser present."""
+    names = {done.cell.name for done in finished}
+    pairs = [(done.cell.against, done.cell.name) for done in finished if done.cell.against in names]
+    tables = [_paired(folder / first / "present" / ARM, folder / second / "present" / ARM) for first, second in pairs]
+    corrected = holm([table.mcnemar() for table in tables])
+    return [
+        Compared(first=first, second=second, table=table, p_holm=p)
+        for (first, second), table, p in zip(pairs, tables, corrected, strict=True)
+        if first is not None
+    ]
+
+
+def _paired(first: Path, second: Path) -> PairedTable:
+    one, other = ({r.seed: r.outcome == SUCCESS for r in read_episodes(f / "episodes.jsonl")} for f in (first, second))
+    seeds = sorted(one.keys() & other.keys())
+    return PairedTable.count([one[seed] for seed in seeds], [other[seed] for seed in seeds])
+
+
+def _evaluated(arm: Path) -> Evaluated:
+    records = read_episodes(arm / "episodes.jsonl")
+    modes = modes_of(records)
+    calls = [call for timing in read_timings(arm / "timings.jsonl") for call in timing.inference_ms]
+    return Evaluated(
+        success=success_rate(records),
+        wrong_block=_count(records, "wrong_block"),
+        between=_count(records, "between"),
+        mode="no confuser" if modes is None else modes.verdict.mode,
+        index_median=float(np.median(modes.indices)) if modes is not None and modes.indices else None,
+        call_ms=float(np.median(calls)),
+    )
+
+
+def _count(records: Sequence[EpisodeRecord], outcome: str) -> int:
+    return sum(record.outcome == outcome for record in records)
+
+
+def _parameters(path: Path) -> int:
+    with safe_open(path, framework="np") as tensors:
+        return sum(int(np.prod(tensors.get_slice(key).get_shape())) for key in tensors.keys())  # noqa: SIM118
+
+
+def _as_json(done: Finished) -> dict[str, Any]:
+    scenes = {name: asdict(scene) for name, scene in done.scenes.items()}
+    return {**asdict(done), "cell": done.cell.name, "scenes": scenes}
+
+
+def _page(finished: Sequence[Finished], compared: Sequence[Compared], budget: Budget) -> str:
+    missing = [
+        cell.name for cell in cells().values() if cell.claim and cell.name not in {d.cell.name for d in finished}
+    ]
+    parts = [
+        "# Study of mode collapse",
+        f"Every cell: {budget.steps} steps, images of {budget.image_size} × {budget.image_size}, then without delay "
+        f"{budget.episodes} episodes with the confuser present and {budget.other_episodes} in each other scene. One "
+        "training seed each, unless a name ends in `_seed`: what is said of a method is descriptive. Intervals are "
+        "Wilson's, 95 %. `present`, `absent`, `exchanged`, `novel`: the scene of the evaluation; mode, index and "
+        "wrong blocks are those with the confuser present.",
+    ]
+    for number, question in _QUESTIONS.items():
+        rows = [_row(done) for done in finished if done.cell.question == number]
+        if rows:
+            parts += [f"## {question}", _table(_HEAD, rows)]
+    if compared:
+        parts += ["## Planned comparisons", _table(_COMPARED_HEAD, [_compared_row(c) for c in compared])]
+    if missing:
+        parts.append(f"Not finished yet: {', '.join(missing)}.")
+    if finished:
+        lines = [f"# {done.cell.name}\n" + "\n".join(done.commands.values()) for done in finished]
+        parts += ["## Commands", "```\n" + "\n\n".join(lines) + "\n```"]
+    return "\n\n".join(parts) + "\n"
+
+
+_HEAD = (
+    *("cell", "demonstrations", "loss", "held-out loss", "coordinates", *_SCENES, "wrong block", "between", "mode"),
+    *("index, median", "parameters", "ms per call"),
+)
+_COMPARED_HEAD = ("cell", "against", "difference", "95 % interval", "only one / only the other", "p, Holm")
+
+
+def _row(done: Finished) -> list[str]:
+    present = done.scenes["present"]
+    return [
+        f"`{done.cell.name}`",
+        str(done.demonstrations),
+        f"{done.train_loss:.3f}",
+        f"{done.validation_loss:.3f}",
+        done.coordinates,
+        *(_rate(done.scenes[scene].success) if scene in done.scenes else "" for scene in _SCENES),
+        str(present.wrong_block),
+        str(present.between),
+        present.mode,
+        "" if present.index_median is None else f"{present.index_median:.2f}",
+        f"{done.parameters / 1e6:.2f} M",
+        f"{present.call_ms:.0f}",
+    ]
+
+
+def _compared_row(compared: Compared) -> list[str]:
+    table = compared.table
+    low, high = table.newcombe()
+    return [
+        f"`{compared.second}`",
+        f"`{compared.first}`",
+        f"{100 * table.difference:+.0f} points",
+        f"{100 * low:+.0f} … {100 * high:+.0f}",
+        f"{table.only_second} / {table.only_first} of {table.pairs}",
+        f"{compared.p_holm:.2g}",
+    ]
+
+
+def _rate(rate: SuccessRate) -> str:
+    low, high = rate.wilson()
+    return f"{rate.successes}/{rate.trials}, {100 * low:.0f} – {100 * high:.0f} %"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

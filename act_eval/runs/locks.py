@@ -43,7 +43,7 @@ def locked_file(path: Path, meaning: Path) -> Iterator[None]:
 def turn(path: Path) -> Iterator[None]:
     """Wait for one's turn with a file; whoever holds it does so for a moment only."""
     with writing(path.parent):
-        file = path.open("w")
+        file = path.open("a")  # a lock that is taken again leaves no trace
     with file:
         if sys.platform != "win32":
             import fcntl
@@ -55,7 +55,7 @@ def turn(path: Path) -> Iterator[None]:
 @contextmanager
 def _held(path: Path, meaning: Path, shared: bool = False) -> Iterator[None]:
     with writing(path.parent):
-        file = path.open("w")
+        file = path.open("a")  # a lock that is taken again leaves no trace
     with file:
         try:
             _lock(file, shared)

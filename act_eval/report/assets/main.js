@@ -55,7 +55,9 @@ function start() {
   addEventListener("popstate", takeAddress);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => view.episode !== null && plots.redraw?.());
   setTheme(rememberedTheme());
-  if (takeAddress() && view.episode === null) {
+  const found = takeAddress();
+  if (view.episode !== null) byId("episodes").scrollIntoView({ behavior: "instant" }); // a link to a moment
+  if (found && view.episode === null) {
     const worth = matrix.shown.find((row) => row.flipped) ?? matrix.shown.find((row) => row.failures) ?? matrix.shown[0];
     if (worth && !matchMedia("(max-width: 60rem)").matches) choose(worth.episode, { quiet: true });
     else openEpisode();

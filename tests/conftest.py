@@ -20,7 +20,7 @@ settings.register_profile("patient", parent=settings(), deadline=None)
 settings.load_profile("patient")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_demos() -> MakeDemos:
     """Write a small data set: root, lengths, storage, size → (data set, what was written)."""
     return _write

@@ -111,9 +111,11 @@ class PolicyBench:
         return ExpertForesight(self.envs)
 
     def close(self) -> None:
-        """Close the environments."""
+        """Close the environments, and the line to a policy that is elsewhere."""
         for env in self.envs:
             env.close()
+        if hasattr(self._policy, "close"):
+            self._policy.close()  # pyright: ignore[reportAttributeAccessIssue]  # an ability that some have
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,3 +33,8 @@ class Blinded:
         seen: Observation = request.observation
         dark = replace(seen, pixels=blanked(seen.pixels, tuple(seen.pixels)))
         return self._policy.predict(replace(request, observation=dark))
+
+    def close(self) -> None:
+        """Hang up where the policy is elsewhere."""
+        if hasattr(self._policy, "close"):
+            self._policy.close()  # pyright: ignore[reportAttributeAccessIssue]  # an ability that some have

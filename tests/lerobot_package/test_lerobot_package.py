@@ -1,0 +1,169 @@
+"""The real LeRobot 0.4.4, in an environment of its own: checkpoints and data sets in both directions.
+
+No released LeRobot admits the torch that is installed here, so it is installed without its pins on top of this
+environment: `slow`, and skipped with the reason where the packages cannot be had.
+"""
+
+import os
+import subprocess
+import sys
+import venv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from act_eval.demos import Demonstrations
+from act_eval.policies.act import ACTConfig, ACTPolicy, Feature
+from act_eval.policies.act.presets import features
+from act_eval.policies.checkpoint import export_lerobot, load_pretrained
+from act_eval.policies.normalize import Processor
+
+MakeDemos = Callable[..., Any]
+pytestmark = pytest.mark.slow
+HERE = Path(__file__).parent
+LENGTHS = (7, 4, 9)
+VERSION = "0.4.4"
+# What its import needs and this environment lacks, or has in a version that this LeRobot does not know.
+NEEDS = [
+    "datasets>=4,<5",
+    "draccus==0.10.0",
+    "diffusers>=0.27.2,<0.36",
+    "transformers>=4.57,<5",
+    "accelerate>=1.7,<1.11",
+    "huggingface_hub<0.36",
+    "deepdiff",
+    "jsonlines",
+    "pyserial",
+    "termcolor",
+]
+
+
+@pytest.fixture(scope="module")
+def lerobot(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interpreter of an environment with LeRobot; ACT_EVAL_LEROBOT_PYTHON where that is set."""
+    if given := os.environ.get("ACT_EVAL_LEROBOT_PYTHON"):
+        return Path(given)
+    if sys.version_info[:2] != (3, 11):
+        pytest.skip(f"lerobot {VERSION} is the newest for Python 3.11; this is {sys.version.split()[0]}")
+    folder = tmp_path_factory.mktemp("lerobot")
+    venv.create(folder, with_pip=True)
+    python = folder / "bin" / "python"
+    (site,) = folder.glob("lib/python*/site-packages")
+    (site / "this_environment.pth").write_text(str(Path(torch.__file__).parents[1]))
+    for words in (["--no-deps", f"lerobot=={VERSION}"], NEEDS):
+        command = [str(python), "-m", "pip", "install", "--quiet", *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=1200, check=False)
+        if done.returncode:
+            pytest.skip(f"lerobot {VERSION} cannot be installed here: {done.stderr.strip().splitlines()[-1]}")
+    return python
+
+
+@pytest.fixture(scope="module")
+def batch() -> dict[str, np.ndarray]:
+    """Raw observations, images in [0, 1] as LeRobot has them."""
+    rng = np.random.default_rng(0)
+    return {
+        "observation.state": rng.normal(size=(2, 6)).astype(np.float32),
+        "observation.environment_state": rng.normal(size=(2, 2)).astype(np.float32),
+        "observation.images.top": rng.random((2, 3, 64, 64), np.float32),
+    }
+
+
+@pytest.fixture(scope="module")
+def folder(
+    tmp_path_factory: pytest.TempPathFactory,
+    lerobot: Path,
+    batch: dict[str, np.ndarray],
+    make_demos: Callable[..., Any],
+) -> Path:
+    """What `in_lerobot.py` was given, and left."""
+    root = tmp_path_factory.mktemp("both")
+    torch.manual_seed(0)
+    config = ACTConfig(
+        input_features=features({"top": (64, 64)}),
+        output_features={"action": Feature("ACTION", (6,))},
+        chunk_size=5,
+        n_action_steps=3,
+        dim_model=32,
+        n_heads=4,
+        dim_feedforward=48,
+        n_encoder_layers=2,
+        n_vae_encoder_layers=1,
+        latent_dim=4,
+    )
+    policy = ACTPolicy(config)
+    rng = np.random.default_rng(1)
+    shapes = {name: (3, 1, 1) if len(value.shape) == 4 else value.shape[1:] for name, value in batch.items()}
+    stats = {
+        name: {"mean": rng.normal(size=shape), "std": rng.uniform(0.1, 2, size=shape)}
+        for name, shape in {**shapes, "action": (6,)}.items()
+    }
+    export_lerobot(root / "ours", policy, Processor(config, stats))
+    np.savez(root / "batch.npz", **batch)
+    make_demos(root / "data", lengths=LENGTHS)
+    done = subprocess.run(
+        [str(lerobot), str(HERE / "in_lerobot.py"), str(root)],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+        cwd=root,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return root
+
+
+def commands(folder: Path, batch: dict[str, np.ndarray]) -> np.ndarray:
+    """Return what a checkpoint answers here."""
+    policy, processor = load_pretrained(folder)
+    raw = {name: torch.as_tensor(value) for name, value in batch.items()}
+    with torch.inference_mode():
+        prepared = processor.prepare(raw)
+        return processor.restore(policy.predict_action_chunk(prepared), None).numpy()
+
+
+def column(data: Demonstrations, key: str) -> np.ndarray:
+    """Return a column of all episodes."""
+    return np.concatenate([data.vectors(e, [key])[key] for e in range(len(data.episodes.lengths))])
+
+
+def test_our_checkpoint_answers_in_lerobot_what_it_answers_here(folder: Path, batch: dict[str, np.ndarray]):
+    theirs = np.load(folder / "said.npz")["chunk"]
+    assert theirs.shape == (2, 5, 6)
+    np.testing.assert_allclose(commands(folder / "ours", batch), theirs, atol=2e-5)
+
+
+def test_a_checkpoint_as_lerobot_saves_it_answers_here_what_it_was(folder: Path, batch: dict[str, np.ndarray]):
+    assert (folder / "theirs" / "policy_preprocessor.json").is_file()
+    np.testing.assert_array_equal(commands(folder / "theirs", batch), commands(folder / "ours", batch))
+
+
+def test_our_data_set_loads_in_lerobot(folder: Path):
+    said, ours = np.load(folder / "said.npz"), Demonstrations(folder / "data")
+    assert said["episode_index"].tolist() == np.repeat(range(3), LENGTHS).tolist()
+    assert said["frame_index"].tolist() == [t for length in LENGTHS for t in range(length)]
+    assert set(said["tasks"].tolist()) == {"pick it"}
+    np.testing.assert_array_equal(said["observation.state"], column(ours, "observation.state"))
+    np.testing.assert_array_equal(said["action"][:, 0], column(ours, "action"))
+    starts = np.cumsum((0, *LENGTHS[:-1]))
+    assert said["action_is_pad"][starts + np.array(LENGTHS) - 1].tolist() == [[False, True, True]] * 3
+    assert said["observation.images.overhead"].shape[1:] == (3, 8, 8)
+    np.testing.assert_allclose(
+        said["observation.images.overhead"] * 255,
+        np.concatenate([ours.frames(e, "overhead") for e in range(3)]).transpose(0, 3, 1, 2),
+        atol=1e-3,
+    )
+
+
+def test_a_data_set_of_lerobots_loads_here(folder: Path):
+    theirs = Demonstrations(folder / "theirs_data")
+    frames = [(0, t) for t in range(5)] + [(1, t) for t in range(3)]
+    assert column(theirs, "action")[:, 0].tolist() == [100 * e + t + 0.5 for e, t in frames]
+    assert column(theirs, "observation.state")[:, 5].tolist() == [100.0 * e + t for e, t in frames]
+    levels = np.concatenate([theirs.frames(e, "top") for e in range(2)])[:, 0, 0, 0]
+    assert levels.tolist() == [30 + 60 * e + 10 * t for e, t in frames]

@@ -1,7 +1,9 @@
 """Measure how much quicker two workers run an evaluation than one that is pinned to one core.
 
-Workers are started before the clock; what is measured is episodes per second, alternately with one and with two,
-of the same episodes. The records must be the same, or nothing is printed.
+The same episodes run alternately with one and with two workers; what is measured is episodes per second of wall-clock
+time, once every worker has built its bench, and processor time per episode, which other programs on the machine
+disturb less: twice the quotient of the latter is what two free cores give. The records must be the same, or nothing
+is printed.
 """
 
 import os
@@ -21,6 +23,8 @@ from act_eval.evaluation import plan
 from act_eval.launch import crew
 from act_eval.runs import open_run
 
+_SETTLE_S = 10.0
+
 
 @dataclass(frozen=True)
 class Flags:
@@ -38,23 +42,49 @@ class Flags:
     """all or none."""
 
 
-def measure(flags: Flags, workers: int, out: Path) -> tuple[float, bytes]:
-    """Return episodes per second and the records."""
+@dataclass(frozen=True)
+class Measured:
+    """One measurement."""
+
+    per_s: float
+    """Episodes per second."""
+    cpu_s: float
+    """Processor time of all processes per episode [s]."""
+    records: bytes
+
+
+def processor_s() -> float:
+    """Return the processor time of this process and of its children that are alive [s]."""
+    ticks = 0
+    tasks = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    for pid in ["self", *tasks]:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def measure(flags: Flags, workers: int, out: Path) -> Measured:
+    """Run the episodes once."""
     asked = Evaluation(
         policy=flags.policy, env=flags.env, episodes=flags.episodes, delay=("0", "4"), workers=workers, out=out,
-        probe=False, video="all" if flags.video == "all" else "none",
+        probe=False, compile="off", video="all" if flags.video == "all" else "none",
     )  # fmt: skip
     crewing = plan_crew(asked)
     with crew(crewing.build, workers, crewing.place) as team:
         planned = make_plan(asked, crewing, team.facts, team.machine)
         with open_run(out, planned.manifest) as folder:
             blocks = plan(planned.job, {}, workers)
-            began = time.perf_counter()
-            team.run(planned.job, blocks, folder.new_shards(workers), lambda arm, record: None)
-            spent = time.perf_counter() - began
+            time.sleep(_SETTLE_S)  # until every worker has built its bench
+            began, used = time.perf_counter(), processor_s()
+            ended: list[tuple[float, float]] = []
+            team.run(
+                planned.job, blocks, folder.new_shards(workers),
+                lambda arm, record: ended.append((time.perf_counter(), processor_s())),
+            )  # fmt: skip
             folder.finish()
     records = b"".join((out / arm / "episodes.jsonl").read_bytes() for arm in planned.manifest.arms)
-    return len(planned.manifest.arms) * flags.episodes / spent, records
+    count = len(planned.manifest.arms) * flags.episodes
+    return Measured(count / (ended[-1][0] - began), (ended[-1][1] - used) / count, records)
 
 
 def main() -> int:
@@ -62,20 +92,25 @@ def main() -> int:
     flags = tyro.cli(Flags)
     cores = os.sched_getaffinity(0)
     found: set[bytes] = set()
-    ratios = []
+    ratios: list[tuple[float, float]] = []
     with tempfile.TemporaryDirectory() as folder:
         measure(replace(flags, episodes=4), 1, Path(folder) / "warm")
         for number in range(flags.rounds):
             os.sched_setaffinity(0, {min(cores)})
-            one, records = measure(flags, 1, Path(folder) / f"{number}-1")
+            one = measure(flags, 1, Path(folder) / f"{number}-1")
             os.sched_setaffinity(0, cores)
-            two, again = measure(flags, 2, Path(folder) / f"{number}-2")
-            found |= {records, again}
+            two = measure(flags, 2, Path(folder) / f"{number}-2")
+            found |= {one.records, two.records}
             if len(found) > 1:
                 raise ActEvalError("the records of one and of two workers differ")
-            ratios.append(two / one)
-            print(f"one worker {one:.2f} episodes/s, two workers {two:.2f} episodes/s: {two / one:.2f} x", flush=True)
-    print(f"median {statistics.median(ratios):.2f} x of {flags.rounds} pairs; load {os.getloadavg()[0]:.1f}")
+            ratios.append((two.per_s / one.per_s, 2 * one.cpu_s / two.cpu_s))
+            for name, got in (("one worker, pinned", one), ("two workers", two)):
+                print(f"{name}: {got.per_s:.2f} episodes/s, {got.cpu_s:.2f} s of processor an episode", flush=True)
+    walls, cpus = zip(*ratios, strict=True)
+    print(
+        f"two against one, median of {flags.rounds} pairs: {statistics.median(walls):.2f} x by the clock (load "
+        f"{os.getloadavg()[0]:.1f} on {len(cores)} cores), {statistics.median(cpus):.2f} x by processor time"
+    )
     return 0
 
 

@@ -116,7 +116,7 @@ def test_damaged_metrics_are_named(tmp_path: Path):
     with pytest.raises(RunFolderError, match=r"metrics.jsonl is truncated"):
         read_metrics(tmp_path)
     path.write_text(one + '{"episode":1}\n')
-    with pytest.raises(RunFolderError, match=r"line 2: the metrics of an episode are .*, got \['episode'\]"):
+    with pytest.raises(RunFolderError, match=r"line 2: a EpisodeMetrics has the fields .*, got \['episode'\]"):
         read_metrics(tmp_path)
     path.write_text(one + one)
     with pytest.raises(RunFolderError, match=r"metrics.jsonl does not hold its episodes in order"):

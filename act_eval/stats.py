@@ -6,7 +6,7 @@ Statistics in Medicine 17:2635, method 10, for the difference of paired proporti
 independent ones; Barnard (1947) with the pooled score; Holm (1979).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import inf, sqrt
 from typing import NamedTuple
@@ -15,6 +15,7 @@ import numpy as np
 from scipy.stats import barnard_exact, beta, binom, binomtest, norm
 
 from act_eval.errors import UsageError
+from act_eval.records import INVALID, SUCCESS
 
 CONFIDENCE = 0.95
 """Confidence of every interval unless told otherwise."""
@@ -40,6 +41,12 @@ class SuccessRate:
     def __post_init__(self) -> None:
         if not 0 <= self.successes <= self.trials:
             raise UsageError(f"a rate needs 0 <= successes <= trials, got {self.successes} of {self.trials}")
+
+    @classmethod
+    def of_outcomes(cls, outcomes: Iterable[str]) -> "SuccessRate":
+        """Return the rate over valid episodes: those that are `invalid` are no trials."""
+        valid = [outcome for outcome in outcomes if outcome != INVALID]
+        return cls(valid.count(SUCCESS), len(valid))
 
     @property
     def rate(self) -> float:

@@ -19,8 +19,7 @@ from act_eval.types import EpisodeRecord
 
 def success_rate(records: Sequence[EpisodeRecord]) -> SuccessRate:
     """Return the success rate over the valid episodes."""
-    valid = [record for record in records if record.outcome != INVALID]
-    return SuccessRate(sum(record.outcome == SUCCESS for record in valid), len(valid))
+    return SuccessRate.of_outcomes(record.outcome for record in records)
 
 
 @contextmanager

@@ -81,7 +81,7 @@ def _suite(suite: Suite) -> dict[str, Any]:
 def _arm(arm: ArmSource, run: RunSource, number: int, suite: int, key: str, page: Path) -> dict[str, Any]:
     records = list(arm.records.values())
     count = len(run.manifest.suite.seeds)
-    rate = success_rate(records)
+    rate = SuccessRate.of_outcomes(record.outcome for record in records)
     low, high = rate.wilson()
     modes = modes_of(records)
     settings = {str(k): v for k, v in arm.settings.items()}
@@ -124,12 +124,6 @@ def _episodes(arm: ArmSource, count: int) -> dict[str, Any]:
         "unrecorded": next((text for text in arm.missing.values() if text.startswith("not recorded")), None),
         "error": {i: row.error for i, row in enumerate(rows) if row is not None and row.error},
     }
-
-
-def success_rate(records: Sequence[EpisodeRecord]) -> SuccessRate:
-    """Return the success rate over the valid episodes."""
-    valid = [record for record in records if record.outcome != INVALID]
-    return SuccessRate(sum(record.outcome == SUCCESS for record in valid), len(valid))
 
 
 def _largest_jump(arm: ArmSource, episode: int) -> float | None:

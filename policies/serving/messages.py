@@ -62,7 +62,10 @@ class Greeting:
         """
         about = message.get(OURS)
         if not isinstance(about, Mapping):
-            raise RemoteError(f"the server's greeting has no entry {OURS!r}: it holds {sorted(message)[:20]}")
+            raise RemoteError(
+                f"the server's greeting has no entry {OURS!r} but {sorted(message)[:20]}: it is no server of act_eval. "
+                "An openpi server is asked with --policy-options chunk=… action_dim=…, see docs/own-policy.md"
+            )
         if about.get("protocol") != PROTOCOL:
             raise RemoteError(
                 f"the server speaks protocol {about.get('protocol')!r}, this client {PROTOCOL}: "

@@ -47,4 +47,4 @@ for episode, length in enumerate((5, 3)):
         )
     written.save_episode()
 written.finalize()
-np.savez(root / "said.npz", chunk=chunk.numpy(), tasks=[item["task"] for item in items], **said)
+np.savez(root / "said.npz", **said, chunk=chunk.numpy(), tasks=[item["task"] for item in items])  # pyright: ignore

@@ -103,7 +103,7 @@ def folder(
         for name, shape in {**shapes, "action": (6,)}.items()
     }
     export_lerobot(root / "ours", policy, Processor(config, stats))
-    np.savez(root / "batch.npz", **batch)
+    np.savez(root / "batch.npz", **batch)  # pyright: ignore[reportArgumentType]
     make_demos(root / "data", lengths=LENGTHS)
     done = subprocess.run(
         [str(lerobot), str(HERE / "in_lerobot.py"), str(root)],

@@ -10,6 +10,8 @@ import tyro
 
 from act_eval.cli.environment_flags import DeclaringFlags
 from act_eval.cli.launching import LaunchFlags
+from act_eval.cli.parsing import parse
+from act_eval.cli.share import Tool
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,8 @@ class Flags:
     """torch.compile: off, a mode of it, or auto (where it pays)."""
     video: Literal["all", "failures", "none"] = "all"
     """Which episodes are recorded."""
+    share: tuple[Tool, ...] = ()
+    """Hand the finished run to csv, parquet, tensorboard, wandb, rerun, as scripts/share.py does."""
     workers: int | None = None
     """Processes; as many as there are processor cores by default. With --launcher ray: actors; with slurm: jobs."""
     batch: int | None = None
@@ -108,7 +112,7 @@ class Flags:
 
 def run(argv: Sequence[str], prog: str) -> int:
     """Parse the flags and evaluate; return the exit code."""
-    flags = tyro.cli(Flags, args=list(argv), prog=prog)
+    flags = parse(Flags, argv, prog)
     from act_eval.cli.evaluating import evaluate  # what evaluates is heavy, and help needs none of it
 
     return evaluate(flags, sys.stdout)

@@ -9,6 +9,8 @@ from act_eval.cli.array import evaluate_by_array
 from act_eval.cli.concluding import conclude, conclude_part
 from act_eval.cli.plans import Crewing, Plan, make_plan, plan_crew
 from act_eval.cli.screen import progress_bars
+from act_eval.cli.share import Flags as ShareFlags
+from act_eval.cli.sharing import check_tools, share
 from act_eval.evaluation import plan as plan_blocks
 from act_eval.launch import Crew, Local, Ray, crew
 from act_eval.runs import RunFolder, open_run
@@ -25,6 +27,7 @@ def evaluate(flags: "Flags", stream: TextIO) -> int:
         ActEvalError: with what is wrong with the flags, the run folder, or a worker.
     """
     console = Console(file=stream, highlight=False, soft_wrap=True)
+    check_tools(flags.share)
     if flags.launch.launcher == "slurm":
         return evaluate_by_array(flags, console)
     crewing = plan_crew(flags)
@@ -42,6 +45,8 @@ def evaluate(flags: "Flags", stream: TextIO) -> int:
                 return INTERRUPTED
     if crewing.part is None:
         conclude(plan.job.folder, plan.manifest, results, console)
+        if flags.share:
+            share(ShareFlags(run=plan.job.folder, to=flags.share), stream)
     else:
         conclude_part(plan.job.folder, crewing.part, results, console)
     return OK

@@ -89,9 +89,9 @@ def _manifest(run: Path) -> Manifest:
     if not (run / "manifest.json").exists() and run.is_dir():
         inner = sorted(path.parent.name for path in run.glob("*/manifest.json"))
         if inner:
-            raise UsageError(
-                f"{run} holds several runs; name one of them: {', '.join(str(run / name) for name in inner)}"
-            )
+            named = ", ".join(str(run / name) for name in inner[:6])
+            more = f", … ({len(inner)} in all)" if len(inner) > 6 else ""
+            raise UsageError(f"{run} is no run but holds some; name one of them: {named}{more}")
     return Manifest.read(run)
 
 

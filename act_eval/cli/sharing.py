@@ -1,12 +1,14 @@
 """Carry out `share`."""
 
+from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from act_eval.cli import OK
 from act_eval.cli.choosing import chosen
 from act_eval.cli.replaying import replaying_env, title_of
-from act_eval.errors import RunFolderError, UnknownName, UsageError
+from act_eval.errors import RunFolderError, ShareError, UnknownName, UsageError
 from act_eval.records import writing
 from act_eval.share import (
     EPISODES_CSV,
@@ -27,6 +29,7 @@ from act_eval.suites import Suite
 if TYPE_CHECKING:
     from act_eval.cli.share import Flags, Tool
 
+_EXTRAS = ("wandb", "rerun")
 _CONTROL_S = 1 / 20  # of the environments whose suites do not say their rate
 
 
@@ -40,6 +43,7 @@ def share(flags: "Flags", out: TextIO) -> int:
     """
     if not flags.to:
         raise UsageError("--to names nothing; allowed: csv, parquet, tensorboard, wandb, rerun")
+    check_tools(flags.to)
     run = read_finished(flags.run)
     target = flags.out or flags.run
     with writing(target):
@@ -48,6 +52,17 @@ def share(flags: "Flags", out: TextIO) -> int:
         for line in _share(run, tool, target, flags):
             print(line, file=out, flush=True)
     return OK
+
+
+def check_tools(tools: Sequence["Tool"]) -> None:
+    """Refuse tools that are not installed, before anything is made for them.
+
+    Raises:
+        ShareError: naming the extra that brings it.
+    """
+    for tool in tools:
+        if tool in _EXTRAS and find_spec(tool) is None:
+            raise ShareError(f"{tool} is not installed: pip install 'act_eval[{tool}]'")
 
 
 def _share(run: FinishedRun, tool: "Tool", target: Path, flags: "Flags") -> list[str]:

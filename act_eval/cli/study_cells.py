@@ -18,10 +18,7 @@ _NETWORK = (
     *("--model.dim-model", "128", "--model.dim-feedforward", "256", "--model.n-encoder-layers", "2"),
     *("--model.n-decoder-layers", "1", "--model.backbone-widths", "16", "32", "64"),
 )
-_NOT_NORMALISED = (
-    *("--model.normalization-mapping", "VISUAL", "MEAN_STD", "STATE", "MEAN_STD"),
-    *("ENV", "IDENTITY", "ACTION", "MEAN_STD"),
-)
+_NOT_NORMALISED = ("--model.normalization-mapping.ENV", "IDENTITY")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,7 +36,7 @@ class Evaluated:
     """Verdict on where it closes; `no confuser` where there was none."""
     index_median: float | None
     """Of the collapse index, over the episodes that closed."""
-    call_ms: float
+    call_ms: float | None
     """Median of a network call with up to 8 rows; under whatever else the machine did."""
 
 
@@ -145,7 +145,7 @@ def _evaluated(arm: Path) -> Evaluated:
         between=_count(records, "between"),
         mode="no confuser" if modes is None else modes.verdict.mode,
         index_median=float(np.median(modes.indices)) if modes is not None and modes.indices else None,
-        call_ms=float(np.median(calls)),
+        call_ms=float(np.median(calls)) if calls else None,
     )
 
 
@@ -210,7 +210,7 @@ def _row(done: Finished) -> list[str]:
         present.mode,
         "" if present.index_median is None else f"{present.index_median:.2f}",
         f"{done.parameters / 1e6:.2f} M",
-        f"{present.call_ms:.0f}",
+        "" if present.call_ms is None else f"{present.call_ms:.0f}",
     ]
 
 

@@ -56,6 +56,8 @@ class OffscreenRenderer:
         """The renderer string that OpenGL reports, such as `llvmpipe (LLVM 15.0.6, 256 bits)`."""
         from OpenGL import GL
 
+        self._make_current()
+        GL.glGetError()  # clears what drawing left behind: PyOpenGL would raise it here
         return (GL.glGetString(GL.GL_RENDERER) or b"unknown").decode()
 
     @property
@@ -74,8 +76,7 @@ class OffscreenRenderer:
         self._camera.fixedcamid = camera_id(self._model, camera)
         if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
             raise UsageError(f"image size is {height}×{width}; sides of 1 to {MAX_SIDE} pixels are allowed")
-        if self._bound_as is None or _current_context() != self._bound_as:  # asking is a tenth of making it current
-            self._context_gl.make_current()
+        self._make_current()
         if max(height, width) > self._side:
             self._grow(max(height, width))
         viewport = mujoco.MjrRect(0, 0, width, height)
@@ -88,6 +89,11 @@ class OffscreenRenderer:
         image = np.empty_like(pixels) if out is None else out
         image[:] = pixels[::-1]  # OpenGL's first row is the lowest
         return image
+
+    def _make_current(self) -> None:
+        """Let OpenGL's calls mean this context: other packages of the process have theirs."""
+        if self._bound_as is None or _current_context() != self._bound_as:  # asking is a tenth of making it current
+            self._context_gl.make_current()
 
     def _grow(self, side: int) -> None:
         self._model.vis.global_.offwidth = self._model.vis.global_.offheight = side

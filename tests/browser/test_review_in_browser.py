@@ -133,6 +133,7 @@ def test_a_deep_link_opens_a_moment_and_the_address_follows(run: Path, visit: Vi
     playable(page)
     wait_for_step(page, 21, [50, 50, 50])
     assert step_of(page) == 21
+    assert page.locator("#episodes").bounding_box()["y"] < 100, "the link leads to the players, not to the summary"
     assert page.locator(".player.chosen .name").inner_text() == "rtc_d8_s10"
     page.keyboard.press("ArrowRight")
     wait_for_step(page, 22, [50, 50, 50])

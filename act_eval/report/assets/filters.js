@@ -67,7 +67,6 @@ function buildFilters(form, rows) {
       type: "search", id: "search", placeholder: "seed, #episode, outcome, error", value: view.filter.text, "aria-keyshortcuts": "/",
       oninput: (event) => { view.filter.text = event.target.value; changeList(); },
     })),
-    h("button", { type: "button", id: "reset", onclick: resetFilters }, "Clear"),
   );
 }
 
@@ -112,6 +111,8 @@ function seamField(most) {
   const slider = h("input", { type: "range", id: "filter-seam", min: 0, max: most.toFixed(4), step: step.toFixed(4), value: view.filter.seam, oninput: change });
   return h("label", { class: "field" }, h("span", {}, "seam jump ", output), slider);
 }
+
+const filtersAreSet = () => Boolean(outcomeTest() ?? flippedTest() ?? seamTest() ?? textTest()) || view.sort !== "suite";
 
 function resetFilters() {
   Object.assign(view.filter, { outcomes: new Set(), within: "", flipped: "", seam: 0, text: "" });

@@ -41,22 +41,26 @@ function takeAddress() {
   return lost === null;
 }
 
+let linked = false; // whether the address named an episode when the page was opened
+let opened = Promise.resolve();
+
 function start() {
   openSuite();
   buildKeys();
   byId("theme").addEventListener("click", nextTheme);
   byId("open-manifest").addEventListener("click", () => byId("manifest").showModal());
   byId("open-keys").addEventListener("click", () => byId("keys").showModal());
+  byId("reset").addEventListener("click", resetFilters);
   byId("filters").addEventListener("submit", (event) => event.preventDefault());
   on("list", refreshMatrix);
   on("suite", () => { openSuite(); openEpisode(); });
-  on("episode", () => { followChoice(); openEpisode(); });
+  on("episode", () => { followChoice(); opened = openEpisode(); });
   on("arm", () => { markArm(); drawRows(true); plots.redraw?.(); });
   addEventListener("popstate", takeAddress);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => view.episode !== null && plots.redraw?.());
   setTheme(rememberedTheme());
   const found = takeAddress();
-  if (view.episode !== null) byId("episodes").scrollIntoView({ behavior: "instant" }); // a link to a moment
+  linked = view.episode !== null;
   if (found && view.episode === null) {
     const worth = matrix.shown.find((row) => row.flipped) ?? matrix.shown.find((row) => row.failures) ?? matrix.shown[0];
     if (worth && !matchMedia("(max-width: 60rem)").matches) choose(worth.episode, { quiet: true });
@@ -65,9 +69,11 @@ function start() {
   requestAnimationFrame(() => setTimeout(drawFigures));
 }
 
-function drawFigures() {
+async function drawFigures() {
   byId("figures").replaceChildren(...[...successFigures(), ...closingFigures()]);
   performance.mark("ready");
+  await opened;
+  if (linked) byId("episodes").scrollIntoView({ behavior: "instant" }); // everything has its height now
   document.documentElement.dataset.ready = "true";
 }
 

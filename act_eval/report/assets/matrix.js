@@ -28,6 +28,7 @@ function refreshMatrix() {
   matrix.first = matrix.last = -1;
   if (!matrix.shown.some((row) => row.episode === matrix.cursor?.episode)) matrix.cursor = null;
   matrix.box.querySelector(".empty").hidden = matrix.shown.length > 0;
+  byId("reset").hidden = !filtersAreSet();
   byId("count").textContent = matrix.shown.length === matrix.rows.length
     ? plural(matrix.rows.length, "seed")
     : `${matrix.shown.length.toLocaleString("en")} of ${plural(matrix.rows.length, "seed")}`;

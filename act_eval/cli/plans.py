@@ -15,7 +15,7 @@ from act_eval.cli.environments import check_features, env_source
 from act_eval.cli.factories import named_values
 from act_eval.cli.foreign import env_label
 from act_eval.cli.launching import part_of, place_of
-from act_eval.cli.policies import EXPERT, Network, label, policy_entry, policy_source
+from act_eval.cli.policies import EXPERT, ROWS_PER_CALL, Network, label, policy_entry, policy_source
 from act_eval.cli.policy_sources import PolicyFacts, check_network
 from act_eval.errors import UsageError
 from act_eval.evaluation import Job
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 EPISODES = 50
 DELAYS = ("0", "4")
-BATCH = ROWS_PER_CALL = 8
+BATCH = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,6 +248,8 @@ def _summary(flags: "Flags", manifest: Manifest, job: Job, workers: int, remarks
     if "device" in configuration:
         compiled = "not compiled" if configuration["compile"] == "off" else f"compiled ({configuration['compile']})"
         network = f"{configuration['device']}, {configuration['precision']}, {compiled}; "
+    if "compile_failure" in configuration:
+        remarks = (*remarks, f"warning {configuration['compile_failure']}; running without it")
     return (
         f"suite   {suite.hash}: {suite.env} ({options}), {len(job.seeds)} episodes, {seeds}",
         f"policy  {_policy_text(configuration['policy'])}",

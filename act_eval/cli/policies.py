@@ -18,6 +18,8 @@ EXPERT = "expert"
 SHIPPED = Path(__file__).parent.parent / "policies" / "pretrained"
 """Where the shipped policies lie, a folder each."""
 _CONFIG = "config.json"
+ROWS_PER_CALL = 8
+"""Rows of a network's calls where nobody says: answers may differ in their last bits with it, so all have the same."""
 _SERVER = re.compile(r"wss?://", re.IGNORECASE)
 
 
@@ -44,7 +46,9 @@ class Network:
                 raise UsageError(f"--{flag} is about a checkpoint's network; {name} runs as its own code decides")
 
 
-def policy_source(name: str, options: Mapping[str, Any], network: Network, usual_rows: int) -> PolicySource:
+def policy_source(
+    name: str, options: Mapping[str, Any], network: Network, usual_rows: int = ROWS_PER_CALL
+) -> PolicySource:
     """Return where the policy of a name comes from.
 
     Args:
@@ -81,8 +85,12 @@ def shipped() -> list[str]:
     return sorted(path.parent.name for path in SHIPPED.glob(f"*/{_CONFIG}"))
 
 
-def checkpoint_folder(name: str) -> Path:
+def checkpoint_folder(name: str, others: tuple[str, ...] = (EXPERT, "module:factory", "ws://host:port")) -> Path:
     """Return the checkpoint folder of a shipped policy's name, of a path, or of a hub id, which is fetched.
+
+    Args:
+        name: see there.
+        others: what else a name may be where it is asked for, for the error.
 
     Raises:
         CheckpointError: if the path is a folder without a checkpoint, or the hub does not give one.
@@ -95,8 +103,8 @@ def checkpoint_folder(name: str) -> Path:
         raise CheckpointError(f"{name} is a folder without a checkpoint: it has no {_CONFIG}")
     if is_hub_id(name):
         return fetched(name)
-    others = "or the path of a checkpoint folder, a hub id (org/name), module:factory, ws://host:port"
-    raise UnknownName("policy", name, [*shipped(), EXPERT, others])
+    or_else = ["or the path of a checkpoint folder", "a hub id (org/name)", *(o for o in others if o != EXPERT)]
+    raise UnknownName("policy", name, [*shipped(), *(o for o in others if o == EXPERT), ", ".join(or_else)])
 
 
 def label(name: str) -> str:

@@ -11,7 +11,7 @@ from rich.table import Table
 from act_eval.cli import OK
 from act_eval.cli.environments import EnvSource, check_features, env_source
 from act_eval.cli.factories import named_values
-from act_eval.cli.plans import ROWS_PER_CALL, env_options
+from act_eval.cli.plans import env_options
 from act_eval.cli.policies import EXPERT, Network, policy_source
 from act_eval.errors import ActEvalError, UsageError
 from act_eval.probes import ProbeReport, collect_bank, probe
@@ -45,7 +45,7 @@ def probe_policy(flags: "Flags", stream: TextIO) -> int:
     console = Console(file=stream, highlight=False, soft_wrap=True)
     source = env_source(flags.env, env_options(flags.env_flags), flags.declaring, film=False)
     options = named_values(flags.policy_options, "--policy-options")
-    origin = policy_source(flags.policy, options, Network(device=flags.device), ROWS_PER_CALL)
+    origin = policy_source(flags.policy, options, Network(device=flags.device))
     console.print(f"loading {flags.policy} and {flags.env}", markup=False)
     policy = origin.load(ready=False)
     env = _env(source)

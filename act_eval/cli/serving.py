@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, TextIO
 
 from act_eval.cli import OK
 from act_eval.cli.factories import named_values
-from act_eval.cli.plans import ROWS_PER_CALL
 from act_eval.cli.policies import EXPERT, Network, label, policy_source
 from act_eval.cli.policy_sources import ServerSource, check_network, need_serving
 from act_eval.errors import UsageError
@@ -41,7 +40,7 @@ def serve(flags: "Flags", stream: TextIO) -> int:
         device=flags.device, compile=flags.compile, rows_per_call=flags.rows_per_call, threads=flags.threads
     )
     options = named_values(flags.policy_options, "--policy-options")
-    source = policy_source(flags.policy, options, network, ROWS_PER_CALL)
+    source = policy_source(flags.policy, options, network)
     if isinstance(source, ServerSource):
         raise UsageError(f"{flags.policy} is served already; --policy takes a checkpoint or module:factory")
     print(f"loading {flags.policy}", file=stream, flush=True)

@@ -11,7 +11,7 @@ from act_eval.cli.benches import PolicyBenchSource
 from act_eval.cli.environment_flags import said
 from act_eval.cli.environments import EnvSource, check_features, env_source
 from act_eval.cli.foreign import env_label
-from act_eval.cli.plans import ROWS_PER_CALL, env_options, usable_cores
+from act_eval.cli.plans import env_options, usable_cores
 from act_eval.cli.policies import EXPERT, Network, digest, label, policy_entry, policy_source
 from act_eval.cli.policy_sources import CheckpointSource, PolicyFacts, PolicySource, check_network
 from act_eval.cli.sweep_survey import Survey
@@ -209,7 +209,7 @@ def _policies(flags: "Flags") -> dict[str, PolicySource]:
     for asked in dict.fromkeys(_given("policies", flags.policies, "act_rtc")):
         if asked == EXPERT:
             raise UsageError("the expert acts in every step without inference: there is no delay to sweep")
-        source = policy_source(asked, {}, network, usual_rows=ROWS_PER_CALL)
+        source = policy_source(asked, {}, network)
         if source in found.values():
             continue
         name = label(asked)

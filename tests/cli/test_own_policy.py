@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+import act_eval
 from act_eval.cli import main
 from act_eval.records import read_episodes
 
+ROOT = Path(act_eval.__file__).resolve().parent.parent
 SMALL = [
     "--env",
     "pick",
@@ -119,6 +121,13 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     sys.modules.pop("mine_at_home", None)
 
 
+def documented(name: str) -> str:
+    """Return the block of docs/own-policy.md that defines a class."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "own-policy.md").read_text(), re.DOTALL)
+    (found,) = [block for block in blocks if f"class {name}" in block]
+    return found
+
+
 def evaluate(out: str, *arguments: object, seeds: str = "3") -> int:
     return main(["evaluate", *SMALL, "--seeds", seeds, "--no-probe", "--out", out, *map(str, arguments)])
 
@@ -148,6 +157,17 @@ def test_the_whole_protocol_runs_with_prefix_and_delay(capsys: pytest.CaptureFix
     assert evaluate("run", "--policy", "mine_at_home:Whole", "--delay", 2) == 0
     assert "Whole: chunk C = 6, shifted window, prefix of up to 2" in capsys.readouterr().out
     assert [record.outcome for record in read_episodes(Path("run/rtc_d2_s3/episodes.jsonl"))] == ["timeout"]
+
+
+@pytest.mark.parametrize(("name", "options"), [("Reach", ["--policy-options", "gain=0.1"]), ("Follow", [])])
+def test_the_documented_examples_run(name: str, options: list[str], monkeypatch: pytest.MonkeyPatch):
+    Path("my_policy.py").write_text(documented(name))
+    monkeypatch.delitem(sys.modules, "my_policy", raising=False)
+    command = ["evaluate", "--policy", f"my_policy:{name}", *options, "--env", "pick", "--seeds", "3", "--no-probe"]
+    assert main([*command, "--delay", "2", "--workers", "1", "--video", "none", "--out", "run"]) == 0
+    (path,) = Path("run").glob("*/episodes.jsonl")
+    assert [record.outcome for record in read_episodes(path)] in (["timeout"], ["missed"])
+    del sys.modules["my_policy"]
 
 
 def test_the_manifest_tells_code_options_and_files_apart(module: Path):

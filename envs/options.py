@@ -9,7 +9,6 @@ from act_eval.scenes.scene import SceneConfig
 
 Coordinates = Literal["target", "none", "confuser", "random"]
 Positions = Literal["continuous", "one", "two"]
-_BESIDE_PLACES = 2  # one at the other place, one beside both
 
 
 @dataclass(frozen=True)
@@ -62,10 +61,8 @@ class PickOptions:
             raise UsageError(f"slips is {self.slips}; it is a chance per step, 0 to 1")
         if self.positions not in get_args(Positions):
             raise UnknownName("positions", str(self.positions), get_args(Positions))
-        if self.positions != "continuous" and self.confusers > _BESIDE_PLACES:
-            raise UsageError(
-                f"positions {self.positions!r} leaves room for {_BESIDE_PLACES} confusers at most, got {self.confusers}"
-            )
+        if self.positions != "continuous" and self.confusers > 1:
+            raise UsageError(f"positions {self.positions!r} leaves room for one confuser, got {self.confusers}")
         if not 0 <= self.mislabelled <= 1:
             raise UsageError(f"mislabelled is {self.mislabelled}; it is a share of the episodes, 0 to 1")
         SceneConfig(self.confusers, self.identical)

@@ -1,34 +1,129 @@
 """The only caller of `torch.compile`.
 
 Modules stay as they are; `policy.model` is replaced by its compiled form. Queues, anchors and normalisation stay
-outside.
+outside, and so do random numbers of the latent and of led-astray prefixes.
+
+What was compiled lies in a folder on disk, so that the next process with the same network begins within seconds.
 """
 
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, get_args
 
 import torch
+from torch import nn
+from torch._dynamo.exc import TorchDynamoException
+from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
-from act_eval.errors import UnknownName
+from act_eval.errors import CompileError, UnknownName
 from act_eval.policies.act.policy import ChunkingPolicy
 
 CompileMode = Literal["auto", "off", "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
+_CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 
 
-def compile_policy(policy: ChunkingPolicy, mode: str, device: str | torch.device = "cpu") -> str:
-    """Compile `policy.model` in place and return the mode that was chosen.
+@dataclass(frozen=True)
+class Compiled:
+    """What became of a wish to compile."""
+
+    mode: str
+    """The mode that runs; `off` for eager."""
+    seconds: float = 0.0
+    """How long compiling took, first call included."""
+    failure: str | None = None
+    """Why `auto` fell back to eager."""
+
+
+def compile_policy(
+    policy: ChunkingPolicy, mode: str, device: str | torch.device = "cpu", same_random_numbers: bool = False
+) -> str:
+    """Compile `policy.model` in place and return the mode that was chosen. Work begins with the model's first call.
 
     Args:
         policy: its model may be replaced; `reset`, `select_action` and checkpoints work as before.
         mode: `off`, a mode of `torch.compile`, or `auto` for what pays on `device`.
         device: where the model will run.
+        same_random_numbers: draw dropout masks as eager code does, so that both give the same numbers from the same
+            seed. Otherwise Inductor draws its own.
 
     Raises:
         UnknownName: if there is no such mode.
     """
     chosen = resolve_mode(mode, device)
     if chosen != "off":
-        policy.model = torch.compile(policy.model, mode=chosen, fullgraph=True)  # pyright: ignore[reportAttributeAccessIssue]
+        plain = getattr(policy.model, "_orig_mod", policy.model)
+        policy.model = compiled_module(plain, chosen, same_random_numbers)
     return chosen
+
+
+def compiled_module(module: nn.Module, mode: str, same_random_numbers: bool = False) -> nn.Module:
+    """Return a module compiled as one graph; nothing happens before its first call.
+
+    Args:
+        module: plain.
+        mode: a mode of `torch.compile`.
+        same_random_numbers: see `compile_policy`.
+    """
+    _keep_artefacts()
+    if not same_random_numbers:
+        return torch.compile(module, mode=mode, fullgraph=True)  # pyright: ignore[reportReturnType]
+    options = {**torch._inductor.list_mode_options(mode), "fallback_random": True}
+    return torch.compile(module, options=options, fullgraph=True)  # pyright: ignore[reportReturnType]
+
+
+def compile_ready(
+    policy: ChunkingPolicy, mode: str, device: str | torch.device, first_call: Callable[[], object]
+) -> Compiled:
+    """Compile `policy.model` in place and make its first call, so that later ones meet no surprise.
+
+    Args:
+        policy: its model may be replaced.
+        mode: as for `compile_policy`. Only under `auto` a failure leaves the plain model in place.
+        device: where the model will run.
+        first_call: asks the policy as it will be asked later: same shapes, same modes of torch.
+
+    Raises:
+        UnknownName: if there is no such mode.
+        CompileError: if compiling fails, naming the part of the model; not under `auto`.
+    """
+    plain = getattr(policy.model, "_orig_mod", policy.model)
+    chosen = compile_policy(policy, mode, device)
+    if chosen == "off":
+        return Compiled("off")
+    began = time.monotonic()
+    try:
+        first_call()
+    except TorchDynamoException as error:
+        policy.model = plain
+        part = failing_part(plain, chosen, first_call)
+        text = f"torch.compile (mode {chosen!r}) failed in {part}: {_first_line(error)}"
+        if mode == "auto":
+            return Compiled("off", time.monotonic() - began, text)
+        raise CompileError(f"{text}; --compile off runs without it") from error
+    return Compiled(chosen, time.monotonic() - began)
+
+
+def failing_part(model: nn.Module, mode: str, call: Callable[[], object]) -> str:
+    """Return the name of the first part of a plain model that cannot be compiled by itself.
+
+    Args:
+        model: in the policy that `call` asks.
+        mode: of `torch.compile`.
+        call: asks the policy.
+    """
+    # Becoming one graph takes milliseconds and is what fails most often; generating code comes after it.
+    for compile_part in (_as_graph, lambda part: compiled_module(part, mode)):
+        for name, part in model.named_children():
+            with _replaced(model, name, compile_part(part)):
+                try:
+                    call()
+                except TorchDynamoException:
+                    return f"model.{name} ({type(part).__name__})"
+    return f"model ({type(model).__name__}), in no part of it alone"
 
 
 def resolve_mode(mode: str, device: str | torch.device) -> str:
@@ -41,6 +136,38 @@ def resolve_mode(mode: str, device: str | torch.device) -> str:
         raise UnknownName("compile mode", mode, get_args(CompileMode))
     if mode != "auto":
         return mode
-    # CUDA graphs remove the launch overhead that dominates small batches; on a CPU compiling took longer than a
-    # default evaluation run gained.
+    # CUDA graphs remove the launch overhead that dominates small batches. On a CPU the eager model runs near the rate
+    # of its matrix products already, docs/compile.md has the numbers.
     return "reduce-overhead" if torch.device(device).type == "cuda" else "off"
+
+
+def artefact_folder() -> Path:
+    """Return where compiled artefacts lie: $TORCHINDUCTOR_CACHE_DIR, or a folder below the user's cache."""
+    given = os.environ.get(_CACHE_VARIABLE)
+    if given and given != default_cache_dir():  # torch sets it to its default by itself
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "act_eval" / "compiled"
+
+
+def _keep_artefacts() -> None:
+    # Inductor's own default lies in the folder for temporary files, which does not outlive a restart.
+    os.environ[_CACHE_VARIABLE] = str(artefact_folder())
+
+
+def _as_graph(part: nn.Module) -> nn.Module:
+    return torch.compile(part, backend="eager", fullgraph=True)  # pyright: ignore[reportReturnType]
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+@contextmanager
+def _replaced(model: nn.Module, name: str, part: nn.Module) -> Iterator[None]:
+    before = getattr(model, name)
+    setattr(model, name, part)
+    try:
+        yield
+    finally:
+        setattr(model, name, before)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from act_eval.errors import FeatureMismatch, UsageError
 from act_eval.policies.act.policy import ACTPolicy
+from act_eval.policies.compile import Compiled, compile_ready
 from act_eval.policies.inputs import declared
 from act_eval.policies.normalize import Processor
 from act_eval.policies.rtc import LAST_ACTION, ACTRTCPolicy
@@ -52,6 +53,33 @@ class TorchChunkPolicy:
         self._device = torch.device(device)
         self.rows_per_call = rows_per_call
         self._spec = _spec(policy)
+        self.compiled: Compiled | None = None
+        """What became of `compile`, if it was asked for."""
+
+    def compile(self, mode: str) -> None:
+        """Compile the network and ask it once, so that no later answer waits for a compiler.
+
+        Args:
+            mode: see `act_eval.policies.compile`.
+
+        Raises:
+            UnknownName: if there is no such mode.
+            CompileError: if compiling fails under another mode than `auto`, naming the part of the model.
+        """
+        self.compiled = compile_ready(self._policy, mode, self._device, self._ask_once)
+
+    def _ask_once(self) -> None:
+        inputs = {
+            key: np.zeros((1, *shape), np.float32)
+            if not key.startswith(IMAGE_PREFIX)
+            else np.zeros((1, shape[2], *shape[:2]), np.uint8)
+            for key, shape in self._spec.inputs.items()
+        }
+        joints = np.zeros((1, self._spec.action_dim), np.float32)
+        if self._processor.anchor is not None:
+            inputs[STATE if self._processor.anchor == "state" else LAST_ACTION] = joints
+        prefix = np.zeros((1, self._spec.max_delay, self._spec.action_dim), np.float32)
+        self._call(inputs, np.zeros(1, np.int64), prefix, np.zeros(1, np.int64))
 
     @property
     def spec(self) -> PolicySpec:

@@ -71,23 +71,26 @@ class CheckpointSource:
         import torch
 
         from act_eval.policies.checkpoint import load_pretrained
-        from act_eval.policies.compile import compile_policy
         from act_eval.policies.serve import TorchChunkPolicy
 
         torch.set_num_threads(self.threads)
         device = resolve_device(self.device)
         policy, processor = load_pretrained(self.folder, device)
-        compile_policy(policy, self.compile if ready else "off", device)
-        return TorchChunkPolicy(policy, processor, device, self.rows_per_call)
+        served = TorchChunkPolicy(policy, processor, device, self.rows_per_call)
+        if ready:
+            served.compile(self.compile)
+        return served
 
     def facts(self, policy: ChunkPolicy) -> PolicyFacts:
         """Return how the network runs, with what `auto` means here, and the instruction set and GPU that it uses."""
         import torch
 
         from act_eval.cli.policies import digest
-        from act_eval.policies.compile import resolve_mode
+        from act_eval.policies.compile import Compiled, resolve_mode
 
         device = resolve_device(self.device)
+        compiled: Compiled = getattr(policy, "compiled", None) or Compiled(resolve_mode(self.compile, device))
+        failure = {} if compiled.failure is None else {"compile_failure": compiled.failure}
         on_gpu = torch.device(device).type == "cuda"
         gpu = {"gpu": torch.cuda.get_device_name(torch.device(device))} if on_gpu else {}
         return PolicyFacts(
@@ -96,8 +99,9 @@ class CheckpointSource:
             run={
                 "device": device,
                 "precision": "float32",
-                "compile": resolve_mode(self.compile, device),
+                "compile": compiled.mode,
                 "rows_per_call": self.rows_per_call,
+                **failure,
             },
             numeric={"cpu_capability": torch.backends.cpu.get_cpu_capability(), **gpu},
         )

@@ -1,0 +1,81 @@
+"""What the machine could do at best, and what memory a call takes."""
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from act_eval.bench.pairs import Clock, wait
+
+_SIZE = 1024
+_REPEATS = 20
+
+
+@dataclass(frozen=True)
+class Roofline:
+    """Floating-point work of one call against the rate of matrix products measured beside it."""
+
+    gflop: float
+    """Multiplications and additions of products and convolutions [10⁹]."""
+    matmul_gflops: float
+    """Best rate of a product of two 1024 × 1024 matrices [10⁹/s]."""
+    share: float
+    """Rate of the call / rate of the product."""
+
+
+def roofline(call: Callable[[], object], call_ms: float, dtype: torch.dtype, device: str, clock: Clock) -> Roofline:
+    """Return which share of the machine's rate a call reaches.
+
+    Args:
+        call: eager code; compiled graphs hide their work from the counter.
+        call_ms: how long it takes.
+        dtype: of the products.
+        device: where it works.
+        clock: that `call_ms` was read from.
+    """
+    with FlopCounterMode(display=False) as counter:
+        call()
+    gflop, rate = counter.get_total_flops() / 1e9, matmul_rate(dtype, device, clock)
+    return Roofline(gflop, rate, gflop / (call_ms / 1e3) / rate)
+
+
+def matmul_rate(dtype: torch.dtype, device: str, clock: Clock) -> float:
+    """Return the best rate of a matrix product [10⁹ operations/s]."""
+    read = time.perf_counter if clock == "wall" else time.process_time
+    left, right = torch.randn(2, _SIZE, _SIZE, device=device, dtype=dtype)
+    best = float("inf")
+    for _ in range(_REPEATS):
+        wait(device)
+        began = read()
+        torch.mm(left, right)
+        wait(device)
+        best = min(best, read() - began)
+    return 2 * _SIZE**3 / best / 1e9
+
+
+def peak_mib(call: Callable[[], object], device: str) -> float | None:
+    """Return by how much memory rises above its level before the call [MiB]; None where the system does not tell."""
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        call()
+        wait(device)
+        return (torch.cuda.max_memory_allocated(device) - before) / 2**20
+    if sys.platform != "linux":
+        return None
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
+    except OSError:
+        return None
+    before = _status_mib("VmRSS")
+    call()
+    return _status_mib("VmHWM") - before
+
+
+def _status_mib(field: str) -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{field}:"))

@@ -103,14 +103,16 @@ class Board:
         margin = 2 + max(int(layer.width if isinstance(layer, Line) else 2 * layer.radius) for layer in layers)
         corner = np.floor(everything.min(axis=0)).astype(int) - margin
         columns, rows = (np.ceil(everything.max(axis=0)).astype(int) + margin - corner).tolist()
-        keep, ink = np.ones((rows, columns, 1), np.float32), np.zeros((rows, columns, 3), np.float32)
+        # Colours are multiplied by their opacity, so that shrinking mixes them rightly with what is empty.
+        image = Image.new("RGBA", (columns * _SMOOTH, rows * _SMOOTH))
+        pen = ImageDraw.Draw(image)
         for layer, points in zip(layers, kept, strict=True):
-            share = _share(layer, (points - corner) * _SMOOTH, rows, columns)[..., None]
-            keep *= 1 - share
-            ink *= 1 - share
-            ink += share * np.array(layer.ink, np.float32)
-        at = np.nonzero(keep[..., 0] < 1)
-        return Mark(at[0] + int(corner[1]), at[1] + int(corner[0]), keep[at], ink[at])
+            _draw(pen, layer, (points - corner) * _SMOOTH)
+        shares = np.asarray(image.reduce(_SMOOTH), np.float32)
+        at = np.nonzero(shares[..., 3])
+        found = shares[at]
+        keep = 1 - found[:, 3:] / np.float32(255)
+        return Mark(at[0] + int(corner[1]), at[1] + int(corner[0]), keep, found[:, :3])
 
 
 _NOTHING = Mark(
@@ -118,23 +120,23 @@ _NOTHING = Mark(
 )
 
 
-def _share(layer: Line | Dots, points: Points, rows: int, columns: int) -> FloatArray:
-    """Return how much of each pixel (rows, columns) a layer through points (P, 2) covers."""
-    mask = Image.new("L", (columns * _SMOOTH, rows * _SMOOTH))
-    pen, corners = ImageDraw.Draw(mask), [(x, y) for x, y in points.tolist()]
+def _draw(pen: ImageDraw.ImageDraw, layer: Line | Dots, points: Points) -> None:
+    """Draw a layer through points (P, 2); it takes the place of what is there."""
+    corners = [(x, y) for x, y in points.tolist()]
+    red, green, blue = (round(part * layer.opacity) for part in layer.ink)
+    fill = (red, green, blue, round(255 * layer.opacity))
     match layer:
         case Line() if len(corners) > 1:
-            pen.line(corners + corners[:1] if layer.closed else corners, 255, max(1, round(layer.width * _SMOOTH)))
+            pen.line(corners + corners[:1] if layer.closed else corners, fill, max(1, round(layer.width * _SMOOTH)))
         case Dots():
             size = layer.radius * _SMOOTH
             for x, y in corners:
-                pen.ellipse((x - size, y - size, x + size, y + size), 255)
+                pen.ellipse((x - size, y - size, x + size, y + size), fill)
         case Line():
             pass
-    return np.asarray(mask.reduce(_SMOOTH), np.float32) * (layer.opacity / 255)
 
 
-@lru_cache(maxsize=2048)
+@lru_cache(maxsize=8192)
 def words(text: str, size: int, height: int, ink: Colour = INK, paper: Colour = PAPER) -> ImageArray:
     """Return a line of text (height, W, 3) in letters of a size [px], read-only."""
     font = _font(size)

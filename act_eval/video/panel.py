@@ -90,7 +90,10 @@ class Panel:
         frame[top:] = blank[top:]
         if self._has_marks:
             put(frame[: layout.numbers_top, : layout.view[1]], self._key, top - len(self._key), 0)
-        self._put(frame, 0, 0, f"step {state}/{last} · {state * self._said.control_s:.2f} s", INK)
+        # In parts that other episodes have too: letters are drawn once.
+        left = self._put(frame, 0, 0, f"step {state}", INK)
+        left = self._write(frame, 0, left, f"/{last} · ", INK)
+        self._write(frame, 0, left, f"{state * self._said.control_s:.2f} s", INK)
         self._draw_gripper(frame, state)
         if state < last:
             self._draw_source(frame, state)

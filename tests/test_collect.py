@@ -197,6 +197,21 @@ def test_progress_counts_up(tmp_path: Path) -> None:
     assert told[-1] == CollectProgress(12, done.discarded)
 
 
+def test_a_data_set_of_a_version_that_knew_less_is_recognised_and_a_damaged_one_named(tmp_path: Path) -> None:
+    collect(plan(), tmp_path / "set", toy, workers=1)
+    (file,) = (tmp_path / "set").rglob("collection.json")
+    history = json.loads(file.read_text())
+    del history["plan"]["fumbles"]
+    file.write_text(json.dumps(history))
+    assert collect(plan(), tmp_path / "set", toy, workers=1).existed
+    with pytest.raises(DatasetError, match=r"with fumbles = 0.0; asked for 0.5"):
+        collect(plan(fumbles=0.5), tmp_path / "set", toy, workers=1)
+    for text in ("{", "[]", "{}"):
+        file.write_text(text)
+        with pytest.raises(DatasetError, match=r"collection.json is damaged .*; name another --out"):
+            collect(plan(), tmp_path / "set", toy, workers=1)
+
+
 def test_a_finished_data_set_is_left_alone(tmp_path: Path) -> None:
     first = collect(plan(), tmp_path / "set", toy, workers=1)
     before = contents(tmp_path / "set")

@@ -194,10 +194,10 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_an_unknown_flag_lists_what_exists(capsys: pytest.CaptureFixture[str]):
-    with pytest.raises(SystemExit) as ended:
-        evaluate("--polcy", "act")
-    assert ended.value.code == 2
-    assert "--policy" in capsys.readouterr().err
+    said = refusal(capsys, "--polcy", "act")
+    assert said.startswith("error: unknown option '--polcy'; there are: --action-noise, ")
+    assert "--policy" in said
+    assert "does not take 'hello'; act-eval evaluate --help lists what it takes" in refusal(capsys, "hello")
 
 
 def test_an_unknown_command_lists_what_exists(capsys: pytest.CaptureFixture[str]):

@@ -171,9 +171,10 @@ def test_a_missing_device_is_named(demos: Path, tmp_path: Path) -> None:
 
 
 def test_unknown_flags_and_policies_list_what_exists(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
+    with pytest.raises(UsageError, match=r"unknown option '--polcy'; there are: .*--policy.*Did you mean '--policy'"):
         train("--polcy", "act")
-    assert "--policy" in capsys.readouterr().err
+    with pytest.raises(UsageError, match=r"unknown policy 'nope'; there are: act, (?!.*expert).*or the path"):
+        train("--init-from", "nope")
     with pytest.raises(SystemExit):
         train("--policy", "act_rtx")
     assert "act_rtc" in capsys.readouterr().err

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import tyro
 
+from act_eval.cli.parsing import parse
+
 
 @dataclass(frozen=True)
 class Flags:
@@ -24,7 +26,7 @@ class Flags:
 
 def run(argv: Sequence[str], prog: str) -> int:
     """Parse the flags and record; return the exit code."""
-    flags = tyro.cli(Flags, args=list(argv), prog=prog)
+    flags = parse(Flags, argv, prog)
     from act_eval.gate.baselines import Baseline, update
 
     print(update(flags.to, Baseline.of_run(flags.run, flags.reason), flags.add_machine))

@@ -8,6 +8,8 @@ from typing import Literal
 
 import tyro
 
+from act_eval.cli.parsing import parse
+
 
 @dataclass(frozen=True)
 class Flags:
@@ -45,7 +47,7 @@ class Flags:
 
 def run(argv: Sequence[str], prog: str) -> int:
     """Parse the flags and compare; return the exit code."""
-    flags = tyro.cli(Flags, args=list(argv), prog=prog)
+    flags = parse(Flags, argv, prog)
     from act_eval.cli.comparing import carry_out  # scipy is not needed for help
 
     return carry_out(flags, sys.stdout, sys.stderr)

@@ -7,6 +7,7 @@ from typing import Any
 
 import tyro
 
+from act_eval.cli.parsing import parse
 from act_eval.cli.policies import SHIPPED, checkpoint_folder, digest
 from act_eval.errors import CheckpointError, RunFolderError, UsageError
 from act_eval.records import INVALID, SUCCESS, read_episodes
@@ -33,7 +34,7 @@ class Flags:
 
 def run(argv: Sequence[str], prog: str) -> int:
     """Parse the flags and export; return the exit code."""
-    flags = tyro.cli(Flags, args=list(argv), prog=prog)
+    flags = parse(Flags, argv, prog)
     folder = SHIPPED / flags.name
     if flags.checkpoint is not None:
         ship(flags.checkpoint, folder, flags.replace)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import tyro
 
+from act_eval.cli.parsing import parse
+
 
 @dataclass(frozen=True)
 class Flags:
@@ -20,7 +22,7 @@ class Flags:
 
 def run(argv: Sequence[str], prog: str) -> int:
     """Parse the flags and merge; return the exit code."""
-    flags = tyro.cli(Flags, args=list(argv), prog=prog)
+    flags = parse(Flags, argv, prog)
     from act_eval.cli.merging import merge  # what concludes a run is heavy, and help needs none of it
 
     return merge(flags, sys.stdout)

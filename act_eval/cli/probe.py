@@ -10,6 +10,7 @@ import tyro
 
 from act_eval.cli.environment_flags import DeclaringFlags
 from act_eval.cli.evaluate import EnvFlags
+from act_eval.cli.parsing import parse
 from act_eval.probes.bank import EPISODES, EVERY, PER_EPISODE
 
 
@@ -46,7 +47,7 @@ class Flags:
 
 def run(argv: Sequence[str], prog: str) -> int:
     """Parse the flags and probe; return the exit code."""
-    flags = tyro.cli(Flags, args=list(argv), prog=prog)
+    flags = parse(Flags, argv, prog)
     from act_eval.cli.probing import probe_policy  # loads torch and MuJoCo, and help needs neither
 
     return probe_policy(flags, sys.stdout)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import tyro
 
+from act_eval.cli.parsing import parse
+
 
 @dataclass(frozen=True)
 class Flags:
@@ -31,7 +33,7 @@ class Flags:
 
 def run(argv: Sequence[str], prog: str) -> int:
     """Parse the flags and render; return the exit code."""
-    flags = tyro.cli(Flags, args=list(argv), prog=prog)
+    flags = parse(Flags, argv, prog)
     from act_eval.cli.rendering import render  # help needs no simulator
 
     return render(flags, sys.stdout, sys.stderr)

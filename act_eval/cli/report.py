@@ -7,6 +7,8 @@ from pathlib import Path
 
 import tyro
 
+from act_eval.cli.parsing import parse
+
 
 @dataclass(frozen=True)
 class Flags:
@@ -22,7 +24,7 @@ class Flags:
 
 def run(argv: Sequence[str], prog: str) -> int:
     """Parse the flags and write the page; return the exit code."""
-    flags = tyro.cli(Flags, args=list(argv), prog=prog)
+    flags = parse(Flags, argv, prog)
     from act_eval.cli.reporting import report  # what reads runs is heavy, and help needs none of it
 
     return report(flags, sys.stdout)

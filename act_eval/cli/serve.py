@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import tyro
+from act_eval.cli.parsing import parse
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Flags:
 
 def run(argv: Sequence[str], prog: str) -> int:
     """Parse the flags and serve; return the exit code."""
-    flags = tyro.cli(Flags, args=list(argv), prog=prog)
+    flags = parse(Flags, argv, prog)
     from act_eval.cli.serving import serve  # loads the policy, and help needs none of it
 
     return serve(flags, sys.stdout)

@@ -8,6 +8,8 @@ from typing import Literal
 
 import tyro
 
+from act_eval.cli.parsing import parse
+
 Tool = Literal["csv", "parquet", "tensorboard", "wandb", "rerun"]
 
 
@@ -32,7 +34,7 @@ class Flags:
 
 def run(argv: Sequence[str], prog: str) -> int:
     """Parse the flags and share; return the exit code."""
-    flags = tyro.cli(Flags, args=list(argv), prog=prog)
+    flags = parse(Flags, argv, prog)
     from act_eval.cli.sharing import share  # help needs none of the tools
 
     return share(flags, sys.stdout)

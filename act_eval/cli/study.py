@@ -7,6 +7,7 @@ from typing import Annotated
 
 import tyro
 
+from act_eval.cli.parsing import parse
 from act_eval.cli.study_cells import Budget
 
 
@@ -37,7 +38,7 @@ def run(argv: Sequence[str], prog: str, scripts: Path) -> int:
         prog: how the command is called.
         scripts: folder of collect.py, train.py, probe.py and evaluate.py.
     """
-    flags = tyro.cli(Flags, args=list(argv), prog=prog)
+    flags = parse(Flags, argv, prog)
     from act_eval.cli.studying import study  # reads records, and help needs none of it
 
     return study(flags, scripts)

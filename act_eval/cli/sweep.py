@@ -10,6 +10,7 @@ import tyro
 
 from act_eval.cli.environment_flags import DeclaringFlags
 from act_eval.cli.evaluate import EnvFlags
+from act_eval.cli.parsing import parse
 from act_eval.timing import BeyondMaxDelay, Observe
 
 
@@ -59,7 +60,7 @@ class Flags:
 
 def run(argv: Sequence[str], prog: str) -> int:
     """Parse the flags and sweep; return the exit code."""
-    flags = tyro.cli(Flags, args=list(argv), prog=prog)
+    flags = parse(Flags, argv, prog)
     from act_eval.cli.sweeping import sweep  # what sweeps is heavy, and help needs none of it
 
     return sweep(flags, sys.stdout)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from act_eval.cli.parsing import parse as parsed
 from act_eval.cli.policies import checkpoint_folder
 from act_eval.cli.training_run import begun_with
 from act_eval.policies.act.config import ACTConfig, Feature
@@ -85,7 +86,7 @@ def run(argv: Sequence[str], prog: str) -> int:
 def parse(words: list[str], prog: str = "train.py") -> Flags:
     """Return the settings that a command line means; what it names decides the defaults of the rest."""
     defaults = _defaults(_peek(words))
-    return tyro.cli(Flags, args=words, prog=prog, default=defaults, config=(tyro.conf.AvoidSubcommands,))
+    return parsed(Flags, words, prog, default=defaults, config=(tyro.conf.AvoidSubcommands,))
 
 
 def _whole_line(words: list[str]) -> list[str]:
@@ -113,7 +114,7 @@ def _defaults(first: _First) -> Flags:
     some = features({"overhead": (96, 96)})  # stand-ins: the data set's features replace them
     config: ACTConfig = small_act_rtc(some) if first.policy == "act_rtc" else small_act(some)
     if first.init_from is not None:
-        found = load_config(checkpoint_folder(str(first.init_from)))
+        found = load_config(checkpoint_folder(str(first.init_from), others=()))
         config = found if type(found) is type(config) else config
     flags = ACTRTCFlags if first.policy == "act_rtc" else ACTFlags
     return Flags(policy=first.policy, model=flags(**values(config)))

@@ -125,7 +125,7 @@ def _first_policy(flags: Flags, config: ACTConfig, console: Console) -> Policy:
     if flags.init_from is None or flags.resume is not None:
         return fresh_policy(config, backbone_weights=flags.resume is None)
     policy = fresh_policy(config, backbone_weights=False)
-    folder = checkpoint_folder(str(flags.init_from))
+    folder = checkpoint_folder(str(flags.init_from), others=())
     console.print(f"{folder}: {take_weights(policy, folder)}")
     return policy
 

@@ -159,12 +159,17 @@ def _already_there(plan: CollectPlan, out: Path) -> Collected:
     file = out / COLLECTION
     if not file.is_file():
         raise DatasetError(f"{out} exists and was not written by collecting; name another --out, or remove it")
-    history = json.loads(file.read_text())
+    try:
+        history = json.loads(file.read_text())
+        # What an earlier version did not know of, it did as the default says.
+        there = json.loads(json.dumps(asdict(CollectPlan(env="")))) | history["plan"]
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise DatasetError(f"{file} is damaged ({type(error).__name__}: {error}); name another --out") from error
     asked = json.loads(json.dumps(asdict(plan)))
     for key in sorted(asked):
-        if history["plan"].get(key) != asked[key]:
+        if there[key] != asked[key]:
             raise DatasetError(
-                f"{out} holds demonstrations with {key} = {history['plan'].get(key)!r}; asked for {asked[key]!r}. "
+                f"{out} holds demonstrations with {key} = {there[key]!r}; asked for {asked[key]!r}. "
                 "Name another --out, or remove it"
             )
     frames = json.loads((out / "meta/info.json").read_text())["total_frames"]

@@ -1,0 +1,50 @@
+"""From a command line to a command's flags; what is unknown is answered with what there is."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any, TypeVar, get_type_hints
+
+import tyro
+
+from act_eval.errors import UnknownName, UsageError
+
+_Flags = TypeVar("_Flags")
+
+
+def parse(kind: type[_Flags], argv: Sequence[str], prog: str, **more: Any) -> _Flags:
+    """Return the flags that a command line gives.
+
+    Args:
+        kind: a dataclass whose fields all have defaults.
+        argv: the words.
+        prog: what the command is called, for its help.
+        more: for `tyro.cli`.
+
+    Raises:
+        UsageError: naming an option that there is not, and those that there are.
+        SystemExit: of tyro, for help and for values that do not fit their option.
+    """
+    flags, unknown = tyro.cli(kind, args=list(argv), prog=prog, return_unknown_args=True, **more)
+    for word in unknown:
+        if word.startswith("--"):
+            raise UnknownName("option", word.partition("=")[0], options(more.get("default", flags)))
+    if unknown:
+        raise UsageError(f"{prog} does not take {unknown[0]!r}; {prog} --help lists what it takes")
+    return flags
+
+
+def options(flags: Any, prefix: str = "") -> list[str]:
+    """Return the options of a dataclass instance, as they are written."""
+    return list(_options(flags, prefix))
+
+
+def _options(flags: Any, prefix: str) -> Iterator[str]:
+    hints = get_type_hints(type(flags), include_extras=True)
+    for field in fields(flags):
+        value, extras = getattr(flags, field.name), getattr(hints[field.name], "__metadata__", ())
+        name = prefix + field.name.replace("_", "-")
+        if is_dataclass(value):
+            nameless = any(getattr(extra, "name", None) == "" for extra in extras)
+            yield from _options(value, prefix if nameless else f"{name}.")
+        elif "Positional" not in str(hints[field.name]):
+            yield f"--{name}"

@@ -207,9 +207,9 @@ def closing_points(records: Sequence[EpisodeRecord]) -> dict[str, NDArray[np.flo
 def closing_point(record: EpisodeRecord) -> tuple[float, float] | None:
     """Return where an episode closed, in the frame of `closing_points`; None where it recorded no such place."""
     places = [record.detail.get(name) for name in ("closing_xy", "closing_target_xy", "closing_confuser_xy")]
-    if any(place is None for place in places):
+    if not all(isinstance(place, (list, tuple)) and len(place) == 2 for place in places):
         return None
-    closed, target, confuser = np.array(places)
+    closed, target, confuser = np.array(places, np.float64)
     along, offset = confuser - target, closed - target
     left = along[0] * offset[1] - along[1] * offset[0]
     length = np.sum(along * along)

@@ -29,7 +29,7 @@ def steps_of(length: int, delay: int, starved: Sequence[int] = ()) -> EpisodeSte
     """Return the steps of an episode: a new chunk every 10 steps, asked for `delay` steps before."""
     t = np.arange(length)
     chunk = t // CHUNK
-    chunk[list(starved)] = -1
+    chunk[[step for step in starved if step < length]] = -1
     seam = (t % CHUNK == 0) & (t > 0)
     sent = np.maximum(np.arange(-(-length // CHUNK)) * CHUNK - delay, 0)
     command = np.stack([0.1 * joint + 0.01 * t for joint in range(6)], axis=1).astype(np.float32)

@@ -13,6 +13,7 @@ from act_eval.report.sources import ArmSource, RunSource, render_command
 from act_eval.stats import SuccessRate
 from act_eval.suites import Suite
 from act_eval.types import EpisodeRecord
+from act_eval.video import FPS
 
 SCHEMA = 1
 """Version of the page's data, which its scripts check."""
@@ -35,16 +36,17 @@ def payload(runs: Sequence[RunSource], page: Path, title: str) -> dict[str, Any]
         for i, (number, run, arm) in enumerate(arms_of(runs))
     ]
     labels = _short_labels(arms, len(runs))
-    return {
+    values = {
         "schema": SCHEMA,
         "title": title,
         "outcomes": list(OUTCOMES),
         "success": SUCCESS,
         "invalid": INVALID,
         "runs": [{"label": run.label, "policy": run.policy} for run in runs],
-        "suites": [_suite(suite) for suite in suites.values()],
+        "suites": [_suite(suite, _control_s(suite, runs)) for suite in suites.values()],
         "arms": [{**arm, "label": label} for arm, label in zip(arms, labels, strict=True)],
     }
+    return _finite(values)
 
 
 def suites_of(runs: Sequence[RunSource]) -> dict[str, Suite]:
@@ -65,16 +67,24 @@ def link(target: Path, page: Path) -> str:
     return "./" + quote(relative)
 
 
-def _suite(suite: Suite) -> dict[str, Any]:
-    name = suite.env.rpartition("/")[2]
+def _control_s(suite: Suite, runs: Sequence[RunSource]) -> float:
+    """Return Δt [s] as the episodes measured it; where none did, as the environment says."""
+    arms = (arm for run in runs if run.manifest.suite == suite for arm in run.arms)
+    measured = next((one.control_s for arm in arms for one in arm.metrics.values()), None)
     hertz = suite.facts.get("control_hz")
+    said = 1 / hertz if isinstance(hertz, (int, float)) and hertz > 0 else 1 / FPS
+    return measured if measured is not None and measured > 0 else said
+
+
+def _suite(suite: Suite, control_s: float) -> dict[str, Any]:
+    name = suite.env.rpartition("/")[2]
     return {
         "hash": suite.hash,
         "env": suite.env,
         "name": name,
         "seeds": [str(seed) for seed in suite.seeds],  # text: JavaScript's numbers end at 2**53
         "horizon": suite.horizon,
-        "control_s": 1 / hertz if isinstance(hertz, (int, float)) and hertz > 0 else None,
+        "control_s": control_s,
     }
 
 
@@ -101,7 +111,7 @@ def _arm(arm: ArmSource, run: RunSource, number: int, suite: int, key: str, page
         "counts": {name: n for name in OUTCOMES if (n := sum(r.outcome == name for r in records))},
         "steps_mean": sum(r.steps for r in records) / len(records) if records else None,
         "modes": describe(modes, named_block(run.manifest.suite.kwargs)) if modes else None,
-        "metrics": {name: _finite(value) for name, value in (arm.summary or {}).items()},
+        "metrics": dict(arm.summary or {}),
         "videos": link(arm.videos_folder, page) + "/",
         "render": render_command(run.folder, arm.name),
         "episodes": _episodes(arm, count),
@@ -119,7 +129,7 @@ def _episodes(arm: ArmSource, count: int) -> dict[str, Any]:
         "place": [None if place is None else [round(place[0], 3), round(place[1], 3)] for place in places],
         "seam": [_largest_jump(arm, i) for i in range(count)],
         "starved": [None if row is None else row.starved_steps for row in rows],
-        "video": [quote(arm.videos[i]) if i in arm.videos else None for i in range(count)],
+        "video": [quote(arm.videos[i]) if row is not None and i in arm.videos else None for i, row in enumerate(rows)],
         "why": {i: text for i, text in arm.missing.items() if not text.startswith("not recorded")},
         "unrecorded": next((text for text in arm.missing.values() if text.startswith("not recorded")), None),
         "error": {i: row.error for i, row in enumerate(rows) if row is not None and row.error},
@@ -145,7 +155,8 @@ def _mean_delay(delay: Any, records: Sequence[EpisodeRecord]) -> float | None:
     """Return a constant delay, or the mean of the delays that happened; the first chunk has none [steps]."""
     if isinstance(delay, int) or delay is None:
         return delay
-    happened = [d for r in records for d in r.detail.get("actual_delays", ())[1:] if isinstance(d, (int, float))]
+    lists = [found for r in records if isinstance(found := r.detail.get("actual_delays"), list)]
+    happened = [d for found in lists for d in found[1:] if isinstance(d, (int, float))]
     return round(sum(happened) / len(happened), 3) if happened else None
 
 
@@ -162,8 +173,17 @@ def _short_labels(arms: Sequence[Mapping[str, Any]], runs: int) -> list[str]:
     ]
 
 
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
+def _finite(value: Any) -> Any:
+    """Return JSON values with null for every number that is not finite: a browser would read none of the others."""
+    match value:
+        case dict():
+            return {key: _finite(item) for key, item in value.items()}
+        case list():
+            return [_finite(item) for item in value]
+        case float() if not math.isfinite(value):
+            return None
+        case _:
+            return value
 
 
 def _rounded(value: float | None, digits: int) -> float | None:

@@ -207,6 +207,22 @@ def test_a_truncated_file_of_episodes_shows_the_lines_that_are_whole(run: Path) 
     assert data["arms"][1]["trials"] == 2
 
 
+def test_values_that_no_record_should_hold_leave_the_page_readable(run: Path) -> None:
+    path = run / "rtc_d0_s10" / "episodes.jsonl"
+    first, *rest = path.read_text().splitlines(keepends=True)
+    values = json.loads(first)
+    values["collapse_index"] = float("nan")
+    values["detail"] |= {"closing_xy": "here", "actual_delays": 7, "event_step": [1]}
+    path.write_text(json.dumps(values) + "\n" + "".join(rest))
+    manifest = json.loads((run / "manifest.json").read_text())
+    manifest["configuration"]["arms"]["rtc_d0_s10"]["delay"] = float("inf")
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    _, data, text = page_of(run)
+    episodes = data["arms"][0]["episodes"]
+    assert (episodes["index"][0], episodes["place"][0]) == (None, None)
+    assert not re.search(r"[:\[,](NaN|Infinity)", text.split('id="data">')[1].split("</script>")[0])
+
+
 def test_damaged_steps_are_named_and_the_rest_is_there(run: Path) -> None:
     page_of(run)
     (run / "rtc_d0_s10" / "steps" / "0000.npz").write_bytes(b"PK nonsense")

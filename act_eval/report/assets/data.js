@@ -10,7 +10,7 @@ const INVALID = OUTCOMES.indexOf(data.invalid);
 
 const armsOf = (suite) => data.arms.filter((arm) => arm.suite === suite);
 const outcomeOf = (arm, episode) => arm.episodes.outcome[episode];
-const nameOfOutcome = (number) => (number === null ? "not run" : words(OUTCOMES[number]));
+const nameOfOutcome = (number) => (number === null ? "no record" : words(OUTCOMES[number]));
 
 // One row per episode of a suite, with what filters and sorting ask for.
 function rowsOf(suite) {

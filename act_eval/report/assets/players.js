@@ -41,7 +41,7 @@ function playerCard(row, arm, track) {
 }
 
 function whyNoVideo(arm, episode) {
-  if (outcomeOf(arm, episode) === null) return "This episode has not run.";
+  if (outcomeOf(arm, episode) === null) return "There is no record of this episode.";
   const why = arm.episodes.why[episode] ?? arm.episodes.unrecorded ?? "no video";
   return [`${why[0].toUpperCase()}${why.slice(1)}. `, again(arm, episode)];
 }
@@ -93,6 +93,7 @@ async function readWhole(video, address) {
 }
 
 function statusText(arm, track, length, t) {
+  if (outcomeOf(arm, view.episode) === null) return "";
   const step = Math.floor(t + 1e-6);
   if (step >= length) return `ended after ${length} steps`;
   if (!track) return `step ${step} of ${length}`;

@@ -1,0 +1,127 @@
+"""Any frame that a stranger sends is answered or refused in words, by server and client; and the next one is served."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from tiny_serving import SPEC, Remembering, request_of
+from websockets.sync.client import ClientConnection, connect
+
+from act_eval.errors import ActEvalError, RemoteError
+from act_eval.policies.serving.client import RemotePolicy
+from act_eval.policies.serving.link import Line
+from act_eval.policies.serving.messages import OURS, Greeting, Question
+from act_eval.policies.serving.server import Exposure, PolicyServer
+from act_eval.policies.serving.wire import pack, unpack
+
+ARRAYS = hnp.arrays(
+    st.sampled_from([np.float32, np.float64, np.int64, np.uint8, np.bool_]),
+    hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5),
+)
+LEAVES = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(max_size=70) | ARRAYS
+VALUES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner))
+
+
+def frame() -> dict[str, Any]:
+    question = Question(session="s", number=0, resets={0: 5}, request=request_of([0], 0))
+    return question.to_message(SPEC)
+
+
+def greeting() -> dict[str, Any]:
+    said = Greeting(spec=SPEC, identity={"digest": "d"}, run={}, numeric={}, instance="i", max_bytes=9999)
+    return unpack(pack(said.to_message()))
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with PolicyServer(Remembering(), {}, {}, {}, Exposure(port=0)).running() as server:
+        yield server.address
+
+
+def ask(client: ClientConnection, message: dict[str, Any]) -> None:
+    client.recv()
+    client.send(pack(message))
+    reply = client.recv(timeout=60)
+    if isinstance(reply, str):
+        assert reply
+    else:
+        answer = unpack(reply)
+        assert ("actions" in answer) != bool(answer.get("error", {}).get("text"))
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@given(st.data())
+def test_a_question_in_which_anything_stands_anywhere(url: str, data: st.DataObject):
+    message = frame()
+    if data.draw(st.booleans()):
+        del message[OURS]
+    for _ in range(data.draw(st.integers(1, 2))):
+        place = message
+        if OURS in message and isinstance(message[OURS], dict) and data.draw(st.booleans()):
+            place = message[OURS]
+        name = data.draw(st.sampled_from([*place, "seed", "step"]))
+        if name in place and data.draw(st.booleans()):
+            del place[name]
+        else:
+            place[name] = data.draw(VALUES)
+    with connect(url, proxy=None) as stranger:
+        ask(stranger, message)
+    policy = RemotePolicy(Line(url=url))
+    policy.reset([0], [5])
+    assert policy.predict(request_of([0], 0)).actions.shape == (1, SPEC.chunk, SPEC.action_dim)
+    policy.close()
+
+
+@given(st.data())
+def test_a_greeting_in_which_anything_stands_anywhere(data: st.DataObject):
+    message = greeting()
+    for _ in range(data.draw(st.integers(1, 2))):
+        place = message[OURS] if data.draw(st.booleans()) else message[OURS]["spec"]
+        if not isinstance(place, dict):
+            break
+        name = data.draw(st.sampled_from(sorted(place) or ["chunk"]))
+        place[name] = data.draw(VALUES)
+    with suppress(RemoteError):
+        found = Greeting.from_message(message)
+        assert found.spec.chunk >= 1
+        assert found.spec.window in ("same", "shifted")
+        assert found.max_bytes >= 0
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "value", "text"),
+    [
+        ("spec", "action_dim", None, "malformed: RemoteError: 'action_dim' must be a whole number"),
+        ("spec", "chunk", 0, "malformed: UsageError: a policy needs chunk >= 1"),
+        ("spec", "window", "other", r"malformed: ValueError: 'other' is none of \('same', 'shifted'\)"),
+        ("spec", "inputs", {"observation.state": 3}, "malformed: TypeError"),
+        (None, "identity", [1], "malformed: TypeError: identity, run, numeric must be maps"),
+        (None, "identity", {"digest": np.zeros(2)}, "malformed: TypeError"),
+        (None, "spec", None, "malformed: AttributeError"),
+        (None, "protocol", 7, "the server speaks protocol 7, this client 1"),
+    ],
+)
+def test_a_malformed_greeting_is_named(place: str | None, name: str, value: object, text: str):
+    message = greeting()
+    (message[OURS] if place is None else message[OURS][place])[name] = value
+    with pytest.raises(RemoteError, match=text):
+        Greeting.from_message(message)
+
+
+@given(st.dictionaries(st.sampled_from(["actions", "error", "server_timing"]), VALUES))
+def test_an_answer_in_which_anything_stands(answer: dict[str, Any]):
+    class Anything:
+        def ask(self, question: bytes) -> bytes:
+            return pack(answer)
+
+    policy = RemotePolicy.__new__(RemotePolicy)
+    policy._url, policy._session, policy._number, policy._resets = "ws://h:1", "s", 0, {}
+    policy._greeting = Greeting.from_message(greeting())
+    policy._link = Anything()  # pyright: ignore[reportAttributeAccessIssue]
+    with suppress(ActEvalError):
+        assert policy.predict(request_of([0], 0)).actions.dtype == np.float32

@@ -115,7 +115,7 @@ def test_lists_that_announce_much_in_every_level_reserve_little():
         ({1, 2}, "set cannot travel"),
         (2**70, "cannot be packed"),
     ],
-    ids=str,
+    ids=["texts", "array of objects", "complex numbers", "object", "set", "large number"],
 )
 def test_what_cannot_travel_is_named(value: object, text: str):
     with pytest.raises(RemoteError, match=text):

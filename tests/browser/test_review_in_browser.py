@@ -118,6 +118,7 @@ def test_a_click_opens_the_seed_in_all_arms(run: Path, visit: Visit, errors: lis
     until(page, "document.querySelector('#episode-title')?.textContent === 'Episode 2'")
     playable(page)
     assert page.locator(".player").count() == 3
+    assert page.evaluate("document.activeElement.id") == "scrubber", "after a click, keys move time"
     assert page.locator(".player.chosen .name").inner_text() == "rtc_d4_s10"
     assert "seed=102" in page.url
     assert "arm=rtc_d4_s10" in page.url
@@ -244,6 +245,10 @@ def test_the_table_is_walked_by_arrows(run: Path, visit: Visit) -> None:
     assert label == "episode 1, rtc_d4_s10: wrong block"
     page.keyboard.press("Enter")
     until(page, "document.querySelector('#episode-title')?.textContent === 'Episode 1'")
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "episode 2, rtc_d4_s10: missed"
+    page.keyboard.press("Space")
+    until(page, "document.querySelector('#play').textContent.includes('Pause')")
 
 
 def test_a_point_of_the_scatter_opens_its_episode(run: Path, visit: Visit) -> None:

@@ -28,7 +28,7 @@ function onKey(event) {
   const target = event.target;
   if (event.key === "Escape" && target.id === "search") return void target.blur();
   if (target.closest("input, select, textarea")) return;
-  if (event.key === " " && target.closest("button, summary, a")) return; // it presses the button
+  if (event.key === " " && target.closest("button, summary, a") && !target.closest(".matrix")) return; // it presses the button
   const entry = KEYS.find(([, , keys]) => keys.includes(event.key));
   if (!entry) return;
   event.preventDefault();

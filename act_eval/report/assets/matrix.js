@@ -79,6 +79,7 @@ function openFromMatrix(event) {
   const episode = Number(row.dataset.episode);
   matrix.cursor = { episode, column };
   const arm = event.target.closest("button") ? armsOf(view.suite)[column] : null;
+  view.steering = event.detail > 0; // after a click, keys move time; after Enter they stay in the table
   choose(episode, { arm });
   if (matchMedia("(max-width: 60rem)").matches) byId("review").scrollIntoView({ block: "start" });
 }

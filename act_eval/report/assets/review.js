@@ -25,6 +25,8 @@ async function openEpisode() {
   markArm();
   clock.t = clamp(at, 0, clock.end);
   plots.redraw();
+  if (view.steering) byId("scrubber").focus({ preventScroll: true });
+  view.steering = false;
 }
 
 // All arms of the suite where they are few; else those that are chosen, the one in focus always among them.

@@ -5,6 +5,7 @@ const view = {
   suite: 0, episode: null, arm: null, t: 0,
   filter: { outcomes: new Set(), within: "", flipped: "", seam: 0, text: "" },
   sort: "suite",
+  steering: false,
 };
 const listeners = { episode: [], arm: [], list: [], suite: [] };
 const on = (name, listener) => listeners[name].push(listener);

@@ -1,0 +1,92 @@
+"""What a policy server costs beside the policy: questions over loopback to one that answers zeros.
+
+Prints median and 95th percentile per question [ms], for single observations and for eight at a time.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+import tyro
+
+from act_eval.cli import guarded
+from act_eval.policies.serving.client import RemotePolicy
+from act_eval.policies.serving.link import Line
+from act_eval.policies.serving.server import Exposure, PolicyServer
+from act_eval.types import IMAGE_PREFIX, STATE, ActionChunks, ChunkRequest, Observation, PolicySpec
+
+CHUNK, JOINTS = 20, 6
+
+
+@dataclass(frozen=True)
+class Flags:
+    """Measure what a policy server costs beside the policy, over loopback."""
+
+    questions: int = 1000
+    """Timed, after a tenth as many."""
+    rows: tuple[int, ...] = (1, 8)
+    """Observations in a question."""
+    image_size: int = 96
+    """Height and width of the images [px]."""
+    cameras: int = 2
+    """Images in an observation."""
+
+
+class Zeros:
+    """Answers zeros; implements `act_eval.types.ChunkPolicy`."""
+
+    remembers = False
+
+    def __init__(self, cameras: int, size: int) -> None:
+        images = {f"{IMAGE_PREFIX}{number}": (size, size, 3) for number in range(cameras)}
+        self.spec = PolicySpec(
+            chunk=CHUNK,
+            action_dim=JOINTS,
+            window="same",
+            takes_prefix=False,
+            max_delay=0,
+            inputs={STATE: (6,), **images},
+        )
+
+    def reset(self, rows: Sequence[int], seeds: Sequence[int]) -> None:
+        """Do nothing."""
+
+    def predict(self, request: ChunkRequest) -> ActionChunks:
+        """Return zeros."""
+        return ActionChunks(np.zeros((len(request.rows), CHUNK, JOINTS), np.float32))
+
+
+def question(spec: PolicySpec, rows: int) -> ChunkRequest:
+    """Return a question of some rows."""
+    pixels = {name: np.zeros((rows, *spec.inputs[IMAGE_PREFIX + name]), np.uint8) for name in spec.cameras}
+    return ChunkRequest(
+        rows=np.arange(rows),
+        steps=np.zeros(rows, np.int64),
+        observation=Observation(pixels, np.zeros((rows, JOINTS), np.float32), None),
+        told_delay=np.zeros(rows, np.int64),
+        prefix=np.zeros((rows, 0, JOINTS), np.float32),
+        last_action=np.zeros((rows, JOINTS), np.float32),
+    )
+
+
+def measure(flags: Flags) -> int:
+    """Measure and print; return the exit code."""
+    policy = Zeros(flags.cameras, flags.image_size)
+    with PolicyServer(policy, {}, {}, {}, Exposure(port=0)).running() as server:
+        remote = RemotePolicy(Line(url=server.address))
+        for rows in flags.rows:
+            request, spent_ms = question(policy.spec, rows), []
+            for _ in range(flags.questions // 10 + flags.questions):
+                began = perf_counter()
+                remote.predict(request)
+                spent_ms.append(1e3 * (perf_counter() - began))
+            median, p95 = np.percentile(spent_ms[-flags.questions :], (50, 95))
+            print(f"{rows} rows: median {median:.2f} ms, p95 {p95:.2f} ms, n = {flags.questions}")
+        remote.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(lambda: measure(tyro.cli(Flags))))

@@ -136,7 +136,7 @@ def _draw(pen: ImageDraw.ImageDraw, layer: Line | Dots, points: Points) -> None:
             pass
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=4096)
 def words(text: str, size: int, height: int, ink: Colour = INK, paper: Colour = PAPER) -> ImageArray:
     """Return a line of text (height, W, 3) in letters of a size [px], read-only."""
     font = _font(size)

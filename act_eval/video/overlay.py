@@ -107,10 +107,10 @@ class Overlay:
         )
 
     def _make_prefix(self, request: int) -> Mark:
-        """Draw the commands from a request's observation to the first step that its answer was told to act."""
+        """Draw the commands that run from a request's observation to its answer, whatever that says."""
         assert self._commands is not None
-        first = int(self._steps.observation_step[request])
-        points, unit = self._commands[first : first + max(0, int(self._steps.told[request]))], self._unit
+        first, last = int(self._steps.observation_step[request]), int(self._steps.ready[request])
+        points, unit = self._commands[first:last], self._unit
         return self._board.mark(
             Line(points, SHADE, 5 * unit, 0.45), Line(points, COMMITTED, 3 * unit), Dots(points, COMMITTED, 2 * unit)
         )

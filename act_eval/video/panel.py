@@ -88,7 +88,7 @@ class Panel:
         layout, last = self._layout, self._steps.steps
         top = layout.numbers_top
         frame[top:] = blank[top:]
-        if self._has_marks:
+        if self._has_marks and state < last:
             put(frame[: layout.numbers_top, : layout.view[1]], self._key, top - len(self._key), 0)
         # In parts that other episodes have too: letters are drawn once.
         left = self._put(frame, 0, 0, f"step {state}", INK)

@@ -9,6 +9,7 @@ import tyro
 
 from act_eval.cli.parsing import parse
 from act_eval.cli.policies import SHIPPED, checkpoint_folder, digest
+from act_eval.cli.screen import mode_lines
 from act_eval.errors import CheckpointError, RunFolderError, UsageError
 from act_eval.records import INVALID, SUCCESS, read_episodes
 from act_eval.runs import Manifest
@@ -91,8 +92,12 @@ def write_page(folder: Path, name: str, runs: Sequence[Path]) -> None:
     if "training" not in story:
         raise CheckpointError(f"{folder} does not say how it was trained; it was not made by scripts/train.py")
     measured = [line for place in runs for line in _measured(place, digest(folder))]
+    closings = [f"- {line}" for place in runs for line in _closings(place)]
     lines = [f"# {name}", "", f"A policy of type `{config.type}`, in half precision.", ""]
+    if config.conditioning == "unread":
+        lines += ["A control, not to be used: it declares the target's coordinates and no layer reads them.", ""]
     lines += [*_made(story), "", "## Measured", "", *_table(measured)]
+    lines += ["", "Where it closes between two blocks:", "", *closings] if closings else []
     (folder / "README.md").write_text("\n".join(lines) + "\n")
 
 
@@ -109,9 +114,22 @@ def _made(story: dict[str, Any]) -> list[str]:
         training["command"],
         "```",
         *(_data(part) for part in (data if isinstance(data, list) else [data])),
-        f"- {training['steps']} steps in {training['seconds'] / 60:.0f} min on {training['threads']} threads",
+        f"- {_steps(training)} in {training['seconds'] / 60:.0f} min on {training['threads']} threads",
         "- " + ", ".join(f"{package} {number}" for package, number in training["versions"].items()),
     ]
+
+
+def _steps(training: Mapping[str, Any]) -> str:
+    """Return the steps of a checkpoint, and of the whole run where it is not its last one."""
+    planned = training.get("settings", {}).get("train", {}).get("steps", training["steps"])
+    return f"{training['steps']} steps" + (f" of {planned}" if planned != training["steps"] else "")
+
+
+def _closings(place: Path) -> list[str]:
+    """Return a line per arm of a run on where it closed."""
+    manifest = Manifest.read(place)
+    results = {arm: read_episodes(place / arm / "episodes.jsonl") for arm in manifest.arms}
+    return mode_lines(results, manifest.suite.kwargs)
 
 
 def _data(part: Mapping[str, Any]) -> str:

@@ -23,7 +23,7 @@ class Flags:
     arm: tuple[str, ...] = ()
     """Arms; all by default."""
     size: int = 720
-    """Height of the videos, an even number from 256 to 1440 [px]."""
+    """Height of the videos, an even number from 256 to 1280 [px]."""
     out: Path | None = None
     """Folder; by default videos_SIZE in each arm's folder. The size of an evaluation's own videos, 256, goes to their
     place, ARM/videos, where the review page finds it."""

@@ -7,7 +7,7 @@ from act_eval.errors import UsageError
 
 SMALL = 256
 """Height of the videos that evaluations record [px]; their small views have the size that policies see, 96²."""
-LARGEST = 1440
+LARGEST = 1280  # the renderer makes no wider image than the large view then is
 _LINE, _LANES, _SIDE, _FONT = 16, 16, 96, 11  # at the height SMALL
 
 

@@ -55,7 +55,7 @@ def test_small_views_have_the_size_that_policies_see():
     assert (SIZE.side, SIZE.width, SIZE.height) == (96, 352, 256)
 
 
-@pytest.mark.parametrize("height", [256, 312, 360, 480, 718, 720, 1080, 1440])
+@pytest.mark.parametrize("height", [256, 312, 360, 480, 718, 720, 1080, 1280])
 def test_frames_have_the_height_that_is_asked_for_and_even_sides(height: int):
     layout = Layout(height)
     frame = next(iter(episode_frames(np.zeros((1, 1)), Hooked(), made_film(), layout)))
@@ -64,9 +64,9 @@ def test_frames_have_the_height_that_is_asked_for_and_even_sides(height: int):
     assert layout.width / height == pytest.approx(4 / 3, rel=0.04)
 
 
-@pytest.mark.parametrize("height", [0, 254, 257, 1442, -720])
+@pytest.mark.parametrize("height", [0, 254, 257, 1282, -720])
 def test_a_height_that_cannot_be_encoded_is_refused(height: int):
-    with pytest.raises(UsageError, match=rf"video height is {height}; even numbers from 256 to 1440 are allowed"):
+    with pytest.raises(UsageError, match=rf"video height is {height}; even numbers from 256 to 1280 are allowed"):
         Layout(height)
 
 

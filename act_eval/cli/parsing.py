@@ -1,7 +1,7 @@
 """From a command line to a command's flags; what is unknown is answered with what there is."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, TypeVar, get_type_hints
 
 import tyro
@@ -34,14 +34,17 @@ def parse(kind: type[_Flags], argv: Sequence[str], prog: str, **more: Any) -> _F
 
 
 def options(flags: Any, prefix: str = "") -> list[str]:
-    """Return the options of a dataclass instance, as they are written."""
+    """Return the options of a dataclass or of an instance of one, as they are written."""
     return list(_options(flags, prefix))
 
 
 def _options(flags: Any, prefix: str) -> Iterator[str]:
-    hints = get_type_hints(type(flags), include_extras=True)
+    hints = get_type_hints(flags if isinstance(flags, type) else type(flags), include_extras=True)
     for field in fields(flags):
-        value, extras = getattr(flags, field.name), getattr(hints[field.name], "__metadata__", ())
+        extras = getattr(hints[field.name], "__metadata__", ())
+        value = getattr(flags, field.name, None)
+        if value is None and field.default_factory is not MISSING:
+            value = field.default_factory()
         name = prefix + field.name.replace("_", "-")
         if is_dataclass(value):
             nameless = any(getattr(extra, "name", None) == "" for extra in extras)

@@ -10,23 +10,17 @@ import os
 import sys
 from functools import lru_cache
 from multiprocessing.util import Finalize
-from typing import Protocol
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from act_eval.errors import RenderError, UsageError
+from act_eval.scenes.gl_contexts import BoundContext, Context
 
 MAX_SIDE = 1280
 """Largest image side [px]."""
 _BACKENDS = ("egl", "osmesa", "glfw")
-
-
-class _Context(Protocol):
-    def make_current(self) -> None: ...
-
-    def free(self) -> None: ...
 
 
 class OffscreenRenderer:
@@ -34,9 +28,8 @@ class OffscreenRenderer:
 
     def __init__(self, model: mujoco.MjModel) -> None:
         self._model = model
-        self._context_gl = _open_context()
-        self._context_gl.make_current()
-        self._bound_as = _current_context()
+        self.bound = BoundContext(_open_context())
+        """Whoever draws much may hold it current meanwhile."""
         self._scene = mujoco.MjvScene(model, maxgeom=200)
         for flag in (
             mujoco.mjtRndFlag.mjRND_SHADOW,
@@ -49,16 +42,17 @@ class OffscreenRenderer:
         self._camera = mujoco.MjvCamera()
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
         self._side = 0
-        self._grow(256)
+        with self.bound.current():
+            self._grow(256)
 
     @property
     def name(self) -> str:
         """The renderer string that OpenGL reports, such as `llvmpipe (LLVM 15.0.6, 256 bits)`."""
         from OpenGL import GL
 
-        self._make_current()
-        GL.glGetError()  # clears what drawing left behind: PyOpenGL would raise it here
-        return (GL.glGetString(GL.GL_RENDERER) or b"unknown").decode()
+        with self.bound.current():
+            GL.glGetError()  # clears what drawing left behind: PyOpenGL would raise it here
+            return (GL.glGetString(GL.GL_RENDERER) or b"unknown").decode()
 
     @property
     def context(self) -> mujoco.MjrContext:
@@ -76,24 +70,19 @@ class OffscreenRenderer:
         self._camera.fixedcamid = camera_id(self._model, camera)
         if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
             raise UsageError(f"image size is {height}×{width}; sides of 1 to {MAX_SIDE} pixels are allowed")
-        self._make_current()
-        if max(height, width) > self._side:
-            self._grow(max(height, width))
         viewport = mujoco.MjrRect(0, 0, width, height)
-        mujoco.mjv_updateScene(
-            self._model, data, self._option, None, self._camera, mujoco.mjtCatBit.mjCAT_ALL.value, self._scene
-        )
-        mujoco.mjr_render(viewport, self._scene, self._context)
         pixels = np.empty((height, width, 3), np.uint8)
-        mujoco.mjr_readPixels(pixels, None, viewport, self._context)
+        with self.bound.current():
+            if max(height, width) > self._side:
+                self._grow(max(height, width))
+            mujoco.mjv_updateScene(
+                self._model, data, self._option, None, self._camera, mujoco.mjtCatBit.mjCAT_ALL.value, self._scene
+            )
+            mujoco.mjr_render(viewport, self._scene, self._context)
+            mujoco.mjr_readPixels(pixels, None, viewport, self._context)
         image = np.empty_like(pixels) if out is None else out
         image[:] = pixels[::-1]  # OpenGL's first row is the lowest
         return image
-
-    def _make_current(self) -> None:
-        """Let OpenGL's calls mean this context: other packages of the process have theirs."""
-        if self._bound_as is None or _current_context() != self._bound_as:  # asking is a tenth of making it current
-            self._context_gl.make_current()
 
     def _grow(self, side: int) -> None:
         self._model.vis.global_.offwidth = self._model.vis.global_.offheight = side
@@ -147,7 +136,7 @@ def camera_id(model: mujoco.MjModel, name: str) -> int:
     return number
 
 
-def _open_context() -> _Context:
+def _open_context() -> Context:
     wanted = os.environ.get("MUJOCO_GL", "").lower()
     if wanted and wanted not in _BACKENDS:
         raise RenderError(f"MUJOCO_GL is {wanted!r}; allowed: {', '.join(_BACKENDS)}, or unset")
@@ -159,23 +148,6 @@ def _open_context() -> _Context:
             f"no OpenGL context for off-screen rendering with {backend} ({error}); on Debian and Ubuntu "
             "`apt-get install libegl1 libegl-mesa0 libgl1 libopengl0 libgl1-mesa-dri` gives one"
         ) from error
-
-
-def _current_context() -> int | None:
-    """Return the handle of the context that is current in this thread; None where EGL does not tell."""
-    library = _egl()
-    return None if library is None else library.eglGetCurrentContext()
-
-
-@lru_cache(maxsize=1)
-def _egl() -> ctypes.CDLL | None:
-    try:
-        library = ctypes.CDLL("libEGL.so.1") if sys.platform == "linux" else None
-    except OSError:
-        return None
-    if library is not None:
-        library.eglGetCurrentContext.restype = ctypes.c_void_p
-    return library
 
 
 def usual_backend() -> str:
@@ -192,7 +164,7 @@ def usual_backend() -> str:
     return "egl"
 
 
-def _context(backend: str) -> _Context:
+def _context(backend: str) -> Context:
     if backend == "egl":
         from mujoco.egl import GLContext
     elif backend == "osmesa":

@@ -1,5 +1,7 @@
 """Fixtures that several rooms use."""
 
+import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,9 +13,14 @@ from act_eval.demos import DatasetWriter, Demonstrations, Episode, Feature, Imag
 from act_eval.demos.episode import episode_table
 from act_eval.demos.images import write_video
 from act_eval.demos.statistics import pixel_histogram
+from act_eval.scenes.rendering import usual_backend
 
 JOINTS = ("pan", "lift", "elbow", "flex", "roll", "gripper")
 MakeDemos = Callable[..., tuple[Demonstrations, list[Episode]]]
+
+# dm_control chooses how it renders when it is first imported, whichever test that is, and would look for a window.
+if sys.platform == "linux" and not os.environ.get("DISPLAY"):
+    os.environ.setdefault("MUJOCO_GL", usual_backend())
 
 # A busy machine may take seconds over an example that usually takes none: time says nothing about correctness.
 settings.register_profile("patient", parent=settings(), deadline=None)

@@ -1,0 +1,76 @@
+"""Which OpenGL context is current, asked of EGL itself.
+
+A process may hold contexts of several packages. dm_control remembers which one it made current and does not look
+again, so that whoever draws in between must put its context back.
+"""
+
+import ctypes
+import sys
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Protocol
+
+_DRAW = 0x3059  # EGL_DRAW
+_OURS: set[int] = set()
+
+
+class Context(Protocol):
+    """What MuJoCo's GLContext offers."""
+
+    def make_current(self) -> None: ...
+
+    def free(self) -> None: ...
+
+
+class BoundContext:
+    """One context, made current when it is needed and not already is."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._handle: int | None = None
+        with self.current():
+            self._handle = _current()
+        if self._handle is not None:
+            _OURS.add(self._handle)
+            weakref.finalize(self, _OURS.discard, self._handle)
+
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        """Let OpenGL's calls mean this context; afterwards somebody else's that was current is so again."""
+        before = _current()
+        if self._handle is not None and before == self._handle:
+            yield
+            return
+        library = _egl() if before is not None and before not in _OURS else None
+        if library is None:
+            self._context.make_current()
+            yield
+            return
+        display, surface = library.eglGetCurrentDisplay(), library.eglGetCurrentSurface(_DRAW)
+        self._context.make_current()
+        try:
+            yield
+        finally:
+            library.eglMakeCurrent(display, surface, surface, before)
+
+
+def _current() -> int | None:
+    """Return the handle of the context that is current in this thread; None where there is none or EGL is not used."""
+    library = _egl()
+    return None if library is None else library.eglGetCurrentContext()
+
+
+@lru_cache(maxsize=1)
+def _egl() -> ctypes.CDLL | None:
+    if sys.platform != "linux":
+        return None
+    try:
+        library = ctypes.CDLL("libEGL.so.1")
+    except OSError:
+        return None
+    for name in ("eglGetCurrentContext", "eglGetCurrentDisplay", "eglGetCurrentSurface"):
+        getattr(library, name).restype = ctypes.c_void_p
+    library.eglMakeCurrent.argtypes = [ctypes.c_void_p] * 4
+    return library

@@ -384,6 +384,26 @@ def test_everything_that_can_be_pressed_has_a_name(run: Path, visit: Visit) -> N
     assert nameless == []
 
 
+def test_of_many_arms_some_are_shown_and_others_can_be_chosen(tmp_path: Path, visit: Visit, errors: list[str]) -> None:
+    arms = {f"arm{number}": ["success" if number else "missed"] for number in range(8)}
+    out = make_reviewed_run(tmp_path / "run", arms, video="none", films=False)
+    write_report([out], out)
+    page = visit(address(out, "#seed=100&arm=arm7"))
+    names = "[...document.querySelectorAll('.player .name')].map(name => name.textContent)"
+    assert page.evaluate(names) == ["arm1", "arm2", "arm3", "arm4", "arm5", "arm7"]
+    page.click(".arms summary")
+    page.locator(".arms input").nth(6).check()
+    until(page, "document.querySelectorAll('.player').length === 7")
+    page.locator(".arms input").nth(1).uncheck()
+    until(page, "document.querySelectorAll('.player').length === 6")
+    assert page.evaluate(names) == ["arm2", "arm3", "arm4", "arm5", "arm6", "arm7"]
+    page.select_option("#filter-flipped", "arm3|arm0")
+    assert page.inner_text("#count") == "1 seed"
+    page.select_option("#filter-flipped", "arm0|arm3")
+    assert page.inner_text("#count") == "0 of 1 seed"
+    assert errors == []
+
+
 def test_two_suites_are_switched(tmp_path: Path, visit: Visit, errors: list[str]) -> None:
     one = make_reviewed_run(tmp_path / "one", {"d0": ["success", "missed"]})
     two = make_reviewed_run(tmp_path / "two", {"d0": ["missed"]}, of=suite(1, first_seed=7, facts={"control_hz": 20}))

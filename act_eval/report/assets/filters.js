@@ -9,7 +9,7 @@ const SORTS = new Map([
   ["steps", ["longest", (a, b) => b.steps - a.steps]],
   ["short", ["shortest", (a, b) => a.steps - b.steps]],
 ]);
-const MOST_PAIRED = 6;
+const MOST_PAIRED = 20; // arms; beyond that nobody reads the list of their pairs
 
 function compareOutcomes(first, second) {
   for (const i of range(first.length)) {
@@ -59,7 +59,7 @@ function buildFilters(form, rows) {
     h("fieldset", { class: "chips" }, h("legend", {}, "outcome"), OUTCOMES.map((_, i) => found[i] > 0 && chip(i, found[i]))),
     ...(arms.length > 1 ? [
       selectField("in", "within", [["", "any arm"], ...arms.map((arm) => [arm.label, arm.label])]),
-      selectField("flipped", "flipped", [["", "all seeds"], ["any", "between any arms"], ...pairs(arms)]),
+      selectField("flipped", "flipped", [["", "all seeds"], ["any", "between any arms"]], view.filter, pairs(arms)),
     ] : []),
     ...(most > 0 ? [seamField(most)] : []),
     selectField("sort", "sort", [...SORTS].map(([name, [title]]) => [name, title]), view),
@@ -86,17 +86,17 @@ function chip(number, count) {
   return h("label", { class: `chip ${classOf(number)}` }, box, h("b", { "aria-hidden": "true" }, letterOf(number)), words(OUTCOMES[number]), h("small", {}, count));
 }
 
-function selectField(title, name, options, owner = view.filter) {
+function selectField(title, name, options, owner = view.filter, groups = []) {
   const change = (event) => { owner[name] = event.target.value; changeList(); };
-  const select = h("select", { id: `filter-${name}`, onchange: change }, options.map(([value, text]) => h("option", { value }, text)));
+  const select = h("select", { id: `filter-${name}`, onchange: change }, options.map(([value, text]) => h("option", { value }, text)), groups);
   select.value = owner[name];
   return h("label", { class: "field" }, h("span", {}, title), select);
 }
 
 function pairs(arms) {
   if (arms.length > MOST_PAIRED) return [];
-  const both = arms.flatMap((a) => arms.filter((b) => b !== a).map((b) => [a.label, b.label]));
-  return both.map(([a, b]) => [`${a}|${b}`, `${a} ✓  ${b} ✗`]);
+  const option = (a, b) => h("option", { value: `${a.label}|${b.label}` }, `${a.label} ✓  ${b.label} ✗`);
+  return arms.map((a) => h("optgroup", { label: `solved by ${a.label}, failed by` }, arms.filter((b) => b !== a).map((b) => option(a, b))));
 }
 
 function seamField(most) {

@@ -1,7 +1,7 @@
 // The same seed in all arms, side by side: every video follows the clock.
 
 const DRIFT = 0.09; // seconds that a playing video may be off before it is put right
-const players = { cards: [], hidden: new Set() };
+const players = { cards: [], hidden: new Set(), touched: false, choosing: false };
 
 function buildPlayers(row, found) {
   players.cards = found.map(({ arm, track }) => playerCard(row, arm, track));

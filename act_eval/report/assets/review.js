@@ -52,7 +52,7 @@ function armChips(shown) {
     input.checked = shown.includes(arm);
     return h("label", { class: "chip plain" }, input, arm.label);
   };
-  return arms.length <= 3 ? [] : [h("details", { class: "arms", open: arms.length > MOST_PLAYERS }, h("summary", {}, `${shown.length} of ${arms.length} arms shown`), h("div", { class: "chips" }, arms.map(box)))];
+  return arms.length <= 3 ? [] : [h("details", { class: "arms", open: players.choosing, ontoggle: (event) => { players.choosing = event.target.open; } }, h("summary", {}, `${shown.length} of ${arms.length} arms shown`), h("div", { class: "chips" }, arms.map(box)))];
 }
 
 function heading(row) {

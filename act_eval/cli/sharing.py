@@ -25,12 +25,12 @@ from act_eval.share import (
 )
 from act_eval.steps import load, path_of
 from act_eval.suites import Suite
+from act_eval.video import FPS
 
 if TYPE_CHECKING:
     from act_eval.cli.share import Flags, Tool
 
 _EXTRAS = ("wandb", "rerun")
-_CONTROL_S = 1 / 20  # of the environments whose suites do not say their rate
 
 
 def share(flags: "Flags", out: TextIO) -> int:
@@ -103,7 +103,7 @@ def _recordings(run: FinishedRun, target: Path, flags: "Flags") -> list[str]:
                 record,
                 steps,
                 f"{title_of(run.manifest)} · {arm.name}",
-                1 / suite.facts["control_hz"] if "control_hz" in suite.facts else _CONTROL_S,
+                1 / suite.facts["control_hz"] if "control_hz" in suite.facts else 1 / FPS,
                 arm.video(record),
                 env.gripper_position(steps.predicted) if has_arm else None,
                 env.stage() if hasattr(env, "stage") else None,

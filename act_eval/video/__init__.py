@@ -6,13 +6,13 @@ from its log, so recording cannot change it, and any episode can be filmed again
 """
 
 from act_eval.video.files import FPS, VideoMode, file_name, wanted, write_video
-from act_eval.video.filming import HOLD_FRAMES, Film, episode_frames, film
+from act_eval.video.filming import HOLD_S, Film, episode_frames, film
 from act_eval.video.frames import FrameLog, KeptFrames
 from act_eval.video.layout import SMALL, Layout
 
 __all__ = [
     "FPS",
-    "HOLD_FRAMES",
+    "HOLD_S",
     "SMALL",
     "Film",
     "FrameLog",

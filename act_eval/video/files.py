@@ -15,6 +15,7 @@ VideoMode = Literal["all", "failures", "none"]
 """Which episodes are recorded."""
 
 FPS = 20
+"""Frames per second where an environment does not say its rate."""
 _BATCH = 16  # frames that are encoded while the next ones are drawn
 
 
@@ -28,7 +29,7 @@ def file_name(record: EpisodeRecord) -> str:
     return f"{record.episode:04d}_seed{record.seed}_{record.outcome}.mp4"
 
 
-def write_video(path: Path, frames: Iterable[ImageArray], fps: int = FPS) -> None:
+def write_video(path: Path, frames: Iterable[ImageArray], fps: int) -> None:
     """Encode frames, (H, W, 3) uint8 with even H and W, as H.264 in yuv420p, which every browser plays.
 
     Encoding runs in a thread of its own beside whatever makes the frames; it leaves the interpreter's lock alone. A

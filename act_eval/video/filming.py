@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from act_eval.steps import EpisodeSteps
 from act_eval.types import EpisodeRecord, ImageArray
-from act_eval.video.files import FPS, write_video
+from act_eval.video.files import write_video
 from act_eval.video.ink import Board
 from act_eval.video.layout import SMALL, Layout
 from act_eval.video.overlay import Overlay, paths_of
 from act_eval.video.panel import Panel, Words
 
-HOLD_FRAMES = FPS // 2
-"""Frames for which the last state is held, with the outcome."""
+HOLD_S = 0.5
+"""For how long the last state is held, with the outcome [s]."""
 
 CAMERAS = ("review", "overhead", "wrist")
 """The large view and the two small ones, where the environment does not say otherwise by `video_cameras`."""
@@ -78,7 +78,7 @@ def episode_frames(states: NDArray[np.float64], env: Any, what: Film, layout: La
         if number == len(states) - 1:
             panel.draw_outcome(frame[layout.large_view])
         yield frame
-    for _ in range(HOLD_FRAMES):
+    for _ in range(round(HOLD_S / what.control_s)):
         yield frame
 
 

@@ -7,10 +7,11 @@ from made_episodes import RECORD, STAGE, Bare, Hooked, T, episode_steps, made_fi
 
 from act_eval.errors import UsageError
 from act_eval.steps import EpisodeSteps
-from act_eval.video import HOLD_FRAMES, SMALL, Film, Layout, episode_frames, film
+from act_eval.video import SMALL, Film, Layout, episode_frames, film
 from act_eval.video.ink import CHUNK, COMMITTED, CONFUSER, TARGET
 
 SIZE = Layout()
+HOLD = 10  # frames: half a second
 
 
 def frames_of(env: object, what: Film, layout: Layout = SIZE) -> list[np.ndarray]:
@@ -38,7 +39,6 @@ def bare_steps() -> EpisodeSteps:
 def test_every_state_is_shown_and_the_last_is_held_for_half_a_second(height: int):
     layout = Layout(height)
     frames = frames_of(Bare(), made_film(bare_steps()), layout)
-    assert HOLD_FRAMES == 10
     assert [int(view(frame, layout)[100, 100, 0]) for frame in frames] == [20 * t for t in [*range(T + 1), *[T] * 10]]
     for camera, level in ((0, 10), (1, 20)):
         small = [frame[layout.small_view(camera)] for frame in frames]
@@ -49,6 +49,11 @@ def test_every_state_is_shown_and_the_last_is_held_for_half_a_second(height: int
         assert max(behind) == (1 if height == SMALL else 0)
         assert shown[0] == 0
         assert shown[T:] == [T] * 11
+
+
+def test_a_slower_environment_holds_as_long():
+    slow = replace(made_film(), control_s=0.1)
+    assert len(frames_of(Hooked(), slow)) == T + 1 + 5
 
 
 def test_small_views_have_the_size_that_policies_see():
@@ -148,7 +153,7 @@ def test_an_environment_that_only_renders_has_no_marks():
 
 def test_steps_of_an_earlier_version_are_filmed_without_marks():
     frames = frames_of(Hooked(), made_film(bare_steps()))
-    assert len(frames) == T + 1 + HOLD_FRAMES
+    assert len(frames) == T + 1 + HOLD
     assert all(near(view(frame), CHUNK) == 0 for frame in frames)
 
 
@@ -168,11 +173,11 @@ def test_an_episode_without_a_step_is_filmed():
                      "in_flight", "seam", "replaced", "overlap_rmse")
     }  # fmt: skip
     steps = EpisodeSteps(**none, state=np.zeros((1, 1)))
-    assert len(frames_of(Hooked(), made_film(steps, replace(RECORD, steps=0)))) == 1 + HOLD_FRAMES
+    assert len(frames_of(Hooked(), made_film(steps, replace(RECORD, steps=0)))) == 1 + HOLD
 
 
 def test_predictions_far_outside_the_picture_are_left_out():
     steps = episode_steps()
     wild = replace(steps, predicted=np.full_like(steps.predicted, 1e6), coordinates=np.full((2, 2), 1e9, np.float32))
-    assert len(frames_of(Hooked(), made_film(wild))) == T + 1 + HOLD_FRAMES
+    assert len(frames_of(Hooked(), made_film(wild))) == T + 1 + HOLD
     assert STAGE.block_side > 0

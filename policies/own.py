@@ -97,7 +97,8 @@ class SimpleChunkPolicy:
     def _answer(self, request: ChunkRequest, number: int, row: int) -> np.ndarray:
         policy = self._own[row] if self.remembers else self._shared
         seen = {name: declared(request.observation, name)[number].copy() for name in self.spec.inputs}
-        return np.asarray(policy.predict(seen), np.float32)
+        answer = np.asarray(policy.predict(seen))
+        return answer.astype(np.float32) if answer.dtype.kind in "iu" else answer  # a pose may be written in integers
 
 
 def _spec(made: SimplePolicy, called: str) -> PolicySpec:

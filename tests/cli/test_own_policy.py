@@ -196,7 +196,7 @@ def test_the_manifest_tells_code_options_and_files_apart(module: Path):
         ("raise", "ZeroDivisionError: in the middle"),
         ("nan", "non-finite action: nan at index 0, dimension 0"),
         ("shape", r"shape \(1, 3, 6\), expected \(1, 4, 6\)"),
-        ("text", "ValueError: could not convert string to float"),
+        ("text", "actions of type <U4, expected floating-point numbers"),
     ],
 )
 def test_its_faults_are_failed_episodes(how: str, text: str):

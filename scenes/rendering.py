@@ -41,6 +41,7 @@ class OffscreenRenderer:
         self._option.sitegroup[:] = 0
         self._camera = mujoco.MjvCamera()
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
+        self._read = np.empty((0, 0, 3), np.uint8)  # kept, because memory that is in the cache is read into faster
         self._side = 0
         with self.bound.current():
             self._grow(256)
@@ -71,7 +72,8 @@ class OffscreenRenderer:
         if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
             raise UsageError(f"image size is {height}×{width}; sides of 1 to {MAX_SIDE} pixels are allowed")
         viewport = mujoco.MjrRect(0, 0, width, height)
-        pixels = np.empty((height, width, 3), np.uint8)
+        if self._read.shape != (height, width, 3):
+            self._read = np.empty((height, width, 3), np.uint8)
         with self.bound.current():
             if max(height, width) > self._side:
                 self._grow(max(height, width))
@@ -79,9 +81,9 @@ class OffscreenRenderer:
                 self._model, data, self._option, None, self._camera, mujoco.mjtCatBit.mjCAT_ALL.value, self._scene
             )
             mujoco.mjr_render(viewport, self._scene, self._context)
-            mujoco.mjr_readPixels(pixels, None, viewport, self._context)
-        image = np.empty_like(pixels) if out is None else out
-        image[:] = pixels[::-1]  # OpenGL's first row is the lowest
+            mujoco.mjr_readPixels(self._read, None, viewport, self._context)
+        image = np.empty_like(self._read) if out is None else out
+        image[:] = self._read[::-1]  # OpenGL's first row is the lowest
         return image
 
     def _grow(self, side: int) -> None:

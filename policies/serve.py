@@ -7,12 +7,13 @@ Legend: `N` rows of a request · `R` rows of one network call · `P` prefix slot
 """
 
 from collections.abc import Sequence
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from act_eval.errors import FeatureMismatch, UsageError
+from act_eval.errors import FeatureMismatch, UnknownName, UsageError
 from act_eval.policies.act.policy import ACTPolicy
 from act_eval.policies.compile import Compiled, compile_ready
 from act_eval.policies.inputs import declared
@@ -21,9 +22,11 @@ from act_eval.policies.rtc import LAST_ACTION, ACTRTCPolicy
 from act_eval.policies.sensitivity import sensitivity
 from act_eval.types import IMAGE_PREFIX, STATE, ActionChunks, ChunkRequest, Observation, PolicySpec
 
+Precision = Literal["float32", "bf16"]
+
 
 class TorchChunkPolicy:
-    """Answers requests with an ACT or ACT-RTC network in evaluation mode and float32."""
+    """Answers requests with an ACT or ACT-RTC network in evaluation mode, in float32 unless told otherwise."""
 
     remembers = False
     """An answer depends on its request alone, so a server may be started anew between two of them."""
@@ -34,6 +37,7 @@ class TorchChunkPolicy:
         processor: Processor,
         device: str | torch.device = "cpu",
         rows_per_call: int = 8,
+        precision: Precision = "float32",
     ) -> None:
         """Take over a network and its normaliser; both are moved to `device`.
 
@@ -42,16 +46,21 @@ class TorchChunkPolicy:
             processor: its normaliser.
             device: where inference runs.
             rows_per_call: R. Changing it may change last bits of answers, so it belongs to a run's manifest.
+            precision: of the network's products, `bf16` by autocast; normalisation stays in float32.
 
         Raises:
             UsageError: if `rows_per_call` is below 1.
+            UnknownName: if there is no such precision.
         """
+        if precision not in get_args(Precision):
+            raise UnknownName("precision", precision, get_args(Precision))
         if rows_per_call < 1:
             raise UsageError(f"rows_per_call is {rows_per_call}; it must be at least 1")
         self._policy = policy.to(device).eval()
         self._processor = processor.to(device).eval()
         self._device = torch.device(device)
         self.rows_per_call = rows_per_call
+        self.precision = precision
         self._spec = _spec(policy)
         self.compiled: Compiled | None = None
         """What became of `compile`, if it was asked for."""
@@ -125,14 +134,15 @@ class TorchChunkPolicy:
         rows = min(len(told_delay), self.rows_per_call)
         batch = self._processor.prepare({key: self._tensor(value) for key, value in raw.items()})
         anchor_RA = batch.get("anchor")
-        if isinstance(self._policy, ACTRTCPolicy):
-            assert anchor_RA is not None
-            prefix_RPA = self._processor.prepare_prefix(self._tensor(prefix[:rows]), anchor_RA)
-            chunk_RCA = self._policy.predict_action_chunk(
-                batch, self._tensor(told_delay[:rows]), prefix_RPA, self._tensor(known[:rows])
-            )
-        else:
-            chunk_RCA = self._policy.predict_action_chunk(batch)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            if isinstance(self._policy, ACTRTCPolicy):
+                assert anchor_RA is not None
+                prefix_RPA = self._processor.prepare_prefix(self._tensor(prefix[:rows]), anchor_RA)
+                chunk_RCA = self._policy.predict_action_chunk(
+                    batch, self._tensor(told_delay[:rows]), prefix_RPA, self._tensor(known[:rows])
+                )
+            else:
+                chunk_RCA = self._policy.predict_action_chunk(batch)
         return self._processor.restore(chunk_RCA, anchor_RA)[:rows].float().cpu().numpy()
 
     def _tensor(self, value: np.ndarray) -> Tensor:

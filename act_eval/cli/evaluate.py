@@ -85,6 +85,8 @@ class Flags:
     """Run folder; by default one below outputs/evaluate whose name depends on the configuration."""
     compile: str = "auto"
     """torch.compile: off, a mode of it, or auto (where it pays)."""
+    precision: Literal["float32", "bf16"] = "float32"
+    """Of the network's products; bf16 is faster and moves the commands a little."""
     video: Literal["all", "failures", "none"] = "all"
     """Which episodes are recorded."""
     share: tuple[Tool, ...] = ()

@@ -88,7 +88,9 @@ def plan_crew(flags: "Flags") -> Crewing:
     if flags.policy == EXPERT:
         build: Build = ExpertBenchSource(env=source, slots=slots, call_timeout_s=flags.call_timeout_s)
     else:
-        network = Network(device=flags.device, compile=flags.compile, rows_per_call=flags.rows_per_call)
+        network = Network(
+            device=flags.device, compile=flags.compile, rows_per_call=flags.rows_per_call, precision=flags.precision
+        )
         options = named_values(flags.policy_options, "--policy-options")
         policy = policy_source(flags.policy, options, network, batch if _measures(flags) else ROWS_PER_CALL)
         # A blind policy's cameras are dead, as everybody knows.

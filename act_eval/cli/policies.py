@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from act_eval.cli.factories import names_factory
 from act_eval.cli.hub import fetched, is_hub_id
@@ -32,6 +32,7 @@ class Network:
     rows_per_call: int | None = None
     """None: not given."""
     threads: int = 1
+    precision: Literal["float32", "bf16"] = "float32"
 
     def refuse(self, name: str) -> None:
         """Refuse flags that say something about a network that is not run here.
@@ -41,6 +42,7 @@ class Network:
         """
         given = {"device": self.device != "auto", "compile": self.compile != "auto"}
         given["rows-per-call"] = self.rows_per_call is not None
+        given["precision"] = self.precision != "float32"
         for flag, is_given in given.items():
             if is_given:
                 raise UsageError(f"--{flag} is about a checkpoint's network; {name} runs as its own code decides")
@@ -77,6 +79,7 @@ def policy_source(
         compile=network.compile,
         rows_per_call=network.rows_per_call or usual_rows,
         threads=network.threads,
+        precision=network.precision,
     )
 
 

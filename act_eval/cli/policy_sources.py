@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from act_eval.cli.factories import import_foreign, load_factory, raised
 from act_eval.errors import ActEvalError, UsageError
@@ -61,6 +61,8 @@ class CheckpointSource:
     """A torch device, or `auto`: CUDA where there is one."""
     compile: str = "off"
     """Mode for `act_eval.policies.compile`."""
+    precision: Literal["float32", "bf16"] = "float32"
+    """Of the network's products."""
     rows_per_call: int = 8
     """Rows of every network call, filled up where fewer are due."""
     threads: int = 1
@@ -76,7 +78,7 @@ class CheckpointSource:
         torch.set_num_threads(self.threads)
         device = resolve_device(self.device)
         policy, processor = load_pretrained(self.folder, device)
-        served = TorchChunkPolicy(policy, processor, device, self.rows_per_call)
+        served = TorchChunkPolicy(policy, processor, device, self.rows_per_call, self.precision)
         if ready:
             served.compile(self.compile)
         return served
@@ -98,7 +100,7 @@ class CheckpointSource:
             identity={"digest": digest(self.folder)},
             run={
                 "device": device,
-                "precision": "float32",
+                "precision": self.precision,
                 "compile": compiled.mode,
                 "rows_per_call": self.rows_per_call,
                 **failure,

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from act_eval.errors import RunFolderError, UnmeasuredRun
+from act_eval.scenery import SceneTrack
 from act_eval.types import (
     BoolArray,
     EpisodeRecord,
@@ -23,7 +24,6 @@ from act_eval.types import (
     IntArray,
     Motion,
     Prediction,
-    SceneTrack,
     StepRecord,
     Takeover,
 )

@@ -12,11 +12,12 @@ import numpy as np
 from act_eval.envs import states
 from act_eval.envs.states import StateArray
 from act_eval.errors import UsageError
+from act_eval.scenery import SceneTrack, Stage
 from act_eval.scenes.arm import CLOSING_THRESHOLD, GRIPPER_CLOSED, GRIPPER_OPEN
 from act_eval.scenes.rendering import projected, renderer_for
 from act_eval.scenes.scene import Scene
 from act_eval.scenes.workspace import BLOCK_SIDE
-from act_eval.types import FloatArray, ImageArray, IntArray, Motion, SceneTrack, Stage
+from act_eval.types import FloatArray, ImageArray, IntArray, Motion
 
 
 class LoggedStates:

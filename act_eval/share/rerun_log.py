@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from act_eval.errors import ShareError
 from act_eval.records import writing
+from act_eval.scenery import Stage
 from act_eval.steps import EpisodeSteps
-from act_eval.types import EpisodeRecord, Stage
+from act_eval.types import EpisodeRecord
 from act_eval.video.ink import CHUNK, COMMITTED, CONFUSER, TARGET
 
 _TIME, _STEP = "time", "step"

@@ -11,8 +11,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from act_eval.scenery import Stage
 from act_eval.steps import EpisodeSteps
-from act_eval.types import FloatArray, ImageArray, Stage
+from act_eval.types import FloatArray, ImageArray
 from act_eval.video.ink import CHUNK, COMMITTED, CONFUSER, SHADE, TARGET, TOLD, Board, Colour, Dots, Line, Mark, Points
 
 _CORNERS = 24

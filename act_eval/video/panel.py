@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from act_eval.records import SUCCESS
+from act_eval.scenery import Stage
 from act_eval.steps import EpisodeSteps
-from act_eval.types import EpisodeRecord, ImageArray, Stage
+from act_eval.types import EpisodeRecord, ImageArray
 from act_eval.video.ink import (
     BAD,
     CHUNK,

@@ -20,7 +20,6 @@ from act_eval.types import (
     IMAGE_PREFIX,
     STATE,
     ChunkRequest,
-    FloatArray,
     Observation,
     PolicySpec,
 )
@@ -209,18 +208,17 @@ def plain_question(message: Mapping[str, Any], spec: PolicySpec, session: str, n
     return Question.from_message(batch, spec)
 
 
-def answered(message: Mapping[str, Any]) -> FloatArray:
-    """Return the actions of an answer, in whatever shape: the rollout judges a policy's own mistakes.
+def answered(message: Mapping[str, Any]) -> np.ndarray:
+    """Return the actions of an answer as they are: the rollout judges a policy's own mistakes.
 
     Raises:
         RemoteError: if the frame has none.
     """
     actions = message.get("actions")
-    if not isinstance(actions, np.ndarray) or actions.dtype.kind not in "fiu":
-        raise RemoteError(
-            f"an answer must have the entry 'actions', an array of numbers; it has {sorted(message)[:20]}"
-        )
-    return actions.astype(np.float32)
+    if not isinstance(actions, np.ndarray):
+        found = sorted(message)[:20]
+        raise RemoteError(f"an answer must have the entry 'actions', an array of numbers; it has {found}")
+    return actions
 
 
 def _observation(message: Mapping[str, Any], spec: PolicySpec, count: int) -> Observation:

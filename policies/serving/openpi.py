@@ -72,12 +72,12 @@ class OpenpiPolicy:
             raise RemoteError(f"{self._url} failed: {last[:500]}")
         actions = answered(unpack(reply))
         expected = (self.spec.chunk, self.spec.action_dim)
-        if actions.shape != expected:
+        if actions.shape != expected or actions.dtype.kind not in "fiu":
             raise FeatureMismatch(
-                f"{self._url} answers with actions of shape {actions.shape}; its address says chunk={expected[0]} "
-                f"and action_dim={expected[1]}"
+                f"{self._url} answers with actions of shape {actions.shape}, {actions.dtype}; its options say "
+                f"chunk={expected[0]} and action_dim={expected[1]}"
             )
-        return actions
+        return actions.astype(np.float32)
 
     def _greeted(self, frame: bytes) -> None:
         metadata = unpack(frame)

@@ -96,12 +96,20 @@ def test_it_is_asked_in_its_own_words_and_answers_row_by_row():
 def test_an_answer_of_another_shape_names_what_the_options_said():
     with openpi(lambda seen: {"actions": np.zeros((5, 2))}) as url:
         policy = OpenpiPolicy(parse_address(url, ASKING))
-        with pytest.raises(FeatureMismatch, match=r"actions of shape \(5, 2\); .* chunk=3 and action_dim=2"):
+        with pytest.raises(FeatureMismatch, match=r"actions of shape \(5, 2\), float64; .* chunk=3 and action_dim=2"):
             policy.predict(shown(1))
         policy.close()
 
 
-@pytest.mark.parametrize("answer", [{"action": np.zeros((3, 2))}, {"actions": "left"}, {"actions": np.array([True])}])
+def test_an_answer_that_is_no_numbers_is_named():
+    with openpi(lambda seen: {"actions": np.ones((3, 2), np.bool_)}) as url:
+        policy = OpenpiPolicy(parse_address(url, ASKING))
+        with pytest.raises(FeatureMismatch, match=r"actions of shape \(3, 2\), bool"):
+            policy.predict(shown(1))
+        policy.close()
+
+
+@pytest.mark.parametrize("answer", [{"action": np.zeros((3, 2))}, {"actions": "left"}])
 def test_an_answer_without_actions_is_named(answer: dict[str, Any]):
     with openpi(lambda seen: answer) as url:
         policy = OpenpiPolicy(parse_address(url, ASKING))

@@ -5,9 +5,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from act_eval.bench.pairs import Clock, wait
 
@@ -37,10 +39,24 @@ def roofline(call: Callable[[], object], call_ms: float, dtype: torch.dtype, dev
         device: where it works.
         clock: that `call_ms` was read from.
     """
-    with FlopCounterMode(display=False) as counter:
+    with _Work() as work:
         call()
-    gflop, rate = counter.get_total_flops() / 1e9, matmul_rate(dtype, device, clock)
+    gflop, rate = work.operations / 1e9, matmul_rate(dtype, device, clock)
     return Roofline(gflop, rate, gflop / (call_ms / 1e3) / rate)
+
+
+class _Work(TorchDispatchMode):
+    """Counts as torch's own `FlopCounterMode` does, whose hooks on modules fail on views without gradients."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        count = flop_registry.get(func._overloadpacket)
+        self.operations += 0 if count is None else count(*args, **(kwargs or {}), out_val=out)
+        return out
 
 
 def matmul_rate(dtype: torch.dtype, device: str, clock: Clock) -> float:

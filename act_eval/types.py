@@ -121,7 +121,7 @@ class Takeover:
     it before anything was blended or averaged, less what would have run."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Prediction:
     """A request and what the policy answered, noted when it goes out; steps count from the episode's begin."""
 
@@ -142,6 +142,11 @@ class Prediction:
     """(C, A) what the policy answered."""
     coordinates: FloatArray
     """(K,) the observation's `environment_state` as the policy was shown it; K = 0 without one."""
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Prediction):
+            return NotImplemented
+        return all(np.array_equal(getattr(self, name), getattr(other, name)) for name in self.__slots__)
 
 
 @dataclass(frozen=True, kw_only=True)

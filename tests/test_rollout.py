@@ -1,6 +1,6 @@
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 import gymnasium as gym
@@ -69,8 +69,9 @@ class Log:
 
 def exactly(record: StepRecord) -> dict[str, Any]:
     """The record's fields, arrays to the last bit."""
-    values = asdict(record)
-    values |= values.pop("takeover") or {}
+    values = {name.name: getattr(record, name.name) for name in fields(record)}
+    takeover = values.pop("takeover")
+    values |= {} if takeover is None else asdict(takeover)
     return {k: v.tobytes() if isinstance(v, np.ndarray) else v for k, v in values.items()}
 
 

@@ -251,7 +251,7 @@ def test_other_episodes_into_the_same_folder_are_refused(
         (["--policies"], "--policies is empty"),
         (["--executors"], "--executors is empty; name at least one, as in --executors naive rtc"),
         (["--execute", "0"], "--execute is '0'; it must be a whole number of control steps from 1 on, half (C / 2)"),
-        (["--policies", "atc"], "unknown policy 'atc'; there are: act, act_rtc"),
+        (["--policies", "atc"], "unknown policy 'atc'; there are: act, act_collapsed, act_rtc"),
         (["--policies", "expert"], "the expert acts in every step without inference: there is no delay to sweep"),
         (["--envs", "moving_pik"], "unknown environment 'moving_pik'; there are: confuser_pick, confuser_swap, "),
         (["--executors", "rct"], "unknown executor 'rct'; there are: blend, ensemble, naive, rtc"),

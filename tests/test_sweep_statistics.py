@@ -275,7 +275,7 @@ def test_the_survival_plot_counts_failures_to_the_end_and_leaves_out_invalid_epi
 
 def test_every_option_column_and_plot_is_documented():
     page = (Path(__file__).parent.parent / "docs" / "sweeps.md").read_text()
-    options = {field.name.replace("_", "-") for field in fields(Flags)} - {"env-flags"}
+    options = {field.name.replace("_", "-") for field in fields(Flags)} - {"env-flags", "declaring"}
     assert not [name for name in options if f"`--{name}`" not in page]
     (row, *_) = cell_rows(analyse([part({"naive_d0_s10": "11"}, grid([0], ["naive"]), ACT)]))
     groups = ("n_", "vs_d0_", "vs_executor_", "vs_plain_", "metric_")

@@ -42,8 +42,10 @@ def test_a_gradient_reaches_every_parameter_that_can_have_one(name: str, use_vae
     _wake_zero_initialised(policy)
     policy(normalised_batch(policy.config))[0].backward()
     dead = {n for n, p in policy.named_parameters() if p.grad is None or not bool(p.grad.any())}
-    # Without a VAE the latent is zero, so its projection's matrix has no gradient; the bias has one.
-    assert dead == (set() if use_vae else {"model.encoder_latent_input_proj.weight"})
+    # Queries begin as zeros, so that all values of the first self-attention are its bias: whatever it weighs, their
+    # mean is that bias. Without a VAE the latent is zero too, and its projection's matrix has nothing to multiply.
+    unread = {"model.decoder.layers.0.self_attn.in_proj_weight"}
+    assert dead == (unread if use_vae else unread | {"model.encoder_latent_input_proj.weight"})
 
 
 def _wake_zero_initialised(policy: torch.nn.Module) -> None:

@@ -64,9 +64,9 @@ def awake(policy: Policy) -> Policy:
 
 
 def trained(policy: Policy, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Take 25 steps on one batch and return the metrics then."""
-    optimizer = torch.optim.Adam(policy.parameters(), lr=1e-2)
-    for _ in range(25):
+    """Take 60 steps on one batch and return the metrics then."""
+    optimizer = torch.optim.Adam(policy.parameters(), lr=3e-3)
+    for _ in range(60):
         optimizer.zero_grad()
         policy(batch)[0].backward()
         optimizer.step()

@@ -1,6 +1,7 @@
 """Fixtures that several rooms use."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +22,10 @@ MakeDemos = Callable[..., tuple[Demonstrations, list[Episode]]]
 # dm_control chooses how it renders when it is first imported, whichever test that is, and would look for a window.
 if sys.platform == "linux" and not os.environ.get("DISPLAY"):
     os.environ.setdefault("MUJOCO_GL", usual_backend())
+
+# A shell starts background jobs deaf to ctrl-C, and so are their children; tests that press it need to be heard.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A busy machine may take seconds over an example that usually takes none: time says nothing about correctness.
 settings.register_profile("patient", parent=settings(), deadline=None)

@@ -27,9 +27,11 @@ if sys.platform == "linux" and not os.environ.get("DISPLAY"):
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# A busy machine may take seconds over an example that usually takes none: time says nothing about correctness.
-settings.register_profile("patient", parent=settings(), deadline=None)
-settings.load_profile("patient")
+# A busy machine may take seconds over an example that usually takes none: time says nothing about correctness. The same
+# examples in every run: what they find concerns the change at hand. HYPOTHESIS_PROFILE=searching draws new ones.
+settings.register_profile("patient", parent=settings(), deadline=None, derandomize=True)
+settings.register_profile("searching", parent=settings(), deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "patient"))
 
 
 @pytest.fixture(scope="session")

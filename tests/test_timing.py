@@ -126,7 +126,9 @@ def test_a_bounded_delay_is_refused_by_its_bounds_and_an_unbounded_one_is_run() 
 def test_telling_more_than_max_delay_is_a_choice() -> None:
     policy = spec(8, window="shifted", max_delay=2)
     for delay in (Constant(4), Lognormal(0, 2, 1)):
-        with pytest.raises(TimingError, match="choose beyond_max_delay \\(--beyond-max-delay\\) clip or naive, or another estimator"):
+        with pytest.raises(
+            TimingError, match="choose beyond_max_delay \\(--beyond-max-delay\\) clip or naive, or another estimator"
+        ):
             Schedule(method=RTC(4), delay=delay).check(policy)
         Schedule(method=RTC(4), delay=delay, beyond_max_delay="clip").check(policy)
         Schedule(method=RTC(4), delay=delay, beyond_max_delay="naive").check(policy)

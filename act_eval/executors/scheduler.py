@@ -166,9 +166,7 @@ class ChunkExecutor:
             notes.predictions.setdefault(slot.row, []).append(_prediction(chunk, seen.environment_state, n))
             slot.receive(t)
 
-    def _sights(
-        self, asking: list[_Asking], asked: list[Asked], seen: Observation, notes: _Notes
-    ) -> dict[int, Sight]:
+    def _sights(self, asking: list[_Asking], asked: list[Asked], seen: Observation, notes: _Notes) -> dict[int, Sight]:
         """Return place among those that ask → what is shown; none where the simulator fails to foresee it."""
         sights: dict[int, Sight] = {}
         for n, ((slot, _), one) in enumerate(zip(asking, asked, strict=True)):

@@ -200,8 +200,8 @@ def update(path: Path, run: Baseline, add_machine: bool) -> str:
 def _check_vector(vector: tuple[str, ...], episodes: int, place: str) -> None:
     if len(vector) != episodes:
         raise RunFolderError(f"{place} has {len(vector)} outcomes for {episodes} seeds")
-    if unknown := set(vector) - set(OUTCOMES):
-        raise RunFolderError(f"{place} has unknown outcomes {sorted(unknown)}")
+    if unknown := sorted({str(outcome) for outcome in vector if outcome not in OUTCOMES}):
+        raise RunFolderError(f"{place} has unknown outcomes {unknown}")
     if INVALID in vector:
         raise RunFolderError(f"{place} has invalid episodes; run them again before recording")
 

@@ -71,7 +71,8 @@ def test_without_a_confuser_there_is_no_choice_to_report(deaf: Path, capsys: pyt
     assert probe("--policy", deaf, "--env", "pick", *SMALL, "--short", "--episodes", 4, "--per-episode", 4) == 3
     shown = capsys.readouterr().out
     assert "environment_state dead" in shown
-    assert " open" not in shown and "confuser" not in shown
+    assert " open" not in shown
+    assert "confuser" not in shown
 
 
 def test_what_cannot_be_probed_is_refused(intact: Path, capsys: pytest.CaptureFixture[str]) -> None:

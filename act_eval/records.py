@@ -66,7 +66,7 @@ def to_line(values: Any) -> str:
     content = _json(values)
     try:
         return json.dumps(content, separators=(",", ":"), allow_nan=False) + "\n"
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         place, found = next(_unfit(content, type(values).__name__), (type(values).__name__, error))
         raise RunFolderError(f"{place} is {found}; a record holds finite numbers, text, lists and mappings") from error
 

@@ -101,7 +101,7 @@ class Baseline:
             )
         except FileNotFoundError as error:
             raise RunFolderError(f"baseline {path} does not exist; {_HOW}") from error
-        except (ValueError, KeyError, TypeError, AttributeError, OSError, SuiteMismatch) as error:
+        except (ValueError, OverflowError, KeyError, TypeError, AttributeError, OSError, SuiteMismatch) as error:
             raise RunFolderError(f"baseline {path} is damaged ({type(error).__name__}: {error}); {_HOW}") from error
         baseline._check(path)
         return baseline

@@ -60,5 +60,5 @@ class Manifest:
             return cls(suite=Suite.from_json(values["suite"]), **parts)
         except FileNotFoundError as error:
             raise RunFolderError(f"{folder} is not a run folder: it has no {MANIFEST}") from error
-        except (ValueError, KeyError, TypeError, OSError, SuiteMismatch) as error:
+        except (ValueError, OverflowError, KeyError, TypeError, OSError, SuiteMismatch) as error:
             raise RunFolderError(f"{path} is damaged ({type(error).__name__}: {error})") from error

@@ -70,7 +70,8 @@ class Attention(nn.Module):
         if share == 0:
             return self.out_proj(value_HE.flatten())[None, None]
         q, k = functional.linear(token_D + pos_BND, qk_weight, qk_bias).chunk(2, dim=-1)
-        weights_BHNN = _weights(*(t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k)), None)
+        q, k = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k))
+        weights_BHNN = _weights(q, k, None)
         kept_RHN = dropout(weights_BHNN.expand(rows, -1, -1, -1), share).sum(dim=-1)
         answers_HD = (self.out_proj.weight.unflatten(1, (self.heads, -1)) * value_HE).sum(dim=-1).T
         return functional.linear(kept_RHN.transpose(1, 2).to(answers_HD), answers_HD.T, self.out_proj.bias)
@@ -86,7 +87,9 @@ class Attention(nn.Module):
     def _split(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return the weights of queries and keys, those of values, and their biases."""
         dim = self.in_proj_weight.shape[1]
-        return *self.in_proj_weight.split((2 * dim, dim)), *self.in_proj_bias.split((2 * dim, dim))
+        qk_weight, v_weight = self.in_proj_weight.split((2 * dim, dim))
+        qk_bias, v_bias = self.in_proj_bias.split((2 * dim, dim))
+        return qk_weight, v_weight, qk_bias, v_bias
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, ignored_BN: Tensor | None) -> Tensor:
         mask = None if ignored_BN is None else ~ignored_BN[:, None, None, :]

@@ -13,7 +13,6 @@ from scipy.stats import binom
 
 from act_eval.compare.results import Results
 from act_eval.errors import SuiteMismatch, UsageError
-from act_eval.records import INVALID, SUCCESS
 from act_eval.stats import SuccessRate
 from act_eval.suites import differences
 
@@ -70,7 +69,7 @@ def noise_floor(runs: Sequence[Results], size: int | None = None) -> list[NoiseF
 
 
 def _floor(arm: str, blocks: Sequence[Sequence[str]], size: int) -> NoiseFloor:
-    rates = tuple(SuccessRate(b.count(SUCCESS), len(b) - b.count(INVALID)) for b in blocks)
+    rates = tuple(SuccessRate.of_outcomes(b) for b in blocks)
     if any(not rate.trials for rate in rates):
         raise UsageError(f"arm {arm} has a suite of {size} episodes that are all invalid")
     gaps = [abs(first.rate - second.rate) for first, second in combinations(rates, 2)]

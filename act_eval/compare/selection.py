@@ -137,5 +137,5 @@ def _hold_out(runs: Sequence[Results], arms: Sequence[str], held_out: Results) -
             "evaluate it with --held-out"
         )
     vectors = {arm: held_out.outcomes[held_out.check_arm(arm)] for arm in arms}
-    rates = {arm: SuccessRate(v.count(SUCCESS), len(v) - v.count(INVALID)) for arm, v in vectors.items()}
+    rates = {arm: SuccessRate.of_outcomes(v) for arm, v in vectors.items()}
     return HeldOut(results=held_out, chosen=digests.index(digest), rates=rates)

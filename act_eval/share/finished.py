@@ -28,8 +28,7 @@ class FinishedArm:
     @property
     def success(self) -> SuccessRate:
         """Successes over valid episodes, with their interval."""
-        valid = [record for record in self.records if record.outcome != INVALID]
-        return SuccessRate(sum(record.outcome == SUCCESS for record in valid), len(valid))
+        return SuccessRate.of_outcomes(record.outcome for record in self.records)
 
     def video(self, record: EpisodeRecord) -> Path | None:
         """Return where the video of an episode lies; None where there is none."""

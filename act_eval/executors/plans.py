@@ -29,7 +29,8 @@ def planned(slot: Slot, step: int) -> Plan | None:
     if not slot.installed:
         return None
     chunk = slot.installed[-1]
-    return Plan(chunk.at(step), chunk, 1) if chunk.covers(step) else None
+    index = step - chunk.question.start
+    return Plan(chunk.actions[index], chunk, 1) if 0 <= index < len(chunk.actions) else None
 
 
 def upcoming(chunks: list[Chunk], method: Method, step: int) -> FloatArray:

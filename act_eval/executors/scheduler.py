@@ -196,7 +196,8 @@ class ChunkExecutor:
         starving: list[Slot] = []
         for slot, t in active:
             row = slot.row
-            in_flight[row] = len(slot.in_flight)
+            if slot.in_flight:
+                in_flight[row] = len(slot.in_flight)
             plan = planned(slot, t)
             if plan is None:
                 starving.append(slot)
@@ -209,7 +210,8 @@ class ChunkExecutor:
                 seam[row] = True
                 slot.seams += 1
                 change = takeover(slot, plan.chunk, t)
-                takeovers |= {} if change is None else {row: change}
+                if change is not None:
+                    takeovers[row] = change
             slot.last_chunk, slot.ran = question.number, slot.installed
             slot.used_actions += plan.contributions
         if starving:

@@ -19,4 +19,4 @@ def takeover(slot: Slot, chunk: Chunk, step: int) -> Takeover | None:
     new = chunk.predicted[step - chunk.question.start :]
     both = min(len(old), len(new))
     squared = (new[:both] - old[:both]) ** 2
-    return Takeover(replaced=old[0], overlap_rmse=np.sqrt(squared.mean(axis=0)))
+    return Takeover(replaced=old[0], overlap_rmse=np.sqrt(squared.sum(axis=0) / np.float32(both)))

@@ -5,7 +5,9 @@ A block is a few episodes of one arm that start together, so that their requests
 
 import hashlib
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,7 +22,7 @@ from act_eval.rollout import Episode, EpisodeClock, rollout
 from act_eval.steps import EpisodeSteps, StepRecorder
 from act_eval.timing import Schedule
 from act_eval.types import EpisodeRecord, Executor
-from act_eval.video import Film, FrameLog, KeptFrames, Layout, VideoMode, file_name, film, wanted
+from act_eval.video import Encoder, Film, FrameLog, KeptFrames, Layout, VideoMode, file_name, film, wanted
 
 INITIAL_STATE = "initial_state"
 """Key in a record's `detail`: digest of the simulator state that the episode began in."""
@@ -104,26 +106,60 @@ def _run_block(job: Job, bench: Workbench, block: Block, shard: ShardWriter, wor
     episodes = [Episode(number, job.seeds[number]) for number in block.episodes]
     frames = _frame_log(job, bench.envs[0])
     observers = (recorder,) if frames is None else (recorder, frames)
-    for ended in rollout(bench.envs, executor, episodes, observers, on_clock=clocks.append):
-        steps = recorder.take(ended.episode)
-        record = _with_initial_state(ended, steps)
-        clock = clocks.pop()
-        began = time.perf_counter()
-        kept = None if frames is None else frames.take(record.episode)
-        if wanted(job.video, record.outcome):
-            title = f"{job.title} · {block.arm}"
-            what = Film(title=title, record=record, steps=steps, control_s=_control_s(bench.envs[0]))
-            _film(folder / "videos" / file_name(record), bench.envs[0], what, kept)
-        timing = Timing(
-            episode=record.episode,
-            wall_s=round(clock.wall_s, 4),
-            inference_ms=tuple(round(ms, 2) for ms in clock.inference_ms),
-            video_s=round(time.perf_counter() - began, 4),
-            worker=worker,
-        )
-        metrics = _measured(record, steps, bench.envs[0], job.arms[block.arm])
-        shard.write(ShardLine(arm=block.arm, record=record, timing=timing, metrics=metrics))
-        yield record
+    with Encoder() as encoder, _Ended(shard) as ended:
+        for record in rollout(bench.envs, executor, episodes, observers, on_clock=clocks.append):
+            steps = recorder.take(record.episode)
+            record = _with_initial_state(record, steps)
+            clock = clocks.pop()
+            began = time.perf_counter()
+            kept = None if frames is None else frames.take(record.episode)
+            video = None
+            if wanted(job.video, record.outcome):
+                title = f"{job.title} · {block.arm}"
+                what = Film(title=title, record=record, steps=steps, control_s=_control_s(bench.envs[0]))
+                video = _film(folder / "videos" / file_name(record), bench.envs[0], what, kept, encoder)
+            timing = Timing(
+                episode=record.episode,
+                wall_s=round(clock.wall_s, 4),
+                inference_ms=tuple(round(ms, 2) for ms in clock.inference_ms),
+                video_s=round(time.perf_counter() - began, 4),
+                worker=worker,
+            )
+            metrics = _measured(record, steps, bench.envs[0], job.arms[block.arm])
+            ended.put(ShardLine(arm=block.arm, record=record, timing=timing, metrics=metrics), video)
+            yield from ended.complete()
+        yield from ended.complete(wait=True)
+
+
+class _Ended:
+    """Episodes that have ended, until their videos are complete: then their shard lines may say that all is there."""
+
+    def __init__(self, shard: ShardWriter) -> None:
+        self._shard = shard
+        self._lines: deque[tuple[ShardLine, Future[None] | None]] = deque()
+
+    def __enter__(self) -> "_Ended":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for _record in self.complete(wait=True):  # whatever stops the others, an episode already run is kept
+            pass
+
+    def put(self, line: ShardLine, video: Future[None] | None) -> None:
+        """Add an episode, with its video if it has one."""
+        self._lines.append((line, video))
+
+    def complete(self, wait: bool = False) -> Iterator[EpisodeRecord]:
+        """Write the lines of episodes whose files are complete, in order, and yield their records."""
+        while self._lines:
+            line, video = self._lines[0]
+            if video is not None:
+                if not wait and not video.done():
+                    return
+                video.result()
+            self._shard.write(line)
+            self._lines.popleft()
+            yield line.record
 
 
 def _frame_log(job: Job, env: gym.Env[Any, Any]) -> FrameLog | None:
@@ -131,11 +167,12 @@ def _frame_log(job: Job, env: gym.Env[Any, Any]) -> FrameLog | None:
     return None if job.video == "none" or hasattr(env.unwrapped, "render_state") else FrameLog()
 
 
-def _film(path: Path, env: gym.Env[Any, Any], what: Film, kept: KeptFrames | None) -> None:
+def _film(
+    path: Path, env: gym.Env[Any, Any], what: Film, kept: KeptFrames | None, encoder: Encoder
+) -> Future[None] | None:
     if kept is None:
-        film(path, env.unwrapped, what, Layout())
-    else:
-        film(path, kept, replace(what, steps=kept.numbered(what.steps)), Layout(small_views=False))
+        return film(path, env.unwrapped, what, Layout(), encoder)
+    return film(path, kept, replace(what, steps=kept.numbered(what.steps)), Layout(small_views=False), encoder)
 
 
 def _with_initial_state(record: EpisodeRecord, steps: EpisodeSteps) -> EpisodeRecord:

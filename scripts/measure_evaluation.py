@@ -256,7 +256,7 @@ def _watch(watch: Stopwatch) -> None:
     from act_eval.envs.pick import PickEnv
     from act_eval.policies.serve import TorchChunkPolicy
     from act_eval.scenes.rendering import OffscreenRenderer
-    from act_eval.video import filming
+    from act_eval.video import Encoder
 
     watch.watch(mujoco, "mj_step", "physics")
     watch.watch(PickEnv, "step", "rules")
@@ -264,7 +264,7 @@ def _watch(watch: Stopwatch) -> None:
     watch.watch(TorchChunkPolicy, "predict", "policy")
     watch.watch(policy_sources.CheckpointSource, "load", "load")
     watch.watch(steps, "save", "save")
-    watch.watch(filming, "write_video", "draw and encode")
+    watch.watch(Encoder, "write", "draw")
 
 
 if __name__ == "__main__":

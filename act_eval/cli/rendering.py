@@ -18,7 +18,7 @@ from act_eval.runs import Manifest, RunFolder
 from act_eval.steps import load, path_of
 from act_eval.suites import Suite
 from act_eval.types import EpisodeRecord
-from act_eval.video import SMALL, Film, Layout, file_name, film
+from act_eval.video import SMALL, Encoder, Film, Layout, file_name, film
 
 if TYPE_CHECKING:
     from act_eval.cli.render import Flags
@@ -126,10 +126,14 @@ def _take(shot: Shot) -> str | None:
     except RunFolderError as error:
         return str(error)
     what = Film(title=shot.title, record=shot.record, steps=steps, control_s=1 / env.metadata["render_fps"])
-    with writing(shot.out):
+    with writing(shot.out), Encoder() as encoder:
         shot.out.mkdir(parents=True, exist_ok=True)
-        shown = film(shot.out / file_name(shot.record), env, what, shot.layout)
-    return None if shown else f"{shot.arm.name}, episode {shot.record.episode}: it has no state that could be shown"
+        video = film(shot.out / file_name(shot.record), env, what, shot.layout, encoder)
+        if video is not None:
+            video.result()
+    if video is not None:
+        return None
+    return f"{shot.arm.name}, episode {shot.record.episode}: it has no state that could be shown"
 
 
 def _check(shot: Shot, shape: tuple[int, ...], env: Any) -> None:

@@ -1,9 +1,10 @@
 """The files of videos: which episodes are recorded, what they are called, how they are encoded."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
+from queue import Queue
 from typing import Literal
 
 import av
@@ -16,7 +17,11 @@ VideoMode = Literal["all", "failures", "none"]
 
 FPS = 20
 """Frames per second where an environment does not say its rate."""
-_BATCH = 16  # frames that are encoded while the next ones are drawn
+_BATCH = 16  # frames that are encoded while the next ones are drawn: caches do better with one kind of work at a time
+_WAITING = 2  # batches between who draws and who encodes
+
+_Batches = Queue[list[ImageArray] | BaseException | None]
+"""Frames, and then None or what ended them early."""
 
 
 def wanted(mode: VideoMode, outcome: str) -> bool:
@@ -29,45 +34,75 @@ def file_name(record: EpisodeRecord) -> str:
     return f"{record.episode:04d}_seed{record.seed}_{record.outcome}.mp4"
 
 
+class Encoder:
+    """Encodes videos in a thread of its own, one after the other, beside whatever goes on. Use it in `with`.
+
+    Encoding leaves the interpreter's lock alone.
+    """
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, "encoder")
+
+    def __enter__(self) -> "Encoder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown()
+
+    def write(self, path: Path, frames: Iterable[ImageArray], fps: int) -> Future[None]:
+        """Take the frames of a video, (H, W, 3) uint8 with even H and W, and return while the last are encoded.
+
+        A frame may be overwritten as soon as the next one is asked for.
+
+        Returns:
+            Done when the complete video stands at `path`; it raises what went wrong with it.
+        """
+        batches: _Batches = Queue(_WAITING)
+        done = self._thread.submit(_encode, path, batches, fps)
+        left = (image.copy() for image in frames)
+        end: BaseException | None = None
+        try:
+            while batch := list(islice(left, _BATCH)):
+                batches.put(batch)
+        except BaseException as error:
+            end = error
+            raise
+        finally:
+            batches.put(end)
+        return done
+
+
 def write_video(path: Path, frames: Iterable[ImageArray], fps: int) -> None:
-    """Encode frames, (H, W, 3) uint8 with even H and W, as H.264 in yuv420p, which every browser plays.
+    """Encode a video and wait until its file is complete, as `Encoder.write`."""
+    with Encoder() as encoder:
+        encoder.write(path, frames, fps).result()
 
-    Encoding runs in a thread of its own beside whatever makes the frames; it leaves the interpreter's lock alone. A
-    frame may be overwritten as soon as the next one is asked for. The file appears at `path` when it is complete.
-    """
+
+def _encode(path: Path, batches: _Batches, fps: int) -> None:
+    """Write the frames that come as H.264 in yuv420p, which every browser plays; none is left where that fails."""
     unfinished = path.with_name(path.name + ".part")
-    with av.open(str(unfinished), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-        # One key frame a second keeps scrubbing quick; ultrafast costs a third of the time of the default preset.
-        stream = container.add_stream("libx264", rate=fps, options={"preset": "ultrafast", "crf": "23", "g": str(fps)})
-        stream.pix_fmt = "yuv420p"
-        stream.codec_context.thread_count = 1
-
-        def encode(image: ImageArray) -> None:
-            if not stream.codec_context.is_open:
-                stream.height, stream.width = image.shape[:2]
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-
-        _in_a_thread(encode, (image.copy() for image in frames))
-        container.mux(stream.encode())
-    unfinished.replace(path)
-
-
-def _in_a_thread(work: Callable[[ImageArray], None], images: Iterable[ImageArray]) -> None:
-    """Do something with each image in order, in a thread that may lag a batch of images behind.
-
-    Batches keep the processor's caches with one kind of work at a time.
-    """
-    left = iter(images)
-    behind: Future[None] | None = None
-    with ThreadPoolExecutor(1) as thread:
-        while batch := list(islice(left, _BATCH)):
-            if behind is not None:
-                behind.result()
-            behind = thread.submit(_each, work, batch)
-        if behind is not None:
-            behind.result()
+    images = _taken(batches)
+    try:
+        with av.open(str(unfinished), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+            # One key frame a second keeps scrubbing quick; ultrafast costs a third of the time of the default preset.
+            options = {"preset": "ultrafast", "crf": "23", "g": str(fps)}
+            stream = container.add_stream("libx264", rate=fps, options=options)
+            stream.pix_fmt = "yuv420p"
+            stream.codec_context.thread_count = 1
+            for image in images:
+                if not stream.codec_context.is_open:
+                    stream.height, stream.width = image.shape[:2]
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            container.mux(stream.encode())
+        unfinished.replace(path)
+    finally:
+        for _ in images:  # whoever draws must not wait for a place in the queue
+            pass
 
 
-def _each(work: Callable[[ImageArray], None], images: Sequence[ImageArray]) -> None:
-    for image in images:
-        work(image)
+def _taken(batches: _Batches) -> Iterator[ImageArray]:
+    """Yield the frames of batches until the end; raise what ended them early."""
+    while isinstance(batch := batches.get(), list):
+        yield from batch
+    if batch is not None:
+        raise batch

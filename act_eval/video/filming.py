@@ -1,6 +1,7 @@
 """From an episode's log to its video."""
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from act_eval.steps import EpisodeSteps
 from act_eval.types import EpisodeRecord, ImageArray
-from act_eval.video.files import write_video
+from act_eval.video.files import Encoder
 from act_eval.video.ink import Board
 from act_eval.video.layout import SMALL, Layout
 from act_eval.video.overlay import Overlay, paths_of
@@ -36,25 +37,25 @@ class Film:
     """Δt [s]."""
 
 
-def film(path: Path, env: Any, what: Film, layout: Layout) -> bool:
-    """Film an episode from its logged states.
+def film(path: Path, env: Any, what: Film, layout: Layout, encoder: Encoder) -> Future[None] | None:
+    """Draw an episode from its logged states and have it encoded.
 
     Args:
         path: The video.
         env: Of the kind that the episode ran in; it has `render_state`, and other hooks are used where it has them.
         what: The episode.
         layout: Size of the video.
+        encoder: Goes on while this returns.
 
     Returns:
-        Whether there was anything to show.
+        Done when the video stands there, raising what went wrong; None where there was nothing to show.
     """
     # Broken physics leaves states that no renderer can draw: the video shows what came before, if anything did.
     states = what.steps.state[np.isfinite(what.steps.state).all(axis=1)]
     if not states.size:
-        return False
+        return None
     path.parent.mkdir(exist_ok=True)
-    write_video(path, episode_frames(states, env, what, layout), round(1 / what.control_s))
-    return True
+    return encoder.write(path, episode_frames(states, env, what, layout), round(1 / what.control_s))
 
 
 def episode_frames(states: NDArray[np.float64], env: Any, what: Film, layout: Layout) -> Iterator[ImageArray]:

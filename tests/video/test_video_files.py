@@ -1,15 +1,19 @@
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 from made_episodes import RECORD, Bare, Hooked, T, made_film
 
-from act_eval.video import Layout, file_name, film, wanted
+from act_eval.video import Encoder, Layout, file_name, film, wanted
 
 
 def test_the_file_plays_everywhere_and_shows_what_was_drawn(tmp_path: Path):
     path = tmp_path / file_name(RECORD)
-    assert film(path, Bare(), made_film(), Layout())
+    with Encoder() as encoder:
+        assert film(path, Bare(), made_film(), Layout(), encoder)
     assert [entry.name for entry in tmp_path.iterdir()] == ["0003_seed4348884358902_wrong_block.mp4"]
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
@@ -25,8 +29,9 @@ def test_the_file_plays_everywhere_and_shows_what_was_drawn(tmp_path: Path):
 
 
 def test_equal_episodes_give_equal_files(tmp_path: Path):
-    for name in ("a.mp4", "b.mp4"):
-        film(tmp_path / name, Hooked(), made_film(), Layout())
+    with Encoder() as encoder:
+        for name in ("a.mp4", "b.mp4"):
+            film(tmp_path / name, Hooked(), made_film(), Layout(), encoder)
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
 
 
@@ -35,3 +40,47 @@ def test_which_episodes_are_recorded():
         mode: [o for o in ("success", "timeout", "invalid") if wanted(mode, o)] for mode in ("all", "failures", "none")
     }
     assert recorded == {"all": ["success", "timeout", "invalid"], "failures": ["timeout", "invalid"], "none": []}
+
+
+def grey(count: int) -> Iterator[np.ndarray]:
+    for level in range(count):
+        yield np.full((32, 48, 3), level, np.uint8)
+
+
+def test_encoding_goes_on_beside_whoever_drew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    held, encode = threading.Event(), av.VideoFrame.from_ndarray
+
+    def late(*args: object, **options: object) -> object:
+        held.wait(5)
+        return encode(*args, **options)
+
+    monkeypatch.setattr("act_eval.video.files.av.VideoFrame.from_ndarray", late)
+    with Encoder() as encoder:
+        videos = [encoder.write(tmp_path / name, grey(10), 20) for name in ("a.mp4", "b.mp4")]
+        assert not any(video.done() for video in videos)  # drawn both, and none of them is encoded
+        assert not (tmp_path / "a.mp4").exists()
+        held.set()
+    for video, name in zip(videos, ("a.mp4", "b.mp4"), strict=True):
+        assert video.done()
+        with av.open(str(tmp_path / name)) as container:
+            assert sum(1 for _ in container.decode(video=0)) == 10
+
+
+def test_whoever_draws_is_not_held_up_by_a_video_that_cannot_be_written(tmp_path: Path):
+    with Encoder() as encoder:
+        lost = encoder.write(tmp_path / "absent" / "a.mp4", grey(200), 20)
+        kept = encoder.write(tmp_path / "b.mp4", grey(3), 20)
+        with pytest.raises(OSError, match="No such file"):
+            lost.result(30)
+        kept.result(30)
+    assert [path.name for path in tmp_path.iterdir()] == ["b.mp4"]
+
+
+def test_frames_that_cannot_be_drawn_leave_no_video(tmp_path: Path):
+    def broken() -> Iterator[np.ndarray]:
+        yield from grey(40)
+        raise ZeroDivisionError
+
+    with Encoder() as encoder, pytest.raises(ZeroDivisionError):
+        encoder.write(tmp_path / "a.mp4", broken(), 20)
+    assert not (tmp_path / "a.mp4").exists()

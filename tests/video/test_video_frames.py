@@ -7,7 +7,7 @@ from made_episodes import RECORD, STAGE, Bare, Hooked, T, episode_steps, made_fi
 
 from act_eval.errors import UsageError
 from act_eval.steps import EpisodeSteps
-from act_eval.video import SMALL, Film, Layout, episode_frames, film
+from act_eval.video import SMALL, Encoder, Film, Layout, episode_frames, film
 from act_eval.video.ink import CHUNK, COMMITTED, CONFUSER, TARGET
 
 SIZE = Layout()
@@ -161,8 +161,10 @@ def test_an_episode_that_broke_shows_what_came_before(tmp_path: Path):
     steps = episode_steps()
     state = steps.state.copy()
     state[-1] = np.nan
-    assert film(tmp_path / "videos" / "a.mp4", Hooked(), made_film(replace(steps, state=state)), SIZE)
-    assert not film(tmp_path / "videos" / "b.mp4", Hooked(), made_film(replace(steps, state=state[-1:])), SIZE)
+    with Encoder() as encoder:
+        assert film(tmp_path / "videos" / "a.mp4", Hooked(), made_film(replace(steps, state=state)), SIZE, encoder)
+        broken = made_film(replace(steps, state=state[-1:]))
+        assert film(tmp_path / "videos" / "b.mp4", Hooked(), broken, SIZE, encoder) is None
     assert [path.name for path in (tmp_path / "videos").iterdir()] == ["a.mp4"]
 
 

@@ -4,6 +4,7 @@ Modules stay as they are; `policy.model` is replaced by its compiled form. Queue
 outside, and so do random numbers of the latent and of led-astray prefixes.
 
 What was compiled lies in a folder on disk, so that the next process with the same network begins within seconds.
+torch's compilers are imported by the first use: that takes as long as importing the rest of torch.
 """
 
 import os
@@ -16,8 +17,6 @@ from typing import Literal, get_args
 
 import torch
 from torch import nn
-from torch._dynamo.exc import TorchDynamoException
-from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
 from act_eval.errors import CompileError, UnknownName
 from act_eval.policies.act.policy import ChunkingPolicy
@@ -97,7 +96,7 @@ def compile_ready(
     began = time.monotonic()
     try:
         first_call()
-    except TorchDynamoException as error:
+    except _dynamo_failure() as error:
         policy.model = plain
         part = failing_part(plain, chosen, first_call)
         text = f"torch.compile (mode {chosen!r}) failed in {part}: {_first_line(error)}"
@@ -121,7 +120,7 @@ def failing_part(model: nn.Module, mode: str, call: Callable[[], object]) -> str
             with _replaced(model, name, compile_part(part)):
                 try:
                     call()
-                except TorchDynamoException:
+                except _dynamo_failure():
                     return f"model.{name} ({type(part).__name__})"
     return f"model ({type(model).__name__}), in no part of it alone"
 
@@ -143,6 +142,8 @@ def resolve_mode(mode: str, device: str | torch.device) -> str:
 
 def artefact_folder() -> Path:
     """Return where compiled artefacts lie: $TORCHINDUCTOR_CACHE_DIR, or a folder below the user's cache."""
+    from torch._inductor.runtime.cache_dir_utils import default_cache_dir
+
     given = os.environ.get(_CACHE_VARIABLE)
     if given and given != default_cache_dir():  # torch sets it to its default by itself
         return Path(given)
@@ -156,6 +157,12 @@ def _keep_artefacts() -> None:
 
 def _as_graph(part: nn.Module) -> nn.Module:
     return torch.compile(part, backend="eager", fullgraph=True)  # pyright: ignore[reportReturnType]
+
+
+def _dynamo_failure() -> type[Exception]:
+    from torch._dynamo.exc import TorchDynamoException
+
+    return TorchDynamoException
 
 
 def _first_line(error: Exception) -> str:

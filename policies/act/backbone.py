@@ -1,5 +1,7 @@
 """Image backbones: torchvision's ResNets with LeRobot's parameter names, its ViT, and a narrow ResNet for small images.
 
+torchvision is imported where a network needs it: it takes as long as half of torch, and the narrow ResNet none of it.
+
 Legend: `M` images (batch × cameras) · `F` channels of the feature map · `h`, `w` its height and width.
 """
 
@@ -8,19 +10,23 @@ from collections.abc import Callable
 from typing import cast
 
 import torch
-import torchvision
 from torch import Tensor, nn
-from torchvision.models import vision_transformer
-from torchvision.ops import FrozenBatchNorm2d
 
 from act_eval.policies.act.config import NARROW, VIT, VIT_PATCH, ACTConfig, BackboneNorm
 
 _LAYERS = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
 _STAGES = {"layer1": 0, "layer2": 1, "layer3": 2, "layer4": 3}
-_HEAD_WIDTH = 64  # of `vit`
 
 InStage = Callable[[int, Tensor], Tensor]
 """What happens to a stage's features (M, F, h, w) behind its first block, given the stage's number."""
+
+
+class StagedBackbone(nn.Module):
+    """A backbone that applies an `InStage` by itself."""
+
+    def forward(self, images_M3HW: Tensor, in_stage: InStage | None = None) -> Tensor:
+        """Return the (M, F, h, w) features."""
+        raise NotImplementedError
 
 
 def build_backbone(config: ACTConfig, load_weights: bool) -> nn.Module:
@@ -33,8 +39,17 @@ def build_backbone(config: ACTConfig, load_weights: bool) -> nn.Module:
     if config.vision_backbone == NARROW:
         return NarrowResNet(config.backbone_widths, config.backbone_norm)
     if config.vision_backbone == VIT:
-        return ViT(config)
-    resnet = torchvision.models.get_model(
+        from act_eval.policies.act.vit import ViT
+
+        return ViT(config, feature_size(config, *next(iter(config.image_features.values())).shape[1:]))
+    return _resnet(config, load_weights)
+
+
+def _resnet(config: ACTConfig, load_weights: bool) -> nn.Module:
+    from torchvision.models import get_model
+    from torchvision.ops import FrozenBatchNorm2d
+
+    resnet = get_model(
         config.vision_backbone,
         weights=config.pretrained_backbone_weights if load_weights else None,
         replace_stride_with_dilation=[False, False, config.replace_final_stride_with_dilation],
@@ -45,7 +60,7 @@ def build_backbone(config: ACTConfig, load_weights: bool) -> nn.Module:
 
 def run_stages(backbone: nn.Module, images_M3HW: Tensor, in_stage: InStage) -> Tensor:
     """Return what the backbone returns, with `in_stage` applied behind the first block of every stage."""
-    if isinstance(backbone, (NarrowResNet, ViT)):
+    if isinstance(backbone, StagedBackbone):
         return backbone(images_M3HW, in_stage)
     x = images_M3HW
     for name, module in backbone.named_children():
@@ -104,7 +119,7 @@ def _norm(kind: BackboneNorm, channels: int) -> nn.Module:
     return ChannelNorm(channels) if kind == "layer" else nn.GroupNorm(8, channels)
 
 
-class NarrowResNet(nn.Module):
+class NarrowResNet(StagedBackbone):
     """A ResNet of basic blocks, two per stage, trained from scratch.
 
     The stem has stride 4, every stage after the first one halves.
@@ -150,38 +165,6 @@ class _BasicBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.norm2(self.conv2(self.relu(self.norm1(self.conv1(x)))))
         return self.relu(y + self.downsample(x))
-
-
-class ViT(nn.Module):
-    """torchvision's vision transformer without class token and head: patches → layers → a map of features.
-
-    A layer is a stage, and behind it is "behind its first block".
-    """
-
-    def __init__(self, config: ACTConfig) -> None:
-        super().__init__()
-        width = config.vit_width
-        first = next(iter(config.image_features.values()))
-        self.size = feature_size(config, *first.shape[1:])
-        self.conv_proj = nn.Conv2d(3, width, kernel_size=VIT_PATCH, stride=VIT_PATCH)
-        self.encoder = vision_transformer.Encoder(
-            seq_length=self.size[0] * self.size[1],
-            num_layers=config.vit_layers,
-            num_heads=width // _HEAD_WIDTH,
-            hidden_dim=width,
-            mlp_dim=4 * width,
-            dropout=config.dropout,
-            attention_dropout=config.dropout,
-        )
-
-    def forward(self, images_M3HW: Tensor, in_stage: InStage | None = None) -> Tensor:
-        x_MND = self.conv_proj(images_M3HW).flatten(2).transpose(1, 2)
-        x_MND = self.encoder.dropout(x_MND + self.encoder.pos_embedding)
-        for number, layer in enumerate(self.encoder.layers):
-            x_MND = layer(x_MND)
-            if in_stage is not None:
-                x_MND = in_stage(number, x_MND.transpose(1, 2)[..., None])[..., 0].transpose(1, 2)
-        return self.encoder.ln(x_MND).transpose(1, 2).unflatten(2, self.size)
 
 
 def _init_conv(module: nn.Module) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
@@ -22,6 +22,9 @@ from act_eval.errors import CompileError, UnknownName
 from act_eval.policies.act.policy import ChunkingPolicy
 
 CompileMode = Literal["auto", "off", "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
+_KEPT = frozenset(
+    ("native_layer_norm", "native_layer_norm_backward", "_softmax", "_softmax_backward_data", "threshold_backward")
+)
 _CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 
 
@@ -63,15 +66,36 @@ def compiled_module(module: nn.Module, mode: str, same_random_numbers: bool = Fa
     """Return a module compiled as one graph; nothing happens before its first call.
 
     Args:
-        module: plain.
+        module: plain, on the device where it will run.
         mode: a mode of `torch.compile`.
         same_random_numbers: see `compile_policy`.
     """
     _keep_artefacts()
-    if not same_random_numbers:
-        return torch.compile(module, mode=mode, fullgraph=True)  # pyright: ignore[reportReturnType]
-    options = {**torch._inductor.list_mode_options(mode), "fallback_random": True}
+    options = torch._inductor.list_mode_options(mode) | ({"fallback_random": True} if same_random_numbers else {})
+    on_cpu = all(parameter.device.type == "cpu" for parameter in module.parameters())
+    if on_cpu:
+        return torch.compile(module, backend=_inductor_on_cpu(options), fullgraph=True)  # pyright: ignore[reportReturnType]
     return torch.compile(module, options=options, fullgraph=True)  # pyright: ignore[reportReturnType]
+
+
+def _inductor_on_cpu(options: dict[str, Any]) -> Callable[..., Any]:
+    """Return Inductor with PyTorch's own kernels for norms, softmax and the way back through a ReLU.
+
+    Those that Inductor writes for a CPU round otherwise, so that a ReLU's input near zero now and then falls on the
+    other side of it, which moves single gradients by 1e-3; and they keep masks as bytes, which takes a training step
+    15 % longer than without (both on LeRobot's default network; docs/compile.md).
+    """
+    from torch._inductor import config
+    from torch._inductor.compile_fx import compile_fx
+    from torch._inductor.decomposition import select_decomp_table
+
+    def compile_graph(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Any:
+        with config.patch(options):
+            table = select_decomp_table()
+        kept = {op: how for op, how in table.items() if op.name().partition("::")[2].partition(".")[0] not in _KEPT}
+        return compile_fx(graph, inputs, config_patches=options, decompositions=kept)
+
+    return compile_graph
 
 
 def compile_ready(

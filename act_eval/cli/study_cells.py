@@ -14,6 +14,10 @@ STATE = "cell.json"
 """In a cell's folder: its finished stages."""
 BASELINE = "continuous_present"
 """The cell that those of the second question are compared with: clean data, coordinates connected."""
+SEEDS = 5
+"""Trainings of what is said of a method."""
+LADDER = (10, 25, 50, 100, 200)
+"""Demonstrations; with 50 the plain token already succeeds."""
 _NETWORK = (
     *("--model.dim-model", "128", "--model.dim-feedforward", "256", "--model.n-encoder-layers", "2"),
     *("--model.n-decoder-layers", "1", "--model.backbone-widths", "16", "32", "64"),
@@ -128,36 +132,51 @@ def _first_question() -> list[Cell]:
 
 
 def _second_question() -> list[Cell]:
+    """Return each damage with five training seeds, and as many undamaged trainings to compare them with."""
     clean = Data()
     ways = {
         "cut": (clean, ("--model.conditioning", "unread")),
         "not_normalised": (clean, _NOT_NORMALISED),
         "mislabelled": (Data(mislabelled=0.2), ()),
     }
-    return [
-        Cell(name=name, question=2, data=data, model=model, against=BASELINE, claim=True)
+    found = [
+        Cell(
+            name=_seeded(name, seed),
+            question=2,
+            data=data,
+            model=model,
+            seed=seed,
+            against=_seeded(BASELINE, seed),
+            claim=seed == 0,
+        )
+        for seed in range(SEEDS)
         for name, (data, model) in ways.items()
     ]
+    return found + [Cell(name=_seeded(BASELINE, seed), question=2, data=clean, seed=seed) for seed in range(1, SEEDS)]
 
 
 def _ladder() -> list[Cell]:
-    """Return a ladder of demonstrations for every variant; the lowest rung of three carries the claim."""
+    """Return a ladder of demonstrations for every variant, with five training seeds on its lowest rung."""
     first = {"token", "film", "strong"}
     return [
         Cell(
-            name=f"{variant}_{count}" + (f"_seed{seed}" if seed else ""),
+            name=_seeded(f"{variant}_{count}", seed),
             question=3,
             data=Data(),
             demonstrations=count,
             model=("--model.conditioning", variant),
             seed=seed,
-            against=None if variant == "token" else f"token_{count}" + (f"_seed{seed}" if seed else ""),
+            against=None if variant == "token" else _seeded(f"token_{count}", seed),
             claim=count == 50 and variant in first and seed == 0,
         )
-        for count in (50, 25, 100, 200)
-        for seed in (range(5) if count == 50 else (0,))
+        for count in LADDER
+        for seed in (range(SEEDS) if count == LADDER[0] else (0,))
         for variant in ("token", "film", "strong", "auxiliary", "contrastive", "crop")
     ]
+
+
+def _seeded(name: str, seed: int) -> str:
+    return f"{name}_seed{seed}" if seed else name
 
 
 def commands(cell: Cell, budget: Budget, folder: Path) -> dict[Stage, list[str]]:

@@ -41,7 +41,7 @@ class Compiled:
 
 
 def compile_policy(
-    policy: ChunkingPolicy, mode: str, device: str | torch.device = "cpu", same_random_numbers: bool = False
+    policy: ChunkingPolicy, mode: str, device: str | torch.device = "cpu", same_numbers: bool = False
 ) -> str:
     """Compile `policy.model` in place and return the mode that was chosen. Work begins with the model's first call.
 
@@ -49,8 +49,8 @@ def compile_policy(
         policy: its model may be replaced; `reset`, `select_action` and checkpoints work as before.
         mode: `off`, a mode of `torch.compile`, or `auto` for what pays on `device`.
         device: where the model will run.
-        same_random_numbers: draw dropout masks as eager code does, so that both give the same numbers from the same
-            seed. Otherwise Inductor draws its own.
+        same_numbers: draw dropout masks as eager code does and round as it does, so that both give the same loss
+            and gradients from the same seed. Otherwise Inductor draws and rounds its own way.
 
     Raises:
         UnknownName: if there is no such mode.
@@ -58,22 +58,22 @@ def compile_policy(
     chosen = resolve_mode(mode, device)
     if chosen != "off":
         plain = getattr(policy.model, "_orig_mod", policy.model)
-        policy.model = compiled_module(plain, chosen, same_random_numbers)
+        policy.model = compiled_module(plain, chosen, same_numbers)
     return chosen
 
 
-def compiled_module(module: nn.Module, mode: str, same_random_numbers: bool = False) -> nn.Module:
+def compiled_module(module: nn.Module, mode: str, same_numbers: bool = False) -> nn.Module:
     """Return a module compiled as one graph; nothing happens before its first call.
 
     Args:
         module: plain, on the device where it will run.
         mode: a mode of `torch.compile`.
-        same_random_numbers: see `compile_policy`.
+        same_numbers: see `compile_policy`.
     """
     _keep_artefacts()
-    options = torch._inductor.list_mode_options(mode) | ({"fallback_random": True} if same_random_numbers else {})
+    options = torch._inductor.list_mode_options(mode) | ({"fallback_random": True} if same_numbers else {})
     on_cpu = all(parameter.device.type == "cpu" for parameter in module.parameters())
-    if on_cpu:
+    if same_numbers and on_cpu:
         return torch.compile(module, backend=_inductor_on_cpu(options), fullgraph=True)  # pyright: ignore[reportReturnType]
     return torch.compile(module, options=options, fullgraph=True)  # pyright: ignore[reportReturnType]
 

@@ -114,7 +114,7 @@ class _Bench:
         self.plan, self.subject, self.policy = plan, subject, subject.policy
         self.eager: nn.Module = subject.policy.model
         # Dropout masks come from the same generator in both, so what is timed is what was shown to be equal.
-        self.compiled = compiled_module(self.eager, plan.compile_mode, same_random_numbers=True)
+        self.compiled = compiled_module(self.eager, plan.compile_mode, same_numbers=True)
         config = subject.policy.config
         self.batches = [training_batch(config, plan.batch_size, plan.device, seed) for seed in range(plan.batches)]
 

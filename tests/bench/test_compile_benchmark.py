@@ -39,9 +39,9 @@ PLAN = Plan(
 def results() -> Iterator[Results]:
     """Everything but the generated code: graphs are captured, differentiated and run, in eager kernels."""
 
-    def captured(module: nn.Module, mode: str, same_random_numbers: bool) -> nn.Module:
+    def captured(module: nn.Module, mode: str, same_numbers: bool) -> nn.Module:
         assert mode == "default"
-        assert same_random_numbers
+        assert same_numbers
         return torch.compile(module, backend="aot_eager", fullgraph=True)  # pyright: ignore[reportReturnType]
 
     torch.compiler.reset()

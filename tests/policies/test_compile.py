@@ -222,7 +222,7 @@ def test_a_served_policy_is_compiled_once_and_meets_no_surprise(make: Callable[.
 def test_inductor_gives_eager_loss_and_gradients_with_dropout_and_noise_on(make: Callable[..., Policy]) -> None:
     policy = make(dropout=0.3, use_vae=True)
     plain = policy.model
-    compiled = compiled_module(plain, "default", same_random_numbers=True)
+    compiled = compiled_module(plain, "default", same_numbers=True)
     for seed in range(3):
         policy.model = plain
         loss, gradients = random_step(policy, seed)

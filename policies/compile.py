@@ -93,7 +93,11 @@ def _inductor_on_cpu(options: dict[str, Any]) -> Callable[..., Any]:
         with config.patch(options):
             table = select_decomp_table()
         kept = {op: how for op, how in table.items() if op.name().partition("::")[2].partition(".")[0] not in _KEPT}
-        return compile_fx(graph, inputs, config_patches=options, decompositions=kept)
+        # Without a tag, artefacts of the same graph that Inductor took apart as it likes would be found in the cache.
+        with torch.compiler.config.patch(  # pyright: ignore[reportAttributeAccessIssue]
+            cache_key_tag=",".join(sorted(_KEPT))
+        ):
+            return compile_fx(graph, inputs, config_patches=options, decompositions=kept)
 
     return compile_graph
 

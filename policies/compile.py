@@ -70,12 +70,46 @@ def compiled_module(module: nn.Module, mode: str, same_numbers: bool = False) ->
         mode: a mode of `torch.compile`.
         same_numbers: see `compile_policy`.
     """
+    return torch.compile(module, **_compiling(module, mode, same_numbers))  # pyright: ignore[reportReturnType]
+
+
+def compile_for_training(policy: ChunkingPolicy, mode: str, device: str | torch.device) -> str:
+    """Compile what `policy.model` does when called, as one graph, and return the mode that was chosen.
+
+    The module itself stays, and with it the names of its parameters; a CPU gets the numbers of eager code.
+
+    Args:
+        policy: in training.
+        mode: `off`, a mode of `torch.compile`, or `auto` for what pays on `device`.
+        device: where it is trained.
+
+    Raises:
+        UnknownName: if there is no such mode.
+    """
+    chosen = resolve_mode(mode, device)
+    if chosen != "off":
+        policy.model.compile(**_compiling(policy.model, chosen, same_numbers=torch.device(device).type == "cpu"))
+    return chosen
+
+
+@contextmanager
+def naming_compile_failures(mode: str) -> Iterator[None]:
+    """Turn a failure to compile into a `CompileError`."""
+    try:
+        yield
+    except _dynamo_failure() as error:
+        raise CompileError(
+            f"torch.compile (mode {mode!r}) failed: {_first_line(error)}; --compile off trains without it"
+        ) from error
+
+
+def _compiling(module: nn.Module, mode: str, same_numbers: bool) -> dict[str, Any]:
+    """Return the arguments of `torch.compile`."""
     _keep_artefacts()
     options = torch._inductor.list_mode_options(mode) | ({"fallback_random": True} if same_numbers else {})
     on_cpu = all(parameter.device.type == "cpu" for parameter in module.parameters())
-    if same_numbers and on_cpu:
-        return torch.compile(module, backend=_inductor_on_cpu(options), fullgraph=True)  # pyright: ignore[reportReturnType]
-    return torch.compile(module, options=options, fullgraph=True)  # pyright: ignore[reportReturnType]
+    how = {"backend": _inductor_on_cpu(options)} if same_numbers and on_cpu else {"options": options}
+    return {**how, "fullgraph": True}
 
 
 def _inductor_on_cpu(options: dict[str, Any]) -> Callable[..., Any]:

@@ -16,6 +16,7 @@ from torch import Tensor
 from act_eval.errors import UsageError
 from act_eval.policies.act.config import ACTConfig
 from act_eval.policies.act.policy import ACTPolicy, ChunkingPolicy
+from act_eval.policies.compile import compile_for_training
 from act_eval.policies.rtc import ACTRTCConfig, ACTRTCPolicy
 
 _WARM_UP = 2
@@ -33,7 +34,9 @@ class StepCost:
     """Highest resident memory above that of the process with its network, before the first step."""
 
 
-def measure_step(config: ACTConfig, batch_size: int, steps: int, threads: int, bf16: bool) -> StepCost:
+def measure_step(
+    config: ACTConfig, batch_size: int, steps: int, threads: int, bf16: bool, compile_mode: str = "off"
+) -> StepCost:
     """Measure `steps` training steps on the CPU, after two that do not count, in a fresh process.
 
     Raises:
@@ -43,13 +46,14 @@ def measure_step(config: ACTConfig, batch_size: int, steps: int, threads: int, b
         if value < 1:
             raise UsageError(f"{name} is {value}; it must be at least 1")
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_measure, (config, batch_size, steps, threads, bf16))
+        return pool.apply(_measure, (config, batch_size, steps, threads, bf16, compile_mode))
 
 
-def _measure(config: ACTConfig, batch_size: int, steps: int, threads: int, bf16: bool) -> StepCost:
+def _measure(config: ACTConfig, batch_size: int, steps: int, threads: int, bf16: bool, compile_mode: str) -> StepCost:
     torch.set_num_threads(threads)
     policy = ACTRTCPolicy(config) if isinstance(config, ACTRTCConfig) else ACTPolicy(config)
     optimizer = torch.optim.AdamW(policy.train().get_optim_params(), lr=config.optimizer_lr)
+    compile_for_training(policy, compile_mode, "cpu")
     batch = random_batch(config, batch_size)
     before_mib = _resident_mib()
     times_s: list[tuple[float, float]] = []

@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from act_eval.errors import TrainingError
 from act_eval.policies.act.policy import ChunkingPolicy
+from act_eval.policies.compile import compile_for_training, naming_compile_failures
 from act_eval.policies.optim import AveragedWeights, make_optimizer, rate_factor, set_rate
 from act_eval.policies.sampling import FrameOrder, StepBatches, seed_torch, shift_images
 from act_eval.policies.training_config import TrainConfig
@@ -83,7 +84,7 @@ class Trainer:
         view: Callable[[int, int], ProgressView],
         evaluate: Evaluate | None = None,
     ) -> None:
-        """Build optimiser and averages around `policy`, which moves to the accelerator's device.
+        """Build optimiser and averages around `policy`, which moves to the accelerator's device and may be compiled.
 
         Args:
             policy: what is trained; its configuration holds the learning rates and the weight decay.
@@ -112,6 +113,7 @@ class Trainer:
             policy.get_optim_params(), settings.optimizer_lr, settings.optimizer_weight_decay
         )
         self._average = AveragedWeights(policy, config.optim.average)
+        compile_for_training(policy, config.compile, accelerator.device)
         self._model, self._stepper = accelerator.prepare(policy, self._optimizer)
         self._done = Progress(step=0, seconds=0.0)
 
@@ -179,7 +181,7 @@ class Trainer:
         set_rate(self._optimizer, factor)
         seed_torch(config.seed, step, rank)
         batch = self._processor.prepare(shift_images(raw, config.shift, config.seed, step, rank))
-        with self._autocast():
+        with self._autocast(), naming_compile_failures(config.compile):
             loss, metrics = self._model(batch)
         self._accelerator.backward(loss)
         norm = self._accelerator.clip_grad_norm_(self._model.parameters(), config.optim.clip)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from act_eval.errors import UsageError
+from act_eval.policies.compile import resolve_mode
 from act_eval.policies.optim import OptimConfig
 
 
@@ -19,6 +20,8 @@ class TrainConfig:
     """Of initial weights, order of samples, image shifts and dropout."""
     precision: Literal["bf16", "fp32"] = "bf16"
     """bf16 runs forward and backward under autocast; weights and optimiser stay in fp32."""
+    compile: str = "off"
+    """torch.compile for the training step: off, a mode of it, or auto (where it pays)."""
     shift: int = 4
     """Images are moved by up to this many pixels; 0 turns augmentation off."""
     optim: OptimConfig = field(default_factory=OptimConfig)
@@ -39,6 +42,7 @@ class TrainConfig:
     """Processes that read batches ahead; 0 reads in the training process."""
 
     def __post_init__(self) -> None:
+        resolve_mode(self.compile, "cpu")  # refuses what is no mode
         for name in ("steps", "batch_size", "log_every", "save_every", "validation_batches"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be at least 1")

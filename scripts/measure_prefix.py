@@ -45,8 +45,12 @@ class Options:
     """Samples of a step."""
     steps: int = 10
     """Steps that are timed, after two that are not."""
+    places: tuple[Literal["decoder", "encoder"], ...] = ("decoder", "encoder")
+    """Where the prefix enters."""
     max_delays: tuple[int, ...] = (3, 8)
     """Largest delays; each means one more delays per sample."""
+    compile: str = "off"
+    """torch.compile for the steps: off or a mode of it."""
     float32: bool = False
     """Measure in float32 instead of bfloat16 autocast."""
 
@@ -56,12 +60,14 @@ def main(options: Options) -> int:
     plain, rtc = _makers(options)
     cases = {"ACT": plain(), "ACT-RTC, one delay": rtc(rtc_train_all_delays=False)}
     for longest in options.max_delays:
-        for place in ("decoder", "encoder"):
+        for place in options.places:
             cases[f"ACT-RTC, {longest + 1} delays, {place}"] = rtc(rtc_max_delay=longest, rtc_prefix_in=place)
     table = Table("network", "median ms", "p95 ms", "CPU ms", "peak MiB", "CPU against one delay")
     one_delay = 0.0
     for name, config in cases.items():
-        cost = measure_step(config, options.batch_size, options.steps, options.threads, not options.float32)
+        cost = measure_step(
+            config, options.batch_size, options.steps, options.threads, not options.float32, options.compile
+        )
         one_delay = cost.cpu_ms if name == "ACT-RTC, one delay" else one_delay
         ratio = f"{cost.cpu_ms / one_delay:.2f} ×" if one_delay else ""
         numbers = (cost.median_ms, cost.p95_ms, cost.cpu_ms, cost.peak_mib)

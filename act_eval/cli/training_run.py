@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from act_eval.cli.training_data import Part
 
 CHANGEABLE = (
-    *("resume", "out", "dataset", "device", "threads", "workers", "log_every", "save_every", "keep"),
+    *("resume", "out", "dataset", "device", "threads", "compile", "workers", "log_every", "save_every", "keep"),
     *("validate_every", "validation_batches", "evaluate_every", "evaluate_episodes", "evaluate_delays"),
 )
-"""Settings that a resumed run may change. Of these only device and threads move the loss curve, in its last digits;
-the contents of the data set are compared, wherever it lies."""
+"""Settings that a resumed run may change. Of these only device, threads and compile move the loss curve, in its last
+digits; the contents of the data set are compared, wherever it lies."""
 
 _FILE = "run.json"
 

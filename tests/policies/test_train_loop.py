@@ -15,7 +15,7 @@ from rich.console import Console
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from act_eval.errors import CheckpointError, TrainingError, UsageError
+from act_eval.errors import CheckpointError, CompileError, TrainingError, UnknownName, UsageError
 from act_eval.policies.act import ACTConfig, ACTPolicy, Feature
 from act_eval.policies.train import Finish, Trainer
 from act_eval.policies.training_config import TrainConfig
@@ -285,3 +285,29 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path, whole: tuple
     )
     with pytest.raises(CheckpointError, match="does not fit the policy"):
         other.resume()
+
+
+@pytest.mark.slow  # compiles C++
+def test_compiled_training_gives_the_eager_curve_and_plain_names(tmp_path: Path, whole: tuple[Path, Finish]) -> None:
+    compiled = replace(TINY, compile="default", precision="fp32")
+    finish = trainer(tmp_path / "compiled", compiled).run()
+    eager = trainer(tmp_path / "eager", replace(compiled, compile="off")).run()
+    names = [set(load_file(f.checkpoint / "training_state" / "model.safetensors")) for f in (finish, eager)]
+    assert names[0] == names[1]
+    losses = [[row["loss"] for row in lines(tmp_path / name) if "lr" in row] for name in ("compiled", "eager")]
+    assert len(losses[0]) == TINY.steps
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+
+
+def test_a_failure_to_compile_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = trainer(tmp_path, replace(TINY, compile="default"))
+    monkeypatch.setattr(ACTPolicy.forward.__globals__["ACT"], "latent", lambda *_: torch._dynamo.graph_break())
+    with pytest.raises(
+        CompileError, match=r"torch.compile \(mode 'default'\) failed: .*; --compile off trains without"
+    ):
+        made.run()
+
+
+def test_an_unknown_compile_mode_lists_those_that_exist() -> None:
+    with pytest.raises(UnknownName, match=r"compile mode 'fast'.*reduce-overhead"):
+        TrainConfig(compile="fast")

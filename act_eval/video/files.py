@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from queue import Queue
+from queue import SimpleQueue
+from threading import BoundedSemaphore
 from typing import Literal
 
 import av
@@ -20,8 +21,30 @@ FPS = 20
 _BATCH = 16  # frames that are encoded while the next ones are drawn: caches do better with one kind of work at a time
 _WAITING = 2  # batches between who draws and who encodes
 
-_Batches = Queue[list[ImageArray] | BaseException | None]
-"""Frames, and then None or what ended them early."""
+
+class _Batches:
+    """Frames on their way to who encodes them, a few batches at a time, and then their end, which never waits."""
+
+    def __init__(self) -> None:
+        self._queue = SimpleQueue[list[ImageArray] | BaseException | None]()
+        self._room = BoundedSemaphore(_WAITING)
+
+    def put(self, batch: list[ImageArray]) -> None:
+        """Add frames, when there is room."""
+        self._room.acquire()
+        self._queue.put(batch)
+
+    def end(self, error: BaseException | None) -> None:
+        """Say that no more frames come, and what ended them early if anything did; the first end counts."""
+        self._queue.put(error)
+
+    def images(self) -> Iterator[ImageArray]:
+        """Yield the frames until their end; raise what ended them early."""
+        while isinstance(batch := self._queue.get(), list):
+            self._room.release()
+            yield from batch
+        if batch is not None:
+            raise batch
 
 
 def wanted(mode: VideoMode, outcome: str) -> bool:
@@ -42,11 +65,14 @@ class Encoder:
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, "encoder")
+        self._last: _Batches | None = None
 
     def __enter__(self) -> "Encoder":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _where: object) -> None:
+        if error is not None and self._last is not None:
+            self._last.end(error)  # an interrupt may have come in the place of its end
         self._thread.shutdown()
 
     def write(self, path: Path, frames: Iterable[ImageArray], fps: int) -> Future[None]:
@@ -57,7 +83,7 @@ class Encoder:
         Returns:
             Done when the complete video stands at `path`; it raises what went wrong with it.
         """
-        batches: _Batches = Queue(_WAITING)
+        batches = self._last = _Batches()
         done = self._thread.submit(_encode, path, batches, fps)
         left = (image.copy() for image in frames)
         end: BaseException | None = None
@@ -68,7 +94,7 @@ class Encoder:
             end = error
             raise
         finally:
-            batches.put(end)
+            batches.end(end)
         return done
 
 
@@ -81,28 +107,27 @@ def write_video(path: Path, frames: Iterable[ImageArray], fps: int) -> None:
 def _encode(path: Path, batches: _Batches, fps: int) -> None:
     """Write the frames that come as H.264 in yuv420p, which every browser plays; none is left where that fails."""
     unfinished = path.with_name(path.name + ".part")
-    images = _taken(batches)
+    images = batches.images()
     try:
-        with av.open(str(unfinished), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-            # One key frame a second keeps scrubbing quick; ultrafast costs a third of the time of the default preset.
-            options = {"preset": "ultrafast", "crf": "23", "g": str(fps)}
-            stream = container.add_stream("libx264", rate=fps, options=options)
-            stream.pix_fmt = "yuv420p"
-            stream.codec_context.thread_count = 1
-            for image in images:
-                if not stream.codec_context.is_open:
-                    stream.height, stream.width = image.shape[:2]
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-            container.mux(stream.encode())
+        _write_mp4(unfinished, images, fps)
         unfinished.replace(path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
     finally:
         for _ in images:  # whoever draws must not wait for a place in the queue
             pass
 
 
-def _taken(batches: _Batches) -> Iterator[ImageArray]:
-    """Yield the frames of batches until the end; raise what ended them early."""
-    while isinstance(batch := batches.get(), list):
-        yield from batch
-    if batch is not None:
-        raise batch
+def _write_mp4(path: Path, images: Iterable[ImageArray], fps: int) -> None:
+    with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+        # One key frame a second keeps scrubbing quick; ultrafast costs a third of the time of the default preset.
+        options = {"preset": "ultrafast", "crf": "23", "g": str(fps)}
+        stream = container.add_stream("libx264", rate=fps, options=options)
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.thread_count = 1
+        for image in images:
+            if not stream.codec_context.is_open:
+                stream.height, stream.width = image.shape[:2]
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())

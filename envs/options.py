@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal, get_args
 
 from act_eval.errors import UnknownName, UsageError
+from act_eval.scenes.meshes import ROOT_VARIABLE
 from act_eval.scenes.rendering import MAX_SIDE
 from act_eval.scenes.scene import SceneConfig
 
@@ -38,8 +39,11 @@ class PickOptions:
     mislabelled: float = 0.0
     """Share of the episodes whose coordinates name the first confuser instead of the target, as in a data set whose
     labels slipped."""
+    robot_meshes: bool = False
+    """Whether the arm shows its meshes, from a copy of MuJoCo Menagerie that `MENAGERIE_ROOT` names, instead of
+    primitives. Physics does not change."""
 
-    _later: ClassVar[tuple[str, ...]] = ("positions", "mislabelled")
+    _later: ClassVar[tuple[str, ...]] = ("positions", "mislabelled", "robot_meshes")
 
     def facts(self) -> dict[str, Any]:
         """Return the options as a suite knows them.
@@ -65,6 +69,10 @@ class PickOptions:
             raise UsageError(f"positions {self.positions!r} leaves room for one confuser, got {self.confusers}")
         if not 0 <= self.mislabelled <= 1:
             raise UsageError(f"mislabelled is {self.mislabelled}; it is a share of the episodes, 0 to 1")
+        if not isinstance(self.robot_meshes, bool):
+            raise UsageError(
+                f"robot_meshes is {self.robot_meshes!r}; it is true or false: {ROOT_VARIABLE} says where the meshes lie"
+            )
         SceneConfig(self.confusers, self.identical)
         for name, wanted in (
             ("coordinates='confuser'", self.coordinates == "confuser"),

@@ -24,6 +24,7 @@ from act_eval.envs.options import Coordinates, PickOptions, Positions
 from act_eval.envs.running_log import RunningLog
 from act_eval.errors import ActionError, SimulationError, UsageError
 from act_eval.scenes.arm import CLOSING_THRESHOLD, GRIPPER_CLOSED, GRIPPER_OPEN, HOME, JOINTS
+from act_eval.scenes.meshes import menagerie_model
 from act_eval.scenes.projection import table_homography
 from act_eval.scenes.rendering import renderer_for
 from act_eval.scenes.scene import SceneConfig, compile_scene
@@ -75,15 +76,17 @@ class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):
         swap_blocks: bool = False,
         positions: Positions = "continuous",
         mislabelled: float = 0.0,
+        robot_meshes: bool = False,
         render_mode: str | None = None,
     ) -> None:
         self.options = PickOptions(
-            *(confusers, identical, image_size, action_noise, slips, coordinates, swap_blocks, positions, mislabelled)
+            *(confusers, identical, image_size, action_noise, slips, coordinates, swap_blocks, positions, mislabelled),
+            robot_meshes=robot_meshes,
         )
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise UsageError(f"render_mode is {render_mode!r}; allowed: {self.metadata['render_modes']} or None")
         self.render_mode = render_mode
-        super().__init__(compile_scene(SceneConfig(confusers, identical)))
+        super().__init__(compile_scene(SceneConfig(confusers, identical, menagerie_model() if robot_meshes else None)))
         self._data = mujoco.MjData(self._scene.model)
         self._viewer: Any = None
         self._skip_cameras = False

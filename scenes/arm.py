@@ -89,6 +89,8 @@ _LINKS = (
           (_Box((0.001, -0.020, 0.0188), (0.008, 0.022, 0.010)),)),
 )
 # fmt: on
+LINKS = ("base", *(link.name for link in _LINKS))
+"""Body names from the base to the moving jaw."""
 _BASE_MASS, _BASE_COM = 0.147, (0.0137179, -5.19711e-05, 0.0334843)
 _BASE_INERTIA = (0.000114686, 0.000136117, 0.000130364, -4.59787e-07, 4.97151e-06, 9.75275e-08)
 

@@ -3,13 +3,14 @@
 import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from act_eval.errors import UsageError
-from act_eval.scenes import arm, tabletop
+from act_eval.scenes import arm, meshes, tabletop
 from act_eval.scenes.workspace import PHYSICS_STEP
 
 
@@ -21,6 +22,8 @@ class SceneConfig:
     """Number of blocks beside the target, 0 to 3."""
     identical: bool = True
     """Whether the confusers look like the target; otherwise each has a colour of its own."""
+    robot_meshes: Path | None = None
+    """Folder of the Menagerie model whose meshes the arm shows; None: primitives."""
 
     def __post_init__(self) -> None:
         """Refuse what does not fit on the table."""
@@ -59,7 +62,7 @@ class Scene:
     action_high: NDArray[np.float32]
     """(6,) upper joint limits [rad]."""
     digest: str
-    """SHA-256 over the scene's XML: equal for equal scenes on any machine."""
+    """SHA-256 over the scene's XML and its meshes: equal for equal scenes on any machine."""
 
 
 def build_spec(config: SceneConfig) -> mujoco.MjSpec:
@@ -91,9 +94,14 @@ def build_spec(config: SceneConfig) -> mujoco.MjSpec:
 
 @lru_cache(maxsize=16)
 def compile_scene(config: SceneConfig) -> Scene:
-    """Return the compiled scene; equal configurations share one model within a process."""
+    """Return the compiled scene; equal configurations share one model within a process.
+
+    Raises:
+        UsageError: if the robot's meshes are missing, damaged, or those of another arm.
+    """
     spec = build_spec(config)
-    model = spec.compile()
+    worn = "" if config.robot_meshes is None else meshes.put_on(spec, config.robot_meshes)
+    model = _compiled(spec, config)
     joints = [model.joint(name) for name in arm.JOINTS]
     blocks = [model.joint(name) for name in config.blocks]
     return Scene(
@@ -109,5 +117,14 @@ def compile_scene(config: SceneConfig) -> Scene:
         pinch_site=model.site(arm.PINCH_SITE).id,
         action_low=model.actuator_ctrlrange[:, 0].astype(np.float32),
         action_high=model.actuator_ctrlrange[:, 1].astype(np.float32),
-        digest=hashlib.sha256(spec.to_xml().encode()).hexdigest(),
+        digest=hashlib.sha256((spec.to_xml() + worn).encode()).hexdigest(),
     )
+
+
+def _compiled(spec: mujoco.MjSpec, config: SceneConfig) -> mujoco.MjModel:
+    try:
+        return spec.compile()
+    except ValueError as error:
+        if config.robot_meshes is None:
+            raise
+        raise UsageError(f"robot_meshes: a mesh of {config.robot_meshes} cannot be used: {error}") from error

@@ -50,6 +50,8 @@ class Arguments:
     """Where the target starts: anywhere (continuous, the default), near one place, or near either of two."""
     mislabelled: float | None = None
     """Share of the episodes whose coordinates name the confuser, as in a data set whose labels slipped."""
+    robot_meshes: bool = False
+    """Show the robot's meshes, from the copy of MuJoCo Menagerie that MENAGERIE_ROOT names, instead of primitives."""
     images: ImageStorage = "image"
     """image: lossless PNG. video: H.264, smaller and lossy."""
     workers: int = 2
@@ -87,6 +89,7 @@ def main() -> int:
 def _options(arguments: Arguments) -> dict[str, Any]:
     given = {name: getattr(arguments, name) for name in ("confusers", "positions", "mislabelled")}
     asked_for = {name: value for name, value in given.items() if value is not None}
+    asked_for |= {"robot_meshes": True} if arguments.robot_meshes else {}
     return {name: getattr(arguments, name) for name in DEMONSTRATED} | asked_for
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import tyro
 
 from act_eval.scenes.arm import HOME
+from act_eval.scenes.meshes import menagerie_model
 from act_eval.scenes.rendering import OffscreenRenderer, renderer_for
 from act_eval.scenes.scene import SceneConfig, compile_scene
 from act_eval.scenes.workspace import BLOCK_SIDE
@@ -25,12 +26,14 @@ class Arguments:
     """Height and width of the image [px]."""
     frames: int = 1000
     """Frames of each."""
+    robot_meshes: bool = False
+    """Draw the robot's meshes, from the copy of MuJoCo Menagerie that MENAGERIE_ROOT names."""
 
 
 def main() -> None:
     """Print both medians and their ratio."""
     arguments = tyro.cli(Arguments, description=__doc__)
-    scene = compile_scene(SceneConfig())
+    scene = compile_scene(SceneConfig(robot_meshes=menagerie_model() if arguments.robot_meshes else None))
     data = mujoco.MjData(scene.model)
     data.qpos[scene.joint_qpos] = HOME
     for number, address in enumerate(scene.block_qpos):

@@ -32,6 +32,8 @@ class EnvFlags:
     """What the policy is told as the target's place."""
     swap_blocks: bool = False
     """Let target and first confuser exchange places."""
+    robot_meshes: bool = False
+    """Show the robot's meshes, from the copy of MuJoCo Menagerie that MENAGERIE_ROOT names, instead of primitives."""
 
 
 @dataclass(frozen=True)

@@ -284,6 +284,7 @@ def env_options(flags: "EnvFlags") -> dict[str, Any]:
         "slips": flags.slips,
         "coordinates": flags.coordinates,
         "swap_blocks": True if flags.swap_blocks else None,
+        "robot_meshes": True if flags.robot_meshes else None,
     }
     return {name: value for name, value in given.items() if value is not None}
 

@@ -17,8 +17,9 @@ from act_eval.cli.environments import EnvSource, check_features
 from act_eval.cli.policies import checkpoint_folder
 from act_eval.cli.selection import closed_loop
 from act_eval.cli.train import Flags, values
-from act_eval.cli.training_data import Part, demonstrations, windows
+from act_eval.cli.training_data import Part, demonstrations, shows_meshes, windows
 from act_eval.cli.training_run import check_continues, claim, facts
+from act_eval.demos import Demonstrations
 from act_eval.envs.registration import env_id
 from act_eval.errors import FeatureMismatch, UsageError
 from act_eval.policies.act.config import ACTConfig
@@ -79,7 +80,7 @@ def build(
         check_continues(out, noted)
         check_same(load_config(last_checkpoint(out) / PRETRAINED), config, out)
     policy, processor = _first_policy(flags, config, console), fresh_processor(config, data)
-    evaluate = _evaluation(flags, policy, processor, accelerator) if flags.train.evaluate_every else None
+    evaluate = _evaluation(flags, policy, processor, data, accelerator) if flags.train.evaluate_every else None
     cameras = [key.removeprefix(IMAGE_PREFIX) for key in config.image_features]
     held_out = [part for part in parts if part.held_out]
     if flags.resume is None and accelerator.is_main_process:
@@ -130,9 +131,12 @@ def _first_policy(flags: Flags, config: ACTConfig, console: Console) -> Policy:
     return policy
 
 
-def _evaluation(flags: Flags, policy: Policy, processor: Processor, accelerator: Accelerator) -> Evaluate:
+def _evaluation(
+    flags: Flags, policy: Policy, processor: Processor, data: Sequence[Demonstrations], accelerator: Accelerator
+) -> Evaluate:
     spec = TorchChunkPolicy(policy, processor).spec
-    sources = {name: EnvSource(env_id=env_id(name), options=_image_size(policy.config)) for name in flags.env}
+    options = _image_size(policy.config) | ({"robot_meshes": True} if shows_meshes(data) else {})
+    sources = {name: EnvSource(env_id=env_id(name), options=options) for name in flags.env}
     for source in sources.values():
         _check_fits(spec, source)
     count, seed = flags.evaluate_episodes, flags.train.seed

@@ -41,6 +41,11 @@ class Part:
         }
 
 
+def shows_meshes(data: Sequence[Demonstrations]) -> bool:
+    """Return whether every data set was collected with the robot's meshes, which its policy should then be shown."""
+    return all(((part.collection() or {}).get("plan") or {}).get("options", {}).get("robot_meshes") for part in data)
+
+
 def windows(
     parts: Sequence[Part], episodes: Callable[[Part], Sequence[int]], window: int, cameras: Sequence[str]
 ) -> JoinedWindows:

@@ -93,7 +93,7 @@ def load_pretrained(folder: Path, device: str | torch.device = "cpu") -> tuple[P
     _check_tensors(folder / MODEL_FILE, weights, policy.state_dict())
     policy.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
     try:
-        processor = Processor(config, _load_stats(folder))
+        processor = Processor(config, load_stats(folder))
     except FeatureMismatch as error:
         raise CheckpointError(f"{folder}: {error}") from error
     return policy.to(device).eval(), processor.to(device).eval()
@@ -173,7 +173,12 @@ def _check_tensors(path: Path, found: Mapping[str, Tensor], wanted: Mapping[str,
         raise CheckpointError(f"{path} does not fit its {CONFIG_FILE}: {'; '.join(problems[:5])}{more}")
 
 
-def _load_stats(folder: Path) -> dict[str, dict[str, Any]]:
+def load_stats(folder: Path) -> dict[str, dict[str, Any]]:
+    """Read the statistics of a checkpoint's normaliser, {feature: {name: array}}.
+
+    Raises:
+        CheckpointError: if a file is missing or malformed.
+    """
     stats: dict[str, dict[str, Any]] = {}
     for name, tensor in _read_tensors(folder / _normalizer_state(folder)).items():
         feature, _, stat = name.rpartition(".")

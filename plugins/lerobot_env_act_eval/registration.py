@@ -1,0 +1,58 @@
+"""Gymnasium ids for LeRobot: act_eval's environments with what LeRobot asks of an environment beside Gymnasium's API.
+
+Nothing here needs LeRobot.
+"""
+
+from typing import Any
+
+import gymnasium as gym
+from gymnasium.envs.registration import WrapperSpec
+
+from act_eval.collect.plan import CollectPlan
+from act_eval.envs.registration import ENVIRONMENTS, env_id
+from act_eval.envs.registration import register_all as register_environments
+from act_eval.records import SUCCESS
+
+PACKAGE = "lerobot_env_act_eval"
+
+
+class ForLeRobot(gym.Wrapper[Any, Any, Any, Any]):
+    """Names the task in words, and tells in the last step what act_eval's outcome rules say of the episode."""
+
+    def __init__(self, env: gym.Env[Any, Any], task: str) -> None:
+        super().__init__(env)
+        self.task = task
+        self.task_description = task
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Run one step. `is_success` says of a step that the block lies placed, of the last one that it has lasted."""
+        observation, reward, terminated, truncated, info = super().step(action)
+        if terminated or truncated:
+            info["is_success"] = self.get_wrapper_attr("verdict")().outcome == SUCCESS
+        return observation, reward, terminated, truncated, info
+
+
+def lerobot_id(name: str) -> str:
+    """Return the Gymnasium id for LeRobot of an environment's short name or id.
+
+    Raises:
+        UnknownName: listing the names that exist.
+    """
+    return f"{PACKAGE}/{env_id(name).partition('/')[2]}"
+
+
+def register_all() -> None:
+    """Register every environment under its id for LeRobot; calling it again changes nothing."""
+    register_environments()
+    for name, ours in ENVIRONMENTS.items():
+        if lerobot_id(name) in gym.registry:
+            continue
+        spec = gym.spec(ours)
+        words = WrapperSpec("ForLeRobot", f"{__name__}:ForLeRobot", {"task": CollectPlan.task})
+        gym.register(
+            lerobot_id(name),
+            entry_point=spec.entry_point,
+            max_episode_steps=spec.max_episode_steps,
+            kwargs=dict(spec.kwargs),
+            additional_wrappers=(words,),
+        )

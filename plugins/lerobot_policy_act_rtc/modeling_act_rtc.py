@@ -1,0 +1,206 @@
+"""ACT-RTC as a policy of LeRobot's: act_eval's network between LeRobot's pipelines.
+
+What comes in and goes out is LeRobot's: absolute commands, normalised as its pipelines do it. Inside they are relative
+to the anchor.
+
+Legend: `B` rows · `T` commands of a training sample · `C` chunk · `A` action dim · `d` inference delay · `P` slots of
+the prefix.
+"""
+
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import torch
+from lerobot.policies.pretrained import PreTrainedPolicy  # pyright: ignore[reportMissingImports]
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from act_eval.cli.hub import fetched, is_hub_id
+from act_eval.errors import CheckpointError, UsageError
+from act_eval.policies.act.ensemble import TemporalEnsemble
+from act_eval.policies.checkpoint import MODEL_FILE, load_stats
+from act_eval.policies.normalize import Processor
+from act_eval.policies.rtc import ANCHOR, LAST_ACTION
+from act_eval.policies.rtc import ACTRTCPolicy as OurPolicy
+from act_eval.types import ACTION, STATE
+from lerobot_policy_act_rtc.configuration_act_rtc import ACTRTCConfig
+from lerobot_policy_act_rtc.processor_act_rtc import make_statistics_relative
+
+IS_PAD = "action_is_pad"
+
+
+class ACTRTCPolicy(PreTrainedPolicy):
+    """ACT with real-time chunking by action-prefix conditioning, for `lerobot-train` and `lerobot-eval`."""
+
+    config_class = ACTRTCConfig
+    name = "act_rtc"
+
+    def __init__(
+        self,
+        config: ACTRTCConfig,
+        dataset_meta: Any = None,
+        statistics: dict[str, dict[str, Any]] | None = None,
+        **_: Any,
+    ) -> None:
+        """Build the policy; LeRobot's `make_policy` calls this.
+
+        Args:
+            config: the features among it.
+            dataset_meta: LeRobot's metadata of the data set that is trained on; its statistics become relative.
+            statistics: a checkpoint's, where nothing is trained.
+
+        Raises:
+            UsageError: if a field's value is not allowed, or there is neither a data set nor a checkpoint.
+        """
+        super().__init__(config)
+        ours = config.ours()
+        if dataset_meta is not None:
+            make_statistics_relative(ours, dataset_meta)
+            statistics = dataset_meta.stats
+        if statistics is None:
+            raise UsageError(
+                "ACT-RTC needs statistics to normalise with: those of a data set (lerobot-train --dataset.repo_id=…) "
+                "or of a checkpoint (--policy.path=…)"
+            )
+        self.network = OurPolicy(ours, load_backbone_weights=config.pretrained_path is None)
+        # LeRobot keeps the optimiser's state in safetensors, which refuse the layout that narrow backbones like best.
+        self.network.to(memory_format=torch.contiguous_format)
+        self.normalizer = Processor(ours, statistics)
+        self.reset()
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_name_or_path: str | Path, *, dataset_meta: Any = None, **kwargs: Any
+    ) -> "ACTRTCPolicy":
+        """Load a checkpoint, of act_eval or of LeRobot, from a folder or from the hub.
+
+        Args:
+            pretrained_name_or_path: `pretrained_model` folder or hub id.
+            dataset_meta: the data set that it is trained on further, whose statistics LeRobot then normalises with.
+            **kwargs: as for every policy of LeRobot's.
+
+        Raises:
+            CheckpointError: if a file is missing or malformed.
+        """
+        if dataset_meta is None:
+            kwargs["statistics"] = load_stats(_folder(pretrained_name_or_path))
+        return super().from_pretrained(pretrained_name_or_path, dataset_meta=dataset_meta, **kwargs)
+
+    def forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
+        """Return the loss and its parts.
+
+        Args:
+            batch: from LeRobot's pipeline: normalised observations, `action` (B, T, A) of the steps that
+                `action_delta_indices` names, `action_is_pad` (B, T).
+        """
+        raw = self._raw(batch)
+        raw[ACTION], raw[IS_PAD] = self.normalizer.denormalize(ACTION, batch[ACTION]), batch[IS_PAD]
+        if self.normalizer.anchor == LAST_ACTION:
+            before_BA, at_start_B1 = raw[ACTION][:, 0], batch[IS_PAD][:, :1]
+            raw[LAST_ACTION] = torch.where(at_start_B1, raw[STATE], before_BA)
+            raw[ACTION], raw[IS_PAD] = raw[ACTION][:, 1:], raw[IS_PAD][:, 1:]
+        loss, metrics = self.network(self.normalizer.prepare(raw))
+        return loss, {name: float(value) for name, value in metrics.items()}
+
+    @torch.no_grad()
+    def predict_action_chunk(
+        self,
+        batch: dict[str, Tensor],
+        inference_delay: int | None = None,
+        prev_chunk_left_over: Tensor | None = None,
+        **_: Any,
+    ) -> Tensor:
+        """Return a chunk (B, C, A) that begins at the observation; with a delay its first d are the committed ones.
+
+        Args:
+            batch: normalised observations.
+            inference_delay: d, steps that pass before the chunk acts, as LeRobot's real-time chunking tells it.
+            prev_chunk_left_over: (T, A) or (B, T, A) what is left of the chunk before, as this method returned it.
+
+        Raises:
+            UsageError: if d lies outside what the policy was trained for.
+        """
+        raw = self._raw(batch)
+        raw[LAST_ACTION] = raw[STATE] if self._last_BA is None else self._last_BA
+        prepared = self.normalizer.prepare(raw)
+        anchor_BA = prepared[ANCHOR]
+        committed_BdA = self._committed(inference_delay or 0, prev_chunk_left_over, len(anchor_BA))
+        delay = committed_BdA.shape[1]
+        slots = self.config.rtc_max_delay
+        filled_BPA = torch.cat((committed_BdA, anchor_BA[:, None].expand(-1, slots - delay, -1)), dim=1)
+        chunk_BCA = self.network.predict_action_chunk(
+            prepared,
+            torch.full((len(anchor_BA),), delay, device=anchor_BA.device),
+            self.normalizer.prepare_prefix(filled_BPA, anchor_BA),
+        )
+        chunk_BCA = self.normalizer.restore(chunk_BCA, anchor_BA)
+        if self.config.rtc_window == "shifted":
+            chunk_BCA = torch.cat((committed_BdA, chunk_BCA), dim=1)
+        return self.normalizer.normalize(ACTION, chunk_BCA)
+
+    @torch.no_grad()
+    def select_action(self, batch: dict[str, Tensor], **_: Any) -> Tensor:
+        """Return the next command (B, A); a new chunk is predicted every `n_action_steps` calls, without delay."""
+        if self._ensemble is not None:
+            action_BA = self._ensemble.update(self.predict_action_chunk(batch))
+        else:
+            if not self._queue:
+                chunk_BCA = self.predict_action_chunk(batch)
+                self._queue.extend(chunk_BCA[:, : self.config.n_action_steps].unbind(1))
+            action_BA = self._queue.popleft()
+        self._last_BA = self.normalizer.denormalize(ACTION, action_BA)
+        return action_BA
+
+    def reset(self) -> None:
+        """Forget what is queued, when the environments are reset."""
+        coeff = self.config.temporal_ensemble_coeff
+        self._queue: deque[Tensor] = deque()
+        self._ensemble = None if coeff is None else TemporalEnsemble(coeff, self.config.chunk_size)
+        self._last_BA: Tensor | None = None
+
+    def get_optim_params(self) -> list[dict[str, Any]]:
+        """Return the parameter groups; the backbone has its own rate."""
+        return [group for group in self.network.get_optim_params() if group["params"]]
+
+    def _raw(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the observation in its own units, the joints also where the network does not read them."""
+        raw = {key: self.normalizer.denormalize(key, batch[key]) for key in self.network.config.input_features}
+        return {STATE: batch[STATE], **raw} if STATE in batch else raw
+
+    def _committed(self, delay: int, left_over: Tensor | None, rows: int) -> Tensor:
+        """Return the commands (B, d, A) that run while the chunk is computed, absolute; none if there was no chunk."""
+        longest, dim = self.config.rtc_max_delay, self.network.config.action_dim
+        if not 0 <= delay <= longest:
+            raise UsageError(f"inference_delay is {delay} steps; the policy was trained for 0 to {longest}")
+        if left_over is None or left_over.shape[-2] == 0:
+            return torch.zeros((rows, 0, dim), device=next(self.network.parameters()).device)
+        left_BTA = self.normalizer.denormalize(
+            ACTION, left_over.reshape(-1, *left_over.shape[-2:]).expand(rows, -1, -1)
+        )
+        steps_d = torch.arange(delay, device=left_BTA.device).clamp(
+            max=left_BTA.shape[1] - 1
+        )  # then the last one holds
+        return left_BTA[:, steps_d]
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        self.config._save_pretrained(save_directory)
+        weights = {name: value.detach().cpu().contiguous() for name, value in self.network.state_dict().items()}
+        save_file(weights, save_directory / MODEL_FILE, metadata={"format": "pt"})
+
+    @classmethod
+    def _load_as_safetensor(
+        cls, model: "ACTRTCPolicy", model_file: str, map_location: str, strict: bool
+    ) -> "ACTRTCPolicy":
+        """Load weights under the names that act_eval gives them; every one must fit, whatever `strict` says."""
+        weights = {name: value.float() for name, value in load_file(model_file, device=map_location).items()}
+        model.network.load_state_dict(weights)
+        return model
+
+
+def _folder(name: str | Path) -> Path:
+    if Path(name).is_dir():
+        return Path(name)
+    if is_hub_id(str(name)):
+        return fetched(str(name))
+    raise CheckpointError(f"{name} is neither a folder nor a hub id (org/name)")

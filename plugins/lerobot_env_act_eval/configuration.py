@@ -31,7 +31,7 @@ _Options = dataclasses.make_dataclass(
 
 @EnvConfig.register_subclass("act_eval")
 @dataclass
-class ActEvalEnv(_Options):  # pyright: ignore[reportGeneralTypeIssues, reportUntypedBaseClass]
+class ActEvalEnv(_Options):
     """One of act_eval's environments. Every option of `PickOptions` is a field; None leaves it as the id has it."""
 
     task: str | None = "confuser_pick"

@@ -39,7 +39,7 @@ _Network = dataclasses.make_dataclass("_Network", _declared(), bases=(PreTrained
 
 @PreTrainedConfig.register_subclass("act_rtc")
 @dataclass
-class ACTRTCConfig(_Network):  # pyright: ignore[reportGeneralTypeIssues, reportUntypedBaseClass]
+class ACTRTCConfig(_Network):
     """What `--policy.type=act_rtc` takes: see `act_eval.policies.rtc.ACTRTCConfig`, field by field."""
 
     normalization_mapping: dict[str, NormalizationMode] = field(

@@ -14,6 +14,7 @@ import act_eval
 
 ROOT = Path(act_eval.__file__).resolve().parent.parent
 ROOMS = ("envs", "policies", "scenes")
+PLUGINS = ("lerobot_env_act_eval", "lerobot_policy_act_rtc")
 
 
 def files_of_the_checkout(folder: str = ".", suffix: str = "") -> set[str]:
@@ -49,7 +50,13 @@ def wheel(dist: Path) -> Path:
 
 def test_wheel_claims_no_other_top_level_name(wheel: Path) -> None:
     top = {name.partition("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
-    assert top == {"act_eval", f"act_eval-{act_eval.__version__}.dist-info"}
+    assert top == {"act_eval", *PLUGINS, f"act_eval-{act_eval.__version__}.dist-info"}
+
+
+def test_wheel_holds_the_plugins_of_lerobot(wheel: Path) -> None:
+    wanted = {name.removeprefix("plugins/") for name in files_of_the_checkout("plugins", ".py")}
+    assert {name.partition("/")[0] for name in wanted} == set(PLUGINS)
+    assert wanted <= set(zipfile.ZipFile(wheel).namelist())
 
 
 @pytest.mark.parametrize("room", ROOMS)

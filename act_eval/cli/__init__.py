@@ -20,6 +20,7 @@ COMMANDS = {
     "baseline": "Record the outcomes of a run, for regression tests to compare with.",
     "train": "Train a policy on demonstrations, which are collected first where there are none.",
     "export": "Make a trained checkpoint a shipped policy, with a page that says how it was made.",
+    "completion": "Print a script with which bash, zsh or fish completes these commands and their options.",
 }
 """Name → what it does; each is a module of this package with `run(argv) -> exit code`."""
 
@@ -60,7 +61,7 @@ def _run(name: str, arguments: list[str]) -> int:
 
 
 def _help() -> str:
-    lines = [f"  {name:<10} {text}" for name, text in COMMANDS.items()]
+    lines = [f"  {name:<11} {text}" for name, text in COMMANDS.items()]
     return "\n".join(
         ["usage: act-eval COMMAND [options]", "", *lines, "", "act-eval COMMAND --help lists its options."]
     )

@@ -1,0 +1,56 @@
+"""`completion`: a script with which a shell completes commands, options and their values."""
+
+import contextlib
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Annotated, Any, Literal, Union
+
+import tyro
+
+from act_eval.cli import COMMANDS
+from act_eval.cli.parsing import parse
+
+Shell = Literal["bash", "zsh", "fish"]
+
+
+@dataclass(frozen=True)
+class Flags:
+    """Print a script that completes commands, options and their values; docs/command-line.md says where it goes."""
+
+    shell: tyro.conf.Positional[Shell]
+    """The shell that will read it."""
+
+
+def run(argv: Sequence[str], prog: str) -> int:
+    """Parse the flags and print the script; return the exit code."""
+    print(script(parse(Flags, argv, prog).shell))
+    return 0
+
+
+def script(shell: Shell, prog: str = "act-eval") -> str:
+    """Return a completion script for all commands at once.
+
+    Args:
+        shell: the shell that will read it.
+        prog: what is completed.
+    """
+    commands: Any = Union[tuple(_subcommand(name, text) for name, text in COMMANDS.items())]  # noqa: UP007  # built
+    written = io.StringIO()
+    with contextlib.redirect_stdout(written), contextlib.suppress(SystemExit):  # tyro prints the script and leaves
+        words = ["--tyro-write-completion", shell, "-"]
+        tyro.cli(commands, args=words, prog=prog, config=(tyro.conf.AvoidSubcommands,))
+    return "\n".join(map(_on_one_line, written.getvalue().splitlines())) + "\n"
+
+
+def _on_one_line(line: str) -> str:
+    """Return a line of the script; what shells complete from holds help texts, and would offer their second lines."""
+    return re.sub(r"\\+n\s*", " ", line) if line.startswith("COMPLETION_SPEC = ") else line
+
+
+def _subcommand(name: str, description: str) -> Any:
+    module = import_module(f"act_eval.cli.{name}")
+    more = {"default": module.parse([])} if name == "train" else {}  # of two configurations it offers the usual one
+    return Annotated[module.Flags, tyro.conf.subcommand(name, description=description, **more)]

@@ -73,6 +73,9 @@ class Task:
     """LeRobot's eager code against our eager code."""
     lerobot_compiled: Duel | None
     """LeRobot's eager code against our compiled code."""
+    own_numbers: Duel
+    """Compiled as Inductor likes, with its own random numbers and kernels, against compiled with those of eager code:
+    what equal numbers cost."""
     bf16: Duel | None
     """Eager code in float32 against bfloat16 autocast."""
     lerobot_bf16: Duel | None
@@ -115,6 +118,7 @@ class _Bench:
         self.eager: nn.Module = subject.policy.model
         # Dropout masks come from the same generator in both, so what is timed is what was shown to be equal.
         self.compiled = compiled_module(self.eager, plan.compile_mode, same_numbers=True)
+        self.own_numbers = compiled_module(self.eager, plan.compile_mode, same_numbers=False)
         config = subject.policy.config
         self.batches = [training_batch(config, plan.batch_size, plan.device, seed) for seed in range(plan.batches)]
 
@@ -168,6 +172,7 @@ class _Bench:
             speed=speed,
             lerobot_eager=reference and self._duel(reference, eager, pairs),
             lerobot_compiled=reference and self._duel(reference, compiled, pairs),
+            own_numbers=self._duel(self._with(self.own_numbers, ours), compiled, pairs),
             bf16=self._duel(eager, half, pairs),
             lerobot_bf16=reference and self._duel(self._under_bf16(reference), half, pairs),
             roofline=roofline(eager, speed.first.p50_ms, torch.float32, self.plan.device, self.plan.clock),

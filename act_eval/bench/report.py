@@ -106,6 +106,7 @@ def _performance(title: str, task: Task) -> str:
         "our eager → compiled": task.speed,
         "LeRobot's eager → our eager": task.lerobot_eager,
         "LeRobot's eager → our compiled": task.lerobot_compiled,
+        "compiled with Inductor's random numbers and kernels → with eager's": task.own_numbers,
         "our eager float32 → bfloat16": task.bf16,
         "LeRobot's eager → ours, both bfloat16": task.lerobot_bf16,
     }

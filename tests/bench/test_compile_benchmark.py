@@ -41,13 +41,15 @@ def results() -> Iterator[Results]:
 
     def captured(module: nn.Module, mode: str, same_numbers: bool) -> nn.Module:
         assert mode == "default"
-        assert same_numbers
+        kinds.append(same_numbers)
         return torch.compile(module, backend="aot_eager", fullgraph=True)  # pyright: ignore[reportReturnType]
 
+    kinds: list[bool] = []
     torch.compiler.reset()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("act_eval.bench.benchmark.compiled_module", captured)
         yield run(PLAN)
+    assert kinds == [True, False]
     torch.compiler.reset()
 
 
@@ -57,7 +59,7 @@ def test_graphs_are_counted_and_numbers_are_compared(results: Results) -> None:
         assert dataclasses.astuple(task.graphs) == (1, 0, 0)
         assert task.compile_s > 0
         assert task.roofline.gflop > 0
-        assert task.speed.pairs == 2
+        assert task.speed.pairs == task.own_numbers.pairs == 2
         assert task.lerobot_eager is None  # act_rtc is none of LeRobot's
     assert results.training.roofline.gflop > 2 * results.inference.roofline.gflop
     same = results.sameness

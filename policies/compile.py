@@ -22,9 +22,8 @@ from act_eval.errors import CompileError, UnknownName
 from act_eval.policies.act.policy import ChunkingPolicy
 
 CompileMode = Literal["auto", "off", "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
-_KEPT = frozenset(
-    ("native_layer_norm", "native_layer_norm_backward", "_softmax", "_softmax_backward_data", "threshold_backward")
-)
+_FASTER = frozenset(("threshold_backward",))
+_EXACT = _FASTER | {"native_layer_norm", "native_layer_norm_backward", "_softmax", "_softmax_backward_data"}
 _CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 
 
@@ -117,7 +116,8 @@ def _inductor_on_cpu(options: dict[str, Any]) -> Callable[..., Any]:
 
     Those that Inductor writes for a CPU round otherwise, so that a ReLU's input near zero now and then falls on the
     other side of it, which moves single gradients by 1e-3; and they keep masks as bytes, which takes a training step
-    15 % longer than without (both on LeRobot's default network; docs/compile.md).
+    15 % longer than without (both on LeRobot's default network; docs/compile.md). Under autocast, where numbers are
+    not equal anyhow, norms are left to Inductor: PyTorch's description of its kernel is wrong for mixed types.
     """
     from torch._inductor import config
     from torch._inductor.compile_fx import compile_fx
@@ -126,12 +126,13 @@ def _inductor_on_cpu(options: dict[str, Any]) -> Callable[..., Any]:
     def compile_graph(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Any:
         with config.patch(options):
             table = select_decomp_table()
-        kept = {op: how for op, how in table.items() if op.name().partition("::")[2].partition(".")[0] not in _KEPT}
+        kept = _FASTER if torch.is_autocast_enabled("cpu") else _EXACT
+        others = {op: how for op, how in table.items() if op.name().partition("::")[2].partition(".")[0] not in kept}
         # Without a tag, artefacts of the same graph that Inductor took apart as it likes would be found in the cache.
         with torch.compiler.config.patch(  # pyright: ignore[reportAttributeAccessIssue]
-            cache_key_tag=",".join(sorted(_KEPT))
+            cache_key_tag=",".join(sorted(kept))
         ):
-            return compile_fx(graph, inputs, config_patches=options, decompositions=kept)
+            return compile_fx(graph, inputs, config_patches=options, decompositions=others)
 
     return compile_graph
 

@@ -18,12 +18,13 @@ from typing import Any, Literal, get_args
 import torch
 from torch import nn
 
-from act_eval.errors import CompileError, UnknownName
+from act_eval.errors import CompileError, UnknownName, UsageError
 from act_eval.policies.act.policy import ChunkingPolicy
 
 CompileMode = Literal["auto", "off", "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
-_FASTER = frozenset(("threshold_backward",))
-_EXACT = _FASTER | {"native_layer_norm", "native_layer_norm_backward", "_softmax", "_softmax_backward_data"}
+_KEPT = frozenset(
+    ("native_layer_norm", "native_layer_norm_backward", "_softmax", "_softmax_backward_data", "threshold_backward")
+)
 _CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 
 
@@ -72,7 +73,7 @@ def compiled_module(module: nn.Module, mode: str, same_numbers: bool = False) ->
     return torch.compile(module, **_compiling(module, mode, same_numbers))  # pyright: ignore[reportReturnType]
 
 
-def compile_for_training(policy: ChunkingPolicy, mode: str, device: str | torch.device) -> str:
+def compile_for_training(policy: ChunkingPolicy, mode: str, device: str | torch.device, autocast: bool) -> str:
     """Compile what `policy.model` does when called, as one graph, and return the mode that was chosen.
 
     The module itself stays, and with it the names of its parameters; a CPU gets the numbers of eager code.
@@ -81,13 +82,21 @@ def compile_for_training(policy: ChunkingPolicy, mode: str, device: str | torch.
         policy: in training.
         mode: `off`, a mode of `torch.compile`, or `auto` for what pays on `device`.
         device: where it is trained.
+        autocast: whether it is called under autocast to bfloat16.
 
     Raises:
         UnknownName: if there is no such mode.
+        UsageError: if compiled code for a CPU is wanted under autocast.
     """
     chosen = resolve_mode(mode, device)
+    on_cpu = torch.device(device).type == "cpu"
+    if chosen != "off" and on_cpu and autocast:
+        raise UsageError(
+            f"--compile {mode} and --precision bf16 do not go together on a CPU: the C++ that torch writes for a "
+            "training step of mixed types does not compile; take --precision fp32 or --compile off"
+        )
     if chosen != "off":
-        policy.model.compile(**_compiling(policy.model, chosen, same_numbers=torch.device(device).type == "cpu"))
+        policy.model.compile(**_compiling(policy.model, chosen, same_numbers=on_cpu))
     return chosen
 
 
@@ -116,8 +125,8 @@ def _inductor_on_cpu(options: dict[str, Any]) -> Callable[..., Any]:
 
     Those that Inductor writes for a CPU round otherwise, so that a ReLU's input near zero now and then falls on the
     other side of it, which moves single gradients by 1e-3; and they keep masks as bytes, which takes a training step
-    15 % longer than without (both on LeRobot's default network; docs/compile.md). Under autocast, where numbers are
-    not equal anyhow, norms are left to Inductor: PyTorch's description of its kernel is wrong for mixed types.
+    15 % longer than without (both on LeRobot's default network; docs/compile.md). Not for
+    autocast: PyTorch's description of its norm is wrong for mixed types.
     """
     from torch._inductor import config
     from torch._inductor.compile_fx import compile_fx
@@ -126,11 +135,10 @@ def _inductor_on_cpu(options: dict[str, Any]) -> Callable[..., Any]:
     def compile_graph(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Any:
         with config.patch(options):
             table = select_decomp_table()
-        kept = _FASTER if torch.is_autocast_enabled("cpu") else _EXACT
-        others = {op: how for op, how in table.items() if op.name().partition("::")[2].partition(".")[0] not in kept}
+        others = {op: how for op, how in table.items() if op.name().partition("::")[2].partition(".")[0] not in _KEPT}
         # Without a tag, artefacts of the same graph that Inductor took apart as it likes would be found in the cache.
         with torch.compiler.config.patch(  # pyright: ignore[reportAttributeAccessIssue]
-            cache_key_tag=",".join(sorted(kept))
+            cache_key_tag=",".join(sorted(_KEPT))
         ):
             return compile_fx(graph, inputs, config_patches=options, decompositions=others)
 

@@ -53,7 +53,7 @@ def _measure(config: ACTConfig, batch_size: int, steps: int, threads: int, bf16:
     torch.set_num_threads(threads)
     policy = ACTRTCPolicy(config) if isinstance(config, ACTRTCConfig) else ACTPolicy(config)
     optimizer = torch.optim.AdamW(policy.train().get_optim_params(), lr=config.optimizer_lr)
-    compile_for_training(policy, compile_mode, "cpu")
+    compile_for_training(policy, compile_mode, "cpu", autocast=bf16)
     batch = random_batch(config, batch_size)
     before_mib = _resident_mib()
     times_s: list[tuple[float, float]] = []

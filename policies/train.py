@@ -113,7 +113,7 @@ class Trainer:
             policy.get_optim_params(), settings.optimizer_lr, settings.optimizer_weight_decay
         )
         self._average = AveragedWeights(policy, config.optim.average)
-        compile_for_training(policy, config.compile, accelerator.device)
+        compile_for_training(policy, config.compile, accelerator.device, config.precision == "bf16")
         self._model, self._stepper = accelerator.prepare(policy, self._optimizer)
         self._done = Progress(step=0, seconds=0.0)
 

@@ -12,6 +12,7 @@ from safetensors import safe_open
 from act_eval.cli.screen import success_rate
 from act_eval.cli.study_cells import STATE, Budget, Cell, Stage, cells
 from act_eval.modes import modes_of
+from act_eval.plots import save, success_of_cells
 from act_eval.records import SUCCESS, read_episodes, read_timings, write_atomically
 from act_eval.stats import PairedTable, SuccessRate, holm
 from act_eval.types import ENVIRONMENT_STATE, EpisodeRecord
@@ -81,9 +82,21 @@ def write_report(folder: Path, budget: Budget) -> Path:
         ],
     }
     write_atomically(folder / "report.json", (json.dumps(values, indent=2) + "\n").encode())
+    if finished:
+        figure = success_of_cells(_panels(finished), "Study of mode collapse: success of every cell")
+        save(figure, folder / "success")
     page = folder / "report.md"
     write_atomically(page, _page(finished, compared, budget).encode())
     return page
+
+
+def _panels(finished: Sequence[Finished]) -> dict[str, list[tuple[str, SuccessRate, str]]]:
+    """Return question → its cells; undamaged cells that others are compared with stand there too."""
+    found: dict[str, list[tuple[str, SuccessRate, str]]] = {}
+    for done in finished:
+        present = done.scenes["present"]
+        found.setdefault(_QUESTIONS[done.cell.question], []).append((done.cell.name, present.success, present.mode))
+    return found
 
 
 def read_state(own: Path) -> dict[Stage, dict[str, Any]]:
@@ -170,8 +183,8 @@ def _page(finished: Sequence[Finished], compared: Sequence[Compared], budget: Bu
     parts = [
         "# Study of mode collapse",
         f"Every cell: {budget.steps} steps, images of {budget.image_size} × {budget.image_size}, then without delay "
-        f"{budget.episodes} episodes with the confuser present and {budget.other_episodes} in each other scene. One "
-        "training seed each, unless a name ends in `_seed`: what is said of a method is descriptive. Intervals are "
+        f"{budget.episodes} episodes with the confuser present and {budget.other_episodes} in each other scene. What "
+        "is said of a method from one training is descriptive; cells with several seeds stand under Training seeds. Intervals are "
         "Wilson's, 95 %. `present`, `absent`, `exchanged`, `novel`: the scene of the evaluation; mode, index and "
         "wrong blocks are those with the confuser present.",
     ]
@@ -179,6 +192,9 @@ def _page(finished: Sequence[Finished], compared: Sequence[Compared], budget: Bu
         rows = [_row(done) for done in finished if done.cell.question == number]
         if rows:
             parts += [f"## {question}", _table(_HEAD, rows)]
+    seeds = _over_seeds(finished)
+    if seeds:
+        parts += ["## Training seeds", _table(_SEEDS_HEAD, seeds)]
     if compared:
         parts += ["## Planned comparisons", _table(_COMPARED_HEAD, [_compared_row(c) for c in compared])]
     if missing:
@@ -193,6 +209,7 @@ _HEAD = (
     *("cell", "demonstrations", "loss", "held-out loss", "coordinates", *_SCENES, "wrong block", "between", "mode"),
     *("index, median", "parameters", "ms per call"),
 )
+_SEEDS_HEAD = ("cell", "trainings", "success of each, seed 0 first", "mean", "modes")
 _COMPARED_HEAD = ("cell", "against", "difference", "95 % interval", "only one / only the other", "p, Holm")
 
 
@@ -212,6 +229,21 @@ def _row(done: Finished) -> list[str]:
         f"{done.parameters / 1e6:.2f} M",
         "" if present.call_ms is None else f"{present.call_ms:.0f}",
     ]
+
+
+def _over_seeds(finished: Sequence[Finished]) -> list[list[str]]:
+    """Return a row per cell that was trained more than once."""
+    trainings: dict[str, list[Finished]] = {}
+    for done in sorted(finished, key=lambda done: done.cell.seed):
+        trainings.setdefault(done.cell.name.partition("_seed")[0], []).append(done)
+    rows = []
+    for name, several in trainings.items():
+        present = [done.scenes["present"] for done in several]
+        rates = [f"{100 * scene.success.rate:.1f}" for scene in present]
+        mean = f"{100 * np.mean([scene.success.rate for scene in present]):.1f} %"
+        modes = ", ".join(scene.mode for scene in present)
+        rows += [[f"`{name}`", str(len(several)), ", ".join(rates) + " %", mean, modes]] if len(several) > 1 else []
+    return rows
 
 
 def _compared_row(compared: Compared) -> list[str]:

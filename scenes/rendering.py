@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from act_eval.errors import RenderError, UsageError
 from act_eval.scenes.gl_contexts import BoundContext, Context
+from act_eval.scenes.llvm_apart import keep_apart
 
 MAX_SIDE = 1280
 """Largest image side [px]."""
@@ -143,6 +144,7 @@ def _open_context() -> Context:
     if wanted and wanted not in _BACKENDS:
         raise RenderError(f"MUJOCO_GL is {wanted!r}; allowed: {', '.join(_BACKENDS)}, or unset")
     backend = wanted or usual_backend()
+    keep_apart()
     try:
         return _context(backend)
     except (ImportError, RuntimeError, AttributeError, OSError) as error:  # what a missing GL library raises

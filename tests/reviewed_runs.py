@@ -99,6 +99,7 @@ def make_reviewed_run(
     lengths: Sequence[int] = (STEPS,),
     error: str | None = None,
     films: bool = True,
+    replayable: bool = True,
 ) -> Path:
     """Write a finished run folder; arm number i has delay 4 i, `lengths` are taken in turn."""
     run_suite = of or suite(len(next(iter(arms.values()))), env="act_eval/ConfuserPick-v0", facts={"control_hz": 20})
@@ -106,7 +107,9 @@ def make_reviewed_run(
         name: {"executor": "rtc", "delay": 4 * i, "execute": CHUNK} for i, name in enumerate(arms)
     }
     configuration = {"policy": {"name": policy}, "arms": entries, "device": "cpu", "video": video}
-    manifest = Manifest(suite=run_suite, configuration=configuration, fingerprint=FINGERPRINT, notes=notes())
+    manifest = Manifest(
+        suite=run_suite, configuration=configuration, fingerprint=FINGERPRINT, notes=notes(replayable=replayable)
+    )
     lines = []
     for number, (name, outcomes) in enumerate(arms.items()):
         folder = out / name

@@ -278,6 +278,17 @@ def test_a_video_that_is_gone_is_named_with_what_to_do(worse: tuple[Path, Path],
     assert f"{gone} is gone; {again}" in shown
 
 
+def test_no_command_is_offered_for_a_film_that_cannot_be_made_again(worse: tuple[Path, Path], capsys):
+    manifest = json.loads((worse[1] / "manifest.json").read_text())
+    (worse[1] / "manifest.json").write_text(json.dumps(manifest | {"notes": {"replayable": False}}))
+    gone = worse[1] / "d0" / "videos" / "0028_seed128_missed.mp4"
+    gone.unlink()
+    assert compare(*worse) == 1
+    shown = capsys.readouterr().out
+    assert f"{gone} is gone and cannot be made again: it was filmed while the episode ran" in shown
+    assert f"{worse[1]} --arm d0 --episodes 28" not in shown
+
+
 def test_a_baseline_takes_the_place_of_a_run(worse: tuple[Path, Path], tmp_path: Path, capsys):
     base, new = worse
     assert main(["baseline", str(base), str(tmp_path / "base.json"), "--reason", "first"]) == 0

@@ -11,9 +11,9 @@ from act_eval.cli.parsing import parse
 from act_eval.cli.policies import SHIPPED, checkpoint_folder, digest
 from act_eval.cli.screen import mode_lines
 from act_eval.errors import CheckpointError, RunFolderError, UsageError
-from act_eval.records import INVALID, SUCCESS, read_episodes
+from act_eval.records import SUCCESS, read_episodes
 from act_eval.runs import Manifest
-from act_eval.stats import wilson_interval
+from act_eval.stats import SuccessRate
 
 BEGAN_WITH = "began_with"
 """Key of the story of the checkpoint whose weights a training began with."""
@@ -159,11 +159,10 @@ def _measured(place: Path, wanted: str) -> list[str]:
     rows = []
     for arm in manifest.arms:
         outcomes = [record.outcome for record in read_episodes(place / arm / "episodes.jsonl")]
-        valid = [outcome for outcome in outcomes if outcome != INVALID]
-        successes = valid.count(SUCCESS)
-        interval = wilson_interval(successes, len(valid))
+        success = SuccessRate.of_outcomes(outcomes)
+        interval = success.wilson()
         others = ", ".join(f"{outcomes.count(o)} {o}" for o in sorted(set(outcomes) - {SUCCESS})) or "none"
-        rate = f"{successes}/{len(valid)} = {successes / max(1, len(valid)):.1%}"
+        rate = f"{success.successes}/{success.trials}" + (f" = {success.rate:.1%}" if success.trials else "")
         limits = f"{interval.low:.1%} – {interval.high:.1%}"
         suite = manifest.suite
         rows.append(f"| {suite.env} | {len(outcomes)}, suite {suite.hash} | {arm} | {rate} | {limits} | {others} |")

@@ -151,7 +151,7 @@ def make_plan(flags: "Flags", crewing: Crewing, facts: BenchFacts, machine: Mapp
         suite=suite,
         configuration={"policy": policy, "arms": entries, **facts.run, "video": flags.video},
         fingerprint=fingerprint(threads=1, renderer=facts.env.renderer, **facts.env.versions, **facts.numeric),
-        notes=notes(workers=crewing.workers, batch=crewing.batch),
+        notes=notes(workers=crewing.workers, batch=crewing.batch, replayable=facts.env.renders_states),
     )
     if flags.call_timeout_s is not None:
         limited = {**manifest.configuration, "call_timeout_s": flags.call_timeout_s}

@@ -13,6 +13,7 @@ from act_eval.errors import TimingError
 from act_eval.records import INVALID, SUCCESS
 from act_eval.rollout import Episode, rollout
 from act_eval.seeding import Purpose, episode_seeds
+from act_eval.stats import SuccessRate
 from act_eval.timing import METHODS, Constant, Schedule
 from act_eval.types import PolicySpec
 
@@ -58,12 +59,12 @@ class ClosedLoop:
 
 
 def _rates(arm: str, outcomes: Sequence[str]) -> dict[str, float]:
-    valid = [outcome for outcome in outcomes if outcome != INVALID]
-    rates: dict[str, float] = {f"{SUCCESS}_d{arm}": 0.0} if valid else {}
-    for outcome in sorted(set(valid)):
-        rates[f"{outcome}_d{arm}"] = valid.count(outcome) / len(valid)
-    if len(valid) < len(outcomes):
-        rates[f"{INVALID}_d{arm}"] = len(outcomes) - len(valid)
+    success = SuccessRate.of_outcomes(outcomes)
+    rates = {f"{SUCCESS}_d{arm}": success.rate} if success.trials else {}
+    for outcome in sorted(set(outcomes) - {SUCCESS, INVALID}):
+        rates[f"{outcome}_d{arm}"] = outcomes.count(outcome) / success.trials
+    if INVALID in outcomes:
+        rates[f"{INVALID}_d{arm}"] = outcomes.count(INVALID)
     return rates
 
 

@@ -148,7 +148,7 @@ def _part(request: Request, facts: Survey, policy: str, env: str) -> PartPlan:
         suite=suite,
         configuration=_configuration(policy, about, expansion),
         fingerprint=fingerprint(threads=1, renderer=place.renderer, **place.versions, **about.numeric),
-        notes=notes(workers=request.workers, batch=request.batch),
+        notes=notes(workers=request.workers, batch=request.batch, replayable=place.renders_states),
     )
     job = Job(
         folder=request.out / f"{policy}_{env}",

@@ -27,6 +27,8 @@ class Results:
     """Arm → outcome of each episode in suite order."""
     folder: Path | None
     """Run folder with the videos; None for a baseline."""
+    replayable: bool = True
+    """Whether videos can be made again from logged states."""
 
     @classmethod
     def read(cls, path: Path) -> "Results":
@@ -48,6 +50,7 @@ class Results:
             fingerprint=manifest.fingerprint,
             outcomes={arm: tuple(record.outcome for record in run.episodes(arm)) for arm in manifest.arms},
             folder=path,
+            replayable=manifest.replayable,
         )
 
     @classmethod
@@ -106,6 +109,8 @@ def clip(results: Results, arm: str, episode: int) -> Clip:
     mode = results.configuration.get("video", "none")
     if mode == "none" or (mode == "failures" and outcome == SUCCESS):
         return Clip(None, f"not recorded (--video {mode})")
+    if not results.replayable:
+        return Clip(None, f"{path} is gone and cannot be made again: it was filmed while the episode ran")
     again = shlex.join(["python", "scripts/render.py", str(results.folder), "--arm", arm, "--episodes", str(episode)])
     return Clip(None, f"{path} is gone; {again} --size {SMALL} makes it again")
 

@@ -113,7 +113,7 @@ def _arm(arm: ArmSource, run: RunSource, number: int, suite: int, key: str, page
         "modes": describe(modes, named_block(run.manifest.suite.kwargs)) if modes else None,
         "metrics": dict(arm.summary or {}),
         "videos": link(arm.videos_folder, page) + "/",
-        "render": render_command(run.folder, arm.name),
+        "render": render_command(run.folder, arm.name) if run.manifest.replayable else None,
         "episodes": _episodes(arm, count),
     }
 

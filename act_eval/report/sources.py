@@ -141,11 +141,7 @@ def _read_arm(
     missing = _missing(arm, records, videos, _video_mode(manifest))
     gone = [i for i, text in missing.items() if "gone" in text]
     if gone:
-        chosen = ",".join(map(str, gone)) if len(gone) <= _MOST_NAMED else "all"
-        command = f"{render_command(folder, name)} --episodes {chosen}"
-        problems.append(
-            f"{arm}: the video of {_list(gone)} is gone; {command} makes it again, then repeat this command"
-        )
+        problems.append(f"{arm}: the video of {_list(gone)} is gone{_mending(folder, manifest, name, gone)}")
     return ArmSource(
         name=name,
         folder=arm,
@@ -157,6 +153,14 @@ def _read_arm(
         videos_folder=arm / "videos",
         missing=missing,
     )
+
+
+def _mending(folder: Path, manifest: Manifest, arm: str, gone: list[int]) -> str:
+    """Return how a report says what to do about videos that are gone."""
+    if not manifest.replayable:
+        return f" and cannot be made again: {manifest.suite.env} was filmed while its episodes ran"
+    chosen = ",".join(map(str, gone)) if len(gone) <= _MOST_NAMED else "all"
+    return f"; {render_command(folder, arm)} --episodes {chosen} makes it again, then repeat this command"
 
 
 def _settings(manifest: Manifest, name: str) -> Mapping[str, Any]:

@@ -25,12 +25,17 @@ class Manifest:
     fingerprint: Mapping[str, Any]
     """What the numbers may depend on beyond that (JSON values): versions, CPU, threads, renderer."""
     notes: Mapping[str, Any]
-    """What decides nothing (JSON values): command, date, git commit, workers, batch size."""
+    """What decides nothing (JSON values): command, date, git commit, workers, batch size, `replayable`."""
 
     @property
     def arms(self) -> tuple[str, ...]:
         """Names of the arms, in their order."""
         return tuple(self.configuration["arms"])
+
+    @property
+    def replayable(self) -> bool:
+        """Whether videos can be made again from logged states; older runs do not say so and are taken to be."""
+        return self.notes.get("replayable") is not False
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of `manifest.json`."""

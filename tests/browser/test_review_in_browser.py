@@ -272,6 +272,28 @@ def test_a_video_that_is_gone_leaves_the_rest_in_motion(tmp_path: Path, visit: V
     until(page, f"Math.abs({TIMES}[0] - 0.325) < 0.02")
 
 
+def test_a_live_film_that_is_gone_is_offered_no_command(tmp_path: Path, visit: Visit, errors: list[str]) -> None:
+    out = make_reviewed_run(tmp_path / "run", {"a": ["success"], "b": ["success"]}, replayable=False)
+    next((out / "a" / "videos").glob("*.mp4")).unlink()
+    write_report([out], out)
+    page = visit(address(out, "#seed=100"))
+    page.wait_for_selector(".screen .gone")
+    assert page.inner_text(".screen .gone").strip() == "The video in a/videos is gone."
+    (out / "b" / "videos" / "0000_seed100_success.mp4").unlink()  # after the page was written
+    page = visit(address(out, "#seed=100&t=1"))
+    until(page, "document.querySelectorAll('.screen .gone').length === 2")
+    assert page.locator(".screen .gone >> nth=1").inner_text().strip().endswith("is gone or cannot be played.")
+    assert "render.py" not in page.content()
+
+
+def test_ages_of_observations_are_counted_in_words(run: Path, visit: Visit) -> None:
+    page = visit(address(run, "#seed=100&t=0"))
+    for step, age in enumerate(("0 steps", "1 step", "2 steps")):
+        assert step_of(page) == step
+        assert page.locator(".player .status >> nth=0").inner_text().endswith(f"action {step}, seen {age} ago")
+        page.keyboard.press("ArrowRight")
+
+
 def test_episodes_without_steps_or_record_can_be_opened(tmp_path: Path, visit: Visit, errors: list[str]) -> None:
     arms = {"a": ["policy_error", "success"], "b": ["policy_error", "success"]}
     out = make_reviewed_run(tmp_path / "run", arms, lengths=(0, 20), error="it gave no number")

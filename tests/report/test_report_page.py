@@ -190,6 +190,19 @@ def test_a_video_that_is_gone_is_named(run: Path) -> None:
     assert episodes["why"] == {"1": "the video in rtc_d0_s10/videos is gone"}
 
 
+def test_no_command_is_offered_for_a_video_that_cannot_be_made_again(tmp_path: Path) -> None:
+    out = make_reviewed_run(tmp_path / "run", ARMS, replayable=False)
+    next((out / "rtc_d0_s10" / "videos").glob("0001_*")).unlink()
+    report, data, text = page_of(out)
+    (line,) = report.problems
+    assert line == (
+        f"{out}/rtc_d0_s10: the video of episode 1 is gone and cannot be made again: act_eval/ConfuserPick-v0 was "
+        "filmed while its episodes ran"
+    )
+    assert "scripts/render.py" not in text
+    assert {arm["render"] for arm in data["arms"]} == {None}
+
+
 def test_videos_that_were_not_recorded_are_no_problem(tmp_path: Path) -> None:
     out = make_reviewed_run(tmp_path / "run", ARMS, video="none", films=False)
     report, data, _ = page_of(out)

@@ -46,7 +46,7 @@ function whyNoVideo(arm, episode) {
   return [`${why[0].toUpperCase()}${why.slice(1)}. `, again(arm, episode)];
 }
 
-const again = (arm, episode) => h("span", {}, "From its logged steps: ", h("code", {}, `${arm.render} --episodes ${episode}`));
+const again = (arm, episode) => arm.render && h("span", {}, "From its logged steps: ", h("code", {}, `${arm.render} --episodes ${episode}`));
 
 function followVideos(t, playing) {
   players.cards.forEach((card) => {
@@ -95,11 +95,11 @@ async function readWhole(video, address) {
 function statusText(arm, track, length, t) {
   if (outcomeOf(arm, view.episode) === null) return "";
   const step = Math.floor(t + 1e-6);
-  if (step >= length) return `ended after ${length} steps`;
+  if (step >= length) return `ended after ${plural(length, "step")}`;
   if (!track) return `step ${step} of ${length}`;
   const chunk = track.chunk[step];
   const waits = track.requests.some(([sent, , ready]) => sent <= step && step < ready);
-  const source = chunk < 0 ? "holding: no chunk" : `chunk ${chunk}, action ${track.index[step]}, seen ${step - track.observed[step]} steps ago`;
+  const source = chunk < 0 ? "holding: no chunk" : `chunk ${chunk}, action ${track.index[step]}, seen ${plural(step - track.observed[step], "step")} ago`;
   return `step ${step} of ${length} · ${source}${waits ? " · inferring" : ""}`;
 }
 

@@ -1,0 +1,109 @@
+"""What is recorded of episodes, and who watches them. An observer watches and changes nothing.
+
+Legend: `A` action dim · `S` size of a simulator state · `N` states · `J` joints.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from act_eval.types.arrays import FloatArray
+from act_eval.types.execution import Prediction, Takeover
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepRecord:
+    """One control step of one episode, as observers see it (before the step is taken)."""
+
+    episode: int
+    seed: int
+    step: int
+    command: FloatArray
+    """(A,) decided for this step."""
+    ran: FloatArray | None = None
+    """(A,) what reaches the arm at this step where commands are late; None: the command."""
+    chunk: int
+    index: int
+    observed: int
+    requested: bool
+    told_delay: int
+    actual_delay: int
+    in_flight: int
+    seam: bool
+    takeover: Takeover | None = None
+    """See `Actions.takeovers`."""
+    predictions: Sequence[Prediction] = ()
+    """See `Actions.predictions`."""
+    state: NDArray[np.float64]
+    """(S,) simulator state before the step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpisodeRecord:
+    """One finished episode. Nothing here depends on the clock."""
+
+    episode: int
+    """Number within the suite."""
+    seed: int
+    outcome: str
+    """One of `act_eval.records.OUTCOMES`."""
+    steps: int
+    """Control steps taken."""
+    stopped_steps: int = 0
+    """Control steps' worth of time for which the world stood still (`sync` frozen)."""
+    collapse_index: float | None = None
+    """Closing position of the gripper on the segment target → confuser: 0 target, 1 confuser."""
+    seams: int = 0
+    starved_steps: int = 0
+    requests: int = 0
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    """Further measurements of this episode (JSON values), named in docs/file-formats.md."""
+    error: str | None = None
+    """What went wrong, for `policy_error` and `invalid`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What an environment says of the episode so far, by its outcome rules."""
+
+    outcome: str
+    """One of `act_eval.records.OUTCOMES`."""
+    collapse_index: float | None = None
+    """See `EpisodeRecord.collapse_index`."""
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    """Further measurements (JSON values)."""
+
+
+@dataclass(frozen=True)
+class Motion:
+    """How an arm moved through N states; what environments say of logged states with `motion(states)`."""
+
+    joints: NDArray[np.float64]
+    """(N, J) joint positions in the order of the action dimensions [rad]."""
+    gripper_xyz: NDArray[np.float64]
+    """(N, 3) point between the jaws [m]."""
+    gripper_joint: int | None = None
+    """Which joint opens and closes the jaws: measures of smoothness leave it out."""
+
+
+class Observer(Protocol):
+    """Watches a rollout and changes nothing."""
+
+    def on_step(self, record: StepRecord) -> None: ...
+
+    def on_episode_end(self, record: EpisodeRecord) -> None: ...
+
+
+@runtime_checkable
+class EndStateObserver(Observer, Protocol):
+    """An observer that also wants the state in which an episode ended, for instance for the last frame."""
+
+    def on_end_state(self, episode: int, state: NDArray[np.float64]) -> None:
+        """Take the (S,) simulator state after the last step; called before `on_episode_end`.
+
+        It is NaN where a failed environment cannot give it, and empty where the episode never began.
+        """
+        ...

@@ -1,0 +1,158 @@
+"""What an executor decides in every step, and what it counts. It knows nothing of tensors.
+
+Legend: `B` environment slots · `C` chunk length · `A` action dim · `K` coordinates.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from act_eval.types.arrays import BoolArray, FloatArray, IntArray
+from act_eval.types.policy import Observation
+
+
+@dataclass(frozen=True, slots=True)
+class Takeover:
+    """What a new chunk changes where it takes over from chunks that could have gone on."""
+
+    replaced: FloatArray
+    """(A,) command that would have run at this step if the new chunk had not come."""
+    overlap_rmse: FloatArray
+    """(A,) root mean square over the steps from this one on that both cover of the new chunk, as the policy predicted
+    it before anything was blended or averaged, less what would have run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Prediction:
+    """A request and what the policy answered, noted when it goes out; steps count from the episode's begin."""
+
+    sent: int
+    """Step at which the request went out."""
+    observation_step: int
+    """Step of the observation that it read."""
+    start: int
+    """Step of the answer's first action."""
+    ready: int
+    """First step at which the answer may act; for a lost one the step at which it is given up."""
+    told: int
+    """Told delay."""
+    actual: int
+    """Actual delay, 0 for a lost answer."""
+    lost: bool
+    actions: FloatArray
+    """(C, A) what the policy answered."""
+    coordinates: FloatArray
+    """(K,) the observation's `environment_state` as the policy was shown it; K = 0 without one."""
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Prediction):
+            return NotImplemented
+        return all(np.array_equal(getattr(self, name), getattr(other, name)) for name in self.__slots__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Actions:
+    """What runs now, with where it came from. Every array has one entry per slot; idle slots hold -1 and zeros."""
+
+    command: FloatArray
+    """(B, A) commands for this step."""
+    ran: FloatArray | None = None
+    """(B, A) what reaches the arms at this step where commands are late; None: the commands of this step."""
+    chunk: IntArray
+    """(B,) number of the chunk within the episode, -1 where the hold action runs."""
+    index: IntArray
+    """(B,) index within the chunk, -1 where the hold action runs."""
+    observed: IntArray
+    """(B,) step of the observation behind the action, -1 where the hold action runs."""
+    requested: BoolArray
+    """(B,) whether a request was sent at this step."""
+    told_delay: IntArray
+    """(B,) told delay of the running chunk, -1 without one."""
+    actual_delay: IntArray
+    """(B,) actual delay of the running chunk, -1 without one."""
+    in_flight: IntArray
+    """(B,) requests that have no answer yet after this step's bookkeeping."""
+    seam: BoolArray
+    """(B,) whether this is the first step of a chunk that replaces another."""
+    takeovers: Mapping[int, Takeover] = field(default_factory=dict)
+    """Slot → what its seam changes; none at a seam where the chunks of the step before do not reach."""
+    predictions: Mapping[int, Sequence[Prediction]] = field(default_factory=dict)
+    """Slot → the requests of this step with their answers."""
+    errors: Mapping[int, str] = field(default_factory=dict)
+    """Slot → what its policy did wrong; its command means nothing and its episode is over."""
+    invalid: Mapping[int, str] = field(default_factory=dict)
+    """Slot → what its environment could not do for a request; its command means nothing and its episode is over."""
+
+    @property
+    def starved(self) -> BoolArray:
+        """(B,) whether no chunk covers this step, so that the hold action runs."""
+        return self.chunk < 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutorStatistics:
+    """What the executor counted in one episode so far. Nothing here depends on the clock."""
+
+    requests: int
+    """Questions to the policy, the first chunk of the episode included."""
+    seams: int
+    starved_steps: int
+    stopped_steps: int
+    """See `EpisodeRecord.stopped_steps`; the first chunk, for which the world always stops, is not counted."""
+    told_delays: tuple[int, ...]
+    """Told delay of each request, in order."""
+    actual_delays: tuple[int | None, ...]
+    """Steps until each answer was there; None for a lost one."""
+    lost: int
+    """Answers that were lost, or came after the timeout."""
+    late: int
+    """Answers that came later than told and dropped what was already past (`rtc`)."""
+    observation_ages: tuple[int, ...] = ()
+    """Steps from the observation that each request read to the request, contained in its told and actual delay."""
+    beyond_max_delay: int
+    """Requests whose told delay was above the policy's `max_delay`: clipped or asked without a prefix."""
+    predicted_actions: int
+    discarded_actions: int
+    """Predicted actions that were never run."""
+
+
+NOTHING_COUNTED = ExecutorStatistics(
+    requests=0,
+    seams=0,
+    starved_steps=0,
+    stopped_steps=0,
+    told_delays=(),
+    actual_delays=(),
+    lost=0,
+    late=0,
+    beyond_max_delay=0,
+    predicted_actions=0,
+    discarded_actions=0,
+)
+"""The statistics of an episode in which nothing was requested of a policy."""
+
+
+class Executor(Protocol):
+    """Decides which action runs now; knows nothing of tensors."""
+
+    def reset(self, rows: Sequence[int], seeds: Sequence[int]) -> None:
+        """Begin new episodes in `rows`."""
+        ...
+
+    def wants_observation(self, steps_B: IntArray) -> BoolArray:
+        """Return for which slots `act` will look at the observation at these steps."""
+        ...
+
+    def act(self, steps_B: IntArray, observation: Observation) -> Actions:
+        """Return the commands of this step. Slots may be at different steps; -1 marks an idle slot."""
+        ...
+
+    def statistics(self, row: int) -> ExecutorStatistics:
+        """Return what was counted in the present episode of a slot."""
+        ...
+
+    def inference_ms(self, row: int) -> tuple[float, ...]:
+        """Return the wall-clock time of each prediction in the present episode of a slot [ms]."""
+        ...

@@ -1,0 +1,115 @@
+"""What a policy is asked and what it answers. It predicts chunks and knows nothing of time.
+
+Legend: `B` environment slots · `N` rows of one request · `C` chunk length · `P` longest prefix · `A` action dim ·
+`J` joints · `H`, `W` image height and width.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from act_eval.errors import UsageError
+from act_eval.types.arrays import FloatArray, ImageArray, IntArray
+
+Window = Literal["same", "shifted"]
+"""Which steps a chunk covers: `same` starts at the observation's step t, `shifted` at t + told delay."""
+
+STATE = "observation.state"
+ENVIRONMENT_STATE = "observation.environment_state"
+IMAGE_PREFIX = "observation.images."
+ACTION = "action"
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What the policies of a batch of environments may see, one row per environment."""
+
+    pixels: Mapping[str, ImageArray]
+    """Camera name → RGB images, (B, H, W, 3) uint8."""
+    agent_pos: FloatArray
+    """Joint angles, (B, J) [rad]."""
+    environment_state: FloatArray | None
+    """Coordinates of the target, (B, 2) [m]; None where the environment has none."""
+
+    def take(self, rows: IntArray) -> "Observation":
+        """Return the observation of some rows, in the order given."""
+        return Observation(
+            pixels={name: images[rows] for name, images in self.pixels.items()},
+            agent_pos=self.agent_pos[rows],
+            environment_state=None if self.environment_state is None else self.environment_state[rows],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicySpec:
+    """What an executor and an environment must know of a policy."""
+
+    chunk: int
+    """C, actions in one prediction."""
+    action_dim: int
+    """A."""
+    window: Window
+    """Which steps a chunk covers."""
+    takes_prefix: bool
+    """Whether the committed prefix and the told delay are inputs."""
+    max_delay: int
+    """Largest told delay that the policy was trained for; 0 for a policy without a prefix."""
+    inputs: Mapping[str, tuple[int, ...]]
+    """Declared inputs with their shapes: `observation.state`, `observation.environment_state`,
+    `observation.images.NAME` as (H, W, 3)."""
+    overhead_projection: tuple[float, ...] | None = None
+    """Where the policy believes that places on the table appear in the overhead image, for one that cuts it there: a
+    homography (9,), row by row, (x, y, 1) [m] to (u, v, 1) from 0 to 1."""
+
+    def __post_init__(self) -> None:
+        if self.chunk < 1 or self.action_dim < 1 or self.max_delay < 0:
+            raise UsageError(f"a policy needs chunk >= 1, action_dim >= 1 and max_delay >= 0, got {self}")
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """Names of the cameras among the declared inputs."""
+        return tuple(k.removeprefix(IMAGE_PREFIX) for k in self.inputs if k.startswith(IMAGE_PREFIX))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChunkRequest:
+    """A batched question to a policy: one row per environment that is due."""
+
+    rows: IntArray
+    """(N,) environment slots, for policies that keep something per row."""
+    steps: IntArray
+    """(N,) step of the observation: t, less what observations are late."""
+    observation: Observation
+    """N rows."""
+    told_delay: IntArray
+    """(N,) delay d that the policy is to be conditioned on."""
+    prefix: FloatArray
+    """(N, P, A) committed commands a_t … a_{t+d-1}; entries from d on are zero and mean nothing."""
+    prefix_known: IntArray | None = None
+    """(N,) how many of the d commands, from the first on, the policy may read; the others are NaN, and padding is to
+    stand in their place. None: all of them."""
+    last_action: FloatArray
+    """(N, A) a_{t-1}, or the joint angles of the observation at t = 0 (NaN where they are not A numbers)."""
+
+
+@dataclass(frozen=True)
+class ActionChunks:
+    """A policy's answer."""
+
+    actions: FloatArray
+    """(N, C, A) absolute commands; output 0 belongs to step t (`same`) or t + told delay (`shifted`)."""
+
+
+class ChunkPolicy(Protocol):
+    """Predicts chunks; knows nothing of time."""
+
+    @property
+    def spec(self) -> PolicySpec: ...
+
+    def reset(self, rows: Sequence[int], seeds: Sequence[int]) -> None:
+        """Forget everything about `rows`; their next episodes have these seeds."""
+        ...
+
+    def predict(self, request: ChunkRequest) -> ActionChunks:
+        """Answer every row of a request; a row's answer must not depend on the other rows."""
+        ...

@@ -185,8 +185,8 @@ def _page(finished: Sequence[Finished], compared: Sequence[Compared], budget: Bu
         f"Every cell: {budget.steps} steps, images of {budget.image_size} × {budget.image_size}, then without delay "
         f"{budget.episodes} episodes with the confuser present and {budget.other_episodes} in each other scene. What "
         "is said of a method from one training is descriptive; cells with several stand under Training seeds. "
-        "Intervals are Wilson's, 95 %. `present`, `absent`, `exchanged`, `novel`: the scene of the evaluation; mode, index and "
-        "wrong blocks are those with the confuser present.",
+        "Intervals are Wilson's, 95 %. `present`, `absent`, `exchanged`, `novel`: the scene of the evaluation; mode, "
+        "index and wrong blocks are those with the confuser present.",
     ]
     for number, question in _QUESTIONS.items():
         rows = [_row(done) for done in finished if done.cell.question == number]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -67,6 +68,14 @@ def ran(python: Path, words: list[str], where: Path, *paths: Path) -> str:
     )
     assert done.returncode == 0, done.stdout[-4000:]
     return done.stdout
+
+
+def documented(program: str, changes: dict[str, str]) -> list[str]:
+    """Return the words of a program's command on the page, to be run as a module, with other values for some flags."""
+    page = (ROOT / "docs" / "lerobot.md").read_text().replace("\\\n", " ")
+    (words,) = [shlex.split(line)[1:] for line in page.splitlines() if line.startswith(f"{program} ")]
+    flags = dict(word.split("=", 1) for word in words) | changes
+    return ["-m", f"lerobot.scripts.{program.replace('-', '_')}", *(f"{flag}={value}" for flag, value in flags.items())]
 
 
 @pytest.fixture(scope="module")
@@ -171,10 +180,9 @@ def test_what_does_not_fit_is_refused_by_name(folder: Path):
 
 
 def test_lerobot_eval_runs_the_shipped_policy(lerobot: Path, named: Path, tmp_path: Path):
-    """Found by its installed name; the episodes are those that the same seeds give here."""
-    words = ["-m", "lerobot.scripts.lerobot_eval", "--env.type=act_eval", "--env.task=confuser_pick", "--seed=7"]
-    words += [f"--policy.path={SHIPPED / 'act_rtc'}", "--policy.device=cpu", f"--output_dir={tmp_path / 'out'}"]
-    ran(lerobot, [*words, "--eval.n_episodes=3", "--eval.batch_size=2"], tmp_path, named)
+    """The page's command, found by the installed name; the episodes are those that the same seeds give here."""
+    few = {"--eval.n_episodes": "3", "--eval.batch_size": "2", "--seed": "7", "--output_dir": str(tmp_path / "out")}
+    ran(lerobot, documented("lerobot-eval", few), ROOT, named)
     info = json.loads((tmp_path / "out" / "eval_info.json").read_text())
     theirs = info["per_task"][0]["metrics"]
     ours = [episode(seed) for seed in (7, 8, 9)]
@@ -218,29 +226,24 @@ def episode(seed: int) -> tuple[bool, float]:
 def test_lerobot_train_trains_and_resumes_and_our_evaluation_loads_it(
     lerobot: Path, data: Demonstrations, tmp_path: Path
 ):
-    """Found by the flag that names the module; a second command goes on with the first one's checkpoint."""
-    train = ["-m", "lerobot.scripts.lerobot_train"]
-    words = ["--policy.discover_packages_path=lerobot_policy_act_rtc", "--policy.type=act_rtc", "--policy.device=cpu"]
-    words += ["--policy.push_to_hub=false", "--dataset.repo_id=act_eval/x", f"--dataset.root={data.root}"]
-    words += ["--dataset.use_imagenet_stats=false", "--steps=3", "--save_freq=3", "--log_freq=1", "--batch_size=4"]
-    words += ["--num_workers=0", "--eval_freq=0", f"--output_dir={tmp_path / 'run'}"]
-    tiny = {name: json.dumps(value) for name, value in TINY.items()}
-    said = ran(lerobot, [*train, *words, *(f"--policy.{k}={v}" for k, v in tiny.items())], tmp_path)
-    assert "step:3" in said
-    last = tmp_path / "run" / "checkpoints" / "last" / "pretrained_model"
-    resumed = ["--policy.discover_packages_path=lerobot_policy_act_rtc", f"--config_path={last / 'train_config.json'}"]
-    said = ran(lerobot, [*train, *resumed, "--resume=true", "--steps=5", "--save_freq=5"], tmp_path)
-    assert "step:5" in said
+    """The page's command, found by the flag that names the module; a second command goes on with its checkpoint."""
+    found = {"--policy.discover_packages_path": "lerobot_policy_act_rtc"}
+    tiny = {f"--policy.{name}": json.dumps(value) for name, value in TINY.items()}
+    short = {"--steps": "3", "--save_freq": "3", "--log_freq": "1", "--batch_size": "4", "--num_workers": "0"}
+    here = {"--dataset.root": str(data.root), "--output_dir": str(tmp_path / "run"), "--eval_freq": "0"}
+    first = documented("lerobot-train", found | tiny | short | here | {"--dataset.use_imagenet_stats": "false"})
+    assert "step:3" in ran(lerobot, first, tmp_path)
+    checkpoints = tmp_path / "run" / "checkpoints"
+    resume = {"--config_path": str(checkpoints / "last" / "pretrained_model" / "train_config.json")}
+    resume |= {"--resume": "true", "--steps": "5", "--save_freq": "5"}
+    second = [*first[:2], *(f"{flag}={value}" for flag, value in (found | resume).items())]
+    assert "step:5" in ran(lerobot, second, tmp_path)
+    policies = []
     for step in ("000003", "000005"):
-        checkpoint = tmp_path / "run" / "checkpoints" / step / "pretrained_model"
-        policy, _ = load_pretrained(checkpoint)
-        wanted = fresh_processor(policy.config, [data]).stats()
-        found = load_stats(checkpoint)
-        for key, of in wanted.items():
+        policy, _ = load_pretrained(checkpoints / step / "pretrained_model")
+        kept = load_stats(checkpoints / step / "pretrained_model")
+        for key, of in fresh_processor(policy.config, [data]).stats().items():
             for name, value in of.items():
-                np.testing.assert_allclose(found[key][name], value.numpy(), rtol=1e-5, err_msg=f"{key} {name}")
-    first, second = (
-        load_pretrained(tmp_path / "run" / "checkpoints" / step / "pretrained_model")[0].state_dict()
-        for step in ("000003", "000005")
-    )
-    assert any(not torch.equal(first[name], second[name]) for name in first)
+                np.testing.assert_allclose(kept[key][name], value.numpy(), rtol=1e-5, err_msg=f"{key} {name}")
+        policies.append(policy.state_dict())
+    assert any(not torch.equal(policies[0][name], policies[1][name]) for name in policies[0])

@@ -93,7 +93,7 @@ class LaunchError(ActEvalError):
 
 
 class RenderError(ActEvalError):
-    """No OpenGL context could be created for off-screen rendering."""
+    """There is no OpenGL context for off-screen rendering, or no more: no fault of an episode."""
 
 
 class ShareError(ActEvalError):

@@ -12,8 +12,13 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import Protocol
 
+from act_eval.errors import RenderError
+
 _DRAW = 0x3059  # EGL_DRAW
 _OURS: set[int] = set()
+_LOST = (
+    "the OpenGL context for off-screen rendering was lost (a reset or removed graphics driver?); a new process gets one"
+)
 
 
 class Context(Protocol):
@@ -38,22 +43,37 @@ class BoundContext:
 
     @contextmanager
     def current(self) -> Iterator[None]:
-        """Let OpenGL's calls mean this context; afterwards somebody else's that was current is so again."""
+        """Let OpenGL's calls mean this context; afterwards somebody else's that was current is so again.
+
+        Raises:
+            RenderError: if the context is there no more: what is drawn would be what was drawn last.
+        """
         before = _current()
         if self._handle is not None and before == self._handle:
             yield
             return
         library = _egl() if before is not None and before not in _OURS else None
         if library is None:
-            self._context.make_current()
+            self._make_current()
             yield
             return
         display, surface = library.eglGetCurrentDisplay(), library.eglGetCurrentSurface(_DRAW)
-        self._context.make_current()
+        self._make_current()
         try:
             yield
         finally:
             library.eglMakeCurrent(display, surface, surface, before)
+
+    def _make_current(self) -> None:
+        from OpenGL.error import Error as OpenGLError  # late: OpenGL is bound to its platform when it is imported
+
+        try:
+            self._context.make_current()
+        except (OpenGLError, RuntimeError) as error:
+            raise RenderError(_LOST) from error
+        # A context that was freed makes none current without a word.
+        if self._handle is not None and _current() != self._handle:
+            raise RenderError(_LOST)
 
 
 def _current() -> int | None:

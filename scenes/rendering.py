@@ -68,6 +68,7 @@ class OffscreenRenderer:
 
         Raises:
             UsageError: if the camera does not exist or a side is outside 1 … `MAX_SIDE`.
+            RenderError: if the OpenGL context was lost.
         """
         self._camera.fixedcamid = camera_id(self._model, camera)
         if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
@@ -89,7 +90,10 @@ class OffscreenRenderer:
 
     def _grow(self, side: int) -> None:
         self._model.vis.global_.offwidth = self._model.vis.global_.offheight = side
-        self._context = mujoco.MjrContext(self._model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
+        try:
+            self._context = mujoco.MjrContext(self._model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
+        except mujoco.FatalError as error:
+            raise RenderError(f"OpenGL gives no buffer of {side}×{side} pixels to render into: {error}") from error
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
         self._side = side
 

@@ -5,8 +5,8 @@ what happens in it, so its record is the same in any slot, beside any neighbours
 
 An episode whose policy is at fault ends as `policy_error`; one whose environment is at fault is `invalid` and
 outside the rate. An exception of an environment or a policy is therefore a result here, and only here and in
-`act_eval.executors.answers` is every exception caught. Beyond Gymnasium's interface an environment may offer
-`hold_action`, `skip_cameras`, `simulator_state` and `verdict`.
+`act_eval.executors.answers` is every exception caught. Where OpenGL is lost no episode is at fault: the run stops.
+Beyond Gymnasium's interface an environment may offer `hold_action`, `skip_cameras`, `simulator_state` and `verdict`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,7 +17,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from act_eval.errors import ActionError, RemoteError, SimulationError, UsageError
+from act_eval.errors import ActionError, RemoteError, RenderError, SimulationError, UsageError
 from act_eval.records import INVALID, OUTCOMES, POLICY_ERROR, SUCCESS, unfit
 from act_eval.rollout.entries import episode_record, step_record
 from act_eval.rollout.lanes import Episode, FrameObserver, Lane, lanes, says_success
@@ -123,6 +123,8 @@ class _Batch:
         lane.look(True)
         try:
             observed, _ = lane.env.reset(seed=episode.seed)
+        except RenderError:
+            raise
         except Exception as error:
             return INVALID, _text(error)
         lane.began = True
@@ -182,6 +184,8 @@ class _Batch:
             observed, _, terminated, truncated, info = lane.env.step(command)
         except ActionError as error:
             return POLICY_ERROR, _text(error)
+        except RenderError:
+            raise
         except Exception as error:
             return INVALID, _text(error)
         lane.step += 1

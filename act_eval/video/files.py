@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
@@ -9,7 +10,9 @@ from threading import BoundedSemaphore
 from typing import Literal
 
 import av
+from av.codec.codec import UnknownCodecError
 
+from act_eval.errors import RenderError
 from act_eval.records import SUCCESS
 from act_eval.types import EpisodeRecord, ImageArray
 
@@ -105,21 +108,35 @@ def write_video(path: Path, frames: Iterable[ImageArray], fps: int) -> None:
 
 
 def _encode(path: Path, batches: _Batches, fps: int) -> None:
-    """Write the frames that come as H.264 in yuv420p, which every browser plays; none is left where that fails."""
-    unfinished = path.with_name(path.name + ".part")
     images = batches.images()
     try:
-        _write_mp4(unfinished, images, fps)
-        unfinished.replace(path)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
+        with _whole(path) as unfinished:
+            _write_mp4(unfinished, images, fps)
     finally:
-        for _ in images:  # whoever draws must not wait for a place in the queue
+        for _ in images:  # whoever draws must not wait for room
             pass
 
 
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """Have a video written beside its place, and put it there when it is complete; nothing is left where that fails.
+
+    Raises:
+        RenderError: if FFmpeg cannot do it, for another reason than the disk.
+    """
+    unfinished = path.with_name(path.name + ".part")
+    try:
+        yield unfinished
+        unfinished.replace(path)
+    except BaseException as error:
+        unfinished.unlink(missing_ok=True)
+        if isinstance(error, av.FFmpegError | UnknownCodecError) and not isinstance(error, OSError):
+            raise RenderError(f"cannot encode {path}: {error}; --video none evaluates without videos") from error
+        raise
+
+
 def _write_mp4(path: Path, images: Iterable[ImageArray], fps: int) -> None:
+    """Write frames as H.264 in yuv420p, which every browser plays."""
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
         # One key frame a second keeps scrubbing quick; ultrafast costs a third of the time of the default preset.
         options = {"preset": "ultrafast", "crf": "23", "g": str(fps)}

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from toy_run import run
 
+from act_eval.video import VideoMode
+
 TOY_RUN = Path(__file__).parent / "toy_run.py"
 PATIENCE_S = 300.0
 
@@ -79,22 +81,32 @@ def wait_for(path: Path, process: Process) -> None:
 
 
 def toy_run(
-    out: Path, workers: int = 2, episodes: int = 8, pause_s: float = 0.01, largest_file: int | None = None
+    out: Path,
+    workers: int = 2,
+    episodes: int = 8,
+    pause_s: float = 0.01,
+    largest_file: int | None = None,
+    video: VideoMode = "none",
 ) -> Process:
-    return Process([TOY_RUN, out, workers, episodes, pause_s], largest_file)
+    return Process([TOY_RUN, out, workers, episodes, pause_s, video], largest_file)
 
 
-def undisturbed_content(out: Path, episodes: int = 8) -> dict[str, bytes]:
+def undisturbed_content(out: Path, episodes: int = 8, video: VideoMode = "none") -> dict[str, bytes]:
     """Run what `toy_run` runs, in this process, and return its content."""
-    run(out, workers=1, episodes=episodes, pause_s=0.0)
+    run(out, workers=1, episodes=episodes, pause_s=0.0, video=video)
     found = content(out)
-    assert len(found) == 2 * (2 + episodes)
+    assert len(found) == 2 * (2 + episodes) + (2 * episodes if video == "all" else 0)
     return found
 
 
 def content(out: Path) -> dict[str, bytes]:
     """Return everything of a run that must not depend on how it went, by its place."""
-    names = [*out.glob("*/episodes.jsonl"), *out.glob("*/metrics.jsonl"), *out.glob("*/steps/*")]
+    names = [
+        *out.glob("*/episodes.jsonl"),
+        *out.glob("*/metrics.jsonl"),
+        *out.glob("*/steps/*"),
+        *out.glob("*/videos/*"),
+    ]
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in names}
 
 

@@ -1,4 +1,7 @@
-"""Runs whose processes are killed at random moments: resumed, they end as if nothing had happened."""
+"""Runs whose processes are killed at random moments: resumed, they end as if nothing had happened.
+
+Every episode has a video, so that processes are killed while one is encoded, too.
+"""
 
 import random
 import sys
@@ -18,12 +21,12 @@ LASTS_S = 2.0
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    return undisturbed_content(tmp_path_factory.mktemp("faults") / "undisturbed")
+    return undisturbed_content(tmp_path_factory.mktemp("faults") / "undisturbed", video="all")
 
 
 def disturb(out: Path, moment: random.Random) -> tuple[Process, str]:
     """Start a run and kill one of its processes at a random moment; return it with who was killed."""
-    process = toy_run(out)
+    process = toy_run(out, video="all")
     if moment.random() < 0.9:  # else while it starts
         wait_for(out / "manifest.json", process)
     time.sleep(moment.uniform(0, LASTS_S))
@@ -45,7 +48,7 @@ def check(out: Path, seed: int, undisturbed: dict[str, bytes]) -> tuple[str, boo
     if victim == "worker" and code == 1:
         assert "was killed by signal 9" in said
         assert "Finished episodes are kept: repeat the command" in said
-    run(out, workers=1, episodes=8, pause_s=0)
+    run(out, workers=1, episodes=8, pause_s=0, video="all")
     assert content(out) == undisturbed
     assert list((out / "shards").iterdir()) == []
     return victim, code != 0

@@ -1,13 +1,18 @@
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import av
+import av.error as av_error
 import numpy as np
 import pytest
+from av.codec.codec import UnknownCodecError
 from made_episodes import RECORD, Bare, Hooked, T, made_film
 
+from act_eval.errors import RenderError
 from act_eval.video import Encoder, Layout, file_name, film, wanted
+from act_eval.video.files import _Batches  # pyright: ignore[reportPrivateUsage]
 
 
 def test_the_file_plays_everywhere_and_shows_what_was_drawn(tmp_path: Path):
@@ -50,7 +55,7 @@ def grey(count: int) -> Iterator[np.ndarray]:
 def test_encoding_goes_on_beside_whoever_drew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     held, encode = threading.Event(), av.VideoFrame.from_ndarray
 
-    def late(*args: object, **options: object) -> object:
+    def late(*args: Any, **options: Any) -> Any:
         held.wait(5)
         return encode(*args, **options)
 
@@ -76,6 +81,72 @@ def test_whoever_draws_is_not_held_up_by_a_video_that_cannot_be_written(tmp_path
     assert [path.name for path in tmp_path.iterdir()] == ["b.mp4"]
 
 
+def test_the_end_of_a_video_does_not_wait_for_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    held, encode = threading.Event(), av.VideoFrame.from_ndarray
+
+    def late(*args: Any, **options: Any) -> Any:
+        held.wait(60)
+        return encode(*args, **options)
+
+    monkeypatch.setattr("act_eval.video.files.av.VideoFrame.from_ndarray", late)
+    with Encoder() as encoder:
+        video = encoder.write(tmp_path / "a.mp4", grey(48), 20)  # as much as is taken while nothing is encoded
+        assert not video.done()
+        held.set()
+    video.result()
+
+
+def test_an_interrupt_in_the_place_of_a_videos_end_ends_the_encoder_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    end, interrupts = _Batches.end, [KeyboardInterrupt]
+
+    def interrupted(batches: _Batches, error: BaseException | None) -> None:
+        if interrupts:
+            raise interrupts.pop()
+        end(batches, error)
+
+    monkeypatch.setattr(_Batches, "end", interrupted)
+    with pytest.raises(KeyboardInterrupt), Encoder() as encoder:
+        encoder.write(tmp_path / "a.mp4", grey(40), 20)
+    assert not interrupts
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "named", "text"),
+    [
+        (
+            av_error.ExternalError(1, "Generic error in an external library"),
+            RenderError,
+            "cannot encode .*a.mp4: .*ext",
+        ),
+        (UnknownCodecError("libx264"), RenderError, "cannot encode .*a.mp4: libx264; --video none evaluates without"),
+        (av_error.OSError(28, "No space left on device", "a.mp4"), OSError, "No space left on device"),
+        (MemoryError("no more"), MemoryError, "no more"),
+    ],
+)
+def test_an_encoder_that_fails_in_the_middle_leaves_nothing_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, named: type[Exception], text: str
+):
+    encode, drawn = av.VideoFrame.from_ndarray, []
+
+    def fail(*args: Any, **options: Any) -> Any:
+        drawn.append(1)
+        if len(drawn) == 20:
+            raise error
+        return encode(*args, **options)
+
+    monkeypatch.setattr("act_eval.video.files.av.VideoFrame.from_ndarray", fail)
+    with Encoder() as encoder:
+        lost = encoder.write(tmp_path / "a.mp4", grey(200), 20)
+        kept = encoder.write(tmp_path / "b.mp4", grey(3), 20)
+    with pytest.raises(named, match=text):
+        lost.result()
+    kept.result()
+    assert [path.name for path in tmp_path.iterdir()] == ["b.mp4"]
+
+
 def test_frames_that_cannot_be_drawn_leave_no_video(tmp_path: Path):
     def broken() -> Iterator[np.ndarray]:
         yield from grey(40)
@@ -83,4 +154,4 @@ def test_frames_that_cannot_be_drawn_leave_no_video(tmp_path: Path):
 
     with Encoder() as encoder, pytest.raises(ZeroDivisionError):
         encoder.write(tmp_path / "a.mp4", broken(), 20)
-    assert not (tmp_path / "a.mp4").exists()
+    assert list(tmp_path.iterdir()) == []

@@ -189,7 +189,15 @@ class Trainer:
         self._stepper.zero_grad()
         self._average.update(step)
         kept = {name: value.detach() for name, value in metrics.items()} | {"loss": loss.detach(), "grad_norm": norm}
+        kept = self._averaged(kept)
         self._pending.append({"step": step + 1, "tensors": kept, "lr": self._optimizer.param_groups[0]["lr"]})
+
+    def _averaged(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the means over all processes: the log is of the whole batch, not of the first one's share."""
+        if self._accelerator.num_processes == 1:
+            return values
+        means = self._accelerator.reduce(torch.stack([value.float() for value in values.values()]), "mean")
+        return dict(zip(values, means, strict=True))
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(

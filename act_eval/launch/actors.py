@@ -89,7 +89,7 @@ def _run(job: Job, bench: Workbench, block: Block) -> Iterator[_Episode]:
             line = list(read_shard(shard))[number]
             files = {}
             for path in sorted((job.folder / block.arm).rglob("*")):
-                if path.is_file():
+                if path.suffix != ".part" and path.is_file():  # else the encoder is writing the next one's video
                     files[path.relative_to(job.folder).as_posix()] = path.read_bytes()
                     path.unlink()
             yield _Episode(line, files)

@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import shutil
+import socket
 import sys
 import tempfile
 import time
@@ -32,6 +33,8 @@ except ImportError as error:
     raise LaunchError("--launcher ray needs Ray: pip install 'act_eval[scale]'") from error
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+_PLACE = re.compile(r"(?:ray://)?\[?(?P<host>[^/\[\]]+)\]?:(?P<port>\d{1,5})")
+_KNOCK_S = 10.0
 _MOST_LOSSES = 3
 """Times that a block may be lost with its worker before it is taken to be the cause."""
 _PATIENCE_S = 600.0
@@ -128,13 +131,25 @@ def _connect() -> bool:
     """Connect to the cluster; return whether that was needed."""
     if ray.is_initialized():
         return False
+    address = os.environ.get("RAY_ADDRESS")
+    if address is not None and (place := _PLACE.fullmatch(address)):
+        _knock(address, place["host"], int(place["port"]))
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
     except (RayError, ConnectionError, RuntimeError, ValueError) as error:
-        address = os.environ.get("RAY_ADDRESS")
         where = f"the Ray cluster at RAY_ADDRESS={address}" if address else "a Ray cluster"
         raise LaunchError(f"cannot reach {where}: {str(error).splitlines()[0]}") from error
     return True
+
+
+def _knock(address: str, host: str, port: int) -> None:
+    """Refuse an address where nobody answers: Ray itself would end this process."""
+    try:
+        socket.create_connection((host, port), timeout=_KNOCK_S).close()
+    except OSError as error:
+        raise LaunchError(
+            f"cannot reach the Ray cluster at RAY_ADDRESS={address}: {error.strerror or error}"
+        ) from error
 
 
 @dataclass

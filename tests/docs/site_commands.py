@@ -1,0 +1,132 @@
+"""How the commands of the site are run in the tests: made small by options that come after theirs, or why not at all.
+
+The first rule whose pattern matches the beginning of a command is its rule; a command without one fails the tests.
+"""
+
+import re
+from dataclasses import dataclass
+
+from site_pages import Command
+
+
+@dataclass(frozen=True)
+class Run:
+    """The command is run, in a folder of its own that holds what the pages speak of."""
+
+    pattern: str
+    more: str = ""
+    """Put behind the command; of an option that is given twice, the later one counts."""
+    slow: bool = True
+    """Whether it takes longer than a second or two, and runs in a process of its own."""
+    needs: tuple[str, ...] = ()
+    """Packages that not every installation has."""
+    codes: tuple[int, ...] = (0,)
+    """Exit codes that are an answer."""
+    words: tuple[tuple[str, str], ...] = ()
+    """Words of the page, and what stands for them in the folder."""
+
+
+@dataclass(frozen=True)
+class NotRun:
+    """The command cannot be run here."""
+
+    pattern: str
+    why: str
+
+
+Rule = Run | NotRun
+
+_ONE = "--episodes 1 --workers 1"
+_TRAIN = "--steps 2 --batch-size 2 --episodes 2 --held-out 0 --validate-every 0 --evaluate-every 0 --threads 1"
+_CARTPOLE, _PUSHT = ((("my_policy:make", f"my_stumbles:{name}"),) for name in ("cartpole", "pusht"))
+_SERVER = "a server and its client: test_a_served_policy_is_evaluated runs both"
+
+RULES: tuple[Rule, ...] = (
+    # What sets up, installs, or needs something that a test cannot have.
+    NotRun(r"make ", "sets up .venv anew; test_make_knows_its_targets looks at what each target would run"),
+    NotRun(r"source \.venv/", "the environment that the tests run in"),
+    NotRun(r"(sudo apt-get|pip) install ", "changes the installation; tests/packaging installs the wheel"),
+    NotRun(r"ssh ", "needs another machine"),
+    NotRun(r"pytest -m slow tests/", "is part of the slow tests itself"),
+    NotRun(r"pytest --success-rate-record ", "test_the_gates_of_a_users_repository runs it on the page's own tests"),
+    NotRun(r"python scripts/serve\.py --policy act_rtc --port 8000$", _SERVER),
+    NotRun(r"python scripts/evaluate\.py --policy ws://127\.0\.0\.1:8000 --env confuser_pick ", _SERVER),
+    NotRun(r"python scripts/evaluate\.py --policy ws://\S+ --env gym_aloha/", "needs an openpi server"),
+    NotRun(r"act-eval serve --policy my_lerobot:LeRobot ", "needs LeRobot; tests/lerobot_package installs it"),
+    NotRun(r"accelerate launch scripts/train\.py$", "tests/test_train_processes.py launches two processes"),
+    NotRun(r"python scripts/evaluate\.py --launcher ", "tests/launch runs both launchers on clusters of this machine"),
+    NotRun(
+        r"python scripts/(serve|merge|COMMAND)\.py$|act-eval (COMMAND|report …)", "the name of a script, or a pattern"
+    ),
+    NotRun(r"python scripts/benchmark_compile\.py ", "compiles for minutes; tests/bench runs its parts"),
+    NotRun(r"python scripts/study\.py$", "trains twelve policies; tests/cli/test_study.py runs a small one"),
+    # Cheap.
+    Run(r"act-eval completion bash$", slow=False),
+    Run(r"act-eval completion \w+ > "),
+    Run(r"python scripts/report\.py RUN_A RUN_B$", slow=False, words=(("RUN_A", "RUN"), ("RUN_B", "OUT"))),
+    Run(r"python scripts/report\.py ", slow=False, words=(("RUN…", "RUN"),)),
+    Run(r"python scripts/compare\.py ", slow=False, codes=(0, 1)),
+    Run(r"python scripts/baseline\.py ", slow=False),
+    Run(r"python scripts/merge\.py OUT$", slow=False, words=(("OUT", "parts"),)),
+    Run(r"python scripts/merge\.py", slow=False),
+    Run(r"python scripts/study\.py --(list|report)", slow=False),
+    Run(r"python scripts/share\.py \S+ --to tensorboard wandb", needs=("wandb",)),
+    Run(r"python scripts/share\.py \S+ --to rerun", needs=("rerun",)),
+    Run(r"python scripts/share\.py ", slow=False),
+    Run(r"python scripts/render\.py OUT --episodes all", "--workers 1", slow=False),
+    Run(r"python scripts/render\.py RUN", "--size 256 --workers 1", slow=False, words=(("RUN", "OUT"),)),
+    Run(
+        r"python scripts/render\.py OUT --episodes 3,17", "--size 256 --workers 1", slow=False, words=(("3,17", "0,1"),)
+    ),
+    Run(r"python scripts/render\.py ", "--size 256 --workers 1", slow=False),
+    Run(r"python scripts/collect\.py .*--fumbles", "--env confuser_pick --episodes 1 --workers 1 --image-size 32"),
+    Run(r"python scripts/collect\.py ", "--episodes 1 --workers 1 --image-size 32 --out data/new", slow=False),
+    Run(
+        r"python scripts/evaluate\.py --policy my_policy:make --env gym_pusht/",
+        _ONE,
+        needs=("gym_pusht",),
+        words=_PUSHT,
+    ),
+    Run(
+        r"python scripts/evaluate\.py --policy my_policy:make --env dm_control:",
+        f"{_ONE} --horizon 20",
+        words=_CARTPOLE,
+    ),
+    Run(r"python scripts/evaluate\.py --policy my_reach:GoThere ", _ONE, slow=False),
+    Run(r"python scripts/probe\.py --policy my_policy:Reach ", "--episodes 2 --per-episode 2", slow=False),
+    # Networks are loaded, compiled or trained.
+    Run(r"python scripts/evaluate\.py --share csv wandb", _ONE, needs=("wandb",)),
+    Run(r"python scripts/evaluate\.py .*--shard ", "--episodes 8 --workers 1 --no-probe --out part"),
+    Run(r"python scripts/evaluate\.py --workers 8", "--episodes 1 --no-probe --video none"),
+    Run(r"(python scripts/evaluate\.py|act-eval evaluate)", f"{_ONE} --no-probe"),
+    Run(r"python scripts/sweep\.py ", _ONE),
+    Run(r"python scripts/probe\.py ", "--episodes 2 --per-episode 2"),
+    Run(r"python scripts/train\.py .*--resume ", "--steps 3"),
+    Run(
+        r"python scripts/train\.py .*--model\.vision-backbone vit",
+        _TRAIN + " --model.vit-width 32 --model.vit-layers 1",
+    ),
+    Run(r"python scripts/train\.py", _TRAIN),
+    Run(r"python scripts/measure_evaluation\.py", "--episodes 2 --rounds 1 --parts speed"),
+    Run(r"python scripts/measure_workers\.py", "--episodes 2 --rounds 1"),
+    Run(r"python scripts/measure_precision\.py", "--episodes 2 --policies act"),
+    Run(r"python scripts/measure_serving\.py", "--questions 10"),
+    Run(r"python scripts/measure_modes\.py ", "--rounds 20"),
+    Run(r"python scripts/measure_prefix\.py ", "--network shipped --batch-size 2 --steps 1"),
+    Run(r"python scripts/measure_scheduler\.py ", "--rounds 1"),
+    Run(r"python scripts/measure_throughput\.py ", "--rounds 1 --steps 2", needs=("gym_aloha",)),
+)
+
+
+def rule_of(command: Command) -> Rule | None:
+    """Return what is said of a command."""
+    return next((rule for rule in RULES if re.match(rule.pattern, command.text)), None)
+
+
+def as_run(command: Command, rule: Run) -> str:
+    """Return the command with what makes it small, before where its output goes."""
+    text = command.text
+    for shown, stands_for in rule.words:
+        text = re.sub(rf"(?<!\S){re.escape(shown)}(?!\S)", stands_for, text)
+    words, arrow, file = text.partition(" > ")
+    return " ".join(filter(None, (words, rule.more))) + arrow + file

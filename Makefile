@@ -1,5 +1,5 @@
 # Every target sets up what it needs by itself; the second time that takes no time.
-.PHONY: help evaluate test format check build setup clean
+.PHONY: help evaluate test format check build site setup clean
 SHELL := /bin/bash
 PYTHON_VENV := .venv/bin/python
 MARKERS ?= not slow and not gpu and not browser
@@ -12,6 +12,7 @@ help:
 	@echo "make format    format the code and apply safe fixes"
 	@echo "make check     formatting, lint, types and who-may-import-whom, without changing anything"
 	@echo "make build     build wheel and sdist into dist/ and try the wheel"
+	@echo "make site      build the documentation into site/, strictly"
 	@echo "make clean     remove build products and caches, not .venv and not results"
 
 setup:
@@ -44,6 +45,11 @@ build:
 	@ls -l dist
 	@ACT_EVAL_DIST=dist $(PYTHON_VENV) -m pytest -q -m "" tests/packaging/test_wheel.py
 
+site:
+	@scripts/setup.sh test
+	@NO_MKDOCS_2_WARNING=1 $(PYTHON_VENV) -m mkdocs build --strict --quiet
+	@echo "site/index.html"
+
 clean:
-	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf build dist site *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

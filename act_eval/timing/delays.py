@@ -157,6 +157,7 @@ class Measured:
 
 
 DelayModel = Constant | Uniform | Lognormal | Spikes | Dropped | Trace | Measured
+"""Where the delay of a request comes from."""
 
 
 def steps_of_latency(latency_ms: float, control_ms: float) -> int:

@@ -94,6 +94,7 @@ class Blend:
 
 
 Method = Sync | Naive | RTC | Ensemble | Blend
+"""How chunks are run while the next one is computed."""
 
 METHODS: dict[str, type[Sync] | type[Naive] | type[RTC] | type[Ensemble] | type[Blend]] = {
     "sync": Sync,

@@ -56,6 +56,7 @@ class WrongDelay:
 
 
 PrefixShown = OwnPrefix | ExpertPrefix | PadPrefix | ShuffledPrefix | WrongDelay
+"""What stands in the place of the committed prefix."""
 
 PREFIXES: dict[str, type[PrefixShown]] = {
     "own": OwnPrefix,

@@ -71,6 +71,7 @@ class MovingAverage:
 
 
 Estimator = Oracle | ToldConstant | MaxOfLast | Percentile | MovingAverage
+"""Which delay a policy is told."""
 
 
 def told_delay(estimator: Estimator, actual: int, arrived: Sequence[int]) -> int:

@@ -46,6 +46,7 @@ RULES: tuple[Rule, ...] = (
     NotRun(r"make ", "sets up .venv anew; test_make_knows_its_targets looks at what each target would run"),
     NotRun(r"source \.venv/", "the environment that the tests run in"),
     NotRun(r"(sudo apt-get|pip) install ", "changes the installation; tests/packaging installs the wheel"),
+    NotRun(r"git clone |.* --robot-meshes", "needs MuJoCo Menagerie; tests/scenes has the meshes' own tests"),
     NotRun(r"ssh ", "needs another machine"),
     NotRun(r"pytest -m slow tests/", "is part of the slow tests itself"),
     NotRun(r"pytest --success-rate-record ", "test_the_gates_of_a_users_repository runs it on the page's own tests"),
@@ -99,7 +100,7 @@ RULES: tuple[Rule, ...] = (
     Run(r"python scripts/evaluate\.py .*--shard ", "--episodes 8 --workers 1 --no-probe --out part"),
     Run(r"python scripts/evaluate\.py --workers 8", "--episodes 1 --no-probe --video none"),
     Run(r"(python scripts/evaluate\.py|act-eval evaluate)", f"{_ONE} --no-probe"),
-    Run(r"python scripts/sweep\.py ", _ONE),
+    Run(r"python scripts/sweep\.py ", f"{_ONE} --envs moving_pick --delays 0 4"),
     Run(r"python scripts/probe\.py ", "--episodes 2 --per-episode 2"),
     Run(r"python scripts/train\.py .*--resume ", "--steps 3"),
     Run(

@@ -1,8 +1,10 @@
 """A folder in which commands find what the pages speak of: runs, checkpoints, data, files of a user."""
 
+import os
 import runpy
 import shlex
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -81,9 +83,22 @@ def furnish(folder: Path) -> Path:
 def train(folder: Path) -> None:
     """Collect two demonstrations in each environment that is trained in, and begin a run that can be resumed."""
     for env in ("confuser_pick", "moving_pick"):
-        here(folder, f"python scripts/collect.py --env {env} --episodes 2 --workers 1 --image-size 32")
+        in_shell(
+            folder, f"python scripts/collect.py --env {env} --episodes 2 --workers 1 --image-size 32"
+        ).check_returncode()
     flags = "--steps 2 --batch-size 2 --held-out 0 --validate-every 0 --evaluate-every 0 --threads 1"
-    here(folder, f"python scripts/train.py {flags}")
+    in_shell(folder, f"python scripts/train.py {flags}").check_returncode()
+
+
+def in_shell(folder: Path, line: str) -> subprocess.CompletedProcess[str]:
+    """Run a line as a reader would, with this interpreter's programs first and a home of its own."""
+    for place in (".local/share/bash-completion/completions", ".zfunc", ".config/fish/completions"):
+        (folder / place).mkdir(parents=True, exist_ok=True)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "HOME": str(folder), "PYTHONPATH": str(ROOT), "WANDB_MODE": "offline"}
+    return subprocess.run(
+        ["bash", "-c", line], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=900
+    )
 
 
 def here(folder: Path, command: str) -> int:

@@ -1,6 +1,5 @@
 """Every command of the site and of the README works: it is run, or it is said why it cannot be."""
 
-import os
 import re
 import shutil
 import subprocess
@@ -31,9 +30,7 @@ def furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(furnished: Path) -> Path:
-    with pytest.MonkeyPatch.context() as patch:
-        at_home(furnished, patch)
-        site_folder.train(furnished)
+    site_folder.train(furnished)
     return furnished
 
 
@@ -72,20 +69,9 @@ def test_the_command_works(
 def test_the_longer_command_works(trained: Path, tmp_path: Path, command: Command, rule: Run):
     skip_without(rule.needs)
     folder = shutil.copytree(trained, tmp_path / "here", symlinks=True)
-    done = in_shell(folder, as_run(command, rule))
+    done = site_folder.in_shell(folder, as_run(command, rule))
     assert done.returncode in rule.codes, f"{command.page}:{command.line}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     assert "Traceback" not in done.stderr
-
-
-def in_shell(folder: Path, line: str) -> subprocess.CompletedProcess[str]:
-    """Run a line as a reader would, with this interpreter's programs first and a home of its own."""
-    for place in (".local/share/bash-completion/completions", ".zfunc", ".config/fish/completions"):
-        (folder / place).mkdir(parents=True, exist_ok=True)
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "HOME": str(folder), "PYTHONPATH": str(ROOT), "WANDB_MODE": "offline"}
-    return subprocess.run(
-        ["bash", "-c", line], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=900
-    )
 
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)

@@ -57,7 +57,7 @@ RULES: tuple[Rule, ...] = (
     NotRun(r"accelerate launch scripts/train\.py$", "tests/test_train_processes.py launches two processes"),
     NotRun(r"python scripts/evaluate\.py --launcher ", "tests/launch runs both launchers on clusters of this machine"),
     NotRun(
-        r"python scripts/(serve|merge|COMMAND)\.py$|act-eval (COMMAND|report …)", "the name of a script, or a pattern"
+        r"python scripts/(serve|merge)\.py$|act-eval (COMMAND|report …)", "the name of a script, or a pattern"
     ),
     NotRun(r"python scripts/benchmark_compile\.py ", "compiles for minutes; tests/bench runs its parts"),
     NotRun(r"python scripts/study\.py$", "trains twelve policies; tests/cli/test_study.py runs a small one"),

@@ -61,6 +61,7 @@ def test_what_is_not_run_is_there(text: str):
     assert any(text in block.text for block in BLOCKS)
 
 
+@pytest.mark.slow
 def test_the_gates_of_a_users_repository(tmp_path: Path):
     (tmp_path / "test_success_rate.py").write_text(
         "from types import SimpleNamespace\n"

@@ -37,6 +37,7 @@ class NotRun:
 Rule = Run | NotRun
 
 _ONE = "--episodes 1 --workers 1"
+_COLLECT = "--episodes 1 --workers 1 --image-size 32 --out data/new"
 _TRAIN = "--steps 2 --batch-size 2 --episodes 2 --held-out 0 --validate-every 0 --evaluate-every 0 --threads 1"
 _CARTPOLE, _PUSHT = ((("my_policy:make", f"my_stumbles:{name}"),) for name in ("cartpole", "pusht"))
 _SERVER = "a server and its client: test_a_served_policy_is_evaluated runs both"
@@ -56,9 +57,7 @@ RULES: tuple[Rule, ...] = (
     NotRun(r"act-eval serve --policy my_lerobot:LeRobot ", "needs LeRobot; tests/lerobot_package installs it"),
     NotRun(r"accelerate launch scripts/train\.py$", "tests/test_train_processes.py launches two processes"),
     NotRun(r"python scripts/evaluate\.py --launcher ", "tests/launch runs both launchers on clusters of this machine"),
-    NotRun(
-        r"python scripts/(serve|merge)\.py$|act-eval (COMMAND|report …)", "the name of a script, or a pattern"
-    ),
+    NotRun(r"python scripts/(serve|merge)\.py$|act-eval (COMMAND|report …)", "the name of a script, or a pattern"),
     NotRun(r"python scripts/benchmark_compile\.py ", "compiles for minutes; tests/bench runs its parts"),
     NotRun(r"python scripts/study\.py$", "trains twelve policies; tests/cli/test_study.py runs a small one"),
     # Cheap.
@@ -80,7 +79,10 @@ RULES: tuple[Rule, ...] = (
         r"python scripts/render\.py OUT --episodes 3,17", "--size 256 --workers 1", slow=False, words=(("3,17", "0,1"),)
     ),
     Run(r"python scripts/render\.py ", "--size 256 --workers 1", slow=False),
-    Run(r"python scripts/collect\.py .*--fumbles", "--env confuser_pick --episodes 1 --workers 1 --image-size 32"),
+    Run(
+        r"python scripts/collect\.py .*--fumbles",
+        "--env confuser_pick --episodes 1 --workers 1 --image-size 32 --out data/new",
+    ),
     Run(r"python scripts/collect\.py ", "--episodes 1 --workers 1 --image-size 32 --out data/new", slow=False),
     Run(
         r"python scripts/evaluate\.py --policy my_policy:make --env gym_pusht/",
@@ -102,7 +104,7 @@ RULES: tuple[Rule, ...] = (
     Run(r"(python scripts/evaluate\.py|act-eval evaluate)", f"{_ONE} --no-probe"),
     Run(r"python scripts/sweep\.py ", f"{_ONE} --envs moving_pick --delays 0 4"),
     Run(r"python scripts/probe\.py ", "--episodes 2 --per-episode 2"),
-    Run(r"python scripts/train\.py .*--resume ", "--steps 3"),
+    Run(r"python scripts/train\.py .*--resume "),
     Run(
         r"python scripts/train\.py .*--model\.vision-backbone vit",
         _TRAIN + " --model.vit-width 32 --model.vit-layers 1",

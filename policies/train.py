@@ -16,7 +16,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-import torch._dynamo  # optimisers import it: with Triton, whose LLVM crashes where OpenGL has loaded another one
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset

@@ -38,9 +38,12 @@ Rule = Run | NotRun
 
 _ONE = "--episodes 1 --workers 1"
 _COLLECT = "--episodes 1 --workers 1 --image-size 32 --out data/new"
-_TRAIN = "--out outputs/train/new --steps 2 --batch-size 2 --episodes 2 --held-out 0 --validate-every 0 --evaluate-every 0 --threads 1"
+_TRAIN = (
+    "--out outputs/train/new --steps 2 --batch-size 2 --episodes 2 --held-out 0 --validate-every 0 --evaluate-every 0 "
+    "--threads 1"
+)
 _CARTPOLE, _PUSHT = ((("my_policy:make", f"my_stumbles:{name}"),) for name in ("cartpole", "pusht"))
-_SERVER = "a server and its client: test_a_served_policy_is_evaluated runs both"
+_SERVER = "a server that runs until ctrl-C, and its client: tests/cli/test_serve_command.py runs both"
 
 RULES: tuple[Rule, ...] = (
     # What sets up, installs, or needs something that a test cannot have.

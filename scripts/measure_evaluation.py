@@ -40,8 +40,10 @@ class Arguments:
     """Environment."""
     episodes: int = 200
     """Episodes of each contestant, over all rounds."""
-    rounds: int = 4
-    """Turns that the contestants take."""
+    rounds: int = 1
+    """Turns that the contestants take; with several, each run has a part of the episodes and starts anew."""
+    precision: Literal["float32", "bf16"] = "float32"
+    """Of the network in evaluate; the loop has float32."""
     execute: int = 10
     """Control steps between two predictions."""
     loop: str | None = None
@@ -157,7 +159,7 @@ def evaluated(arguments: Arguments, out: Path, *flags: object) -> Took:
 
 def _flags(arguments: Arguments) -> list[object]:
     asked = ["--policy", arguments.policy, "--env", arguments.env, "--execute", arguments.execute]
-    return [*asked, "--delay", 0, "--video", "none", "--no-probe"]
+    return [*asked, "--precision", arguments.precision, "--delay", 0, "--video", "none", "--no-probe"]
 
 
 def growth(arguments: Arguments) -> None:

@@ -32,6 +32,7 @@ FLAGS = {
 }
 NEEDED = {
     "baseline": ("RUN", "file.json", "--reason", "new"),
+    "completion": ("bash",),
     "export": ("NAME",),
     "render": ("RUN",),
     "share": ("RUN",),
@@ -93,7 +94,11 @@ def command_lines(draw: st.DrawFn) -> list[str]:
     name = draw(st.sampled_from(sorted(COMMANDS)))
     words = [name]
     for _ in range(draw(st.integers(0, 5))):
-        flag = draw(st.one_of(st.sampled_from(FLAGS[name]), st.text(min_size=1, max_size=5).map(lambda t: f"--{t}")))
+        flag = draw(
+            st.one_of(
+                st.sampled_from([*FLAGS[name], "--help"]), st.text(min_size=1, max_size=5).map(lambda t: f"--{t}")
+            )
+        )
         values = draw(st.lists(WORDS, max_size=2))
         words += draw(st.sampled_from([[flag, *values], [f"{flag}={values[0] if values else ''}"], values]))
     return words
@@ -129,7 +134,7 @@ def test_very_many_command_lines_are_answered(words: list[str]) -> None:
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_an_unknown_option_is_answered_with_those_that_there_are(name: str) -> None:
     said = check([name, *NEEDED.get(name, ()), "--no-such-option", "1"])
-    assert said.startswith("error: unknown option '--no-such-option'; there are: --")
+    assert said.startswith("error: unknown option '--no-such-option'; there are: " + ("--" if FLAGS[name] else "none"))
     assert all(flag in said for flag in FLAGS[name])
 
 

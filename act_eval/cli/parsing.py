@@ -21,9 +21,12 @@ def parse(kind: type[_Flags], argv: Sequence[str], prog: str, **more: Any) -> _F
         more: for `tyro.cli`.
 
     Raises:
-        UsageError: naming an option that there is not, and those that there are.
+        UsageError: naming an option that there is not, and those that there are; or a word with a null byte.
         SystemExit: of tyro, for help and for values that do not fit their option.
     """
+    for word in argv:
+        if "\0" in word:  # no system's path or option
+            raise UsageError(f"{word!r} holds a null byte")
     flags, unknown = tyro.cli(kind, args=list(argv), prog=prog, return_unknown_args=True, **more)
     for word in unknown:
         if word.startswith("--"):

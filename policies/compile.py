@@ -40,17 +40,13 @@ class Compiled:
     """Why `auto` fell back to eager."""
 
 
-def compile_policy(
-    policy: ChunkingPolicy, mode: str, device: str | torch.device = "cpu", same_numbers: bool = False
-) -> str:
+def compile_policy(policy: ChunkingPolicy, mode: str, device: str | torch.device = "cpu") -> str:
     """Compile `policy.model` in place and return the mode that was chosen. Work begins with the model's first call.
 
     Args:
         policy: its model may be replaced; `reset`, `select_action` and checkpoints work as before.
         mode: `off`, a mode of `torch.compile`, or `auto` for what pays on `device`.
         device: where the model will run.
-        same_numbers: draw dropout masks as eager code does and round as it does, so that both give the same loss
-            and gradients from the same seed. Otherwise Inductor draws and rounds its own way.
 
     Raises:
         UnknownName: if there is no such mode.
@@ -58,7 +54,7 @@ def compile_policy(
     chosen = resolve_mode(mode, device)
     if chosen != "off":
         plain = getattr(policy.model, "_orig_mod", policy.model)
-        policy.model = compiled_module(plain, chosen, same_numbers)
+        policy.model = compiled_module(plain, chosen)
     return chosen
 
 
@@ -68,7 +64,8 @@ def compiled_module(module: nn.Module, mode: str, same_numbers: bool = False) ->
     Args:
         module: plain, on the device where it will run.
         mode: a mode of `torch.compile`.
-        same_numbers: see `compile_policy`.
+        same_numbers: draw dropout masks as eager code does and round as it does, so that both give the same loss
+            and gradients from the same seed. Otherwise Inductor draws and rounds its own way.
     """
     return torch.compile(module, **_compiling(module, mode, same_numbers))  # pyright: ignore[reportReturnType]
 

@@ -14,7 +14,7 @@ from act_eval.runs import Manifest, notes, open_run
 from act_eval.steps import EpisodeSteps, path_of, save
 from act_eval.suites import Suite
 from act_eval.types import EpisodeRecord
-from act_eval.video import FPS, file_name, write_video
+from act_eval.video import FPS, Encoder, file_name
 
 STEPS = 40
 CHUNK = 10
@@ -123,7 +123,8 @@ def make_reviewed_run(
             )
             _save(path_of(folder / "steps", episode), steps, (length, 4 * number))
             if films:
-                write_video(folder / "videos" / file_name(record), frames(length), FPS)
+                with Encoder() as encoder:
+                    encoder.write(folder / "videos" / file_name(record), frames(length), FPS).result()
             lines.append(line_of(name, record, steps))
     _finish(out, manifest, lines)
     return out

@@ -100,6 +100,11 @@ class Results:
     inference: Task
     training: Task | None
 
+    @property
+    def tasks(self) -> dict[str, Task]:
+        """What was measured, by name."""
+        return {"inference": self.inference} | ({"training": self.training} if self.training else {})
+
 
 def run(plan: Plan) -> Results:
     """Run a benchmark.

@@ -25,10 +25,9 @@ class Criterion:
 
 def judge(results: Results, device: str) -> list[Criterion]:
     """Return every criterion that applies to a device; a benchmark passes if all of them do."""
-    tasks = {"inference": results.inference} | ({"training": results.training} if results.training else {})
-    found = [_compilation(name, task) for name, task in tasks.items()]
+    found = [_compilation(name, task) for name, task in results.tasks.items()]
     found += _correctness(results)
-    for name, task in tasks.items():
+    for name, task in results.tasks.items():
         found += _on_cuda(name, task) if device.startswith("cuda") else _on_cpu(name, task)
     return found
 

@@ -77,7 +77,7 @@ def _items(found: dict[str, Any]) -> str:
 
 def _compilation(results: Results) -> str:
     rows: list[tuple[Any, ...]] = [("", "graphs", "breaks", "recompilations", "first call [s]")]
-    for name, task in _tasks(results).items():
+    for name, task in results.tasks.items():
         counts = task.graphs
         rows.append((name, counts.graphs, counts.breaks, counts.recompilations, f"{task.compile_s:.1f}"))
     return _table(rows)
@@ -128,10 +128,6 @@ def _duel_row(name: str, found: Duel) -> tuple[str, ...]:
 def _criteria(criteria: list[Criterion]) -> str:
     rows: list[tuple[Any, ...]] = [("criterion", "found", "threshold", "")]
     return _table([*rows, *((c.what, c.found, c.threshold, _verdict(c)) for c in criteria)])
-
-
-def _tasks(results: Results) -> dict[str, Task]:
-    return {"inference": results.inference} | ({"training": results.training} if results.training else {})
 
 
 def _verdict(criterion: Criterion) -> str:

@@ -84,6 +84,11 @@ class Cell:
     """Whether it is one of those that run first."""
 
     @property
+    def method(self) -> str:
+        """Its name without the seed: what trainings that differ in nothing else share."""
+        return self.name.removesuffix(f"_seed{self.seed}")
+
+    @property
     def conditions(self) -> tuple[Stage, ...]:
         """Scenes that it is evaluated in."""
         known: tuple[Stage, ...] = ("present", "absent", "exchanged")

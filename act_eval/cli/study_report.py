@@ -235,7 +235,7 @@ def _over_seeds(finished: Sequence[Finished]) -> list[list[str]]:
     """Return a row per cell that was trained more than once."""
     trainings: dict[str, list[Finished]] = {}
     for done in sorted(finished, key=lambda done: done.cell.seed):
-        trainings.setdefault(done.cell.name.partition("_seed")[0], []).append(done)
+        trainings.setdefault(done.cell.method, []).append(done)
     rows = []
     for name, several in trainings.items():
         present = [done.scenes["present"] for done in several]

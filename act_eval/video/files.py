@@ -101,12 +101,6 @@ class Encoder:
         return done
 
 
-def write_video(path: Path, frames: Iterable[ImageArray], fps: int) -> None:
-    """Encode a video and wait until its file is complete, as `Encoder.write`."""
-    with Encoder() as encoder:
-        encoder.write(path, frames, fps).result()
-
-
 def _encode(path: Path, batches: _Batches, fps: int) -> None:
     images = batches.images()
     try:

@@ -52,14 +52,20 @@ def grey(count: int) -> Iterator[np.ndarray]:
         yield np.full((32, 48, 3), level, np.uint8)
 
 
-def test_encoding_goes_on_beside_whoever_drew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    held, encode = threading.Event(), av.VideoFrame.from_ndarray
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Until this is set nothing is encoded."""
+    event, encode = threading.Event(), av.VideoFrame.from_ndarray
 
     def late(*args: Any, **options: Any) -> Any:
-        held.wait(5)
+        event.wait(60)
         return encode(*args, **options)
 
     monkeypatch.setattr("act_eval.video.files.av.VideoFrame.from_ndarray", late)
+    return event
+
+
+def test_encoding_goes_on_beside_whoever_drew(tmp_path: Path, held: threading.Event):
     with Encoder() as encoder:
         videos = [encoder.write(tmp_path / name, grey(10), 20) for name in ("a.mp4", "b.mp4")]
         assert not any(video.done() for video in videos)  # drawn both, and none of them is encoded
@@ -81,14 +87,7 @@ def test_whoever_draws_is_not_held_up_by_a_video_that_cannot_be_written(tmp_path
     assert [path.name for path in tmp_path.iterdir()] == ["b.mp4"]
 
 
-def test_the_end_of_a_video_does_not_wait_for_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    held, encode = threading.Event(), av.VideoFrame.from_ndarray
-
-    def late(*args: Any, **options: Any) -> Any:
-        held.wait(60)
-        return encode(*args, **options)
-
-    monkeypatch.setattr("act_eval.video.files.av.VideoFrame.from_ndarray", late)
+def test_the_end_of_a_video_does_not_wait_for_room(tmp_path: Path, held: threading.Event):
     with Encoder() as encoder:
         video = encoder.write(tmp_path / "a.mp4", grey(48), 20)  # as much as is taken while nothing is encoded
         assert not video.done()

@@ -11,6 +11,7 @@ from typing import Literal
 
 import av
 from av.codec.codec import UnknownCodecError
+from av.error import FFmpegError
 
 from act_eval.errors import RenderError
 from act_eval.records import SUCCESS
@@ -124,7 +125,7 @@ def _whole(path: Path) -> Iterator[Path]:
         unfinished.replace(path)
     except BaseException as error:
         unfinished.unlink(missing_ok=True)
-        if isinstance(error, av.FFmpegError | UnknownCodecError) and not isinstance(error, OSError):
+        if isinstance(error, FFmpegError | UnknownCodecError) and not isinstance(error, OSError):
             raise RenderError(f"cannot encode {path}: {error}; --video none evaluates without videos") from error
         raise
 

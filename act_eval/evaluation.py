@@ -157,7 +157,7 @@ class _Ended:
                 if not wait and not video.done():
                     return
                 video.result()
-            self._shard.write(line)
+            self._shard.write(line)  # again, if an interrupt comes before the next line: that adds nothing
             self._lines.popleft()
             yield line.record
 

@@ -93,7 +93,7 @@ class ShardWriter:
     """Appends lines to a new shard; each line is on the disk before `write` returns."""
 
     def __init__(self, path: Path) -> None:
-        self._file: IO[bytes] = path.open("xb")
+        self._file: IO[bytes] = path.open("xb+")
 
     def __enter__(self) -> Self:
         return self
@@ -103,14 +103,22 @@ class ShardWriter:
             self._file.close()
 
     def write(self, line: ShardLine) -> None:
-        """Append one line.
+        """Append one line, unless it is the last one already: an interrupt may come when all but the return is done.
 
         Raises:
             OSError: if the disk is full, for instance.
         """
-        self._file.write(to_line(line).encode())
+        text = to_line(line).encode()
+        if not self._ends_with(text):
+            self._file.write(text)
         self._file.flush()
         os.fsync(self._file.fileno())
+
+    def _ends_with(self, text: bytes) -> bool:
+        self._file.flush()  # what an interrupt may have held back
+        behind = self._file.seek(0, os.SEEK_END)
+        self._file.seek(max(behind - len(text), 0))
+        return self._file.read() == text
 
 
 def read_shard(path: Path) -> Iterator[ShardLine]:

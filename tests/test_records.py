@@ -61,6 +61,21 @@ def test_what_is_written_is_read(tmp_path: Path):
     assert list(read_shard(tmp_path / "0.jsonl")) == lines
 
 
+def test_a_line_whose_writing_was_interrupted_is_there_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    lines = [line(0), line(1), line(0)]
+
+    def interrupted(_: int) -> None:
+        raise KeyboardInterrupt
+
+    with ShardWriter(tmp_path / "0.jsonl") as shard:
+        for one in lines:
+            with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+                patch.setattr("act_eval.records.os.fsync", interrupted)
+                shard.write(one)
+            shard.write(one)
+    assert list(read_shard(tmp_path / "0.jsonl")) == lines
+
+
 def test_a_shard_is_never_written_over(tmp_path: Path):
     (tmp_path / "0.jsonl").touch()
     with pytest.raises(FileExistsError):

@@ -20,6 +20,7 @@ from toy_run import FIRST_SEED, run
 from act_eval.errors import RenderError, RunFolderError
 from act_eval.evaluation import plan
 from act_eval.launch import Build, crew
+from act_eval.records import ShardLine, ShardWriter
 from act_eval.runs import open_run
 from act_eval.scenes import rendering
 from act_eval.scenes.scene import SceneConfig, compile_scene
@@ -145,6 +146,26 @@ def test_an_encoder_that_fails_in_the_middle_of_a_run_stops_it_and_keeps_what_wa
     videos = [path.name for path in out.glob("*/videos/*")]
     assert len(videos) >= done
     assert all(name.endswith(".mp4") for name in videos)
+    assert resumed(out) == undisturbed
+
+
+def test_an_interrupt_just_behind_a_line_does_not_double_it(
+    tmp_path: Path, undisturbed: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, written = ShardWriter.write, []
+
+    def interrupted(shard: ShardWriter, line: ShardLine) -> None:
+        write(shard, line)
+        written.append(line)
+        if len(written) == 5:
+            raise KeyboardInterrupt
+
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(ShardWriter, "write", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(out, workers=1, episodes=EPISODES, pause_s=0, video="all")
+    assert kept_lines(out) >= 5
     assert resumed(out) == undisturbed
 
 

@@ -154,7 +154,8 @@ class ACTRTC(ACT):
 
     def _prefix_tokens(self, known_BK: Tensor, prefix_BPA: Tensor) -> Tensor:
         known_BKP1 = (self.prefix_slots < known_BK[:, :, None])[..., None]
-        return torch.where(known_BKP1, self.prefix_input_proj(prefix_BPA)[:, None], self.prefix_pad_embed)
+        told_B1PD = self.prefix_input_proj(prefix_BPA)[:, None]
+        return torch.where(known_BKP1, told_B1PD, self.prefix_pad_embed.to(told_B1PD.dtype))
 
     def _prefix_in_encoder(
         self,
@@ -185,7 +186,7 @@ class ACTRTC(ACT):
         told_BE: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         memory_BND, pos_1ND = self.encode(tokens_BND, pos_1ND, told_BE)
-        x_BKQD = torch.cat((prefix_BKPD, torch.zeros_like(query_pos_BKCD)), dim=2)
+        x_BKQD = nn.functional.pad(prefix_BKPD, (0, 0, 0, self.config.chunk_size))
         pos_BKQD = torch.cat((self.prefix_pos_embed.weight.expand_as(prefix_BKPD), query_pos_BKCD), dim=2)
         return memory_BND, self.decoder(
             x_BKQD, pos_BKQD, memory_BND, pos_1ND, asking=slice(self.rtc.rtc_max_delay, None)

@@ -42,7 +42,7 @@ class Attention(nn.Module):
             asking: the tokens that ask; all are answered from.
         """
         qk_weight, v_weight, qk_bias, v_bias = self._split()
-        placed_BND = x_BND + pos_BND
+        placed_BND = x_BND + pos_BND.to(x_BND.dtype)
         if asking == ALL:
             q, k = functional.linear(placed_BND, qk_weight, qk_bias).chunk(2, dim=-1)
         else:
@@ -80,7 +80,7 @@ class Attention(nn.Module):
         """Attend from queries, one row of them if they are the same in all, to a memory."""
         weights = self.in_proj_weight.chunk(3)
         biases = self.in_proj_bias.chunk(3)
-        inputs = (query_BQD, memory_BND + memory_pos_BND, memory_BND)
+        inputs = (query_BQD, memory_BND + memory_pos_BND.to(memory_BND.dtype), memory_BND)
         q, k, v = (functional.linear(x, w, b) for x, w, b in zip(inputs, weights, biases, strict=True))
         return self._attend(q.expand(len(k), -1, -1), k, v, None)
 
@@ -108,4 +108,4 @@ def _weights(q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
     scores = torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(-1, -2))
     if mask is not None:
         scores = scores.masked_fill(~mask, float("-inf"))
-    return scores.softmax(dim=-1)
+    return scores.softmax(dim=-1, dtype=torch.float32)

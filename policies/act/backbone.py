@@ -5,7 +5,6 @@ torchvision is imported where a network needs it: it takes as long as half of to
 Legend: `M` images (batch × cameras) · `F` channels of the feature map · `h`, `w` its height and width.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import cast
 
@@ -14,7 +13,6 @@ from torch import Tensor, nn
 
 from act_eval.policies.act.config import NARROW, VIT, VIT_PATCH, ACTConfig, BackboneNorm
 
-_LAYERS = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
 _STAGES = {"layer1": 0, "layer2": 1, "layer3": 2, "layer4": 3}
 
 InStage = Callable[[int, Tensor], Tensor]
@@ -42,20 +40,9 @@ def build_backbone(config: ACTConfig, load_weights: bool) -> nn.Module:
         from act_eval.policies.act.vit import ViT
 
         return ViT(config, feature_size(config, *next(iter(config.image_features.values())).shape[1:]))
-    return _resnet(config, load_weights)
+    from act_eval.policies.act.resnet import resnet
 
-
-def _resnet(config: ACTConfig, load_weights: bool) -> nn.Module:
-    from torchvision.models import get_model
-    from torchvision.ops import FrozenBatchNorm2d
-
-    resnet = get_model(
-        config.vision_backbone,
-        weights=config.pretrained_backbone_weights if load_weights else None,
-        replace_stride_with_dilation=[False, False, config.replace_final_stride_with_dilation],
-        norm_layer=FrozenBatchNorm2d,
-    )
-    return nn.Sequential(OrderedDict((name, getattr(resnet, name)) for name in _LAYERS))
+    return resnet(config, load_weights)
 
 
 def run_stages(backbone: nn.Module, images_M3HW: Tensor, in_stage: InStage) -> Tensor:

@@ -101,7 +101,7 @@ class DecoderLayer(FeedForward):
     ) -> Tensor:
         """Return the tokens `asking` of each group; the others are only attended to. None means zeros."""
         tokens_BGQD = self._among_themselves(x_BGQD, pos_BGQD, len(memory_BND), asking)
-        pos_BGQD = pos_BGQD[:, :, asking]
+        pos_BGQD = pos_BGQD[:, :, asking].to(tokens_BGQD.dtype)
         if self.pre_norm:
             query_BGQD = self.norm2(tokens_BGQD) + pos_BGQD
             tokens_BGQD = tokens_BGQD + self.dropout(self._to_memory(query_BGQD, memory_BND, memory_pos_BND))

@@ -93,7 +93,7 @@ def sequential(arguments: Arguments, seeds: Sequence[int]) -> dict[str, float]:
     import torch
 
     import act_eval.envs
-    from act_eval.cli.policies import checkpoint_folder
+    from act_eval.cli.sources.policies import checkpoint_folder
     from act_eval.policies.checkpoint import load_pretrained
     from act_eval.policies.serve import TorchChunkPolicy
     from act_eval.rollout import batch_observations
@@ -254,7 +254,7 @@ def _watch(watch: Stopwatch) -> None:
     import mujoco
 
     from act_eval import steps
-    from act_eval.cli import policy_sources
+    from act_eval.cli.sources import policy_sources
     from act_eval.envs.pick import PickEnv
     from act_eval.policies.serve import TorchChunkPolicy
     from act_eval.scenes.rendering import OffscreenRenderer

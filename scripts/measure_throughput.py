@@ -19,7 +19,7 @@ import numpy as np
 import tyro
 
 import act_eval.envs  # noqa: F401  # registers the environments
-from act_eval.cli.foreign import make_adapted
+from act_eval.cli.sources.foreign import make_adapted
 from act_eval.envs.adapters import Declaration
 from act_eval.scenes.arm import HOME
 from act_eval.scenes.rendering import OffscreenRenderer, renderer_for

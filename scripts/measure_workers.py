@@ -17,7 +17,7 @@ import tyro
 
 from act_eval.cli import guarded
 from act_eval.cli.evaluate import Flags as Evaluation
-from act_eval.cli.plans import make_plan, plan_crew
+from act_eval.cli.evaluations.plans import make_plan, plan_crew
 from act_eval.errors import ActEvalError
 from act_eval.evaluation import plan
 from act_eval.launch import crew

@@ -10,8 +10,8 @@ import pytest
 from untrained import write_checkpoint
 
 from act_eval.cli import main
-from act_eval.cli.policies import SHIPPED
-from act_eval.cli.policy_sources import CheckpointSource
+from act_eval.cli.sources.policies import SHIPPED
+from act_eval.cli.sources.policy_sources import CheckpointSource
 from act_eval.envs.expert import Expert
 from act_eval.envs.foresight import ExpertForesight
 from act_eval.envs.registration import env_id

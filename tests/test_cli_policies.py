@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from act_eval.cli.policies import checkpoint_folder, digest, label
+from act_eval.cli.sources.policies import checkpoint_folder, digest, label
 from act_eval.errors import CheckpointError, UnknownName
 
 

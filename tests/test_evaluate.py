@@ -10,7 +10,7 @@ import pytest
 from untrained import write_checkpoint
 
 from act_eval.cli import main
-from act_eval.cli.plans import delay_of_latency
+from act_eval.cli.evaluations.plans import delay_of_latency
 from act_eval.errors import UsageError
 from act_eval.records import read_episodes
 from act_eval.steps import load

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from act_eval.cli import export
-from act_eval.cli.policies import digest
+from act_eval.cli.sources.policies import digest
 from act_eval.errors import CheckpointError, RunFolderError, UsageError
 from act_eval.policies.act.presets import features, small_act
 from act_eval.policies.checkpoint import load_pretrained, save_pretrained

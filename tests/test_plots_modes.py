@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from act_eval.cli.closings import write_figures
+from act_eval.cli.evaluations.closings import write_figures
 from act_eval.modes import closing_points, modes_of
 from act_eval.plots.modes import closing_histogram, closing_map
 from act_eval.types import EpisodeRecord

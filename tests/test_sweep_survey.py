@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from untrained import write_checkpoint
 
-from act_eval.cli.environments import EnvSource
-from act_eval.cli.policy_sources import CheckpointSource
-from act_eval.cli.sweep_survey import survey
+from act_eval.cli.sources.environments import EnvSource
+from act_eval.cli.sources.policy_sources import CheckpointSource
+from act_eval.cli.sweeps.survey import survey
 from act_eval.errors import LaunchError
 from act_eval.types import ChunkPolicy
 

@@ -1,4 +1,7 @@
-"""The command line: `act-eval COMMAND …`. Commands are imported when they are asked for, so that help is quick."""
+"""The command line: `act-eval COMMAND …`. Commands are imported when they are asked for, so that help is quick.
+
+The modules here are the commands with their flags; packages, and `probing` and `serving`, carry them out.
+"""
 
 import sys
 from collections.abc import Callable, Sequence

@@ -48,6 +48,6 @@ class Flags:
 def run(argv: Sequence[str], prog: str) -> int:
     """Parse the flags and compare; return the exit code."""
     flags = parse(Flags, argv, prog)
-    from act_eval.cli.comparing import carry_out  # scipy is not needed for help
+    from act_eval.cli.finished.comparing import carry_out  # scipy is not needed for help
 
     return carry_out(flags, sys.stdout, sys.stderr)

@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 
 import tyro
 
-from act_eval.cli.environment_flags import DeclaringFlags
-from act_eval.cli.launching import LaunchFlags
+from act_eval.cli.evaluations.launching import LaunchFlags
 from act_eval.cli.parsing import parse
 from act_eval.cli.share import Tool
+from act_eval.cli.sources.environment_flags import DeclaringFlags
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,6 @@ class Flags:
 def run(argv: Sequence[str], prog: str) -> int:
     """Parse the flags and evaluate; return the exit code."""
     flags = parse(Flags, argv, prog)
-    from act_eval.cli.evaluating import evaluate  # what evaluates is heavy, and help needs none of it
+    from act_eval.cli.evaluations.evaluating import evaluate  # what evaluates is heavy, and help needs none of it
 
     return evaluate(flags, sys.stdout)

@@ -7,9 +7,9 @@ from typing import Any
 
 import tyro
 
+from act_eval.cli.evaluations.screen import mode_lines
 from act_eval.cli.parsing import parse
-from act_eval.cli.policies import SHIPPED, checkpoint_folder, digest
-from act_eval.cli.screen import mode_lines
+from act_eval.cli.sources.policies import SHIPPED, checkpoint_folder, digest
 from act_eval.errors import CheckpointError, RunFolderError, UsageError
 from act_eval.records import SUCCESS, read_episodes
 from act_eval.runs import Manifest

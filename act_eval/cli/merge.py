@@ -23,6 +23,6 @@ class Flags:
 def run(argv: Sequence[str], prog: str) -> int:
     """Parse the flags and merge; return the exit code."""
     flags = parse(Flags, argv, prog)
-    from act_eval.cli.merging import merge  # what concludes a run is heavy, and help needs none of it
+    from act_eval.cli.evaluations.merging import merge  # what concludes a run is heavy, and help needs none of it
 
     return merge(flags, sys.stdout)

@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 
 import tyro
 
-from act_eval.cli.environment_flags import DeclaringFlags
 from act_eval.cli.evaluate import EnvFlags
 from act_eval.cli.parsing import parse
+from act_eval.cli.sources.environment_flags import DeclaringFlags
 from act_eval.probes.bank import EPISODES, EVERY, PER_EPISODE
 
 

@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from act_eval.cli import OK
-from act_eval.cli.environments import EnvSource, check_features, env_source
-from act_eval.cli.factories import named_values
-from act_eval.cli.plans import env_options
-from act_eval.cli.policies import EXPERT, Network, policy_source
+from act_eval.cli.evaluations.plans import env_options
+from act_eval.cli.sources.environments import EnvSource, check_features, env_source
+from act_eval.cli.sources.factories import named_values
+from act_eval.cli.sources.policies import EXPERT, Network, policy_source
 from act_eval.errors import ActEvalError, UsageError
 from act_eval.probes import ProbeReport, collect_bank, probe
 from act_eval.probes.effects import Effect

@@ -34,6 +34,6 @@ class Flags:
 def run(argv: Sequence[str], prog: str) -> int:
     """Parse the flags and render; return the exit code."""
     flags = parse(Flags, argv, prog)
-    from act_eval.cli.rendering import render  # help needs no simulator
+    from act_eval.cli.finished.rendering import render  # help needs no simulator
 
     return render(flags, sys.stdout, sys.stderr)

@@ -25,6 +25,6 @@ class Flags:
 def run(argv: Sequence[str], prog: str) -> int:
     """Parse the flags and write the page; return the exit code."""
     flags = parse(Flags, argv, prog)
-    from act_eval.cli.reporting import report  # what reads runs is heavy, and help needs none of it
+    from act_eval.cli.finished.reporting import report  # what reads runs is heavy, and help needs none of it
 
     return report(flags, sys.stdout)

@@ -4,9 +4,9 @@ import os
 from typing import TYPE_CHECKING, TextIO
 
 from act_eval.cli import OK
-from act_eval.cli.factories import named_values
-from act_eval.cli.policies import EXPERT, Network, label, policy_source
-from act_eval.cli.policy_sources import ServerSource, check_network, need_serving
+from act_eval.cli.sources.factories import named_values
+from act_eval.cli.sources.policies import EXPERT, Network, label, policy_source
+from act_eval.cli.sources.policy_sources import ServerSource, check_network, need_serving
 from act_eval.errors import UsageError
 from act_eval.policies.serving import TOKEN
 

@@ -35,6 +35,6 @@ class Flags:
 def run(argv: Sequence[str], prog: str) -> int:
     """Parse the flags and share; return the exit code."""
     flags = parse(Flags, argv, prog)
-    from act_eval.cli.sharing import share  # help needs none of the tools
+    from act_eval.cli.finished.sharing import share  # help needs none of the tools
 
     return share(flags, sys.stdout)

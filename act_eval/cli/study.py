@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 
 from act_eval.cli.parsing import parse
-from act_eval.cli.study_cells import Budget
+from act_eval.cli.studies.cells import Budget
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,6 @@ def run(argv: Sequence[str], prog: str, scripts: Path) -> int:
         scripts: folder of collect.py, train.py, probe.py and evaluate.py.
     """
     flags = parse(Flags, argv, prog)
-    from act_eval.cli.studying import study  # reads records, and help needs none of it
+    from act_eval.cli.studies.studying import study  # reads records, and help needs none of it
 
     return study(flags, scripts)

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import tyro
 
-from act_eval.cli.environment_flags import DeclaringFlags
 from act_eval.cli.evaluate import EnvFlags
 from act_eval.cli.parsing import parse
+from act_eval.cli.sources.environment_flags import DeclaringFlags
 from act_eval.timing import BeyondMaxDelay, Observe
 
 
@@ -61,6 +61,6 @@ class Flags:
 def run(argv: Sequence[str], prog: str) -> int:
     """Parse the flags and sweep; return the exit code."""
     flags = parse(Flags, argv, prog)
-    from act_eval.cli.sweeping import sweep  # what sweeps is heavy, and help needs none of it
+    from act_eval.cli.sweeps.sweeping import sweep  # what sweeps is heavy, and help needs none of it
 
     return sweep(flags, sys.stdout)

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from act_eval.cli.parsing import parse as parsed
-from act_eval.cli.policies import checkpoint_folder
-from act_eval.cli.training_run import begun_with
+from act_eval.cli.sources.policies import checkpoint_folder
+from act_eval.cli.trainings.folder import begun_with
 from act_eval.policies.act.config import ACTConfig, Feature
 from act_eval.policies.act.presets import features, small_act, small_act_rtc
 from act_eval.policies.checkpoint import load_config
@@ -78,7 +78,7 @@ def run(argv: Sequence[str], prog: str) -> int:
     """Parse the flags and train; return the exit code."""
     words = _whole_line(list(argv))
     flags = parse(words, prog)
-    from act_eval.cli.training import train  # what trains is heavy, and help needs none of it
+    from act_eval.cli.trainings.training import train  # what trains is heavy, and help needs none of it
 
     return train(flags, words)
 

@@ -16,7 +16,7 @@ from lerobot.policies.pretrained import PreTrainedPolicy  # pyright: ignore[repo
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from act_eval.cli.hub import fetched, is_hub_id
+from act_eval.cli.sources.hub import fetched, is_hub_id
 from act_eval.errors import CheckpointError, UsageError
 from act_eval.policies.act.ensemble import TemporalEnsemble
 from act_eval.policies.checkpoint import MODEL_FILE, load_stats

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from act_eval.cli import main
-from act_eval.cli.policies import SHIPPED
+from act_eval.cli.sources.policies import SHIPPED
 from act_eval.policies.checkpoint import load_config
 
 

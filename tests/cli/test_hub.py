@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from untrained import write_checkpoint
 
-from act_eval.cli.hub import is_hub_id
-from act_eval.cli.policies import checkpoint_folder, label
+from act_eval.cli.sources.hub import is_hub_id
+from act_eval.cli.sources.policies import checkpoint_folder, label
 from act_eval.errors import CheckpointError, UnknownName
 
-LOOK = "import sys; from act_eval.cli.policies import checkpoint_folder; print(checkpoint_folder(sys.argv[1]))"
+LOOK = "import sys; from act_eval.cli.sources.policies import checkpoint_folder; print(checkpoint_folder(sys.argv[1]))"
 
 
 def look(name: str, cache: Path) -> subprocess.CompletedProcess[str]:

@@ -8,8 +8,8 @@ import av
 import pytest
 
 from act_eval.cli import main
-from act_eval.cli.environment_flags import DeclaringFlags, declared
-from act_eval.cli.foreign import env_label
+from act_eval.cli.sources.environment_flags import DeclaringFlags, declared
+from act_eval.cli.sources.foreign import env_label
 from act_eval.records import read_episodes
 from act_eval.steps import load
 

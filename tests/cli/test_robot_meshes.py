@@ -7,7 +7,7 @@ import pytest
 from made_menagerie import write_menagerie
 
 from act_eval.cli import main
-from act_eval.cli.training_data import shows_meshes
+from act_eval.cli.trainings.data import shows_meshes
 from act_eval.collect import CollectPlan, collect, expert_demonstrator
 from act_eval.demos import Demonstrations
 

@@ -16,7 +16,7 @@ from untrained import write_checkpoint
 
 import act_eval
 from act_eval.cli import main
-from act_eval.cli.policy_sources import CheckpointSource
+from act_eval.cli.sources.policy_sources import CheckpointSource
 from act_eval.policies.serving.client import RemotePolicy
 from act_eval.policies.serving.server import Exposure, PolicyServer
 from act_eval.records import read_episodes

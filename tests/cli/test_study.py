@@ -12,8 +12,8 @@ from made_runs import make_run, outcomes, suite
 from safetensors.numpy import save_file
 
 from act_eval.cli import evaluate, guarded, probe, study, train
-from act_eval.cli.study_cells import BASELINE, Budget, cells, chosen, commands
-from act_eval.cli.study_report import ARM, write_report
+from act_eval.cli.studies.cells import BASELINE, Budget, cells, chosen, commands
+from act_eval.cli.studies.report import ARM, write_report
 from act_eval.errors import UnknownName
 
 SMALL = ("--steps", "7", "--episodes", "5", "--other-episodes", "3", "--demonstrations", "4")
@@ -58,7 +58,7 @@ def started(scripts: Path, *arguments: str) -> int:
 def no_report(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """The stand-ins leave nothing to report on."""
     if "scripts" in request.fixturenames:
-        monkeypatch.setattr("act_eval.cli.studying.write_report", lambda folder, _budget: folder / "report.md")
+        monkeypatch.setattr("act_eval.cli.studies.studying.write_report", lambda folder, _budget: folder / "report.md")
 
 
 def test_twelve_cells_carry_the_claims_and_are_compared_with_cells_that_exist() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from act_eval.cli.foreign import make_adapted
+from act_eval.cli.sources.foreign import make_adapted
 from act_eval.envs.adapters import Declaration
 from act_eval.errors import UnknownName, UsageError
 

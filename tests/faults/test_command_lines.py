@@ -19,12 +19,12 @@ from act_eval.errors import LaunchError
 
 DOORS = {
     # Where each command begins to load and to run: what is typed has been understood by then.
-    "evaluate": "act_eval.cli.evaluating.crew",
-    "sweep": "act_eval.cli.sweeping.survey",
+    "evaluate": "act_eval.cli.evaluations.evaluating.crew",
+    "sweep": "act_eval.cli.sweeps.sweeping.survey",
     "probe": "act_eval.cli.probing.probe_policy",
-    "train": "act_eval.cli.training.train",
+    "train": "act_eval.cli.trainings.training.train",
     "serve": "act_eval.cli.serving.serve",
-    "study": "act_eval.cli.studying.study",
+    "study": "act_eval.cli.studies.studying.study",
 }
 FLAGS = {
     name: options(parse_training([]) if name == "train" else import_module(f"act_eval.cli.{name}").Flags)

@@ -17,7 +17,7 @@ import torch
 
 import act_eval
 import act_eval.envs  # registers the ids
-from act_eval.cli.policies import SHIPPED
+from act_eval.cli.sources.policies import SHIPPED
 from act_eval.demos import Demonstrations, open_cache
 from act_eval.policies.act.presets import features, small_act_rtc
 from act_eval.policies.checkpoint import load_pretrained, load_stats, save_pretrained

@@ -8,7 +8,7 @@ import gymnasium as gym
 import pytest
 import torch
 
-from act_eval.cli.policies import checkpoint_folder
+from act_eval.cli.sources.policies import checkpoint_folder
 from act_eval.envs.expert_executor import ExpertExecutor
 from act_eval.envs.registration import env_id
 from act_eval.policies.checkpoint import load_pretrained

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from act_eval.cli.environment_flags import DeclaringFlags, declared, says_nothing
-from act_eval.cli.foreign import guarded_call, is_foreign, make_adapted, versions
+from act_eval.cli.sources.environment_flags import DeclaringFlags, declared, says_nothing
+from act_eval.cli.sources.foreign import guarded_call, is_foreign, make_adapted, versions
 from act_eval.errors import FeatureMismatch, UsageError
 from act_eval.types import ENVIRONMENT_STATE, IMAGE_PREFIX, STATE, PolicySpec
 

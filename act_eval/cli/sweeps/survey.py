@@ -6,8 +6,8 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 
-from act_eval.cli.environments import EnvFacts, EnvSource, env_facts
-from act_eval.cli.policy_sources import PolicyFacts, PolicySource
+from act_eval.cli.sources.environments import EnvFacts, EnvSource, env_facts
+from act_eval.cli.sources.policy_sources import PolicyFacts, PolicySource
 from act_eval.errors import LaunchError
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from act_eval.cli import OK
-from act_eval.cli.choosing import chosen
-from act_eval.cli.replaying import replaying_env, title_of
+from act_eval.cli.finished.choosing import chosen
+from act_eval.cli.sources.replaying import replaying_env, title_of
 from act_eval.errors import RunFolderError, ShareError, UnknownName, UsageError
 from act_eval.records import writing
 from act_eval.share import (

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from act_eval.cli import INTERRUPTED, OK
-from act_eval.cli.study_cells import STATE, Budget, Cell, chosen, commands
-from act_eval.cli.study_report import read_state, write_report
+from act_eval.cli.studies.cells import STATE, Budget, Cell, chosen, commands
+from act_eval.cli.studies.report import read_state, write_report
 from act_eval.errors import RunFolderError, StudyError
 from act_eval.records import write_atomically
 

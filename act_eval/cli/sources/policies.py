@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from act_eval.cli.factories import names_factory
-from act_eval.cli.hub import fetched, is_hub_id
-from act_eval.cli.policy_sources import CheckpointSource, FactorySource, PolicyFacts, PolicySource, ServerSource
+from act_eval.cli.sources.factories import names_factory
+from act_eval.cli.sources.hub import fetched, is_hub_id
+from act_eval.cli.sources.policy_sources import CheckpointSource, FactorySource, PolicyFacts, PolicySource, ServerSource
 from act_eval.errors import CheckpointError, UnknownName, UsageError
 
 EXPERT = "expert"
 """Name of the scripted expert, which needs no checkpoint."""
 
-SHIPPED = Path(__file__).parent.parent / "policies" / "pretrained"
+SHIPPED = Path(__file__).parents[2] / "policies" / "pretrained"
 """Where the shipped policies lie, a folder each."""
 _CONFIG = "config.json"
 ROWS_PER_CALL = 8

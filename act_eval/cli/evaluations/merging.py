@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, TextIO
 from rich.console import Console
 
 from act_eval.cli import OK
-from act_eval.cli.concluding import conclude
+from act_eval.cli.evaluations.concluding import conclude
 from act_eval.errors import UsageError
 from act_eval.runs import merge_runs, sources
 

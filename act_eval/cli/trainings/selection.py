@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from act_eval.cli.benches import PolicyBenchSource
-from act_eval.cli.environments import EnvSource
-from act_eval.cli.policy_sources import CheckpointSource
+from act_eval.cli.sources.benches import PolicyBenchSource
+from act_eval.cli.sources.environments import EnvSource
+from act_eval.cli.sources.policy_sources import CheckpointSource
 from act_eval.errors import TimingError
 from act_eval.records import INVALID, SUCCESS
 from act_eval.rollout import Episode, rollout

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from act_eval.cli.benches import PolicyBenchSource
-from act_eval.cli.environment_flags import said
-from act_eval.cli.environments import EnvSource, check_features, env_source
-from act_eval.cli.foreign import env_label
-from act_eval.cli.plans import env_options, usable_cores
-from act_eval.cli.policies import EXPERT, Network, digest, label, policy_entry, policy_source
-from act_eval.cli.policy_sources import CheckpointSource, PolicyFacts, PolicySource, check_network
-from act_eval.cli.sweep_survey import Survey
+from act_eval.cli.evaluations.plans import env_options, usable_cores
+from act_eval.cli.sources.benches import PolicyBenchSource
+from act_eval.cli.sources.environment_flags import said
+from act_eval.cli.sources.environments import EnvSource, check_features, env_source
+from act_eval.cli.sources.foreign import env_label
+from act_eval.cli.sources.policies import EXPERT, Network, digest, label, policy_entry, policy_source
+from act_eval.cli.sources.policy_sources import CheckpointSource, PolicyFacts, PolicySource, check_network
+from act_eval.cli.sweeps.survey import Survey
 from act_eval.errors import FeatureMismatch, UsageError
 from act_eval.evaluation import Job
 from act_eval.launch import Build

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from act_eval.cli.sweep_plan import PartPlan, Request
+from act_eval.cli.sweeps.plan import PartPlan, Request
 from act_eval.launch import Progress as Report
 from act_eval.records import SUCCESS
 from act_eval.stats import Interval

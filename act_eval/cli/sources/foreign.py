@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from act_eval.cli.factories import import_foreign, load_factory, names_factory, raised
+from act_eval.cli.sources.factories import import_foreign, load_factory, names_factory, raised
 from act_eval.errors import ActEvalError, UnknownName, UsageError
 
 if TYPE_CHECKING:

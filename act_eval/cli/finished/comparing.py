@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
 
-from act_eval.cli.compare_screen import show_comparison, show_noise, show_selection
+from act_eval.cli.finished.comparison_screen import show_comparison, show_noise, show_selection
 from act_eval.compare.as_json import SCHEMA, comparison_json, noise_json, selection_json
 from act_eval.compare.comparison import compare
 from act_eval.compare.junit import comparison_junit, refusal_junit

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from act_eval.cli.environments import EnvFacts, EnvSource, env_facts
-from act_eval.cli.policy_sources import PolicySource
+from act_eval.cli.sources.environments import EnvFacts, EnvSource, env_facts
+from act_eval.cli.sources.policy_sources import PolicySource
 from act_eval.errors import UsageError
 from act_eval.timing import ExpertPrefix, Schedule
 from act_eval.types import ChunkPolicy, Executor, PolicySpec

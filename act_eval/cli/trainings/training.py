@@ -13,12 +13,12 @@ from rich.console import Console
 from torch import nn
 
 from act_eval.cli import INTERRUPTED, OK
-from act_eval.cli.environments import EnvSource, check_features
-from act_eval.cli.policies import checkpoint_folder
-from act_eval.cli.selection import closed_loop
+from act_eval.cli.sources.environments import EnvSource, check_features
+from act_eval.cli.sources.policies import checkpoint_folder
 from act_eval.cli.train import Flags, values
-from act_eval.cli.training_data import Part, demonstrations, shows_meshes, windows
-from act_eval.cli.training_run import check_continues, claim, facts
+from act_eval.cli.trainings.data import Part, demonstrations, shows_meshes, windows
+from act_eval.cli.trainings.folder import check_continues, claim, facts
+from act_eval.cli.trainings.selection import closed_loop
 from act_eval.demos import Demonstrations
 from act_eval.envs.registration import env_id
 from act_eval.errors import FeatureMismatch, UsageError

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.table import Column, Table
 
-from act_eval.cli.screen import success_rate
+from act_eval.cli.evaluations.screen import success_rate
 from act_eval.errors import UnmeasuredRun
 from act_eval.metrics import Summary, write_summary
 from act_eval.records import writing

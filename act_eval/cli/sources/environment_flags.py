@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from act_eval.cli.factories import named_values
+from act_eval.cli.sources.factories import named_values
 from act_eval.errors import UsageError
 
 if TYPE_CHECKING:

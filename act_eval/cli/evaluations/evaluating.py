@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, TextIO
 from rich.console import Console
 
 from act_eval.cli import INTERRUPTED, OK
-from act_eval.cli.array import evaluate_by_array
-from act_eval.cli.concluding import conclude, conclude_part
-from act_eval.cli.plans import Crewing, Plan, make_plan, plan_crew
-from act_eval.cli.screen import progress_bars
+from act_eval.cli.evaluations.array import evaluate_by_array
+from act_eval.cli.evaluations.concluding import conclude, conclude_part
+from act_eval.cli.evaluations.plans import Crewing, Plan, make_plan, plan_crew
+from act_eval.cli.evaluations.screen import progress_bars
+from act_eval.cli.finished.sharing import check_tools, share
 from act_eval.cli.share import Flags as ShareFlags
-from act_eval.cli.sharing import check_tools, share
 from act_eval.evaluation import plan as plan_blocks
 from act_eval.launch import Crew, Local, Ray, crew
 from act_eval.runs import RunFolder, open_run

@@ -15,7 +15,7 @@ from act_eval.policies.training_state import PRETRAINED, write_json
 
 if TYPE_CHECKING:
     from act_eval.cli.train import Flags
-    from act_eval.cli.training_data import Part
+    from act_eval.cli.trainings.data import Part
 
 CHANGEABLE = (
     *("resume", "out", "dataset", "device", "threads", "compile", "workers", "log_every", "save_every", "keep"),

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, TextIO
 from rich.console import Console
 
 from act_eval.cli import INTERRUPTED, OK
-from act_eval.cli.sweep_plan import PartPlan, Request, plan_parts, read_flags
-from act_eval.cli.sweep_screen import env_table, grid_progress, plan_lines, sentences
-from act_eval.cli.sweep_survey import survey
+from act_eval.cli.sweeps.plan import PartPlan, Request, plan_parts, read_flags
+from act_eval.cli.sweeps.screen import env_table, grid_progress, plan_lines, sentences
+from act_eval.cli.sweeps.survey import survey
 from act_eval.errors import RunFolderError
 from act_eval.evaluation import plan as plan_blocks
 from act_eval.launch import Progress, crew

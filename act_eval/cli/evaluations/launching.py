@@ -85,7 +85,7 @@ class ShardTask:
 
     def __call__(self, part: "Part") -> ActEvalError | None:
         from act_eval.cli import OK
-        from act_eval.cli.evaluating import evaluate
+        from act_eval.cli.evaluations.evaluating import evaluate
 
         launch = replace(self.flags.launch, launcher="local", slurm=(), shard=f"{part.number}/{part.count}")
         try:

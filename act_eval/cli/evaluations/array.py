@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from act_eval.cli import INTERRUPTED, OK
-from act_eval.cli.concluding import conclude
-from act_eval.cli.launching import ShardTask, array_options, parts
-from act_eval.cli.plans import Crewing, plan_crew
-from act_eval.cli.screen import progress_bars
+from act_eval.cli.evaluations.concluding import conclude
+from act_eval.cli.evaluations.launching import ShardTask, array_options, parts
+from act_eval.cli.evaluations.plans import Crewing, plan_crew
+from act_eval.cli.evaluations.screen import progress_bars
 from act_eval.errors import UsageError
 from act_eval.launch import Progress
 from act_eval.runs import JOBS, Manifest, Part, Shards, open_run, shards_of

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from act_eval.cli.environment_flags import DeclaringFlags
-from act_eval.cli.environments import env_source
-from act_eval.cli.foreign import env_label
+from act_eval.cli.sources.environment_flags import DeclaringFlags
+from act_eval.cli.sources.environments import env_source
+from act_eval.cli.sources.foreign import env_label
 from act_eval.errors import RunFolderError
 from act_eval.runs import Manifest
 from act_eval.suites import Suite

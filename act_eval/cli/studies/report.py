@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from safetensors import safe_open
 
-from act_eval.cli.screen import success_rate
-from act_eval.cli.study_cells import STATE, Budget, Cell, Stage, cells
+from act_eval.cli.evaluations.screen import success_rate
+from act_eval.cli.studies.cells import STATE, Budget, Cell, Stage, cells
 from act_eval.modes import modes_of
 from act_eval.plots import save, success_of_cells
 from act_eval.records import SUCCESS, read_episodes, read_timings, write_atomically

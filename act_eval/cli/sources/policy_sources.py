@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from act_eval.cli.factories import import_foreign, load_factory, raised
+from act_eval.cli.sources.factories import import_foreign, load_factory, raised
 from act_eval.errors import ActEvalError, UsageError
 from act_eval.policies.serving import TOKEN
 from act_eval.types import ChunkPolicy, PolicySpec
@@ -87,7 +87,7 @@ class CheckpointSource:
         """Return how the network runs, with what `auto` means here, and the instruction set and GPU that it uses."""
         import torch
 
-        from act_eval.cli.policies import digest
+        from act_eval.cli.sources.policies import digest
         from act_eval.policies.compile import Compiled, resolve_mode
 
         device = resolve_device(self.device)

@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from act_eval.cli.arms import arms_of
-from act_eval.cli.benches import BenchFacts, ExpertBenchSource, PolicyBenchSource
-from act_eval.cli.environments import check_features, env_source
-from act_eval.cli.factories import named_values
-from act_eval.cli.foreign import env_label
-from act_eval.cli.launching import part_of, place_of
-from act_eval.cli.policies import EXPERT, ROWS_PER_CALL, Network, label, policy_entry, policy_source
-from act_eval.cli.policy_sources import PolicyFacts, check_network
+from act_eval.cli.evaluations.arms import arms_of
+from act_eval.cli.evaluations.launching import part_of, place_of
+from act_eval.cli.sources.benches import BenchFacts, ExpertBenchSource, PolicyBenchSource
+from act_eval.cli.sources.environments import check_features, env_source
+from act_eval.cli.sources.factories import named_values
+from act_eval.cli.sources.foreign import env_label
+from act_eval.cli.sources.policies import EXPERT, ROWS_PER_CALL, Network, label, policy_entry, policy_source
+from act_eval.cli.sources.policy_sources import PolicyFacts, check_network
 from act_eval.errors import UsageError
 from act_eval.evaluation import Job
 from act_eval.launch import Build, Local, Place

@@ -1,0 +1,1 @@
+"""How `evaluate` and `merge` are carried out."""

@@ -1,0 +1,1 @@
+"""How a run that has ended is compared, filmed again, reported and shared."""

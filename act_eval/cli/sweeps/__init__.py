@@ -1,0 +1,1 @@
+"""How `sweep` is carried out."""

@@ -1,0 +1,1 @@
+"""How `train` is carried out."""

@@ -111,7 +111,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 @pytest.mark.parametrize("workers", [1, 3])
 def test_a_new_cluster_leaves_what_one_process_leaves(tmp_path: Path, whole: dict[str, bytes], workers: int) -> None:
     seen = []
-    ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", num_cpus=3, include_dashboard=False, log_to_driver=False)
     try:
         run(tmp_path / "run", workers, progress=lambda arm, record: seen.append((arm, record.episode)))
     finally:

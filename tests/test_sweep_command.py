@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -254,6 +255,7 @@ def test_other_episodes_into_the_same_folder_are_refused(
         (["--policies", "atc"], "unknown policy 'atc'; there are: act, act_collapsed, act_rtc"),
         (["--policies", "expert"], "the expert acts in every step without inference: there is no delay to sweep"),
         (["--envs", "moving_pik"], "unknown environment 'moving_pik'; there are: confuser_pick, confuser_swap, "),
+        (["--gpus-per-worker", "1"], "--gpus-per-worker is for --launcher ray; on Slurm it is --slurm gpus_per_node=1"),
         (["--executors", "rct"], "unknown executor 'rct'; there are: blend, ensemble, naive, rtc"),
         (["--executors", "bid"], "executor 'bid' is not offered: bidirectional decoding"),
         (["--told", "orcale"], "told delay 'orcale': there is no 'orcale'; there are: "),
@@ -338,3 +340,34 @@ def test_what_is_asked_twice_runs_once(tmp_path: Path, checkpoints: dict[str, st
     code, shown = sweep(*twice, *axes, *SMALL, "--out", out)
     assert code == 0
     assert "12 episodes are finished already; 0 are left to run" in shown
+
+
+def records_of(out: Path) -> dict[str, bytes]:
+    return {path.relative_to(out).as_posix(): path.read_bytes() for path in out.glob("*/*/episodes.jsonl")}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # Ray's own warnings are not ours to mend
+def test_actors_of_a_cluster_leave_what_one_process_leaves(
+    tmp_path: Path, reference: tuple[Path, str], grid: list[str]
+) -> None:
+    ray = pytest.importorskip("ray")
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        code, shown = sweep(*grid, "--launcher", "ray", "--workers", "2", "--out", tmp_path / "run")
+    finally:
+        ray.shutdown()
+    assert code == 0, shown
+    assert records_of(tmp_path / "run") == records_of(reference[0])
+    assert len(records_of(tmp_path / "run")) == len(ACT_ARMS) + len(RTC_ARMS)
+
+
+def test_workers_on_another_kind_of_machine_are_refused(
+    tmp_path: Path, grid: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("act_eval.launch.local.machine", lambda: {"cpu": "another"})
+    code, _ = sweep(*grid, "--out", tmp_path / "run")
+    assert code == 1
+    said = capsys.readouterr().err
+    assert "the workers run on another kind of machine than the sweep; start it on one of theirs" in said
+    assert re.search(r"machine\.cpu: .* against another", said)

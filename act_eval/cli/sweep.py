@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -48,8 +48,12 @@ class Flags:
     """Folder of the sweep; by default one below outputs/sweep whose name depends on the grid."""
     compile: str = "auto"
     """torch.compile: off, a mode of it, or auto (where it pays)."""
+    launcher: Literal["local", "ray"] = "local"
+    """Processes on this machine, or actors of a Ray cluster of its kind."""
+    gpus_per_worker: float = 0.0
+    """GPUs that Ray sets aside for each worker; parts of one are possible, as in 0.25."""
     workers: int | None = None
-    """Processes; as many as there are processor cores by default."""
+    """Processes or actors; as many as there are processor cores by default."""
     batch: int = 8
     """Episodes that run at a time in each process."""
     device: str = "auto"

@@ -40,18 +40,22 @@ def part_of(flags: LaunchFlags) -> "Part | None":
         raise UsageError("--launcher slurm cuts the run into --workers shards itself; leave --shard away")
     if flags.slurm and flags.launcher != "slurm":
         raise UsageError("--slurm holds parameters for --launcher slurm; name that launcher, or leave them away")
-    if flags.gpus_per_worker and flags.launcher != "ray":
-        raise UsageError("--gpus-per-worker is for --launcher ray; on Slurm it is --slurm gpus_per_node=1")
-    if flags.gpus_per_worker < 0:
-        raise UsageError(f"--gpus-per-worker is {flags.gpus_per_worker}; it must be at least 0")
     return None if flags.shard is None else Part.parse(flags.shard)
 
 
-def place_of(flags: LaunchFlags) -> "Place":
-    """Return where workers are started."""
+def place_of(launcher: str, gpus_per_worker: float) -> "Place":
+    """Return where workers are started.
+
+    Raises:
+        UsageError: if there are no GPUs to be set aside.
+    """
     from act_eval.launch import Local, Ray
 
-    return Ray(gpus_per_worker=flags.gpus_per_worker) if flags.launcher == "ray" else Local()
+    if gpus_per_worker and launcher != "ray":
+        raise UsageError("--gpus-per-worker is for --launcher ray; on Slurm it is --slurm gpus_per_node=1")
+    if gpus_per_worker < 0:
+        raise UsageError(f"--gpus-per-worker is {gpus_per_worker}; it must be at least 0")
+    return Ray(gpus_per_worker=gpus_per_worker) if launcher == "ray" else Local()
 
 
 def array_options(flags: LaunchFlags) -> dict[str, Any]:

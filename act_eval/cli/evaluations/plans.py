@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -78,7 +77,7 @@ def plan_crew(flags: "Flags") -> Crewing:
     """
     _check_choices(flags)
     part = part_of(flags.launch)
-    place = place_of(flags.launch)
+    place = place_of(flags.launch.launcher, flags.launch.gpus_per_worker)
     check_network(flags.compile, flags.device if isinstance(place, Local) else "auto")  # workers' GPUs are elsewhere
     source = env_source(flags.env, env_options(flags.env_flags), flags.declaring, film=flags.video != "none")
     seeds = _seeds(flags)
@@ -108,11 +107,6 @@ def plan_crew(flags: "Flags") -> Crewing:
         seeds=seeds,
         part=part,
     )
-
-
-def usable_cores() -> int:
-    """Return how many processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def make_plan(flags: "Flags", crewing: Crewing, facts: BenchFacts, machine: Mapping[str, str]) -> Plan:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from act_eval.cli import FAILED, OK
-from act_eval.cli.evaluations.plans import usable_cores
 from act_eval.cli.finished.choosing import chosen
 from act_eval.cli.sources.replaying import replaying_env, title_of
 from act_eval.errors import LaunchError, RunFolderError, UnknownName, UsageError
+from act_eval.launch import Local
 from act_eval.records import writing
 from act_eval.runs import Manifest, RunFolder
 from act_eval.steps import load, path_of
@@ -45,7 +45,7 @@ def render(flags: "Flags", out: TextIO, err: TextIO) -> int:
         RunFolderError: if there is no run, or it cannot be shown.
     """
     shots = _shots(flags)
-    workers = min(flags.workers or usable_cores(), len(shots))
+    workers = min(flags.workers or Local().cores(), len(shots))
     print(f"{len(shots)} episodes at {flags.size} px, {workers} at a time", file=out, flush=True)
     failed = 0
     for shot, problem in _carried_out(shots, workers):

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from act_eval.cli.evaluations.plans import env_options, usable_cores
+from act_eval.cli.evaluations.launching import place_of
+from act_eval.cli.evaluations.plans import env_options
 from act_eval.cli.sources.benches import PolicyBenchSource
 from act_eval.cli.sources.environment_flags import said
 from act_eval.cli.sources.environments import EnvSource, check_features, env_source
@@ -17,7 +18,7 @@ from act_eval.cli.sources.policy_sources import CheckpointSource, PolicyFacts, P
 from act_eval.cli.sweeps.survey import Survey
 from act_eval.errors import FeatureMismatch, UsageError
 from act_eval.evaluation import Job
-from act_eval.launch import Build
+from act_eval.launch import Build, Local, Place
 from act_eval.runs import Manifest, fingerprint, notes
 from act_eval.seeding import Purpose, episode_seeds
 from act_eval.suites import Suite
@@ -53,6 +54,8 @@ class Request:
     seeds: tuple[int, ...]
     drawn: str
     """How the seeds were drawn, for the screen."""
+    place: Place
+    """Where the workers are started."""
     workers: int
     batch: int
     out: Path
@@ -94,7 +97,8 @@ def read_flags(flags: "Flags") -> Request:
         observe=tuple(dict.fromkeys(_given("observe", flags.observe, "present"))),
         beyond_max_delay=flags.beyond_max_delay,
     )
-    check_network(flags.compile, flags.device)
+    place = place_of(flags.launcher, flags.gpus_per_worker)
+    check_network(flags.compile, flags.device if isinstance(place, Local) else "auto")  # workers' GPUs are elsewhere
     purpose = Purpose.HELD_OUT if flags.held_out else Purpose.EVALUATE
     return Request(
         grid=grid,
@@ -102,7 +106,8 @@ def read_flags(flags: "Flags") -> Request:
         envs=_environments(flags),
         seeds=tuple(episode_seeds(purpose, flags.seed, flags.episodes)),
         drawn=f"seed {flags.seed}{' held-out' if flags.held_out else ''}",
-        workers=min(flags.workers or usable_cores(), flags.episodes),
+        place=place,
+        workers=min(flags.workers or place.cores(), flags.episodes),
         batch=flags.batch,
         out=flags.out or _default_folder(flags),
         asked=_asked(flags, grid),

@@ -11,12 +11,13 @@ from act_eval.cli import INTERRUPTED, OK
 from act_eval.cli.sweeps.plan import PartPlan, Request, plan_parts, read_flags
 from act_eval.cli.sweeps.screen import env_table, grid_progress, plan_lines, sentences
 from act_eval.cli.sweeps.survey import survey
-from act_eval.errors import RunFolderError
+from act_eval.errors import LaunchError, RunFolderError
 from act_eval.evaluation import plan as plan_blocks
 from act_eval.launch import Progress, crew
 from act_eval.metrics import read_metrics, write_summary
 from act_eval.records import writing
 from act_eval.runs import RunFolder, check_growing_run, locked, open_run
+from act_eval.suites import differences
 from act_eval.sweeps import Analysis, Cell, Part, Setting, analyse, write_tables
 from act_eval.sweeps.figures import write_figures
 from act_eval.types import EpisodeRecord
@@ -104,21 +105,31 @@ def _run_all(
             console.print(f"{done} episodes are finished already; {left} are left to run")
         with grid_progress(console, finished, len(request.seeds)) as report:
             for part, folder in zip(parts, folders, strict=True):
-                _run(part, folder, request.workers, report)
+                _run(part, folder, request, report)
         return {part.job.folder.name: folder.finish() for part, folder in zip(parts, folders, strict=True)}
 
 
-def _run(part: PartPlan, folder: RunFolder, workers: int, report: Progress) -> None:
-    """Run what is missing of a part; workers are started only where something is."""
-    blocks = plan_blocks(part.job, folder.done(), workers)
+def _run(part: PartPlan, folder: RunFolder, request: Request, report: Progress) -> None:
+    """Run what is missing of a part; workers are started only where something is.
+
+    Raises:
+        LaunchError: if they run on another kind of machine than the one that the manifest names.
+    """
+    blocks = plan_blocks(part.job, folder.done(), request.workers)
     if not blocks:
         return
 
     def named(arm: str, record: EpisodeRecord) -> None:
         report(f"{folder.path.name}/{arm}", record)
 
-    with crew(part.build, workers) as team:
-        team.run(part.job, blocks, folder.new_shards(workers), named)
+    with crew(part.build, request.workers, request.place) as team:
+        planned = {name: part.manifest.fingerprint[name] for name in team.machine}
+        if lines := differences(planned, dict(team.machine), "machine"):
+            raise LaunchError(
+                "the workers run on another kind of machine than the sweep; start it on one of theirs:\n  "
+                + "\n  ".join(lines)
+            )
+        team.run(part.job, blocks, folder.new_shards(request.workers), named)
     folder.finish()
 
 

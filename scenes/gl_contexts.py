@@ -64,6 +64,17 @@ class BoundContext:
         finally:
             library.eglMakeCurrent(display, surface, surface, before)
 
+    def free(self) -> None:
+        """Give the context back; drawing with it is a `RenderError` afterwards."""
+        from OpenGL.error import Error as OpenGLError
+
+        try:
+            self._context.free()
+        except OpenGLError:
+            # At its end another package (dm_control under MUJOCO_GL=egl) closes the display for the whole process.
+            # There is nothing to give back then; held for good, the context does not try again when it is deleted.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._context))
+
     def _make_current(self) -> None:
         from OpenGL.error import Error as OpenGLError  # late: OpenGL is bound to its platform when it is imported
 

@@ -8,8 +8,10 @@ import atexit
 import ctypes
 import os
 import sys
+from contextlib import suppress
 from functools import lru_cache
 from multiprocessing.util import Finalize
+from weakref import WeakSet
 
 import mujoco
 import numpy as np
@@ -22,6 +24,7 @@ from act_eval.scenes.llvm_apart import keep_apart
 MAX_SIDE = 1280
 """Largest image side [px]."""
 _BACKENDS = ("egl", "osmesa", "glfw")
+_OPEN: "WeakSet[OffscreenRenderer]" = WeakSet()
 
 
 class OffscreenRenderer:
@@ -46,6 +49,7 @@ class OffscreenRenderer:
         self._side = 0
         with self.bound.current():
             self._grow(256)
+        _OPEN.add(self)
 
     @property
     def name(self) -> str:
@@ -88,6 +92,12 @@ class OffscreenRenderer:
         image[:] = self._read[::-1]  # OpenGL's first row is the lowest
         return image
 
+    def free(self) -> None:
+        """Give back what OpenGL holds; nothing can be drawn afterwards."""
+        with suppress(RenderError), self.bound.current():
+            self._context.free()
+        self.bound.free()
+
     def _grow(self, side: int) -> None:
         self._model.vis.global_.offwidth = self._model.vis.global_.offheight = side
         try:
@@ -102,11 +112,16 @@ class OffscreenRenderer:
 def renderer_for(model: mujoco.MjModel) -> OffscreenRenderer:
     """Return this process's renderer of a model; environments of one process share it."""
     renderer = OffscreenRenderer(model)
-    # Left to the interpreter's end, a context would be freed after the GL library's module is gone, with a traceback
-    # on the screen. atexit serves the main process; worker processes skip it, but run Finalize.
-    atexit.register(renderer_for.cache_clear)
-    Finalize(None, renderer_for.cache_clear, exitpriority=0)
+    # Left to the interpreter's end, a context that an environment still holds would be freed after EGL itself, with a
+    # traceback on the screen. atexit serves the main process; worker processes skip it, but run Finalize.
+    atexit.register(_free_all)
+    Finalize(None, _free_all, exitpriority=0)
     return renderer
+
+
+def _free_all() -> None:
+    for renderer in list(_OPEN):
+        renderer.free()
 
 
 def projected(

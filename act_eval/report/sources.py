@@ -7,7 +7,7 @@ named and left out, and the rest is shown. Only a folder that holds no run at al
 import json
 import re
 import shlex
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +17,7 @@ from act_eval.metrics import EpisodeMetrics, Summary, read_metrics, summarise
 from act_eval.records import ShardLine, read_shard, record_from_json
 from act_eval.runs import Manifest, RunFolder
 from act_eval.types import EpisodeRecord
-from act_eval.video import SMALL, VideoMode, wanted
+from act_eval.video import SMALL, VideoMode, is_whole, wanted
 
 _VIDEO = re.compile(r"(\d{4,})_seed(\d+)_\w+\.mp4")
 _MOST_NAMED = 5
@@ -137,11 +137,11 @@ def _read_arm(
         problems.append(f"{arm}: {len(records)} of {len(seeds)} episodes are there; {how}")
     metrics = _attempt(lambda: {one.episode: one for one in read_metrics(arm)}, problems) if finished else None
     whole = metrics is not None and len(records) == len(seeds)
-    videos = _videos(arm)
-    missing = _missing(arm, records, videos, _video_mode(manifest))
-    gone = [i for i, text in missing.items() if "gone" in text]
-    if gone:
-        problems.append(f"{arm}: the video of {_list(gone)} is gone{_mending(folder, manifest, name, gone)}")
+    videos, damaged = _videos(arm)
+    missing = _missing(arm, records, videos, damaged, _video_mode(manifest))
+    for how in ("gone", "damaged"):
+        if lost := [i for i, text in missing.items() if text.endswith(how)]:
+            problems.append(f"{arm}: the video of {_list(lost)} is {how}{_mending(folder, manifest, name, lost)}")
     return ArmSource(
         name=name,
         folder=arm,
@@ -155,11 +155,11 @@ def _read_arm(
     )
 
 
-def _mending(folder: Path, manifest: Manifest, arm: str, gone: list[int]) -> str:
-    """Return how a report says what to do about videos that are gone."""
+def _mending(folder: Path, manifest: Manifest, arm: str, lost: list[int]) -> str:
+    """Return how a report says what to do about videos that are gone or damaged."""
     if not manifest.replayable:
         return f" and cannot be made again: {manifest.suite.env} was filmed while its episodes ran"
-    chosen = ",".join(map(str, gone)) if len(gone) <= _MOST_NAMED else "all"
+    chosen = ",".join(map(str, lost)) if len(lost) <= _MOST_NAMED else "all"
     return f"; {render_command(folder, arm)} --episodes {chosen} makes it again, then repeat this command"
 
 
@@ -200,10 +200,13 @@ def _attempt(read: Callable[[], _Value], problems: list[str]) -> _Value | None:
         return None
 
 
-def _videos(arm: Path) -> dict[int, str]:
+def _videos(arm: Path) -> tuple[dict[int, str], set[int]]:
+    """Return the names of the videos that can be played, and the episodes of those that cannot."""
     folder = arm / "videos"
     names = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
-    return {int(found[1]): name for name in names if (found := _VIDEO.fullmatch(name))}
+    there = {int(found[1]): name for name in names if (found := _VIDEO.fullmatch(name))}
+    damaged = {episode for episode, name in there.items() if not is_whole(folder / name)}
+    return {episode: name for episode, name in there.items() if episode not in damaged}, damaged
 
 
 def _video_mode(manifest: Manifest) -> VideoMode:
@@ -212,14 +215,20 @@ def _video_mode(manifest: Manifest) -> VideoMode:
 
 
 def _missing(
-    arm: Path, records: Mapping[int, EpisodeRecord], videos: Mapping[int, str], mode: VideoMode
+    arm: Path,
+    records: Mapping[int, EpisodeRecord],
+    videos: Mapping[int, str],
+    damaged: Collection[int],
+    mode: VideoMode,
 ) -> dict[int, str]:
     texts = {}
     for episode, record in records.items():
         if episode in videos:
             continue
-        gone = f"the video in {arm.name}/videos is gone"
-        texts[episode] = gone if wanted(mode, record.outcome) else f"not recorded (--video {mode})"
+        if episode in damaged or wanted(mode, record.outcome):
+            texts[episode] = f"the video in {arm.name}/videos is {'damaged' if episode in damaged else 'gone'}"
+        else:
+            texts[episode] = f"not recorded (--video {mode})"
     return texts
 
 

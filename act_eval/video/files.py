@@ -61,6 +61,20 @@ def file_name(record: EpisodeRecord) -> str:
     return f"{record.episode:04d}_seed{record.seed}_{record.outcome}.mp4"
 
 
+def is_whole(path: Path) -> bool:
+    """Return whether a file is an MP4 with all of its boxes, from the first byte to the last; no frame is decoded."""
+    size, kinds, begin = path.stat().st_size, set[bytes](), 0
+    with path.open("rb") as file:
+        while begin < size:
+            file.seek(begin)
+            length, kind = int.from_bytes(file.read(4), "big"), file.read(4)
+            if length < 8:  # the length and kind themselves
+                return False
+            kinds.add(kind)
+            begin += length
+    return begin == size and {b"ftyp", b"moov", b"mdat"} <= kinds
+
+
 class Encoder:
     """Encodes videos in a thread of its own, one after the other, beside whatever goes on. Use it in `with`.
 

@@ -76,7 +76,8 @@ def furnish(folder: Path) -> Path:
     _watched(folder)
     _compared(folder)
     write_checkpoint(folder / "chosen", "act", image_size=96)
-    write_checkpoint(folder / "outputs/train/encoder/checkpoints/last/pretrained_model", "act_rtc", image_size=96)
+    for run in ("outputs/train/encoder", "outputs/lerobot"):
+        write_checkpoint(folder / run / "checkpoints/last/pretrained_model", "act_rtc", image_size=96)
     return folder
 
 

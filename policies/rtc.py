@@ -237,10 +237,11 @@ class ACTRTCPolicy(ChunkingPolicy):
         predicted_BKCA, aside = self.model(batch, delay_BK, prefix_BPA, noise_BL)
         target_BKCA, valid_BKC = self.targets(batch, delay_BK)
         predicted_BKCA = predicted_BKCA.float()
-        l1 = masked_l1(predicted_BKCA, target_BKCA, valid_BKC, self.delay_weight[delay_BK][..., None])
+        weight_BK1 = self.delay_weight[delay_BK][..., None]
+        l1 = masked_l1(predicted_BKCA, target_BKCA, valid_BKC, weight_BK1, shared=self.training)
         metrics = {"l1_loss": l1.detach()}
         if every:
-            per_delay = l1_per_delay(predicted_BKCA.detach(), target_BKCA, valid_BKC).unbind()
+            per_delay = l1_per_delay(predicted_BKCA.detach(), target_BKCA, valid_BKC, shared=self.training).unbind()
             metrics |= {f"l1_delay_{delay}": value for delay, value in enumerate(per_delay)}
 
         def ask(other: Batch) -> Tensor:

@@ -4,10 +4,12 @@ Legend: `B` batch · `K` delays · `C` chunk · `A` action dim · `L` latent.
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 
 
-def masked_l1(predicted: Tensor, target: Tensor, valid: Tensor, weight: Tensor | None = None) -> Tensor:
+def masked_l1(
+    predicted: Tensor, target: Tensor, valid: Tensor, weight: Tensor | None = None, shared: bool = False
+) -> Tensor:
     """Return the weighted mean absolute error over the valid entries (LeRobot ≥ 0.6 divides in this way).
 
     Args:
@@ -15,16 +17,31 @@ def masked_l1(predicted: Tensor, target: Tensor, valid: Tensor, weight: Tensor |
         target: (..., A).
         valid: (...) bool, False where the target lies beyond the episode's end or is not asked for.
         weight: broadcastable to `valid`; 1 if None.
+        shared: whether every process of a training calls this with its part of one batch; see `whole_count`.
     """
     error = (predicted - target).abs().mean(dim=-1)
     share = valid.to(error.dtype) if weight is None else valid * weight
-    return (error * share).sum() / share.sum().clamp(min=torch.finfo(error.dtype).tiny)
+    count = whole_count(share.sum()) if shared else share.sum()
+    return (error * share).sum() / count.clamp(min=torch.finfo(error.dtype).tiny)
 
 
-def l1_per_delay(predicted_BKCA: Tensor, target_BKCA: Tensor, valid_BKC: Tensor) -> Tensor:
+def whole_count(count: Tensor) -> Tensor:
+    """Return the mean of a count over all processes that train together.
+
+    Parts of a batch hold more or less padding. Divided by this, the mean of their losses is the loss of the batch.
+    """
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return count
+    total = count.detach().float()
+    distributed.all_reduce(total)
+    return total / distributed.get_world_size()
+
+
+def l1_per_delay(predicted_BKCA: Tensor, target_BKCA: Tensor, valid_BKC: Tensor, shared: bool = False) -> Tensor:
     """Return (K,) the masked mean absolute error of each delay."""
     error_BKC = (predicted_BKCA - target_BKCA).abs().mean(dim=-1)
-    return (error_BKC * valid_BKC).sum(dim=(0, 2)) / valid_BKC.sum(dim=(0, 2)).clamp(min=1)
+    count_K = whole_count(valid_BKC.sum(dim=(0, 2))) if shared else valid_BKC.sum(dim=(0, 2))
+    return (error_BKC * valid_BKC).sum(dim=(0, 2)) / count_K.clamp(min=torch.finfo(error_BKC.dtype).tiny)
 
 
 def latent_divergence(mean_BL: Tensor, log_var_BL: Tensor) -> Tensor:

@@ -150,7 +150,7 @@ class ACTPolicy(ChunkingPolicy):
         noise_BL = self._noise(batch)
         actions_BCA, aside = self.model(batch, noise_BL)
         actions_BCA = actions_BCA.float()
-        l1 = masked_l1(actions_BCA, batch[ACTION], ~batch[ACTION_IS_PAD])
+        l1 = masked_l1(actions_BCA, batch[ACTION], ~batch[ACTION_IS_PAD], shared=self.training)
         metrics = {"l1_loss": l1.detach()}
         loss = self._whole_loss(
             l1, batch, aside, actions_BCA, lambda other: self.model(other, noise_BL)[0].float(), metrics

@@ -12,7 +12,7 @@ from math import inf, sqrt
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import barnard_exact, beta, binom, binomtest, norm
+import scipy  # its `stats` loads with the first use, as it takes half as long as torch
 
 from act_eval.errors import UsageError
 from act_eval.records import INVALID, SUCCESS
@@ -110,7 +110,7 @@ class PairedTable:
     def mcnemar(self) -> float:
         """Return the two-sided p-value of the exact McNemar test; 1 where no pair disagrees."""
         discordant = self.only_first + self.only_second
-        return float(binomtest(self.only_first, discordant).pvalue) if discordant else 1.0
+        return float(scipy.stats.binomtest(self.only_first, discordant).pvalue) if discordant else 1.0
 
     def newcombe(self, confidence: float = CONFIDENCE) -> Interval:
         """Return Newcombe's interval (method 10) for `difference`; [-1, 1] without a pair."""
@@ -152,7 +152,7 @@ class UnpairedTable:
             return 1.0
         won = [self.first.successes, self.second.successes]
         lost = [self.first.trials - won[0], self.second.trials - won[1]]
-        return min(float(barnard_exact([won, lost], pooled=True).pvalue), 1.0)
+        return min(float(scipy.stats.barnard_exact([won, lost], pooled=True).pvalue), 1.0)
 
     def newcombe(self, confidence: float = CONFIDENCE) -> Interval:
         """Return Newcombe's interval for `difference` of independent rates; [-1, 1] where one has no trial."""
@@ -170,7 +170,7 @@ def wilson_interval(successes: int, trials: int, confidence: float = CONFIDENCE)
     _check_confidence(confidence)
     if trials == 0:
         return Interval(0.0, 1.0)
-    z = float(norm.ppf(0.5 + confidence / 2))
+    z = float(scipy.stats.norm.ppf(0.5 + confidence / 2))
     rate = successes / trials
     centre = (rate + z * z / (2 * trials)) / (1 + z * z / trials)
     half = z * sqrt(rate * (1 - rate) / trials + z * z / (4 * trials**2)) / (1 + z * z / trials)
@@ -183,13 +183,13 @@ def wilson_interval(successes: int, trials: int, confidence: float = CONFIDENCE)
 def clopper_pearson_lower(successes: int, trials: int, confidence: float = CONFIDENCE) -> float:
     """Return the one-sided exact lower bound: the true rate is at least this with the given confidence."""
     _check_confidence(confidence)
-    return 0.0 if successes == 0 else float(beta.ppf(1 - confidence, successes, trials - successes + 1))
+    return 0.0 if successes == 0 else float(scipy.stats.beta.ppf(1 - confidence, successes, trials - successes + 1))
 
 
 def clopper_pearson_upper(successes: int, trials: int, confidence: float = CONFIDENCE) -> float:
     """Return the one-sided exact upper bound: the true rate is at most this with the given confidence."""
     _check_confidence(confidence)
-    return 1.0 if successes == trials else float(beta.ppf(confidence, successes + 1, trials - successes))
+    return 1.0 if successes == trials else float(scipy.stats.beta.ppf(confidence, successes + 1, trials - successes))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -223,8 +223,10 @@ def mcnemar_power(
     discordant = np.arange(pairs + 1)
     critical = _critical_counts(pairs, alpha)
     share = only_first / disagree
-    rejects = binom.cdf(critical, discordant, share) + binom.sf(discordant - critical - 1, discordant, share)
-    return float(np.sum(binom.pmf(discordant, pairs, disagree) * np.where(critical < 0, 0.0, rejects)))
+    rejects = scipy.stats.binom.cdf(critical, discordant, share) + scipy.stats.binom.sf(
+        discordant - critical - 1, discordant, share
+    )
+    return float(np.sum(scipy.stats.binom.pmf(discordant, pairs, disagree) * np.where(critical < 0, 0.0, rejects)))
 
 
 def minimum_detectable_drop(
@@ -256,7 +258,7 @@ def unpaired_detectable_drop(
     """
     if not (first_trials and second_trials and rate):
         return None
-    z_alpha, z_power = float(norm.ppf(1 - alpha / 2)), float(norm.ppf(power))
+    z_alpha, z_power = float(scipy.stats.norm.ppf(1 - alpha / 2)), float(scipy.stats.norm.ppf(power))
     drops = np.linspace(0.0, rate, 2001)[1:]
     pooled = (rate * first_trials + (rate - drops) * second_trials) / (first_trials + second_trials)
     null = np.sqrt(pooled * (1 - pooled) * (1 / first_trials + 1 / second_trials))
@@ -268,8 +270,8 @@ def unpaired_detectable_drop(
 def _critical_counts(pairs: int, alpha: float) -> np.ndarray:
     """Largest count of one kind with p <= alpha, for 0 … `pairs` discordant pairs; -1 where nothing rejects."""
     discordant = np.arange(pairs + 1)
-    count = binom.ppf(alpha / 2, discordant, 0.5)
-    count = np.where(2 * binom.cdf(count, discordant, 0.5) <= alpha, count, count - 1)
+    count = scipy.stats.binom.ppf(alpha / 2, discordant, 0.5)
+    count = np.where(2 * scipy.stats.binom.cdf(count, discordant, 0.5) <= alpha, count, count - 1)
     return np.where(discordant == 0, -1, count)
 
 

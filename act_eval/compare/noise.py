@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from scipy.stats import binom
+import scipy  # its `stats` loads with the first use, as it takes half as long as torch
 
 from act_eval.compare.results import Results
 from act_eval.errors import SuiteMismatch, UsageError
@@ -86,7 +86,7 @@ def _floor(arm: str, blocks: Sequence[Sequence[str]], size: int) -> NoiseFloor:
 
 def chance_difference(rate: float, size: int, share: float = 0.95) -> float:
     """Return the difference that a `share` of pairs of suites of `size` episodes do not exceed, both of this rate."""
-    chances = binom.pmf(np.arange(size + 1), size, rate)
+    chances = scipy.stats.binom.pmf(np.arange(size + 1), size, rate)
     of_difference = np.convolve(chances, chances[::-1])[size:]  # of 0 … size more successes on one side
     of_difference[1:] *= 2
     return float(np.searchsorted(np.cumsum(of_difference), share - 1e-12) / size)

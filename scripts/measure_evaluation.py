@@ -99,6 +99,7 @@ def sequential(arguments: Arguments, seeds: Sequence[int]) -> dict[str, float]:
     from act_eval.rollout import batch_observations
     from act_eval.types import ChunkRequest
 
+    torch.set_num_threads(len(os.sched_getaffinity(0)))  # also where the environment says fewer
     policy, processor = load_pretrained(checkpoint_folder(arguments.policy), "cpu")
     served = TorchChunkPolicy(policy, processor, "cpu", rows_per_call=1)
     env = gym.make(act_eval.envs.ENVIRONMENTS[arguments.env], disable_env_checker=True)

@@ -122,8 +122,8 @@ def _inductor_on_cpu(options: dict[str, Any]) -> Callable[..., Any]:
 
     Those that Inductor writes for a CPU round otherwise, so that a ReLU's input near zero now and then falls on the
     other side of it, which moves single gradients by 1e-3; and they keep masks as bytes, which takes a training step
-    15 % longer than without (both on LeRobot's default network; docs/compile.md). Not for
-    autocast: PyTorch's description of its norm is wrong for mixed types.
+    15 % longer than without (both on LeRobot's default network; docs/compile.md). Not for autocast: PyTorch's
+    description of its norm is wrong for mixed types.
     """
     from torch._inductor import config
     from torch._inductor.compile_fx import compile_fx

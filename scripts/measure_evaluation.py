@@ -19,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 import tyro
 
+from act_eval.launch import Local
 from act_eval.records import read_episodes
 from act_eval.seeding import Purpose, episode_seeds
 
@@ -56,7 +57,7 @@ def main() -> None:
     if arguments.loop is not None:
         print(json.dumps(sequential(arguments, [int(seed) for seed in arguments.loop.split(",")])))
         return
-    print(f"load {os.getloadavg()[0]:.1f}, cores {len(os.sched_getaffinity(0))}")
+    print(f"load {os.getloadavg()[0]:.1f}, cores {Local().cores()}")
     parts = {"speed": speed, "where": where, "growth": growth, "start": start}
     for part in arguments.parts:
         print(f"\n{part}")
@@ -99,7 +100,7 @@ def sequential(arguments: Arguments, seeds: Sequence[int]) -> dict[str, float]:
     from act_eval.rollout import batch_observations
     from act_eval.types import ChunkRequest
 
-    torch.set_num_threads(len(os.sched_getaffinity(0)))  # also where the environment says fewer
+    torch.set_num_threads(Local().cores())  # also where the environment says fewer
     policy, processor = load_pretrained(checkpoint_folder(arguments.policy), "cpu")
     served = TorchChunkPolicy(policy, processor, "cpu", rows_per_call=1)
     env = gym.make(act_eval.envs.ENVIRONMENTS[arguments.env], disable_env_checker=True)

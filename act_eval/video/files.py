@@ -1,5 +1,6 @@
 """The files of videos: which episodes are recorded, what they are called, how they are encoded."""
 
+import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -62,16 +63,23 @@ def file_name(record: EpisodeRecord) -> str:
 
 
 def is_whole(path: Path) -> bool:
-    """Return whether a file is an MP4 with all of its boxes, from the first byte to the last; no frame is decoded."""
-    size, kinds, begin = path.stat().st_size, set[bytes](), 0
-    with path.open("rb") as file:
-        while begin < size:
-            file.seek(begin)
-            length, kind = int.from_bytes(file.read(4), "big"), file.read(4)
-            if length < 8:  # the length and kind themselves
-                return False
-            kinds.add(kind)
-            begin += length
+    """Return whether a file can be read and is an MP4 with all of its boxes, from the first byte to the last.
+
+    No frame is decoded.
+    """
+    kinds, begin = set[bytes](), 0
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            while begin < size:
+                file.seek(begin)
+                length, kind = int.from_bytes(file.read(4), "big"), file.read(4)
+                if length < 8:  # the length and kind themselves
+                    return False
+                kinds.add(kind)
+                begin += length
+    except OSError:
+        return False
     return begin == size and {b"ftyp", b"moov", b"mdat"} <= kinds
 
 

@@ -190,12 +190,16 @@ def test_a_video_that_is_gone_is_named(run: Path) -> None:
     assert episodes["why"] == {"1": "the video in rtc_d0_s10/videos is gone"}
 
 
-@pytest.mark.parametrize("how", ["empty", "garbage", "short", "long"])
+@pytest.mark.parametrize("how", ["empty", "garbage", "short", "long", "folder"])
 def test_a_damaged_video_is_named_and_not_offered(run: Path, how: str) -> None:
     path = next((run / "rtc_d0_s10" / "videos").glob("0001_*"))
     whole = path.read_bytes()
     damaged = {"empty": b"", "garbage": bytes(range(256)) * 9, "short": whole[:-1], "long": whole + bytes(9)}
-    path.write_bytes(damaged[how])
+    if how == "folder":
+        path.unlink()
+        path.mkdir()
+    else:
+        path.write_bytes(damaged[how])
     report, data, _ = page_of(run)
     (line,) = report.problems
     assert line.startswith(f"{run}/rtc_d0_s10: the video of episode 1 is damaged; python scripts/render.py {run} ")

@@ -4,7 +4,8 @@ Modules stay as they are; `policy.model` is replaced by its compiled form. Queue
 outside, and so do random numbers of the latent and of led-astray prefixes.
 
 What was compiled lies in a folder on disk, so that the next process with the same network begins within seconds.
-torch's compilers are imported by the first use: that takes as long as importing the rest of torch.
+Served on a CPU, a network is compiled ahead of time (`act_eval.policies.packaged`), and torch's compilers are not even
+imported from the second process on: that takes as long as importing the rest of torch.
 """
 
 import os
@@ -13,19 +14,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, cast
 
 import torch
 from torch import nn
 
-from act_eval.errors import CompileError, UnknownName, UsageError
+from act_eval.errors import CompileError, UsageError
+from act_eval.policies.act.model import ACT
 from act_eval.policies.act.policy import ChunkingPolicy
+from act_eval.policies.compile_mode import resolve_mode
+from act_eval.policies.packaged import PackagedModel
 
-CompileMode = Literal["auto", "off", "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
 _KEPT = frozenset(
     ("native_layer_norm", "native_layer_norm_backward", "_softmax", "_softmax_backward_data", "threshold_backward")
 )
 _CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
+_TORCHS_OWN = "torchinductor_"
+"""How the folder's name begins that torch sets the variable to by itself."""
 
 
 @dataclass(frozen=True)
@@ -158,13 +163,18 @@ def compile_ready(
         CompileError: if compiling fails, naming the part of the model; not under `auto`.
     """
     plain = getattr(policy.model, "_orig_mod", policy.model)
-    chosen = compile_policy(policy, mode, device)
+    chosen = resolve_mode(mode, device)
     if chosen == "off":
         return Compiled("off")
+    if torch.device(device).type == "cpu":
+        _keep_artefacts()
+        policy.model = PackagedModel(cast(ACT, plain), chosen, artefact_folder() / "packages")
+    else:  # packages hold no CUDA graphs
+        compile_policy(policy, chosen, device)
     began = time.monotonic()
     try:
         first_call()
-    except _dynamo_failure() as error:
+    except RuntimeError as error:  # every failure of torch's compilers is one
         policy.model = plain
         part = failing_part(plain, chosen, first_call)
         text = f"torch.compile (mode {chosen!r}) failed in {part}: {_first_line(error)}"
@@ -193,28 +203,11 @@ def failing_part(model: nn.Module, mode: str, call: Callable[[], object]) -> str
     return f"model ({type(model).__name__}), in no part of it alone"
 
 
-def resolve_mode(mode: str, device: str | torch.device) -> str:
-    """Return the mode that `mode` means on `device`: itself, or for `auto` what pays there.
-
-    Raises:
-        UnknownName: if there is no such mode.
-    """
-    if mode not in get_args(CompileMode):
-        raise UnknownName("compile mode", mode, get_args(CompileMode))
-    if mode != "auto":
-        return mode
-    # CUDA graphs remove the launch overhead that dominates small batches. On a CPU the eager model runs near the rate
-    # of its matrix products already, docs/compile.md has the numbers.
-    return "reduce-overhead" if torch.device(device).type == "cuda" else "off"
-
-
 def artefact_folder() -> Path:
     """Return where compiled artefacts lie: $TORCHINDUCTOR_CACHE_DIR, or a folder below the user's cache."""
-    from torch._inductor.runtime.cache_dir_utils import default_cache_dir
-
-    given = os.environ.get(_CACHE_VARIABLE)
-    if given and given != default_cache_dir():  # torch sets it to its default by itself
-        return Path(given)
+    given = Path(os.environ.get(_CACHE_VARIABLE) or _TORCHS_OWN)
+    if not given.name.startswith(_TORCHS_OWN):
+        return given
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "act_eval" / "compiled"
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from act_eval.errors import UsageError
-from act_eval.policies.compile import resolve_mode
+from act_eval.policies.compile_mode import resolve_mode
 from act_eval.policies.optim import OptimConfig
 
 

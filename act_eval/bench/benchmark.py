@@ -15,7 +15,8 @@ from act_eval.bench.pairs import Clock, Duel, duel
 from act_eval.bench.sameness import Sameness, compare, predicted
 from act_eval.bench.subjects import Batch, Kind, Network, Subject, make_subject, observation_of, training_batch
 from act_eval.errors import UsageError
-from act_eval.policies.compile import compiled_module, resolve_mode
+from act_eval.policies.compile import compiled_module
+from act_eval.policies.compile_mode import resolve_mode
 
 _CPU_MODE = "default"
 

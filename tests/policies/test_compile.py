@@ -10,7 +10,6 @@ from safetensors.torch import load_file
 from tiny_policies import CAMERAS, normalised_batch, processor, tiny_act, tiny_rtc
 from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounterWithBackend
-from torch._dynamo.utils import counters
 
 from act_eval.errors import CompileError, UnknownName
 from act_eval.policies.act import ACTPolicy
@@ -18,7 +17,6 @@ from act_eval.policies.act.presets import features
 from act_eval.policies.checkpoint import save_pretrained
 from act_eval.policies.compile import artefact_folder, compile_policy, compile_ready, compiled_module
 from act_eval.policies.rtc import ACTRTCPolicy
-from act_eval.policies.serve import TorchChunkPolicy
 
 Policy = ACTPolicy | ACTRTCPolicy
 VARIANTS: dict[str, Callable[[], Policy]] = {
@@ -36,7 +34,8 @@ VARIANTS: dict[str, Callable[[], Policy]] = {
 
 
 @pytest.fixture(autouse=True)
-def forget_compiled() -> Iterator[None]:
+def forget_compiled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))
     torch.compiler.reset()
     yield
     torch.compiler.reset()
@@ -155,7 +154,7 @@ def test_a_compiled_policy_saves_the_plain_names(tmp_path: Path) -> None:
 
 
 class Breaking(nn.Module):
-    """Reads a number back from the device, which no graph can hold."""
+    """Goes another way for other data, which no graph can hold."""
 
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
@@ -163,8 +162,7 @@ class Breaking(nn.Module):
 
     def forward(self, *inputs: Tensor, **named: Tensor) -> Tensor:
         out = self.inner(*inputs, **named)
-        print(float(out.sum()))
-        return out
+        return out if out.sum() > 0 else -out
 
 
 def broken() -> ACTPolicy:
@@ -202,19 +200,6 @@ def test_artefacts_lie_where_they_outlive_a_restart(monkeypatch: pytest.MonkeyPa
     assert artefact_folder() == tmp_path / "mine"
     compiled_module(nn.Linear(2, 2), "default")
     assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "mine")
-
-
-@pytest.mark.slow  # compiles C++
-@pytest.mark.parametrize("make", [tiny_act, tiny_rtc])
-def test_a_served_policy_is_compiled_once_and_meets_no_surprise(make: Callable[..., Policy]) -> None:
-    policy = make()
-    served = TorchChunkPolicy(policy, processor(policy), rows_per_call=3)
-    served.compile("default")
-    assert served.compiled is not None
-    assert served.compiled.mode == "default"
-    graphs = counters["stats"]["unique_graphs"]
-    served._ask_once()
-    assert counters["stats"]["unique_graphs"] == graphs > 0
 
 
 @pytest.mark.slow  # compiles C++

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 import torch
-from tiny_policies import CAMERAS, processor, stats, tiny_act, tiny_config, tiny_rtc
+from tiny_policies import CAMERAS, processor, request, stats, tiny_act, tiny_config, tiny_rtc
 
 from act_eval.errors import FeatureMismatch, UsageError
 from act_eval.policies.act import ACTPolicy
@@ -25,20 +25,6 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-def request(rows: int, size: tuple[int, int] = (16, 24), seed: int = 0, slots: int = 3) -> ChunkRequest:
-    rng = np.random.default_rng(seed)
-    normal = lambda *shape: rng.standard_normal(shape).astype(np.float32)  # noqa: E731
-    pixels = {name: rng.integers(0, 256, (rows, *size, 3)).astype(np.uint8) for name in CAMERAS}
-    return ChunkRequest(
-        rows=np.arange(rows),
-        steps=np.zeros(rows, np.int64),
-        observation=Observation(pixels, agent_pos=normal(rows, 6), environment_state=normal(rows, 2)),
-        told_delay=rng.integers(0, slots + 1, rows),
-        prefix=normal(rows, slots, 6),
-        last_action=normal(rows, 6),
-    )
 
 
 def take(whole: ChunkRequest, rows: np.ndarray) -> ChunkRequest:

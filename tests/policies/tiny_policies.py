@@ -1,5 +1,6 @@
 """Small ACT and ACT-RTC networks with random batches, for tests that ask how things hang together."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from act_eval.policies.act import ACTConfig, ACTPolicy, Feature
 from act_eval.policies.act.presets import features
 from act_eval.policies.normalize import IMAGENET, Processor
 from act_eval.policies.rtc import ACTRTCConfig, ACTRTCPolicy
+from act_eval.types import ChunkRequest, Observation
 
 ACTIONS = 6
 TINY: dict[str, Any] = {
@@ -82,3 +84,24 @@ def stats(config: ACTConfig, seed: int = 0) -> dict[str, dict[str, Any]]:
 
 def processor(policy: ACTPolicy | ACTRTCPolicy) -> Processor:
     return Processor(policy.config, stats(policy.config))
+
+
+def request(
+    rows: int,
+    size: tuple[int, int] = (16, 24),
+    seed: int = 0,
+    slots: int = 3,
+    cameras: Iterable[str] = tuple(CAMERAS),
+) -> ChunkRequest:
+    """Return a request with random numbers, as a rollout sends it."""
+    rng = np.random.default_rng(seed)
+    normal = lambda *shape: rng.standard_normal(shape).astype(np.float32)  # noqa: E731
+    pixels = {name: rng.integers(0, 256, (rows, *size, 3)).astype(np.uint8) for name in cameras}
+    return ChunkRequest(
+        rows=np.arange(rows),
+        steps=np.zeros(rows, np.int64),
+        observation=Observation(pixels, agent_pos=normal(rows, 6), environment_state=normal(rows, 2)),
+        told_delay=rng.integers(0, slots + 1, rows),
+        prefix=normal(rows, slots, 6),
+        last_action=normal(rows, 6),
+    )

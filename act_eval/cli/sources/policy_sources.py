@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from act_eval.cli.sources.factories import import_foreign, load_factory, raised
 from act_eval.errors import ActEvalError, UsageError
+from act_eval.policies.compile_mode import resolve_mode
 from act_eval.policies.serving import TOKEN
 from act_eval.types import ChunkPolicy, PolicySpec
 
@@ -88,7 +89,7 @@ class CheckpointSource:
         import torch
 
         from act_eval.cli.sources.policies import digest
-        from act_eval.policies.compile import Compiled, resolve_mode
+        from act_eval.policies.compile import Compiled
 
         device = resolve_device(self.device)
         compiled: Compiled = getattr(policy, "compiled", None) or Compiled(resolve_mode(self.compile, device))
@@ -224,10 +225,7 @@ def check_network(compile_mode: str, device: str) -> None:
     """
     if device not in ("auto", "cpu"):
         resolve_device(device)
-    if compile_mode not in ("auto", "off"):
-        from act_eval.policies.compile import resolve_mode
-
-        resolve_mode(compile_mode, "cpu")
+    resolve_mode(compile_mode, "cpu")
 
 
 def resolve_device(name: str) -> str:

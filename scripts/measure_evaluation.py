@@ -45,6 +45,8 @@ class Arguments:
     """Turns that the contestants take; with several, each run has a part of the episodes and starts anew."""
     precision: Literal["float32", "bf16"] = "float32"
     """Of the network in evaluate; the loop has float32."""
+    compile: str = "off"
+    """Mode in evaluate, which is started once before it is timed; the loop is eager."""
     execute: int = 10
     """Control steps between two predictions."""
     loop: str | None = None
@@ -68,6 +70,10 @@ def speed(arguments: Arguments) -> None:
     """Compare an evaluation by two workers with the sequential loop, whole commands, in turn."""
     seeds = episode_seeds(Purpose.EVALUATE, 0, arguments.episodes)
     rows = []
+    if arguments.compile != "off":
+        with tempfile.TemporaryDirectory() as folder:
+            first = evaluated(arguments, Path(folder) / "run", "--episodes", 1, "--workers", 1)
+        print(f"  first start, one episode: {first.wall_s:.1f} s")
     for part in np.array_split(np.array(seeds), arguments.rounds):
         text = ",".join(map(str, part.tolist()))
         same = ("--policy", arguments.policy, "--env", arguments.env, "--execute", arguments.execute)
@@ -161,7 +167,18 @@ def evaluated(arguments: Arguments, out: Path, *flags: object) -> Took:
 
 def _flags(arguments: Arguments) -> list[object]:
     asked = ["--policy", arguments.policy, "--env", arguments.env, "--execute", arguments.execute]
-    return [*asked, "--precision", arguments.precision, "--delay", 0, "--video", "none", "--no-probe"]
+    return [
+        *asked,
+        "--precision",
+        arguments.precision,
+        "--compile",
+        arguments.compile,
+        "--delay",
+        0,
+        "--video",
+        "none",
+        "--no-probe",
+    ]
 
 
 def growth(arguments: Arguments) -> None:

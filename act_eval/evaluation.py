@@ -1,6 +1,6 @@
 """One worker's part of an evaluation: run blocks of episodes, and leave steps, a video and a shard line of each.
 
-A block is a few episodes of one arm that start together, so that their requests are due together and share a batch.
+A block is some episodes of one arm that begin when others request an answer, so that theirs share a batch with them.
 """
 
 import hashlib
@@ -69,22 +69,42 @@ class Job:
 
 @dataclass(frozen=True)
 class Block:
-    """Episodes of one arm that run together."""
+    """Episodes of one arm that one worker runs, in their order."""
 
     arm: str
     episodes: tuple[int, ...]
 
 
 def plan(job: Job, done: Mapping[str, set[int]], workers: int) -> list[Block]:
-    """Return what is left to do in blocks: equally large within an arm, a multiple of the workers in number."""
-    blocks: list[Block] = []
-    for arm in job.arms:
-        left = [i for i in range(len(job.seeds)) if i not in done.get(arm, set())]
-        if left:
-            rounds = -(-len(left) // (job.batch * workers))
-            parts = np.array_split(left, min(rounds * workers, len(left)))
-            blocks += [Block(arm, tuple(part.tolist())) for part in parts]
-    return blocks
+    """Return what is left to do in blocks, in the order in which they begin.
+
+    In a block a slot that has finished takes the next episode, so only at its end do slots stand empty: blocks are
+    large. Those of the last arm become smaller, so that workers end together.
+    """
+    left = {arm: [i for i in range(len(job.seeds)) if i not in done.get(arm, set())] for arm in job.arms}
+    arms = [arm for arm in job.arms if left[arm]]
+    return [
+        Block(arm, part)
+        for arm in arms
+        for part in (_shrinking if arm == arms[-1] else _even)(left[arm], job.batch, workers)
+    ]
+
+
+def _even(episodes: list[int], batch: int, workers: int) -> list[tuple[int, ...]]:
+    """Cut into a part per worker, or into fewer that fill a batch."""
+    parts = np.array_split(episodes, min(workers, -(-len(episodes) // batch)))
+    return [tuple(part.tolist()) for part in parts]
+
+
+def _shrinking(episodes: list[int], batch: int, workers: int) -> list[tuple[int, ...]]:
+    """Cut into whole batches, half of what is left to begin with, and into an even part per worker at last."""
+    parts: list[tuple[int, ...]] = []
+    while workers > 1 and len(episodes) > workers * batch:
+        size = batch * -(-len(episodes) // (2 * workers * batch))
+        parts.append(tuple(episodes[:size]))
+        episodes = episodes[size:]
+    last = np.array_split(episodes, min(workers, len(episodes)))
+    return [*parts, *(tuple(part.tolist()) for part in last)]
 
 
 def run_block(job: Job, bench: Workbench, block: Block, shard: ShardWriter, worker: int) -> Iterator[EpisodeRecord]:

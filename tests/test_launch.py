@@ -91,9 +91,11 @@ def test_the_terminal_state_is_kept(reference: tuple[Path, dict[str, str]]):
     assert steps.state[-1, 4] == steps.state[-2, 4] + 1
 
 
-def test_blocks_cover_what_is_left_evenly(tmp_path: Path):
+def test_blocks_cover_what_is_left_and_shrink_towards_the_end(tmp_path: Path):
     blocks = plan(job(tmp_path), {"d0": {0, 1, 2, 3}, "d2": set(range(11))}, workers=2)
-    assert blocks == [Block("d0", (4, 5)), Block("d0", (6, 7)), Block("d0", (8, 9)), Block("d0", (10,))]
+    assert blocks == [Block("d0", (4, 5, 6)), Block("d0", (7, 8)), Block("d0", (9, 10))]
+    sizes = [(block.arm, len(block.episodes)) for block in plan(job(tmp_path), {"d0": {3}}, workers=2)]
+    assert sizes == [("d0", 5), ("d0", 5), ("d2", 3), ("d2", 3), ("d2", 3), ("d2", 2)]
     assert plan(job(tmp_path), {"d0": set(range(11)), "d2": set(range(11))}, workers=2) == []
     whole = plan(job(tmp_path, batch=50), {}, workers=1)
     assert whole == [Block(arm, tuple(range(11))) for arm in DELAYS]
@@ -114,7 +116,7 @@ def test_workers_that_vanish_are_named_and_nothing_waits_for_them(tmp_path: Path
         run_blocks(work, plan(work, {}, 2), [tmp_path / "0.jsonl", tmp_path / "1.jsonl"], ignore, Vanish())
 
 
-def test_a_killed_worker_costs_its_block_and_the_rest_ends_as_if_undisturbed(
+def test_a_killed_worker_costs_what_it_was_running_and_the_rest_ends_as_if_undisturbed(
     tmp_path: Path, reference: tuple[Path, dict[str, str]]
 ):
     work = job(tmp_path)
@@ -122,7 +124,7 @@ def test_a_killed_worker_costs_its_block_and_the_rest_ends_as_if_undisturbed(
     shards = [tmp_path / f"{number}.jsonl" for number in range(3)]
 
     def kill_one(arm: str, record: EpisodeRecord) -> None:
-        if not killed:  # a worker that has begun: one killed while it starts costs no block
+        if not killed:  # a worker that has begun: one killed while it starts costs nothing
             begun = next(worker for worker in range(2) if shards[worker].exists() and shards[worker].stat().st_size)
             started = sorted(multiprocessing.active_children(), key=lambda process: int(process.name.split("-")[-1]))
             victim = started[begun].pid

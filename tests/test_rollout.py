@@ -92,6 +92,16 @@ def test_the_toy_is_a_proper_environment() -> None:
     check_env(Walk(), skip_render_check=True)
 
 
+def test_a_slot_begins_anew_when_others_ask_so_that_all_ask_together() -> None:
+    log, policy = Log(), Walker()
+    records = evaluate([Walk() for _ in range(3)], policy, Schedule(method=Naive(5)), observers=[log])
+    lengths = [record.steps for record in records.values()]
+    assert len(set(lengths)) > 2
+    assert sum(policy.asked) == sum(record.requested for record in log.steps) == sum(-(-n // 5) for n in lengths)
+    assert policy.asked[0] == 3
+    assert policy.asked == sorted(policy.asked, reverse=True)  # rows stand empty only when no episode waits
+
+
 @pytest.mark.parametrize("kind", [Walk, HookedWalk])
 @pytest.mark.parametrize("schedule", [LATE, Schedule(method=Naive(2), delay=Uniform(0, 2)), Schedule(method=Sync(4))])
 def test_records_depend_neither_on_batch_size_nor_slot_nor_order(kind: type[Walk], schedule: Schedule) -> None:

@@ -86,7 +86,10 @@ class _Worker:
     number: int
     process: BaseProcess
     pipe: Connection
+    batch: int = 1
+    """Episodes that run at a time."""
     block: Block | None = None
+    """What it works on; episodes that have ended are no longer in it."""
     sent_home: bool = False
 
     def receive(self) -> Any:
@@ -101,11 +104,22 @@ class _Worker:
             raise message
         return message
 
+    def ended(self, episode: int) -> None:
+        """Take note of an episode that has ended."""
+        assert self.block is not None
+        self.block = Block(self.block.arm, tuple(one for one in self.block.episodes if one != episode))
+
+    def not_begun(self) -> list[Block]:
+        """Return what another worker can take over: not those that were running, which may be what ended this one."""
+        waiting = self.block.episodes[self.batch :] if self.block else ()
+        return [Block(self.block.arm, waiting)] if self.block and waiting else []
+
     def obituary(self) -> str:
         """Return how the worker ended."""
         self.process.join(_GRACE_S)
         code = self.process.exitcode
-        during = f" during episodes {list(self.block.episodes)} of {self.block.arm}" if self.block else ""
+        running = list(self.block.episodes[: self.batch]) if self.block else []
+        during = f" during episodes {running} of {self.block.arm}" if self.block else ""
         how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with exit code {code}"
         return f"worker {self.number} {how}{during}"
 
@@ -123,6 +137,7 @@ class _Spawned:
         queue, lost = list(blocks), list[str]()
         busy = list(self._workers)
         for worker, shard in zip(busy, shards, strict=True):
+            worker.batch = job.batch
             with suppress(ConnectionError):  # a dead worker is found below
                 worker.pipe.send((job, shard))
         while busy:
@@ -133,6 +148,7 @@ class _Spawned:
                 except (EOFError, ConnectionError):
                     busy.remove(worker)
                     lost += [] if worker.sent_home else [worker.obituary()]
+                    queue += worker.not_begun()
         if lost or queue:
             left = sum(len(block.episodes) for block in queue)
             told = "; ".join([*lost, f"{left} episodes were not begun"] if left else lost)
@@ -143,6 +159,7 @@ def _serve(worker: _Worker, queue: list[Block], progress: Progress) -> None:
     """Answer one message of a worker."""
     match worker.receive():
         case _Episode(arm, record):
+            worker.ended(record.episode)
             progress(arm, record)
         case _Idle():
             worker.sent_home, worker.block = not queue, queue.pop(0) if queue else None

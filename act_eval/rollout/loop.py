@@ -1,7 +1,8 @@
 """Episodes from beginning to end: environments stepped in this process, one policy prediction for all that are due.
 
-Each slot runs one environment; a slot that has finished takes the next episode. An episode's seed alone decides
-what happens in it, so its record is the same in any slot, beside any neighbours and in any order.
+Each slot runs one environment; a slot that has finished takes the next episode, when another one asks the policy: so
+they go on asking together, and few rows of a prediction stand empty. An episode's seed alone decides what happens in
+it, so its record is the same in any slot, beside any neighbours and in any order.
 
 An episode whose policy is at fault ends as `policy_error`; one whose environment is at fault is `invalid` and
 outside the rate. An exception of an environment or a policy is therefore a result here, and only here and in
@@ -97,6 +98,8 @@ class _Batch:
         self._frame_observers = [o for o in observers if isinstance(o, FrameObserver)]
         self._on_clock = on_clock
         self._seen = ObservationBatch(len(envs))
+        self._asks = False  # the expert never does
+        self._request_due = False
 
     @property
     def running(self) -> bool:
@@ -107,7 +110,9 @@ class _Batch:
             lane.look(True)
 
     def begin(self, waiting: Iterator[Episode], should_stop: Callable[[], bool]) -> Iterator[EpisodeRecord]:
-        """Give waiting episodes to idle slots; yields those that end before their first step."""
+        """Give waiting episodes to idle slots, when a request is due; yields those that end before their first step."""
+        if self._asks and self.running and not self._request_due:
+            return
         for lane in self._lanes:
             while lane.episode is None and not should_stop():
                 episode = next(waiting, None)
@@ -150,6 +155,8 @@ class _Batch:
             steps[row] = -1
         following = [-1 if step < 0 else step + 1 for step in steps]
         looks = self._executor.wants_observation(np.array(following, np.int64)).tolist()
+        self._asks |= bool(actions.requested.any())
+        self._request_due = any(looks)
         sent = actions.command if actions.ran is None else actions.ran
         for lane, episode in running:
             if lane.row in actions.errors:

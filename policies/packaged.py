@@ -58,7 +58,7 @@ class PackagedModel(nn.Module):
         tensors = [*held, *batch.values(), *others, *named.values()]
         layout = (
             *((tuple(tensor.shape), tensor.stride(), tensor.dtype) for tensor in tensors),
-            *(torch.is_autocast_enabled("cpu"), torch.get_num_threads()),
+            *(*batch, *named, torch.is_autocast_enabled("cpu"), torch.get_num_threads()),
         )
         if layout not in self._loaded:
             self._loaded[layout] = self._load(tensors, tuple(batch), tuple(named))

@@ -20,7 +20,7 @@ from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
-import scipy  # its `stats` loads with the first use, as it takes half as long as torch
+import scipy  # `scipy.stats` takes half as long to load as torch; what is needed of it here is in `scipy.special`
 from numpy.typing import NDArray
 
 from act_eval.records import INVALID
@@ -104,16 +104,16 @@ def _decide(closings: Closings) -> ModeVerdict | None:
 @lru_cache(maxsize=8192)
 def _bounds(total: int) -> tuple[int, int]:
     """Return the fewest closings at a block that make it grounded, and the most that show that it is not."""
-    fewest = int(scipy.stats.binom.isf(_GROUNDED_LEVEL, total, GROUNDED_SHARE)) + 1
-    most = int(scipy.stats.binom.ppf(_SCATTERED_LEVEL, total, GROUNDED_SHARE))
-    most = most if scipy.stats.binom.cdf(most, total, GROUNDED_SHARE) <= _SCATTERED_LEVEL else most - 1
-    return fewest, most
+    counts = np.arange(total + 1)
+    fewest = 1 + np.sum(scipy.special.bdtrc(counts, total, GROUNDED_SHARE) > _GROUNDED_LEVEL)
+    most = np.sum(scipy.special.bdtr(counts, total, GROUNDED_SHARE) <= _SCATTERED_LEVEL) - 1
+    return int(fewest), int(most)
 
 
 @lru_cache(maxsize=8192)
 def _outnumbers(many: int, few: int) -> bool:
     """Whether `many` is significantly more than `few` by a one-sided sign test."""
-    return many > few and float(scipy.stats.binom.sf(many - 1, many + few, 0.5)) <= _KIND_LEVEL
+    return many > few and float(scipy.special.bdtrc(many - 1, many + few, 0.5)) <= _KIND_LEVEL
 
 
 def _needed(closings: Closings) -> int | None:

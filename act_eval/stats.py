@@ -170,7 +170,7 @@ def wilson_interval(successes: int, trials: int, confidence: float = CONFIDENCE)
     _check_confidence(confidence)
     if trials == 0:
         return Interval(0.0, 1.0)
-    z = float(scipy.stats.norm.ppf(0.5 + confidence / 2))
+    z = float(scipy.special.ndtri(0.5 + confidence / 2))
     rate = successes / trials
     centre = (rate + z * z / (2 * trials)) / (1 + z * z / trials)
     half = z * sqrt(rate * (1 - rate) / trials + z * z / (4 * trials**2)) / (1 + z * z / trials)
@@ -258,7 +258,7 @@ def unpaired_detectable_drop(
     """
     if not (first_trials and second_trials and rate):
         return None
-    z_alpha, z_power = float(scipy.stats.norm.ppf(1 - alpha / 2)), float(scipy.stats.norm.ppf(power))
+    z_alpha, z_power = float(scipy.special.ndtri(1 - alpha / 2)), float(scipy.special.ndtri(power))
     drops = np.linspace(0.0, rate, 2001)[1:]
     pooled = (rate * first_trials + (rate - drops) * second_trials) / (first_trials + second_trials)
     null = np.sqrt(pooled * (1 - pooled) * (1 / first_trials + 1 / second_trials))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import exp, inf, isfinite, log, sqrt
 
 import numpy as np
-import scipy  # its `stats` loads with the first use, as it takes half as long as torch
+import scipy  # `scipy.stats` takes half as long to load as torch; what is needed of it here is in `scipy.special`
 from numpy.typing import NDArray
 
 from act_eval.errors import UsageError
@@ -74,7 +74,7 @@ class KaplanMeier:
         weight_K = np.divide(
             self.events[inside], self.at_risk[inside] * left_K, out=np.zeros_like(left_K), where=left_K > 0
         )
-        half = float(scipy.stats.norm.ppf(0.5 + confidence / 2)) * sqrt(float(np.sum(beyond_K**2 * weight_K)))
+        half = float(scipy.special.ndtri(0.5 + confidence / 2)) * sqrt(float(np.sum(beyond_K**2 * weight_K)))
         mean = float(area.sum())
         return mean, Interval(max(mean - half, 0.0), min(mean + half, horizon))
 
@@ -83,7 +83,7 @@ class KaplanMeier:
         return float(self.times[below[0]]) if len(below) else None
 
     def _log_log(self, confidence: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        z = float(scipy.stats.norm.ppf(0.5 + confidence / 2))
+        z = float(scipy.special.ndtri(0.5 + confidence / 2))
         pairs = zip(self.share.tolist(), self.variance.tolist(), strict=True)
         ends = [_log_log_interval(share, variance, z) for share, variance in pairs]
         return np.array([low for low, _ in ends]), np.array([high for _, high in ends])

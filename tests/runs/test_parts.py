@@ -21,12 +21,13 @@ ARMS = MANIFEST.arms
 
 
 def run(out: Path, part: Part | None, only: int | None = None, video: VideoMode = "none") -> None:
-    """Run a part; only the first few blocks of it if told so."""
+    """Run a part; only the first few episodes of its first arm if told so."""
     work = replace(job(out), video=video)
     with crew(Walkers(work.batch), 1) as team, open_run(out, MANIFEST, part=part) as folder:
         blocks = plan(work, folder.done(), 1)
         if blocks:
-            team.run(work, blocks[:only], folder.new_shards(1), lambda arm, record: None)
+            begun = blocks if only is None else [replace(blocks[0], episodes=blocks[0].episodes[:only])]
+            team.run(work, begun, folder.new_shards(1), lambda arm, record: None)
         if only is None:
             folder.finish() if part is None else folder.finish_part()
 
@@ -132,10 +133,10 @@ def test_single_shards_are_taken_and_the_others_left(tmp_path: Path, cut: list[P
 
 def test_an_interrupted_part_is_resumed(tmp_path: Path, whole: dict[str, bytes]) -> None:
     out = tmp_path / "run"
-    run(out, Part(1, 2), only=1)
+    run(out, Part(1, 2), only=3)
     assert [path.name for path in (out / "shards" / "1-of-2").iterdir()] == ["00000.jsonl"]
     with open_run(out, MANIFEST, part=Part(1, 2)) as folder:
-        assert {len(numbers) for numbers in folder.done().values()} == {5, 8}  # the other part's, and a block
+        assert {len(numbers) for numbers in folder.done().values()} == {5, 8}  # the other part's, and three
         with pytest.raises(RunFolderError, match=r"arm d0: 3 of 6 episodes are missing: 6, 8, 10"):
             folder.finish_part()
     run(out, Part(1, 2))

@@ -55,7 +55,8 @@ def turn(path: Path) -> Iterator[None]:
 @contextmanager
 def _held(path: Path, meaning: Path, shared: bool = False) -> Iterator[None]:
     with writing(path.parent):
-        file = path.open("a")  # a lock that is taken again leaves no trace
+        # Leaves no trace in the file; NFS shares a lock only on a file that is open for reading too.
+        file = path.open("a+")
     with file:
         try:
             _lock(file, shared)

@@ -9,7 +9,7 @@ from act_eval.runs.folder import TRACE, RunFolder, delays_of
 from act_eval.runs.locks import locked
 from act_eval.runs.machine import fingerprint, machine, notes
 from act_eval.runs.manifest import SCHEMA, Manifest
-from act_eval.runs.merging import Source, merge_runs, sources
+from act_eval.runs.merging import Source, check_parts, merge_runs, sources
 from act_eval.runs.opening import check_growing_run, open_run
 from act_eval.runs.shards import JOBS, Part, Shards, shards_of
 
@@ -23,6 +23,7 @@ __all__ = [
     "Shards",
     "Source",
     "check_growing_run",
+    "check_parts",
     "delays_of",
     "fingerprint",
     "locked",

@@ -36,10 +36,15 @@ class RunFolder:
         for _, line in self._shards.lines(self.part):
             found.setdefault(line.arm, {})[line.record.episode] = line.record
         for name in self.manifest.arms:
-            if self._is_merged(name):
+            if self.is_merged(name):
                 found[name] = {record.episode: record for record in self.episodes(name)}
         wanted = set(self.wanted())
         return {name: [r for number, r in records.items() if number in wanted] for name, records in found.items()}
+
+    def is_complete(self) -> bool:
+        """Whether every episode that this process is to run has finished."""
+        finished = self.finished()
+        return all(len(finished[name]) == len(self.wanted()) for name in self.manifest.arms)
 
     def done(self) -> dict[str, set[int]]:
         """Return by arm the numbers of the episodes that are not left to run: finished ones, and other parts'."""
@@ -64,7 +69,7 @@ class RunFolder:
         """
         lines = [line for _, line in self._shards.lines()]
         for name in self.manifest.arms:
-            if not self._is_merged(name):
+            if not self.is_merged(name):
                 with writing(self.path):
                     self._write_arm(name, merge(lines, name, self.manifest.suite.seeds))
         with writing(self.path):
@@ -83,7 +88,7 @@ class RunFolder:
         elsewhere = {(line.arm, line.record.episode) for path, line in found if path in whole}
         own: list[ShardLine] = []
         for name in self.manifest.arms:
-            if not self._is_merged(name):
+            if not self.is_merged(name):
                 lines = [line for _, line in found if line.record.episode in self.wanted()]
                 merged = merge(lines, name, self.manifest.suite.seeds, self.wanted())
                 own += [line for line in merged if (name, line.record.episode) not in elsewhere]
@@ -102,7 +107,8 @@ class RunFolder:
         """Yield the line of every episode that lies in a shard, with the file that holds it."""
         yield from self._shards.lines()
 
-    def _is_merged(self, name: str) -> bool:
+    def is_merged(self, name: str) -> bool:
+        """Whether an arm has files of its own, in which all of its episodes lie."""
         return (self.arm(name) / EPISODES).is_file()
 
     def _write_arm(self, name: str, lines: list[ShardLine]) -> None:

@@ -69,17 +69,12 @@ def merge_runs(parts: Sequence[Source], out: Path) -> tuple[Manifest, dict[str, 
             (naming them, and the files), or a file that belongs to an episode is missing.
     """
     manifest = _manifest(parts)
-    if len(parts) == 1 and _same(parts[0].run, out):
-        return manifest, _in_place(parts[0], manifest)
-    if any(_same(part.run, out) for part in parts):
-        raise RunFolderError(f"{out} is one of the runs that are merged; choose another --out")
+    if _is_in_place(parts, out):
+        with open_run(out, manifest) as folder:
+            _check_left(parts[0], manifest)
+            return manifest, folder.finish()
     with ExitStack() as stack:
-        for part in parts:
-            stack.enter_context(locked(part.run))
-            if finished := [arm for arm in manifest.arms if (part.run / arm / EPISODES).is_file()]:
-                raise RunFolderError(f"{part.run} is merged already ({', '.join(finished)}): it is no part of a run")
-        found = [entry for part in parts for entry in part.lines()]
-        _check_cover(manifest, found)
+        found = _taken_hold_of(parts, manifest, out, stack)
         folder = stack.enter_context(open_run(out, manifest))
         if not any(folder.finished().values()):
             with writing(out):
@@ -90,11 +85,44 @@ def merge_runs(parts: Sequence[Source], out: Path) -> tuple[Manifest, dict[str, 
         return manifest, folder.finish()
 
 
-def _in_place(part: Source, manifest: Manifest) -> dict[str, list[EpisodeRecord]]:
-    with open_run(part.run, manifest) as folder:
-        if not all((folder.arm(arm) / EPISODES).is_file() for arm in manifest.arms):
-            _check_cover(manifest, list(part.lines()))
-        return folder.finish()
+def check_parts(parts: Sequence[Source], out: Path) -> None:
+    """Refuse what `merge_runs` refuses of the parts, and change nothing.
+
+    Raises:
+        RunFolderError: as `merge_runs` does.
+    """
+    manifest = _manifest(parts)
+    if _is_in_place(parts, out):
+        _check_left(parts[0], manifest)
+        return
+    with ExitStack() as stack:
+        _taken_hold_of(parts, manifest, out, stack)
+
+
+def _taken_hold_of(
+    parts: Sequence[Source], manifest: Manifest, out: Path, stack: ExitStack
+) -> list[tuple[Path, ShardLine]]:
+    """Lock the parts' folders and return their lines, which cover the run exactly once."""
+    if any(_same(part.run, out) for part in parts):
+        raise RunFolderError(f"{out} is one of the runs that are merged; choose another --out")
+    for part in parts:
+        stack.enter_context(locked(part.run))
+        if finished := [arm for arm in manifest.arms if (part.run / arm / EPISODES).is_file()]:
+            raise RunFolderError(f"{part.run} is merged already ({', '.join(finished)}): it is no part of a run")
+    found = [entry for part in parts for entry in part.lines()]
+    _check_cover(manifest, found, manifest.arms)
+    return found
+
+
+def _check_left(part: Source, manifest: Manifest) -> None:
+    """Refuse a folder whose shards do not cover the arms that are not merged yet."""
+    folder = RunFolder(part.run, manifest)
+    if left := [arm for arm in manifest.arms if not folder.is_merged(arm)]:
+        _check_cover(manifest, list(part.lines()), left)
+
+
+def _is_in_place(parts: Sequence[Source], out: Path) -> bool:
+    return len(parts) == 1 and _same(parts[0].run, out)
 
 
 def _same(first: Path, second: Path) -> bool:
@@ -118,17 +146,18 @@ def _manifest(parts: Sequence[Source]) -> Manifest:
     return manifest if len(manifests) == 1 else replace(manifest, notes={**manifest.notes, "merged": merged})
 
 
-def _check_cover(manifest: Manifest, found: Sequence[tuple[Path, ShardLine]]) -> None:
-    """Refuse lines that do not cover every arm exactly once, and name the files of those that are there twice."""
+def _check_cover(manifest: Manifest, found: Sequence[tuple[Path, ShardLine]], arms: Sequence[str]) -> None:
+    """Refuse lines that do not cover the arms exactly once, and name the files of those that are there twice."""
     places: dict[tuple[str, int], list[Path]] = {}
     for path, line in found:
-        places.setdefault((line.arm, line.record.episode), []).append(path)
+        if line.arm in arms:
+            places.setdefault((line.arm, line.record.episode), []).append(path)
     doubled = {key: files for key, files in places.items() if len(files) > 1}
     if doubled:
         lines = [f"{arm}, episode {number}: {', '.join(map(str, files))}" for (arm, number), files in doubled.items()]
         more = f"\n  … and {len(lines) - 10} more" if len(lines) > 10 else ""
         raise RunFolderError(f"{len(lines)} episodes are there twice:\n  " + "\n  ".join(lines[:10]) + more)
-    for arm in manifest.arms:
+    for arm in arms:
         merge([line for _, line in found], arm, manifest.suite.seeds)
 
 

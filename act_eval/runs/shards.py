@@ -81,10 +81,9 @@ class Shards:
         """Return where a part lies when it has finished."""
         return self.folder / f"{part}.jsonl"
 
-    def files(self, part: str) -> list[Path]:
-        """Return the files that hold a part's lines."""
-        finished = self.finished_file(part)
-        return [finished] if finished.is_file() else _numbered(self.folder / part)
+    def files(self) -> list[Path]:
+        """Return every file that holds lines."""
+        return [*self.whole(), *(file for name in self.parts() for file in self._files(name))]
 
     def counts(self) -> set[int]:
         """Return into how many parts the run has been cut."""
@@ -92,10 +91,11 @@ class Shards:
 
     def lines(self, part: Part | None = None) -> Iterator[tuple[Path, ShardLine]]:
         """Yield every line with the file that holds it; those of the other parts are left out if one is named."""
-        names = self.parts() if part is None else [part.name]
-        for path in [*self.whole(), *(file for name in names for file in self.files(name))]:
+        for path in self.whole():
             for line in read_shard(path):
                 yield path, line
+        for name in self.parts() if part is None else [part.name]:
+            yield from self._lines(name)
 
     def new(self, count: int, part: Part | None = None) -> list[Path]:
         """Return the paths of `count` files that do not exist yet."""
@@ -110,6 +110,25 @@ class Shards:
         write_atomically(path, "".join(map(to_line, lines)).encode())
         _drop(self.folder / part.name)
         return path
+
+    def _files(self, part: str) -> list[Path]:
+        finished = self.finished_file(part)
+        return [finished] * finished.is_file() + _numbered(self.folder / part)
+
+    def _lines(self, part: str) -> Iterator[tuple[Path, ShardLine]]:
+        """Yield a part's lines; those of its processes that its file holds too come once.
+
+        A finished part has files of processes where arms were added to the run, or its process died at its very end.
+        """
+        finished = self.finished_file(part)
+        kept: set[tuple[str, int]] = set()
+        for path in self._files(part):
+            for line in read_shard(path):
+                key = (line.arm, line.record.episode)
+                if path == finished:
+                    kept.add(key)
+                if path == finished or key not in kept:
+                    yield path, line
 
     def clear(self) -> None:
         """Drop every shard: the arms' own files hold what was in them."""

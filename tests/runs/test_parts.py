@@ -1,5 +1,8 @@
 """Parts of a run: who owns which, what a shard holds when it is finished, and how parts become one run."""
 
+import errno
+import fcntl
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,17 +16,22 @@ from act_eval.errors import RunFolderError, UsageError
 from act_eval.evaluation import plan
 from act_eval.launch import crew
 from act_eval.records import read_shard
-from act_eval.runs import Manifest, Part, merge_runs, open_run, sources
+from act_eval.runs import Manifest, Part, RunFolder, check_parts, merge_runs, open_run, sources
 from act_eval.video import VideoMode
 
 MANIFEST = manifest()
 ARMS = MANIFEST.arms
+FEWER = replace(MANIFEST, configuration={**MANIFEST.configuration, "arms": {"d0": {"delay": 0}}})
+"""The same run without its second arm."""
 
 
-def run(out: Path, part: Part | None, only: int | None = None, video: VideoMode = "none") -> None:
+def run(
+    out: Path, part: Part | None, only: int | None = None, video: VideoMode = "none", of: Manifest = MANIFEST
+) -> None:
     """Run a part; only the first few episodes of its first arm if told so."""
-    work = replace(job(out), video=video)
-    with crew(Walkers(work.batch), 1) as team, open_run(out, MANIFEST, part=part) as folder:
+    whole = job(out)
+    work = replace(whole, video=video, arms={arm: whole.arms[arm] for arm in of.arms})
+    with crew(Walkers(work.batch), 1) as team, open_run(out, of, may_grow=True, part=part) as folder:
         blocks = plan(work, folder.done(), 1)
         if blocks:
             begun = blocks if only is None else [replace(blocks[0], episodes=blocks[0].episodes[:only])]
@@ -160,6 +168,55 @@ def test_a_run_that_was_cut_can_be_finished_whole(tmp_path: Path, whole: dict[st
     run(out, Part(2, 2), only=1)
     run(out, None)
     assert content(out) == whole
+
+
+def test_a_finished_part_may_get_further_arms(tmp_path: Path, whole: dict[str, bytes]) -> None:
+    out = tmp_path / "run"
+    for number in (1, 2):
+        run(out, Part(number, 2), of=FEWER)
+    run(out, Part(1, 2), only=1)
+    assert not RunFolder(out, MANIFEST, Part(1, 2)).is_complete()
+    run(out, Part(1, 2))
+    assert RunFolder(out, MANIFEST, Part(1, 2)).is_complete()
+    with pytest.raises(RunFolderError, match="arm d2: 5 of 11 episodes are missing: 1, 3, 5, 7, 9"):
+        check_parts(sources([out]), out)
+    run(out, Part(2, 2))
+    merge_runs(sources([out]), out)
+    assert content(out) == whole
+
+
+def test_arms_that_are_merged_stay_where_others_are_added_in_parts(tmp_path: Path, whole: dict[str, bytes]) -> None:
+    out = tmp_path / "run"
+    run(out, None, of=FEWER)
+    for number in (1, 2):
+        run(out, Part(number, 2))
+    merge_runs(sources([out]), out)
+    assert content(out) == whole
+
+
+def test_a_part_that_died_at_its_very_end_is_there_once(tmp_path: Path, whole: dict[str, bytes]) -> None:
+    out = tmp_path / "run"
+    run(out, Part(1, 2))
+    left = out / "shards" / "1-of-2"
+    left.mkdir()
+    shutil.copy(out / "shards" / "1-of-2.jsonl", left / "00000.jsonl")  # as before the processes' files are dropped
+    run(out, Part(2, 2))
+    merge_runs(sources([out]), out)
+    assert content(out) == whole
+
+
+def test_parts_may_share_a_folder_on_nfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = fcntl.flock
+
+    def as_nfs_does(file: int, operation: int) -> None:
+        mode = fcntl.fcntl(file, fcntl.F_GETFL) & os.O_ACCMODE
+        if mode != os.O_RDWR and mode != (os.O_RDONLY if operation & fcntl.LOCK_SH else os.O_WRONLY):
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        lock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", as_nfs_does)
+    with open_run(tmp_path, MANIFEST, part=Part(1, 2)), open_run(tmp_path, MANIFEST, part=Part(2, 2)):
+        pass
 
 
 def test_episodes_that_are_there_twice_are_named_with_their_files(tmp_path: Path, cut: list[Path]) -> None:

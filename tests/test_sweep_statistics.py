@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from sweep_parts import ACT, ACT_RTC, grid, part
 
+from act_eval.cli.evaluations.launching import LaunchFlags
 from act_eval.cli.sweep import Flags
 from act_eval.errors import SuiteMismatch
 from act_eval.stats import PairedTable, holm
@@ -275,7 +276,8 @@ def test_the_survival_plot_counts_failures_to_the_end_and_leaves_out_invalid_epi
 
 def test_every_option_column_and_plot_is_documented():
     page = (Path(__file__).parent.parent / "docs" / "sweeps.md").read_text()
-    options = {field.name.replace("_", "-") for field in fields(Flags)} - {"env-flags", "declaring"}
+    grouped = {"env-flags", "declaring", "launch"}
+    options = {field.name.replace("_", "-") for field in (*fields(Flags), *fields(LaunchFlags))} - grouped
     assert not [name for name in options if f"`--{name}`" not in page]
     (row, *_) = cell_rows(analyse([part({"naive_d0_s10": "11"}, grid([0], ["naive"]), ACT)]))
     groups = ("n_", "vs_d0_", "vs_executor_", "vs_plain_", "metric_")

@@ -1,4 +1,4 @@
-"""`merge`: make one run of the parts that `evaluate --shard` left."""
+"""`merge`: make one run or sweep of the parts that `evaluate --shard` or `sweep --shard` left."""
 
 import sys
 from collections.abc import Sequence
@@ -12,12 +12,12 @@ from act_eval.cli.parsing import parse
 
 @dataclass(frozen=True)
 class Flags:
-    """Make one run of its parts, after checking that they cover every episode of every arm exactly once."""
+    """Make one run or sweep of its parts, after checking that they cover every episode of every arm exactly once."""
 
     parts: tyro.conf.Positional[tuple[Path, ...]] = ()
-    """Run folders that hold shards, or shards (RUN/shards/2-of-8.jsonl)."""
+    """Run folders that hold shards, or shards (RUN/shards/2-of-8.jsonl); or folders of sweeps."""
     out: Path | None = None
-    """Run folder to make; not needed where all parts lie in one folder, which then becomes the run."""
+    """Folder to make; not needed where all parts lie in one folder, which then becomes the run or sweep."""
 
 
 def run(argv: Sequence[str], prog: str) -> int:

@@ -4,11 +4,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
 from act_eval.cli.evaluate import EnvFlags
+from act_eval.cli.evaluations.launching import LaunchFlags
 from act_eval.cli.parsing import parse
 from act_eval.cli.sources.environment_flags import DeclaringFlags
 from act_eval.timing import BeyondMaxDelay, Observe
@@ -48,17 +49,14 @@ class Flags:
     """Folder of the sweep; by default one below outputs/sweep whose name depends on the grid."""
     compile: str = "auto"
     """torch.compile: off, a mode of it, or auto (where it pays)."""
-    launcher: Literal["local", "ray"] = "local"
-    """Processes on this machine, or actors of a Ray cluster of its kind."""
-    gpus_per_worker: float = 0.0
-    """GPUs that Ray sets aside for each worker; parts of one are possible, as in 0.25."""
     workers: int | None = None
-    """Processes or actors; as many as there are processor cores by default."""
+    """Processes; as many as there are processor cores by default. With --launcher ray: actors; with slurm: jobs."""
     batch: int = 8
     """Episodes that run at a time in each process."""
     device: str = "auto"
     """Where the network runs: cpu, cuda, or auto (cuda where there is one)."""
     env_flags: Annotated[EnvFlags, tyro.conf.arg(name="")] = field(default_factory=EnvFlags)
+    launch: Annotated[LaunchFlags, tyro.conf.arg(name="")] = field(default_factory=LaunchFlags)
     declaring: Annotated[DeclaringFlags, tyro.conf.arg(name="")] = field(default_factory=DeclaringFlags)
 
 

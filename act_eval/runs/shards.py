@@ -51,6 +51,11 @@ class Part:
         """As in `2-of-8`."""
         return f"{self.number}-of-{self.count}"
 
+    @property
+    def text(self) -> str:
+        """As in `2/8`, which `parse` reads."""
+        return f"{self.number}/{self.count}"
+
     def episodes(self, total: int) -> range:
         """Return the numbers of the part's episodes in a suite of `total`.
 

@@ -107,6 +107,7 @@ RULES: tuple[Rule, ...] = (
     Run(r"python scripts/evaluate\.py --workers 8", "--episodes 1 --no-probe --video none"),
     Run(r"python scripts/evaluate\.py --policy outputs/lerobot/", f"{_ONE} --no-probe --delay 0 4"),
     Run(r"(python scripts/evaluate\.py|act-eval evaluate)", f"{_ONE} --no-probe --out outputs/tried"),
+    Run(r"python scripts/sweep\.py .*--shard ", "--episodes 2 --workers 1"),
     Run(r"python scripts/sweep\.py ", f"{_ONE} --envs moving_pick --delays 0 4"),
     Run(r"python scripts/probe\.py ", "--episodes 2 --per-episode 2"),
     Run(r"python scripts/train\.py .*--resume "),

@@ -124,7 +124,9 @@ def _watched(folder: Path) -> None:
         assert code == 0, f"the run {name} that the pages are tried on was not made"
     for name in _WATCHED:
         shutil.copytree(folder / "OUT", folder / name)
+    sweep = "--policies my_stumbles:Stumbles --envs pick --delays 0 --execute 10 --executors naive --episodes 2"
     for part in (1, 2):
+        here(folder, f"python scripts/sweep.py {sweep} --workers 1 --shard {part}/2 --out grid_{'ab'[part - 1]}")
         here(folder, f"python scripts/evaluate.py {flags} --shard {part}/2 --seeds 3,{SEED} --out parts")
         here(folder, f"python scripts/evaluate.py {flags} --shard {part}/2 --seeds 3,{SEED} --out on_{'ab'[part - 1]}")
 

@@ -20,7 +20,7 @@ from act_eval.errors import LaunchError
 DOORS = {
     # Where each command begins to load and to run: what is typed has been understood by then.
     "evaluate": "act_eval.cli.evaluations.evaluating.crew",
-    "sweep": "act_eval.cli.sweeps.sweeping.survey",
+    "sweep": "act_eval.cli.sweeps.beginning.survey",
     "probe": "act_eval.cli.probing.probe_policy",
     "train": "act_eval.cli.trainings.training.train",
     "serve": "act_eval.cli.serving.serve",

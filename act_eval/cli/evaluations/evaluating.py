@@ -7,6 +7,7 @@ from rich.console import Console
 from act_eval.cli import INTERRUPTED, OK
 from act_eval.cli.evaluations.array import evaluate_by_array
 from act_eval.cli.evaluations.concluding import conclude, conclude_part
+from act_eval.cli.evaluations.jobs import ShardTask
 from act_eval.cli.evaluations.plans import Crewing, Plan, make_plan, plan_crew
 from act_eval.cli.evaluations.screen import progress_bars
 from act_eval.cli.finished.sharing import check_tools, share
@@ -29,7 +30,7 @@ def evaluate(flags: "Flags", stream: TextIO) -> int:
     console = Console(file=stream, highlight=False, soft_wrap=True)
     check_tools(flags.share)
     if flags.launch.launcher == "slurm":
-        return evaluate_by_array(flags, console)
+        return evaluate_by_array(ShardTask(evaluate, flags), console)
     crewing = plan_crew(flags)
     console.print(f"loading {flags.policy} and {flags.env} in {_who(crewing)}", markup=False)
     with crew(crewing.build, crewing.workers, crewing.place) as team:

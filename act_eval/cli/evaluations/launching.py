@@ -1,15 +1,12 @@
-"""Where an evaluation runs: flags, how many workers, which part; and arrays of jobs, each of them one part."""
+"""Where episodes run: flags that commands share, and what they mean."""
 
 import json
-import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from act_eval.errors import ActEvalError, LaunchError, UsageError
+from act_eval.errors import UsageError
 
 if TYPE_CHECKING:
-    from act_eval.cli.evaluate import Flags
     from act_eval.launch import Place
     from act_eval.runs import Part
 
@@ -43,7 +40,7 @@ def part_of(flags: LaunchFlags) -> "Part | None":
     return None if flags.shard is None else Part.parse(flags.shard)
 
 
-def place_of(launcher: str, gpus_per_worker: float) -> "Place":
+def place_of(flags: LaunchFlags) -> "Place":
     """Return where workers are started.
 
     Raises:
@@ -51,11 +48,16 @@ def place_of(launcher: str, gpus_per_worker: float) -> "Place":
     """
     from act_eval.launch import Local, Ray
 
-    if gpus_per_worker and launcher != "ray":
+    if flags.gpus_per_worker and flags.launcher != "ray":
         raise UsageError("--gpus-per-worker is for --launcher ray; on Slurm it is --slurm gpus_per_node=1")
-    if gpus_per_worker < 0:
-        raise UsageError(f"--gpus-per-worker is {gpus_per_worker}; it must be at least 0")
-    return Ray(gpus_per_worker=gpus_per_worker) if launcher == "ray" else Local()
+    if flags.gpus_per_worker < 0:
+        raise UsageError(f"--gpus-per-worker is {flags.gpus_per_worker}; it must be at least 0")
+    return Ray(gpus_per_worker=flags.gpus_per_worker) if flags.launcher == "ray" else Local()
+
+
+def device_here(flags: LaunchFlags, device: str) -> str:
+    """Return the device to be checked on this machine: any where the workers' GPUs are elsewhere."""
+    return device if flags.launcher == "local" else "auto"
 
 
 def array_options(flags: LaunchFlags) -> dict[str, Any]:
@@ -79,28 +81,3 @@ def _number_or_text(text: str) -> int | float | str:
     except ValueError:
         return text
     return value if isinstance(value, int | float) else text
-
-
-@dataclass(frozen=True)
-class ShardTask:
-    """What one job of an array does; picklable. It returns an error that was raised on purpose."""
-
-    flags: "Flags"
-
-    def __call__(self, part: "Part") -> ActEvalError | None:
-        from act_eval.cli import OK
-        from act_eval.cli.evaluations.evaluating import evaluate
-
-        launch = replace(self.flags.launch, launcher="local", slurm=(), shard=f"{part.number}/{part.count}")
-        try:
-            code = evaluate(replace(self.flags, launch=launch, workers=1), sys.stdout)
-        except ActEvalError as error:
-            return error
-        return None if code == OK else LaunchError(f"shard {part.number}/{part.count} was interrupted")
-
-
-def parts(count: int) -> "Sequence[Part]":
-    """Return all parts of a run that is cut into `count`."""
-    from act_eval.runs import Part
-
-    return [Part(number, count) for number in range(1, count + 1)]

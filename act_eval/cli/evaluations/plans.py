@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from act_eval.cli.evaluations.arms import arms_of
-from act_eval.cli.evaluations.launching import part_of, place_of
+from act_eval.cli.evaluations.launching import device_here, part_of, place_of
 from act_eval.cli.sources.benches import BenchFacts, ExpertBenchSource, PolicyBenchSource
 from act_eval.cli.sources.environments import check_features, env_source
 from act_eval.cli.sources.factories import named_values
@@ -18,7 +18,7 @@ from act_eval.cli.sources.policies import EXPERT, ROWS_PER_CALL, Network, label,
 from act_eval.cli.sources.policy_sources import PolicyFacts, check_network
 from act_eval.errors import UsageError
 from act_eval.evaluation import Job
-from act_eval.launch import Build, Local, Place
+from act_eval.launch import Build, Place
 from act_eval.runs import Manifest, Part, fingerprint, notes
 from act_eval.seeding import Purpose, episode_seeds
 from act_eval.suites import Suite, parse_seeds
@@ -77,8 +77,8 @@ def plan_crew(flags: "Flags") -> Crewing:
     """
     _check_choices(flags)
     part = part_of(flags.launch)
-    place = place_of(flags.launch.launcher, flags.launch.gpus_per_worker)
-    check_network(flags.compile, flags.device if isinstance(place, Local) else "auto")  # workers' GPUs are elsewhere
+    place = place_of(flags.launch)
+    check_network(flags.compile, device_here(flags.launch, flags.device))
     source = env_source(flags.env, env_options(flags.env_flags), flags.declaring, film=flags.video != "none")
     seeds = _seeds(flags)
     batch = _batch(flags)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from act_eval.cli.evaluations.launching import place_of
+from act_eval.cli.evaluations.launching import device_here, part_of, place_of
 from act_eval.cli.evaluations.plans import env_options
 from act_eval.cli.sources.benches import PolicyBenchSource
 from act_eval.cli.sources.environment_flags import said
@@ -18,8 +18,8 @@ from act_eval.cli.sources.policy_sources import CheckpointSource, PolicyFacts, P
 from act_eval.cli.sweeps.survey import Survey
 from act_eval.errors import FeatureMismatch, UsageError
 from act_eval.evaluation import Job
-from act_eval.launch import Build, Local, Place
-from act_eval.runs import Manifest, fingerprint, notes
+from act_eval.launch import Build, Place
+from act_eval.runs import Manifest, Part, fingerprint, notes
 from act_eval.seeding import Purpose, episode_seeds
 from act_eval.suites import Suite
 from act_eval.sweeps import Expansion, Grid, expand, parse_rule, shared_refusals
@@ -58,9 +58,16 @@ class Request:
     """Where the workers are started."""
     workers: int
     batch: int
+    part: Part | None
+    """Of every cell's episodes; None: all of them."""
     out: Path
     asked: Mapping[str, Any]
     """The same in JSON values, for `sweep.json`."""
+
+    @property
+    def episodes(self) -> int:
+        """Episodes of every cell that are to be run here."""
+        return len(self.seeds) if self.part is None else len(self.part.episodes(len(self.seeds)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +104,10 @@ def read_flags(flags: "Flags") -> Request:
         observe=tuple(dict.fromkeys(_given("observe", flags.observe, "present"))),
         beyond_max_delay=flags.beyond_max_delay,
     )
-    place = place_of(flags.launcher, flags.gpus_per_worker)
-    check_network(flags.compile, flags.device if isinstance(place, Local) else "auto")  # workers' GPUs are elsewhere
+    part = part_of(flags.launch)
+    episodes = flags.episodes if part is None else len(part.episodes(flags.episodes))
+    place = place_of(flags.launch)
+    check_network(flags.compile, device_here(flags.launch, flags.device))
     purpose = Purpose.HELD_OUT if flags.held_out else Purpose.EVALUATE
     return Request(
         grid=grid,
@@ -107,8 +116,9 @@ def read_flags(flags: "Flags") -> Request:
         seeds=tuple(episode_seeds(purpose, flags.seed, flags.episodes)),
         drawn=f"seed {flags.seed}{' held-out' if flags.held_out else ''}",
         place=place,
-        workers=min(flags.workers or place.cores(), flags.episodes),
+        workers=min(flags.workers or place.cores(), episodes),
         batch=flags.batch,
+        part=part,
         out=flags.out or _default_folder(flags),
         asked=_asked(flags, grid),
     )
@@ -171,7 +181,7 @@ def _part(request: Request, facts: Survey, policy: str, env: str) -> PartPlan:
         expansion=expansion,
         manifest=manifest,
         job=job,
-        build=PolicyBenchSource(env=where, policy=source, slots=min(request.batch, len(request.seeds))),
+        build=PolicyBenchSource(env=where, policy=source, slots=min(request.batch, request.episodes)),
     )
 
 

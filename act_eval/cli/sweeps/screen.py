@@ -22,6 +22,7 @@ def plan_lines(request: Request, parts: Sequence[PartPlan]) -> list[str]:
     """Return what is about to run, defaults included, and what cannot run with the reason."""
     cells = sum(len(part.job.arms) for part in parts)
     episodes = len(request.seeds)
+    share = "" if request.part is None else f", of which shard {request.part.text} has {cells * request.episodes}"
     lines = [
         f"suite   {env}: {suite.hash}, {episodes} episodes ({request.drawn}), the same in every cell"
         for env, suite in {part.env: part.manifest.suite for part in parts}.items()
@@ -38,20 +39,19 @@ def plan_lines(request: Request, parts: Sequence[PartPlan]) -> list[str]:
         for part in parts
         for cells_text, reason in shared_refusals(part.expansion.refused)
     }
-    run = (
-        f"run     {cells} cells, {cells * episodes} episodes; {request.workers} × {request.batch} at a time, no videos"
-    )
+    at_a_time = f"{request.workers} × {request.batch} at a time, no videos"
+    run = f"run     {cells} cells, {cells * episodes} episodes{share}; {at_a_time}"
     return [*lines, *not_run, run, f"folder  {request.out}"]
 
 
 @contextmanager
 def grid_progress(console: Console, finished: Mapping[str, Sequence[EpisodeRecord]], episodes: int) -> Iterator[Report]:
-    """Show one bar over all episodes of the sweep, and a line for every cell that is complete.
+    """Show one bar over all episodes that are to be run, and a line for every cell of which all are.
 
     Args:
         console: Where.
         finished: Cell → records that are there already.
-        episodes: Of each cell.
+        episodes: Of each cell, as far as they are to be run.
     """
     columns = (
         TextColumn("{task.description}"),

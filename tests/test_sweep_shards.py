@@ -18,7 +18,7 @@ from act_eval.cli import main
 from act_eval.cli.sweeps.screen import grid_progress
 from act_eval.launch import Progress
 from act_eval.metrics import METRICS
-from act_eval.runs import JOBS, Manifest
+from act_eval.runs import JOBS, Manifest, locked
 from act_eval.types import EpisodeRecord
 
 # submitit's debug executor leaves its log files open.
@@ -243,6 +243,15 @@ def test_another_cut_or_other_episodes_are_refused(
     for words in (["--shard", "2/2"], DEBUG):
         code, said = refusal(capsys, "sweep", *grid, *words, "--seed", 1, "--out", parts[0])
         assert (code, f"{parts[0] / RUNS[0]} holds another run" in said, "suite.seeds" in said) == (1, True, True)
+
+
+def test_parts_run_beside_each_other_and_a_whole_sweep_alone(
+    parts: list[Path], grid: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with locked(parts[0], shared=True):
+        assert refusal(capsys, "sweep", *grid, "--shard", "1/2", "--workers", "1", "--out", parts[0]) == (0, "")
+        code, said = refusal(capsys, "sweep", *grid, "--workers", "1", "--out", parts[0])
+    assert (code, f"{parts[0]} is in use by another process" in said) == (1, True)
 
 
 def test_jobs_leave_what_one_process_leaves(tmp_path: Path, grid: list[str], whole: Path) -> None:

@@ -56,6 +56,11 @@ def test_jobs_leave_what_one_process_leaves(tmp_path: Path, capsys: pytest.Captu
     assert not (out / "jobs").exists()
     assert main([*EXPERT, *DEBUG, "--workers", "3", "--out", str(out)]) == 0
     assert "0 of 3 shards are left to run" in capsys.readouterr().out
+    before = (out / "expert" / "episodes.jsonl").read_bytes()
+    for other in (["--seeds", "3,17,98"], ["--env", "confuser_pick"]):
+        assert main([*EXPERT, *other, *DEBUG, "--workers", "3", "--out", str(out)]) != 0
+        assert f"{out} holds another run (there, against asked for):" in capsys.readouterr().err
+    assert (out / "expert" / "episodes.jsonl").read_bytes() == before
 
 
 def test_a_gpu_is_looked_for_where_the_jobs_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

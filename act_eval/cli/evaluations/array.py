@@ -13,7 +13,7 @@ from act_eval.cli.evaluations.plans import plan_crew
 from act_eval.cli.evaluations.screen import progress_bars
 from act_eval.launch import Progress
 from act_eval.records import ShardLine
-from act_eval.runs import Manifest, RunFolder, open_run
+from act_eval.runs import Manifest, Part, RunFolder, open_run, shards_of
 
 if TYPE_CHECKING:
     from act_eval.cli.evaluate import Flags
@@ -29,11 +29,13 @@ def evaluate_by_array(task: "ShardTask[Flags]", console: Console) -> int:
     array = job_array(task)
     out = array.out
     runs = {out: Manifest.read(out) if (out / "manifest.json").is_file() else None}
-    if left := parts_left(runs, crewing.workers, out, console):
-        with ExitStack() as stack:
-            bars = _Bars(console, stack, out, len(crewing.seeds))
-            if not array.run(left, runs, bars, console):
-                return INTERRUPTED
+    left = parts_left(runs, crewing.workers, out, console)
+    with ExitStack() as stack:
+        bars = _Bars(console, stack, out, len(crewing.seeds))
+        # A finished run gets one job too: it has nothing to run, and refuses flags that ask for another run.
+        every = max(shards_of(out).counts(), default=1)
+        if not array.run(left or [Part(1, every)], runs, bars, console):
+            return INTERRUPTED
     manifest = Manifest.read(out)
     with open_run(out, manifest) as folder:
         results = folder.finish()

@@ -97,9 +97,12 @@ def _even(episodes: list[int], batch: int, workers: int) -> list[tuple[int, ...]
 
 
 def _shrinking(episodes: list[int], batch: int, workers: int) -> list[tuple[int, ...]]:
-    """Cut into whole batches, half of what is left to begin with, and into an even part per worker at last."""
+    """Cut into whole batches, half of what is left to begin with, and into an even part per worker at last.
+
+    Parts of a single batch would have half of their slots stand empty at their end, four batches lose little.
+    """
     parts: list[tuple[int, ...]] = []
-    while workers > 1 and len(episodes) > workers * batch:
+    while workers > 1 and len(episodes) > 4 * workers * batch:
         size = batch * -(-len(episodes) // (2 * workers * batch))
         parts.append(tuple(episodes[:size]))
         episodes = episodes[size:]

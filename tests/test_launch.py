@@ -93,9 +93,9 @@ def test_the_terminal_state_is_kept(reference: tuple[Path, dict[str, str]]):
 
 def test_blocks_cover_what_is_left_and_shrink_towards_the_end(tmp_path: Path):
     blocks = plan(job(tmp_path), {"d0": {0, 1, 2, 3}, "d2": set(range(11))}, workers=2)
-    assert blocks == [Block("d0", (4, 5, 6)), Block("d0", (7, 8)), Block("d0", (9, 10))]
-    sizes = [(block.arm, len(block.episodes)) for block in plan(job(tmp_path), {"d0": {3}}, workers=2)]
-    assert sizes == [("d0", 5), ("d0", 5), ("d2", 3), ("d2", 3), ("d2", 3), ("d2", 2)]
+    assert blocks == [Block("d0", (4, 5, 6, 7)), Block("d0", (8, 9, 10))]
+    sizes = [(block.arm, len(block.episodes)) for block in plan(job(tmp_path, batch=1), {"d0": {3}}, workers=2)]
+    assert sizes == [("d0", 5), ("d0", 5), ("d2", 3), ("d2", 4), ("d2", 4)]
     assert plan(job(tmp_path), {"d0": set(range(11)), "d2": set(range(11))}, workers=2) == []
     whole = plan(job(tmp_path, batch=50), {}, workers=1)
     assert whole == [Block(arm, tuple(range(11))) for arm in DELAYS]

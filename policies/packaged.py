@@ -57,7 +57,7 @@ class PackagedModel(nn.Module):
         held = [tensor for _, tensor in _held(self._orig_mod)]
         tensors = [*held, *batch.values(), *others, *named.values()]
         layout = (
-            *((tuple(tensor.shape), tensor.stride(), tensor.dtype) for tensor in tensors),
+            *map(_layout, tensors),
             *(*batch, *named, torch.is_autocast_enabled("cpu"), torch.get_num_threads()),
         )
         if layout not in self._loaded:

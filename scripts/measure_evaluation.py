@@ -167,18 +167,8 @@ def evaluated(arguments: Arguments, out: Path, *flags: object) -> Took:
 
 def _flags(arguments: Arguments) -> list[object]:
     asked = ["--policy", arguments.policy, "--env", arguments.env, "--execute", arguments.execute]
-    return [
-        *asked,
-        "--precision",
-        arguments.precision,
-        "--compile",
-        arguments.compile,
-        "--delay",
-        0,
-        "--video",
-        "none",
-        "--no-probe",
-    ]
+    network = ["--precision", arguments.precision, "--compile", arguments.compile]
+    return [*asked, *network, "--delay", 0, "--video", "none", "--no-probe"]
 
 
 def growth(arguments: Arguments) -> None:

@@ -119,7 +119,7 @@ class _Worker:
         self.process.join(_GRACE_S)
         code = self.process.exitcode
         running = list(self.block.episodes[: self.batch]) if self.block else []
-        during = f" during episodes {running} of {self.block.arm}" if self.block else ""
+        during = f" during episodes {running} of {self.block.arm}" if self.block and running else ""
         how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with exit code {code}"
         return f"worker {self.number} {how}{during}"
 

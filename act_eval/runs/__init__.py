@@ -11,7 +11,7 @@ from act_eval.runs.machine import fingerprint, machine, notes
 from act_eval.runs.manifest import SCHEMA, Manifest
 from act_eval.runs.merging import Source, check_parts, merge_runs, sources
 from act_eval.runs.opening import check_growing_run, open_run
-from act_eval.runs.shards import JOBS, Part, Shards, shards_of
+from act_eval.runs.shards import JOBS, Part, Shards, episodes_of, shards_of
 
 __all__ = [
     "JOBS",
@@ -25,6 +25,7 @@ __all__ = [
     "check_growing_run",
     "check_parts",
     "delays_of",
+    "episodes_of",
     "fingerprint",
     "locked",
     "machine",

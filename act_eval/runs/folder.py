@@ -6,7 +6,7 @@ from pathlib import Path
 from act_eval.errors import RunFolderError
 from act_eval.records import METRICS, ShardLine, merge, read_episodes, to_line, write_atomically, writing
 from act_eval.runs.manifest import Manifest
-from act_eval.runs.shards import SHARDS, Part, Shards
+from act_eval.runs.shards import SHARDS, Part, Shards, episodes_of
 from act_eval.timing import Trace, recorded_trace, write_trace
 from act_eval.types import EpisodeRecord
 
@@ -53,8 +53,7 @@ class RunFolder:
 
     def wanted(self) -> range:
         """Return the numbers of the episodes that this process is to run."""
-        total = len(self.manifest.suite.seeds)
-        return range(total) if self.part is None else self.part.episodes(total)
+        return episodes_of(self.part, len(self.manifest.suite.seeds))
 
     def new_shards(self, count: int) -> list[Path]:
         """Return the paths of `count` shards that do not exist yet."""
@@ -110,6 +109,10 @@ class RunFolder:
     def is_merged(self, name: str) -> bool:
         """Whether an arm has files of its own, in which all of its episodes lie."""
         return (self.arm(name) / EPISODES).is_file()
+
+    def finish_own(self) -> dict[str, list[EpisodeRecord]]:
+        """Finish what this process owns: the run, or its part."""
+        return self.finish() if self.part is None else self.finish_part()
 
     def _write_arm(self, name: str, lines: list[ShardLine]) -> None:
         self.arm(name).mkdir(exist_ok=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from act_eval.errors import RunFolderError
 from act_eval.records import ShardLine, merge, read_shard, to_line, write_atomically, writing
-from act_eval.runs.folder import EPISODES, RunFolder
+from act_eval.runs.folder import RunFolder
 from act_eval.runs.locks import locked
 from act_eval.runs.manifest import Manifest
 from act_eval.runs.opening import open_run
@@ -107,7 +107,7 @@ def _taken_hold_of(
         raise RunFolderError(f"{out} is one of the runs that are merged; choose another --out")
     for part in parts:
         stack.enter_context(locked(part.run))
-        if finished := [arm for arm in manifest.arms if (part.run / arm / EPISODES).is_file()]:
+        if finished := [arm for arm in manifest.arms if RunFolder(part.run, manifest).is_merged(arm)]:
             raise RunFolderError(f"{part.run} is merged already ({', '.join(finished)}): it is no part of a run")
     found = [entry for part in parts for entry in part.lines()]
     _check_cover(manifest, found, manifest.arms)

@@ -67,6 +67,11 @@ class Part:
         return range(self.number - 1, total, self.count)
 
 
+def episodes_of(part: Part | None, total: int) -> range:
+    """Return the numbers of a part's episodes in a suite of `total`; without a part all of them."""
+    return range(total) if part is None else part.episodes(total)
+
+
 @dataclass(frozen=True)
 class Shards:
     """The shards of a run folder."""

@@ -95,7 +95,10 @@ def request(
 ) -> ChunkRequest:
     """Return a request with random numbers, as a rollout sends it."""
     rng = np.random.default_rng(seed)
-    normal = lambda *shape: rng.standard_normal(shape).astype(np.float32)  # noqa: E731
+
+    def normal(*shape: int) -> np.ndarray:
+        return rng.standard_normal(shape).astype(np.float32)
+
     pixels = {name: rng.integers(0, 256, (rows, *size, 3)).astype(np.uint8) for name in cameras}
     return ChunkRequest(
         rows=np.arange(rows),

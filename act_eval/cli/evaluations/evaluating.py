@@ -40,7 +40,7 @@ def evaluate(flags: "Flags", stream: TextIO) -> int:
         with open_run(plan.job.folder, plan.manifest, part=crewing.part) as folder:
             try:
                 _run(plan, folder, team, crewing.workers, console)
-                results = folder.finish() if crewing.part is None else folder.finish_part()
+                results = folder.finish_own()
             except KeyboardInterrupt:
                 console.print(f"interrupted; finished episodes are kept in {folder.path}: repeat the command to resume")
                 return INTERRUPTED

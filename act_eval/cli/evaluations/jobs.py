@@ -97,19 +97,23 @@ def job_array(task: ShardTask[_Flags]) -> JobArray:
     return JobArray(task, flags.out, options)
 
 
-def parts_left(runs: Mapping[Path, Manifest | None], count: int, out: Path, console: Console) -> list[Part]:
+def all_parts(runs: Iterable[Path], count: int) -> list[Part]:
+    """Return the parts into which runs are cut: `count`, unless they are cut already."""
+    count = max((number for run in runs for number in shards_of(run).counts()), default=count)
+    return [Part(number, count) for number in range(1, count + 1)]
+
+
+def parts_left(runs: Mapping[Path, Manifest | None], every: Sequence[Part], out: Path, console: Console) -> list[Part]:
     """Return the parts of which something is left to run, and say how many they are.
 
     Args:
         runs: folder → the run that is wanted in it; None where nothing has begun.
-        count: parts into which runs are cut; those that are cut already keep their number.
+        every: all parts of them.
         out: folder of the jobs.
         console: where it is said.
     """
-    count = max((number for run in runs for number in shards_of(run).counts()), default=count)
-    every = [Part(number, count) for number in range(1, count + 1)]
     left = [part for part in every if not all(_is_complete(run, wanted, part) for run, wanted in runs.items())]
-    console.print(f"{len(left)} of {count} shards are left to run, a job each: {out / JOBS}", markup=False)
+    console.print(f"{len(left)} of {len(every)} shards are left to run, a job each: {out / JOBS}", markup=False)
     return left
 
 

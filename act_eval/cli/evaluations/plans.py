@@ -19,7 +19,7 @@ from act_eval.cli.sources.policy_sources import PolicyFacts, check_network
 from act_eval.errors import UsageError
 from act_eval.evaluation import Job
 from act_eval.launch import Build, Place
-from act_eval.runs import Manifest, Part, fingerprint, notes
+from act_eval.runs import Manifest, Part, episodes_of, fingerprint, notes
 from act_eval.seeding import Purpose, episode_seeds
 from act_eval.suites import Suite, parse_seeds
 from act_eval.timing import (
@@ -82,7 +82,7 @@ def plan_crew(flags: "Flags") -> Crewing:
     source = env_source(flags.env, env_options(flags.env_flags), flags.declaring, film=flags.video != "none")
     seeds = _seeds(flags)
     batch = _batch(flags)
-    episodes = len(seeds) if part is None else len(part.episodes(len(seeds)))
+    episodes = len(episodes_of(part, len(seeds)))
     slots = min(batch, episodes)
     if flags.policy == EXPERT:
         build: Build = ExpertBenchSource(env=source, slots=slots, call_timeout_s=flags.call_timeout_s)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from act_eval.cli import INTERRUPTED, OK
-from act_eval.cli.evaluations.jobs import JobArray, ShardTask, job_array, parts_left
-from act_eval.cli.sweeps.beginning import begin, check_folder
+from act_eval.cli.evaluations.jobs import JobArray, ShardTask, all_parts, job_array, parts_left
+from act_eval.cli.sweeps.beginning import begin, check_folder, finished_cells
 from act_eval.cli.sweeps.concluding import conclude
 from act_eval.cli.sweeps.plan import PartPlan
 from act_eval.cli.sweeps.screen import grid_progress
@@ -33,7 +33,7 @@ def sweep_by_array(task: "ShardTask[Flags]", console: Console) -> int:
     running = [part for part in parts if part.job.arms]
     check_folder(array.out, _as_begun(running, task.flags))
     runs = {part.job.folder: part.manifest for part in running}
-    left = parts_left(runs, request.workers, array.out, console)
+    left = parts_left(runs, all_parts(runs, request.workers), array.out, console)
     if left and not _run(array, left, running, len(request.seeds), console):
         return INTERRUPTED
     with locked(array.out):
@@ -44,11 +44,7 @@ def sweep_by_array(task: "ShardTask[Flags]", console: Console) -> int:
 
 def _run(array: JobArray, left: Sequence[Part], parts: Sequence[PartPlan], episodes: int, console: Console) -> bool:
     """Run what is left and show it; return whether it came to its end."""
-    finished = {
-        f"{part.job.folder.name}/{arm}": records
-        for part in parts
-        for arm, records in RunFolder(part.job.folder, part.manifest).finished().items()
-    }
+    finished = finished_cells(RunFolder(part.job.folder, part.manifest) for part in parts)
     with grid_progress(console, finished, episodes) as report:
         return array.run(
             left,

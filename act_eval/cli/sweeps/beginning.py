@@ -1,6 +1,6 @@
 """From flags to a sweep that is about to run, and the folders that it may run in."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,8 @@ from act_eval.cli.sweeps.plan import PartPlan, Request, plan_parts, read_flags
 from act_eval.cli.sweeps.screen import plan_lines
 from act_eval.cli.sweeps.survey import survey
 from act_eval.errors import RunFolderError
-from act_eval.runs import JOBS, check_growing_run
+from act_eval.runs import JOBS, RunFolder, check_growing_run
+from act_eval.types import EpisodeRecord
 
 if TYPE_CHECKING:
     from act_eval.cli.sweep import Flags
@@ -42,6 +43,11 @@ def check_folder(out: Path, parts: Sequence[PartPlan]) -> None:
     check_names(out, [part.job.folder.name for part in parts])
     for part in parts:
         check_growing_run(part.job.folder, part.manifest)
+
+
+def finished_cells(folders: Iterable[RunFolder]) -> dict[str, list[EpisodeRecord]]:
+    """Return cell → records of the episodes that have finished already."""
+    return {f"{folder.path.name}/{arm}": records for folder in folders for arm, records in folder.finished().items()}
 
 
 def check_names(out: Path, wanted: Collection[str]) -> None:

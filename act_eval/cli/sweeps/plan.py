@@ -19,7 +19,7 @@ from act_eval.cli.sweeps.survey import Survey
 from act_eval.errors import FeatureMismatch, UsageError
 from act_eval.evaluation import Job
 from act_eval.launch import Build, Place
-from act_eval.runs import Manifest, Part, fingerprint, notes
+from act_eval.runs import Manifest, Part, episodes_of, fingerprint, notes
 from act_eval.seeding import Purpose, episode_seeds
 from act_eval.suites import Suite
 from act_eval.sweeps import Expansion, Grid, expand, parse_rule, shared_refusals
@@ -67,7 +67,7 @@ class Request:
     @property
     def episodes(self) -> int:
         """Episodes of every cell that are to be run here."""
-        return len(self.seeds) if self.part is None else len(self.part.episodes(len(self.seeds)))
+        return len(episodes_of(self.part, len(self.seeds)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +105,6 @@ def read_flags(flags: "Flags") -> Request:
         beyond_max_delay=flags.beyond_max_delay,
     )
     part = part_of(flags.launch)
-    episodes = flags.episodes if part is None else len(part.episodes(flags.episodes))
     place = place_of(flags.launch)
     check_network(flags.compile, device_here(flags.launch, flags.device))
     purpose = Purpose.HELD_OUT if flags.held_out else Purpose.EVALUATE
@@ -116,7 +115,7 @@ def read_flags(flags: "Flags") -> Request:
         seeds=tuple(episode_seeds(purpose, flags.seed, flags.episodes)),
         drawn=f"seed {flags.seed}{' held-out' if flags.held_out else ''}",
         place=place,
-        workers=min(flags.workers or place.cores(), episodes),
+        workers=min(flags.workers or place.cores(), len(episodes_of(part, flags.episodes))),
         batch=flags.batch,
         part=part,
         out=flags.out or _default_folder(flags),

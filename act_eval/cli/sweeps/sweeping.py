@@ -9,7 +9,7 @@ from rich.console import Console
 from act_eval.cli import INTERRUPTED, OK
 from act_eval.cli.evaluations.jobs import ShardTask
 from act_eval.cli.sweeps.array import sweep_by_array
-from act_eval.cli.sweeps.beginning import begin, check_folder
+from act_eval.cli.sweeps.beginning import begin, check_folder, finished_cells
 from act_eval.cli.sweeps.concluding import conclude, conclude_part
 from act_eval.cli.sweeps.plan import PartPlan, Request
 from act_eval.cli.sweeps.screen import grid_progress
@@ -65,16 +65,14 @@ def _run_all(
             stack.enter_context(open_run(part.job.folder, part.manifest, may_grow=True, part=request.part))
             for part in parts
         ]
-        finished = {
-            f"{folder.path.name}/{arm}": records for folder in folders for arm, records in folder.finished().items()
-        }
+        finished = finished_cells(folders)
         if done := sum(map(len, finished.values())):
             left = len(finished) * request.episodes - done
             console.print(f"{done} episodes are finished already; {left} are left to run")
         with grid_progress(console, finished, request.episodes) as report:
             for part, folder in zip(parts, folders, strict=True):
                 _run(part, folder, request, report)
-        return {part.job.folder.name: _finish(folder) for part, folder in zip(parts, folders, strict=True)}
+        return {part.job.folder.name: folder.finish_own() for part, folder in zip(parts, folders, strict=True)}
 
 
 def _run(part: PartPlan, folder: RunFolder, request: Request, report: Progress) -> None:
@@ -98,8 +96,4 @@ def _run(part: PartPlan, folder: RunFolder, request: Request, report: Progress) 
                 + "\n  ".join(lines)
             )
         team.run(part.job, blocks, folder.new_shards(request.workers), named)
-    _finish(folder)
-
-
-def _finish(folder: RunFolder) -> dict[str, list[EpisodeRecord]]:
-    return folder.finish() if folder.part is None else folder.finish_part()
+    folder.finish_own()

@@ -9,15 +9,15 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from act_eval.envs import states
-from act_eval.envs.states import StateArray
+from act_eval.envs import sim_state
+from act_eval.envs.sim_state import StateArray
 from act_eval.errors import UsageError
-from act_eval.scenery import SceneTrack, Stage
 from act_eval.scenes.arm import CLOSING_THRESHOLD, GRIPPER_CLOSED, GRIPPER_OPEN
 from act_eval.scenes.rendering import projected, renderer_for
 from act_eval.scenes.scene import Scene
 from act_eval.scenes.workspace import BLOCK_SIDE
 from act_eval.types import FloatArray, ImageArray, IntArray, Motion
+from act_eval.types.scene import SceneTrack, Stage
 
 
 class LoggedStates:
@@ -47,7 +47,7 @@ class LoggedStates:
         """
         if self._replayed is None:
             self._replayed = mujoco.MjData(self._scene.model)
-        states.pose(self._scene, self._replayed, state)
+        sim_state.pose(self._scene, self._replayed, state)
         renderer = renderer_for(self._scene.model)
         images = out or [None] * len(views)
         return [renderer.render(self._replayed, *view, image) for view, image in zip(views, images, strict=True)]
@@ -68,7 +68,7 @@ class LoggedStates:
             detail: Of the episode's record.
         """
         target = self._target_through(len(logged), detail.get("event_step"))
-        return SceneTrack(blocks_xyz=states.block_tracks(self._scene, logged), target=target)
+        return SceneTrack(blocks_xyz=sim_state.block_tracks(self._scene, logged), target=target)
 
     def stage(self) -> Stage:
         """Return the sizes that drawings need."""
@@ -81,15 +81,15 @@ class LoggedStates:
 
     def motion(self, logged: StateArray) -> Motion:
         """Return how the arm moved through logged states (N, S)."""
-        return states.motion(self._scene, logged)
+        return sim_state.motion(self._scene, logged)
 
     def gripper_position(self, command: FloatArray) -> StateArray:
         """Return where commands (..., 6) [rad] put the point between the jaws, (..., 3) [m], once the arm is there."""
-        return states.gripper_positions(self._scene, command)
+        return sim_state.gripper_positions(self._scene, command)
 
     def block_positions(self, state: StateArray) -> StateArray:
         """Return the centres (K, 3) [m] of the blocks in a logged state, the scene's target first."""
-        return states.block_positions(self._scene, state)
+        return sim_state.block_positions(self._scene, state)
 
     def with_blocks_exchanged(self, state: StateArray) -> StateArray:
         """Return a logged state with target and first confuser in each other's place.
@@ -99,11 +99,11 @@ class LoggedStates:
         """
         if self._scene.config.confusers == 0:
             raise UsageError("blocks cannot be exchanged: this environment has no confuser")
-        return states.with_blocks_exchanged(self._scene, state)
+        return sim_state.with_blocks_exchanged(self._scene, state)
 
     def without_confusers(self, state: StateArray) -> StateArray:
         """Return a logged state with every confuser out of the cameras' sight."""
-        return states.without_confusers(self._scene, state)
+        return sim_state.without_confusers(self._scene, state)
 
     def _target_through(self, count: int, event_step: int | None) -> IntArray:
         """Return which block is the target in the first `count` states of an episode; always the same here."""

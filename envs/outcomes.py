@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from act_eval.modes import BETWEEN, hesitation, reversals
+from act_eval.diagnostics.grasp_choice import BETWEEN, hesitation, reversals
 from act_eval.scenes.arm import CLOSING_THRESHOLD
 from act_eval.scenes.workspace import BLOCK_SIDE, CONTROL_HZ, TRAY, TRAY_FLOOR
 from act_eval.types import BoolArray, FloatArray, Verdict

@@ -17,11 +17,11 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from act_eval.envs import outcomes, states
+from act_eval.envs import outcomes, sim_state
+from act_eval.envs.episode_log import RunningLog
 from act_eval.envs.layout import sample_blocks
 from act_eval.envs.logged_states import LoggedStates
 from act_eval.envs.options import Coordinates, PickOptions, Positions
-from act_eval.envs.running_log import RunningLog
 from act_eval.errors import ActionError, SimulationError, UsageError
 from act_eval.scenes.arm import CLOSING_THRESHOLD, GRIPPER_CLOSED, GRIPPER_OPEN, HOME, JOINTS
 from act_eval.scenes.meshes import menagerie_model
@@ -39,7 +39,7 @@ _SLIP_STEPS = (10, 25)  # control steps that the gripper disobeys
 _LYING = 0.004  # a block's centre is at most this far above its resting height while it lies on the table [m]
 _BROKEN = (mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQVEL, mujoco.mjtWarning.mjWARN_BADQACC)
 
-StateArray = states.StateArray
+StateArray = sim_state.StateArray
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):
 
     def simulator_state(self) -> StateArray:
         """Return the full physics state (S,), enough to render this moment again."""
-        return states.saved(self._scene, self._data)
+        return sim_state.saved(self._scene, self._data)
 
     def fork(self) -> "PickEnv":
         """Return an environment that goes on from this moment by itself: same physics, same random numbers to come.

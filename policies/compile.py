@@ -4,7 +4,7 @@ Modules stay as they are; `policy.model` is replaced by its compiled form. Queue
 outside, and so do random numbers of the latent and of led-astray prefixes.
 
 What was compiled lies in a folder on disk, so that the next process with the same network begins within seconds.
-Served on a CPU, a network is compiled ahead of time (`act_eval.policies.packaged`), and torch's compilers are not even
+Served on a CPU, a network is compiled ahead of time (`act_eval.policies.aot`), and torch's compilers are not even
 imported from the second process on: that takes as long as importing the rest of torch.
 """
 
@@ -22,8 +22,8 @@ from torch import nn
 from act_eval.errors import CompileError, UsageError
 from act_eval.policies.act.model import ACT
 from act_eval.policies.act.policy import ChunkingPolicy
+from act_eval.policies.aot import PackagedModel
 from act_eval.policies.compile_mode import resolve_mode
-from act_eval.policies.packaged import PackagedModel
 
 _KEPT = frozenset(
     ("native_layer_norm", "native_layer_norm_backward", "_softmax", "_softmax_backward_data", "threshold_backward")

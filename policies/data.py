@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from act_eval.demos import Demonstrations, FrameCache
+from act_eval.datasets import Demonstrations, FrameCache
 from act_eval.errors import DatasetError, UsageError
 from act_eval.types import ACTION, ENVIRONMENT_STATE, IMAGE_PREFIX, STATE, FloatArray, IntArray
 

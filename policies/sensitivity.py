@@ -1,7 +1,7 @@
 """Supporting evidence on what a network reads: how strongly its output depends on each input, and what it attends to.
 
 Neither is proof: a gradient is local, and attention is paid to tokens that the encoder has already mixed. Probes, which
-change an input and look at the output, decide (`act_eval.probes`).
+change an input and look at the output, decide (`act_eval.diagnostics`).
 
 Legend: `N` samples · `M` memory tokens · `Q` queries · `C` chunk · `A` action dim · `D` width.
 """

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from safetensors.torch import load_file
 
-from act_eval.demos import Demonstrations, merged_statistics
-from act_eval.demos.layout import INFO, STATS
+from act_eval.datasets import Demonstrations, merged_statistics
+from act_eval.datasets.layout import INFO, STATS
 from act_eval.errors import CheckpointError, DatasetError, FeatureMismatch
 from act_eval.policies.act.config import ACTConfig, Feature
 from act_eval.policies.act.policy import ACTPolicy

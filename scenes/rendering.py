@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from act_eval.errors import RenderError, UsageError
 from act_eval.scenes.gl_contexts import BoundContext, Context
-from act_eval.scenes.llvm_apart import keep_apart
+from act_eval.scenes.triton_workaround import keep_apart
 
 MAX_SIDE = 1280
 """Largest image side [px]."""

@@ -15,7 +15,7 @@ from act_eval.bench.benchmark import Plan, run
 from act_eval.bench.criteria import judge
 from act_eval.bench.report import as_json, as_markdown
 from act_eval.cli import FAILED, OK, guarded
-from act_eval.cli.sources.policy_sources import check_network, resolve_device
+from act_eval.sources.policy_sources import check_network, resolve_device
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from act_eval.collect import DEMONSTRATED, Collected, CollectPlan, CollectProgress, collect, expert_demonstrator
-from act_eval.demos import ImageStorage
+from act_eval.datasets import ImageStorage
 from act_eval.envs.options import Positions
 from act_eval.envs.registration import env_id
 from act_eval.errors import ActEvalError, UsageError

@@ -20,7 +20,7 @@ import numpy as np
 import tyro
 
 from act_eval.launch import Local
-from act_eval.records import read_episodes
+from act_eval.results.records import read_episodes
 from act_eval.seeding import Purpose, episode_seeds
 
 Part = Literal["speed", "where", "growth", "start"]
@@ -100,10 +100,10 @@ def sequential(arguments: Arguments, seeds: Sequence[int]) -> dict[str, float]:
     import torch
 
     import act_eval.envs
-    from act_eval.cli.sources.policies import checkpoint_folder
     from act_eval.policies.checkpoint import load_pretrained
     from act_eval.policies.serve import TorchChunkPolicy
     from act_eval.rollout import batch_observations
+    from act_eval.sources.policies import checkpoint_folder
     from act_eval.types import ChunkRequest
 
     torch.set_num_threads(Local().cores())  # also where the environment says fewer
@@ -262,11 +262,11 @@ class Stopwatch:
 def _watch(watch: Stopwatch) -> None:
     import mujoco
 
-    from act_eval import steps
-    from act_eval.cli.sources import policy_sources
     from act_eval.envs.pick import PickEnv
     from act_eval.policies.serve import TorchChunkPolicy
+    from act_eval.results import steps
     from act_eval.scenes.rendering import OffscreenRenderer
+    from act_eval.sources import policy_sources
     from act_eval.video import Encoder
 
     watch.watch(mujoco, "mj_step", "physics")

@@ -12,7 +12,7 @@ from rich.table import Table
 from scipy.stats import multinomial
 
 from act_eval.cli import guarded
-from act_eval.modes import GROUNDED_SHARE, Closings, detect
+from act_eval.diagnostics.grasp_choice import GROUNDED_SHARE, Closings, detect
 
 CASES: Mapping[str, Mapping[float, float]] = {
     "to the target": {0.0: 1.0},

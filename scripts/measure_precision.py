@@ -15,9 +15,9 @@ from rich.table import Table
 
 import act_eval.envs  # noqa: F401  # registers our environments
 from act_eval.cli import guarded
-from act_eval.cli.sources.policies import checkpoint_folder, shipped
 from act_eval.policies.checkpoint import load_pretrained
 from act_eval.policies.serve import Precision, TorchChunkPolicy
+from act_eval.sources.policies import checkpoint_folder, shipped
 from act_eval.types import ChunkRequest, FloatArray, Observation
 
 _STRAY = 0.1  # standard deviation of the joint steps that make observations differ [rad]

@@ -16,8 +16,8 @@ from rich.table import Table
 from act_eval.cli import guarded
 from act_eval.policies.act.config import ACTConfig, Feature
 from act_eval.policies.act.presets import features, small_act, small_act_rtc
+from act_eval.policies.profile_step import measure_step
 from act_eval.policies.rtc import ACTRTCConfig
-from act_eval.policies.step_cost import measure_step
 from act_eval.types import ACTION
 
 _LARGE: dict[str, Any] = {

@@ -13,7 +13,7 @@ import tyro
 
 from act_eval.cli import guarded
 from act_eval.policies.serving.client import RemotePolicy
-from act_eval.policies.serving.link import Line
+from act_eval.policies.serving.connection import Line
 from act_eval.policies.serving.server import Exposure, PolicyServer
 from act_eval.types import IMAGE_PREFIX, STATE, ActionChunks, ChunkRequest, Observation, PolicySpec
 

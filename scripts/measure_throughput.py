@@ -19,12 +19,12 @@ import numpy as np
 import tyro
 
 import act_eval.envs  # noqa: F401  # registers the environments
-from act_eval.cli.sources.foreign import make_adapted
 from act_eval.envs.adapters import Declaration
 from act_eval.scenes.arm import HOME
 from act_eval.scenes.rendering import OffscreenRenderer, renderer_for
 from act_eval.scenes.scene import SceneConfig, compile_scene
 from act_eval.scenes.workspace import BLOCK_SIDE, SUBSTEPS
+from act_eval.sources.external_envs import make_adapted
 
 CAMERAS = ("overhead", "wrist")
 ALOHA = "gym_aloha/AlohaTransferCube-v0"

@@ -19,9 +19,9 @@ from act_eval.cli import guarded
 from act_eval.cli.evaluate import Flags as Evaluation
 from act_eval.cli.evaluations.plans import make_plan, plan_crew
 from act_eval.errors import ActEvalError
-from act_eval.evaluation import plan
+from act_eval.evaluation.worker import plan
 from act_eval.launch import crew
-from act_eval.runs import open_run
+from act_eval.results import open_run
 
 _SETTLE_S = 10.0
 

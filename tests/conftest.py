@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from act_eval.demos import DatasetWriter, Demonstrations, Episode, Feature, ImageStorage, demonstration_features
-from act_eval.demos.episode import episode_table
-from act_eval.demos.images import write_video
-from act_eval.demos.statistics import pixel_histogram
+from act_eval.datasets import DatasetWriter, Demonstrations, Episode, Feature, ImageStorage, demonstration_features
+from act_eval.datasets.episode import episode_table
+from act_eval.datasets.images import write_video
+from act_eval.datasets.statistics import pixel_histogram
 from act_eval.scenes.rendering import usual_backend
 
 JOINTS = ("pan", "lift", "elbow", "flex", "roll", "gripper")

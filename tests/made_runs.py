@@ -5,9 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from act_eval.records import ShardLine, Timing, to_line
-from act_eval.runs import Manifest, fingerprint, notes, open_run
-from act_eval.suites import Suite
+from act_eval.results import Manifest, fingerprint, notes, open_run
+from act_eval.results.records import ShardLine, Timing, to_line
+from act_eval.results.suites import Suite
 from act_eval.types import EpisodeRecord
 from act_eval.video import file_name
 

@@ -9,10 +9,10 @@ import numpy as np
 from made_runs import FINGERPRINT, suite
 
 from act_eval.metrics import EpisodeMetrics, measure
-from act_eval.records import ShardLine, Timing, to_line
-from act_eval.runs import Manifest, notes, open_run
-from act_eval.steps import EpisodeSteps, path_of, save
-from act_eval.suites import Suite
+from act_eval.results import Manifest, notes, open_run
+from act_eval.results.records import ShardLine, Timing, to_line
+from act_eval.results.steps import EpisodeSteps, path_of, save
+from act_eval.results.suites import Suite
 from act_eval.types import EpisodeRecord
 from act_eval.video import FPS, Encoder, file_name
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from act_eval.suites import Suite
+from act_eval.results.suites import Suite
 from act_eval.sweeps import Cell, Grid, Part, Setting, expand, parse_rule
 from act_eval.timing import Observe, Oracle, describe_prefix, parse_prefix
 from act_eval.types import EpisodeRecord, PolicySpec

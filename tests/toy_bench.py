@@ -9,11 +9,11 @@ import gymnasium as gym
 import numpy as np
 from toy_envs import HookedWalk
 
-from act_eval.evaluation import Job
+from act_eval.evaluation.worker import Job
 from act_eval.executors import ChunkExecutor
-from act_eval.runs import Manifest, fingerprint, notes
+from act_eval.results import Manifest, fingerprint, notes
+from act_eval.results.suites import Suite
 from act_eval.seeding import Stream, stream
-from act_eval.suites import Suite
 from act_eval.timing import Constant, Naive, Schedule
 from act_eval.types import ActionChunks, ChunkRequest, Executor, PolicySpec
 

@@ -27,7 +27,7 @@ class Flags:
 def run(argv: Sequence[str], prog: str) -> int:
     """Parse the flags and record; return the exit code."""
     flags = parse(Flags, argv, prog)
-    from act_eval.gate.baselines import Baseline, update
+    from act_eval.comparison.baselines import Baseline, update
 
     print(update(flags.to, Baseline.of_run(flags.run, flags.reason), flags.add_machine))
     return 0

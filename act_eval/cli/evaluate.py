@@ -11,7 +11,7 @@ import tyro
 from act_eval.cli.evaluations.launching import LaunchFlags
 from act_eval.cli.parsing import parse
 from act_eval.cli.share import Tool
-from act_eval.cli.sources.environment_flags import DeclaringFlags
+from act_eval.sources.env_declaration import DeclaringFlags
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ import tyro
 
 from act_eval.cli.evaluations.screen import mode_lines
 from act_eval.cli.parsing import parse
-from act_eval.cli.sources.policies import SHIPPED, checkpoint_folder, digest
 from act_eval.errors import CheckpointError, RunFolderError, UsageError
-from act_eval.records import SUCCESS, read_episodes
-from act_eval.runs import Manifest
+from act_eval.results import Manifest
+from act_eval.results.records import SUCCESS, read_episodes
+from act_eval.sources.policies import SHIPPED, checkpoint_folder, digest
 from act_eval.stats import SuccessRate
 
 BEGAN_WITH = "began_with"

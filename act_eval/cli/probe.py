@@ -10,8 +10,8 @@ import tyro
 
 from act_eval.cli.evaluate import EnvFlags
 from act_eval.cli.parsing import parse
-from act_eval.cli.sources.environment_flags import DeclaringFlags
-from act_eval.probes.bank import EPISODES, EVERY, PER_EPISODE
+from act_eval.diagnostics.observation_set import EPISODES, EVERY, PER_EPISODE
+from act_eval.sources.env_declaration import DeclaringFlags
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,15 @@ from rich.table import Table
 
 from act_eval.cli import OK
 from act_eval.cli.evaluations.plans import env_options
-from act_eval.cli.sources.environments import EnvSource, check_features, env_source
-from act_eval.cli.sources.factories import named_values
-from act_eval.cli.sources.policies import EXPERT, Network, policy_source
+from act_eval.diagnostics import ProbeReport, collect_bank, probe
+from act_eval.diagnostics.effects import Effect
+from act_eval.diagnostics.scene import Scene
 from act_eval.errors import ActEvalError, UsageError
-from act_eval.probes import ProbeReport, collect_bank, probe
-from act_eval.probes.effects import Effect
-from act_eval.probes.scene import Scene
-from act_eval.records import write_atomically
+from act_eval.results.records import write_atomically
 from act_eval.seeding import Purpose, episode_seeds
+from act_eval.sources.environments import EnvSource, check_features, env_source
+from act_eval.sources.factories import named_values
+from act_eval.sources.policies import EXPERT, Network, policy_source
 from act_eval.types import ENVIRONMENT_STATE, ChunkPolicy, Executor
 
 if TYPE_CHECKING:

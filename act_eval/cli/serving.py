@@ -4,11 +4,11 @@ import os
 from typing import TYPE_CHECKING, TextIO
 
 from act_eval.cli import OK
-from act_eval.cli.sources.factories import named_values
-from act_eval.cli.sources.policies import EXPERT, Network, label, policy_source
-from act_eval.cli.sources.policy_sources import ServerSource, check_network, need_serving
 from act_eval.errors import UsageError
 from act_eval.policies.serving import TOKEN
+from act_eval.sources.factories import named_values
+from act_eval.sources.policies import EXPERT, Network, label, policy_source
+from act_eval.sources.policy_sources import ServerSource, check_network, need_serving
 
 if TYPE_CHECKING:
     from act_eval.cli.serve import Flags

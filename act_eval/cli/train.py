@@ -9,13 +9,13 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from act_eval.cli.parsing import parse as parsed
-from act_eval.cli.sources.policies import checkpoint_folder
-from act_eval.cli.trainings.folder import begun_with
 from act_eval.policies.act.config import ACTConfig, Feature
 from act_eval.policies.act.presets import features, small_act, small_act_rtc
 from act_eval.policies.checkpoint import load_config
 from act_eval.policies.rtc import ACTRTCConfig
 from act_eval.policies.training_config import TrainConfig
+from act_eval.sources.policies import checkpoint_folder
+from act_eval.training.folder import begun_with
 
 _FROM_DATA = Annotated[Mapping[str, Feature], tyro.conf.Suppress]
 
@@ -78,7 +78,7 @@ def run(argv: Sequence[str], prog: str) -> int:
     """Parse the flags and train; return the exit code."""
     words = _whole_line(list(argv))
     flags = parse(words, prog)
-    from act_eval.cli.trainings.training import train  # what trains is heavy, and help needs none of it
+    from act_eval.training.run import train  # what trains is heavy, and help needs none of it
 
     return train(flags, words)
 

@@ -7,7 +7,7 @@ import gymnasium as gym
 
 import act_eval.envs  # noqa: F401  registers the environments in every worker
 from act_eval.collect.recording import Demonstrator
-from act_eval.envs.fumble import FumblingExpert
+from act_eval.envs.recovery_expert import FumblingExpert
 from act_eval.errors import UsageError
 from act_eval.scenes.arm import JOINTS
 

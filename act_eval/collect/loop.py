@@ -17,8 +17,8 @@ from typing import Any
 from act_eval.collect.plan import Collected, CollectPlan, CollectProgress, progress_of
 from act_eval.collect.recording import MakeDemonstrator, features_of
 from act_eval.collect.workers import Recorder, Submit, runner
-from act_eval.demos import Attempt, AttemptFolder, DatasetWriter, Feature
-from act_eval.demos.layout import COLLECTION
+from act_eval.datasets import Attempt, AttemptFolder, DatasetWriter, Feature
+from act_eval.datasets.layout import COLLECTION
 from act_eval.errors import DatasetError, UsageError
 
 _PATIENCE = 10

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from act_eval.demos import Attempt, ImageStorage
+from act_eval.datasets import Attempt, ImageStorage
 from act_eval.errors import UsageError
 from act_eval.seeding import Purpose, episode_seeds
 

@@ -6,8 +6,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from act_eval.demos import Episode, Feature, ImageStorage, demonstration_features
-from act_eval.demos.layout import DONE, SUCCESS
+from act_eval.datasets import Episode, Feature, ImageStorage, demonstration_features
+from act_eval.datasets.layout import DONE, SUCCESS
 from act_eval.errors import SimulationError
 from act_eval.types import ACTION, ENVIRONMENT_STATE, IMAGE_PREFIX, STATE, FloatArray
 

@@ -11,7 +11,7 @@ from multiprocessing import get_context, parent_process
 
 from act_eval.collect.plan import CollectPlan
 from act_eval.collect.recording import Demonstrator, MakeDemonstrator, record
-from act_eval.demos import Attempt, AttemptFolder, Feature
+from act_eval.datasets import Attempt, AttemptFolder, Feature
 from act_eval.errors import DatasetError
 from act_eval.seeding import Purpose, episode_seeds
 

@@ -5,7 +5,7 @@ Which launcher, in which order and by how many workers changes nothing in the re
 
 from contextlib import AbstractContextManager
 
-from act_eval.launch.crews import Build, Crew, Progress
+from act_eval.launch.base import Build, Crew, Progress
 from act_eval.launch.local import Here, local_crew
 from act_eval.launch.places import Local, Place, Ray
 
@@ -28,6 +28,6 @@ def crew(build: Build, workers: int, place: Place = Local()) -> AbstractContextM
         case Local():
             return local_crew(build, workers)
         case Ray():
-            from act_eval.launch.actors import ray_crew
+            from act_eval.launch.ray import ray_crew
 
             return ray_crew(build, workers, place)

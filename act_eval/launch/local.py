@@ -19,10 +19,10 @@ from threading import Thread
 from typing import Any
 
 from act_eval.errors import ActEvalError, LaunchError
-from act_eval.evaluation import Block, Job, Workbench, run_block
-from act_eval.launch.crews import WORKER_ENVIRONMENT, Build, Crew, Progress
-from act_eval.records import ShardWriter
-from act_eval.runs import machine
+from act_eval.evaluation.worker import Block, Job, Workbench, run_block
+from act_eval.launch.base import WORKER_ENVIRONMENT, Build, Crew, Progress
+from act_eval.results import machine
+from act_eval.results.records import ShardWriter
 from act_eval.types import EpisodeRecord
 
 _GRACE_S = 5.0

@@ -25,7 +25,7 @@ class Ray:
         Raises:
             LaunchError: if it cannot be reached.
         """
-        from act_eval.launch.actors import cluster_cores
+        from act_eval.launch.ray import cluster_cores
 
         return cluster_cores()
 

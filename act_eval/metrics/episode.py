@@ -12,8 +12,8 @@ from act_eval.metrics.ages import action_age_counts, discarded_fraction, stall_f
 from act_eval.metrics.quantiles import percentile_of_counts
 from act_eval.metrics.reaction import behavioural_reaction, informed_reaction
 from act_eval.metrics.smoothness import boundary_spike_ratio, jerk_rms, overlap_rmses, seam_jumps
-from act_eval.records import METRICS, SUCCESS, build, parse_lines
-from act_eval.steps import EpisodeSteps
+from act_eval.results.records import METRICS, SUCCESS, build, parse_lines
+from act_eval.results.steps import EpisodeSteps
 from act_eval.types import EpisodeRecord, Motion
 
 

@@ -9,8 +9,8 @@ from act_eval.metrics.catalogue import METRICS
 from act_eval.metrics.episode import EpisodeMetrics, read_metrics
 from act_eval.metrics.quantiles import percentile, percentile_of_counts
 from act_eval.metrics.survival import KaplanMeier
-from act_eval.records import INVALID, SUCCESS, Timing, read_episodes, read_timings, write_atomically
-from act_eval.runs import Manifest
+from act_eval.results import Manifest
+from act_eval.results.records import INVALID, SUCCESS, Timing, read_episodes, read_timings, write_atomically
 from act_eval.types import EpisodeRecord
 
 Summary = Mapping[str, float | None]

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from act_eval.modes import BETWEEN, ArmModes
+from act_eval.diagnostics.grasp_choice import BETWEEN, ArmModes
 from act_eval.plots.style import caption, looks, panels
 
 _RANGE = (-0.4, 1.4)
@@ -40,7 +40,8 @@ def closing_map(arms: Mapping[str, Mapping[str, NDArray[np.float64]]], title: st
     """Return one panel per arm: where it closed, seen from above, with both blocks at their places.
 
     Args:
-        arms: Name of an arm → outcome → closing points (n, 2) in the frame of `act_eval.modes.closing_points`.
+        arms: Name of an arm → outcome → closing points (n, 2) in the frame of
+            `act_eval.diagnostics.grasp_choice.closing_points`.
         title: Of the figure.
     """
     outcomes: Sequence[str] = list(dict.fromkeys(outcome for points in arms.values() for outcome in points))

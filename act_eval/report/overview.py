@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from act_eval.records import SUCCESS
 from act_eval.report.sources import RunSource
+from act_eval.results.records import SUCCESS
 
 _NOTHING = "–"
 

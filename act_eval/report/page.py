@@ -20,12 +20,12 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from act_eval.errors import RunFolderError
-from act_eval.records import write_atomically, writing
 from act_eval.report.overview import overview
 from act_eval.report.payload import arms_of, payload
 from act_eval.report.sources import ArmSource, RunSource, read_run
 from act_eval.report.tracks import write_track
-from act_eval.suites import Suite
+from act_eval.results.records import write_atomically, writing
+from act_eval.results.suites import Suite
 
 PAGE = "report.html"
 """Name of the page within its folder."""

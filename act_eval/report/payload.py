@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from act_eval.modes import closing_point, describe, modes_of, named_block
-from act_eval.records import INVALID, OUTCOMES, SUCCESS
+from act_eval.diagnostics.grasp_choice import closing_point, describe, modes_of, named_block
 from act_eval.report.sources import ArmSource, RunSource, render_command
+from act_eval.results.records import INVALID, OUTCOMES, SUCCESS
+from act_eval.results.suites import Suite
 from act_eval.stats import SuccessRate
-from act_eval.suites import Suite
 from act_eval.types import EpisodeRecord
 from act_eval.video import FPS
 

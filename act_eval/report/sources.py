@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 
 from act_eval.errors import ActEvalError, RunFolderError, UsageError
 from act_eval.metrics import EpisodeMetrics, Summary, read_metrics, summarise
-from act_eval.records import ShardLine, read_shard, record_from_json
-from act_eval.runs import Manifest, RunFolder
+from act_eval.results import Manifest, RunFolder
+from act_eval.results.records import ShardLine, read_shard, record_from_json
 from act_eval.types import EpisodeRecord
 from act_eval.video import SMALL, VideoMode, is_whole, wanted
 

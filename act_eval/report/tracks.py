@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from act_eval.errors import RunFolderError
 from act_eval.metrics import EpisodeMetrics
-from act_eval.steps import EpisodeSteps, load, path_of
+from act_eval.results.steps import EpisodeSteps, load, path_of
 from act_eval.types import EpisodeRecord
 
 SCHEMA = 1

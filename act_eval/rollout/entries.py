@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from act_eval.rollout.lanes import Episode
+from act_eval.rollout.slots import Episode
 from act_eval.types import Actions, EpisodeRecord, ExecutorStatistics, StepRecord, Verdict
 
 

@@ -19,10 +19,10 @@ import gymnasium as gym
 import numpy as np
 
 from act_eval.errors import ActionError, RemoteError, RenderError, SimulationError, UsageError
-from act_eval.records import INVALID, OUTCOMES, POLICY_ERROR, SUCCESS, unfit
+from act_eval.results.records import INVALID, OUTCOMES, POLICY_ERROR, SUCCESS, unfit
 from act_eval.rollout.entries import episode_record, step_record
-from act_eval.rollout.lanes import Episode, FrameObserver, Lane, lanes, says_success
 from act_eval.rollout.observations import ObservationBatch
+from act_eval.rollout.slots import Episode, FrameObserver, Lane, lanes, says_success
 from act_eval.types import (
     NOTHING_COUNTED,
     Actions,

@@ -6,7 +6,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from act_eval.plots import Curve, HeatMap, Times, heat_maps, reactions, save, success_against_delay, survival
-from act_eval.records import INVALID
+from act_eval.results.records import INVALID
 from act_eval.sweeps.analysis import Analysis
 from act_eval.sweeps.grid import PLAIN, Series, Variant
 from act_eval.sweeps.results import Cell, Part

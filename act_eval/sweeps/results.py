@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from act_eval.errors import SuiteMismatch
-from act_eval.records import INVALID, SUCCESS
+from act_eval.results.records import INVALID, SUCCESS
+from act_eval.results.suites import Suite
 from act_eval.stats import PairedTable, SuccessRate
-from act_eval.suites import Suite
 from act_eval.sweeps.grid import Refused, Series, Setting
 from act_eval.sweeps.trend import Outcomes
 from act_eval.types import EpisodeRecord

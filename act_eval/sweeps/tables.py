@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from act_eval.records import OUTCOMES, write_atomically
+from act_eval.results.records import OUTCOMES, write_atomically
 from act_eval.stats import Interval
 from act_eval.sweeps.analysis import Analysis, Recovered, SeriesTrend
 from act_eval.sweeps.comparisons import Comparison

@@ -1,7 +1,18 @@
 """Time in control steps: methods of running chunks, delay models, told delays and their bounds."""
 
-from act_eval.timing.arms import arm_name, arm_settings, arm_text
-from act_eval.timing.bounds import BeyondMaxDelay, Schedule, first_request, told_bounds
+from act_eval.timing.ablation import (
+    PREFIXES,
+    ExpertPrefix,
+    Observe,
+    OwnPrefix,
+    PadPrefix,
+    PrefixShown,
+    Shown,
+    ShuffledPrefix,
+    WrongDelay,
+    describe_prefix,
+    parse_prefix,
+)
 from act_eval.timing.delays import (
     Constant,
     DelayModel,
@@ -18,6 +29,15 @@ from act_eval.timing.delays import (
     loses_answers,
     steps_of_latency,
 )
+from act_eval.timing.estimators import (
+    Estimator,
+    MaxOfLast,
+    MovingAverage,
+    Oracle,
+    Percentile,
+    ToldConstant,
+    told_delay,
+)
 from act_eval.timing.methods import (
     EXECUTORS,
     METHODS,
@@ -32,29 +52,9 @@ from act_eval.timing.methods import (
     executor_name,
     method_name,
 )
-from act_eval.timing.shown import (
-    PREFIXES,
-    ExpertPrefix,
-    Observe,
-    OwnPrefix,
-    PadPrefix,
-    PrefixShown,
-    Shown,
-    ShuffledPrefix,
-    WrongDelay,
-    describe_prefix,
-    parse_prefix,
-)
-from act_eval.timing.specs import describe, describe_told, parse_delay, parse_told
-from act_eval.timing.told import (
-    Estimator,
-    MaxOfLast,
-    MovingAverage,
-    Oracle,
-    Percentile,
-    ToldConstant,
-    told_delay,
-)
+from act_eval.timing.naming import arm_name, arm_settings, arm_text
+from act_eval.timing.parsing import describe, describe_told, parse_delay, parse_told
+from act_eval.timing.schedule import BeyondMaxDelay, Schedule, first_request, told_bounds
 from act_eval.timing.traces import read_trace, recorded_trace, write_trace
 
 __all__ = [

@@ -49,7 +49,7 @@ class EpisodeRecord:
     """Number within the suite."""
     seed: int
     outcome: str
-    """One of `act_eval.records.OUTCOMES`."""
+    """One of `act_eval.results.records.OUTCOMES`."""
     steps: int
     """Control steps taken."""
     stopped_steps: int = 0
@@ -70,7 +70,7 @@ class Verdict:
     """What an environment says of the episode so far, by its outcome rules."""
 
     outcome: str
-    """One of `act_eval.records.OUTCOMES`."""
+    """One of `act_eval.results.records.OUTCOMES`."""
     collapse_index: float | None = None
     """See `EpisodeRecord.collapse_index`."""
     detail: Mapping[str, Any] = field(default_factory=dict)

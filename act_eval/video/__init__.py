@@ -6,9 +6,9 @@ from its log, so recording cannot change it, and any episode can be filmed again
 """
 
 from act_eval.video.files import FPS, Encoder, VideoMode, file_name, is_whole, wanted
-from act_eval.video.filming import HOLD_S, Film, episode_frames, film
-from act_eval.video.frames import FrameLog, KeptFrames
+from act_eval.video.frame_buffer import FrameLog, KeptFrames
 from act_eval.video.layout import SMALL, Layout
+from act_eval.video.render import HOLD_S, Film, episode_frames, film
 
 __all__ = [
     "FPS",

@@ -15,7 +15,7 @@ from av.codec.codec import UnknownCodecError
 from av.error import FFmpegError
 
 from act_eval.errors import RenderError
-from act_eval.records import SUCCESS
+from act_eval.results.records import SUCCESS
 from act_eval.types import EpisodeRecord, ImageArray
 
 VideoMode = Literal["all", "failures", "none"]

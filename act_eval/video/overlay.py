@@ -11,10 +11,23 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from act_eval.scenery import Stage
-from act_eval.steps import EpisodeSteps
+from act_eval.results.steps import EpisodeSteps
 from act_eval.types import FloatArray, ImageArray
-from act_eval.video.ink import CHUNK, COMMITTED, CONFUSER, SHADE, TARGET, TOLD, Board, Colour, Dots, Line, Mark, Points
+from act_eval.types.scene import Stage
+from act_eval.video.drawing import (
+    CHUNK,
+    COMMITTED,
+    CONFUSER,
+    SHADE,
+    TARGET,
+    TOLD,
+    Board,
+    Colour,
+    Dots,
+    Line,
+    Mark,
+    Points,
+)
 
 _CORNERS = 24
 _RING = 0.85  # radius of a ring in edges of a block

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from act_eval.records import SUCCESS
-from act_eval.scenery import Stage
-from act_eval.steps import EpisodeSteps
+from act_eval.results.records import SUCCESS
+from act_eval.results.steps import EpisodeSteps
 from act_eval.types import EpisodeRecord, ImageArray
-from act_eval.video.ink import (
+from act_eval.types.scene import Stage
+from act_eval.video.drawing import (
     BAD,
     CHUNK,
     CHUNK_TEXT,

@@ -13,7 +13,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from act_eval.envs.adapters.declaration import Declaration
+from act_eval.envs.adapters.config import Declaration
 from act_eval.errors import UnknownName, UsageError
 from act_eval.types import FloatArray, ImageArray
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from act_eval.envs.adapters.declaration import Declaration
-from act_eval.envs.adapters.places import Place, boxes, find, written
+from act_eval.envs.adapters.config import Declaration
+from act_eval.envs.adapters.paths import Place, boxes, find, written
 from act_eval.errors import UsageError
 
 RENDERED = "render()"

@@ -16,13 +16,13 @@ from lerobot.policies.pretrained import PreTrainedPolicy  # pyright: ignore[repo
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from act_eval.cli.sources.hub import fetched, is_hub_id
 from act_eval.errors import CheckpointError, UsageError
 from act_eval.policies.act.ensemble import TemporalEnsemble
 from act_eval.policies.checkpoint import MODEL_FILE, load_stats
 from act_eval.policies.normalize import Processor
 from act_eval.policies.rtc import ANCHOR, LAST_ACTION
 from act_eval.policies.rtc import ACTRTCPolicy as OurPolicy
+from act_eval.sources.hub import fetched, is_hub_id
 from act_eval.types import ACTION, STATE
 from lerobot_policy_act_rtc.configuration_act_rtc import ACTRTCConfig
 from lerobot_policy_act_rtc.processor_act_rtc import make_statistics_relative

@@ -12,7 +12,7 @@ from lerobot.policies.act.processor_act import (  # pyright: ignore[reportMissin
     make_act_pre_post_processors,
 )
 
-from act_eval.demos import Demonstrations
+from act_eval.datasets import Demonstrations
 from act_eval.errors import FeatureMismatch, UsageError
 from act_eval.policies.data import iter_episode_vectors
 from act_eval.policies.normalize import floored, relative_action_stats

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from act_eval.errors import UsageError
-from act_eval.policies.serving.link import Line
+from act_eval.policies.serving.connection import Line
 from act_eval.types import ENVIRONMENT_STATE, IMAGE_PREFIX, STATE, PolicySpec
 
 _ENTRY = re.compile(r"(?P<name>observation\.[\w.]+):(?P<shape>\d+(?:x\d+)*)(?P<chw>:chw)?")

@@ -8,9 +8,9 @@ import uuid
 from collections.abc import Sequence
 
 from act_eval.errors import ActEvalError, FeatureMismatch, RemoteError, UsageError
-from act_eval.policies.serving.link import Line, Link
-from act_eval.policies.serving.messages import Greeting, Question, answered
-from act_eval.policies.serving.wire import pack, unpack
+from act_eval.policies.serving.connection import Line, Link
+from act_eval.policies.serving.msgpack_numpy import pack, unpack
+from act_eval.policies.serving.protocol import Greeting, Question, answered
 from act_eval.types import ActionChunks, ChunkRequest, PolicySpec
 
 

@@ -13,9 +13,9 @@ import numpy as np
 from act_eval.errors import FeatureMismatch, RemoteError
 from act_eval.policies.inputs import declared
 from act_eval.policies.serving.address import PROMPT, Address, Interface
-from act_eval.policies.serving.link import Link
-from act_eval.policies.serving.messages import OURS, answered
-from act_eval.policies.serving.wire import pack, unpack
+from act_eval.policies.serving.connection import Link
+from act_eval.policies.serving.msgpack_numpy import pack, unpack
+from act_eval.policies.serving.protocol import OURS, answered
 from act_eval.types import ActionChunks, ChunkRequest, PolicySpec
 
 

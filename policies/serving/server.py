@@ -27,9 +27,9 @@ from websockets.sync.server import Server, ServerConnection, serve
 
 from act_eval.errors import FeatureMismatch, RemoteError, UsageError
 from act_eval.policies.serving import TOKEN
-from act_eval.policies.serving.messages import OURS, Greeting, Question, plain_question
+from act_eval.policies.serving.msgpack_numpy import pack, unpack
+from act_eval.policies.serving.protocol import OURS, Greeting, Question, plain_question
 from act_eval.policies.serving.sessions import Frame, Sessions
-from act_eval.policies.serving.wire import pack, unpack
 from act_eval.types import ChunkPolicy, ChunkRequest
 
 MEGABYTE = 2**20

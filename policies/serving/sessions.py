@@ -12,7 +12,7 @@ from itertools import count
 import numpy as np
 
 from act_eval.errors import RemoteError
-from act_eval.policies.serving.messages import Question
+from act_eval.policies.serving.protocol import Question
 from act_eval.types import ChunkPolicy, ChunkRequest
 
 MOST_SESSIONS = 256

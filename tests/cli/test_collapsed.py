@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from act_eval.cli import main
-from act_eval.cli.sources.policies import SHIPPED
 from act_eval.policies.checkpoint import load_config
+from act_eval.sources.policies import SHIPPED
 
 
 def test_it_declares_what_no_layer_reads_and_is_small() -> None:

@@ -13,8 +13,8 @@ from untrained import write_checkpoint
 
 from act_eval.cli import main
 from act_eval.launch import Here
-from act_eval.records import read_episodes
-from act_eval.steps import load
+from act_eval.results.records import read_episodes
+from act_eval.results.steps import load
 from act_eval.timing import read_trace
 
 SMALL = ["--image-size", "32", "--workers", "1", "--video", "none"]

@@ -12,9 +12,9 @@ from act_eval.cli import main
 from act_eval.cli.evaluations import jobs
 from act_eval.cli.evaluations.jobs import News
 from act_eval.errors import RunFolderError
-from act_eval.evaluation import plan
+from act_eval.evaluation.worker import plan
 from act_eval.launch import crew
-from act_eval.runs import Part, open_run
+from act_eval.results import Part, open_run
 
 # submitit's debug executor leaves its log files open.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")

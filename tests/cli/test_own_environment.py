@@ -8,10 +8,10 @@ import av
 import pytest
 
 from act_eval.cli import main
-from act_eval.cli.sources.environment_flags import DeclaringFlags, declared
-from act_eval.cli.sources.foreign import env_label
-from act_eval.records import read_episodes
-from act_eval.steps import load
+from act_eval.results.records import read_episodes
+from act_eval.results.steps import load
+from act_eval.sources.env_declaration import DeclaringFlags, declared
+from act_eval.sources.external_envs import env_label
 
 OURS = ("--policy", "foreign_envs:Seeker", "--env", "foreign_envs:Reach", "--horizon", 12)
 HERE = ("--workers", 1, "--video", "none")

@@ -10,7 +10,7 @@ import pytest
 
 import act_eval
 from act_eval.cli import main
-from act_eval.records import read_episodes
+from act_eval.results.records import read_episodes
 
 ROOT = Path(act_eval.__file__).resolve().parent.parent
 SMALL = [

@@ -8,9 +8,9 @@ import torch
 from untrained import write_checkpoint
 
 from act_eval.cli import main
+from act_eval.diagnostics.changes import EXCHANGED
 from act_eval.policies.checkpoint import load_pretrained, save_pretrained
-from act_eval.probes.changes import EXCHANGED
-from act_eval.runs import Manifest
+from act_eval.results import Manifest
 
 SMALL = ["--image-size", "32"]
 

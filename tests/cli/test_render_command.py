@@ -14,8 +14,8 @@ from made_runs import make_run
 from untrained import write_checkpoint
 
 from act_eval.cli import main
-from act_eval.records import read_episodes, to_line
-from act_eval.steps import EpisodeSteps, load
+from act_eval.results.records import read_episodes, to_line
+from act_eval.results.steps import EpisodeSteps, load
 
 ARM = "rtc_d2_s4"
 

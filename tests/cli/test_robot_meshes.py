@@ -7,9 +7,9 @@ import pytest
 from made_menagerie import write_menagerie
 
 from act_eval.cli import main
-from act_eval.cli.trainings.data import shows_meshes
 from act_eval.collect import CollectPlan, collect, expert_demonstrator
-from act_eval.demos import Demonstrations
+from act_eval.datasets import Demonstrations
+from act_eval.training.data import shows_meshes
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from untrained import write_checkpoint
 
 from act_eval.cli import main
 from act_eval.envs.pick import PickEnv
-from act_eval.records import read_episodes
+from act_eval.results.records import read_episodes
 from act_eval.scenes.rendering import OffscreenRenderer
 
 ARM = "rtc_d2_s4"

@@ -13,7 +13,7 @@ from site_pages import DOCS, ROOT, blocks
 from untrained import write_checkpoint
 
 from act_eval.cli import main
-from act_eval.gate.baselines import Baseline
+from act_eval.comparison.baselines import Baseline
 from act_eval.seeding import Purpose, episode_seeds
 
 SEED = 4348884358902

@@ -12,7 +12,7 @@ from site_folder import furnish, python_of
 from site_pages import PAGES, ROOT, Block, blocks
 from test_site_commands import at_home
 
-from act_eval.cli.sources.environment_flags import DeclaringFlags, declared
+from act_eval.sources.env_declaration import DeclaringFlags, declared
 
 BLOCKS = [block for page in PAGES for block in blocks(page) if block.language == "python"]
 BY_PAGE = {page: [block for block in BLOCKS if block.page == page] for page in {block.page for block in BLOCKS}}

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from act_eval.cli.sources.foreign import make_adapted
 from act_eval.envs.adapters import Declaration
 from act_eval.errors import UnknownName, UsageError
+from act_eval.sources.external_envs import make_adapted
 
 TASK = "dm_control:cartpole/balance"
 RULE = Declaration(success="reward>=0.9")

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 import act_eval.envs  # noqa: F401  registers the environments
-from act_eval.envs import fumble
+from act_eval.envs import recovery_expert as fumble
 from act_eval.envs.expert import Expert
-from act_eval.envs.fumble import FumblingExpert
+from act_eval.envs.recovery_expert import FumblingExpert
 from act_eval.scenes.workspace import TRAY
 
 

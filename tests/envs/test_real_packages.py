@@ -16,7 +16,7 @@ import av
 import pytest
 from toy_checkpoints import write_act
 
-from act_eval.records import read_episodes
+from act_eval.results.records import read_episodes
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]

@@ -12,9 +12,9 @@ from toy_policies import Noise, Tagged, blank
 
 from act_eval.errors import TimingError
 from act_eval.executors import ChunkExecutor, scheduler
+from act_eval.results import delays_of
+from act_eval.results.steps import StepRecorder
 from act_eval.rollout import Episode, hold_of, rollout
-from act_eval.runs import delays_of
-from act_eval.steps import StepRecorder
 from act_eval.timing import (
     RTC,
     Blend,

@@ -13,9 +13,9 @@ from toy_policies import HOLD, Noise, Ramp, Tagged, ToyPolicy, run
 
 from act_eval.errors import TimingError, UsageError
 from act_eval.executors import ChunkExecutor
+from act_eval.results import delays_of
+from act_eval.results.steps import StepRecorder
 from act_eval.rollout import Episode, hold_of, rollout
-from act_eval.runs import delays_of
-from act_eval.steps import StepRecorder
 from act_eval.timing import (
     RTC,
     Blend,

@@ -22,7 +22,7 @@ DOORS = {
     "evaluate": "act_eval.cli.evaluations.evaluating.crew",
     "sweep": "act_eval.cli.sweeps.beginning.survey",
     "probe": "act_eval.cli.probing.probe_policy",
-    "train": "act_eval.cli.trainings.training.train",
+    "train": "act_eval.training.run.train",
     "serve": "act_eval.cli.serving.serve",
     "study": "act_eval.cli.studies.studying.study",
 }
@@ -83,7 +83,7 @@ def shut(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             module, _, name = door.rpartition(".")
             patch.setattr(import_module(module), name, refuse)
         if find_spec("ray") is not None:  # without it --launcher ray says so
-            patch.setattr("act_eval.launch.actors.cluster_cores", lambda: 2)
+            patch.setattr("act_eval.launch.ray.cluster_cores", lambda: 2)
         patch.setenv("HF_HUB_OFFLINE", "1")
         patch.chdir(tmp_path_factory.mktemp("elsewhere"))
         yield

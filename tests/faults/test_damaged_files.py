@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from made_runs import make_run, outcomes
 from toy_run import run as toy_run
 
-from act_eval.compare.results import Results
+from act_eval.comparison.baselines import Baseline
+from act_eval.comparison.results import Results
 from act_eval.errors import ActEvalError
-from act_eval.gate.baselines import Baseline
 from act_eval.metrics import read_metrics, summarise
-from act_eval.records import read_episodes, read_shard, read_timings
-from act_eval.runs import Manifest
-from act_eval.steps import load
+from act_eval.results import Manifest
+from act_eval.results.records import read_episodes, read_shard, read_timings
+from act_eval.results.steps import load
 from act_eval.timing import parse_delay
 
 EXAMPLES = 40

@@ -13,7 +13,7 @@ from toy_envs import HookedWalk, Walk
 from act_eval.errors import FeatureMismatch, UsageError
 from act_eval.executors import ChunkExecutor
 from act_eval.rollout import Episode, rollout
-from act_eval.rollout.punctual import PunctualEnv, PunctualPolicy, check_limit, time_limit
+from act_eval.rollout.timeouts import PunctualEnv, PunctualPolicy, check_limit, time_limit
 from act_eval.timing import Constant, Naive, Schedule
 from act_eval.types import ActionChunks, ChunkRequest, EpisodeRecord, Verdict
 

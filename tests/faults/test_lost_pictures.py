@@ -18,10 +18,10 @@ from toy_bench import Bench, Drawn, job, manifest
 from toy_run import FIRST_SEED, run
 
 from act_eval.errors import RenderError, RunFolderError
-from act_eval.evaluation import plan
+from act_eval.evaluation.worker import plan
 from act_eval.launch import Build, crew
-from act_eval.records import ShardLine, ShardWriter
-from act_eval.runs import open_run
+from act_eval.results import open_run
+from act_eval.results.records import ShardLine, ShardWriter
 from act_eval.scenes import rendering
 from act_eval.scenes.scene import SceneConfig, compile_scene
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 from toy_bench import Bench, job, manifest
 
-from act_eval.evaluation import plan
+from act_eval.evaluation.worker import plan
 from act_eval.launch import crew
-from act_eval.records import EpisodeRecord
-from act_eval.runs import open_run
+from act_eval.results import open_run
+from act_eval.results.records import EpisodeRecord
 from act_eval.seeding import Purpose, episode_seeds
 from act_eval.timing import Naive, Schedule, parse_delay
 from act_eval.types import ActionChunks, ChunkRequest, PolicySpec

@@ -15,9 +15,9 @@ FIRST_SEED = 700
 def run(out: Path, workers: int, episodes: int, pause_s: float, video: "VideoMode" = "none") -> int:
     from toy_bench import Walkers, job, manifest
 
-    from act_eval.evaluation import plan
+    from act_eval.evaluation.worker import plan
     from act_eval.launch import crew
-    from act_eval.runs import open_run
+    from act_eval.results import open_run
 
     seeds = tuple(range(FIRST_SEED, FIRST_SEED + episodes))
     work = replace(job(out), seeds=seeds, video=video)

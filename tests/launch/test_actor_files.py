@@ -9,7 +9,7 @@ import av
 import pytest
 from toy_bench import SEEDS, Bench, job
 
-from act_eval.evaluation import Block
+from act_eval.evaluation.worker import Block
 
 pytest.importorskip("ray")
 
@@ -18,7 +18,7 @@ pytest.importorskip("ray")
 def test_videos_that_are_still_encoded_are_left_to_a_later_episode(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from act_eval.launch.actors import _run  # pyright: ignore[reportPrivateUsage]
+    from act_eval.launch.ray import _run  # pyright: ignore[reportPrivateUsage]
 
     encode = av.VideoFrame.from_ndarray
 

@@ -11,9 +11,9 @@ import pytest
 from toy_bench import DELAYS, SEEDS, Bench, Walkers, job, manifest
 
 from act_eval.errors import LaunchError, RenderError
-from act_eval.evaluation import plan
+from act_eval.evaluation.worker import plan
 from act_eval.launch import Build, Progress, Ray, crew
-from act_eval.runs import open_run
+from act_eval.results import open_run
 
 ray = pytest.importorskip("ray")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # Ray's own warnings are not ours to mend
@@ -50,7 +50,7 @@ class Strange:
     """Says that it runs on a machine of its own kind, wherever it is."""
 
     def __call__(self) -> Bench:
-        import act_eval.launch.actors as actors
+        import act_eval.launch.ray as actors
 
         actors.machine = lambda: {"cpu": f"model {os.getpid()}"}
         return Bench(2)

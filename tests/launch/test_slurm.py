@@ -12,10 +12,10 @@ import pytest
 from toy_bench import SEEDS, Walkers, job, manifest
 
 from act_eval.errors import ActEvalError, LaunchError, RenderError, UsageError
-from act_eval.evaluation import plan
+from act_eval.evaluation.worker import plan
 from act_eval.launch import crew
-from act_eval.launch.arrays import run_array
-from act_eval.runs import Part, merge_runs, open_run, sources
+from act_eval.launch.slurm import run_array
+from act_eval.results import Part, merge_runs, open_run, sources
 
 # submitit's debug executor leaves its log files open.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")

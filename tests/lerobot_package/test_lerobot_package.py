@@ -12,13 +12,13 @@ import pytest
 import torch
 
 import act_eval
-from act_eval.demos import Demonstrations
+from act_eval.datasets import Demonstrations
 from act_eval.policies.act import ACTConfig, ACTPolicy, Feature
 from act_eval.policies.act.presets import features
 from act_eval.policies.checkpoint import export_lerobot, load_pretrained
 from act_eval.policies.normalize import Processor
 from act_eval.policies.serving.client import RemotePolicy
-from act_eval.policies.serving.link import Line
+from act_eval.policies.serving.connection import Line
 from act_eval.types import ChunkRequest, Observation
 
 MakeDemos = Callable[..., Any]

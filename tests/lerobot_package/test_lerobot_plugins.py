@@ -17,14 +17,14 @@ import torch
 
 import act_eval
 import act_eval.envs  # registers the ids
-from act_eval.cli.sources.policies import SHIPPED
-from act_eval.demos import Demonstrations, open_cache
+from act_eval.datasets import Demonstrations, open_cache
 from act_eval.policies.act.presets import features, small_act_rtc
 from act_eval.policies.checkpoint import load_pretrained, load_stats, save_pretrained
 from act_eval.policies.data import Windows
 from act_eval.policies.rtc import ACTRTCPolicy
 from act_eval.policies.serve import TorchChunkPolicy
 from act_eval.policies.training_setup import fitted, fresh_policy, fresh_processor
+from act_eval.sources.policies import SHIPPED
 from act_eval.types import ChunkRequest, Observation
 
 pytestmark = pytest.mark.slow

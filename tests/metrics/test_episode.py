@@ -8,8 +8,8 @@ import pytest
 
 from act_eval.errors import RunFolderError, UnmeasuredRun
 from act_eval.metrics import EpisodeMetrics, measure, read_metrics
-from act_eval.records import to_line
-from act_eval.steps import EpisodeSteps
+from act_eval.results.records import to_line
+from act_eval.results.steps import EpisodeSteps
 from act_eval.types import EpisodeRecord, Motion
 
 T, SEAM, EVENT = 12, 6, 4

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from act_eval.cli.evaluations.metric_table import metric_table
 from act_eval.metrics import METRICS, EpisodeMetrics, summary
-from act_eval.records import Timing
+from act_eval.results.records import Timing
 from act_eval.types import EpisodeRecord
 
 HORIZON = 200

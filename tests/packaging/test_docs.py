@@ -13,9 +13,9 @@ import act_eval
 from act_eval.envs.options import PickOptions
 from act_eval.envs.registration import ENVIRONMENTS
 from act_eval.metrics import METRICS, EpisodeMetrics
-from act_eval.records import OUTCOMES, Timing
-from act_eval.runs import Manifest
-from act_eval.steps import EpisodeSteps
+from act_eval.results import Manifest
+from act_eval.results.records import OUTCOMES, Timing
+from act_eval.results.steps import EpisodeSteps
 from act_eval.timing import EXECUTORS
 from act_eval.types import EpisodeRecord
 

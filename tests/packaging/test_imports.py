@@ -78,7 +78,7 @@ def test_room_is_the_folder_at_the_top(room: str) -> None:
     assert importlib.import_module(f"act_eval.{room}").__name__ == f"act_eval.{room}"
 
 
-_EXTRAS = {"act_eval.launch.actors": "ray"}
+_EXTRAS = {"act_eval.launch.ray": "ray"}
 """Modules that need an extra, and its package."""
 
 

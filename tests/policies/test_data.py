@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from act_eval.demos import Demonstrations, merged_statistics, open_cache
+from act_eval.datasets import Demonstrations, merged_statistics, open_cache
 from act_eval.errors import DatasetError, FeatureMismatch, UsageError
 from act_eval.policies.data import JoinedWindows, Windows, iter_episode_vectors, split_episodes
 

@@ -13,8 +13,8 @@ from tiny_policies import normalised_batch, processor, request, tiny_act, tiny_r
 from act_eval.errors import CompileError
 from act_eval.policies.act import ACTPolicy
 from act_eval.policies.act.policy import ChunkingPolicy
+from act_eval.policies.aot import PackagedModel
 from act_eval.policies.checkpoint import load_pretrained
-from act_eval.policies.packaged import PackagedModel
 from act_eval.policies.rtc import ACTRTCPolicy
 from act_eval.policies.serve import TorchChunkPolicy
 
@@ -57,7 +57,7 @@ def asked_name(
         names.append(package.name)
         raise Asked
 
-    monkeypatch.setattr("act_eval.policies.packaged._make", make)
+    monkeypatch.setattr("act_eval.policies.aot._make", make)
     packaged(policy, folder, mode)
     with pytest.raises(Asked):
         policy.predict_action_chunk(normalised_batch(policy.config, rows=rows))
@@ -88,7 +88,7 @@ def test_a_name_stands_for_all_that_a_package_depends_on(monkeypatch: pytest.Mon
 
 def test_another_processor_gets_another_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     here = asked_name(monkeypatch, tmp_path, tiny_act())
-    monkeypatch.setattr("act_eval.policies.packaged._processor", lambda: "another")
+    monkeypatch.setattr("act_eval.policies.aot._processor", lambda: "another")
     assert asked_name(monkeypatch, tmp_path, tiny_act()) != here
 
 
@@ -123,7 +123,7 @@ def test_packages_answer_as_the_plain_network_and_are_made_once(
     chunk = other.predict_action_chunk(batches[0])
     assert close(chunk, plain[0] + 1)
     with monkeypatch.context() as patch:
-        patch.setattr("act_eval.policies.packaged._make", never)
+        patch.setattr("act_eval.policies.aot._make", never)
         packaged(other, folder)
         assert close(other.predict_action_chunk(batches[0]), chunk)
         with torch.no_grad():

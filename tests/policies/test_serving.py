@@ -14,10 +14,10 @@ from websockets.sync.client import connect
 
 from act_eval.errors import RemoteError, UsageError
 from act_eval.policies.serving.client import RemotePolicy, RemotePolicyError
-from act_eval.policies.serving.link import Line
-from act_eval.policies.serving.messages import OURS, PROTOCOL
+from act_eval.policies.serving.connection import Line
+from act_eval.policies.serving.msgpack_numpy import pack, unpack
+from act_eval.policies.serving.protocol import OURS, PROTOCOL
 from act_eval.policies.serving.server import MOST_CLIENTS, Exposure, PolicyServer, is_loopback
-from act_eval.policies.serving.wire import pack, unpack
 from act_eval.types import ActionChunks, ChunkPolicy, ChunkRequest
 
 TOKEN = "a token of enough length"

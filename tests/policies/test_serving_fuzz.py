@@ -14,10 +14,10 @@ from websockets.sync.client import ClientConnection, connect
 
 from act_eval.errors import ActEvalError, RemoteError
 from act_eval.policies.serving.client import RemotePolicy
-from act_eval.policies.serving.link import Line
-from act_eval.policies.serving.messages import OURS, Greeting, Question
+from act_eval.policies.serving.connection import Line
+from act_eval.policies.serving.msgpack_numpy import pack, unpack
+from act_eval.policies.serving.protocol import OURS, Greeting, Question
 from act_eval.policies.serving.server import Exposure, PolicyServer
-from act_eval.policies.serving.wire import pack, unpack
 
 ARRAYS = hnp.arrays(
     st.sampled_from([np.float32, np.float64, np.int64, np.uint8, np.bool_]),

@@ -13,9 +13,9 @@ from websockets.sync.server import ServerConnection, serve
 
 from act_eval.errors import FeatureMismatch, RemoteError, UsageError
 from act_eval.policies.serving.client import RemotePolicy
-from act_eval.policies.serving.link import MOST_REPEATS, Line, Link
+from act_eval.policies.serving.connection import MOST_REPEATS, Line, Link
+from act_eval.policies.serving.msgpack_numpy import pack, unpack
 from act_eval.policies.serving.server import Exposure, PolicyServer
-from act_eval.policies.serving.wire import pack, unpack
 from act_eval.types import ActionChunks, ChunkPolicy, ChunkRequest
 
 IDENTITY = {"name": "toy", "digest": "d"}

@@ -18,10 +18,10 @@ from websockets.sync.server import ServerConnection, serve
 from act_eval.errors import FeatureMismatch, RemoteError, UsageError
 from act_eval.policies.serving.address import parse_address
 from act_eval.policies.serving.client import RemotePolicy
-from act_eval.policies.serving.link import Line
+from act_eval.policies.serving.connection import Line
+from act_eval.policies.serving.msgpack_numpy import pack, unpack
 from act_eval.policies.serving.openpi import OpenpiPolicy
 from act_eval.policies.serving.server import Exposure, PolicyServer
-from act_eval.policies.serving.wire import pack, unpack
 from act_eval.types import ENVIRONMENT_STATE, STATE
 
 H, W, _ = IMAGE

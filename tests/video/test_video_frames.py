@@ -6,9 +6,9 @@ import pytest
 from made_episodes import RECORD, STAGE, Bare, Hooked, T, episode_steps, made_film
 
 from act_eval.errors import UsageError
-from act_eval.steps import EpisodeSteps
+from act_eval.results.steps import EpisodeSteps
 from act_eval.video import SMALL, Encoder, Film, Layout, episode_frames, film
-from act_eval.video.ink import CHUNK, COMMITTED, CONFUSER, TARGET
+from act_eval.video.drawing import CHUNK, COMMITTED, CONFUSER, TARGET
 
 SIZE = Layout()
 HOLD = 10  # frames: half a second

@@ -13,8 +13,8 @@ from act_eval.cli.evaluations.jobs import ShardTask, all_parts, job_array, parts
 from act_eval.cli.evaluations.plans import plan_crew
 from act_eval.cli.evaluations.screen import progress_bars
 from act_eval.launch import Progress
-from act_eval.records import ShardLine
-from act_eval.runs import Manifest, RunFolder, open_run
+from act_eval.results import Manifest, RunFolder, open_run
+from act_eval.results.records import ShardLine
 from act_eval.types import EpisodeRecord
 
 if TYPE_CHECKING:

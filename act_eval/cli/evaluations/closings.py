@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from act_eval.modes import closing_points, modes_of
+from act_eval.diagnostics.grasp_choice import closing_points, modes_of
 from act_eval.types import EpisodeRecord
 
 HISTOGRAM, MAP = "closing_histogram", "closing_map"

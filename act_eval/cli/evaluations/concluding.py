@@ -9,7 +9,7 @@ from act_eval.cli.evaluations.closings import HISTOGRAM, MAP, write_figures
 from act_eval.cli.evaluations.metric_table import metric_table, summarised
 from act_eval.cli.evaluations.screen import mode_lines, outcome_table, remarks
 from act_eval.cli.finished.reporting import write_page
-from act_eval.runs import Manifest, Part
+from act_eval.results import Manifest, Part
 from act_eval.types import EpisodeRecord
 
 

@@ -12,10 +12,10 @@ from act_eval.cli.evaluations.plans import Crewing, Plan, make_plan, plan_crew
 from act_eval.cli.evaluations.screen import progress_bars
 from act_eval.cli.finished.sharing import check_tools, share
 from act_eval.cli.share import Flags as ShareFlags
-from act_eval.evaluation import plan as plan_blocks
+from act_eval.evaluation.worker import plan as plan_blocks
 from act_eval.launch import Crew, Local, Ray, crew
-from act_eval.runs import RunFolder, open_run
-from act_eval.suites import warnings_about
+from act_eval.results import RunFolder, open_run
+from act_eval.results.suites import warnings_about
 
 if TYPE_CHECKING:
     from act_eval.cli.evaluate import Flags

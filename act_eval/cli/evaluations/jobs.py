@@ -12,8 +12,8 @@ from rich.console import Console
 from act_eval.cli import OK
 from act_eval.cli.evaluations.launching import array_options
 from act_eval.errors import ActEvalError, LaunchError, RunFolderError, UsageError
-from act_eval.records import ShardLine, read_shard
-from act_eval.runs import JOBS, Manifest, Part, RunFolder, shards_of
+from act_eval.results import JOBS, Manifest, Part, RunFolder, shards_of
+from act_eval.results.records import ShardLine, read_shard
 
 if TYPE_CHECKING:
     from act_eval.cli.evaluate import Flags as EvaluateFlags
@@ -63,7 +63,7 @@ class JobArray:
         Raises:
             ActEvalError: with what is wrong with submitit's parameters, or a job.
         """
-        from act_eval.launch.arrays import run_array
+        from act_eval.launch.slurm import run_array
 
         news = News(runs)
 

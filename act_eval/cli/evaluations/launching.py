@@ -8,7 +8,7 @@ from act_eval.errors import UsageError
 
 if TYPE_CHECKING:
     from act_eval.launch import Place
-    from act_eval.runs import Part
+    from act_eval.results import Part
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def part_of(flags: LaunchFlags) -> "Part | None":
     Raises:
         UsageError: if the flags do not go together, or name no part.
     """
-    from act_eval.runs import Part
+    from act_eval.results import Part
 
     if flags.shard is not None and flags.launcher == "slurm":
         raise UsageError("--launcher slurm cuts the run into --workers shards itself; leave --shard away")

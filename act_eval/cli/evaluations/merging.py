@@ -10,7 +10,7 @@ from act_eval.cli import OK
 from act_eval.cli.evaluations.concluding import conclude
 from act_eval.cli.sweeps.merging import is_sweep, merge_sweeps
 from act_eval.errors import UsageError
-from act_eval.runs import merge_runs, sources
+from act_eval.results import merge_runs, sources
 
 if TYPE_CHECKING:
     from act_eval.cli.merge import Flags

@@ -8,7 +8,7 @@ from rich.table import Column, Table
 from act_eval.cli.evaluations.screen import success_rate
 from act_eval.errors import UnmeasuredRun
 from act_eval.metrics import Summary, write_summary
-from act_eval.records import writing
+from act_eval.results.records import writing
 from act_eval.types import EpisodeRecord
 
 _NOTHING = "–"

@@ -8,20 +8,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from act_eval.cli.evaluations.arms import arms_of
 from act_eval.cli.evaluations.launching import device_here, part_of, place_of
-from act_eval.cli.sources.benches import BenchFacts, ExpertBenchSource, PolicyBenchSource
-from act_eval.cli.sources.environments import check_features, env_source
-from act_eval.cli.sources.factories import named_values
-from act_eval.cli.sources.foreign import env_label
-from act_eval.cli.sources.policies import EXPERT, ROWS_PER_CALL, Network, label, policy_entry, policy_source
-from act_eval.cli.sources.policy_sources import PolicyFacts, check_network
 from act_eval.errors import UsageError
-from act_eval.evaluation import Job
+from act_eval.evaluation.conditions import arms_of
+from act_eval.evaluation.worker import Job
 from act_eval.launch import Build, Place
-from act_eval.runs import Manifest, Part, episodes_of, fingerprint, notes
+from act_eval.results import Manifest, Part, episodes_of, fingerprint, notes
+from act_eval.results.suites import Suite, parse_seeds
 from act_eval.seeding import Purpose, episode_seeds
-from act_eval.suites import Suite, parse_seeds
+from act_eval.sources.environments import check_features, env_source
+from act_eval.sources.external_envs import env_label
+from act_eval.sources.factories import named_values
+from act_eval.sources.policies import EXPERT, ROWS_PER_CALL, Network, label, policy_entry, policy_source
+from act_eval.sources.policy_sources import PolicyFacts, check_network
+from act_eval.sources.workers import BenchFacts, ExpertBenchSource, PolicyBenchSource
 from act_eval.timing import (
     Constant,
     DelayModel,
@@ -170,7 +170,7 @@ def _check_choices(flags: "Flags") -> None:
         if value is not None and value < 1:
             raise UsageError(f"--{name.replace('_', '-')} is {value}; it must be at least 1")
     if flags.call_timeout_s is not None:
-        from act_eval.rollout.punctual import check_limit
+        from act_eval.rollout.timeouts import check_limit
 
         check_limit(flags.call_timeout_s)
     if flags.executor is not None:

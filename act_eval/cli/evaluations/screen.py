@@ -8,12 +8,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
-from act_eval.evaluation import INITIAL_STATE
+from act_eval.diagnostics.grasp_choice import describe, modes_of, named_block
+from act_eval.evaluation.worker import INITIAL_STATE
 from act_eval.launch import Progress as Report
-from act_eval.modes import describe, modes_of, named_block
-from act_eval.records import INVALID, OUTCOMES, POLICY_ERROR, SUCCESS
+from act_eval.results.records import INVALID, OUTCOMES, POLICY_ERROR, SUCCESS
+from act_eval.results.suites import warnings_about_starts
 from act_eval.stats import SuccessRate
-from act_eval.suites import warnings_about_starts
 from act_eval.types import EpisodeRecord
 
 

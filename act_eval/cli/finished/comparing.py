@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, TextIO
 from rich.console import Console
 
 from act_eval.cli.finished.comparison_screen import show_comparison, show_noise, show_selection
-from act_eval.compare.as_json import SCHEMA, comparison_json, noise_json, selection_json
-from act_eval.compare.comparison import compare
-from act_eval.compare.junit import comparison_junit, refusal_junit
-from act_eval.compare.markdown import comparison_markdown, noise_markdown, refusal_markdown, selection_markdown
-from act_eval.compare.noise import NoiseFloor, noise_floor
-from act_eval.compare.pairing import pair_arms
-from act_eval.compare.results import Results, parse_place
-from act_eval.compare.selection import select
-from act_eval.compare.verdicts import Rules
+from act_eval.comparison.as_json import SCHEMA, comparison_json, noise_json, selection_json
+from act_eval.comparison.compare import compare
+from act_eval.comparison.junit import comparison_junit, refusal_junit
+from act_eval.comparison.markdown import comparison_markdown, noise_markdown, refusal_markdown, selection_markdown
+from act_eval.comparison.noise import NoiseFloor, noise_floor
+from act_eval.comparison.pairing import pair_arms
+from act_eval.comparison.results import Results, parse_place
+from act_eval.comparison.selection import select
+from act_eval.comparison.verdicts import Rules
 from act_eval.errors import ActEvalError, RunFolderError, SuiteMismatch, UsageError
 
 if TYPE_CHECKING:

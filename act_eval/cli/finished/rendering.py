@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from act_eval.cli import FAILED, OK
 from act_eval.cli.finished.choosing import chosen
-from act_eval.cli.sources.replaying import replaying_env, title_of
 from act_eval.errors import LaunchError, RunFolderError, UnknownName, UsageError
 from act_eval.launch import Local
-from act_eval.records import writing
-from act_eval.runs import Manifest, RunFolder
-from act_eval.steps import load, path_of
-from act_eval.suites import Suite
+from act_eval.results import Manifest, RunFolder
+from act_eval.results.records import writing
+from act_eval.results.steps import load, path_of
+from act_eval.results.suites import Suite
+from act_eval.sources.replay_env import replaying_env, title_of
 from act_eval.types import EpisodeRecord
 from act_eval.video import SMALL, Encoder, Film, Layout, file_name, film
 

@@ -10,7 +10,7 @@ from rich.progress import Progress
 
 from act_eval.cli import OK
 from act_eval.report import Report, run_folders, write_report
-from act_eval.suites import Suite
+from act_eval.results.suites import Suite
 
 if TYPE_CHECKING:
     from act_eval.cli.report import Flags

@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from act_eval.cli import OK
 from act_eval.cli.finished.choosing import chosen
-from act_eval.cli.sources.replaying import replaying_env, title_of
 from act_eval.errors import RunFolderError, ShareError, UnknownName, UsageError
-from act_eval.records import writing
-from act_eval.share import (
+from act_eval.export import (
     EPISODES_CSV,
     EPISODES_PARQUET,
     STEPS_PARQUET,
@@ -23,8 +21,10 @@ from act_eval.share import (
     write_steps,
     write_tensorboard,
 )
-from act_eval.steps import load, path_of
-from act_eval.suites import Suite
+from act_eval.results.records import writing
+from act_eval.results.steps import load, path_of
+from act_eval.results.suites import Suite
+from act_eval.sources.replay_env import replaying_env, title_of
 from act_eval.video import FPS
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from act_eval.cli import INTERRUPTED, OK
 from act_eval.cli.studies.cells import STATE, Budget, Cell, chosen, commands
 from act_eval.cli.studies.report import read_state, write_report
 from act_eval.errors import RunFolderError, StudyError
-from act_eval.records import write_atomically
+from act_eval.results.records import write_atomically
 
 if TYPE_CHECKING:
     from act_eval.cli.study import Flags

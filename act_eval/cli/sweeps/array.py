@@ -15,7 +15,7 @@ from act_eval.cli.sweeps.beginning import begin, check_folder, finished_cells
 from act_eval.cli.sweeps.concluding import conclude
 from act_eval.cli.sweeps.plan import PartPlan
 from act_eval.cli.sweeps.screen import grid_progress
-from act_eval.runs import Manifest, Part, RunFolder, locked, open_run
+from act_eval.results import Manifest, Part, RunFolder, locked, open_run
 from act_eval.types import EpisodeRecord
 
 if TYPE_CHECKING:

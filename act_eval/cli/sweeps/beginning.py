@@ -10,7 +10,7 @@ from act_eval.cli.sweeps.plan import PartPlan, Request, plan_parts, read_flags
 from act_eval.cli.sweeps.screen import plan_lines
 from act_eval.cli.sweeps.survey import survey
 from act_eval.errors import RunFolderError
-from act_eval.runs import JOBS, RunFolder, check_growing_run
+from act_eval.results import JOBS, RunFolder, check_growing_run
 from act_eval.types import EpisodeRecord
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from rich.console import Console
 from act_eval.cli.sweeps.plan import PartPlan, Request
 from act_eval.cli.sweeps.screen import env_table, sentences
 from act_eval.metrics import read_metrics, write_summary
-from act_eval.records import writing
-from act_eval.runs import Part as Shard
+from act_eval.results import Part as Shard
+from act_eval.results.records import writing
 from act_eval.sweeps import Analysis, Cell, Part, Setting, analyse, write_tables
 from act_eval.sweeps.figures import write_figures
 from act_eval.types import EpisodeRecord

@@ -8,7 +8,7 @@ from rich.console import Console
 from act_eval.cli import OK
 from act_eval.cli.sweeps.beginning import check_names
 from act_eval.errors import RunFolderError, UsageError
-from act_eval.runs import Source, check_parts, merge_runs
+from act_eval.results import Source, check_parts, merge_runs
 
 
 def is_sweep(path: Path) -> bool:

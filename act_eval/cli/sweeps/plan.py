@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from act_eval.cli.evaluations.launching import device_here, part_of, place_of
 from act_eval.cli.evaluations.plans import env_options
-from act_eval.cli.sources.benches import PolicyBenchSource
-from act_eval.cli.sources.environment_flags import said
-from act_eval.cli.sources.environments import EnvSource, check_features, env_source
-from act_eval.cli.sources.foreign import env_label
-from act_eval.cli.sources.policies import EXPERT, Network, digest, label, policy_entry, policy_source
-from act_eval.cli.sources.policy_sources import CheckpointSource, PolicyFacts, PolicySource, check_network
 from act_eval.cli.sweeps.survey import Survey
 from act_eval.errors import FeatureMismatch, UsageError
-from act_eval.evaluation import Job
+from act_eval.evaluation.worker import Job
 from act_eval.launch import Build, Place
-from act_eval.runs import Manifest, Part, episodes_of, fingerprint, notes
+from act_eval.results import Manifest, Part, episodes_of, fingerprint, notes
+from act_eval.results.suites import Suite
 from act_eval.seeding import Purpose, episode_seeds
-from act_eval.suites import Suite
+from act_eval.sources.env_declaration import said
+from act_eval.sources.environments import EnvSource, check_features, env_source
+from act_eval.sources.external_envs import env_label
+from act_eval.sources.policies import EXPERT, Network, digest, label, policy_entry, policy_source
+from act_eval.sources.policy_sources import CheckpointSource, PolicyFacts, PolicySource, check_network
+from act_eval.sources.workers import PolicyBenchSource
 from act_eval.sweeps import Expansion, Grid, expand, parse_rule, shared_refusals
 from act_eval.timing import (
     Estimator,

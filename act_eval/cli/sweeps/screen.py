@@ -9,7 +9,7 @@ from rich.table import Table
 
 from act_eval.cli.sweeps.plan import PartPlan, Request
 from act_eval.launch import Progress as Report
-from act_eval.records import SUCCESS
+from act_eval.results.records import SUCCESS
 from act_eval.stats import Interval
 from act_eval.sweeps import PLAIN, Analysis, Cell, Comparison, shared_refusals
 from act_eval.sweeps.analysis import p_text

@@ -6,9 +6,9 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 
-from act_eval.cli.sources.environments import EnvFacts, EnvSource, env_facts
-from act_eval.cli.sources.policy_sources import PolicyFacts, PolicySource
 from act_eval.errors import LaunchError
+from act_eval.sources.environments import EnvFacts, EnvSource, env_facts
+from act_eval.sources.policy_sources import PolicyFacts, PolicySource
 
 
 @dataclass(frozen=True, kw_only=True)

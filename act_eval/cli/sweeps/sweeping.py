@@ -14,11 +14,11 @@ from act_eval.cli.sweeps.concluding import conclude, conclude_part
 from act_eval.cli.sweeps.plan import PartPlan, Request
 from act_eval.cli.sweeps.screen import grid_progress
 from act_eval.errors import LaunchError
-from act_eval.evaluation import plan as plan_blocks
+from act_eval.evaluation.worker import plan as plan_blocks
 from act_eval.launch import Progress, crew
-from act_eval.records import writing
-from act_eval.runs import RunFolder, locked, open_run
-from act_eval.suites import differences
+from act_eval.results import RunFolder, locked, open_run
+from act_eval.results.records import writing
+from act_eval.results.suites import differences
 from act_eval.types import EpisodeRecord
 
 if TYPE_CHECKING:

@@ -1,0 +1,217 @@
+"""A baseline: the outcomes of one run, with everything that says when they can be expected again.
+
+One file holds one suite and one configuration. Its outcomes may have been recorded on several machines, each keyed
+by its numeric fingerprint; the first recording is the one that runs from elsewhere are paired with.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from act_eval.errors import RunFolderError, SuiteMismatch
+from act_eval.results import Manifest, RunFolder
+from act_eval.results.records import INVALID, OUTCOMES, SUCCESS, write_atomically
+from act_eval.results.suites import Suite, differences
+from act_eval.stats import SuccessRate
+
+SCHEMA = 1
+
+_NO_MATTER = ("act_eval", "scipy", "av")
+"""Entries of the fingerprint that no outcome depends on."""
+_DECIDING = ("policy", "arms", "device", "precision", "compile", "rows_per_call")
+"""Entries of the configuration that outcomes depend on."""
+_HOW = "record one with: python scripts/baseline.py RUN FILE --reason WHY"
+
+Outcomes = Mapping[str, tuple[str, ...]]
+"""Arm → outcome of each episode in suite order."""
+
+
+def numeric(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entries of a fingerprint that outcomes may depend on."""
+    return {name: value for name, value in fingerprint.items() if name not in _NO_MATTER}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """The outcomes of the same suite and configuration on another machine."""
+
+    reason: str
+    fingerprint: Mapping[str, Any]
+    outcomes: Outcomes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """Recorded outcomes of a run."""
+
+    reason: str
+    """Why this is the baseline, for whoever reads its history."""
+    suite: Suite
+    configuration: Mapping[str, Any]
+    fingerprint: Mapping[str, Any]
+    outcomes: Outcomes
+    machines: tuple[Recording, ...] = ()
+    """Recordings with other fingerprints."""
+    history: tuple[str, ...] = ()
+    """What this baseline replaced, oldest first: reason and rates."""
+
+    @classmethod
+    def of_run(cls, folder: Path, reason: str) -> "Baseline":
+        """Return the baseline that a finished run folder makes.
+
+        Raises:
+            RunFolderError: if the folder is no finished run.
+        """
+        manifest = Manifest.read(folder)
+        run = RunFolder(folder, manifest)
+        return cls(
+            reason=reason,
+            suite=manifest.suite,
+            configuration={k: manifest.configuration[k] for k in _DECIDING if k in manifest.configuration},
+            fingerprint=manifest.fingerprint,
+            outcomes={arm: tuple(record.outcome for record in run.episodes(arm)) for arm in manifest.arms},
+        )
+
+    @classmethod
+    def read(cls, path: Path) -> "Baseline":
+        """Read a baseline.
+
+        Raises:
+            RunFolderError: if the file is missing, damaged or of another schema.
+        """
+        try:
+            values = json.loads(path.read_bytes())
+            if values["schema"] != SCHEMA:
+                raise RunFolderError(
+                    f"{path} has schema {values['schema']}; this version reads schema {SCHEMA}; {_HOW}"
+                )
+            baseline = cls(
+                reason=values["reason"],
+                suite=Suite.from_json(values["suite"]),
+                configuration=dict(values["configuration"]),
+                fingerprint=dict(values["fingerprint"]),
+                outcomes=_outcomes(values),
+                machines=tuple(
+                    Recording(reason=v["reason"], fingerprint=dict(v["fingerprint"]), outcomes=_outcomes(v))
+                    for v in values.get("machines", ())
+                ),
+                history=tuple(values.get("history", ())),
+            )
+        except FileNotFoundError as error:
+            raise RunFolderError(f"baseline {path} does not exist; {_HOW}") from error
+        except (ValueError, OverflowError, KeyError, TypeError, AttributeError, OSError, SuiteMismatch) as error:
+            raise RunFolderError(f"baseline {path} is damaged ({type(error).__name__}: {error}); {_HOW}") from error
+        baseline._check(path)
+        return baseline
+
+    def write(self, path: Path) -> None:
+        """Write the baseline, in place of an earlier one.
+
+        Raises:
+            RunFolderError: if an episode is invalid: what it would have been is unknown.
+        """
+        self._check(path)
+        values = {
+            "schema": SCHEMA,
+            "reason": self.reason,
+            "suite": self.suite.to_json(),
+            "configuration": dict(self.configuration),
+            **_recording_json(self.fingerprint, self.outcomes),
+            "machines": [{"reason": r.reason, **_recording_json(r.fingerprint, r.outcomes)} for r in self.machines],
+            "history": list(self.history),
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, (json.dumps(values, indent=1) + "\n").encode())
+
+    def describe(self) -> str:
+        """Return one line per arm: its success rate."""
+        return "\n".join(f"{arm}: {rate.describe()}" for arm, rate in self._rates().items())
+
+    def replacing(self, earlier: "Baseline") -> "Baseline":
+        """Return this baseline with what it replaces in its history."""
+        rates = ", ".join(f"{arm} {rate.successes}/{rate.trials}" for arm, rate in earlier._rates().items())
+        return replace(self, history=(*earlier.history, f"{earlier.reason} ({rates}; suite {earlier.suite.hash})"))
+
+    def with_machine(self, other: "Baseline") -> "Baseline":
+        """Return this baseline with another machine's outcomes, in place of that machine's earlier ones.
+
+        Raises:
+            SuiteMismatch: if the other is of another suite or configuration.
+        """
+        self.check_same(other)
+        wanted = numeric(other.fingerprint)
+        if numeric(self.fingerprint) == wanted:
+            return replace(self, reason=other.reason, fingerprint=other.fingerprint, outcomes=other.outcomes)
+        kept = tuple(r for r in self.machines if numeric(r.fingerprint) != wanted)
+        new = Recording(reason=other.reason, fingerprint=other.fingerprint, outcomes=other.outcomes)
+        return replace(self, machines=(*kept, new))
+
+    def recorded(self, fingerprint: Mapping[str, Any]) -> Outcomes | None:
+        """Return the outcomes that were recorded with this numeric fingerprint; None if none were."""
+        known = (Recording(reason=self.reason, fingerprint=self.fingerprint, outcomes=self.outcomes), *self.machines)
+        wanted = numeric(fingerprint)
+        return next((r.outcomes for r in known if not differences(numeric(r.fingerprint), wanted, "")), None)
+
+    def check_same(self, run: "Baseline") -> None:
+        """Refuse a run that this baseline says nothing about.
+
+        Raises:
+            SuiteMismatch: naming every field of suite and configuration that differs.
+        """
+        lines = differences(self.suite.to_json(), run.suite.to_json(), "suite")
+        lines += differences(self.configuration, run.configuration, "configuration")
+        if lines:
+            told = "\n  ".join(line for line in lines if not line.startswith("suite.hash"))
+            raise SuiteMismatch(
+                f"the run is not one of the baseline's (there, against here):\n  {told}\nRecord it anew."
+            )
+
+    def _rates(self) -> dict[str, SuccessRate]:
+        return {arm: SuccessRate(vector.count(SUCCESS), len(vector)) for arm, vector in self.outcomes.items()}
+
+    def _check(self, path: Path) -> None:
+        for outcomes in (self.outcomes, *(recording.outcomes for recording in self.machines)):
+            if set(outcomes) != set(self.outcomes):
+                raise RunFolderError(f"{path}: its machines recorded different arms; {_HOW}")
+            for arm, vector in outcomes.items():
+                _check_vector(vector, len(self.suite.seeds), f"{path}: arm {arm}")
+
+
+def update(path: Path, run: Baseline, add_machine: bool) -> str:
+    """Write a run as the baseline at `path`, or beside what other machines recorded there; return what was done.
+
+    Raises:
+        RunFolderError: if an episode of the run is invalid, or the file that is to be added to is damaged.
+        SuiteMismatch: if outcomes are to be added to those of another suite or configuration.
+    """
+    earlier = Baseline.read(path) if path.exists() or add_machine else None
+    if earlier is None:
+        run.write(path)
+        return f"{run.describe()}\nwritten to {path}"
+    if add_machine:
+        earlier.with_machine(run).write(path)
+        return f"{run.describe()}\nadded to {path}, which holds {len(earlier.with_machine(run).machines) + 1} machines"
+    run.replacing(earlier).write(path)
+    return f"{run.describe()}\nwritten to {path}, in place of:\n{earlier.describe()}\n({earlier.reason})"
+
+
+def _check_vector(vector: tuple[str, ...], episodes: int, place: str) -> None:
+    if len(vector) != episodes:
+        raise RunFolderError(f"{place} has {len(vector)} outcomes for {episodes} seeds")
+    if unknown := sorted({str(outcome) for outcome in vector if outcome not in OUTCOMES}):
+        raise RunFolderError(f"{place} has unknown outcomes {unknown}")
+    if INVALID in vector:
+        raise RunFolderError(f"{place} has invalid episodes; run them again before recording")
+
+
+def _outcomes(values: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    return {arm: tuple(vector) for arm, vector in values["outcomes"].items()}
+
+
+def _recording_json(fingerprint: Mapping[str, Any], outcomes: Outcomes) -> dict[str, Any]:
+    return {
+        "fingerprint": dict(fingerprint),
+        "outcomes": {arm: list(vector) for arm, vector in outcomes.items()},
+    }

@@ -1,0 +1,169 @@
+"""The three tiers of a gate, as judgements.
+
+1. Where the numeric fingerprint of a new run is a recorded one, its outcome vector must be the recorded one to the
+   last episode. Elsewhere (another processor, renderer or library version) floating-point noise may flip an episode;
+2. then the paired test judges, with all pairs (exact McNemar) or with early stopping (`sequential`).
+3. A bar asks for no baseline: the one-sided exact lower bound of a rate over a fixed number of episodes.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from act_eval.comparison.baselines import Baseline, Outcomes, numeric
+from act_eval.comparison.compare import Decision, decide
+from act_eval.comparison.sequential import StoppingRule, count
+from act_eval.comparison.tables import Vectors
+from act_eval.comparison.verdicts import Assessment, Requirement, Rules, read_all
+from act_eval.errors import UsageError
+from act_eval.results.records import INVALID, SUCCESS
+from act_eval.results.suites import differences
+from act_eval.stats import PairedTable, clopper_pearson_lower, minimum_detectable_drop
+
+Episodes = Callable[[Sequence[int]], Sequence[str]]
+"""Runs episodes of these seeds and returns their outcomes."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a new run says against its baseline or its bar."""
+
+    passed: bool
+    exact: bool
+    """Whether outcome vectors were compared episode by episode."""
+    text: str
+
+
+def judge(
+    baseline: Baseline, run: Baseline, rules: Rules | None = None, requirement: Requirement = "no-regression"
+) -> Judgement:
+    """Judge a new run, given as `Baseline.of_run` returns it: exactly where it was recorded, else paired.
+
+    Raises:
+        SuiteMismatch: if suite or configuration differ: then the baseline says nothing about the run.
+    """
+    baseline.check_same(run)
+    recorded = baseline.recorded(run.fingerprint)
+    if recorded is None:
+        return judge_paired(baseline, run, rules, requirement)
+    return judge_exactly(recorded, run)
+
+
+def judge_exactly(recorded: Outcomes, run: Baseline) -> Judgement:
+    """Judge by equality, episode by episode."""
+    flips = [
+        f"{arm}, episode {i} (seed {run.suite.seeds[i]}): {before} before, {now} now"
+        for arm, vector in recorded.items()
+        for i, (before, now) in enumerate(zip(vector, run.outcomes[arm], strict=True))
+        if before != now
+    ]
+    compared = sum(map(len, recorded.values()))
+    head = f"same numeric fingerprint, {compared} outcomes compared one by one: "
+    return Judgement(not flips, True, head + ("; ".join(flips) if flips else "all equal"))
+
+
+def judge_paired(
+    baseline: Baseline, run: Baseline, rules: Rules | None = None, requirement: Requirement = "no-regression"
+) -> Judgement:
+    """Judge by the paired test over all pairs; what invalid episodes could change does not pass.
+
+    Raises:
+        SuiteMismatch: if suite or configuration differ.
+    """
+    baseline.check_same(run)
+    rules = rules or Rules()
+    vectors = {arm: Vectors(vector, run.outcomes[arm]) for arm, vector in baseline.outcomes.items()}
+    readings = read_all(vectors, rules)
+    decision: Decision = decide(readings, requirement, rules)
+    noise = differences(numeric(baseline.fingerprint), numeric(run.fingerprint), "fingerprint")
+    where = f"not the recorded machine ({'; '.join(noise)})" if noise else "the recorded machine"
+    lines = [f"{where}: paired test instead of equality: {decision.reason}"]
+    for arm, found in readings["valid"].items():
+        invalid = run.outcomes[arm].count(INVALID)
+        lines.append(_arm_line(arm, found, rules) + (f", {invalid} invalid episodes" if invalid else ""))
+    return Judgement(decision.passed is True, False, "\n".join(lines))
+
+
+def judge_sequentially(baseline: Baseline, arm: str, episodes: Episodes, block: int, rule: StoppingRule) -> Judgement:
+    """Run the episodes of an arm of a baseline, some at a time, until the answer is clear.
+
+    Passes unless a drop is shown. An invalid episode counts as whatever delays either answer.
+
+    Raises:
+        UsageError: if `episodes` returns another number of outcomes than it got seeds, or `block` is below 1.
+    """
+    if block < 1:
+        raise UsageError(f"block is {block}; it must be at least 1")
+    seeds, before = baseline.suite.seeds, baseline.outcomes[arm]
+    now: list[str] = []
+    answer = "go on"
+    while answer == "go on":
+        asked = seeds[len(now) : len(now) + block]
+        answers = list(episodes(asked))
+        if len(answers) != len(asked):
+            raise UsageError(f"asked for {len(asked)} episodes, got {len(answers)} outcomes")
+        for outcome in answers:
+            now.append(outcome)
+            if (answer := rule.answer(count(before, now), len(seeds))) != "go on":
+                break
+    counted = count(before, now)
+    text = (
+        f"{arm}: {answer} after {len(now)} of {len(seeds)} pairs; {counted.lost} lost, {counted.won} won"
+        f"{f', {counted.invalid} invalid' if counted.invalid else ''} (level {rule.alpha:g}, margin {rule.margin:g})"
+    )
+    return Judgement(answer != "drop shown", False, text)
+
+
+def judge_bar(outcomes: Outcomes, bar: float, episodes: int, confidence: float = 0.95) -> Judgement:
+    """Judge whether every arm's true success rate is at least `bar`, with the given confidence.
+
+    The number of episodes is chosen beforehand: adding episodes until the bar is passed would pass too often.
+    An invalid episode counts as failed.
+
+    Raises:
+        UsageError: if the number of outcomes is not `episodes`, or no outcome could pass the bar.
+    """
+    if not 0 < bar < 1:
+        raise UsageError(f"bar is {bar}; it is a success rate between 0 and 1, as in 0.9")
+    if clopper_pearson_lower(episodes, episodes, confidence) < bar:
+        raise UsageError(
+            f"with {episodes} episodes not even {episodes} successes show a rate of {bar:g} at confidence "
+            f"{confidence:g}; that takes {episodes_for(bar, confidence)}"
+        )
+    lines, passed = [], True
+    for arm, vector in outcomes.items():
+        if len(vector) != episodes:
+            raise UsageError(f"the bar is set for {episodes} episodes, arm {arm} has {len(vector)}")
+        successes = vector.count(SUCCESS)
+        low = clopper_pearson_lower(successes, episodes, confidence)
+        passed = passed and low >= bar
+        told = f"{arm}: {successes}/{episodes}, at least {low:.3f} with confidence {confidence:g}; the bar is {bar:g}"
+        lines.append(told + _invalid_text(vector))
+    return Judgement(passed, False, "\n".join(lines))
+
+
+def episodes_for(bar: float, confidence: float) -> int:
+    """Return the fewest episodes that can show a rate of `bar` at all, if every one succeeds."""
+    episodes = 1
+    while clopper_pearson_lower(episodes, episodes, confidence) < bar:
+        episodes += 1
+    return episodes
+
+
+def _arm_line(arm: str, found: Assessment, rules: Rules) -> str:
+    table = found.table
+    assert isinstance(table, PairedTable)
+    return (
+        f"{arm}: {table.first.successes}/{table.pairs} before, {table.second.successes}/{table.pairs} now, "
+        f"{table.only_first} lost, {table.only_second} won, McNemar p = {found.adjusted:.3f} (Holm), "
+        f"{_resolution(table, rules.alpha)}"
+    )
+
+
+def _resolution(table: PairedTable, alpha: float) -> str:
+    drop = minimum_detectable_drop(table.pairs, table.first.rate, alpha=alpha) if table.pairs else None
+    return "no drop detectable with so few pairs" if drop is None else f"detectable drop {drop:.2f}"
+
+
+def _invalid_text(vector: Sequence[str]) -> str:
+    invalid = vector.count(INVALID)
+    return f"; {invalid} invalid episodes count as failed" if invalid else ""

@@ -1,0 +1,118 @@
+"""The noise floor: how large differences of success rates arise from nothing.
+
+The same weights on disjoint suites of equal size differ by chance alone. What is measured here holds for runs on
+different episodes; pairing removes the part of it that comes from easy and hard seeds.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import scipy  # its `stats` loads with the first use, as it takes half as long as torch
+
+from act_eval.comparison.results import Results
+from act_eval.errors import SuiteMismatch, UsageError
+from act_eval.results.suites import differences
+from act_eval.stats import SuccessRate
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseFloor:
+    """Success rates of the same weights on disjoint suites."""
+
+    arm: str
+    size: int
+    """Episodes in each suite."""
+    rates: tuple[SuccessRate, ...]
+    """One per suite."""
+    largest: float
+    """Largest difference between two of them."""
+    typical: float
+    """Mean difference between two of them."""
+    by_counting: float
+    """95 of 100 differences between two suites of this size stay at or below this, by the binomial law."""
+
+    def describe(self) -> str:
+        """Return one line."""
+        shown = " ".join(f"{rate.rate:.2f}" for rate in self.rates[:10]) + (" …" if len(self.rates) > 10 else "")
+        return (
+            f"{self.arm}: {len(self.rates)} disjoint suites of {self.size} episodes, same weights: {shown}; two of "
+            f"them differ by {self.typical:.3f} on average and {self.largest:.3f} at most; by counting alone 95 of "
+            f"100 such differences are at most {self.by_counting:.3f}"
+        )
+
+
+def noise_floor(runs: Sequence[Results], size: int | None = None) -> list[NoiseFloor]:
+    """Return the noise floor of every arm that all runs have.
+
+    Args:
+        runs: of the same weights, on disjoint episode seeds.
+        size: episodes of a suite; as many as the smallest run has if None. A single run is cut into suites of this
+            size, and in half where it is too short for two.
+
+    Raises:
+        SuiteMismatch: if weights or tasks differ, or seeds occur in two runs.
+        UsageError: if fewer than two suites of two episodes come out.
+    """
+    _check_same_but_seeds(runs)
+    shortest = min(len(run.suite.seeds) for run in runs)
+    size = min(size or shortest, shortest)
+    if len(runs) == 1 and 2 * size > shortest:
+        size = shortest // 2
+    if size < 2:
+        raise UsageError(f"{shortest} episodes are too few to be cut into two suites; a noise floor takes at least 4")
+    arms = [arm for arm in runs[0].outcomes if all(arm in run.outcomes for run in runs)]
+    if not arms:
+        raise UsageError(f"no arm is in all of {', '.join(run.place for run in runs)}")
+    return [_floor(arm, _blocks([run.outcomes[arm] for run in runs], size), size) for arm in arms]
+
+
+def _floor(arm: str, blocks: Sequence[Sequence[str]], size: int) -> NoiseFloor:
+    rates = tuple(SuccessRate.of_outcomes(b) for b in blocks)
+    if any(not rate.trials for rate in rates):
+        raise UsageError(f"arm {arm} has a suite of {size} episodes that are all invalid")
+    gaps = [abs(first.rate - second.rate) for first, second in combinations(rates, 2)]
+    pooled = sum(rate.successes for rate in rates) / sum(rate.trials for rate in rates)
+    return NoiseFloor(
+        arm=arm,
+        size=size,
+        rates=rates,
+        largest=max(gaps),
+        typical=sum(gaps) / len(gaps),
+        by_counting=chance_difference(pooled, size),
+    )
+
+
+def chance_difference(rate: float, size: int, share: float = 0.95) -> float:
+    """Return the difference that a `share` of pairs of suites of `size` episodes do not exceed, both of this rate."""
+    chances = scipy.stats.binom.pmf(np.arange(size + 1), size, rate)
+    of_difference = np.convolve(chances, chances[::-1])[size:]  # of 0 … size more successes on one side
+    of_difference[1:] *= 2
+    return float(np.searchsorted(np.cumsum(of_difference), share - 1e-12) / size)
+
+
+def _blocks(vectors: Sequence[Sequence[str]], size: int) -> list[Sequence[str]]:
+    return [v[first : first + size] for v in vectors for first in range(0, len(v) - size + 1, size)]
+
+
+def _check_same_but_seeds(runs: Sequence[Results]) -> None:
+    first, seen = runs[0], dict[int, str]()
+    for run in runs:
+        lines = differences(_task(first), _task(run), "suite")
+        lines += differences(first.policy.get("digest"), run.policy.get("digest"), "configuration.policy.digest")
+        if lines:
+            told = "\n  ".join(lines)
+            raise SuiteMismatch(f"a noise floor takes the same weights on the same task; {run.place} has\n  {told}")
+        repeated = [seed for seed in run.suite.seeds if seed in seen]
+        if repeated:
+            raise SuiteMismatch(
+                f"{run.place} repeats {len(repeated)} episode seeds of {seen[repeated[0]]}: a noise floor takes "
+                "disjoint suites; evaluate with another --seed"
+            )
+        seen |= dict.fromkeys(run.suite.seeds, run.place)
+
+
+def _task(run: Results) -> dict[str, object]:
+    """What a suite says of the task: all but its seeds."""
+    return {name: value for name, value in run.suite.to_json().items() if name not in ("seeds", "hash")}

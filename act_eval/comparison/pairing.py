@@ -1,0 +1,164 @@
+"""Which arm of BASE meets which arm of NEW, whether the two may be compared, and what else differs between them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from act_eval.comparison.baselines import numeric
+from act_eval.comparison.results import Results
+from act_eval.errors import SuiteMismatch, UsageError
+from act_eval.results.suites import differences, warnings_about
+
+_TASK_ADVICE = {
+    "suite.env": "evaluate both on the same --env",
+    "suite.kwargs": "evaluate both with the same options of the environment",
+    "suite.horizon": "evaluate both with the same horizon",
+    "suite.facts": "the scene or its rules have changed with the code: evaluate BASE again with the present version",
+    "suite.seeds": "evaluate both with the same --seed and --episodes",
+}
+"""Beginning of a differing field → what mends it."""
+_DECIDING = ("device", "precision", "compile", "rows_per_call")
+"""Entries of the configuration, policy and arms apart, that outcomes depend on."""
+
+
+@dataclass(frozen=True)
+class ArmPair:
+    """An arm of BASE and the arm of NEW that it is compared with."""
+
+    base: str
+    new: str
+
+    @property
+    def name(self) -> str:
+        """One name where both have the same."""
+        return self.base if self.base == self.new else f"{self.base} → {self.new}"
+
+
+def pair_arms(base: Results, new: Results, wanted: Sequence[str], own: tuple[str | None, str | None]) -> list[ArmPair]:
+    """Return the pairs of arms to compare.
+
+    Args:
+        base: results of BASE.
+        new: results of NEW.
+        wanted: entries `NAME` or `BASE_NAME=NEW_NAME`; all arms of the same name if empty.
+        own: arm given beside each place, as in `RUN:ARM`.
+
+    Raises:
+        UnknownName: naming an arm that is not there.
+        UsageError: if nothing says which arms belong together.
+    """
+    if any(own):
+        if wanted:
+            raise UsageError("RUN:ARM names the arms already; leave --arm away")
+        for results, name in ((base, own[0]), (new, own[1])):
+            if name is not None:
+                results.check_arm(name)
+        first, second = own[0] or _partner(base, own[1]), own[1] or _partner(new, own[0])
+        return [_checked(base, new, first, second)]
+    if wanted:
+        split = [entry.partition("=") for entry in wanted]
+        pairs = [_checked(base, new, first, second if mark else first) for first, mark, second in split]
+        if len({pair.name for pair in pairs}) < len(pairs):
+            raise UsageError(f"--arm names a pair twice: {' '.join(wanted)}")
+        return pairs
+    if shared := [arm for arm in base.outcomes if arm in new.outcomes]:
+        return [_checked(base, new, arm, arm) for arm in shared]
+    if len(base.outcomes) == len(new.outcomes) == 1:
+        return [_checked(base, new, next(iter(base.outcomes)), next(iter(new.outcomes)))]
+    there, here = ", ".join(base.outcomes), ", ".join(new.outcomes)
+    raise UsageError(
+        f"no arm of {base.place} ({there}) has the name of one of {new.place} ({here}); "
+        f"say which belong together, as in --arm {next(iter(base.outcomes))}={next(iter(new.outcomes))}"
+    )
+
+
+def check_pairable(base: Results, new: Results) -> None:
+    """Refuse to pair runs of different suites.
+
+    Raises:
+        SuiteMismatch: naming every field that differs, and what mends it.
+    """
+    lines = suite_differences(base, new)
+    if not lines:
+        return
+    advice = [text for field, text in _TASK_ADVICE.items() if any(line.startswith(field) for line in lines)]
+    common = len(set(base.suite.seeds) & set(new.suite.seeds))
+    if any(line.startswith("suite.seeds") for line in lines):
+        advice.append(f"{common} seeds are in both; --unpaired compares the rates of different episodes")
+    else:
+        advice.append("--unpaired compares the rates all the same, as rates of two different tasks")
+    told = "\n  ".join([*lines, *(f"→ {text}" for text in advice)])
+    raise SuiteMismatch(f"{base.place} and {new.place} were made on different suites (BASE against NEW):\n  {told}")
+
+
+def suite_differences(base: Results, new: Results) -> list[str]:
+    """Return one line per field of the suites that differs."""
+    lines = differences(base.suite.to_json(), new.suite.to_json(), "suite")
+    return [line for line in lines if not line.startswith("suite.hash")]
+
+
+def remarks(base: Results, new: Results, pairs: Sequence[ArmPair], paired: bool) -> list[str]:
+    """Return what a reader of the verdict must know: other versions, tasks, seeds, arms left out."""
+    noise = differences(numeric(base.fingerprint), numeric(new.fingerprint), "fingerprint")
+    lines = [f"{line}: floating-point noise may flip an episode" for line in noise]
+    lines += [
+        line
+        for name in _DECIDING
+        if name in base.configuration and name in new.configuration
+        for line in differences(base.configuration[name], new.configuration[name], f"configuration.{name}")
+    ]
+    lines += _about_weights(base, new, pairs)
+    lines += warnings_about(base.suite.seeds)
+    lines += _about_unpaired(base, new) if not paired else []
+    lines += [f"{left} is in {base.place} and not compared" for left in _left_out(base, pairs)]
+    if new is not base:
+        lines += [f"{left} is in {new.place} and not compared" for left in _left_out(new, pairs)]
+    return list(dict.fromkeys(lines))
+
+
+def _left_out(results: Results, pairs: Sequence[ArmPair]) -> list[str]:
+    named = {arm for pair in pairs for arm in (pair.base, pair.new)}
+    return [arm for arm in results.outcomes if arm not in named]
+
+
+def _about_weights(base: Results, new: Results, pairs: Sequence[ArmPair]) -> list[str]:
+    lines = []
+    for pair in pairs:
+        if pair.base == pair.new:
+            lines += differences(_arm(base, pair.base), _arm(new, pair.new), f"configuration.arms.{pair.base}")
+    if not base.policy or not new.policy:
+        return lines
+    if differences(base.policy, new.policy, "policy"):
+        lines.append("a verdict on these two checkpoints; one on the methods that made them takes several trainings")
+    elif all(_arm(base, pair.base) == _arm(new, pair.new) for pair in pairs):
+        lines.append("same policy, same arms: what differs comes from the code or from the machine")
+    return lines
+
+
+def _about_unpaired(base: Results, new: Results) -> list[str]:
+    lines = suite_differences(base, new)
+    if not lines:
+        return ["same suite: without --unpaired the comparison sees smaller differences"]
+    told = [f"{line}: rates of two different tasks" for line in lines if not line.startswith("suite.seeds")]
+    if common := len(set(base.suite.seeds) & set(new.suite.seeds)):
+        told.append(f"{common} seeds are in both runs: these episodes are not independent of one another")
+    return told
+
+
+def _arm(results: Results, name: str) -> Mapping[str, Any]:
+    arms = results.configuration.get("arms", {})
+    return arms.get(name, {}) if isinstance(arms, Mapping) else {}
+
+
+def _partner(results: Results, other: str | None) -> str:
+    """Return the arm that belongs to the other side's: of the same name, or the only one."""
+    if other in results.outcomes:
+        return str(other)
+    if len(results.outcomes) == 1:
+        return next(iter(results.outcomes))
+    arms = ", ".join(results.outcomes)
+    raise UsageError(f"{results.place} has no arm {other!r} but {arms}: name one, as in {results.place}:ARM")
+
+
+def _checked(base: Results, new: Results, first: str, second: str) -> ArmPair:
+    return ArmPair(base.check_arm(first), new.check_arm(second))

@@ -1,0 +1,113 @@
+"""The pytest plugin: marker `success_rate`, fixture `success_gate`, option `--success-rate-record`.
+
+pytest imports this module at its start wherever act_eval is installed, so it imports nothing but pytest before a
+test asks for the fixture.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from act_eval.comparison.judging import Judgement
+    from act_eval.comparison.success_gate import Rollouts, SuccessGate
+    from act_eval.results.suites import Suite
+
+_MARKER = (
+    "success_rate(*, baseline=FILE | bar=RATE, episodes=N, tier='recorded', require='no-regression', alpha=0.05, "
+    "margin=0.05, block=10, confidence=0.95): what the fixture success_gate demands of a run's success rate"
+)
+_OPTION = "success_rate_record"
+_SECTION = "success rate"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that records instead of judging."""
+    group = parser.getgroup("act_eval")
+    group.addoption(
+        "--success-rate-record",
+        dest=_OPTION,
+        metavar="REASON",
+        default=None,
+        help="record what tests of the fixture success_gate run as their new baselines, with this reason",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker."""
+    config.addinivalue_line("markers", _MARKER)
+
+
+@pytest.fixture
+def success_gate(request: pytest.FixtureRequest) -> Gate:
+    """Judge a run's success rate as the test's marker `success_rate` says."""
+    marker = request.node.get_closest_marker("success_rate")
+    if marker is None:
+        pytest.fail("success_gate needs @pytest.mark.success_rate(baseline=FILE) or (bar=RATE, episodes=N)", False)
+    from act_eval.comparison.success_gate import SuccessGate
+    from act_eval.comparison.tiers import tier_of
+    from act_eval.errors import ActEvalError
+
+    try:
+        tier = tier_of(marker.args, marker.kwargs, request.node.path.parent)
+    except ActEvalError as error:
+        pytest.fail(str(error), False)
+    return Gate(SuccessGate(tier, request.config.getoption(_OPTION)), request.node)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Show what every gate said, also of tests that passed."""
+    lines = [
+        f"{report.nodeid}: {text}"
+        for outcome in ("passed", "failed", "skipped")
+        for report in terminalreporter.getreports(outcome)
+        if report.when == "call"
+        for name, text in report.user_properties
+        if name == _SECTION
+    ]
+    if lines:
+        terminalreporter.section(_SECTION)
+        for line in lines:
+            terminalreporter.write_line(line)
+
+
+class Gate:
+    """What a test holds: a `SuccessGate` whose verdict is the test's."""
+
+    def __init__(self, gate: SuccessGate, node: pytest.Item) -> None:
+        self._gate = gate
+        self._node = node
+
+    def check(self, run: Path | str) -> Judgement:
+        """Fail the test unless a finished run folder passes; see `SuccessGate.check`."""
+        return self._settle(lambda: self._gate.check(run))
+
+    def rollouts(
+        self,
+        episodes: Rollouts,
+        suite: Suite,
+        configuration: Mapping[str, Any] | None = None,
+        numeric: Mapping[str, Any] | None = None,
+    ) -> Judgement:
+        """Fail the test unless the episodes pass; see `SuccessGate.rollouts`."""
+        return self._settle(lambda: self._gate.rollouts(episodes, suite, configuration, numeric))
+
+    def _settle(self, judge: Callable[[], Judgement]) -> Judgement:
+        from act_eval.comparison.success_gate import NotRecorded
+        from act_eval.errors import ActEvalError
+
+        try:
+            judgement = judge()
+        except NotRecorded as error:
+            pytest.skip(str(error))
+        except ActEvalError as error:
+            pytest.fail(str(error), False)
+        self._node.user_properties.append((_SECTION, judgement.text))
+        if not judgement.passed:
+            pytest.fail(judgement.text, False)
+        return judgement

@@ -1,0 +1,141 @@
+"""Several checkpoints on the same episodes: what choosing the best of them is worth.
+
+The best of k success rates is best partly by luck, so it overstates the checkpoint that it belongs to. What the
+training gives is the mean over the checkpoints; what the chosen one gives is its rate on episodes that did not
+choose it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from act_eval.comparison.pairing import check_pairable, suite_differences
+from act_eval.comparison.results import Results
+from act_eval.errors import SuiteMismatch, UsageError
+from act_eval.results.records import INVALID, SUCCESS
+from act_eval.stats import SuccessRate
+
+_SHUFFLES = 2000
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmSelection:
+    """One arm of several checkpoints."""
+
+    arm: str
+    rates: tuple[SuccessRate, ...]
+    """One per checkpoint, in the order given."""
+    mean: float
+    spread: float
+    """Standard deviation over the checkpoints."""
+    best: int
+    """Number of the best checkpoint; the first of equals."""
+    luck: float
+    """By how much the best would exceed the mean if all were equally good: the mean over shuffles of the outcomes
+    of each episode among the checkpoints."""
+    chance: float
+    """Share of these shuffles in which the best is at least as good as the one observed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOut:
+    """The chosen checkpoint on episodes that did not choose it."""
+
+    results: Results
+    chosen: int
+    """Number of the checkpoint."""
+    rates: dict[str, SuccessRate]
+    """Arm → success rate: the number to report."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Several checkpoints on one suite."""
+
+    runs: tuple[Results, ...]
+    arms: tuple[ArmSelection, ...]
+    best: int
+    """Number of the checkpoint with the best mean over the arms."""
+    held_out: HeldOut | None
+
+
+def select(runs: Sequence[Results], wanted: Sequence[str] = (), held_out: Results | None = None) -> Selection:
+    """Return what several checkpoints do on one suite.
+
+    Args:
+        runs: one per checkpoint.
+        wanted: arms; those that all runs have if empty.
+        held_out: a run of the chosen checkpoint on other episode seeds.
+
+    Raises:
+        SuiteMismatch: if the suites differ, or the held-out run shares episodes with them.
+        UsageError: if there are fewer than two checkpoints, an arm is missing, or the held-out run is of none.
+    """
+    if len(runs) < 2:
+        raise UsageError(f"choosing takes at least two checkpoints, got {len(runs)}")
+    for run in runs[1:]:
+        check_pairable(runs[0], run)
+    for arm in wanted:
+        for run in runs:
+            run.check_arm(arm)
+    names = list(wanted) or [arm for arm in runs[0].outcomes if all(arm in run.outcomes for run in runs)]
+    if not names:
+        raise UsageError(f"no arm is in all of {', '.join(run.place for run in runs)}")
+    arms = tuple(select_arm(arm, [run.outcomes[arm] for run in runs]) for arm in names)
+    best = int(np.argmax([sum(arm.rates[i].rate for arm in arms) for i in range(len(runs))]))
+    return Selection(
+        runs=tuple(runs), arms=arms, best=best, held_out=_hold_out(runs, names, held_out) if held_out else None
+    )
+
+
+def select_arm(arm: str, vectors: Sequence[Sequence[str]]) -> ArmSelection:
+    """Return what one arm says of the checkpoints, given an outcome vector of each.
+
+    Episodes that are invalid in one checkpoint leave all of them, so that each is judged on the same ones.
+
+    Raises:
+        UsageError: if none is left.
+    """
+    kept = [outcomes for outcomes in zip(*vectors, strict=True) if INVALID not in outcomes]
+    if not kept:
+        raise UsageError(f"arm {arm} has no episode that is valid in every checkpoint")
+    success_NK = np.array([[outcome == SUCCESS for outcome in outcomes] for outcomes in kept])
+    episodes, totals = len(success_NK), success_NK.sum(0)
+    rates = totals / episodes
+    highest = _best_of_equals(success_NK)
+    return ArmSelection(
+        arm=arm,
+        rates=tuple(SuccessRate(int(total), episodes) for total in totals),
+        mean=float(rates.mean()),
+        spread=float(rates.std(ddof=1)),
+        best=int(np.argmax(totals)),
+        luck=float(highest.mean() / episodes - rates.mean()),
+        chance=float(np.mean(highest >= totals.max())),
+    )
+
+
+def _best_of_equals(success_NK: np.ndarray) -> np.ndarray:
+    """Return the largest total of successes in each shuffle of every episode's outcomes among the checkpoints."""
+    rng = np.random.default_rng(0)  # the same figures whenever the same runs are read
+    shuffled = (rng.permuted(success_NK, axis=1).sum(0).max() for _ in range(_SHUFFLES))
+    return np.fromiter(shuffled, int, _SHUFFLES)
+
+
+def _hold_out(runs: Sequence[Results], arms: Sequence[str], held_out: Results) -> HeldOut:
+    digests = [run.policy.get("digest") for run in runs]
+    digest = held_out.policy.get("digest")
+    if digest is None or digest not in digests:
+        known = ", ".join(f"{run.place} ({d})" for run, d in zip(runs, digests, strict=True))
+        raise UsageError(f"--held-out {held_out.place} is a run of policy {digest}, which is none of: {known}")
+    if lines := [line for line in suite_differences(runs[0], held_out) if not line.startswith("suite.seeds")]:
+        told = "\n  ".join(lines)
+        raise SuiteMismatch(f"--held-out {held_out.place} is of another task than the checkpoints' runs:\n  {told}")
+    if common := len(set(held_out.suite.seeds) & set(runs[0].suite.seeds)):
+        raise SuiteMismatch(
+            f"--held-out {held_out.place} shares {common} episode seeds with the suite that chose the checkpoint: "
+            "evaluate it with --held-out"
+        )
+    vectors = {arm: held_out.outcomes[held_out.check_arm(arm)] for arm in arms}
+    rates = {arm: SuccessRate.of_outcomes(v) for arm, v in vectors.items()}
+    return HeldOut(results=held_out, chosen=digests.index(digest), rates=rates)

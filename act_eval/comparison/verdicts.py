@@ -1,0 +1,123 @@
+"""The verdict on every arm of a comparison, and whether the comparison meets a requirement.
+
+One planned family: the arms of a comparison. Their p-values are adjusted by Holm; equivalence is claimed only where
+an interval that holds for all arms at once (Bonferroni) lies inside the margin. The interval that is shown holds
+for its arm alone.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from act_eval.comparison.tables import READINGS, Reading, Table, Vectors
+from act_eval.errors import UsageError
+from act_eval.stats import Interval, PairedTable, holm, minimum_detectable_drop, unpaired_detectable_drop
+
+Verdict = Literal["better", "worse", "equivalent within margin", "cannot tell"]
+Requirement = Literal["no-regression", "non-inferior"]
+
+REQUIREMENTS: tuple[str, ...] = get_args(Requirement)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """What a comparison promises."""
+
+    alpha: float = 0.05
+    """Level of the two-sided tests, over all arms together; intervals have confidence 1 - alpha."""
+    margin: float = 0.05
+    """A difference of success rates that does not matter."""
+    paired: bool = True
+    """Whether episodes are paired by their seeds."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.alpha < 1:
+            raise UsageError(f"alpha is {self.alpha}; it must lie between 0 and 1, as in 0.05")
+        if not 0 < self.margin < 1:
+            raise UsageError(f"margin is {self.margin}; it is a difference of rates between 0 and 1, as in 0.05")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assessment:
+    """What one arm's table says."""
+
+    table: Table
+    interval: Interval
+    """For the difference NEW - BASE, confidence 1 - alpha."""
+    p_value: float
+    """Exact McNemar, or Barnard where unpaired; two-sided."""
+    adjusted: float
+    """`p_value` after Holm."""
+    verdict: Verdict
+
+    def no_worse_than(self, margin: float) -> bool:
+        """Return whether the interval excludes a drop of `margin` or more."""
+        return self.interval.low > -margin
+
+
+def assess(tables: Mapping[str, Table], rules: Rules) -> dict[str, Assessment]:
+    """Return the assessment of every arm, as one family."""
+    p_values = {arm: p_value(table) for arm, table in tables.items()}
+    adjusted = dict(zip(p_values, holm(list(p_values.values())), strict=True))
+    return {
+        arm: Assessment(
+            table=table,
+            interval=table.newcombe(1 - rules.alpha),
+            p_value=p_values[arm],
+            adjusted=adjusted[arm],
+            verdict=_verdict(table, adjusted[arm], len(tables), rules),
+        )
+        for arm, table in tables.items()
+    }
+
+
+def p_value(table: Table) -> float:
+    """Return the two-sided exact p-value: McNemar for pairs, Barnard for independent episodes."""
+    return table.mcnemar() if isinstance(table, PairedTable) else table.barnard()
+
+
+def read_all(vectors: Mapping[str, Vectors], rules: Rules) -> dict[Reading, dict[str, Assessment]]:
+    """Return the assessments under every reading of invalid episodes; a single one where there are none."""
+    broken = any(sum(pair.invalid) for pair in vectors.values())
+    return {
+        reading: assess({arm: pair.table(reading, rules.paired) for arm, pair in vectors.items()}, rules)
+        for reading in (READINGS if broken else READINGS[:1])
+    }
+
+
+def meets(assessments: Mapping[str, Assessment], requirement: Requirement, margin: float) -> bool | None:
+    """Return whether a requirement is met; None where the episodes are too few to tell (`non-inferior` only)."""
+    arms = assessments.values()
+    if requirement == "no-regression":
+        return not any(arm.verdict == "worse" for arm in arms)
+    if all(arm.no_worse_than(margin) for arm in arms):
+        return True
+    shown = any(arm.verdict == "worse" and not arm.no_worse_than(margin) for arm in arms)
+    return False if shown else None
+
+
+def detectable(table: Table, arms: int, alpha: float) -> tuple[float | None, float | None]:
+    """Return the smallest drop and the smallest gain that the test shows with a probability of 80 %.
+
+    Between outcomes of a pair a correlation of 0.5 is assumed. None where no change could be shown.
+    """
+    rate, level = table.first.rate, alpha / max(arms, 1)
+    if isinstance(table, PairedTable):
+        if not table.pairs:
+            return None, None
+        drops = (minimum_detectable_drop(table.pairs, r, alpha=level) for r in (rate, 1 - rate))
+    else:
+        sizes = table.first.trials, table.second.trials
+        if not all(sizes):
+            return None, None
+        drops = (unpaired_detectable_drop(*sizes, r, alpha=level) for r in (rate, 1 - rate))
+    drop, gain = drops  # a gain of successes is a drop of failures
+    return drop, gain
+
+
+def _verdict(table: Table, adjusted: float, arms: int, rules: Rules) -> Verdict:
+    if adjusted < rules.alpha:
+        return "worse" if table.difference < 0 else "better"
+    joint = table.newcombe(1 - rules.alpha / arms)
+    inside = joint.low > -rules.margin and joint.high < rules.margin
+    return "equivalent within margin" if inside else "cannot tell"

@@ -1,0 +1,135 @@
+"""A folder of finished attempts: what is left of a collection that was interrupted.
+
+Every attempt is one file that appears whole or not at all, so collecting may stop at any moment and be continued,
+by any number of workers. `plan.json` says what is collected; another plan in the same folder is refused.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from act_eval.datasets.episode import Episode, episode_table
+from act_eval.datasets.images import write_video
+from act_eval.datasets.layout import Feature
+from act_eval.datasets.statistics import pixel_histogram
+from act_eval.errors import DatasetError
+from act_eval.types import IntArray
+
+_META = b"act_eval"
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt of the expert."""
+
+    number: int
+    seed: int
+    outcome: str
+    """`success` for a recorded episode; of the others only this line is kept."""
+    length: int = 0
+    """Frames of a recorded episode."""
+
+
+class AttemptFolder:
+    """Attempts on disk, by number."""
+
+    def __init__(self, folder: Path, plan: Mapping[str, Any]) -> None:
+        """Open or create a folder for a plan.
+
+        Raises:
+            DatasetError: if the folder holds attempts at something else.
+        """
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        plan_file = folder / "plan.json"
+        if plan_file.exists():
+            _check_plan(folder, _read_plan(plan_file), json.loads(json.dumps(plan)))
+        else:
+            _write_whole(plan_file, json.dumps(plan, indent=1, sort_keys=True).encode())
+
+    def add_episode(self, number: int, episode: Episode, features: Mapping[str, Feature], fps: int) -> Attempt:
+        """Keep a successful attempt."""
+        table = episode_table(episode, features, fps)
+        for key, frames in episode.frames.items():
+            if features[key].dtype == "video":
+                write_video(self.video(number, key), frames, fps)
+        meta = {
+            "seed": episode.seed,
+            "pixels": {key: pixel_histogram(frames).tolist() for key, frames in episode.frames.items()},
+        }
+        part = self._path(number, "parquet.part")
+        pq.write_table(table.replace_schema_metadata({_META: json.dumps(meta).encode()}), part, use_dictionary=False)
+        os.replace(part, self._path(number, "parquet"))  # last: with this file the attempt exists
+        return Attempt(number, episode.seed, "success", episode.length)
+
+    def add_discarded(self, number: int, seed: int, outcome: str) -> Attempt:
+        """Note an attempt that did not succeed."""
+        _write_whole(self._path(number, "json"), json.dumps({"seed": seed, "outcome": outcome}).encode())
+        return Attempt(number, seed, outcome)
+
+    def finished(self) -> dict[int, Attempt]:
+        """Return all whole attempts; a file that was cut off is removed, to be made again."""
+        attempts = {}
+        for file in sorted(self.folder.glob("attempt-*.json")):
+            try:
+                entry = json.loads(file.read_text())
+            except ValueError:
+                file.unlink()
+                continue
+            attempts[_number(file)] = Attempt(_number(file), entry["seed"], entry["outcome"])
+        for file in sorted(self.folder.glob("attempt-*.parquet")):
+            try:
+                footer = pq.read_metadata(file)
+            except (OSError, pa.ArrowInvalid):
+                file.unlink()
+                continue
+            meta = json.loads(footer.metadata[_META])
+            attempts[_number(file)] = Attempt(_number(file), meta["seed"], "success", footer.num_rows)
+        return attempts
+
+    def read_episode(self, number: int) -> tuple[pa.Table, dict[str, IntArray]]:
+        """Return the rows of a recorded episode and the pixel histograms (3, 256) of its cameras."""
+        table = pq.read_table(self._path(number, "parquet"))
+        meta = json.loads(table.schema.metadata[_META])
+        pixels = {key: np.asarray(counts, np.int64) for key, counts in meta["pixels"].items()}
+        return table.replace_schema_metadata(None), pixels
+
+    def video(self, number: int, key: str) -> Path:
+        """Return where the video of a camera feature lies."""
+        return self._path(number, f"{key}.mp4")
+
+    def _path(self, number: int, suffix: str) -> Path:
+        return self.folder / f"attempt-{number:06d}.{suffix}"
+
+
+def _number(file: Path) -> int:
+    return int(file.name.split(".")[0].removeprefix("attempt-"))
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(data)
+    os.replace(part, path)
+
+
+def _read_plan(file: Path) -> dict[str, Any]:
+    try:
+        return json.loads(file.read_text())
+    except ValueError as error:
+        raise DatasetError(f"{file} is damaged: {error}. Remove the folder {file.parent} and collect anew") from error
+
+
+def _check_plan(folder: Path, found: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    for key in sorted(found.keys() | asked.keys()):
+        if found.get(key) != asked.get(key):
+            raise DatasetError(
+                f"{folder} holds an unfinished collection with {key} = {found.get(key)!r}; asked for "
+                f"{asked.get(key)!r}. Continue it with the same settings, or remove the folder"
+            )

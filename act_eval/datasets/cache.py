@@ -1,0 +1,208 @@
+"""Decoded frames on disk: every frame of a camera at its place in one flat file.
+
+Pictures are decoded once. From then on a random frame is one positioned read, which the page cache answers, so
+batches are gathered without worker processes, and the memory of a training does not depend on the size of the data
+set: pictures are read, not mapped (the vectors, 56 bytes a frame, are mapped). The cache lies in `.frame_cache/KEY`
+inside the data set, or where it is told to; KEY hashes names, sizes and times of all files, so that a changed data
+set gets a new one.
+
+Legend: `F` frames of the data set · `R` frames asked for · `H`, `W` image height and width.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from act_eval.datasets.reader import Demonstrations
+from act_eval.errors import DatasetError
+from act_eval.types import ACTION, ENVIRONMENT_STATE, IMAGE_PREFIX, STATE, IntArray
+
+FOLDER = ".frame_cache"
+_LAYOUT = 1
+"""Version of this file format; part of the key."""
+_RESERVE = 256 * 2**20
+"""Bytes that a new cache must leave free on the disk."""
+
+_ABANDONED_S = 3600.0
+"""A build that has written nothing for so long [s] is dead."""
+
+OnEpisode = Callable[[int, int], None]
+"""Receives (episodes decoded, episodes in all)."""
+
+
+class FrameCache:
+    """Random access to the frames of a data set. Safe in forked and spawned processes."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open a finished cache; see `open_cache`."""
+        self.folder = folder
+        contents = json.loads((folder / "contents.json").read_text())
+        self.shapes: dict[str, tuple[int, ...]] = {key: tuple(shape) for key, shape in contents["shapes"].items()}
+        """Feature → shape of one entry; (3, H, W) for cameras."""
+        self._dtypes = {key: np.dtype(name) for key, name in contents["dtypes"].items()}
+        self._files: dict[str, int] = {}
+        self._vectors: dict[str, NDArray[Any]] = {}
+        self._open()
+
+    def read(self, key: str, frames: IntArray) -> NDArray[Any]:
+        """Return some frames of a feature, (R, *shape); pictures are uint8 (R, 3, H, W).
+
+        Args:
+            key: feature.
+            frames: (R,) global frame indices.
+        """
+        if key in self._vectors:
+            return np.asarray(self._vectors[key][frames])
+        pictures = np.empty((len(frames), *self.shapes[key]), np.uint8)
+        for row in np.argsort(frames, kind="stable"):  # rising offsets: kinder to a disk that must seek
+            picture = pictures[row]
+            got = os.preadv(self._files[key], [picture.data], int(frames[row]) * picture.nbytes)
+            if got != picture.nbytes:
+                raise DatasetError(f"{self.folder} ends before frame {int(frames[row])}; remove the folder and retry")
+        return pictures
+
+    def close(self) -> None:
+        """Close the files."""
+        for file in self._files.values():
+            os.close(file)
+        self._files, self._vectors = {}, {}
+
+    def _open(self) -> None:
+        for key, shape in self.shapes.items():
+            path = self.folder / _file_name(key)
+            if self._dtypes[key] == np.uint8 and hasattr(os, "preadv"):  # Windows has none: there all is mapped
+                self._files[key] = os.open(path, os.O_RDONLY)
+            else:
+                self._vectors[key] = np.memmap(path, self._dtypes[key], mode="r").reshape(-1, *shape)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_files": {}, "_vectors": {}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._open()
+
+    def __del__(self) -> None:
+        for file in getattr(self, "_files", {}).values():  # absent where the constructor failed
+            os.close(file)
+
+
+def open_cache(data: Demonstrations, folder: Path | None = None, on_episode: OnEpisode | None = None) -> FrameCache:
+    """Open the frame cache of a data set, and build it first where it is missing or stale.
+
+    Args:
+        data: the data set.
+        folder: where caches lie; inside the data set by default.
+        on_episode: told after every decoded episode.
+
+    Raises:
+        DatasetError: if a picture is damaged, the folder cannot be written or the disk is too small.
+    """
+    home = data.root / FOLDER if folder is None else folder
+    final = home / _key(data)
+    if not (final / "contents.json").exists():
+        _build(data, home, final, on_episode or (lambda _done, _total: None))
+    return FrameCache(final)
+
+
+def _key(data: Demonstrations) -> str:
+    digest = hashlib.sha256(f"{_LAYOUT} {data.root.name}".encode())
+    for part in ("meta", "data", "videos"):
+        for file in sorted((data.root / part).rglob("*")):
+            if file.is_file():
+                facts = file.stat()
+                name = file.relative_to(data.root).as_posix()
+                digest.update(f"{name} {facts.st_size} {facts.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _build(data: Demonstrations, home: Path, final: Path, on_episode: OnEpisode) -> None:
+    _sweep(home)
+    layout = _layout(data)
+    needed = data.total_frames * sum(int(np.prod(shape)) * dtype.itemsize for shape, dtype in layout.values())
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=home))
+    except OSError as error:
+        raise DatasetError(f"cannot write a frame cache into {home}: {error}; name another folder for it") from error
+    try:
+        free = shutil.disk_usage(home).free
+        if free < needed + _RESERVE:
+            raise DatasetError(f"a frame cache in {home} needs {needed / 1e9:.1f} GB; {free / 1e9:.1f} GB are free")
+        _decode(data, layout, partial, on_episode)
+        (partial / "contents.json").write_text(
+            json.dumps(
+                {
+                    "shapes": {key: shape for key, (shape, _) in layout.items()},
+                    "dtypes": {key: dtype.name for key, (_, dtype) in layout.items()},
+                }
+            )
+        )
+        _put_in_place(partial, final)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _sweep(home: Path) -> None:
+    """Remove what builds that were killed have left; a running one writes all the time."""
+    for partial in home.glob(".partial-*"):
+        touched = max((file.stat().st_mtime for file in partial.iterdir()), default=partial.stat().st_mtime)
+        if time.time() - touched > _ABANDONED_S:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _put_in_place(partial: Path, final: Path) -> None:
+    try:
+        partial.rename(final)
+    except OSError:
+        if not (final / "contents.json").exists():  # otherwise another process has built the same one meanwhile
+            raise
+        return
+    for stale in final.parent.iterdir():
+        if stale.is_dir() and stale != final and not stale.name.startswith(".partial-"):
+            shutil.rmtree(stale, ignore_errors=True)
+
+
+def _layout(data: Demonstrations) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+    layout: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {}
+    for key in (STATE, ENVIRONMENT_STATE, ACTION):
+        if key in data.features:
+            layout[key] = (data.features[key].shape, np.dtype(np.float32))
+    for key, feature in data.features.items():
+        if feature.is_camera:
+            height, width, channels = feature.shape
+            layout[key] = ((channels, height, width), np.dtype(np.uint8))
+    return layout
+
+
+def _decode(
+    data: Demonstrations, layout: Mapping[str, tuple[Sequence[int], Any]], folder: Path, on_episode: OnEpisode
+) -> None:
+    files = {key: (folder / _file_name(key)).open("wb") for key in layout}
+    try:
+        for episode in range(len(data.episodes)):
+            for key, file in files.items():
+                file.write(_episode_bytes(data, episode, key))
+            on_episode(episode + 1, len(data.episodes))
+    finally:
+        for file in files.values():
+            file.close()
+
+
+def _episode_bytes(data: Demonstrations, episode: int, key: str) -> memoryview:
+    if data.features[key].is_camera:
+        return np.ascontiguousarray(data.frames(episode, key.removeprefix(IMAGE_PREFIX)).transpose(0, 3, 1, 2)).data
+    return data.vectors(episode, [key])[key].astype(np.float32).data
+
+
+def _file_name(key: str) -> str:
+    return f"{key.replace('/', '_')}.bin"

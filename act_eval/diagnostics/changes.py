@@ -1,0 +1,135 @@
+"""The changes that probes make to a bank of observations: to one declared input each, or to the scene.
+
+Exchanging an input for another episode's (`shuffled`) keeps it as the policy knows it and is what verdicts rest on;
+zeros, grey images and shifts may take the policy where it has never been.
+
+Legend: `N` observations · `K` blocks · `J` joints.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from act_eval.diagnostics.controls import blanked
+from act_eval.diagnostics.observation_set import Bank
+from act_eval.diagnostics.scene import Scene
+from act_eval.types import ENVIRONMENT_STATE, IMAGE_PREFIX, STATE, FloatArray, ImageArray, Observation, PolicySpec
+
+SHUFFLED = "shuffled"
+EXCHANGED = "other block's"
+SHIFTS = (0.02, 0.05, 0.10)
+"""Distances by which coordinates are shifted, each row in a direction of its own [m]."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """A changed bank."""
+
+    input: str | None
+    """The declared input that differs; None where the scene or the whole observation does."""
+    name: str
+    """What was done."""
+    observation: Observation
+    """N rows."""
+    joints_moved: FloatArray | None = None
+    """(N, J) by how much the joints were moved: actions relative to the observed joints move along by as much,
+    without any layer reading them."""
+
+
+def told_block(bank: Bank) -> NDArray[np.int64]:
+    """Return for each row the block nearest to the told coordinates (N,), -1 without blocks or coordinates."""
+    told = bank.observation.environment_state
+    if told is None or told.shape[1] != 2 or bank.block_xy.shape[1] == 0:
+        return np.full(len(bank), -1)
+    return np.linalg.norm(bank.block_xy - told[:, None], axis=2).argmin(axis=1)
+
+
+def changes(spec: PolicySpec, bank: Bank, scene: Scene, short: bool = False) -> Iterator[Change]:
+    """Yield the changes that a policy's declared inputs and the scene allow.
+
+    Args:
+        spec: of the policy.
+        bank: observations that are changed.
+        scene: renders changed scenes.
+        short: only what verdicts on declared inputs rest on.
+    """
+    whole, strangers = bank.observation, bank.strangers()
+    exchanged = whole.take(strangers)
+    for name in spec.inputs:
+        if name == ENVIRONMENT_STATE and whole.environment_state is not None:
+            yield from _coordinates(bank, exchanged, short)
+        elif name == STATE:
+            yield from _joints(whole, exchanged, short)
+        elif name.startswith(IMAGE_PREFIX) and name.removeprefix(IMAGE_PREFIX) in whole.pixels:
+            yield from _camera(whole, exchanged, name, short)
+    if not short:
+        yield from _scene(spec, bank, scene)
+
+
+def _coordinates(bank: Bank, exchanged: Observation, short: bool) -> Iterator[Change]:
+    whole = bank.observation
+    told = whole.environment_state
+    assert told is not None
+
+    def change(name: str, value: NDArray[np.floating] | None) -> Change:
+        moved = None if value is None else value.astype(np.float32)
+        return Change(ENVIRONMENT_STATE, name, replace(whole, environment_state=moved))
+
+    yield change(SHUFFLED, exchanged.environment_state)
+    if bank.block_xy.shape[1] > 1:
+        yield change(EXCHANGED, _other_block(bank))
+    if short:
+        return
+    yield change("zeroed", np.zeros_like(told))
+    if told.shape[1] == 2:
+        angle = np.random.default_rng(1).uniform(0, 2 * np.pi, len(bank))
+        direction = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+        for distance in SHIFTS:
+            yield change(f"shifted {100 * distance:g} cm", told + distance * direction)
+
+
+def _other_block(bank: Bank) -> NDArray[np.float64]:
+    """Return (N, 2): where the block lies that the coordinates do not name; of several the nearest to the named."""
+    rows, told = np.arange(len(bank)), told_block(bank)
+    gaps = np.linalg.norm(bank.block_xy - bank.block_xy[rows, told][:, None], axis=2)
+    gaps[rows, told] = np.inf
+    return bank.block_xy[rows, gaps.argmin(axis=1)]
+
+
+def _joints(whole: Observation, exchanged: Observation, short: bool) -> Iterator[Change]:
+    def change(name: str, value: FloatArray) -> Change:
+        return Change(STATE, name, replace(whole, agent_pos=value), value - whole.agent_pos)
+
+    yield change(SHUFFLED, exchanged.agent_pos)
+    if not short:
+        yield change("zeroed", np.zeros_like(whole.agent_pos))
+
+
+def _camera(whole: Observation, exchanged: Observation, name: str, short: bool) -> Iterator[Change]:
+    camera = name.removeprefix(IMAGE_PREFIX)
+    pixels = {**whole.pixels, camera: exchanged.pixels[camera]}
+    yield Change(name, SHUFFLED, replace(whole, pixels=pixels))
+    if not short:
+        yield Change(name, "grey", replace(whole, pixels=blanked(whole.pixels, (camera,))))
+
+
+def _scene(spec: PolicySpec, bank: Bank, scene: Scene) -> Iterator[Change]:
+    """Changes of what the cameras show; the coordinates stay."""
+    shapes = [(name, spec.inputs[IMAGE_PREFIX + name]) for name in spec.cameras]
+    if bank.block_xy.shape[1] < 2 or not shapes:
+        return
+    for name, edit in (
+        ("confuser hidden", scene.without_confusers),
+        ("blocks exchanged", scene.with_blocks_exchanged),
+    ):
+        images = None if edit is None else scene.images(map(edit, bank.states), shapes)
+        if images is not None:
+            yield Change(None, name, _showing(bank.observation, images))
+    whole = bank.observation
+    yield Change(None, "all cameras grey", replace(whole, pixels=blanked(whole.pixels, spec.cameras)))
+
+
+def _showing(observation: Observation, images: dict[str, ImageArray]) -> Observation:
+    return replace(observation, pixels={**observation.pixels, **images})

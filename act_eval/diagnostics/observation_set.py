@@ -1,0 +1,154 @@
+"""A bank of observations from the beginnings of real episodes, where the choice of a block is made.
+
+Legend: `N` observations · `B` = 1 slot · `A` action dim · `K` blocks, the scene's target first · `S` state size.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from act_eval.diagnostics.scene import Scene
+from act_eval.errors import ActEvalError, SimulationError, UsageError
+from act_eval.rollout import ObservationBatch, batch_observations
+from act_eval.types import Executor, FloatArray, IntArray, Observation
+
+EPISODES = 8
+PER_EPISODE = 5
+EVERY = 3
+"""Control steps between two observations of an episode: steps 0 to 12, before the median closing at step 14."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bank:
+    """Observations with the moments that they come from."""
+
+    observation: Observation
+    """N rows."""
+    seeds: IntArray
+    """(N,) episode seeds."""
+    steps: IntArray
+    """(N,) control steps within the episodes."""
+    states: NDArray[np.float64]
+    """(N, S) simulator states; S = 0 where the environment gives none."""
+    last_action: FloatArray
+    """(N, A) command of the step before, or the joint angles at step 0."""
+    block_xy: NDArray[np.float64]
+    """(N, K, 2) centres of the blocks [m]; K = 0 where the environment does not tell."""
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    @property
+    def episodes(self) -> int:
+        """Number of episodes."""
+        return len(np.unique(self.seeds))
+
+    def strangers(self) -> IntArray:
+        """Return for each row a row (N,) of another episode, the same in every call.
+
+        Raises:
+            UsageError: if all rows come from one episode.
+        """
+        if self.episodes < 2:
+            raise UsageError("a bank of observations needs at least 2 episodes, so that rows can be exchanged")
+        rng = np.random.default_rng(0)
+        return np.array([rng.choice(np.flatnonzero(self.seeds != seed)) for seed in self.seeds], np.int64)
+
+
+def collect_bank(
+    env: gym.Env[Any, Any],
+    executor: Executor,
+    seeds: Sequence[int],
+    per_episode: int = PER_EPISODE,
+    every: int = EVERY,
+) -> Bank:
+    """Run the beginning of each episode and keep every `every`-th observation.
+
+    Args:
+        env: a Gymnasium environment; its cameras are left out between kept observations where it offers that.
+        executor: decides what runs, in slot 0.
+        seeds: one per episode.
+        per_episode: observations of each; fewer where an episode ends before.
+        every: control steps between them.
+
+    Raises:
+        UsageError: if a number is below 1, or the policy fails while the bank is collected.
+    """
+    for name, value in (("episodes", len(seeds)), ("observations per episode", per_episode), ("interval", every)):
+        if value < 1:
+            raise UsageError(f"{name} of a bank is {value}; it must be at least 1")
+    rows = [row for seed in seeds for row in _beginning(env, executor, seed, per_episode, every)]
+    scene = Scene.of(env)
+    return Bank(
+        observation=batch_observations([row.observed for row in rows]),
+        seeds=np.array([row.seed for row in rows], np.int64),
+        steps=np.array([row.step for row in rows], np.int64),
+        states=np.stack([row.state for row in rows]),
+        last_action=np.stack([row.last_action for row in rows]),
+        block_xy=scene.block_xy(np.stack([row.state for row in rows])),
+    )
+
+
+@dataclass(frozen=True)
+class _Row:
+    observed: Mapping[str, Any]
+    seed: int
+    step: int
+    state: NDArray[np.float64]
+    last_action: FloatArray
+
+
+def _beginning(env: gym.Env[Any, Any], executor: Executor, seed: int, count: int, every: int) -> list[_Row]:
+    base: Any = env.unwrapped
+    look = getattr(base, "skip_cameras", lambda skip: None)
+    state = getattr(base, "simulator_state", lambda: np.zeros(0))
+    look(False)
+    observed, _ = _unfailing(lambda: env.reset(seed=seed))
+    executor.reset([0], [seed])
+    batch, rows = ObservationBatch(1), list[_Row]()
+    last_action = _at_rest(observed["agent_pos"], env.action_space.shape)
+    for step in range((count - 1) * every + 1):
+        batch.put(0, observed)
+        if step % every == 0:
+            rows.append(_Row(observed, seed, step, state(), last_action))
+        last_action = _command(executor, step, batch.observation)
+        needed = (step + 1) % every == 0 or bool(executor.wants_observation(np.array([step + 1]))[0])
+        look(not needed)
+        command = last_action
+        observed, _, terminated, truncated, _ = _unfailing(lambda: env.step(command))  # noqa: B023  # called at once
+        if terminated or truncated:
+            break
+    look(False)
+    return rows
+
+
+def _unfailing(call: Callable[[], Any]) -> Any:
+    """Return what a call of an environment returns.
+
+    Raises:
+        SimulationError: with what it raised.
+    """
+    try:
+        return call()
+    except ActEvalError:
+        raise
+    except Exception as error:  # somebody else's code may raise anything
+        message = f"the environment failed while observations were collected: {type(error).__name__}: {error}"
+        raise SimulationError(message) from error
+
+
+def _at_rest(agent_pos: Any, action_shape: tuple[int, ...] | None) -> FloatArray:
+    """Return what stands for the command before the first: the joints, NaN where they are no command."""
+    joints = np.asarray(agent_pos, np.float32)
+    return joints if action_shape in (None, joints.shape) else np.full(action_shape, np.nan, np.float32)
+
+
+def _command(executor: Executor, step: int, observation: Observation) -> FloatArray:
+    actions = executor.act(np.array([step]), observation)
+    if actions.errors:
+        raise UsageError(f"the policy failed at step {step} while observations were collected: {actions.errors[0]}")
+    return actions.command[0].copy()

@@ -1,0 +1,98 @@
+"""From effects to one verdict per input: used, weak or dead.
+
+The thresholds come from the shipped policies and from copies of them with one input cut off or left un-normalised;
+figures in docs/mode-collapse.md.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from act_eval.diagnostics.changes import EXCHANGED, SHUFFLED
+from act_eval.diagnostics.effects import Effect
+from act_eval.types import ENVIRONMENT_STATE
+
+InputMode = Literal["used", "weak", "dead", "not an input", "cannot tell"]
+
+NUMERICAL = 1e-5
+"""A chunk that moves less than this does not move: 0.003 mm at the end of a stretched arm [rad]."""
+NOISE_FACTOR = 3.0
+"""A policy that answers the same question differently must be moved by this many times as much."""
+USED_SHARE = 0.33
+"""A used input, exchanged for another episode's, moves the chunk by at least this share of what exchanging the whole
+observation does."""
+TURNED_SHARE = 0.5
+"""Used coordinates, exchanged for the other block's, turn at least this share of the open chunks to another block."""
+FEWEST_OBSERVATIONS = 16
+"""Fewer observations decide nothing."""
+FEWEST_OPEN = 4
+"""Fewer open observations say nothing about the choice."""
+
+
+@dataclass(frozen=True)
+class InputVerdict:
+    """What probing says of one input."""
+
+    input: str
+    """Name in the policy's spec."""
+    mode: InputMode
+    evidence: str
+
+    @property
+    def line(self) -> str:
+        """`NAME VERDICT evidence`."""
+        return f"{self.input.removeprefix('observation.')} {self.mode} {self.evidence}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """What effects are measured against."""
+
+    whole: Effect
+    """Exchanging the whole observation for another episode's."""
+    noise: float
+    """Largest difference between answers to the same question [rad]."""
+    observations: int
+    open: int
+    """Observations in which the choice of a block is open."""
+
+    @property
+    def floor(self) -> float:
+        """Below this a chunk does not move [rad]."""
+        return max(NUMERICAL, NOISE_FACTOR * self.noise)
+
+
+def verdict_on(name: str, effects: Sequence[Effect], scale: Scale) -> InputVerdict:
+    """Return the verdict on a declared input from the effects of its changes."""
+    if scale.observations < FEWEST_OBSERVATIONS:
+        return InputVerdict(
+            name, "cannot tell", f"from {scale.observations} observations; {FEWEST_OBSERVATIONS} are needed"
+        )
+    mine = [effect for effect in effects if effect.input == name]
+    if not mine:
+        return InputVerdict(name, "cannot tell", "the environment does not show it")
+    largest = max(mine, key=lambda effect: effect.most_rad)
+    if largest.most_rad <= scale.floor:
+        return InputVerdict(name, "dead", _dead_evidence(mine, scale))
+    shuffled = next(effect for effect in mine if effect.name == SHUFFLED)
+    exchanged = next((effect for effect in mine if effect.name == EXCHANGED), None)
+    used = shuffled.rad >= USED_SHARE * scale.whole.rad and shuffled.rad > scale.floor
+    texts = [_moved(shuffled, scale)]
+    if name == ENVIRONMENT_STATE and exchanged is not None and exchanged.turned is not None:
+        used &= scale.open < FEWEST_OPEN or exchanged.turned >= TURNED_SHARE * scale.open
+        texts.append(f"the other block's turn {exchanged.turned} of {scale.open} open chunks to it")
+    return InputVerdict(name, "used" if used else "weak", "; ".join(texts))
+
+
+def _moved(effect: Effect, scale: Scale) -> str:
+    where = "" if effect.mm is None else f", {effect.mm:.1f} mm at the gripper"
+    share = 100 * effect.rad / scale.whole.rad if scale.whole.rad > 0 else 0.0
+    rigid = " beyond moving along with the joints" if effect.rigid else ""
+    return f"another episode's moves the chunk by {effect.rad:.4f} rad{where}{rigid} ({share:.0f} % of all inputs')"
+
+
+def _dead_evidence(effects: Sequence[Effect], scale: Scale) -> str:
+    names = ", ".join(effect.name for effect in effects)
+    rigid = "; the chunk moves along with the joints that it is relative to, and that is all"
+    more = rigid if any(effect.rigid for effect in effects) else ""
+    return f"no change moves the chunk by more than {scale.floor:.0e} rad ({names}){more}"

@@ -1,0 +1,1 @@
+"""What an evaluation runs, and one worker's part of it."""

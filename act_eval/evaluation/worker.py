@@ -1,0 +1,224 @@
+"""One worker's part of an evaluation: run blocks of episodes, and leave steps, a video and a shard line of each.
+
+A block is some episodes of one arm that begin when others request an answer, so that theirs share a batch with them.
+"""
+
+import hashlib
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import gymnasium as gym
+import numpy as np
+
+from act_eval.errors import UsageError
+from act_eval.metrics import EpisodeMetrics, measure
+from act_eval.results.records import ShardLine, ShardWriter, Timing, writing
+from act_eval.results.steps import EpisodeSteps, StepRecorder
+from act_eval.rollout import Episode, EpisodeClock, rollout
+from act_eval.timing import Schedule
+from act_eval.types import EpisodeRecord, Executor
+from act_eval.video import Encoder, Film, FrameLog, KeptFrames, Layout, VideoMode, file_name, film, wanted
+
+INITIAL_STATE = "initial_state"
+"""Key in a record's `detail`: digest of the simulator state that the episode began in."""
+
+
+class Workbench(Protocol):
+    """What a worker holds while it lives: environments and a policy, built once."""
+
+    @property
+    def facts(self) -> Any:
+        """What whoever plans the run must know of them; picklable."""
+        ...
+
+    @property
+    def envs(self) -> Sequence[gym.Env[Any, Any]]:
+        """Environment slots."""
+        ...
+
+    def executor(self, schedule: Schedule | None) -> Executor:
+        """Return a fresh executor for an arm's schedule; None where nothing is inferred."""
+        ...
+
+    def close(self) -> None:
+        """Release what the environments hold."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What every worker of an evaluation is told; picklable."""
+
+    folder: Path
+    """The run folder."""
+    seeds: tuple[int, ...]
+    """Episode seeds of the suite."""
+    title: str
+    """What the videos say of the run."""
+    arms: Mapping[str, Schedule | None]
+    """Name → schedule, in the order in which they begin."""
+    batch: int
+    """Most episodes that run at a time in one worker."""
+    video: VideoMode
+
+
+@dataclass(frozen=True)
+class Block:
+    """Episodes of one arm that one worker runs, in their order."""
+
+    arm: str
+    episodes: tuple[int, ...]
+
+
+def plan(job: Job, done: Mapping[str, set[int]], workers: int) -> list[Block]:
+    """Return what is left to do in blocks, in the order in which they begin.
+
+    In a block a slot that has finished takes the next episode, so only at its end do slots stand empty: blocks are
+    large. Those of the last arm become smaller, so that workers end together.
+    """
+    left = {arm: [i for i in range(len(job.seeds)) if i not in done.get(arm, set())] for arm in job.arms}
+    arms = [arm for arm in job.arms if left[arm]]
+    return [
+        Block(arm, part)
+        for arm in arms
+        for part in (_shrinking if arm == arms[-1] else _even)(left[arm], job.batch, workers)
+    ]
+
+
+def _even(episodes: list[int], batch: int, workers: int) -> list[tuple[int, ...]]:
+    """Cut into a part per worker, or into fewer that fill a batch."""
+    parts = np.array_split(episodes, min(workers, -(-len(episodes) // batch)))
+    return [tuple(part.tolist()) for part in parts]
+
+
+def _shrinking(episodes: list[int], batch: int, workers: int) -> list[tuple[int, ...]]:
+    """Cut into whole batches, half of what is left to begin with, and into an even part per worker at last.
+
+    Parts of a single batch would have half of their slots stand empty at their end, four batches lose little.
+    """
+    parts: list[tuple[int, ...]] = []
+    while workers > 1 and len(episodes) > 4 * workers * batch:
+        size = batch * -(-len(episodes) // (2 * workers * batch))
+        parts.append(tuple(episodes[:size]))
+        episodes = episodes[size:]
+    last = np.array_split(episodes, min(workers, len(episodes)))
+    return [*parts, *(tuple(part.tolist()) for part in last)]
+
+
+def run_block(job: Job, bench: Workbench, block: Block, shard: ShardWriter, worker: int) -> Iterator[EpisodeRecord]:
+    """Run a block; each record is yielded after its files and its shard line are on the disk.
+
+    Raises:
+        RunFolderError: if they cannot be written.
+    """
+    with writing(job.folder):
+        yield from _run_block(job, bench, block, shard, worker)
+
+
+def _run_block(job: Job, bench: Workbench, block: Block, shard: ShardWriter, worker: int) -> Iterator[EpisodeRecord]:
+    folder = job.folder / block.arm
+    (folder / "steps").mkdir(parents=True, exist_ok=True)
+    recorder = StepRecorder(folder / "steps", bench.envs[0].unwrapped)
+    clocks: list[EpisodeClock] = []
+    executor = bench.executor(job.arms[block.arm])
+    episodes = [Episode(number, job.seeds[number]) for number in block.episodes]
+    frames = _frame_log(job, bench.envs[0])
+    observers = (recorder,) if frames is None else (recorder, frames)
+    with Encoder() as encoder, _Ended(shard) as ended:
+        for record in rollout(bench.envs, executor, episodes, observers, on_clock=clocks.append):
+            steps = recorder.take(record.episode)
+            record = _with_initial_state(record, steps)
+            clock = clocks.pop()
+            began = time.perf_counter()
+            kept = None if frames is None else frames.take(record.episode)
+            video = None
+            if wanted(job.video, record.outcome):
+                title = f"{job.title} · {block.arm}"
+                what = Film(title=title, record=record, steps=steps, control_s=_control_s(bench.envs[0]))
+                video = _film(folder / "videos" / file_name(record), bench.envs[0], what, kept, encoder)
+            timing = Timing(
+                episode=record.episode,
+                wall_s=round(clock.wall_s, 4),
+                inference_ms=tuple(round(ms, 2) for ms in clock.inference_ms),
+                video_s=round(time.perf_counter() - began, 4),
+                worker=worker,
+            )
+            metrics = _measured(record, steps, bench.envs[0], job.arms[block.arm])
+            ended.put(ShardLine(arm=block.arm, record=record, timing=timing, metrics=metrics), video)
+            yield from ended.complete()
+        yield from ended.complete(wait=True)
+
+
+class _Ended:
+    """Episodes that have ended, until their videos are complete: then their shard lines may say that all is there."""
+
+    def __init__(self, shard: ShardWriter) -> None:
+        self._shard = shard
+        self._lines: deque[tuple[ShardLine, Future[None] | None]] = deque()
+
+    def __enter__(self) -> "_Ended":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for _record in self.complete(wait=True):  # whatever stops the others, an episode already run is kept
+            pass
+
+    def put(self, line: ShardLine, video: Future[None] | None) -> None:
+        """Add an episode, with its video if it has one."""
+        self._lines.append((line, video))
+
+    def complete(self, wait: bool = False) -> Iterator[EpisodeRecord]:
+        """Write the lines of episodes whose files are complete, in order, and yield their records."""
+        while self._lines:
+            line, video = self._lines[0]
+            if video is not None:
+                if not wait and not video.done():
+                    return
+                video.result()
+            self._shard.write(line)  # again, if an interrupt comes before the next line: that adds nothing
+            self._lines.popleft()
+            yield line.record
+
+
+def _frame_log(job: Job, env: gym.Env[Any, Any]) -> FrameLog | None:
+    """Return what keeps frames while episodes run, where they are wanted and states cannot be rendered afterwards."""
+    return None if job.video == "none" or hasattr(env.unwrapped, "render_state") else FrameLog()
+
+
+def _film(
+    path: Path, env: gym.Env[Any, Any], what: Film, kept: KeptFrames | None, encoder: Encoder
+) -> Future[None] | None:
+    if kept is None:
+        return film(path, env.unwrapped, what, Layout(), encoder)
+    return film(path, kept, replace(what, steps=kept.numbered(what.steps)), Layout(small_views=False), encoder)
+
+
+def _with_initial_state(record: EpisodeRecord, steps: EpisodeSteps) -> EpisodeRecord:
+    if not steps.state.size:
+        return record
+    digest = hashlib.sha256(steps.state[0].tobytes()).hexdigest()[:16]
+    return replace(record, detail={**record.detail, INITIAL_STATE: digest})
+
+
+def _measured(
+    record: EpisodeRecord, steps: EpisodeSteps, env: gym.Env[Any, Any], schedule: Schedule | None
+) -> EpisodeMetrics:
+    """Return an episode's metrics; those of the arm's motion only where the environment tells it from states."""
+    motion_of = getattr(env.unwrapped, "motion", None)
+    motion = motion_of(steps.state) if motion_of is not None and steps.state.size else None
+    late = 0 if schedule is None else schedule.actuation_delay
+    return measure(record, steps, _control_s(env), motion, late)
+
+
+def _control_s(env: gym.Env[Any, Any]) -> float:
+    """Return Δt [s]."""
+    if "render_fps" not in env.metadata:
+        raise UsageError(
+            f'{type(env.unwrapped).__name__} does not say how many steps make a second: metadata["render_fps"]'
+        )
+    return 1 / env.metadata["render_fps"]

@@ -1,0 +1,109 @@
+"""Rerun: one episode as a recording to move about in, with its video, its scene in 3-D and its numbers over time.
+
+Legend: `N` requests · `C` chunk length.
+"""
+
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from act_eval.errors import ShareError
+from act_eval.results.records import writing
+from act_eval.results.steps import EpisodeSteps
+from act_eval.types import EpisodeRecord
+from act_eval.types.scene import Stage
+from act_eval.video.drawing import CHUNK, COMMITTED, CONFUSER, TARGET
+
+_TIME, _STEP = "time", "step"
+
+
+def write_recording(
+    path: Path,
+    record: EpisodeRecord,
+    steps: EpisodeSteps,
+    title: str,
+    control_s: float,
+    video: Path | None = None,
+    chunks: NDArray[np.float64] | None = None,
+    stage: Stage | None = None,
+) -> None:
+    """Write an episode as `.rrd`.
+
+    Args:
+        path: The file.
+        record: What the episode came to.
+        steps: Its steps.
+        title: What runs.
+        control_s: Δt [s].
+        video: Of the episode; None without one.
+        chunks: (N, C, 3) where predicted actions put the gripper [m]; None where the environment does not say.
+        stage: Sizes of the scene; None where the environment does not say.
+
+    Raises:
+        ShareError: if rerun is not installed.
+    """
+    rr = _rerun()
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = rr.RecordingStream("act_eval", recording_id=f"{title} · {record.episode} · {record.seed}")
+        stream.save(path)
+        stream.log("about", rr.TextDocument(_about(record, title)), static=True)
+        if video is not None:
+            stream.log("video", rr.AssetVideo(path=video), static=True)
+        for state in range(len(steps.state)):
+            stream.set_time(_STEP, sequence=state)
+            stream.set_time(_TIME, duration=state * control_s)
+            if video is not None:
+                stream.log("video", rr.VideoFrameReference(seconds=state * control_s, video_reference="video"))
+            _log_scene(rr, stream, steps, state, stage)
+            if state < steps.steps:
+                _log_step(rr, stream, steps, state, chunks)
+        stream.log("events", rr.TextLog(f"outcome: {record.outcome}"))
+        stream.flush()
+        stream.disconnect()
+
+
+def _rerun() -> ModuleType:
+    try:
+        return import_module("rerun")
+    except ImportError as error:
+        raise ShareError(f"rerun cannot be imported ({error}): pip install 'act_eval[rerun]'") from error
+
+
+def _about(record: EpisodeRecord, title: str) -> str:
+    return f"{title}\nepisode {record.episode}, seed {record.seed}: {record.outcome} after {record.steps} steps"
+
+
+def _log_scene(rr: ModuleType, stream: Any, steps: EpisodeSteps, state: int, stage: Stage | None) -> None:
+    if state < len(steps.gripper_xyz):
+        stream.log("scene/gripper", rr.Points3D([steps.gripper_xyz[state]], radii=0.006))
+    if state < len(steps.joints):
+        stream.log("joints", rr.Scalars(steps.joints[state]))
+    if state < len(steps.blocks_xyz) and stage is not None:
+        colours = [TARGET if block == steps.target[state] else CONFUSER for block in range(steps.blocks_xyz.shape[1])]
+        half = np.full(3, stage.block_side / 2)
+        stream.log("scene/blocks", rr.Boxes3D(centers=steps.blocks_xyz[state], half_sizes=[half], colors=colours))
+
+
+def _log_step(rr: ModuleType, stream: Any, steps: EpisodeSteps, step: int, chunks: NDArray[np.float64] | None) -> None:
+    chunk = int(steps.chunk[step])
+    stream.log("command", rr.Scalars(steps.command[step]))
+    stream.log("delay", rr.Scalars([steps.told_delay[step], steps.actual_delay[step]]))
+    stream.log("in_flight", rr.Scalars([steps.in_flight[step]]))
+    stream.log("chunk", rr.Scalars([chunk]))
+    if steps.seam[step]:
+        stream.log("events", rr.TextLog(f"seam: chunk {chunk} begins to act"))
+    if chunk < 0:
+        stream.log("events", rr.TextLog("hold: no chunk covers this step", level="WARN"))
+    elif chunks is not None and chunk < len(chunks):
+        stream.log("scene/chunk", rr.LineStrips3D([chunks[chunk]], colors=[CHUNK], radii=0.001))
+    latest = int(np.searchsorted(steps.sent, step, side="right")) - 1
+    if latest >= 0 and steps.sent[latest] == step:
+        stream.log("events", rr.TextLog(f"request {latest}, told {steps.told[latest]}", color=COMMITTED))
+        if steps.coordinates.shape[1:] == (2,):
+            told = [*steps.coordinates[latest].tolist(), 0.0]
+            stream.log("scene/told", rr.Points3D([told], radii=0.004, labels=["told"]))

@@ -1,0 +1,114 @@
+"""Tables of a run: one row per episode, or one row per control step.
+
+Legend: `T` control steps of an episode.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from act_eval.export.finished import FinishedRun
+from act_eval.results.records import write_atomically, writing
+from act_eval.results.steps import EpisodeSteps, load, path_of
+from act_eval.types import EpisodeRecord
+
+EPISODES_CSV, EPISODES_PARQUET, STEPS_PARQUET = "episodes.csv", "episodes.parquet", "steps.parquet"
+
+_SCALARS = ("chunk", "index", "observed", "requested", "told_delay", "actual_delay", "in_flight", "seam")
+_VECTORS = ("command", "ran")
+_STATES = ("joints", "gripper_xyz")  # one more than steps: the terminal state's is left out
+
+
+def write_csv(run: FinishedRun, path: Path) -> None:
+    """Write the episodes as CSV; lists and mappings are JSON text, what is undefined is empty."""
+    rows = list(run.rows())
+    text = io.StringIO()
+    writer = csv.DictWriter(text, _names(rows), restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+    with writing(path.parent):
+        write_atomically(path, text.getvalue().encode())
+
+
+def write_episodes(run: FinishedRun, path: Path) -> None:
+    """Write the episodes as Parquet."""
+    rows = list(run.rows())
+    columns = {name: _column([row.get(name) for row in rows]) for name in _names(rows)}
+    _write(pa.table(columns), path)
+
+
+def write_steps(run: FinishedRun, path: Path) -> None:
+    """Write the control steps of all episodes as Parquet; see docs/file-formats.md for the columns.
+
+    Raises:
+        RunFolderError: if an episode's steps are missing or damaged.
+    """
+    with writing(path.parent):
+        unfinished = path.with_name(path.name + ".part")
+        tables = _step_tables(run)
+        first = next(tables)
+        with pq.ParquetWriter(unfinished, first.schema) as writer:
+            writer.write_table(first)
+            for table in tables:
+                writer.write_table(table.cast(first.schema))
+        unfinished.replace(path)
+
+
+def _write(table: pa.Table, path: Path) -> None:
+    with writing(path.parent):
+        unfinished = path.with_name(path.name + ".part")
+        pq.write_table(table, unfinished)
+        unfinished.replace(path)
+
+
+def _step_tables(run: FinishedRun) -> Iterator[pa.Table]:
+    for arm in run.arms:
+        for record in arm.records:
+            yield _step_table(arm.name, record, load(path_of(arm.folder / "steps", record.episode)))
+
+
+def _step_table(arm: str, record: EpisodeRecord, steps: EpisodeSteps) -> pa.Table:
+    count = steps.steps
+    vectors = {name: getattr(steps, name) for name in _VECTORS}
+    vectors |= {name: getattr(steps, name)[:count] for name in _STATES}
+    return pa.table(
+        {
+            "arm": pa.array([arm] * count, pa.string()),
+            "episode": pa.array([record.episode] * count, pa.int64()),
+            "seed": pa.array([record.seed] * count, pa.int64()),
+            "outcome": pa.array([record.outcome] * count, pa.string()),
+            "step": pa.array(range(count), pa.int64()),
+            **{name: pa.array(getattr(steps, name)) for name in _SCALARS},
+            **{name: _lists(values, count) for name, values in vectors.items()},
+        }
+    )
+
+
+def _lists(values: np.ndarray, count: int) -> pa.Array:
+    """Return (T, A) numbers as T lists; null where there is nothing."""
+    rows = list(values.astype(np.float32)) if values.ndim == 2 and len(values) == count and values.shape[1] else None
+    return pa.array([None] * count if rows is None else rows, pa.list_(pa.float32()))
+
+
+def _names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the columns of all rows: arms may have details that others lack."""
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def _column(values: Sequence[Any]) -> pa.Array:
+    """Return a column; values of different kinds, which a foreign environment's detail may hold, become JSON text."""
+    try:
+        return pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        return pa.array([None if value is None else json.dumps(value) for value in values], pa.string())
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, list | tuple | Mapping) else value

@@ -1,0 +1,46 @@
+"""TensorBoard: an arm's rates and metrics, and its episodes one after another."""
+
+import json
+from pathlib import Path
+
+from act_eval.export.finished import FinishedArm, FinishedRun
+from act_eval.results.records import writing
+
+_PER_EPISODE = ("steps", "collapse_index", "seams", "starved_steps")
+
+
+def write_tensorboard(run: FinishedRun, folder: Path) -> None:
+    """Write event files to `folder/ARM`, in the place of those that an earlier call left there."""
+    with writing(folder):
+        for arm in run.arms:
+            place = folder / arm.name
+            place.mkdir(parents=True, exist_ok=True)
+            for old in place.glob("events.out.tfevents.*"):
+                old.unlink()
+            _write_arm(run, arm, place)
+
+
+def _write_arm(run: FinishedRun, arm: FinishedArm, place: Path) -> None:
+    from torch.utils.tensorboard.writer import SummaryWriter  # torch takes seconds to load
+
+    with SummaryWriter(str(place)) as board:
+        interval = arm.success.wilson()
+        rates = {"rate": arm.success.rate, "low": interval.low, "high": interval.high}
+        for name, value in rates.items():
+            board.add_scalar(f"success/{name}", value, 0)
+        for name, value in arm.summary.items():
+            if value is not None:
+                board.add_scalar(f"metrics/{name}", value, 0)
+        counts = dict.fromkeys(sorted({record.outcome for record in arm.records}), 0)
+        for number, record in enumerate(arm.records):
+            counts[record.outcome] += 1
+            board.add_scalar("episode/success", float(record.outcome == "success"), number)
+            for name in _PER_EPISODE:
+                if (value := getattr(record, name)) is not None:
+                    board.add_scalar(f"episode/{name}", value, number)
+        board.add_text("outcomes", _table(counts), 0)
+        board.add_text("manifest", f"    {json.dumps(run.manifest.to_json(), indent=1)}".replace("\n", "\n    "), 0)
+
+
+def _table(counts: dict[str, int]) -> str:
+    return "\n".join(["| outcome | episodes |", "|---|---|", *(f"| {name} | {n} |" for name, n in counts.items())])

@@ -1,0 +1,77 @@
+"""Weights & Biases: rates and metrics of every arm, and a table of all episodes with their videos."""
+
+import hashlib
+import json
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+from act_eval.errors import ShareError
+from act_eval.export.finished import FinishedRun
+from act_eval.stats import SuccessRate
+
+_COLUMNS = ("arm", "episode", "seed", "outcome", "steps", "collapse_index", "seams", "starved_steps", "error")
+
+
+def log_to_wandb(run: FinishedRun, project: str) -> str:
+    """Log a run; the same run logged again goes to the same place.
+
+    Args:
+        run: Finished.
+        project: W&B project. Everything else, such as `WANDB_MODE=offline`, comes from W&B's own settings.
+
+    Returns:
+        Where it is to be seen: an address, or the folder of an offline run.
+
+    Raises:
+        ShareError: if wandb is not installed, or it refuses.
+    """
+    wandb = _wandb()
+    try:
+        with wandb.init(
+            project=project,
+            id=_identity(run),
+            name=run.folder.name,
+            dir=str(run.folder),
+            config=run.manifest.to_json(),
+            resume="allow",
+        ) as session:
+            for arm in run.arms:
+                _summarise(session, arm.name, {**arm.summary, **_rates(arm.success)})
+            session.log({"episodes": _table(wandb, run)})
+            return session.url or session.dir
+    except wandb.errors.Error as error:
+        raise ShareError(f"Weights & Biases refused: {error}; `wandb login`, or WANDB_MODE=offline") from error
+
+
+def _wandb() -> ModuleType:
+    try:
+        return import_module("wandb")
+    except ImportError as error:
+        raise ShareError(f"wandb cannot be imported ({error}): pip install 'act_eval[wandb]'") from error
+
+
+def _identity(run: FinishedRun) -> str:
+    content = json.dumps([run.folder.name, run.manifest.to_json()], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def _rates(success: SuccessRate) -> dict[str, float]:
+    interval = success.wilson()
+    return {"success": success.rate, "success_low": interval.low, "success_high": interval.high}
+
+
+def _summarise(session: Any, arm: str, values: dict[str, float | None]) -> None:
+    for name, value in values.items():
+        if value is not None:
+            session.summary[f"{arm}/{name}"] = value
+
+
+def _table(wandb: ModuleType, run: FinishedRun) -> Any:
+    table = wandb.Table(columns=[*_COLUMNS, "video"])
+    for arm in run.arms:
+        for record in arm.records:
+            path = arm.video(record)
+            video = None if path is None else wandb.Video(str(path), format="mp4")
+            table.add_data(arm.name, *(getattr(record, name) for name in _COLUMNS[1:]), video)
+    return table

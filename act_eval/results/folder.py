@@ -1,0 +1,147 @@
+"""What lies in a run folder, and how the shards of its processes become an arm's files."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from act_eval.errors import RunFolderError
+from act_eval.results.manifest import Manifest
+from act_eval.results.records import METRICS, ShardLine, merge, read_episodes, to_line, write_atomically, writing
+from act_eval.results.shards import SHARDS, Part, Shards, episodes_of
+from act_eval.timing import Trace, recorded_trace, write_trace
+from act_eval.types import EpisodeRecord
+
+TRACE = "trace.json"
+"""File in an arm's folder: the delays of its requests, which `--delay trace:FILE` replays."""
+EPISODES = "episodes.jsonl"
+"""File in an arm's folder, whose presence says that the arm is finished."""
+
+
+class RunFolder:
+    """A run folder, or a part of one, that this process owns: nobody else writes into it meanwhile."""
+
+    def __init__(self, path: Path, manifest: Manifest, part: Part | None = None) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.part = part
+        """The part of the run that this process owns; None where it owns all of it."""
+        self._shards = Shards(path / SHARDS)
+
+    def arm(self, name: str) -> Path:
+        """Return an arm's folder."""
+        return self.path / name
+
+    def finished(self) -> dict[str, list[EpisodeRecord]]:
+        """Return the records of finished episodes by arm, in no particular order; of a part, its own only."""
+        found: dict[str, dict[int, EpisodeRecord]] = {name: {} for name in self.manifest.arms}
+        for _, line in self._shards.lines(self.part):
+            found.setdefault(line.arm, {})[line.record.episode] = line.record
+        for name in self.manifest.arms:
+            if self.is_merged(name):
+                found[name] = {record.episode: record for record in self.episodes(name)}
+        wanted = set(self.wanted())
+        return {name: [r for number, r in records.items() if number in wanted] for name, records in found.items()}
+
+    def is_complete(self) -> bool:
+        """Whether every episode that this process is to run has finished."""
+        finished = self.finished()
+        return all(len(finished[name]) == len(self.wanted()) for name in self.manifest.arms)
+
+    def done(self) -> dict[str, set[int]]:
+        """Return by arm the numbers of the episodes that are not left to run: finished ones, and other parts'."""
+        foreign = set(range(len(self.manifest.suite.seeds))).difference(self.wanted())
+        return {name: foreign | {record.episode for record in records} for name, records in self.finished().items()}
+
+    def wanted(self) -> range:
+        """Return the numbers of the episodes that this process is to run."""
+        return episodes_of(self.part, len(self.manifest.suite.seeds))
+
+    def new_shards(self, count: int) -> list[Path]:
+        """Return the paths of `count` shards that do not exist yet."""
+        with writing(self.path):
+            return self._shards.new(count, self.part)
+
+    def finish(self) -> dict[str, list[EpisodeRecord]]:
+        """Merge the shards into every arm's files and return the records by arm.
+
+        Raises:
+            RunFolderError: if the shards do not cover the suite exactly once, or the files cannot be written.
+        """
+        lines = [line for _, line in self._shards.lines()]
+        for name in self.manifest.arms:
+            if not self.is_merged(name):
+                with writing(self.path):
+                    self._write_arm(name, merge(lines, name, self.manifest.suite.seeds))
+        with writing(self.path):
+            self._shards.clear()
+        return {name: self.episodes(name) for name in self.manifest.arms}
+
+    def finish_part(self) -> dict[str, list[EpisodeRecord]]:
+        """Put the part's lines into one file and return its records by arm.
+
+        Raises:
+            RunFolderError: if they do not cover the part exactly once, or the file cannot be written.
+        """
+        assert self.part is not None
+        found = list(self._shards.lines(self.part))
+        whole = set(self._shards.whole())
+        elsewhere = {(line.arm, line.record.episode) for path, line in found if path in whole}
+        own: list[ShardLine] = []
+        for name in self.manifest.arms:
+            if not self.is_merged(name):
+                lines = [line for _, line in found if line.record.episode in self.wanted()]
+                merged = merge(lines, name, self.manifest.suite.seeds, self.wanted())
+                own += [line for line in merged if (name, line.record.episode) not in elsewhere]
+        with writing(self.path):
+            self._shards.finish(self.part, own)
+        return self.finished()
+
+    def episodes(self, arm: str) -> list[EpisodeRecord]:
+        """Return a finished arm's records in suite order."""
+        records = read_episodes(self.arm(arm) / EPISODES)
+        if [record.seed for record in records] != list(self.manifest.suite.seeds):
+            raise RunFolderError(f"{self.arm(arm) / EPISODES} does not hold the seeds of the suite")
+        return records
+
+    def lines(self) -> Iterator[tuple[Path, ShardLine]]:
+        """Yield the line of every episode that lies in a shard, with the file that holds it."""
+        yield from self._shards.lines()
+
+    def is_merged(self, name: str) -> bool:
+        """Whether an arm has files of its own, in which all of its episodes lie."""
+        return (self.arm(name) / EPISODES).is_file()
+
+    def finish_own(self) -> dict[str, list[EpisodeRecord]]:
+        """Finish what this process owns: the run, or its part."""
+        return self.finish() if self.part is None else self.finish_part()
+
+    def _write_arm(self, name: str, lines: list[ShardLine]) -> None:
+        self.arm(name).mkdir(exist_ok=True)
+        timings = "".join(to_line(line.timing) for line in lines)
+        write_atomically(self.arm(name) / "timings.jsonl", timings.encode())
+        metrics = "".join(to_line(line.metrics) for line in lines)
+        write_atomically(self.arm(name) / METRICS, metrics.encode())
+        trace = delays_of([line.record for line in lines]) if self._delays_vary(name) else None
+        if trace is not None:
+            write_trace(self.arm(name) / TRACE, trace)
+        # Last, because its presence says that the arm is finished.
+        episodes = "".join(to_line(line.record) for line in lines)
+        write_atomically(self.arm(name) / EPISODES, episodes.encode())
+
+    def _delays_vary(self, name: str) -> bool:
+        """Whether an arm's delay model is not constant: its entry names the model instead of a number."""
+        return isinstance(self.manifest.configuration["arms"][name].get("delay"), str)
+
+
+def delays_of(records: Sequence[EpisodeRecord]) -> Trace | None:
+    """Return the trace that replays an arm's delays, None where no answer ever came.
+
+    A trace holds the steps from request to answer; records count from the observation, whose age is taken off.
+    """
+    episodes: dict[int, list[int | None]] = {}
+    for record in records:
+        actual = record.detail.get("actual_delays", ())
+        ages = record.detail.get("observation_ages", [0] * len(actual))
+        delays = [None if steps is None else steps - age for steps, age in zip(actual, ages, strict=True)]
+        episodes[record.seed] = delays[1:]  # the first chunk draws no delay
+    answered = any(delay is not None for delays in episodes.values() for delay in delays)
+    return recorded_trace(episodes) if answered else None

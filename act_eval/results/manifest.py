@@ -1,0 +1,69 @@
+"""`manifest.json` of a run folder: how the run was made."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from act_eval.errors import RunFolderError, SuiteMismatch
+from act_eval.results.suites import Suite
+
+SCHEMA = 1
+"""Version of the layout and of the manifest's fields."""
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """How a run was made."""
+
+    suite: Suite
+    """What is evaluated on."""
+    configuration: Mapping[str, Any]
+    """What else decides the records (JSON values): policy, arms by name, precision, compile mode, video mode."""
+    fingerprint: Mapping[str, Any]
+    """What the numbers may depend on beyond that (JSON values): versions, CPU, threads, renderer."""
+    notes: Mapping[str, Any]
+    """What decides nothing (JSON values): command, date, git commit, workers, batch size, `replayable`."""
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """Names of the arms, in their order."""
+        return tuple(self.configuration["arms"])
+
+    @property
+    def replayable(self) -> bool:
+        """Whether videos can be made again from logged states; older runs do not say so and are taken to be."""
+        return self.notes.get("replayable") is not False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of `manifest.json`."""
+        return {
+            "schema": SCHEMA,
+            "suite": self.suite.to_json(),
+            "configuration": dict(self.configuration),
+            "fingerprint": dict(self.fingerprint),
+            "notes": dict(self.notes),
+        }
+
+    @classmethod
+    def read(cls, folder: Path) -> "Manifest":
+        """Read the manifest of a run folder.
+
+        Raises:
+            RunFolderError: if there is none, it is damaged, or it has another schema.
+        """
+        path = folder / MANIFEST
+        try:
+            values = json.loads(path.read_bytes())
+            if values["schema"] != SCHEMA:
+                raise RunFolderError(f"{path} has schema {values['schema']}; this version reads schema {SCHEMA}")
+            parts = {name: dict(values[name]) for name in ("configuration", "fingerprint", "notes")}
+            if not isinstance(parts["configuration"].get("arms"), dict):
+                raise RunFolderError(f"{path} names no arms")
+            return cls(suite=Suite.from_json(values["suite"]), **parts)
+        except FileNotFoundError as error:
+            raise RunFolderError(f"{folder} is not a run folder: it has no {MANIFEST}") from error
+        except (ValueError, OverflowError, KeyError, TypeError, OSError, SuiteMismatch) as error:
+            raise RunFolderError(f"{path} is damaged ({type(error).__name__}: {error})") from error

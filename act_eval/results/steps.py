@@ -1,0 +1,237 @@
+"""Per-step arrays of an episode on disk: enough to show it again, frame by frame, and to see who decided each step.
+
+Legend: `T` control steps taken · `A` action dim · `S` size of the simulator state · `N` requests · `C` chunk length ·
+`K` coordinates · `M` blocks · `J` joints.
+"""
+
+import struct
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Protocol
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from act_eval.errors import RunFolderError, UnmeasuredRun
+from act_eval.types import (
+    BoolArray,
+    EpisodeRecord,
+    FloatArray,
+    IntArray,
+    Motion,
+    Prediction,
+    StepRecord,
+    Takeover,
+)
+from act_eval.types.scene import SceneTrack
+
+
+def _no_integers() -> IntArray:
+    return np.zeros(0, np.int64)
+
+
+def _no_floats(*shape: int) -> Callable[[], FloatArray]:
+    return lambda: np.zeros(shape, np.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpisodeSteps:
+    """The steps of one episode; see `act_eval.types.Actions` for the meaning of each field.
+
+    Fields with a default are empty in files of earlier versions, and where policy or environment do not say.
+    """
+
+    command: FloatArray
+    """(T, A) decided for each step; (0,) without a step"""
+    ran: FloatArray
+    """(T, A) what reached the arm at each step: `command`, unless commands are late"""
+    chunk: IntArray
+    """(T,)"""
+    index: IntArray
+    """(T,)"""
+    observed: IntArray
+    """(T,)"""
+    requested: BoolArray
+    """(T,)"""
+    told_delay: IntArray
+    """(T,)"""
+    actual_delay: IntArray
+    """(T,)"""
+    in_flight: IntArray
+    """(T,)"""
+    seam: BoolArray
+    """(T,)"""
+    replaced: FloatArray
+    """(T, A) see `act_eval.types.Takeover`; NaN at a step that is no seam or where nothing else could have run"""
+    overlap_rmse: FloatArray
+    """(T, A) see `act_eval.types.Takeover`; NaN as `replaced`"""
+    state: NDArray[np.float64]
+    """(T + 1, S) simulator states, the terminal one last."""
+    sent: IntArray = field(default_factory=_no_integers)
+    """(N,) step at which each request went out; the answer to the n-th is chunk n"""
+    observation_step: IntArray = field(default_factory=_no_integers)
+    """(N,) step of the observation that it read"""
+    start: IntArray = field(default_factory=_no_integers)
+    """(N,) step of the answer's first action"""
+    ready: IntArray = field(default_factory=_no_integers)
+    """(N,) first step at which the answer may act"""
+    told: IntArray = field(default_factory=_no_integers)
+    """(N,) told delay"""
+    actual: IntArray = field(default_factory=_no_integers)
+    """(N,) actual delay, 0 for a lost answer"""
+    lost: BoolArray = field(default_factory=lambda: np.zeros(0, np.bool_))
+    """(N,)"""
+    predicted: FloatArray = field(default_factory=_no_floats(0, 0, 0))
+    """(N, C, A) what the policy answered, absolute commands"""
+    coordinates: FloatArray = field(default_factory=_no_floats(0, 0))
+    """(N, K) the observation's `environment_state` as the policy was shown it"""
+    joints: FloatArray = field(default_factory=_no_floats(0, 0))
+    """(T + 1, J) joint positions [rad]"""
+    gripper_xyz: FloatArray = field(default_factory=_no_floats(0, 3))
+    """(T + 1, 3) point between the jaws [m]"""
+    blocks_xyz: FloatArray = field(default_factory=_no_floats(0, 0, 3))
+    """(T + 1, M, 3) centres of the blocks [m]"""
+    target: IntArray = field(default_factory=_no_integers)
+    """(T + 1,) number of the block that is the target"""
+
+    @property
+    def steps(self) -> int:
+        """T."""
+        return len(self.command)
+
+
+class Watched(Protocol):
+    """An environment's optional hooks that say what logged states show."""
+
+    def motion(self, logged: NDArray[np.float64]) -> Motion: ...
+
+    def scene_track(self, logged: NDArray[np.float64], detail: Mapping[str, Any]) -> SceneTrack: ...
+
+
+class StepRecorder:
+    """An observer that writes every episode's steps when it ends, and keeps them until they are taken.
+
+    Args:
+        folder: Where they are written.
+        env: Environment that is asked what the states show, as far as it has the hooks of `Watched`.
+    """
+
+    def __init__(self, folder: Path, env: object = None) -> None:
+        self._folder = folder
+        self._env = env
+        self._records: dict[int, list[StepRecord]] = {}
+        self._terminal: dict[int, NDArray[np.float64]] = {}
+        self._finished: dict[int, EpisodeSteps] = {}
+
+    def on_step(self, record: StepRecord) -> None:
+        self._records.setdefault(record.episode, []).append(record)
+
+    def on_end_state(self, episode: int, state: NDArray[np.float64]) -> None:
+        self._terminal[episode] = state
+
+    def on_episode_end(self, record: EpisodeRecord) -> None:
+        episode = record.episode
+        steps = collect(self._records.pop(episode, []), self._terminal.pop(episode))
+        steps = replace(steps, **_places(self._env, steps.state, record.detail))
+        save(path_of(self._folder, episode), steps)
+        self._finished[episode] = steps
+
+    def take(self, episode: int) -> EpisodeSteps:
+        """Return the steps of an episode that has ended, once."""
+        return self._finished.pop(episode)
+
+
+def collect(records: Sequence[StepRecord], terminal: NDArray[np.float64]) -> EpisodeSteps:
+    """Return the arrays of an episode from its step records and the state after the last step."""
+    takeovers = [_takeover(record) for record in records]
+    predictions = [prediction for record in records for prediction in record.predictions]
+    return EpisodeSteps(
+        command=np.array([record.command for record in records], np.float32),
+        ran=np.array([record.command if record.ran is None else record.ran for record in records], np.float32),
+        chunk=np.array([record.chunk for record in records], np.int64),
+        index=np.array([record.index for record in records], np.int64),
+        observed=np.array([record.observed for record in records], np.int64),
+        requested=np.array([record.requested for record in records], np.bool_),
+        told_delay=np.array([record.told_delay for record in records], np.int64),
+        actual_delay=np.array([record.actual_delay for record in records], np.int64),
+        in_flight=np.array([record.in_flight for record in records], np.int64),
+        seam=np.array([record.seam for record in records], np.bool_),
+        replaced=np.array([change.replaced for change in takeovers], np.float32),
+        overlap_rmse=np.array([change.overlap_rmse for change in takeovers], np.float32),
+        state=np.stack([*(record.state for record in records), terminal]).astype(np.float64),
+        **(_requests(predictions) if predictions else {}),
+    )
+
+
+def _requests(predictions: Sequence[Prediction]) -> dict[str, Any]:
+    numbers = ("sent", "observation_step", "start", "ready", "told", "actual")
+    return {
+        **{name: np.array([getattr(one, name) for one in predictions], np.int64) for name in numbers},
+        "lost": np.array([one.lost for one in predictions], np.bool_),
+        "predicted": np.array([one.actions for one in predictions], np.float32),
+        "coordinates": np.array([one.coordinates for one in predictions], np.float32),
+    }
+
+
+def _places(env: Any, states: NDArray[np.float64], detail: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that an environment's hooks of `Watched` fill."""
+    found: dict[str, Any] = {}
+    if states.size and hasattr(env, "motion"):
+        motion: Motion = env.motion(states)
+        found |= {"joints": motion.joints.astype(np.float32), "gripper_xyz": motion.gripper_xyz.astype(np.float32)}
+    if states.size and hasattr(env, "scene_track"):
+        track: SceneTrack = env.scene_track(states, detail)
+        found |= {"blocks_xyz": track.blocks_xyz.astype(np.float32), "target": track.target}
+    return found
+
+
+def _takeover(record: StepRecord) -> Takeover:
+    if record.takeover is not None:
+        return record.takeover
+    nothing = np.full_like(record.command, np.nan)
+    return Takeover(nothing, nothing)
+
+
+def path_of(folder: Path, episode: int) -> Path:
+    """Return where an episode's steps lie in the `steps` folder of an arm."""
+    return folder / f"{episode:04d}.npz"
+
+
+def save(path: Path, steps: EpisodeSteps) -> None:
+    """Write an episode's steps; equal steps give equal bytes, and the file appears when it is complete."""
+    unfinished = path.with_name(path.name + ".part")
+    with unfinished.open("wb") as file:
+        np.savez_compressed(file, **{f.name: getattr(steps, f.name) for f in fields(EpisodeSteps)})
+    unfinished.replace(path)
+
+
+_DAMAGE = (
+    # What a broken archive of arrays makes zipfile, zlib and numpy raise.
+    *(OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error, struct.error),
+    *(NotImplementedError, RuntimeError, SyntaxError, MemoryError, OverflowError, TypeError),
+)
+
+
+def load(path: Path) -> EpisodeSteps:
+    """Read an episode's steps.
+
+    Raises:
+        UnmeasuredRun: if the file was written by a version that recorded less.
+        RunFolderError: if the file is missing or damaged.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            required = [f.name for f in fields(EpisodeSteps) if f.default_factory is MISSING]
+            if lacking := [name for name in required if name not in arrays]:
+                raise UnmeasuredRun(
+                    f"{path} was written by another version: it has no {', '.join(lacking)}; "
+                    "repeat the run's command with another --out"
+                )
+            return EpisodeSteps(**{f.name: arrays[f.name] for f in fields(EpisodeSteps) if f.name in arrays})
+    except FileNotFoundError as error:
+        raise RunFolderError(f"{path} is missing") from error
+    except _DAMAGE as error:
+        raise RunFolderError(f"{path} is damaged ({type(error).__name__}: {error})") from error

@@ -1,0 +1,174 @@
+"""Which environment a run is about: how a worker makes it, and what a run's plan must know of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from act_eval.errors import FeatureMismatch, UsageError
+from act_eval.sources.env_declaration import DeclaringFlags, declared, says_nothing
+from act_eval.sources.external_envs import guarded_call, is_foreign, make_adapted, versions
+from act_eval.types import ENVIRONMENT_STATE, IMAGE_PREFIX, STATE, PolicySpec
+
+if TYPE_CHECKING:
+    import gymnasium as gym
+
+    from act_eval.envs.adapters import Declaration
+
+
+_PROJECTION_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvFacts:
+    """What an environment says of itself."""
+
+    options: Mapping[str, Any]
+    """Options as the environment resolved them, so that a default that is spelt out is the same suite."""
+    horizon: int
+    control_ms: float
+    """Δt, length of a control step [ms]."""
+    suite: Mapping[str, Any]
+    """What must be equal for runs to be paired, beside options and horizon."""
+    renderer: str
+    renders_states: bool
+    """Whether logged states can be rendered again, which videos need."""
+    offered: Mapping[str, tuple[int, ...]]
+    """Shapes of what the environment shows, under the policies' names."""
+    action: tuple[int, ...]
+    foreseen: bool = False
+    """Whether the scripted expert's next commands can be found out, which prefix `expert` needs."""
+    films: bool = False
+    """Whether frames can be kept while an episode runs, for videos where logged states cannot be rendered."""
+    remarks: tuple[str, ...] = ()
+    """How an environment that is not ours was understood, for the screen."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Of the package that it comes from, for a run's fingerprint."""
+    overhead_projection: tuple[float, ...] | None = None
+    """Where places on the table appear in the overhead image, see `PolicySpec`; None where it does not say."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvSource:
+    """An environment by its Gymnasium id and options, or by the name of one that is not ours."""
+
+    env_id: str
+    options: Mapping[str, Any]
+    declared: "Declaration | None" = None
+    """What is declared of an environment that is not ours; None: it is ours."""
+    film: bool = False
+    """Whether an environment that is not ours will be asked to render."""
+
+    def make(self) -> "gym.Env[Any, Any]":
+        """Return a new environment.
+
+        Raises:
+            UsageError: if it does not take the options, or something has to be declared.
+        """
+        if self.declared is not None:
+            return make_adapted(self.env_id, self.options, self.declared, self.film)
+        import gymnasium as gym
+
+        import act_eval.envs  # noqa: F401  # registers our environments
+
+        try:
+            # The checker warns about what our own tests verify, and costs time in every step.
+            return gym.make(self.env_id, disable_env_checker=True, **self.options)
+        except TypeError as error:
+            raise UsageError(f"{self.env_id} does not take the options {dict(self.options)}: {error}") from error
+
+
+def env_source(name: str, options: Mapping[str, Any], flags: DeclaringFlags, film: bool) -> EnvSource:
+    """Return the source of what `--env` names.
+
+    Args:
+        name: A name of ours, a Gymnasium id, `module:factory` or `dm_control:TASK`.
+        options: From the flags for our environments.
+        flags: What is declared of others.
+        film: Whether episodes are to be filmed.
+
+    Raises:
+        UsageError: or a child of it, naming the flag that does not fit.
+    """
+    from act_eval.envs.registration import ENVIRONMENTS, env_id
+
+    more, declaration = declared(flags)
+    if is_foreign(name) and name not in ENVIRONMENTS.values():
+        return EnvSource(env_id=name, options={**options, **more}, declared=declaration, film=film)
+    ours = env_id(name)
+    if not says_nothing(declaration):
+        raise UsageError(f"{name} is an environment of ours, which says itself what it shows: declare nothing")
+    return EnvSource(env_id=ours, options={**options, **more})
+
+
+def env_facts(env: "gym.Env[Any, Any]", options: Mapping[str, Any]) -> EnvFacts:
+    """Return what an environment says of itself.
+
+    Raises:
+        UsageError: if its episodes would never end, or it does not do what it says.
+    """
+    base: Any = env.unwrapped
+    if hasattr(base, "try_out"):
+        guarded_call(base.name, "in a first step", base.try_out)
+    horizon = env.spec.max_episode_steps if env.spec is not None else getattr(base, "max_episode_steps", None)
+    if horizon is None:
+        raise UsageError(f"{env.spec} is registered without max_episode_steps: its episodes would never end")
+    suite = dict(base.suite_facts()) if hasattr(base, "suite_facts") else {}
+    return EnvFacts(
+        options=suite.pop("options", dict(options)),
+        horizon=horizon,
+        control_ms=1000 / env.metadata["render_fps"],
+        suite=suite,
+        renderer=base.renderer_name() if hasattr(base, "renderer_name") else "unknown",
+        renders_states=hasattr(base, "render_state"),
+        offered=_offered(env),
+        action=tuple(env.action_space.shape or ()),
+        foreseen=hasattr(base, "privileged") and hasattr(base, "fork"),
+        films=env.render_mode == "rgb_array",
+        remarks=base.remarks() if hasattr(base, "remarks") else (),
+        versions=versions(base.env) if hasattr(base, "try_out") else {},
+        overhead_projection=base.overhead_projection() if hasattr(base, "overhead_projection") else None,
+    )
+
+
+def check_features(spec: PolicySpec, env: "gym.Env[Any, Any] | EnvFacts") -> None:
+    """Refuse a policy whose inputs or actions are not the environment's.
+
+    Raises:
+        FeatureMismatch: naming every field that does not fit, with both shapes.
+    """
+    facts = env if isinstance(env, EnvFacts) else env_facts(env, {})
+    problems = [
+        f"{name}: the policy was made for {shape}, the environment gives {facts.offered.get(name, 'no such thing')}"
+        for name, shape in spec.inputs.items()
+        if facts.offered.get(name) != shape
+    ]
+    if facts.action != (spec.action_dim,):
+        problems.append(f"action: the policy gives ({spec.action_dim},), the environment takes {facts.action}")
+    if not _same_view(spec.overhead_projection, facts.overhead_projection):
+        problems.append(
+            f"overhead camera: the policy cuts its image by the projection {spec.overhead_projection}, the environment "
+            f"has {facts.overhead_projection or 'none'}"
+        )
+    if problems:
+        raise FeatureMismatch("policy and environment do not fit:\n  " + "\n  ".join(problems))
+
+
+def _same_view(used: tuple[float, ...] | None, given: tuple[float, ...] | None) -> bool:
+    """Whether a policy that uses a projection, if it does, gets the camera that it was made for."""
+    if used is None:
+        return True
+    return given is not None and all(abs(a - b) <= _PROJECTION_TOLERANCE for a, b in zip(used, given, strict=True))
+
+
+def _offered(env: "gym.Env[Any, Any]") -> dict[str, tuple[int, ...]]:
+    from gymnasium import spaces
+
+    space = env.observation_space
+    if not isinstance(space, spaces.Dict):
+        return {}
+    names = {"agent_pos": STATE, "environment_state": ENVIRONMENT_STATE}
+    offered = {names[key]: tuple(space[key].shape or ()) for key in names if key in space.spaces}
+    offered = {name: shape for name, shape in offered.items() if shape != (0,)}  # a place that nothing is shown in
+    pixels = space.spaces.get("pixels")
+    cameras = pixels.spaces if isinstance(pixels, spaces.Dict) else {}
+    return offered | {IMAGE_PREFIX + name: tuple(box.shape or ()) for name, box in cameras.items()}

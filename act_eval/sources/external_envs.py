@@ -1,0 +1,137 @@
+"""Environments that are not ours: what a name on the command line means, and how a worker makes one.
+
+`gym_aloha/AlohaTransferCube-v0` is a Gymnasium id; its namespace is imported if nobody registered it yet.
+`package:SomeId-v0` imports a package first, `dm_control:cartpole/balance` is a task of dm_control's suite, and
+`module:factory` is called with the options.
+"""
+
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from act_eval.errors import ActEvalError, UnknownName, UsageError
+from act_eval.sources.factories import import_foreign, load_factory, names_factory, raised
+
+if TYPE_CHECKING:
+    import gymnasium as gym
+
+    from act_eval.envs.adapters import AdaptedEnv, Declaration
+
+DM_CONTROL = "dm_control:"
+_ID = re.compile(r"^(?:(?P<module>[A-Za-z_][\w.]*):)?(?P<id>(?:(?P<namespace>[\w.\-]+)/)?[\w.\-]+?(?:-v\d+)?)$")
+_VERSION = re.compile(r"-v\d+$")
+
+Made = TypeVar("Made")
+
+
+def is_foreign(name: str) -> bool:
+    """Return whether a name has the form of an environment that is not ours."""
+    return ":" in name or "/" in name or _VERSION.search(name) is not None
+
+
+def env_label(name: str) -> str:
+    """Return a short name, fit for a file name."""
+    last = name.rpartition(":")[2]
+    parts = last.split("/") if name.startswith(DM_CONTROL) else [last.rpartition("/")[2]]
+    return re.sub(r"[^\w.\-]", "_", "_".join(parts)) or "environment"
+
+
+def make_adapted(name: str, options: Mapping[str, Any], declared: "Declaration", film: bool) -> "AdaptedEnv":
+    """Return a new environment with the interface of ours.
+
+    Args:
+        name: See this module's description.
+        options: Given to the environment.
+        declared: Which entries are what.
+        film: Whether it will be asked to render.
+
+    Raises:
+        UsageError: or a child of it, if there is no such environment, it does not take the options, or something has
+            to be declared.
+    """
+    from act_eval.envs.adapters import AdaptedEnv
+
+    _choose_offscreen_rendering()
+    needs_frames = film or "render()" in (declared.images or {}).values()
+    if name.startswith(DM_CONTROL):
+        from act_eval.envs.adapters.dm_suite import DmControlEnv, usual
+
+        suite = _called(name, options, lambda **given: DmControlEnv(name.removeprefix(DM_CONTROL), **given))
+        return AdaptedEnv(suite, declared.over(usual(suite)), name)
+    if names_factory(name) and _VERSION.search(name) is None:
+        env = _called(name, options, load_factory(name, "--env"))
+    else:
+        env = _registered(name, options, declared.horizon, needs_frames)
+    return guarded_call(name, "being adapted", lambda: AdaptedEnv(_checked(env, name), declared, name))
+
+
+def guarded_call(name: str, doing: str, call: Callable[[], Made]) -> Made:
+    """Return what a call of somebody else's code returns.
+
+    Raises:
+        ActEvalError: as the call raised it.
+        UsageError: for everything else that it raised.
+    """
+    try:
+        return call()
+    except ActEvalError:
+        raise
+    except Exception as error:  # somebody else's code may raise anything, and this is before the first episode
+        raise UsageError(f"{name}, {doing}, raised {raised(error)}") from error
+
+
+def versions(env: "gym.Env[Any, Any]") -> dict[str, str]:
+    """Return the version of the package that an environment comes from, for a run's fingerprint."""
+    from importlib.metadata import packages_distributions, version
+
+    module = type(env.unwrapped).__module__.partition(".")[0]
+    owners = set(packages_distributions().get(module, ())) - {"act_eval", "gymnasium", "dm_control"}
+    return {owner: version(owner) for owner in sorted(owners)}
+
+
+def _registered(name: str, options: Mapping[str, Any], horizon: int | None, film: bool) -> "gym.Env[Any, Any]":
+    import gymnasium as gym
+
+    match = _ID.match(name)
+    if match is None:
+        raise UsageError(f"--env {name}: neither a name of ours, a Gymnasium id, module:factory nor {DM_CONTROL}TASK")
+    module, env_id, namespace = match["module"], match["id"], match["namespace"]
+    if module is not None:
+        import_foreign(module, f"--env {name}")
+    elif env_id not in gym.registry and namespace is not None and namespace.isidentifier():
+        import_foreign(namespace, f"--env {name}")
+    if env_id not in gym.registry:
+        known = [one for one in gym.registry if namespace is None or one.startswith(f"{namespace}/")]
+        raise UnknownName("Gymnasium id", env_id, known or list(gym.registry))
+    more: dict[str, Any] = {} if horizon is None else {"max_episode_steps": horizon}
+    if film and "render_mode" not in options:
+        more["render_mode"] = "rgb_array"
+    # Gymnasium's checker warns of what the adapter checks or puts right.
+    return _called(name, options, lambda **given: gym.make(env_id, disable_env_checker=True, **more, **given))
+
+
+def _called(name: str, options: Mapping[str, Any], make: Callable[..., Made]) -> Made:
+    try:
+        return guarded_call(name, "being made", lambda: make(**options))
+    except UsageError as error:
+        if isinstance(error.__cause__, TypeError):
+            raise UsageError(f"{name} does not take the options {dict(options)}: {error.__cause__}") from error
+        raise
+
+
+def _checked(env: Any, name: str) -> "gym.Env[Any, Any]":
+    import gymnasium as gym
+
+    if not isinstance(env, gym.Env):
+        raise UsageError(f"--env {name} made {type(env).__name__}; a factory must return a gymnasium.Env")
+    return env
+
+
+def _choose_offscreen_rendering() -> None:
+    """Let MuJoCo's Python packages render without a screen where there is none; they would look for a window."""
+    if sys.platform == "linux" and not os.environ.get("DISPLAY"):
+        from act_eval.scenes.rendering import usual_backend
+
+        os.environ.setdefault("MUJOCO_GL", usual_backend())

@@ -1,0 +1,51 @@
+"""The environment of a finished run, as far as it is needed to look at logged states."""
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from act_eval.errors import RunFolderError
+from act_eval.results import Manifest
+from act_eval.results.suites import Suite
+from act_eval.sources.env_declaration import DeclaringFlags
+from act_eval.sources.environments import env_source
+from act_eval.sources.external_envs import env_label
+
+
+def replaying_env(suite: Suite) -> Any:
+    """Return the environment of a suite, one per process.
+
+    Raises:
+        RunFolderError: if it cannot show logged states, or builds another scene than the run's.
+    """
+    options = json.dumps(dict(suite.kwargs), sort_keys=True)
+    return _environment(suite.env, options, suite.facts.get("scene"))
+
+
+@lru_cache(maxsize=1)
+def _environment(name: str, options: str, scene: str | None) -> Any:
+    env: Any = env_source(name, json.loads(options), DeclaringFlags(), film=False).make().unwrapped
+    if not hasattr(env, "render_state"):
+        raise RunFolderError(
+            f"{name} cannot show logged states (it has no render_state): the videos that were recorded while the run "
+            "went on are all there are"
+        )
+    env.reset(seed=0)
+    here = env.suite_facts().get("scene") if hasattr(env, "suite_facts") else None
+    if here != scene:
+        raise RunFolderError(
+            f"{name} builds another scene here than in the run (suite.facts.scene): the version that made the run "
+            f"({scene}) can show it, this one builds {here}"
+        )
+    return env
+
+
+def title_of(manifest: Manifest) -> str:
+    """Return what a run's videos say of it but for the arm."""
+    from act_eval.envs.registration import ENVIRONMENTS
+
+    policy: Mapping[str, Any] = manifest.configuration["policy"]
+    env = manifest.suite.env
+    short = next((name for name, env_id in ENVIRONMENTS.items() if env_id == env), env)
+    return " · ".join([env_label(short), str(policy["name"]), *(["blind"] if policy.get("blind") else [])])

@@ -1,0 +1,162 @@
+"""Picklable builders of what a worker needs: environments, and a policy behind an executor per arm.
+
+Everything heavy is imported when a worker builds its bench, in that worker. What a run's plan must know of them
+travels back as `BenchFacts`, so that the planning process needs neither torch nor MuJoCo.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from act_eval.errors import UsageError
+from act_eval.sources.environments import EnvFacts, EnvSource, env_facts
+from act_eval.sources.policy_sources import PolicySource
+from act_eval.timing import ExpertPrefix, Schedule
+from act_eval.types import ChunkPolicy, Executor, PolicySpec
+
+if TYPE_CHECKING:
+    import gymnasium as gym
+
+    from act_eval.executors import Foresee
+
+    Envs = Sequence[gym.Env[Any, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchFacts:
+    """What a run's plan must know of a bench."""
+
+    env: EnvFacts
+    policy: PolicySpec | None = None
+    """None where there is no chunk policy."""
+    run: Mapping[str, Any] = field(default_factory=dict)
+    """How the network runs, for a run's configuration: device, precision, compile mode, rows of a call."""
+    numeric: Mapping[str, str] = field(default_factory=dict)
+    """What its numbers may depend on, for a run's fingerprint."""
+    identity: Mapping[str, Any] = field(default_factory=dict)
+    """What the policy is, for a run's manifest."""
+    warnings: tuple[str, ...] = ()
+    """What whoever starts a run should know of the policy's inputs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyBenchSource:
+    """Builds a `PolicyBench` in a worker."""
+
+    env: EnvSource
+    policy: PolicySource
+    slots: int
+    blind: bool = False
+    """Show the policy grey in place of every camera's images."""
+    probe: bool = False
+    """Whether facts hold warnings about inputs that move nothing."""
+    call_timeout_s: float | None = None
+    """Time that a call of the policy or of an environment may take [s]; None: any."""
+
+    def __call__(self) -> "PolicyBench":
+        from act_eval.diagnostics import Blinded
+
+        policy = self.policy.load()
+        envs = [self.env.make() for _ in range(self.slots)]
+        about = self.policy.facts(policy)
+        facts = BenchFacts(
+            env=env_facts(envs[0], self.env.options),
+            policy=about.spec,
+            run=about.run,
+            numeric=about.numeric,
+            identity=about.identity,
+        )
+        seeing = Blinded(policy) if self.blind else policy
+        if self.call_timeout_s is not None:
+            from act_eval.rollout.timeouts import PunctualPolicy
+
+            seeing = PunctualPolicy(seeing, self.call_timeout_s)
+        return PolicyBench(punctual(envs, self.call_timeout_s), seeing, facts, self.env if self.probe else None)
+
+
+class PolicyBench:
+    """Environments and a policy; each arm runs it under its own schedule."""
+
+    def __init__(self, envs: "Envs", policy: ChunkPolicy, facts: BenchFacts, probed: EnvSource | None = None) -> None:
+        self.envs = envs
+        self._facts = facts
+        self._policy = policy
+        self._probed = probed
+
+    @cached_property
+    def facts(self) -> BenchFacts:
+        """With warnings about the policy's inputs where that was asked for: finding them takes a few seconds."""
+        if self._probed is None:
+            return self._facts
+        from act_eval.cli.probing import input_warnings
+
+        return replace(self._facts, warnings=input_warnings(self._policy, self._probed))
+
+    def executor(self, schedule: Schedule | None) -> Executor:
+        """Return a fresh executor."""
+        from act_eval.executors import ChunkExecutor
+        from act_eval.rollout import hold_of
+
+        assert schedule is not None
+        return ChunkExecutor(
+            self._policy, schedule, hold_of(self.envs), self._facts.env.control_ms, self._foresight(schedule)
+        )
+
+    def _foresight(self, schedule: Schedule) -> "Foresee | None":
+        if not isinstance(schedule.shown.prefix, ExpertPrefix):
+            return None
+        from act_eval.envs.expert_lookahead import ExpertForesight
+
+        return ExpertForesight(self.envs)
+
+    def close(self) -> None:
+        """Close the environments, and the line to a policy that is elsewhere."""
+        for env in self.envs:
+            env.close()
+        if hasattr(self._policy, "close"):
+            self._policy.close()  # pyright: ignore[reportAttributeAccessIssue]  # an ability that some have
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpertBenchSource:
+    """Builds an `ExpertBench` in a worker."""
+
+    env: EnvSource
+    slots: int
+    call_timeout_s: float | None = None
+    """As in `PolicyBenchSource`."""
+
+    def __call__(self) -> "ExpertBench":
+        envs = [self.env.make() for _ in range(self.slots)]
+        if not hasattr(envs[0].unwrapped, "privileged"):
+            raise UsageError(f"{self.env.env_id} offers no privileged state, which the scripted expert needs")
+        return ExpertBench(punctual(envs, self.call_timeout_s), BenchFacts(env=env_facts(envs[0], self.env.options)))
+
+
+def punctual(envs: "Envs", limit_s: float | None) -> "Envs":
+    """Return the environments with a limit on how long a call may take."""
+    if limit_s is None:
+        return envs
+    from act_eval.rollout.timeouts import PunctualEnv
+
+    return [PunctualEnv(env, limit_s) for env in envs]
+
+
+class ExpertBench:
+    """Environments and their scripted expert."""
+
+    def __init__(self, envs: "Envs", facts: BenchFacts) -> None:
+        self.envs = envs
+        self.facts = facts
+
+    def executor(self, schedule: Schedule | None) -> Executor:
+        """Return a fresh executor."""
+        from act_eval.envs.expert_executor import ExpertExecutor
+
+        return ExpertExecutor(self.envs)
+
+    def close(self) -> None:
+        """Close the environments."""
+        for env in self.envs:
+            env.close()

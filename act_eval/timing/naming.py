@@ -1,0 +1,79 @@
+"""An arm's timing in words: its name, its entry in a manifest, its line on the screen."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from act_eval.timing.ablation import OwnPrefix, describe_prefix
+from act_eval.timing.estimators import Oracle, ToldConstant
+from act_eval.timing.methods import RTC, executor_name
+from act_eval.timing.parsing import describe, describe_told, short_name
+from act_eval.timing.schedule import Schedule
+
+
+def arm_name(schedule: Schedule) -> str:
+    """Return an arm's name, fit for a folder: `rtc_d4_s10`, with everything that is not at its default after it.
+
+    Schedules that differ in anything that the command line offers have different names.
+    """
+    parts = [executor_name(schedule.method), short_name(schedule.delay), f"s{schedule.method.execute}"]
+    settings = arm_settings(schedule)
+    match schedule.estimator:
+        case ToldConstant(steps) if "told" in settings:
+            parts.append(f"told{steps}")
+        case estimator if "told" in settings and schedule.told is not None:
+            parts.append("told-" + describe_told(estimator).translate(_PLAIN))
+    if "beyond_max_delay" in settings:
+        parts.append(schedule.beyond_max_delay)
+    letters = {"timeout": "t", "observation_delay": "o", "actuation_delay": "a"}
+    parts += [f"{letter}{settings[key]}" for key, letter in letters.items() if key in settings]
+    parts += [str(settings[key]).replace(":", "") for key in ("prefix", "observe") if key in settings]
+    return "_".join(parts)
+
+
+_PLAIN = str.maketrans(":,=", "---")
+
+
+def arm_settings(schedule: Schedule) -> dict[str, Any]:
+    """Return an arm's entry in a manifest (JSON values); what is absent is at its default.
+
+    A constant delay is a number, any other one the text that `parse_delay` reads, but for a recorded trace, of which
+    a digest is given.
+    """
+    text = describe(schedule.delay)
+    tells, estimates, shown = isinstance(schedule.method, RTC), schedule.estimates_delay, schedule.shown
+    optional = {
+        "told": describe_told(schedule.estimator) if estimates and schedule.estimator != Oracle() else None,
+        "beyond_max_delay": schedule.beyond_max_delay if tells and schedule.beyond_max_delay != "error" else None,
+        "timeout": schedule.timeout,
+        "observation_delay": schedule.observation_delay or None,
+        "actuation_delay": schedule.actuation_delay or None,
+        "prefix": describe_prefix(shown.prefix) if shown.prefix != OwnPrefix() else None,
+        "observe": shown.observe if shown.predicts else None,
+    }
+    return {
+        "executor": executor_name(schedule.method),
+        "delay": int(text) if text.isdecimal() else text,
+        "execute": schedule.method.execute,
+        **{key: value for key, value in optional.items() if value is not None},
+    }
+
+
+def arm_text(settings: Mapping[str, Any]) -> str:
+    """Return an arm's entry in words."""
+    delay = settings["delay"]
+    parts = [
+        f"executor {settings['executor']}",
+        f"delay d = {delay}" if isinstance(delay, int) else f"delay {delay}",
+        f"execution horizon s = {settings['execute']}",
+    ]
+    words = {
+        "told": "told {}",
+        "beyond_max_delay": "beyond the largest trained delay: {}",
+        "timeout": "answers lost after {} steps",
+        "observation_delay": "observations {} steps late",
+        "actuation_delay": "commands {} steps late",
+        "prefix": "shown prefix: {}",
+        "observe": "shown joints: {}",
+    }
+    parts += [text.format(settings[key]) for key, text in words.items() if key in settings]
+    return ", ".join(parts)

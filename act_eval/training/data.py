@@ -1,0 +1,115 @@
+"""The demonstrations of a training run: one data set or several, collected first where there are none."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from act_eval.cli import INTERRUPTED
+from act_eval.collect import DEMONSTRATED, CollectPlan, CollectProgress, collect, expert_demonstrator
+from act_eval.datasets import Demonstrations, FrameCache, open_cache
+from act_eval.envs.registration import env_id
+from act_eval.errors import DatasetError, UsageError
+from act_eval.policies.data import JoinedWindows, Windows, split_episodes
+from act_eval.policies.training_setup import fingerprint
+
+if TYPE_CHECKING:
+    from act_eval.cli.train import Flags
+
+_EPISODES = 400  # demonstrations of each environment where there are none yet and no number is given
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One data set, and what its episodes serve for."""
+
+    data: Demonstrations
+    cache: FrameCache
+    trained_on: Sequence[int]
+    held_out: Sequence[int]
+
+    def facts(self) -> dict[str, Any]:
+        """Return what is noted of it beside every checkpoint."""
+        return {
+            "folder": str(self.data.root),
+            "fingerprint": fingerprint(self.data),
+            "episodes": len(self.trained_on),
+            "held_out": len(self.held_out),
+            "collection": (self.data.collection() or {}).get("plan"),
+        }
+
+
+def shows_meshes(data: Sequence[Demonstrations]) -> bool:
+    """Return whether every data set was collected with the robot's meshes, which its policy should then be shown."""
+    return all(((part.collection() or {}).get("plan") or {}).get("options", {}).get("robot_meshes") for part in data)
+
+
+def windows(
+    parts: Sequence[Part], episodes: Callable[[Part], Sequence[int]], window: int, cameras: Sequence[str]
+) -> JoinedWindows:
+    """Return the samples of some episodes of every data set.
+
+    Args:
+        parts: the data sets.
+        episodes: which of a data set's episodes.
+        window: T, commands per sample.
+        cameras: which cameras.
+    """
+    return JoinedWindows([Windows(p.data, p.cache, window, episodes=episodes(p), cameras=cameras) for p in parts])
+
+
+def demonstrations(flags: "Flags", console: Console) -> list[Part]:
+    """Open the data sets; collect first those that do not exist.
+
+    Raises:
+        UsageError: if a data set is missing and it is not clear of which environment it should be.
+        DatasetError: if one has fewer demonstrations than asked for, or is missing in a resumed run.
+    """
+    folders = flags.dataset or tuple(Path("data") / name for name in flags.env)
+    for number, folder in enumerate(folders):
+        if folder.exists() or flags.resume is not None:
+            continue
+        if len(folders) != len(flags.env):
+            raise UsageError(
+                f"there is no data set {folder}, and {len(folders)} --dataset for {len(flags.env)} --env do not say "
+                "of which environment it should be; name one folder for each"
+            )
+        _collect(flags, flags.env[number], folder, console)
+    return [_part(flags, folder, console) for folder in folders]
+
+
+def _part(flags: "Flags", folder: Path, console: Console) -> Part:
+    data = Demonstrations(folder)
+    if flags.episodes is not None and flags.episodes > len(data.episodes):
+        raise DatasetError(
+            f"{folder} holds {len(data.episodes)} demonstrations; asked for {flags.episodes}. "
+            "Name another folder with --dataset to collect them there"
+        )
+    cache = open_cache(data, on_episode=_decoding(console))
+    trained_on, held_out = split_episodes(flags.episodes or len(data.episodes), flags.held_out, flags.train.seed)
+    return Part(data=data, cache=cache, trained_on=trained_on, held_out=held_out)
+
+
+def _collect(flags: "Flags", env: str, folder: Path, console: Console) -> None:
+    plan = CollectPlan(env=env_id(env), options=DEMONSTRATED, episodes=flags.episodes or _EPISODES)
+    with console.status("") as status:
+
+        def show(progress: CollectProgress) -> None:
+            status.update(f"no demonstrations in {folder} yet: collected {progress.episodes} of {plan.episodes}")
+
+        try:
+            collect(plan, folder, expert_demonstrator, on_progress=show)
+        except KeyboardInterrupt:
+            console.print("interrupted; the demonstrations so far are kept, the same command continues")
+            raise SystemExit(INTERRUPTED) from None
+    console.print(f"collected {plan.episodes} demonstrations of {env} into {folder}")
+
+
+def _decoding(console: Console) -> Callable[[int, int], None]:
+    def say(done: int, total: int) -> None:
+        if done == total or done % 100 == 0:
+            console.print(f"decoding the pictures of episode {done}/{total}")
+
+    return say

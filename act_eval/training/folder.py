@@ -1,0 +1,105 @@
+"""The folder of a training run: who may begin or continue in it, and what is noted beside every checkpoint."""
+
+import dataclasses
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from act_eval.errors import RunFolderError
+from act_eval.policies.training_state import PRETRAINED, write_json
+
+if TYPE_CHECKING:
+    from act_eval.cli.train import Flags
+    from act_eval.training.data import Part
+
+CHANGEABLE = (
+    *("resume", "out", "dataset", "device", "threads", "compile", "workers", "log_every", "save_every", "keep"),
+    *("validate_every", "validation_batches", "evaluate_every", "evaluate_episodes", "evaluate_delays"),
+)
+"""Settings that a resumed run may change. Of these only device, threads and compile move the loss curve, in its last
+digits; the contents of the data set are compared, wherever it lies."""
+
+_FILE = "run.json"
+
+
+def facts(flags: "Flags", words: Sequence[str], parts: "Sequence[Part]") -> dict[str, Any]:
+    """Return what is written beside every checkpoint: command, settings, data, versions.
+
+    Args:
+        flags: all settings.
+        words: the command line that gave them.
+        parts: the data sets.
+    """
+    settings = json.loads(json.dumps(dataclasses.asdict(flags), default=str))
+    for key in ("input_features", "output_features"):  # the data set's; the checkpoint's config.json has them
+        del settings["model"][key]
+    return {
+        "command": shlex.join(["python", "scripts/train.py", *words]),
+        "settings": settings,
+        "data": [part.facts() for part in parts],
+        "versions": {name: version(name) for name in ("act_eval", "torch", "torchvision", "accelerate", "numpy")},
+        "threads": torch.get_num_threads(),
+    }
+
+
+def claim(out: Path, words: Sequence[str], noted: Mapping[str, Any]) -> None:
+    """Begin a run in an empty or new folder.
+
+    Raises:
+        RunFolderError: if the folder holds anything.
+    """
+    if out.exists() and any(out.iterdir()):
+        raise RunFolderError(f"{out} is not empty; continue it with --resume {out}, or name another folder with --out")
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / _FILE, {"arguments": list(words), "facts": noted})
+
+
+def begun_with(out: Path) -> dict[str, Any]:
+    """Return `arguments` (the command line) and `facts` of the beginning of a run.
+
+    Raises:
+        RunFolderError: if the folder is not that of a training run.
+    """
+    path = out / _FILE
+    if not path.is_file():
+        raise RunFolderError(f"{out} is not the folder of a training run: {path} is missing")
+    return json.loads(path.read_text())
+
+
+def check_continues(out: Path, noted: Mapping[str, Any]) -> None:
+    """Refuse to continue with settings or data that would bend the loss curve.
+
+    Raises:
+        RunFolderError: naming each of them with both values.
+    """
+    before = begun_with(out)["facts"]
+    then, now = _flat(before["settings"]), _flat(noted["settings"])
+    wrong = [
+        f"{key} was {then[key]!r}, is {now[key]!r}"
+        for key in sorted(then.keys() & now.keys())
+        if then[key] != now[key] and key.split(".")[-1] not in CHANGEABLE
+    ]
+    wrong += [
+        f"the data set {now['folder']} has other contents than then"
+        for then, now in zip(before["data"], noted["data"], strict=False)
+        if then["fingerprint"] != now["fingerprint"]
+    ]
+    if len(before["data"]) != len(noted["data"]):
+        wrong.append(f"there were {len(before['data'])} data sets, there are {len(noted['data'])}")
+    if wrong:
+        raise RunFolderError(
+            f"{out} cannot be continued with other settings: {'; '.join(wrong)}. "
+            f"Begin a new run with --init-from {out / 'checkpoints' / 'last' / PRETRAINED}"
+        )
+
+
+def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{before}{key}.") if isinstance(value, Mapping) else {before + key: value}
+    return flat

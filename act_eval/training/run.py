@@ -1,0 +1,197 @@
+"""Assembles a training run from its flags, and says how it begins and ends."""
+
+import dataclasses
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from rich.console import Console
+from torch import nn
+
+from act_eval.cli import INTERRUPTED, OK
+from act_eval.cli.train import Flags, values
+from act_eval.datasets import Demonstrations
+from act_eval.envs.registration import env_id
+from act_eval.errors import FeatureMismatch, UsageError
+from act_eval.policies.act.config import ACTConfig
+from act_eval.policies.checkpoint import Policy, load_config, save_pretrained
+from act_eval.policies.normalize import Processor
+from act_eval.policies.rtc import ACTRTCConfig
+from act_eval.policies.serve import TorchChunkPolicy
+from act_eval.policies.train import Evaluate, Finish, Trainer
+from act_eval.policies.training_progress import ProgressView, spell
+from act_eval.policies.training_setup import check_same, fitted, fresh_policy, fresh_processor, take_weights
+from act_eval.policies.training_state import PRETRAINED, Progress, last_checkpoint
+from act_eval.sources.environments import EnvSource, check_features
+from act_eval.sources.policies import checkpoint_folder
+from act_eval.training.data import Part, demonstrations, shows_meshes, windows
+from act_eval.training.folder import check_continues, claim, facts
+from act_eval.training.selection import closed_loop
+from act_eval.types import IMAGE_PREFIX, PolicySpec
+
+
+def train(flags: Flags, words: Sequence[str]) -> int:
+    """Train as told; return the exit code.
+
+    Args:
+        flags: all settings.
+        words: the command line that gave them.
+    """
+    if flags.threads is not None:
+        torch.set_num_threads(flags.threads)
+    accelerator = Accelerator(cpu=_on_cpu(flags.device), mixed_precision="no")  # the loop has its own autocast
+    console = Console(quiet=not accelerator.is_main_process, soft_wrap=True, highlight=False)
+    out = flags.resume or flags.out or Path("outputs/train") / "_".join((flags.policy, *flags.env))
+    with accelerator.main_process_first():
+        parts = demonstrations(flags, console)
+    # Outside: building joins the processes, which would wait for those that wait for the first one.
+    trainer = build(flags, words, parts, out, accelerator, console)
+    finish = trainer.run()
+    _say_end(finish, flags, out, console)
+    return INTERRUPTED if finish.stopped else OK
+
+
+def _on_cpu(device: str) -> bool:
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: torch finds no CUDA device here; use --device cpu")
+    return device == "cpu" or not torch.cuda.is_available()
+
+
+def build(
+    flags: Flags,
+    words: Sequence[str],
+    parts: Sequence[Part],
+    out: Path,
+    accelerator: Accelerator,
+    console: Console,
+) -> Trainer:
+    """Make everything that the training loop takes, in a new or a resumed run folder."""
+    plain = ACTRTCConfig if flags.policy == "act_rtc" else ACTConfig
+    data = [part.data for part in parts]
+    config = fitted(plain(**values(flags.model)), data, flags.cameras, flags.coordinates)
+    if config.conditioning == "crop":
+        config = dataclasses.replace(config, crop_projection=_overhead_projection(flags.env))
+    noted = facts(flags, words, parts)
+    if flags.resume is not None:
+        check_continues(out, noted)
+        check_same(load_config(last_checkpoint(out) / PRETRAINED), config, out)
+    policy, processor = _first_policy(flags, config, console), fresh_processor(config, data)
+    evaluate = _evaluation(flags, policy, processor, data, accelerator) if flags.train.evaluate_every else None
+    cameras = [key.removeprefix(IMAGE_PREFIX) for key in config.image_features]
+    held_out = [part for part in parts if part.held_out]
+    if flags.resume is None and accelerator.is_main_process:
+        claim(out, words, noted)
+    trainer = Trainer(
+        policy,
+        processor,
+        windows(parts, lambda part: part.trained_on, config.target_steps, cameras),
+        windows(held_out, lambda part: part.held_out, config.target_steps, cameras) if held_out else None,
+        flags.train,
+        out,
+        accelerator=accelerator,
+        write_pretrained=lambda folder, average, progress: _write(folder, average, processor, noted, progress),
+        view=lambda first, last: ProgressView(console, first, last),
+        evaluate=evaluate,
+    )
+    _say_start(flags, policy, noted, out, accelerator, console)
+    if flags.resume is not None:
+        console.print(f"resumed after step {trainer.resume()} of {flags.train.steps}")
+    return trainer
+
+
+def _overhead_projection(names: Sequence[str]) -> tuple[float, ...]:
+    """Return where places on the table appear in the overhead image of the environments.
+
+    Raises:
+        UsageError: if one does not say it, or they differ.
+    """
+    found: set[tuple[float, ...]] = set()
+    for name in names:
+        env = EnvSource(env_id=env_id(name), options={}).make()
+        if not hasattr(env.unwrapped, "overhead_projection"):
+            raise UsageError(f"conditioning 'crop' needs the overhead camera's projection, which {name} does not say")
+        found.add(env.unwrapped.overhead_projection())  # pyright: ignore[reportAttributeAccessIssue]
+        env.close()
+    if len(found) > 1:
+        raise UsageError(f"conditioning 'crop' needs one overhead camera; those of {', '.join(names)} differ")
+    return found.pop()
+
+
+def _first_policy(flags: Flags, config: ACTConfig, console: Console) -> Policy:
+    torch.manual_seed(flags.train.seed)
+    if flags.init_from is None or flags.resume is not None:
+        return fresh_policy(config, backbone_weights=flags.resume is None)
+    policy = fresh_policy(config, backbone_weights=False)
+    folder = checkpoint_folder(str(flags.init_from), others=())
+    console.print(f"{folder}: {take_weights(policy, folder)}")
+    return policy
+
+
+def _evaluation(
+    flags: Flags, policy: Policy, processor: Processor, data: Sequence[Demonstrations], accelerator: Accelerator
+) -> Evaluate:
+    spec = TorchChunkPolicy(policy, processor).spec
+    options = _image_size(policy.config) | ({"robot_meshes": True} if shows_meshes(data) else {})
+    sources = {name: EnvSource(env_id=env_id(name), options=options) for name in flags.env}
+    for source in sources.values():
+        _check_fits(spec, source)
+    count, seed = flags.evaluate_episodes, flags.train.seed
+    return closed_loop(sources, spec, count, seed, flags.evaluate_delays, accelerator.device.type)
+
+
+def _check_fits(spec: PolicySpec, source: EnvSource) -> None:
+    env = source.make()
+    try:
+        check_features(spec, env)
+    except FeatureMismatch as error:
+        raise FeatureMismatch(f"{error}\n--evaluate-every 0 trains without closed-loop evaluations") from error
+    finally:
+        env.close()
+
+
+def _image_size(config: ACTConfig) -> dict[str, Any]:
+    sizes = {feature.shape[1] for feature in config.image_features.values()}
+    return {"image_size": sizes.pop()} if len(sizes) == 1 else {}
+
+
+def _write(folder: Path, average: nn.Module, processor: Processor, noted: dict[str, Any], progress: Progress) -> None:
+    training = noted | {"steps": progress.step, "seconds": round(progress.seconds, 1)}
+    save_pretrained(folder, average, processor, extra={"training": training})  # pyright: ignore[reportArgumentType]
+
+
+def _say_start(
+    flags: Flags, policy: nn.Module, noted: dict[str, Any], out: Path, accelerator: Accelerator, console: Console
+) -> None:
+    size = sum(p.numel() for p in policy.parameters()) / 1e6
+    config, parts = flags.train, noted["data"]
+    episodes, held_out = (sum(part[key] for part in parts) for key in ("episodes", "held_out"))
+    folders = ", ".join(part["folder"] for part in parts)
+    samples = config.batch_size * accelerator.num_processes
+    console.print(
+        f"{flags.policy}, {size:.1f} M parameters, on {episodes} demonstrations of {folders} "
+        f"({held_out} held out); {config.steps} steps of {samples} samples, "
+        f"{config.precision} on {accelerator.device}, {noted['threads']} threads. Log, checkpoints: {out}. "
+        "How long it takes is measured in the first ten steps."
+    )
+
+
+def _say_end(finish: Finish, flags: Flags, out: Path, console: Console) -> None:
+    if finish.stopped:
+        console.print(
+            f"stopped after step {finish.step} of {flags.train.steps}; checkpoint {finish.checkpoint}\n"
+            f"continue: {shlex.join([*_command(), '--resume', str(out)])}"
+        )
+        return
+    checkpoint = out / "checkpoints" / "last" / PRETRAINED
+    console.print(
+        f"trained {finish.step} steps in {spell(finish.seconds)}; checkpoint {checkpoint}\n"
+        f"evaluate: python scripts/evaluate.py --policy {checkpoint} --env {flags.env[0]}"
+    )
+
+
+def _command() -> list[str]:
+    return ["python", "scripts/train.py"] if sys.argv[0].endswith("train.py") else ["act-eval", "train"]

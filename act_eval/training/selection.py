@@ -1,0 +1,103 @@
+"""Closed-loop evaluation during training: a look at a checkpoint, on seeds that serve nothing else."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from act_eval.errors import TimingError
+from act_eval.results.records import INVALID, SUCCESS
+from act_eval.rollout import Episode, rollout
+from act_eval.seeding import Purpose, episode_seeds
+from act_eval.sources.environments import EnvSource
+from act_eval.sources.policy_sources import CheckpointSource
+from act_eval.sources.workers import PolicyBenchSource
+from act_eval.stats import SuccessRate
+from act_eval.timing import METHODS, Constant, Schedule
+from act_eval.types import PolicySpec
+
+_USUAL_DELAYS = (0, 4)
+_SLOTS = 8
+
+
+@dataclass(frozen=True)
+class ClosedLoop:
+    """Runs a few episodes per delay in this process; called with a checkpoint folder and the step."""
+
+    envs: Mapping[str, EnvSource]
+    """Name → environment."""
+    seeds: tuple[int, ...]
+    schedules: dict[int, Schedule]
+    """Delay → how chunks are run."""
+    device: str
+
+    def __call__(self, folder: Path, _step: int) -> dict[str, float]:
+        """Return, per delay d, the success rate `success_d` and each other outcome's rate; `invalid_d` as a count.
+
+        Where there are several environments each name begins with its environment's, as in `pick/success_d0`.
+        """
+        threads = torch.get_num_threads()
+        policy = CheckpointSource(folder=folder, device=self.device, compile="off", threads=threads)
+        rates: dict[str, float] = {}
+        for name, env in self.envs.items():
+            before = f"{name}/" if len(self.envs) > 1 else ""
+            rates |= {before + key: value for key, value in self._in(env, policy).items()}
+        return rates
+
+    def _in(self, env: EnvSource, policy: CheckpointSource) -> dict[str, float]:
+        bench = PolicyBenchSource(env=env, policy=policy, slots=min(_SLOTS, len(self.seeds)))()
+        episodes = [Episode(number, seed) for number, seed in enumerate(self.seeds)]
+        rates: dict[str, float] = {}
+        try:
+            for delay, schedule in self.schedules.items():
+                ended = rollout(bench.envs, bench.executor(schedule), episodes)
+                rates |= _rates(str(delay), [record.outcome for record in ended])
+        finally:
+            bench.close()
+        return rates
+
+
+def _rates(arm: str, outcomes: Sequence[str]) -> dict[str, float]:
+    success = SuccessRate.of_outcomes(outcomes)
+    rates = {f"{SUCCESS}_d{arm}": success.rate} if success.trials else {}
+    for outcome in sorted(set(outcomes) - {SUCCESS, INVALID}):
+        rates[f"{outcome}_d{arm}"] = outcomes.count(outcome) / success.trials
+    if INVALID in outcomes:
+        rates[f"{INVALID}_d{arm}"] = outcomes.count(INVALID)
+    return rates
+
+
+def closed_loop(
+    envs: Mapping[str, EnvSource],
+    spec: PolicySpec,
+    episodes: int,
+    seed: int,
+    delays: Sequence[int] | None,
+    device: str,
+) -> ClosedLoop:
+    """Return the evaluation of a policy under the executor that it is made for, half a chunk at a time.
+
+    Args:
+        envs: where, by name.
+        spec: of the policy.
+        episodes: per delay.
+        seed: of the training run; decides the episode seeds within those for selection.
+        delays: control steps; those of 0 and 4 that the policy allows if None.
+        device: where the network runs.
+
+    Raises:
+        TimingError: if a delay that was asked for is not possible.
+    """
+    method = METHODS["rtc" if spec.takes_prefix else "naive"]
+    schedules: dict[int, Schedule] = {}
+    for delay in _USUAL_DELAYS if delays is None else delays:
+        schedule = Schedule(method=method(max(1, spec.chunk // 2)), delay=Constant(delay))
+        try:
+            schedule.check(spec)
+        except TimingError:
+            if delays is not None:
+                raise
+            continue
+        schedules[delay] = schedule
+    return ClosedLoop(envs, tuple(episode_seeds(Purpose.SELECT, seed, episodes)), schedules, device)

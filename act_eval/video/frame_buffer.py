@@ -1,0 +1,74 @@
+"""Frames that were kept while an episode ran, for environments that cannot show a logged state again.
+
+They are kept as JPEG, some 15 kB each, so that a batch of long episodes fits into memory. Everything else of a video
+is made from the log as always: here the number of a frame stands in the place of the simulator's state.
+"""
+
+import io
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from act_eval.errors import RenderError
+from act_eval.results.steps import EpisodeSteps
+from act_eval.types import EpisodeRecord, ImageArray, StepRecord
+
+_HEIGHT = 480  # larger frames are made smaller before they are kept [px]
+_QUALITY = 92
+
+
+class KeptFrames:
+    """The frames of one episode; has the hook `render_state` that films are made with."""
+
+    video_cameras = ("rendered",)
+
+    def __init__(self, frames: Mapping[int, bytes]) -> None:
+        """Take frames by their step."""
+        self._frames = frames
+
+    def render_state(self, state: NDArray[np.float64], camera: str, height: int, width: int) -> ImageArray:
+        """Return the frame of the step that `state` (1,) numbers, as large as fits, on black."""
+        with Image.open(io.BytesIO(self._frames[int(state[0])])) as image:
+            fitted = ImageOps.pad(image.convert("RGB"), (width, height), color=(0, 0, 0))
+        return np.array(fitted)
+
+    def numbered(self, steps: EpisodeSteps) -> EpisodeSteps:
+        """Return an episode's steps with the numbers of its frames in the place of states."""
+        present = [number for number in range(steps.steps + 1) if number in self._frames]
+        return replace(steps, state=np.array(present, np.float64)[:, None])
+
+
+class FrameLog:
+    """An observer that keeps what environments render, until it is taken."""
+
+    def __init__(self) -> None:
+        self._frames: dict[int, dict[int, bytes]] = {}
+
+    def on_step(self, record: StepRecord) -> None:
+        """Do nothing: frames come by `on_frame`."""
+
+    def on_frame(self, episode: int, step: int, image: ImageArray) -> None:
+        """Keep the frame of the moment before `step`.
+
+        Raises:
+            RenderError: if it is no RGB image.
+        """
+        if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            got = f"{image.shape} {image.dtype}" if isinstance(image, np.ndarray) else type(image).__name__
+            raise RenderError(f"render() gave {got}; a video needs (H, W, 3) uint8, or choose --video none")
+        picture = Image.fromarray(image)
+        if picture.height > _HEIGHT:
+            picture = picture.resize((round(picture.width * _HEIGHT / picture.height), _HEIGHT))
+        content = io.BytesIO()
+        picture.save(content, "JPEG", quality=_QUALITY)
+        self._frames.setdefault(episode, {})[step] = content.getvalue()
+
+    def on_episode_end(self, record: EpisodeRecord) -> None:
+        """Do nothing: whoever films takes the frames."""
+
+    def take(self, episode: int) -> KeptFrames:
+        """Return the frames of an episode that has ended, once."""
+        return KeptFrames(self._frames.pop(episode, {}))

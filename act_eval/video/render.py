@@ -1,0 +1,141 @@
+"""From an episode's log to its video."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from act_eval.results.steps import EpisodeSteps
+from act_eval.types import EpisodeRecord, ImageArray
+from act_eval.video.drawing import Board
+from act_eval.video.files import Encoder
+from act_eval.video.layout import SMALL, Layout
+from act_eval.video.overlay import Overlay, paths_of
+from act_eval.video.panel import Panel, Words
+
+HOLD_S = 0.5
+"""For how long the last state is held, with the outcome [s]."""
+
+CAMERAS = ("review", "overhead", "wrist")
+"""The large view and the two small ones, where the environment does not say otherwise by `video_cameras`."""
+_OVERLAID = 2  # the wrist camera moves with the arm
+
+
+@dataclass(frozen=True, kw_only=True)
+class Film:
+    """What is filmed."""
+
+    title: str
+    """What runs: environment, policy, arm."""
+    record: EpisodeRecord
+    steps: EpisodeSteps
+    control_s: float
+    """Δt [s]."""
+
+
+def film(path: Path, env: Any, what: Film, layout: Layout, encoder: Encoder) -> Future[None] | None:
+    """Draw an episode from its logged states and have it encoded.
+
+    Args:
+        path: The video.
+        env: Of the kind that the episode ran in; it has `render_state`, and other hooks are used where it has them.
+        what: The episode.
+        layout: Size of the video.
+        encoder: Goes on while this returns.
+
+    Returns:
+        Done when the video stands there, raising what went wrong; None where there was nothing to show.
+    """
+    # Broken physics leaves states that no renderer can draw: the video shows what came before, if anything did.
+    states = what.steps.state[np.isfinite(what.steps.state).all(axis=1)]
+    if not states.size:
+        return None
+    path.parent.mkdir(exist_ok=True)
+    return encoder.write(path, episode_frames(states, env, what, layout), round(1 / what.control_s))
+
+
+def episode_frames(states: NDArray[np.float64], env: Any, what: Film, layout: Layout) -> Iterator[ImageArray]:
+    """Yield the frames of an episode; each is overwritten by the next.
+
+    Args:
+        states: (n, S) states to show, from the first on; n is T + 1 but for episodes that broke.
+        env: As `film` takes it.
+        what: The episode.
+        layout: Size of the frames.
+    """
+    views = _views(env, what.steps, layout)
+    has_marks = any(view.overlay is not None for view in views)
+    panel = Panel(layout, _words(env, what), what.steps, has_marks)
+    blank = panel.blank()
+    frame = blank.copy()
+    for number, state in enumerate(states):
+        ends = number in (0, len(states) - 1)
+        _show(env, state, number, views if ends else _due(views, layout, number), frame)
+        panel.draw(frame, blank, number)
+        if number == len(states) - 1:
+            panel.draw_outcome(frame[layout.large_view])
+        yield frame
+    for _ in range(round(HOLD_S / what.control_s)):
+        yield frame
+
+
+@dataclass(frozen=True)
+class _View:
+    """A camera, its place in the frame, and what is drawn over it."""
+
+    camera: str
+    rows: slice
+    columns: slice
+    overlay: Overlay | None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width [px]."""
+        return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
+
+
+def _views(env: Any, steps: EpisodeSteps, layout: Layout) -> list[_View]:
+    cameras: Sequence[str] = getattr(env, "video_cameras", CAMERAS)
+    places = [layout.large_view]
+    places += [layout.small_view(0), layout.small_view(1)] if layout.small_views else []
+    paths = paths_of(env, steps)
+    views: list[_View] = []
+    for number, (camera, (rows, columns)) in enumerate(zip(cameras, places, strict=False)):
+        board = Board(rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start, layout.width)
+        drawn = number < _OVERLAID and hasattr(env, "project")
+        views.append(_View(camera, rows, columns, Overlay(env, steps, camera, board, paths) if drawn else None))
+    return views
+
+
+def _due(views: Sequence[_View], layout: Layout, number: int) -> Sequence[_View]:
+    """Return the views that a frame shows anew.
+
+    At the size of recordings the small views take turns, at half of the frame rate: rendering is most of the cost.
+    """
+    small = views[1:]
+    return views if layout.height > SMALL or len(small) < 2 else [views[0], small[number % len(small)]]
+
+
+def _show(env: Any, state: NDArray[np.float64], number: int, views: Sequence[_View], frame: ImageArray) -> None:
+    """Draw views of a state and what lies over them into a frame."""
+    places = [frame[view.rows, view.columns] for view in views]
+    if hasattr(env, "render_views"):
+        env.render_views(state, [(view.camera, *view.size) for view in views], places)
+    else:
+        for view, place in zip(views, places, strict=True):
+            place[:] = env.render_state(state, view.camera, *view.size)
+    for view in views:
+        if view.overlay is not None:
+            view.overlay.draw(frame, number)
+
+
+def _words(env: Any, what: Film) -> Words:
+    gripper = None
+    if what.steps.joints.size and hasattr(env, "motion"):
+        gripper = env.motion(what.steps.state[:1]).gripper_joint
+    stage = env.stage() if hasattr(env, "stage") else None
+    return Words(title=what.title, record=what.record, control_s=what.control_s, stage=stage, gripper=gripper)

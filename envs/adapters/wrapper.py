@@ -1,0 +1,179 @@
+"""A foreign environment with the interface that the engine works with.
+
+The engine wants `{"pixels": {camera: image}, "agent_pos", "environment_state"}`, a horizon, the length of a control
+step, what holds the robot still, and when an episode has succeeded. An episode ends with the first step that
+succeeds. Hooks of the environment itself (docs/own-environment.md) are passed on.
+"""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+from act_eval.envs.adapters.config import Declaration
+from act_eval.envs.adapters.hold import hold_rule
+from act_eval.envs.adapters.keys import resolve
+from act_eval.envs.adapters.observation_mapping import Seen, described, digest
+from act_eval.envs.adapters.success import Happened, parse_success
+from act_eval.errors import SimulationError, UsageError
+from act_eval.types import FloatArray, Verdict
+
+SEEDS = 2**32
+"""Many environments take no seed from here on, so that episode seeds are folded into this range."""
+_PASSED_ON = ("simulator_state", "render_state", "motion", "renderer_name", "gripper_position", "privileged")
+
+
+class AdaptedEnv(gym.Env[dict[str, Any], FloatArray]):
+    """Wraps an environment of anybody's; see docs/own-environment.md."""
+
+    def __init__(self, env: gym.Env[Any, Any], declared: Declaration, name: str) -> None:
+        """Wrap `env`, which `name` stands for in messages.
+
+        Raises:
+            UsageError: naming what has to be declared, or what was declared and does not fit.
+        """
+        self.env, self.name = env, name
+        self.render_mode = env.render_mode
+        self._seen = Seen(env, resolve(env.observation_space, declared), name)
+        self._success = parse_success(declared.success)
+        self._actions = _action_space(env.action_space, name)
+        self.action_space: Any = self._actions
+        self.hold, self._hold = hold_rule(declared.hold, env.unwrapped, self._actions.shape[0])
+        self.max_episode_steps = _horizon(env, declared, name)
+        fps = _steps_per_second(env, declared, name)
+        self.metadata = {**env.metadata, "render_fps": fps}
+        self._skip = getattr(env.unwrapped, "skip_cameras", None)
+        self.observation_space: Any = self._seen.space()
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _PASSED_ON:
+            return getattr(self.env.unwrapped, name)
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Begin an episode; seeds are taken modulo 2³²."""
+        super().reset(seed=seed)
+        observed, info = self.env.reset(seed=None if seed is None else seed % SEEDS, options=options)
+        self._steps, self._return, self._success_step = 0, 0.0, None
+        self._ended = "running"
+        shown = self._seen.of(observed)
+        self._start = digest(shown)
+        return shown, info
+
+    def step(self, action: FloatArray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+        """Run one control step.
+
+        Raises:
+            SimulationError: if the reward is not finite.
+            UsageError: if the success signal is not there.
+        """
+        command = np.asarray(action).astype(self._actions.dtype)
+        observed, reward, terminated, truncated, info = self.env.step(command)
+        reward, terminated, truncated = float(reward), bool(terminated), bool(truncated)
+        if not np.isfinite(reward):
+            raise SimulationError(f"{self.name} gave the reward {reward}")
+        self._steps += 1
+        self._return += reward
+        truncated |= self._steps >= self.max_episode_steps
+        happened = Happened(info=info, reward=reward, total=self._return, terminated=terminated, truncated=truncated)
+        if self._success.holds(happened):
+            self._success_step = self._steps - 1
+        self._ended = "terminated" if terminated else "truncated" if truncated else "running"
+        succeeded = self._success_step is not None
+        return self._seen.of(observed), reward, terminated or succeeded, truncated, {**info, "is_success": succeeded}
+
+    def render(self) -> Any:
+        """Return what the environment renders."""
+        return self.env.render()
+
+    def close(self) -> None:
+        """Close the environment."""
+        self.env.close()
+
+    def hold_action(self, last_command: FloatArray) -> FloatArray:
+        """Return what runs when no chunk covers a step."""
+        return self._hold(last_command)
+
+    def skip_cameras(self, skip: bool) -> None:
+        """While `skip` is true, images are those of before, where that saves anything."""
+        self._seen.skipping = skip
+        if self._skip is not None:
+            self._skip(skip)
+
+    def verdict(self) -> Verdict:
+        """Return how the episode went: success, or timeout for every other end."""
+        detail = {
+            "return": self._return,
+            "success_step": self._success_step,
+            "ended": self._ended,
+            "initial_state": self._start,
+        }
+        return Verdict(outcome="timeout" if self._success_step is None else "success", detail=detail)
+
+    def suite_facts(self) -> dict[str, Any]:
+        """Return what must be equal for two runs to be paired, beside id, options and horizon."""
+        own = dict(self.env.unwrapped.suite_facts()) if hasattr(self.env.unwrapped, "suite_facts") else {}  # pyright: ignore[reportAttributeAccessIssue]
+        return {
+            **own,
+            **self._seen.keys.to_json(),
+            "success": str(self._success),
+            "hold": self.hold,
+            "control_hz": self.metadata["render_fps"],
+        }
+
+    def remarks(self) -> tuple[str, ...]:
+        """Return what whoever starts a run should know of how the environment was understood."""
+        shown = {name: place for name, place in self._seen.keys.to_json().items() if place}
+        lines = [
+            f"shown {shown}; success: {self._success}; hold: {self.hold}; "
+            f"{1000 / self.metadata['render_fps']:g} ms a step, at most {self.max_episode_steps} steps"
+        ]
+        if self._seen.keys.unused:
+            lines.append(f"shown to no policy: {', '.join(self._seen.keys.unused)}")
+        return tuple(lines)
+
+    def try_out(self) -> None:
+        """Take a step, so that what is missing or does not fit is said before the first episode."""
+        self.reset(seed=0)
+        space = self._actions
+        middle = np.where(np.isfinite(space.low) & np.isfinite(space.high), (space.low / 2 + space.high / 2), 0.0)
+        observed, *_ = self.step(middle.astype(np.float32))
+        if not self.observation_space.contains(observed):
+            got = {name: described(value) for name, value in observed.items()}
+            raise UsageError(f"{self.name} gives {got}, its observation space says {self.observation_space}")
+
+
+def _action_space(space: spaces.Space[Any], name: str) -> spaces.Box:
+    if not isinstance(space, spaces.Box) or len(space.shape) != 1:
+        raise UsageError(f"{name} takes actions of {space}; policies here give vectors, so that it must be a Box (A,)")
+    return space
+
+
+def _horizon(env: gym.Env[Any, Any], declared: Declaration, name: str) -> int:
+    own = None if env.spec is None else env.spec.max_episode_steps
+    own = getattr(env.unwrapped, "max_episode_steps", None) if own is None else own
+    if declared.horizon is not None:
+        if own is not None and own < declared.horizon:
+            raise UsageError(f"--horizon is {declared.horizon}; {name} itself cuts episodes off after {own} steps")
+        return declared.horizon
+    if own is None:
+        raise UsageError(
+            f"{name} does not say after how many steps an episode is cut off: add --horizon STEPS, or register it "
+            "with max_episode_steps"
+        )
+    return int(own)
+
+
+def _steps_per_second(env: gym.Env[Any, Any], declared: Declaration, name: str) -> float:
+    if declared.control_ms is not None:
+        return 1000 / declared.control_ms
+    fps = env.metadata.get("render_fps")
+    if not fps:
+        raise UsageError(
+            f"{name} does not say how long a control step is: add --control-ms MILLISECONDS, or "
+            'metadata["render_fps"] (steps per second) to the environment'
+        )
+    return fps

@@ -1,0 +1,119 @@
+"""Shipping a policy: half precision, a page with the training command and measured rates, no silent replacement."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from act_eval.cli import export
+from act_eval.errors import CheckpointError, RunFolderError, UsageError
+from act_eval.policies.act.presets import features, small_act
+from act_eval.policies.checkpoint import load_pretrained, save_pretrained
+from act_eval.policies.normalize import Processor
+from act_eval.policies.training_setup import fresh_policy
+from act_eval.results import SCHEMA
+from act_eval.results.records import to_line
+from act_eval.results.suites import Suite
+from act_eval.sources.policies import digest
+from act_eval.types import EpisodeRecord
+
+TRAINING = {
+    "command": "python scripts/train.py --policy act",
+    "steps": 70,
+    "seconds": 90.0,
+    "threads": 2,
+    "versions": {"torch": "2.0"},
+    "data": {
+        "folder": "data/pick",
+        "episodes": 19,
+        "held_out": 1,
+        "collection": {"env": "act_eval/Pick-v0", "options": {"image_size": 96}, "seed": 3},
+    },
+}
+
+
+@pytest.fixture
+def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(export, "SHIPPED", tmp_path / "pretrained")
+    return tmp_path / "pretrained"
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Path:
+    config = small_act(features({"top": (16, 16)}), dim_model=16, n_heads=2, dim_feedforward=16, backbone_widths=(8,))
+    numbers = {"mean": [0.0] * 6, "std": [1.0] * 6}
+    image = {"mean": [[[0.5]]] * 3, "std": [[[0.2]]] * 3}
+    place = {"mean": [0.0] * 2, "std": [1.0] * 2}
+    stats = dict(zip([*config.input_features, "action"], (numbers, place, image, numbers), strict=True))
+    folder = tmp_path / "run" / "checkpoints" / "last" / "pretrained_model"
+    save_pretrained(folder, fresh_policy(config), Processor(config, stats), extra={"training": TRAINING})
+    return tmp_path / "run"
+
+
+def evaluated(folder: Path, policy_digest: str, outcomes: list[str]) -> Path:
+    suite = Suite(env="act_eval/Pick-v0", kwargs={}, horizon=200, facts={}, seeds=tuple(range(len(outcomes))))
+    manifest = {
+        "schema": SCHEMA,
+        "suite": suite.to_json(),
+        "configuration": {"policy": {"digest": policy_digest}, "arms": {"naive_d0": {}}},
+        "fingerprint": {},
+        "notes": {},
+    }
+    (folder / "naive_d0").mkdir(parents=True)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    records = [EpisodeRecord(episode=n, seed=n, outcome=o, steps=9) for n, o in enumerate(outcomes)]
+    (folder / "naive_d0" / "episodes.jsonl").write_text("".join(to_line(record) for record in records))
+    return folder
+
+
+def test_a_run_becomes_a_shipped_policy_of_half_the_size(
+    trained: Path, shipped: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert export.run(["tiny", "--checkpoint", str(trained)], prog="export.py") == 0
+    source = trained / "checkpoints/last/pretrained_model"
+    weights = "model.safetensors"
+    assert (shipped / "tiny" / weights).stat().st_size < 0.6 * (source / weights).stat().st_size
+    before, after = load_pretrained(source)[0].state_dict(), load_pretrained(shipped / "tiny")[0].state_dict()
+    for name, value in before.items():
+        assert torch.allclose(after[name], value, rtol=1e-3, atol=1e-6), name
+    page = (shipped / "tiny" / "README.md").read_text()
+    assert "python scripts/train.py --policy act\n" in page
+    assert "19 demonstrations of `data/pick` (act_eval/Pick-v0; image_size 96; seed 3), 1 more held out" in page
+    assert "70 steps in 2 min on 2 threads" in page
+    assert "Nothing yet." in page
+    assert "python scripts/evaluate.py --policy tiny --episodes 200" in capsys.readouterr().out
+
+
+def test_measured_rates_stand_on_the_page_with_their_interval(trained: Path, shipped: Path, tmp_path: Path) -> None:
+    export.run(["tiny", "--checkpoint", str(trained)], prog="export.py")
+    outcomes = ["success"] * 8 + ["missed", "timeout", "invalid"]
+    place = evaluated(tmp_path / "evaluation", digest(shipped / "tiny"), outcomes)
+    export.run(["tiny", "--runs", str(place)], prog="export.py")
+    page = (shipped / "tiny" / "README.md").read_text()
+    # Wilson's interval of 8 of 10: 0.490 to 0.943 (Brown, Cai, DasGupta 2001)
+    assert "| naive_d0 | 8/10 = 80.0% | 49.0% – 94.3% | 1 invalid, 1 missed, 1 timeout |" in page
+
+
+def test_rates_of_another_policy_are_refused(trained: Path, shipped: Path, tmp_path: Path) -> None:
+    export.run(["tiny", "--checkpoint", str(trained)], prog="export.py")
+    place = evaluated(tmp_path / "evaluation", "0" * 16, ["success"])
+    with pytest.raises(RunFolderError, match="evaluated another policy: digest 0000000000000000, this one has"):
+        export.run(["tiny", "--runs", str(place)], prog="export.py")
+
+
+def test_a_shipped_policy_is_replaced_only_when_told(trained: Path, shipped: Path) -> None:
+    export.run(["tiny", "--checkpoint", str(trained)], prog="export.py")
+    with pytest.raises(UsageError, match="exists; --replace writes over it"):
+        export.run(["tiny", "--checkpoint", str(trained)], prog="export.py")
+    assert export.run(["tiny", "--checkpoint", str(trained), "--replace"], prog="export.py") == 0
+
+
+def test_what_is_no_checkpoint_is_refused(trained: Path, shipped: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="is neither a pretrained_model folder nor the folder of a training run"):
+        export.run(["tiny", "--checkpoint", str(tmp_path)], prog="export.py")
+    with pytest.raises(CheckpointError, match=r"config\.json does not exist"):
+        export.run(["tiny"], prog="export.py")
+    (trained / "checkpoints/last/pretrained_model/act_eval.json").unlink()
+    with pytest.raises(CheckpointError, match="does not say how it was trained"):
+        export.run(["tiny", "--checkpoint", str(trained)], prog="export.py")

@@ -1,0 +1,202 @@
+"""Probes of policies and environments that are not ours: all through the ChunkPolicy and Gymnasium interfaces."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from act_eval.diagnostics import Bank, Blinded, changes, collect_bank, probe
+from act_eval.diagnostics.changes import told_block
+from act_eval.diagnostics.controls import GREY
+from act_eval.diagnostics.scene import Scene
+from act_eval.envs.expert_executor import ExpertExecutor
+from act_eval.envs.registration import env_id
+from act_eval.errors import ActionError, UsageError
+from act_eval.seeding import Purpose, episode_seeds, purpose_of
+from act_eval.types import (
+    ENVIRONMENT_STATE,
+    IMAGE_PREFIX,
+    STATE,
+    ActionChunks,
+    ChunkRequest,
+    FloatArray,
+    PolicySpec,
+)
+
+SIZE = 16
+EYE = IMAGE_PREFIX + "overhead"
+BARE = Scene(None, None, None, None, None)
+
+
+class Foreign:
+    """A policy of somebody else: its chunk is a sum of what it reads, which need not be what it declares."""
+
+    def __init__(self, declares: Sequence[str], reads: Sequence[str], noise: float = 0.0) -> None:
+        shapes = {STATE: (6,), ENVIRONMENT_STATE: (2,), EYE: (SIZE, SIZE, 3)}
+        self.spec = PolicySpec(
+            chunk=4,
+            action_dim=6,
+            window="same",
+            takes_prefix=False,
+            max_delay=0,
+            inputs={name: shapes[name] for name in declares},
+        )
+        self._reads, self._noise, self._rng = reads, noise, np.random.default_rng(0)
+
+    def reset(self, rows: Sequence[int], seeds: Sequence[int]) -> None:
+        pass
+
+    def predict(self, request: ChunkRequest) -> ActionChunks:
+        seen, rows = request.observation, len(request.rows)
+        total = np.zeros((rows, 6), np.float32)
+        if STATE in self._reads:
+            total += seen.agent_pos
+        if ENVIRONMENT_STATE in self._reads:
+            assert seen.environment_state is not None
+            total += 10 * seen.environment_state[:, :1]
+        if EYE in self._reads:
+            total += seen.pixels["overhead"].mean(axis=(1, 2, 3))[:, None] / 50
+        chunk = np.repeat(total[:, None], 4, axis=1)
+        return ActionChunks((chunk + self._noise * self._rng.standard_normal(chunk.shape)).astype(np.float32))
+
+
+@pytest.fixture(scope="module")
+def env() -> Iterator[gym.Env]:
+    made = gym.make(env_id("confuser_pick"), disable_env_checker=True, image_size=SIZE)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def bank(env: gym.Env) -> Bank:
+    return collect_bank(env, ExpertExecutor([env]), episode_seeds(Purpose.PROBE, 0, 4), per_episode=4)
+
+
+def modes(policy: Foreign, bank: Bank, scene: Scene = BARE) -> dict[str, str]:
+    return {verdict.input: verdict.mode for verdict in probe(policy, bank, scene).verdicts}
+
+
+def test_a_declared_input_that_is_dropped_on_the_way_is_dead(bank: Bank) -> None:
+    """What happened to coordinates declared under a type that no layer reads."""
+    everything = (STATE, ENVIRONMENT_STATE, EYE)
+    assert modes(Foreign(everything, (ENVIRONMENT_STATE, EYE)), bank)[STATE] == "dead"
+    assert modes(Foreign(everything, (ENVIRONMENT_STATE, STATE)), bank)[EYE] == "dead"
+    # Its commands are its joints and something else: relative to joints that it does not look at any further.
+    found = modes(Foreign(everything, (STATE, EYE)), bank)
+    assert found == {STATE: "dead", ENVIRONMENT_STATE: "dead", EYE: "used", IMAGE_PREFIX + "wrist": "not an input"}
+
+
+def test_what_is_not_declared_is_not_an_input(bank: Bank) -> None:
+    report = probe(Foreign((EYE,), (EYE,)), bank, BARE)
+    assert [(v.input, v.mode) for v in report.verdicts] == [
+        (EYE, "used"),
+        (STATE, "not an input"),
+        (IMAGE_PREFIX + "wrist", "not an input"),
+        (ENVIRONMENT_STATE, "not an input"),
+    ]
+    assert report.verdicts[3].line == (
+        "environment_state not an input the environment shows it, the policy does not declare it"
+    )
+
+
+def test_noise_is_measured_and_hides_neither_the_dead_nor_the_used(bank: Bank) -> None:
+    declared = (ENVIRONMENT_STATE, EYE)
+    report = probe(Foreign(declared, (ENVIRONMENT_STATE,), noise=0.01), bank, BARE)
+    assert report.noise_rad == pytest.approx(0.014, rel=0.5)
+    assert modes(Foreign(declared, (ENVIRONMENT_STATE,), noise=0.01), bank) == {
+        ENVIRONMENT_STATE: "used",
+        EYE: "dead",
+        STATE: "not an input",
+        IMAGE_PREFIX + "wrist": "not an input",
+    }
+
+
+def test_too_few_observations_decide_nothing_and_say_how_many_would(bank: Bank) -> None:
+    few = replace(
+        bank,
+        observation=bank.observation.take(np.arange(8)),
+        seeds=bank.seeds[:8],
+        steps=bank.steps[:8],
+        states=bank.states[:8],
+        last_action=bank.last_action[:8],
+        block_xy=bank.block_xy[:8],
+    )
+    (verdict, *_) = probe(Foreign((EYE,), ()), few, BARE).verdicts
+    assert verdict.line == "images.overhead cannot tell from 8 observations; 16 are needed"
+
+
+def test_one_episode_cannot_be_exchanged_for_another(bank: Bank) -> None:
+    with pytest.raises(UsageError, match="needs at least 2 episodes"):
+        replace(bank, seeds=np.zeros(len(bank), np.int64)).strangers()
+
+
+def test_chunks_that_are_not_finite_are_refused(bank: Bank) -> None:
+    with pytest.raises(ActionError, match="the policy's chunks are not finite"):
+        probe(Foreign((STATE,), (STATE,), noise=np.inf), bank, BARE)
+
+
+def test_a_bank_holds_the_moments_that_it_says(bank: Bank, env: gym.Env) -> None:
+    assert len(bank) == 16
+    assert bank.episodes == 4
+    assert bank.steps[:4].tolist() == [0, 3, 6, 9]
+    assert {purpose_of(seed) for seed in bank.seeds.tolist()} == {Purpose.PROBE}
+    assert bank.observation.environment_state is not None
+    np.testing.assert_allclose(bank.block_xy[:, 0], bank.observation.environment_state, atol=1e-6)
+    assert told_block(bank).tolist() == [0] * 16
+    observed, _ = env.reset(seed=int(bank.seeds[4]))
+    np.testing.assert_array_equal(bank.observation.pixels["overhead"][4], observed["pixels"]["overhead"])
+    np.testing.assert_array_equal(bank.observation.agent_pos[4], observed["agent_pos"])
+
+
+def test_strangers_are_of_other_episodes(bank: Bank) -> None:
+    strangers = bank.strangers()
+    assert (bank.seeds[strangers] != bank.seeds).all()
+    np.testing.assert_array_equal(strangers, bank.strangers())
+
+
+def test_each_change_touches_what_it_names_and_nothing_else(bank: Bank, env: gym.Env) -> None:
+    whole, seen = bank.observation, set()
+    for change in changes(Foreign((STATE, ENVIRONMENT_STATE, EYE), ()).spec, bank, Scene.of(env)):
+        changed = change.observation
+        differs = {
+            STATE: (changed.agent_pos != whole.agent_pos).any(),
+            ENVIRONMENT_STATE: (changed.environment_state != whole.environment_state).any(),
+            **{IMAGE_PREFIX + name: (changed.pixels[name] != whole.pixels[name]).any() for name in whole.pixels},
+        }
+        touched = {name for name, does in differs.items() if does}
+        seen.add((change.input, change.name))
+        if change.input is not None:
+            assert touched == {change.input}, change.name
+        else:
+            # Identical blocks that exchange places look as before.
+            assert touched == (set() if change.name == "blocks exchanged" else {EYE}), change.name
+    assert {name for _, name in seen} == {
+        *("shuffled", "zeroed", "other block's", "shifted 2 cm", "shifted 5 cm", "shifted 10 cm"),
+        *("grey", "confuser hidden", "blocks exchanged", "all cameras grey"),
+    }
+
+
+def test_shifts_have_the_length_that_they_name(bank: Bank) -> None:
+    found = {c.name: c.observation for c in changes(Foreign((ENVIRONMENT_STATE,), ()).spec, bank, BARE)}
+    told = bank.observation.environment_state
+    assert told is not None
+    for centimetres in (2, 5, 10):
+        moved = found[f"shifted {centimetres} cm"].environment_state
+        assert moved is not None
+        np.testing.assert_allclose(np.linalg.norm(moved - told, axis=1), centimetres / 100, rtol=1e-4)
+
+
+def test_a_blinded_policy_sees_grey(bank: Bank) -> None:
+    seen: list[FloatArray] = []
+
+    class Watching(Foreign):
+        def predict(self, request: ChunkRequest) -> ActionChunks:
+            seen.extend(request.observation.pixels.values())
+            return super().predict(request)
+
+    policy = Blinded(Watching((STATE, EYE), (STATE, EYE)))
+    report = probe(policy, bank, BARE)
+    assert {int(value) for image in seen for value in (image.min(), image.max())} == {GREY}
+    assert [verdict.input for verdict in report.dead if verdict.input == EYE] == [EYE]

@@ -1,0 +1,51 @@
+import shutil
+from pathlib import Path
+
+import pytest
+
+from act_eval.errors import CheckpointError, UnknownName
+from act_eval.sources.policies import checkpoint_folder, digest, label
+
+
+def write(folder: Path, config: str = "{}") -> Path:
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(config)
+    (folder / "model.safetensors").write_bytes(b"weights")
+    return folder
+
+
+def test_a_checkpoint_is_found_by_its_folder_or_by_the_one_around_it(tmp_path: Path):
+    inner = write(tmp_path / "step" / "pretrained_model")
+    assert checkpoint_folder(str(inner)) == inner
+    assert checkpoint_folder(str(tmp_path / "step")) == inner
+
+
+def test_a_folder_without_a_checkpoint_is_named(tmp_path: Path):
+    with pytest.raises(CheckpointError, match=r"is a folder without a checkpoint: it has no config.json"):
+        checkpoint_folder(str(tmp_path))
+
+
+def test_an_unknown_name_lists_what_there_is():
+    with pytest.raises(
+        UnknownName, match=r"unknown policy 'nonsense'; there are: .*expert.*path of a checkpoint folder"
+    ):
+        checkpoint_folder("nonsense")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("act_rtc", "act_rtc"), ("/a/b/pretrained_model", "b"), ("../runs/x/", "x"), ("/", "policy"), (".", "policy")],
+)
+def test_a_policy_has_a_short_name(name: str, expected: str):
+    assert label(name) == expected
+
+
+def test_the_digest_is_that_of_the_content_wherever_it_lies(tmp_path: Path):
+    first = write(tmp_path / "a")
+    copy = Path(shutil.copytree(first, tmp_path / "b"))
+    assert digest(first) == digest(copy)
+    (copy / "notes.txt").write_text("no part of the policy")
+    assert digest(first) == digest(copy)
+    (copy / "model.safetensors").write_bytes(b"other")
+    assert digest(first) != digest(copy)
+    assert digest(write(tmp_path / "c", '{"chunk_size": 3}')) != digest(first)

@@ -1,11 +1,10 @@
-"""Pictures in and out of a data set: PNG bytes and H.264 files.
+"""Images of a data set: PNG bytes and H.264 files.
 
-PNG is the default. On 96×96 renders both cost about 0.15 ms a frame to write, PNG takes some 3 kB a frame against
-0.2 kB, but it is lossless: a policy trains on exactly the pixels that it will see in closed loop, while H.264
-with yuv420p halves the colour resolution of a block that is only a few pixels wide.
+PNG is the default. On 96×96 renders both take about 0.15 ms a frame to write. PNG needs some 3 kB a frame instead of
+0.2 kB, but is lossless: a policy trains on exactly the pixels that it sees in closed loop, while H.264 with yuv420p
+halves the colour resolution of a block that is only a few pixels wide.
 """
 
-import io
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -15,35 +14,32 @@ import numpy as np
 from av.container import OutputContainer
 from av.error import FFmpegError
 from av.video.stream import VideoStream
-from PIL import Image, UnidentifiedImageError
 
 from act_eval.errors import DatasetError, UsageError
+from act_eval.media import decode_image, encode_image, write_h264
 from act_eval.types import ImageArray
 
 _PNG_LEVEL = 3  # fastest level on renders: 0.15 ms and 2.6 kB a frame, against 0.36 ms and 2.3 kB at level 6
 
-# Every second frame is a key frame, as LeRobot writes videos, so that a random frame decodes at most two. One thread
-# and no B-frames: the bytes do not depend on the machine's core count, and files join without decoding.
-_H264 = {"crf": "16", "g": "2", "bf": "0", "preset": "veryfast", "threads": "1"}
+# Every second frame is a key frame, as LeRobot writes videos, so that a random frame decodes at most two. Without
+# B-frames files join without decoding.
+_H264 = {"crf": "16", "g": "2", "bf": "0", "preset": "veryfast"}
 
 
 def encode_png(image: ImageArray) -> bytes:
-    """Return an (H, W, 3) picture as PNG."""
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG", compress_level=_PNG_LEVEL)
-    return buffer.getvalue()
+    """Return an (H, W, 3) image as PNG."""
+    return encode_image(image, ".png", compress_level=_PNG_LEVEL)
 
 
 def decode_png(data: bytes, shape: tuple[int, ...], what: str) -> ImageArray:
-    """Return a PNG as an (H, W, 3) picture.
+    """Return a PNG as an (H, W, 3) image.
 
     Raises:
-        DatasetError: if the bytes are no picture, or one of another shape; `what` names it.
+        DatasetError: if the bytes are no image, or one of another shape; `what` names it.
     """
     try:
-        with Image.open(io.BytesIO(data)) as picture:
-            image = np.asarray(picture.convert("RGB"))
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:  # Pillow's PNG reader raises all three
+        image = decode_image(data)
+    except (OSError, SyntaxError) as error:
         raise DatasetError(f"{what} holds a damaged picture: {error}") from error
     if image.shape != shape:
         raise DatasetError(f"{what} holds a picture of shape {image.shape}; {shape} is declared")
@@ -59,12 +55,7 @@ def write_video(path: Path, frames: ImageArray, fps: int) -> None:
     height, width = frames.shape[1:3]
     if height % 2 or width % 2:
         raise UsageError(f"H.264 needs even image sizes, got {height}×{width}; use --images image (PNG)")
-    with av.open(str(path), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=fps, options=dict(_H264))
-        stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode())
+    write_h264(path, frames, fps, _H264)
 
 
 def join_videos(path: Path, parts: Sequence[tuple[Path, int]], fps: int) -> None:

@@ -10,11 +10,11 @@ from queue import SimpleQueue
 from threading import BoundedSemaphore
 from typing import Literal
 
-import av
 from av.codec.codec import UnknownCodecError
 from av.error import FFmpegError
 
 from act_eval.errors import RenderError
+from act_eval.media import write_h264
 from act_eval.results.records import SUCCESS
 from act_eval.types import EpisodeRecord, ImageArray
 
@@ -153,15 +153,6 @@ def _whole(path: Path) -> Iterator[Path]:
 
 
 def _write_mp4(path: Path, images: Iterable[ImageArray], fps: int) -> None:
-    """Write frames as H.264 in yuv420p, which every browser plays."""
-    with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-        # One key frame a second keeps scrubbing quick; ultrafast costs a third of the time of the default preset.
-        options = {"preset": "ultrafast", "crf": "23", "g": str(fps)}
-        stream = container.add_stream("libx264", rate=fps, options=options)
-        stream.pix_fmt = "yuv420p"
-        stream.codec_context.thread_count = 1
-        for image in images:
-            if not stream.codec_context.is_open:
-                stream.height, stream.width = image.shape[:2]
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        container.mux(stream.encode())
+    # One key frame a second keeps scrubbing quick; ultrafast costs a third of the time of the default preset.
+    options = {"preset": "ultrafast", "crf": "23", "g": str(fps)}
+    write_h264(path, images, fps, options, container={"movflags": "+faststart"})

@@ -4,7 +4,6 @@ They are kept as JPEG, some 15 kB each, so that a batch of long episodes fits in
 is made from the log as always: here the number of a frame stands in the place of the simulator's state.
 """
 
-import io
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from act_eval.errors import RenderError
+from act_eval.media import decode_image, encode_image
 from act_eval.results.steps import EpisodeSteps
 from act_eval.types import EpisodeRecord, ImageArray, StepRecord
 
@@ -31,9 +31,8 @@ class KeptFrames:
 
     def render_state(self, state: NDArray[np.float64], camera: str, height: int, width: int) -> ImageArray:
         """Return the frame of the step that `state` (1,) numbers, as large as fits, on black."""
-        with Image.open(io.BytesIO(self._frames[int(state[0])])) as image:
-            fitted = ImageOps.pad(image.convert("RGB"), (width, height), color=(0, 0, 0))
-        return np.array(fitted)
+        image = Image.fromarray(decode_image(self._frames[int(state[0])]))
+        return np.array(ImageOps.pad(image, (width, height), color=(0, 0, 0)))
 
     def numbered(self, steps: EpisodeSteps) -> EpisodeSteps:
         """Return an episode's steps with the numbers of its frames in the place of states."""
@@ -59,12 +58,10 @@ class FrameLog:
         if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             got = f"{image.shape} {image.dtype}" if isinstance(image, np.ndarray) else type(image).__name__
             raise RenderError(f"render() gave {got}; a video needs (H, W, 3) uint8, or choose --video none")
-        picture = Image.fromarray(image)
-        if picture.height > _HEIGHT:
-            picture = picture.resize((round(picture.width * _HEIGHT / picture.height), _HEIGHT))
-        content = io.BytesIO()
-        picture.save(content, "JPEG", quality=_QUALITY)
-        self._frames.setdefault(episode, {})[step] = content.getvalue()
+        height, width = image.shape[:2]
+        if height > _HEIGHT:
+            image = np.asarray(Image.fromarray(image).resize((round(width * _HEIGHT / height), _HEIGHT)))
+        self._frames.setdefault(episode, {})[step] = encode_image(image, ".jpg", quality=_QUALITY)
 
     def on_episode_end(self, record: EpisodeRecord) -> None:
         """Do nothing: whoever films takes the frames."""

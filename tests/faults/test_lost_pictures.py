@@ -136,7 +136,7 @@ def test_an_encoder_that_fails_in_the_middle_of_a_run_stops_it_and_keeps_what_wa
 
     out = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr("act_eval.video.files.av.VideoFrame.from_ndarray", fail)
+        patch.setattr("act_eval.media.av.VideoFrame.from_ndarray", fail)
         with pytest.raises(
             RunFolderError, match=r"cannot write to .*run: No space left on device \(somewhere.mp4.part\)"
         ):

@@ -26,7 +26,7 @@ def test_videos_that_are_still_encoded_are_left_to_a_later_episode(
         time.sleep(0.005)
         return encode(*args, **options)
 
-    monkeypatch.setattr("act_eval.video.files.av.VideoFrame.from_ndarray", late)
+    monkeypatch.setattr("act_eval.media.av.VideoFrame.from_ndarray", late)
     episodes = tuple(range(len(SEEDS)))
     handed = list(_run(replace(job(tmp_path), video="all"), Bench(3), Block("d0", episodes)))
     assert sorted(one.line.record.episode for one in handed) == list(episodes)

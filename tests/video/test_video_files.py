@@ -61,7 +61,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
         event.wait(60)
         return encode(*args, **options)
 
-    monkeypatch.setattr("act_eval.video.files.av.VideoFrame.from_ndarray", late)
+    monkeypatch.setattr("act_eval.media.av.VideoFrame.from_ndarray", late)
     return event
 
 
@@ -136,7 +136,7 @@ def test_an_encoder_that_fails_in_the_middle_leaves_nothing_and_says_why(
             raise error
         return encode(*args, **options)
 
-    monkeypatch.setattr("act_eval.video.files.av.VideoFrame.from_ndarray", fail)
+    monkeypatch.setattr("act_eval.media.av.VideoFrame.from_ndarray", fail)
     with Encoder() as encoder:
         lost = encoder.write(tmp_path / "a.mp4", grey(200), 20)
         kept = encoder.write(tmp_path / "b.mp4", grey(3), 20)

@@ -38,7 +38,11 @@ def decode_image(content: bytes) -> ImageArray:
 
 
 def write_h264(
-    path: Path, frames: Iterable[ImageArray], fps: int, codec: Mapping[str, str], container: Mapping[str, str] | None = None
+    path: Path,
+    frames: Iterable[ImageArray],
+    fps: int,
+    codec: Mapping[str, str],
+    container: Mapping[str, str] | None = None,
 ) -> None:
     """Write an MP4 in yuv420p, which every browser plays, with one encoding thread.
 

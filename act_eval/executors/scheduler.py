@@ -1,49 +1,58 @@
 """One event-driven clock for every method: at each step install, request, act.
 
-At step t of an episode: an answer whose ready step has come is installed; if a request is due, it goes out, and an
-answer without delay is installed at once; then the plan's command runs, or the hold action where no chunk covers
-the step. Slots may stand at different steps and have different delays; the requests of one step are one prediction.
-The prediction is made when it is requested and kept back until its time has come: nothing here reads the clock
-of the wall, except to note how long predictions took, which decides their delay under `Measured` alone.
+At step t of an episode: an answer whose ready step has come is installed; if a request is due, it is sent, and an
+answer without delay is installed at once; then the command of the installed chunks runs, or the hold action if no
+chunk covers the step. Slots may be at different steps and have different delays; the requests of one step are one
+prediction. The prediction is computed when it is requested and withheld until its ready step: nothing here reads the
+wall clock, except to note how long predictions took, which decides their delay under `Measured` alone.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
+from typing import NamedTuple
 
 import numpy as np
 
 from act_eval.errors import SimulationError, TimingError
-from act_eval.executors.answers import ask
-from act_eval.executors.plans import planned
-from act_eval.executors.questions import Hold, pose, repeat_last, settle
-from act_eval.executors.requests import batched, last_action_of
-from act_eval.executors.seams import takeover
-from act_eval.executors.shown import Foresee, Showing, Sight
-from act_eval.executors.slot import Asked, Chunk, Slot
-from act_eval.executors.taps import ObservationTap, reaching
+from act_eval.executors.ablation import Foresee, InputAblation, PolicyInput
+from act_eval.executors.chunks import action_at, chunk_switch
+from act_eval.executors.latency import ObservationBuffer, delayed_command
+from act_eval.executors.request import batch_requests, call_policy, last_action_of, make_request, resolve_timing
+from act_eval.executors.slot import Hold, Slot, repeat_last
 from act_eval.timing import Draw, Measured, Schedule, draws
 from act_eval.types import (
     Actions,
     BoolArray,
+    Chunk,
     ChunkPolicy,
     ExecutorStatistics,
     FloatArray,
     IntArray,
     Observation,
     Prediction,
+    Request,
     Takeover,
 )
 
-_NOWHERE = np.zeros(0, np.float32)
+_NO_STATE = np.zeros(0, np.float32)
 
-_Asking = tuple[Slot, int]
-"""A slot and the step at which it asks."""
+_Due = tuple[Slot, int]
+"""A slot and its step."""
+
+
+class _Asked(NamedTuple):
+    """A request that is about to reach the policy."""
+
+    slot: Slot
+    step: int
+    request: Request
+    input: PolicyInput
 
 
 @dataclass(frozen=True)
 class _Notes:
-    """What the requests of one step came to, by slot."""
+    """Results of the requests of one step, by slot."""
 
     predictions: dict[int, list[Prediction]] = field(default_factory=dict)
     errors: dict[int, str] = field(default_factory=dict)
@@ -59,9 +68,9 @@ class ChunkExecutor:
     Args:
         policy: Predicts chunks.
         schedule: Method, delays, told delays.
-        hold: What runs where no chunk covers the step; `act_eval.rollout.hold_of` gives the environments' own.
+        hold: Gives the command where no chunk covers the step; `act_eval.rollout.hold_of` asks the environments.
         control_ms: Δt, length of a control step [ms]; needed for measured delays alone.
-        foresee: What the scripted expert would do; needed for prefix `expert` alone.
+        foresee: Gives the scripted expert's next commands; needed for prefix `expert` alone.
 
     Raises:
         TimingError: if the schedule cannot run with the policy, naming the bound and the value, or if it needs
@@ -83,25 +92,25 @@ class ChunkExecutor:
         self._policy = policy
         self._spec = policy.spec
         self._treated_as = schedule.treats(policy.spec)
-        self._showing = Showing(schedule, foresee)
+        self._ablation = InputAblation(schedule, foresee)
         self._hold = hold
         self._control_ms = control_ms
-        self._tap = ObservationTap(schedule.observation_delay) if schedule.observation_delay else None
+        self._late = ObservationBuffer(schedule.observation_delay) if schedule.observation_delay else None
         self._slots: dict[int, Slot] = {}
 
     def reset(self, rows: Sequence[int], seeds: Sequence[int]) -> None:
         """Begin new episodes in `rows`."""
         for row, seed in zip(rows, seeds, strict=True):
             self._slots[row] = Slot(row, self.schedule.method, draws(self.schedule.delay, seed))
-            self._showing.reset(row, seed)
+            self._ablation.reset(row, seed)
         self._policy.reset(rows, seeds)
 
     def wants_observation(self, steps_B: IntArray) -> BoolArray:
         """Return for which slots `act` will look at the observation at these steps.
 
-        Late observations are kept at every step, for requests that nobody foresees.
+        With an observation delay that is every step: a later request may read any of them.
         """
-        if self._tap is not None:
+        if self._late is not None:
             return steps_B >= 0
         steps = steps_B.tolist()
         return np.array([t >= 0 and self._slots[row].is_due(t) for row, t in enumerate(steps)], np.bool_)
@@ -117,8 +126,8 @@ class ChunkExecutor:
     def act(self, steps_B: IntArray, observation: Observation) -> Actions:
         """Return the commands of this step. Slots may be at different steps; -1 marks an idle slot."""
         active = [(self._slots[row], t) for row, t in enumerate(steps_B.tolist()) if t >= 0]
-        if self._tap is not None:
-            self._tap.put(steps_B, observation)
+        if self._late is not None:
+            self._late.put(steps_B, observation)
         for slot, t in active:
             slot.receive(t)
         notes = _Notes()
@@ -133,58 +142,61 @@ class ChunkExecutor:
             active = [(slot, t) for slot, t in active if slot.row not in notes]
         return self._run(active, requested, notes, observation)
 
-    def _request(self, asking: list[_Asking], observation: Observation, notes: _Notes) -> None:
-        """Ask for all slots that are due, and note what goes wrong."""
-        asked = [pose(slot, t, self.schedule, self._treated_as, self._hold) for slot, t in asking]
-        rows = np.array([slot.row for slot, _ in asking], np.int64)
-        steps = np.array([one.step for one in asked], np.int64)
-        seen = observation.take(rows) if self._tap is None else self._tap.read(rows, steps)
-        sights = self._sights(asking, asked, seen, notes)
-        kept = list(sights)
-        if len(kept) < len(asking):
-            asking, asked, seen = (
-                [asking[n] for n in kept],
-                [asked[n] for n in kept],
-                seen.take(np.array(kept, np.int64)),
-            )
-        if not asking:
+    def _request(self, due: list[_Due], observation: Observation, notes: _Notes) -> None:
+        """Send the requests of all slots that are due, and note answers and errors."""
+        requests = [make_request(slot, t, self.schedule, self._treated_as, self._hold) for slot, t in due]
+        rows = np.array([slot.row for slot, _ in due], np.int64)
+        if self._late is None:
+            seen = observation.take(rows)
+        else:
+            seen = self._late.read(rows, np.array([request.observation_step for request in requests], np.int64))
+        made = [
+            self._policy_input(slot, request, joints, notes)
+            for (slot, _), request, joints in zip(due, requests, seen.agent_pos, strict=True)
+        ]
+        asked = [
+            _Asked(slot, t, request, given)
+            for (slot, t), request, given in zip(due, requests, made, strict=True)
+            if given is not None
+        ]
+        if not asked:
             return
-        request = batched([slot for slot, _ in asking], asked, list(sights.values()), seen, self._spec)
+        if len(asked) < len(due):
+            seen = seen.take(np.array([n for n, given in enumerate(made) if given is not None], np.int64))
+        batch = batch_requests(
+            [one.slot for one in asked], [one.request for one in asked], [one.input for one in asked], seen, self._spec
+        )
         begin = perf_counter()
-        answers = ask(self._policy, request)
+        answers = call_policy(self._policy, batch)
         elapsed_ms = 1e3 * (perf_counter() - begin)
         measured = self._measured(elapsed_ms)
-        for n, ((slot, t), one, answer) in enumerate(zip(asking, asked, answers, strict=True)):
+        for n, ((slot, t, request, _), answer) in enumerate(zip(asked, answers, strict=True)):
             slot.inference_ms.append(elapsed_ms)
-            question = settle(slot, one, self.schedule, self._treated_as, measured)
+            resolve_timing(slot, request, self.schedule, self._treated_as, measured)
             if isinstance(answer, str):
                 notes.errors[slot.row] = answer
                 continue
             slot.predicted_actions += len(answer)
-            chunk = Chunk(question, answer, answer)
-            slot.in_flight.append(chunk)
-            notes.predictions.setdefault(slot.row, []).append(_prediction(chunk, seen.environment_state, n))
+            slot.in_flight.append(Chunk(request, answer, answer))
+            notes.predictions.setdefault(slot.row, []).append(_prediction(request, answer, seen.environment_state, n))
             slot.receive(t)
 
-    def _sights(self, asking: list[_Asking], asked: list[Asked], seen: Observation, notes: _Notes) -> dict[int, Sight]:
-        """Return place among those that ask → what is shown; none where the simulator fails to foresee it."""
-        sights: dict[int, Sight] = {}
-        for n, ((slot, _), one) in enumerate(zip(asking, asked, strict=True)):
-            joints = seen.agent_pos[n]
-            last_action = last_action_of(slot, one, joints, self._spec.action_dim)
-            try:
-                sights[n] = self._showing.sight(slot.row, one, joints, last_action)
-            except SimulationError as error:
-                notes.invalid[slot.row] = f"foreseeing the expert: {error}"
-        return sights
+    def _policy_input(self, slot: Slot, request: Request, joints: FloatArray, notes: _Notes) -> PolicyInput | None:
+        """Return a request's policy input; None, with a note, if the simulator fails to foresee it."""
+        last_action = last_action_of(slot, request, joints, self._spec.action_dim)
+        try:
+            return self._ablation.apply(slot.row, request, joints, last_action)
+        except SimulationError as error:
+            notes.invalid[slot.row] = f"foreseeing the expert: {error}"
+            return None
 
     def _measured(self, elapsed_ms: float) -> Draw | None:
         if isinstance(self.schedule.delay, Measured) and self._control_ms is not None:
             return self.schedule.delay.draw(elapsed_ms, self._control_ms)
         return None
 
-    def _run(self, active: list[_Asking], requested: BoolArray, notes: _Notes, observation: Observation) -> Actions:
-        """Take each slot's planned command, or the hold action where there is none."""
+    def _run(self, active: list[_Due], requested: BoolArray, notes: _Notes, observation: Observation) -> Actions:
+        """Return each slot's command, or the hold action if no chunk covers its step."""
         size = len(requested)
         command = np.zeros((size, self._spec.action_dim), np.float32)
         source = np.empty((5, size), np.int64)
@@ -198,27 +210,27 @@ class ChunkExecutor:
             row = slot.row
             if slot.in_flight:
                 in_flight[row] = len(slot.in_flight)
-            plan = planned(slot, t)
-            if plan is None:
+            planned = action_at(slot, t)
+            if planned is None:
                 starving.append(slot)
                 continue
-            question = plan.chunk.question
-            command[row] = plan.command
-            slot.commands.append(plan.command)
-            source[:, row] = question.number, t - question.start, question.step, question.told, question.actual
-            if 0 <= slot.last_chunk != question.number:
+            request = planned.chunk.request
+            command[row] = planned.command
+            slot.commands.append(planned.command)
+            source[:, row] = request.number, t - request.start, request.observation_step, request.told, request.actual
+            if 0 <= slot.last_chunk != request.number:
                 seam[row] = True
                 slot.seams += 1
-                change = takeover(slot, plan.chunk, t)
+                change = chunk_switch(slot, planned.chunk, t)
                 if change is not None:
                     takeovers[row] = change
-            slot.last_chunk, slot.ran = question.number, slot.installed
-            slot.used_actions += plan.contributions
+            slot.last_chunk, slot.ran = request.number, slot.installed
+            slot.used_actions += planned.contributions
         if starving:
             self._hold_still(starving, command)
         return Actions(
             command=command,
-            ran=self._reaching(active, command, observation) if self.schedule.actuation_delay else None,
+            ran=self._delayed(active, command, observation) if self.schedule.actuation_delay else None,
             chunk=chunk,
             index=index,
             observed=observed,
@@ -242,26 +254,25 @@ class ChunkExecutor:
             slot.starved_steps += 1
             slot.ran = []
 
-    def _reaching(self, active: list[_Asking], command: FloatArray, observation: Observation) -> FloatArray:
+    def _delayed(self, active: list[_Due], command: FloatArray, observation: Observation) -> FloatArray:
         ran = np.zeros_like(command)
         for slot, t in active:
-            ran[slot.row] = reaching(
+            ran[slot.row] = delayed_command(
                 slot, t, self.schedule.actuation_delay, observation.agent_pos[slot.row], self._hold
             )
         return ran
 
 
-def _prediction(chunk: Chunk, coordinates: FloatArray | None, row: int) -> Prediction:
-    """Return what observers are told of an answer, with the coordinates of its row of the request."""
-    question = chunk.question
+def _prediction(request: Request, actions: FloatArray, environment_states: FloatArray | None, row: int) -> Prediction:
+    """Return the observers' record of a request, with its row of the observation's `environment_state`."""
     return Prediction(
-        sent=question.sent,
-        observation_step=question.step,
-        start=question.start,
-        ready=question.ready,
-        told=question.told,
-        actual=question.actual,
-        lost=question.lost,
-        actions=chunk.predicted,
-        coordinates=_NOWHERE if coordinates is None else coordinates[row],
+        sent=request.sent,
+        observation_step=request.observation_step,
+        start=request.start,
+        ready=request.ready,
+        told=request.told,
+        actual=request.actual,
+        lost=request.lost,
+        actions=actions,
+        coordinates=_NO_STATE if environment_states is None else environment_states[row],
     )

@@ -1,74 +1,18 @@
 """One episode's chunks in time: which have arrived, which are in flight, when the next request is due."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
-import numpy as np
+from act_eval.timing import Draw, Method
+from act_eval.types import Chunk, ExecutorStatistics, FloatArray, IntArray, Request
 
-from act_eval.timing import Blend, Draw, Ensemble, Method
-from act_eval.types import ExecutorStatistics, FloatArray
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A request on its way, whose delay nobody knows yet. Steps count from the episode's begin."""
-
-    number: int
-    """Of the chunk within the episode."""
-    sent: int
-    """Step at which it goes out."""
-    step: int
-    """Of the observation that it reads: `sent`, less what observations are late."""
-    told: int
-    """From the observation to the first step that the answer is expected to act."""
-    prefix: FloatArray
-    """(told, A) commands of the steps from the observation to there: decided ones and ones that will run. Where the
-    policy is to be told a delay that is too large, those that the plan has for the steps after it follow."""
+Hold = Callable[[FloatArray, IntArray], FloatArray]
+"""(last commands (n, A), slots (n,)) → (n, A) commands that run where no chunk covers the step."""
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A request, with everything about its answer's time decided. Steps count from the episode's begin."""
-
-    number: int
-    """Of the chunk within the episode."""
-    sent: int
-    """Step at which it went out."""
-    step: int
-    """Of the observation that it read."""
-    start: int
-    """Step of the answer's first action."""
-    ready: int
-    """First step that the answer may act; for a lost answer the step at which it is given up."""
-    told: int
-    """From the observation on."""
-    actual: int
-    """From the observation on; 0 for a lost answer."""
-    lost: bool
-
-    @property
-    def age(self) -> int:
-        """Steps from the observation to the request."""
-        return self.sent - self.step
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """An answer."""
-
-    question: Question
-    actions: FloatArray
-    """(C, A) what it contributes."""
-    predicted: FloatArray
-    """(C, A) what the policy answered, before anything was blended into it."""
-
-    def covers(self, step: int) -> bool:
-        """Return whether the chunk has an action for a step."""
-        return 0 <= step - self.question.start < len(self.actions)
-
-    def at(self, step: int) -> FloatArray:
-        """Return the (A,) action for a step that the chunk covers."""
-        return self.actions[step - self.question.start]
+def repeat_last(last_command: FloatArray, slots: IntArray) -> FloatArray:
+    """Hold absolute targets: repeat the last command."""
+    return last_command
 
 
 @dataclass(slots=True)
@@ -80,19 +24,19 @@ class Slot:
     delays: Iterator[Draw]
     next_due: int = 0
     installed: list[Chunk] = field(default_factory=list)
-    """Chunks that may act, the one with the newest observation last; a single one except for `Ensemble`."""
+    """Chunks that may act, the one with the newest observation last."""
     ran: list[Chunk] = field(default_factory=list)
-    """Chunks that could act in the step before; none where the hold action ran."""
+    """Chunks that could act in the step before; empty if the hold action ran."""
     in_flight: list[Chunk] = field(default_factory=list)
     commands: list[FloatArray] = field(default_factory=list)
-    """What was decided, step by step; (A,) each."""
+    """(A,) command of each step so far."""
     resting: FloatArray | None = None
     """(A,) hold action that runs until the first command has reached the arm."""
     last_chunk: int = -1
     """Number of the chunk that ran last, -1 before the first."""
     arrived: list[int] = field(default_factory=list)
-    """Delays of the answers that have come, from request to answer, in the order of their coming."""
-    questions: list[Question] = field(default_factory=list)
+    """Delays of the answers that have arrived, from request to answer, in order of arrival."""
+    requests: list[Request] = field(default_factory=list)
     inference_ms: list[float] = field(default_factory=list)
     upcoming: Draw | None = None
     seams: int = 0
@@ -114,7 +58,7 @@ class Slot:
         return self.upcoming
 
     def draw(self) -> Draw:
-        """Return the fate of the next request and go on to the one after it."""
+        """Return the fate of the next request and advance to the one after it."""
         draw = self.peek()
         self.upcoming = None
         return draw
@@ -123,58 +67,35 @@ class Slot:
         """Return whether a request goes out at a step, given what will have arrived by then."""
         if step < self.next_due:
             return False
-        return isinstance(self.method, Ensemble) or all(chunk.question.ready <= step for chunk in self.in_flight)
+        return self.method.several_in_flight or all(chunk.request.ready <= step for chunk in self.in_flight)
 
     def receive(self, step: int) -> None:
-        """Install the answers that are ready at a step and give up the lost ones."""
+        """Install the answers that are ready at a step and drop the lost ones."""
         if not self.in_flight:
             return
-        due = [chunk for chunk in self.in_flight if chunk.question.ready <= step]
+        due = [chunk for chunk in self.in_flight if chunk.request.ready <= step]
         if due:
-            self.in_flight = [chunk for chunk in self.in_flight if chunk.question.ready > step]
-            for chunk in sorted(due, key=lambda chunk: chunk.question.ready):
-                if not chunk.question.lost:
-                    self._install(chunk, step)
-
-    def _install(self, chunk: Chunk, step: int) -> None:
-        if chunk.question.number > 0:
-            self.arrived.append(chunk.question.actual - chunk.question.age)
-        match self.method:
-            case Ensemble():
-                self.installed = [old for old in self.installed if old.covers(step)]
-                self.installed.append(chunk)
-                self.installed.sort(key=lambda chunk: chunk.question.number)
-            case Blend() if self.installed:
-                self.installed = [_blended(self.installed[-1], chunk, step)]
-            case _:
-                self.installed = [chunk]
+            self.in_flight = [chunk for chunk in self.in_flight if chunk.request.ready > step]
+            for chunk in sorted(due, key=lambda chunk: chunk.request.ready):
+                if chunk.request.lost:
+                    continue
+                if chunk.request.number > 0:
+                    self.arrived.append(chunk.request.actual - chunk.request.age)
+                self.installed = self.method.install(self.installed, chunk, step)
 
     def statistics(self) -> ExecutorStatistics:
-        """Return what was counted so far."""
+        """Return the counts so far."""
         return ExecutorStatistics(
-            requests=len(self.questions),
+            requests=len(self.requests),
             seams=self.seams,
             starved_steps=self.starved_steps,
             stopped_steps=self.stopped_steps,
-            told_delays=tuple(question.told for question in self.questions),
-            actual_delays=tuple(None if question.lost else question.actual for question in self.questions),
-            observation_ages=tuple(question.age for question in self.questions),
-            lost=sum(question.lost for question in self.questions),
-            late=sum(not q.lost and 0 < q.told < q.actual for q in self.questions),
+            told_delays=tuple(request.told for request in self.requests),
+            actual_delays=tuple(None if request.lost else request.actual for request in self.requests),
+            observation_ages=tuple(request.age for request in self.requests),
+            lost=sum(request.lost for request in self.requests),
+            late=sum(not r.lost and 0 < r.told < r.actual for r in self.requests),
             beyond_max_delay=self.beyond_max_delay,
             predicted_actions=self.predicted_actions,
             discarded_actions=self.predicted_actions - self.used_actions,
         )
-
-
-def _blended(old: Chunk, new: Chunk, step: int) -> Chunk:
-    """Return `new` with its first steps drawn towards what would have run: weight (i+1)/(n+1) on the new."""
-    first = step - new.question.start
-    kept = old.actions[step - old.question.start :]
-    count = min(len(kept), len(new.actions) - first)
-    if count <= 0:
-        return new
-    weight = np.arange(1, count + 1, dtype=np.float32)[:, None] / np.float32(count + 1)
-    actions = new.actions.copy()
-    actions[first : first + count] = weight * actions[first : first + count] + (1 - weight) * kept[:count]
-    return replace(new, actions=actions)

@@ -6,7 +6,7 @@ it, so its record is the same in any slot, beside any neighbours and in any orde
 
 An episode whose policy is at fault ends as `policy_error`; one whose environment is at fault is `invalid` and
 outside the rate. An exception of an environment or a policy is therefore a result here, and only here and in
-`act_eval.executors.answers` is every exception caught. Where OpenGL is lost no episode is at fault: the run stops.
+`act_eval.executors.request` is every exception caught. Where OpenGL is lost no episode is at fault: the run stops.
 Beyond Gymnasium's interface an environment may offer `hold_action`, `skip_cameras`, `simulator_state` and `verdict`.
 """
 

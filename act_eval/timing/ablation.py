@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from act_eval.errors import TimingError, UnknownName
-from act_eval.timing.methods import RTC, Method, Naive, method_name
+from act_eval.timing.methods import Method, method_name
 from act_eval.types import PolicySpec
 
 Observe = Literal["present", "predicted", "predicted_all"]
@@ -128,7 +128,7 @@ def refuse_shown(
         late_taps: Whether observations or commands are late.
         spec: The policy's.
     """
-    if shown.predicts and not isinstance(method, Naive | RTC):
+    if shown.predicts and not method.allows_predicted_joints:
         return (
             f"joints are predicted under naive and rtc; got {method_name(method)}, which "
             "waits at rest or mixes chunks that were predicted for different moments"
@@ -142,7 +142,7 @@ def _refuse_prefix(
     shown: Shown, method: Method, told: tuple[int, int | None], late_taps: bool, spec: PolicySpec
 ) -> str | None:
     name, (low, high) = describe_prefix(shown.prefix), told
-    if not isinstance(method, RTC):
+    if not method.hands_over_prefix:
         return f"prefix {name!r} needs rtc, which alone hands over a prefix; got {method_name(method)}"
     if late_taps and isinstance(shown.prefix, ExpertPrefix | WrongDelay):
         return f"prefix {name!r} counts from the present: it needs observation delay 0 and actuation delay 0"

@@ -1,15 +1,24 @@
-"""Ways to run chunks while the next one is being computed. All counts are in control steps.
+"""Methods: how chunks run while the next one is computed. All counts are in control steps.
 
-Words: `t` step of a request's observation · `d` delay · `s` execution horizon, steps between two requests ·
-`C` chunk length. The first chunk of an episode is always computed with the world stopped and starts at step 0.
+Legend: `t` step of a request's observation · `d` delay · `s` execution horizon, steps between two requests ·
+`C` chunk length · `A` action dim. The first chunk of an episode is always computed with the world stopped and starts
+at step 0.
+
+A method of one's own is a subclass of `Method` or of a shipped one: it overrides `merge` or `action_at`, and its
+dataclass fields are its options.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
-from typing import Literal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from typing import ClassVar, Literal
+
+import numpy as np
 
 from act_eval.errors import TimingError, UnknownName, UsageError
+from act_eval.types import Chunk, FloatArray, PolicySpec
+
+_NO_ACTIONS = np.zeros((0, 0), np.float32)
 
 
 def whole_steps(name: str, value: object, least: int = 0) -> None:
@@ -23,80 +32,194 @@ def whole_steps(name: str, value: object, least: int = 0) -> None:
 
 
 @dataclass(frozen=True)
-class Sync:
-    """Stop and wait: request when `s` actions have run, then run the new chunk from its beginning."""
+class Method:
+    """Decides which of the chunks that have arrived give the command of a step.
+
+    The scheduler sends requests and keeps time; a method sees chunks only once they may act. Without overrides the
+    newest chunk runs and replaces the one before.
+    """
 
     execute: int
-    """s, actions run of each chunk."""
-    clock: Literal["frozen", "ticking"] = "frozen"
-    """`frozen`: the world stands still while the policy computes, and the time is counted as stopped.
-    `ticking`: the world goes on and the hold action runs for d steps."""
+    """s, steps between two requests."""
+
+    hands_over_prefix: ClassVar[bool] = False
+    """Whether requests carry the committed prefix, for a policy that takes one. The bounds on s are then those of
+    `rtc`."""
+    several_in_flight: ClassVar[bool] = False
+    """Whether a request goes out every s steps even while older ones are unanswered. The bounds are then those of
+    `ensemble`."""
+    runs_meanwhile: ClassVar[bool] = True
+    """Whether the old chunk runs while the new one is computed. False: any 1 <= s <= C goes with any delay."""
+    allows_predicted_joints: ClassVar[bool] = True
+    """Whether the policy may be given joints predicted for the step at which its answer acts."""
 
     def __post_init__(self) -> None:
         whole_steps("execution horizon s", self.execute, least=1)
+
+    def refusal(self, spec: PolicySpec, low: int, high: int | None) -> str | None:
+        """Return why the method cannot run with a policy, in addition to the bounds on s; None if it can.
+
+        Args:
+            spec: The policy's.
+            low: Smallest delay [steps].
+            high: Largest delay [steps]; None if the delay is unbounded.
+        """
+        return None
+
+    def merge(self, old: FloatArray, new: FloatArray, delay: int) -> FloatArray:
+        """Return the actions to run from now on, at the step at which a new chunk may first act.
+
+        Args:
+            old: (m, A) actions that would run from this step on without the new chunk; m = 0 if there are none.
+            new: (n, A) actions of the new chunk from this step on, n >= 1.
+            delay: d, actual delay of the new chunk from its observation.
+
+        Returns:
+            (n, A): `new` itself to switch at once.
+        """
+        return new
+
+    def action_at(self, chunks: Sequence[Chunk], step: int) -> FloatArray:
+        """Return the (A,) command for a step.
+
+        Called for later steps too, to predict which commands a request commits to, so the result may depend on
+        nothing but the arguments.
+
+        Args:
+            chunks: The installed chunks that cover the step, the one with the newest observation last; at least one.
+            step: The step.
+        """
+        return chunks[-1].at(step)
+
+    def install(self, installed: Sequence[Chunk], new: Chunk, step: int) -> list[Chunk]:
+        """Return the chunks that may act from a step on, newest observation last: the new one, merged.
+
+        Override it to keep older chunks for `action_at`; `kept` does that.
+        """
+        if not installed or not new.covers(step):
+            return [new]
+        newest = installed[-1]
+        old = newest.since(step) if newest.covers(step) else _NO_ACTIONS
+        unmerged = new.since(step)
+        merged = self.merge(old, unmerged, new.request.actual)
+        if merged is unmerged:
+            return [new]
+        actions = new.actions.copy()
+        actions[step - new.request.start :] = merged
+        return [replace(new, actions=actions)]
+
+    def actions_from(self, chunks: Sequence[Chunk], step: int) -> FloatArray:
+        """Return the (n, A) commands that chunks covering a step give for it and the steps after it."""
+        if not chunks:
+            return _NO_ACTIONS
+        if len(chunks) == 1 and type(self).action_at is Method.action_at:
+            return chunks[0].since(step)
+        end = chunks[-1].request.start + len(chunks[-1].actions)
+        return np.array([self.action_at([c for c in chunks if c.covers(at)], at) for at in range(step, end)])
+
+
+def kept(installed: Sequence[Chunk], new: Chunk, step: int) -> list[Chunk]:
+    """Return the new chunk and all installed ones that reach a step, the one with the newest observation last."""
+    chunks = [old for old in installed if old.covers(step)]
+    chunks.append(new)
+    chunks.sort(key=lambda chunk: chunk.request.number)
+    return chunks
+
+
+@dataclass(frozen=True)
+class Sync(Method):
+    """Stop and wait: request when `s` actions have run, then run the new chunk from its beginning."""
+
+    clock: Literal["frozen", "ticking"] = "frozen"
+    """`frozen`: the world stops while the policy computes, and the time is counted as stopped.
+    `ticking`: the world goes on and the hold action runs for d steps."""
+
+    runs_meanwhile: ClassVar[bool] = False
+    allows_predicted_joints: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if self.clock not in ("frozen", "ticking"):
             raise TimingError(f"clock is {self.clock!r}; there are: frozen, ticking")
 
 
 @dataclass(frozen=True)
-class Naive:
+class Naive(Method):
     """Run the old chunk until the new one arrives, then jump: `old[:d] + new[d:s]` between two requests."""
 
-    execute: int
-    """s, steps between two requests."""
-
-    def __post_init__(self) -> None:
-        whole_steps("execution horizon s", self.execute, least=1)
-
 
 @dataclass(frozen=True)
-class RTC:
+class RTC(Method):
     """Real-time chunking: hand over the commands that will run meanwhile, so that the new chunk continues them."""
 
-    execute: int
-    """s, steps between two requests."""
-
-    def __post_init__(self) -> None:
-        whole_steps("execution horizon s", self.execute, least=1)
+    hands_over_prefix: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)
-class Ensemble:
+class Ensemble(Method):
     """Average all chunks that have arrived and cover the step, weights exp(-m·i), i = 0 the oldest (ACT)."""
 
-    every: int
-    """s, steps between two requests; several may be in flight."""
     decay: float = 0.01
     """m; ACT's value. 0 weighs all alike, larger values trust the oldest chunk more."""
     newest_only: tuple[int, ...] = (-1,)
     """Action dimensions that are not averaged but taken from the newest chunk: the gripper, which comes last."""
 
+    several_in_flight: ClassVar[bool] = True
+    allows_predicted_joints: ClassVar[bool] = False
+
     def __post_init__(self) -> None:
-        whole_steps("execution horizon s", self.every, least=1)
+        super().__post_init__()
         if not 0 <= self.decay < float("inf"):
             raise TimingError(f"decay m is {self.decay}; it must be a finite number, at least 0")
 
-    @property
-    def execute(self) -> int:
-        """Steps between two requests, under the name that all methods share."""
-        return self.every
+    def install(self, installed: Sequence[Chunk], new: Chunk, step: int) -> list[Chunk]:
+        return kept(installed, new, step)
+
+    def action_at(self, chunks: Sequence[Chunk], step: int) -> FloatArray:
+        actions = np.array([chunk.at(step) for chunk in chunks])
+        command = (_weights(self.decay, len(chunks)) * actions).sum(axis=0).astype(np.float32)
+        newest = list(self.newest_only)
+        command[newest] = actions[-1, newest]
+        return command
+
+    def actions_from(self, chunks: Sequence[Chunk], step: int) -> FloatArray:
+        if len(chunks) < 2:
+            return chunks[-1].since(step) if chunks else _NO_ACTIONS
+        ahead = [chunk.since(step) for chunk in chunks]
+        actions = np.zeros((len(ahead), *ahead[-1].shape), np.float32)
+        weights = np.zeros((len(ahead), len(ahead[-1]), 1))
+        for oldest, (own, weight) in enumerate(zip(ahead, _weights(self.decay, len(ahead)), strict=True)):
+            actions[oldest, : len(own)], weights[oldest, : len(own)] = own, weight
+        commands = ((weights * actions).sum(axis=0) / weights.sum(axis=0)).astype(np.float32)
+        newest = list(self.newest_only)
+        commands[:, newest] = actions[-1][:, newest]
+        return commands
+
+
+@cache
+def _weights(decay: float, count: int) -> np.ndarray:
+    """Return (count, 1) weights exp(-m·i) that sum to 1, i = 0 the oldest."""
+    weights = np.exp(-decay * np.arange(count))
+    return (weights / weights.sum())[:, None]
 
 
 @dataclass(frozen=True)
-class Blend:
+class Blend(Method):
     """As `Naive`, but over the n steps that both chunks cover the new one weighs (i+1)/(n+1)."""
 
-    execute: int
-    """s, steps between two requests."""
+    allows_predicted_joints: ClassVar[bool] = False
 
-    def __post_init__(self) -> None:
-        whole_steps("execution horizon s", self.execute, least=1)
+    def merge(self, old: FloatArray, new: FloatArray, delay: int) -> FloatArray:
+        count = min(len(old), len(new))
+        if count == 0:
+            return new
+        weight = np.arange(1, count + 1, dtype=np.float32)[:, None] / np.float32(count + 1)
+        merged = new.copy()
+        merged[:count] = weight * new[:count] + (1 - weight) * old[:count]
+        return merged
 
 
-Method = Sync | Naive | RTC | Ensemble | Blend
-"""How chunks are run while the next one is computed."""
-
-METHODS: dict[str, type[Sync] | type[Naive] | type[RTC] | type[Ensemble] | type[Blend]] = {
+METHODS: dict[str, type[Method]] = {
     "sync": Sync,
     "naive": Naive,
     "rtc": RTC,
@@ -130,10 +253,10 @@ def check_executor(name: str) -> None:
 
 
 def executor_name(method: Method) -> str:
-    """Return the name under which `EXECUTORS` lists a method."""
+    """Return the name under which `EXECUTORS` lists a method; for a user's method the name of its class."""
     return "sync_ticking" if isinstance(method, Sync) and method.clock == "ticking" else method_name(method)
 
 
 def method_name(method: Method) -> str:
-    """Return the name under which `METHODS` lists the type of `method`."""
-    return next(name for name, kind in METHODS.items() if isinstance(method, kind))
+    """Return the name under which `METHODS` lists the type of `method`; for a user's method the name of its class."""
+    return next((name for name, kind in METHODS.items() if type(method) is kind), type(method).__name__)

@@ -5,7 +5,7 @@ from typing import Any
 
 from act_eval.timing.ablation import OwnPrefix, describe_prefix
 from act_eval.timing.estimators import Oracle, ToldConstant
-from act_eval.timing.methods import RTC, executor_name
+from act_eval.timing.methods import executor_name
 from act_eval.timing.parsing import describe, describe_told, short_name
 from act_eval.timing.schedule import Schedule
 
@@ -40,7 +40,7 @@ def arm_settings(schedule: Schedule) -> dict[str, Any]:
     a digest is given.
     """
     text = describe(schedule.delay)
-    tells, estimates, shown = isinstance(schedule.method, RTC), schedule.estimates_delay, schedule.shown
+    tells, estimates, shown = schedule.method.hands_over_prefix, schedule.estimates_delay, schedule.shown
     optional = {
         "told": describe_told(schedule.estimator) if estimates and schedule.estimator != Oracle() else None,
         "beyond_max_delay": schedule.beyond_max_delay if tells and schedule.beyond_max_delay != "error" else None,

@@ -24,7 +24,7 @@ from act_eval.timing.delays import (
     loses_answers,
 )
 from act_eval.timing.estimators import Estimator, MaxOfLast, Oracle, told_range
-from act_eval.timing.methods import RTC, Blend, Ensemble, Method, Naive, Sync, method_name, whole_steps
+from act_eval.timing.methods import Method, Sync, method_name, whole_steps
 from act_eval.types import PolicySpec
 
 BeyondMaxDelay = Literal["error", "clip", "naive"]
@@ -76,7 +76,7 @@ class Schedule:
     @property
     def estimates_delay(self) -> bool:
         """Whether a request depends on the delay that is expected of it."""
-        return isinstance(self.method, RTC) or self.shown.predicts
+        return self.method.hands_over_prefix or self.shown.predicts
 
     def treats(self, spec: PolicySpec) -> PolicySpec:
         """Return what a policy counts as under this schedule.
@@ -84,7 +84,7 @@ class Schedule:
         Handed joints of step t + d by a method without prefix, it answers for t + d on: its window is then shifted,
         whatever it was trained with, and nothing bounds d.
         """
-        if self.shown.predicts and not isinstance(self.method, RTC):
+        if self.shown.predicts and not self.method.hands_over_prefix:
             return replace(spec, window="shifted", max_delay=_UNBOUNDED)
         return spec
 
@@ -122,13 +122,14 @@ class Schedule:
 
     def refusal(self, spec: PolicySpec) -> str | None:
         """Return why this schedule cannot run with a policy, or None where it can."""
-        if isinstance(self.method, RTC):
+        if self.method.hands_over_prefix:
             reason = _refuse_told(self, spec)
             if reason is not None:
                 return reason
         late_taps = bool(self.observation_delay or self.actuation_delay)
         reason = refuse_shown(self.shown, self.method, told_bounds(self, spec.max_delay), late_taps, spec)
-        return reason or _refuse_horizon(self, self.treats(spec))
+        reason = reason or _refuse_horizon(self, self.treats(spec))
+        return reason or self.method.refusal(spec, *extremes(self.delay))
 
 
 def _check_timeout(schedule: Schedule) -> None:
@@ -184,21 +185,17 @@ def _refuse_horizon(schedule: Schedule, spec: PolicySpec) -> str | None:
     method, chunk, k = schedule.method, spec.chunk, schedule.observation_delay
     low, high = extremes(schedule.delay)
     total, age = ("k + d", f", k = {k}") if k else ("d", "")
-    if isinstance(method, Ensemble):
+    if method.several_in_flight:
         if is_bounded(schedule.delay) and high is not None and k + high >= chunk:
             return f"ensemble needs {total} < C, that is {total} < {chunk}; got d = {high}{age}"
         return None
-    if isinstance(method, Sync) or not is_bounded(schedule.delay) or high is None:
+    if not method.runs_meanwhile or not is_bounded(schedule.delay) or high is None:
         return _outside(method, 1, chunk, "1 <= s <= C", f"C = {chunk}")
     given = f"C = {chunk}, d = {high}{age}" if low == high else f"C = {chunk}, d in {low} .. {high}{age}"
-    match method:
-        case Naive() if schedule.shown.predicts:
-            return _refuse_rtc_horizon(schedule, spec, given)
-        case Naive() | Blend():
-            rule = "d <= s <= C - (k + d)" if k else "d <= s <= C - d"
-            return _outside(method, max(1, high), chunk - k - high, rule, given)
-        case RTC():
-            return _refuse_rtc_horizon(schedule, spec, given)
+    if method.hands_over_prefix or schedule.shown.predicts:
+        return _refuse_rtc_horizon(schedule, spec, given)
+    rule = "d <= s <= C - (k + d)" if k else "d <= s <= C - d"
+    return _outside(method, max(1, high), chunk - k - high, rule, given)
 
 
 def _refuse_rtc_horizon(schedule: Schedule, spec: PolicySpec, given: str) -> str | None:

@@ -6,7 +6,16 @@ of tensors. An observer watches and changes nothing. All counts of time are in c
 
 from act_eval.types.arrays import BoolArray, FloatArray, ImageArray, IntArray
 from act_eval.types.episodes import EndStateObserver, EpisodeRecord, Motion, Observer, StepRecord, Verdict
-from act_eval.types.execution import NOTHING_COUNTED, Actions, Executor, ExecutorStatistics, Prediction, Takeover
+from act_eval.types.execution import (
+    NOTHING_COUNTED,
+    Actions,
+    Chunk,
+    Executor,
+    ExecutorStatistics,
+    Prediction,
+    Request,
+    Takeover,
+)
 from act_eval.types.policy import (
     ACTION,
     ENVIRONMENT_STATE,
@@ -29,6 +38,7 @@ __all__ = [
     "ActionChunks",
     "Actions",
     "BoolArray",
+    "Chunk",
     "ChunkPolicy",
     "ChunkRequest",
     "EndStateObserver",
@@ -43,6 +53,7 @@ __all__ = [
     "Observer",
     "PolicySpec",
     "Prediction",
+    "Request",
     "StepRecord",
     "Takeover",
     "Verdict",

@@ -13,6 +13,61 @@ from act_eval.types.arrays import BoolArray, FloatArray, IntArray
 from act_eval.types.policy import Observation
 
 
+@dataclass(slots=True, kw_only=True)
+class Request:
+    """A request to the policy: `number` to `prefix` are set when it is made, the others once its delay is known.
+
+    Steps count from the beginning of the episode.
+    """
+
+    number: int
+    """Number of the chunk within the episode."""
+    sent: int
+    """Step at which the request goes out."""
+    observation_step: int
+    """Step of the observation that it reads: `sent`, minus the observation delay."""
+    told: int
+    """Told delay: from the observation to the first step that the answer is expected to act."""
+    prefix: FloatArray
+    """(told, A) commands from the observation on: executed ones, then planned ones. Longer where the policy is
+    conditioned on more than the told delay."""
+    start: int = 0
+    """Step of the answer's first action."""
+    ready: int = 0
+    """First step at which the answer may act; for a lost answer the step at which it is given up."""
+    actual: int = 0
+    """Actual delay, counted from the observation; 0 for a lost answer."""
+    lost: bool = False
+
+    @property
+    def age(self) -> int:
+        """Steps from the observation to the request."""
+        return self.sent - self.observation_step
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """An answer of the policy."""
+
+    request: Request
+    actions: FloatArray
+    """(C, A) actions that the executor runs; the first one belongs to step `request.start`."""
+    predicted: FloatArray
+    """(C, A) actions as the policy predicted them, before any merging with an older chunk."""
+
+    def covers(self, step: int) -> bool:
+        """Return whether the chunk has an action for a step."""
+        return 0 <= step - self.request.start < len(self.actions)
+
+    def at(self, step: int) -> FloatArray:
+        """Return the (A,) action for a step that the chunk covers."""
+        return self.actions[step - self.request.start]
+
+    def since(self, step: int) -> FloatArray:
+        """Return the (n, A) actions from a step that the chunk covers to its end."""
+        return self.actions[step - self.request.start :]
+
+
 @dataclass(frozen=True, slots=True)
 class Takeover:
     """What a new chunk changes where it takes over from chunks that could have gone on."""

@@ -3,7 +3,7 @@
 Each connection has a thread; the policy is asked by one at a time. Only loopback is served without a token. A web
 page that the user looks at cannot connect: browsers name their origin, and no origin is allowed.
 
-This is a place where an exception of the policy is a result and no defect of ours (see `act_eval.executors.answers`):
+This is a place where an exception of the policy is a result and no defect of ours (see `act_eval.executors.request`):
 it travels to the client as the fault of the episode.
 """
 

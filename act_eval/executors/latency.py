@@ -1,14 +1,13 @@
-"""Delays outside inference: observations that come late, and commands that reach the arm late."""
+"""Latency outside inference: late observations, and commands that reach the arm late."""
 
 import numpy as np
 
 from act_eval.errors import UsageError
-from act_eval.executors.questions import Hold
-from act_eval.executors.slot import Slot
+from act_eval.executors.slot import Hold, Slot
 from act_eval.types import FloatArray, IntArray, Observation
 
 
-class ObservationTap:
+class ObservationBuffer:
     """Keeps the last observations of every slot, so that a request can read one of some steps ago.
 
     Args:
@@ -20,7 +19,7 @@ class ObservationTap:
         self._ring: list[Observation] = []
 
     def put(self, steps_B: IntArray, observation: Observation) -> None:
-        """Keep what the slots see at these steps; -1 marks an idle slot."""
+        """Store the observations of these steps; -1 marks an idle slot."""
         if not self._ring:
             every = np.arange(len(steps_B))
             self._ring = [observation.take(every) for _ in range(self._kept)]
@@ -29,7 +28,7 @@ class ObservationTap:
                 _copy(observation, self._ring[step % self._kept], row)
 
     def read(self, rows: IntArray, steps: IntArray) -> Observation:
-        """Return what each of some slots saw at a step of its own, (N,) and (N,)."""
+        """Return the observation of each of N slots at its own step; `rows` and `steps` are (N,)."""
         seen = [self._ring[step % self._kept].take(rows[[n]]) for n, step in enumerate(steps.tolist())]
         states = [one.environment_state for one in seen if one.environment_state is not None]
         return Observation(
@@ -47,18 +46,18 @@ def _copy(source: Observation, target: Observation, row: int) -> None:
         target.environment_state[row] = source.environment_state[row]
 
 
-def reaching(slot: Slot, step: int, delay: int, agent_pos: FloatArray, hold: Hold) -> FloatArray:
+def delayed_command(slot: Slot, step: int, delay: int, agent_pos: FloatArray, hold: Hold) -> FloatArray:
     """Return the (A,) command that reaches the arm at a step, after the one of that step was decided.
 
     Args:
-        slot: Has decided.
-        step: The present one.
+        slot: Its commands up to `step` are decided.
+        step: The current step.
         delay: a, steps by which commands are late.
         agent_pos: (J,) joints; at step 0 the arm holds them.
         hold: What runs until the first command has reached the arm.
 
     Raises:
-        UsageError: if joints are no command, so that there is nothing to hold at first.
+        UsageError: if joints have another shape than a command, so that no first hold action exists.
     """
     if step >= delay:
         return slot.commands[step - delay]

@@ -1,7 +1,6 @@
-"""What a policy is shown of a request where that is not what there is, by `act_eval.timing.Shown`.
+"""Ablations of a request's input to the policy, by `act_eval.timing.Shown`.
 
-Which commands run is decided before and elsewhere. Nothing here depends on other slots, so that an episode stays the
-same in any batch.
+They never change which commands run. Nothing here depends on other slots, so an episode is the same in any batch.
 
 Legend: `A` action dim · `J` joints.
 """
@@ -12,10 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from act_eval.errors import TimingError, UsageError
-from act_eval.executors.slot import Asked
 from act_eval.seeding import Stream, stream
-from act_eval.timing import RTC, ExpertPrefix, OwnPrefix, PadPrefix, Schedule, ShuffledPrefix, WrongDelay
-from act_eval.types import FloatArray
+from act_eval.timing import ExpertPrefix, OwnPrefix, PadPrefix, Schedule, ShuffledPrefix, WrongDelay
+from act_eval.types import FloatArray, Request
 
 Foresee = Callable[[int, int], FloatArray]
 """(slot, n) → (n, A) what the scripted expert would command in the next n steps of a slot's episode."""
@@ -25,34 +23,34 @@ _GRIPPER = -1
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
-    """A request as its policy sees it."""
+class PolicyInput:
+    """A request as the policy receives it."""
 
     told: int
     prefix: FloatArray
-    """(told, A); NaN where the policy may not read it."""
+    """(told, A); NaN where it is hidden from the policy."""
     known: int
-    """Commands of the prefix, from its beginning, that the policy may read."""
+    """Commands of the prefix, counted from its beginning, that the policy may read."""
     joints: FloatArray
     """(J,) [rad]"""
     last_action: FloatArray
     """(A,)"""
 
 
-class Showing:
-    """Makes sights of requests.
+class InputAblation:
+    """Turns requests into policy inputs.
 
     Args:
-        schedule: The arm's.
+        schedule: Method and ablation.
         foresee: Ground truth, for prefix `expert` alone.
 
     Raises:
-        TimingError: if the prefix is `expert` and nobody foresees it.
+        TimingError: if the prefix is `expert` and `foresee` is missing.
     """
 
     def __init__(self, schedule: Schedule, foresee: Foresee | None) -> None:
         self._shown = schedule.shown
-        self._hands_over = isinstance(schedule.method, RTC)
+        self._hands_over = schedule.method.hands_over_prefix
         self._streams: dict[int, np.random.Generator] = {}
         if isinstance(self._shown.prefix, ExpertPrefix) and foresee is None:
             raise TimingError("prefix 'expert' needs an environment that the scripted expert can foresee")
@@ -62,47 +60,49 @@ class Showing:
         """Begin a new episode in a slot."""
         self._streams[row] = stream(seed, Stream.PREFIX)
 
-    def sight(self, row: int, asked: Asked, joints: FloatArray, last_action: FloatArray) -> Sight:
-        """Return what is shown of a request.
+    def apply(self, row: int, request: Request, joints: FloatArray, last_action: FloatArray) -> PolicyInput:
+        """Return the policy input of a request.
 
         Args:
             row: Slot.
-            asked: The request.
-            joints: (J,) of its observation.
+            request: The request.
+            joints: (J,) of its observation [rad].
             last_action: (A,) command before the observation.
 
         Raises:
             SimulationError: if the ground truth cannot be foreseen because physics break.
             UsageError: if joints are to be predicted and a command has another length.
         """
-        if asked.number == 0:
-            return Sight(0, asked.prefix, 0, joints, last_action)
-        if self._shown.predicts and asked.told:
-            joints, last_action = self._predicted(asked, joints, last_action)
+        if request.number == 0:
+            return PolicyInput(0, request.prefix, 0, joints, last_action)
+        if self._shown.predicts and request.told:
+            joints, last_action = self._predicted(request, joints, last_action)
         if not self._hands_over:  # it needed the committed commands for the prediction alone
-            return Sight(0, asked.prefix[:0], 0, joints, last_action)
-        told, prefix = asked.told + self._shown.offset, self._prefix(row, asked)
+            return PolicyInput(0, request.prefix[:0], 0, joints, last_action)
+        told, prefix = request.told + self._shown.offset, self._prefix(row, request)
         known = 0 if isinstance(self._shown.prefix, PadPrefix) else told
-        return Sight(told, prefix, known, joints, last_action)
+        return PolicyInput(told, prefix, known, joints, last_action)
 
-    def _prefix(self, row: int, asked: Asked) -> FloatArray:
-        own = asked.prefix[: asked.told]
+    def _prefix(self, row: int, request: Request) -> FloatArray:
+        own = request.prefix[: request.told]
         match self._shown.prefix:
             case OwnPrefix():
                 return own
             case WrongDelay(offset):
-                return asked.prefix[: asked.told + offset]
+                return request.prefix[: request.told + offset]
             case PadPrefix():
                 return np.full_like(own, np.nan)
             case ShuffledPrefix():
                 return _shuffled(own, self._streams[row])
             case ExpertPrefix():
                 assert self._foresee is not None
-                return self._foresee(row, asked.told) if asked.told else own
+                return self._foresee(row, request.told) if request.told else own
 
-    def _predicted(self, asked: Asked, joints: FloatArray, last_action: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def _predicted(
+        self, request: Request, joints: FloatArray, last_action: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
         """Return the joints and the last action of the step at which the answer is expected to act."""
-        last = asked.prefix[asked.told - 1]
+        last = request.prefix[request.told - 1]
         if joints.shape != last.shape:
             raise UsageError(
                 f"predicted joints are the last command: agent_pos has shape {joints.shape}, a command {last.shape}"

@@ -1,0 +1,206 @@
+"""The life of a request: made, timed, batched with those of other slots, answered by the policy.
+
+The call of the policy is one of the two places where an exception of user code becomes a result (the other is the
+environment's step in `act_eval.rollout`): a policy that raises ends its episode as `policy_error`.
+
+Legend: `N` slots of one batch · `C` chunk length · `A` action dim.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from act_eval.errors import RemoteError, TimingError, UsageError
+from act_eval.executors.ablation import PolicyInput
+from act_eval.executors.chunks import action_at
+from act_eval.executors.slot import Hold, Slot
+from act_eval.timing import Draw, Oracle, Schedule, Sync, first_request, told_delay
+from act_eval.types import ActionChunks, ChunkPolicy, ChunkRequest, FloatArray, Observation, PolicySpec, Request
+
+_NO_PREFIX = np.zeros((0, 0), np.float32)
+
+Answer = FloatArray | str
+"""(C, A) absolute commands, or the description of an error."""
+
+
+def make_request(slot: Slot, step: int, schedule: Schedule, spec: PolicySpec, hold: Hold) -> Request:
+    """Return a slot's request at a step, with its observation step, told delay and committed prefix."""
+    observed = max(0, step - schedule.observation_delay)
+    told, prefix = 0, _NO_PREFIX
+    if slot.requests and schedule.estimates_delay:
+        told = _within_max_delay(slot, step - observed + _estimate(slot, schedule), schedule, spec)
+        count = told + max(0, schedule.shown.offset)
+        prefix = _committed(slot, step, observed, count, spec.action_dim, hold) if count else _NO_PREFIX
+    return Request(number=len(slot.requests), sent=step, observation_step=observed, told=told, prefix=prefix)
+
+
+def resolve_timing(
+    slot: Slot, request: Request, schedule: Schedule, spec: PolicySpec, measured: Draw | None = None
+) -> None:
+    """Set when the answer to a request starts and may act, and when the slot's next request is due.
+
+    Args:
+        slot: The slot that sent the request.
+        request: Its `start`, `ready`, `actual` and `lost` are filled.
+        schedule: Method and delays.
+        spec: The policy's.
+        measured: Fate of the request if the wall clock decides it; None if the delay model does.
+    """
+    if request.number == 0:
+        request.start, request.ready, request.actual = request.observation_step, request.sent, request.age
+        slot.next_due = _first_due(slot, request.sent, schedule, spec)
+    else:
+        draw = (slot.draw() if measured is None else measured).within(schedule.timeout)
+        request.lost = draw.lost
+        request.actual = 0 if draw.lost else request.age + draw.steps
+        if isinstance(schedule.method, Sync):
+            _time_waiting(slot, request, draw, schedule.method, schedule.timeout)
+        else:
+            _time_running(slot, request, draw, schedule, spec)
+    slot.requests.append(request)
+
+
+def _estimate(slot: Slot, schedule: Schedule) -> int:
+    """Return the estimated steps from the next request to its answer; only the oracle looks ahead."""
+    oracle = isinstance(schedule.estimator, Oracle)
+    happening = slot.peek().within(schedule.timeout).steps if oracle else 0
+    return told_delay(schedule.estimator, happening, slot.arrived)
+
+
+def _first_due(slot: Slot, step: int, schedule: Schedule, spec: PolicySpec) -> int:
+    if isinstance(schedule.method, Sync):
+        return step + schedule.method.execute
+    return step + first_request(schedule, spec, lambda: _estimate(slot, schedule))
+
+
+def _time_waiting(slot: Slot, request: Request, draw: Draw, method: Sync, timeout: int | None) -> None:
+    slot.installed = []
+    spent = timeout or 0 if draw.lost else draw.steps
+    begins = request.sent if method.clock == "frozen" else request.sent + spent
+    slot.stopped_steps += request.sent + spent - begins
+    slot.next_due = begins if draw.lost else begins + method.execute
+    request.start = request.ready = begins
+
+
+def _time_running(slot: Slot, request: Request, draw: Draw, schedule: Schedule, spec: PolicySpec) -> None:
+    slot.next_due = request.sent + schedule.method.execute
+    expected = request.observation_step + request.told  # an early answer waits until then
+    request.start = expected if spec.window == "shifted" else request.observation_step
+    request.ready = request.sent + (schedule.timeout or 0) if draw.lost else max(expected, request.sent + draw.steps)
+
+
+def _within_max_delay(slot: Slot, told: int, schedule: Schedule, spec: PolicySpec) -> int:
+    if told <= spec.max_delay:
+        return told
+    slot.beyond_max_delay += 1
+    match schedule.beyond_max_delay:
+        case "clip":
+            return spec.max_delay
+        case "naive":
+            return 0
+        case "error":
+            raise TimingError(f"told delay {told} is above the policy's max_delay = {spec.max_delay}")
+
+
+def _committed(slot: Slot, step: int, observed: int, count: int, action_dim: int, hold: Hold) -> FloatArray:
+    """Return the (count, A) commands from `observed` on: executed ones, from `step` on planned ones, then held ones."""
+    prefix = np.zeros((count, action_dim), np.float32)
+    last = slot.last_command
+    for ahead in range(count):
+        at = observed + ahead
+        planned = action_at(slot, at) if at >= step else None
+        if at < step:
+            last = slot.commands[at]
+        elif planned is not None:
+            last = planned.command
+        elif last is not None:
+            last = hold(last[None], np.array([slot.row]))[0]
+        prefix[ahead] = last
+    return prefix
+
+
+def last_action_of(slot: Slot, request: Request, agent_pos: FloatArray, action_dim: int) -> FloatArray:
+    """Return the (A,) command before a request's observation: the joints at step 0, NaN if they are no command."""
+    if request.observation_step > 0:
+        return slot.commands[request.observation_step - 1]
+    # A policy that reads NaN fails visibly.
+    return agent_pos if agent_pos.shape == (action_dim,) else np.full(action_dim, np.nan, np.float32)
+
+
+def batch_requests(
+    slots: Sequence[Slot],
+    requests: Sequence[Request],
+    inputs: Sequence[PolicyInput],
+    observation: Observation,
+    spec: PolicySpec,
+) -> ChunkRequest:
+    """Return the requests of N slots as one, with N rows of `observation`."""
+    prefix = np.zeros((len(slots), spec.max_delay, spec.action_dim), np.float32)
+    for n, one in enumerate(inputs):
+        if one.told:
+            prefix[n, : one.told] = one.prefix
+    return ChunkRequest(
+        rows=np.array([slot.row for slot in slots], np.int64),
+        steps=np.array([request.observation_step for request in requests], np.int64),
+        observation=replace(observation, agent_pos=np.array([one.joints for one in inputs], np.float32)),
+        told_delay=np.array([one.told for one in inputs], np.int64),
+        prefix=prefix,
+        prefix_known=np.array([one.known for one in inputs], np.int64),
+        last_action=np.array([one.last_action for one in inputs], np.float32),
+    )
+
+
+def call_policy(policy: ChunkPolicy, request: ChunkRequest) -> list[Answer]:
+    """Return the policy's answer to each row of a request, or the description of that row's error.
+
+    A prediction that raises is repeated row by row, so that only the rows that cause it fail.
+
+    Raises:
+        UsageError: if the policy refuses the request as such: its configuration concerns every episode.
+        RemoteError: if the connection to the policy's server is lost: no episode is at fault.
+    """
+    count = len(request.rows)
+    try:
+        return _checked(policy.predict(request), count, policy.spec)
+    except (UsageError, RemoteError):
+        raise
+    except Exception as error:
+        if count == 1:
+            return [f"{type(error).__name__}: {error}"]
+    return [call_policy(policy, _rows(request, [row]))[0] for row in range(count)]
+
+
+def _checked(chunks: ActionChunks, count: int, spec: PolicySpec) -> list[Answer]:
+    kind = np.asarray(chunks.actions).dtype
+    if kind.kind not in "fiu":  # numpy would parse text and drop imaginary parts
+        return [f"the policy answered with actions of type {kind}, expected floating-point numbers"] * count
+    with np.errstate(over="ignore"):  # values too large for float32 become infinite and are refused below
+        actions = np.array(chunks.actions, dtype=np.float32)  # a copy: policies may reuse their buffers
+    expected = (count, spec.chunk, spec.action_dim)
+    if actions.shape != expected:
+        return [f"the policy answered with actions of shape {actions.shape}, expected {expected}"] * count
+    if np.isfinite(actions).all():
+        return list(actions)
+    return [_finite(chunk) for chunk in actions]
+
+
+def _finite(chunk: FloatArray) -> Answer:
+    bad = np.argwhere(~np.isfinite(chunk))
+    if len(bad) == 0:
+        return chunk
+    index, dim = bad[0]
+    return f"the policy answered with a non-finite action: {chunk[index, dim]} at index {index}, dimension {dim}"
+
+
+def _rows(request: ChunkRequest, rows: Sequence[int]) -> ChunkRequest:
+    take = np.asarray(rows, dtype=np.int64)
+    return ChunkRequest(
+        rows=request.rows[take],
+        steps=request.steps[take],
+        observation=request.observation.take(take),
+        told_delay=request.told_delay[take],
+        prefix=request.prefix[take],
+        prefix_known=None if request.prefix_known is None else request.prefix_known[take],
+        last_action=request.last_action[take],
+    )

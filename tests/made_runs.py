@@ -5,8 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from act_eval.decoding import encode_line
 from act_eval.results import Manifest, fingerprint, notes, open_run
-from act_eval.results.records import ShardLine, Timing, to_line
+from act_eval.results.records import ShardLine, Timing
 from act_eval.results.suites import Suite
 from act_eval.types import EpisodeRecord
 from act_eval.video import file_name
@@ -57,7 +58,7 @@ def make_run(
             for record in own
         ]
         # All at once: a ShardWriter puts every line on the disk before the next one.
-        run.new_shards(1)[0].write_text("".join(map(to_line, lines)))
+        run.new_shards(1)[0].write_text("".join(map(encode_line, lines)))
         run.finish()
     for name, own in records.items() if video == "all" else ():
         (out / name / "videos").mkdir()

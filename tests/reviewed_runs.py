@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from made_runs import FINGERPRINT, suite
 
+from act_eval.decoding import encode_line
 from act_eval.metrics import EpisodeMetrics, measure
 from act_eval.results import Manifest, notes, open_run
-from act_eval.results.records import ShardLine, Timing, to_line
+from act_eval.results.records import ShardLine, Timing
 from act_eval.results.steps import EpisodeSteps, path_of, save
 from act_eval.results.suites import Suite
 from act_eval.types import EpisodeRecord
@@ -152,7 +153,7 @@ def _finish(out: Path, manifest: Manifest, lines: Sequence[ShardLine]) -> None:
     # A folder that holds arms and no manifest would be refused.
     (out / "manifest.json").write_text(json.dumps(manifest.to_json(), indent=2) + "\n")
     with open_run(out, manifest) as run:
-        run.new_shards(1)[0].write_text("".join(map(to_line, lines)))
+        run.new_shards(1)[0].write_text("".join(map(encode_line, lines)))
         run.finish()
 
 

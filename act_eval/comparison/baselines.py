@@ -6,12 +6,14 @@ by its numeric fingerprint; the first recording is the one that runs from elsewh
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from act_eval.decoding import JSON, build
 from act_eval.errors import RunFolderError, SuiteMismatch
 from act_eval.results import Manifest, RunFolder
+from act_eval.results.manifest import read_versioned
 from act_eval.results.records import INVALID, OUTCOMES, SUCCESS, write_atomically
 from act_eval.results.suites import Suite, differences
 from act_eval.stats import SuccessRate
@@ -82,27 +84,15 @@ class Baseline:
             RunFolderError: if the file is missing, damaged or of another schema.
         """
         try:
-            values = json.loads(path.read_bytes())
-            if values["schema"] != SCHEMA:
-                raise RunFolderError(
-                    f"{path} has schema {values['schema']}; this version reads schema {SCHEMA}; {_HOW}"
-                )
-            baseline = cls(
-                reason=values["reason"],
-                suite=Suite.from_json(values["suite"]),
-                configuration=dict(values["configuration"]),
-                fingerprint=dict(values["fingerprint"]),
-                outcomes=_outcomes(values),
-                machines=tuple(
-                    Recording(reason=v["reason"], fingerprint=dict(v["fingerprint"]), outcomes=_outcomes(v))
-                    for v in values.get("machines", ())
-                ),
-                history=tuple(values.get("history", ())),
-            )
-        except FileNotFoundError as error:
-            raise RunFolderError(f"baseline {path} does not exist; {_HOW}") from error
-        except (ValueError, OverflowError, KeyError, TypeError, AttributeError, OSError, SuiteMismatch) as error:
-            raise RunFolderError(f"baseline {path} is damaged ({type(error).__name__}: {error}); {_HOW}") from error
+            values = read_versioned(path, SCHEMA, f"{path} does not exist")
+            content = build(_Content, values, str(path), use_defaults=True)
+            suite = Suite.from_json(content.suite, f"{path}, suite")
+        except RunFolderError as error:
+            raise RunFolderError(f"baseline {error}; {_HOW}") from error
+        baseline = cls(
+            suite=suite,
+            **{f.name: getattr(content, f.name) for f in fields(_Content) if f.name not in ("schema", "suite")},
+        )
         baseline._check(path)
         return baseline
 
@@ -179,6 +169,20 @@ class Baseline:
                 _check_vector(vector, len(self.suite.seeds), f"{path}: arm {arm}")
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Content:
+    """The file as it is written."""
+
+    schema: int
+    reason: str
+    suite: JSON
+    configuration: JSON
+    fingerprint: JSON
+    outcomes: Outcomes
+    machines: tuple[Recording, ...] = ()
+    history: tuple[str, ...] = ()
+
+
 def update(path: Path, run: Baseline, add_machine: bool) -> str:
     """Write a run as the baseline at `path`, or beside what other machines recorded there; return what was done.
 
@@ -204,10 +208,6 @@ def _check_vector(vector: tuple[str, ...], episodes: int, place: str) -> None:
         raise RunFolderError(f"{place} has unknown outcomes {unknown}")
     if INVALID in vector:
         raise RunFolderError(f"{place} has invalid episodes; run them again before recording")
-
-
-def _outcomes(values: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    return {arm: tuple(vector) for arm, vector in values["outcomes"].items()}
 
 
 def _recording_json(fingerprint: Mapping[str, Any], outcomes: Outcomes) -> dict[str, Any]:

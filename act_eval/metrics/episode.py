@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from act_eval.decoding import read_lines
 from act_eval.errors import RunFolderError, UnmeasuredRun
 from act_eval.metrics.ages import action_age_counts, discarded_fraction, stall_fraction
 from act_eval.metrics.quantiles import percentile_of_counts
 from act_eval.metrics.reaction import behavioural_reaction, informed_reaction
 from act_eval.metrics.smoothness import boundary_spike_ratio, jerk_rms, overlap_rmses, seam_jumps
-from act_eval.results.records import METRICS, SUCCESS, build, parse_lines
+from act_eval.results.records import METRICS, SUCCESS
 from act_eval.results.steps import EpisodeSteps
 from act_eval.types import EpisodeRecord, Motion
 
@@ -96,15 +97,6 @@ def measure(
     )
 
 
-def from_json(values: Mapping[str, Any], place: str) -> EpisodeMetrics:
-    """Return the metrics of a parsed line.
-
-    Raises:
-        RunFolderError: naming `place`, if a field is missing, unknown, or of another type.
-    """
-    return build(EpisodeMetrics, values, place)
-
-
 def read_metrics(arm: Path) -> list[EpisodeMetrics]:
     """Read the metrics of an arm's episodes, in suite order.
 
@@ -120,7 +112,7 @@ def read_metrics(arm: Path) -> list[EpisodeMetrics]:
                 "repeat its command with another --out"
             )
         raise RunFolderError(f"{path} is missing: the run has not finished; repeat its command to resume it")
-    found = [from_json(values, place) for values, place in parse_lines(path)]
+    found = read_lines(path, EpisodeMetrics)
     if [one.episode for one in found] != list(range(len(found))):
         raise RunFolderError(f"{path} does not hold its episodes in order; delete the run folder and run again")
     return found

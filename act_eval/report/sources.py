@@ -4,7 +4,6 @@ A page is what one opens when something went wrong, so a damaged arm, an unfinis
 named and left out, and the rest is shown. Only a folder that holds no run at all is refused.
 """
 
-import json
 import re
 import shlex
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -12,10 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from act_eval.errors import ActEvalError, RunFolderError, UsageError
+from act_eval.decoding import decode
+from act_eval.errors import RunFolderError, UsageError
 from act_eval.metrics import EpisodeMetrics, Summary, read_metrics, summarise
 from act_eval.results import Manifest, RunFolder
-from act_eval.results.records import ShardLine, read_shard, record_from_json
+from act_eval.results.records import ShardLine, check_outcome, read_shard
 from act_eval.types import EpisodeRecord
 from act_eval.video import SMALL, VideoMode, is_whole, wanted
 
@@ -185,10 +185,11 @@ def _records(run: RunFolder, name: str, problems: list[str]) -> dict[int, Episod
 
 def _record(line: bytes, place: str) -> EpisodeRecord | None:
     try:
-        values = json.loads(line)
-        return record_from_json(values, place) if isinstance(values, dict) else None
-    except (ValueError, ActEvalError):
+        record = decode(line, EpisodeRecord, place)
+        check_outcome(record, place)
+    except RunFolderError:
         return None
+    return record
 
 
 def _attempt(read: Callable[[], _Value], problems: list[str]) -> _Value | None:

@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from act_eval.decoding import encode_line
 from act_eval.errors import RunFolderError
 from act_eval.results.manifest import Manifest
-from act_eval.results.records import METRICS, ShardLine, merge, read_episodes, to_line, write_atomically, writing
+from act_eval.results.records import METRICS, ShardLine, merge, read_episodes, write_atomically, writing
 from act_eval.results.shards import SHARDS, Part, Shards, episodes_of
 from act_eval.timing import Trace, recorded_trace, write_trace
 from act_eval.types import EpisodeRecord
@@ -116,15 +117,15 @@ class RunFolder:
 
     def _write_arm(self, name: str, lines: list[ShardLine]) -> None:
         self.arm(name).mkdir(exist_ok=True)
-        timings = "".join(to_line(line.timing) for line in lines)
+        timings = "".join(encode_line(line.timing) for line in lines)
         write_atomically(self.arm(name) / "timings.jsonl", timings.encode())
-        metrics = "".join(to_line(line.metrics) for line in lines)
+        metrics = "".join(encode_line(line.metrics) for line in lines)
         write_atomically(self.arm(name) / METRICS, metrics.encode())
         trace = delays_of([line.record for line in lines]) if self._delays_vary(name) else None
         if trace is not None:
             write_trace(self.arm(name) / TRACE, trace)
         # Last, because its presence says that the arm is finished.
-        episodes = "".join(to_line(line.record) for line in lines)
+        episodes = "".join(encode_line(line.record) for line in lines)
         write_atomically(self.arm(name) / EPISODES, episodes.encode())
 
     def _delays_vary(self, name: str) -> bool:

@@ -1,12 +1,12 @@
 """`manifest.json` of a run folder: how the run was made."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from act_eval.errors import RunFolderError, SuiteMismatch
+from act_eval.decoding import JSON, build, read_json, shown
+from act_eval.errors import RunFolderError
 from act_eval.results.suites import Suite
 
 SCHEMA = 1
@@ -55,15 +55,37 @@ class Manifest:
             RunFolderError: if there is none, it is damaged, or it has another schema.
         """
         path = folder / MANIFEST
-        try:
-            values = json.loads(path.read_bytes())
-            if values["schema"] != SCHEMA:
-                raise RunFolderError(f"{path} has schema {values['schema']}; this version reads schema {SCHEMA}")
-            parts = {name: dict(values[name]) for name in ("configuration", "fingerprint", "notes")}
-            if not isinstance(parts["configuration"].get("arms"), dict):
-                raise RunFolderError(f"{path} names no arms")
-            return cls(suite=Suite.from_json(values["suite"]), **parts)
-        except FileNotFoundError as error:
-            raise RunFolderError(f"{folder} is not a run folder: it has no {MANIFEST}") from error
-        except (ValueError, OverflowError, KeyError, TypeError, OSError, SuiteMismatch) as error:
-            raise RunFolderError(f"{path} is damaged ({type(error).__name__}: {error})") from error
+        content = read_versioned(path, SCHEMA, f"{folder} is not a run folder: it has no {MANIFEST}")
+        suite = Suite.from_json(build(_Content, content, str(path)).suite, f"{path}, suite")
+        parts = {name: content[name] for name in ("configuration", "fingerprint", "notes")}
+        if not isinstance(parts["configuration"].get("arms"), dict):
+            raise RunFolderError(f"{path} names no arms")
+        return cls(suite=suite, **parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Content:
+    """`manifest.json` as it is written."""
+
+    schema: int
+    suite: JSON
+    configuration: JSON
+    fingerprint: JSON
+    notes: JSON
+
+
+def read_versioned(path: Path, schema: int, missing: str) -> JSON:
+    """Return the content of a file that says which schema it has.
+
+    Args:
+        path: The file.
+        schema: The version that can be read.
+        missing: The message where the file does not exist.
+
+    Raises:
+        RunFolderError: if the file is missing, damaged, or has another schema.
+    """
+    content = read_json(path, JSON, missing=missing)
+    if content.get("schema") != schema or type(content["schema"]) is not int:
+        raise RunFolderError(f"{path} has schema {shown(content.get('schema'))}; this version reads schema {schema}")
+    return content

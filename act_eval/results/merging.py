@@ -7,12 +7,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from act_eval.decoding import encode_line
 from act_eval.errors import RunFolderError
 from act_eval.results.folder import RunFolder
 from act_eval.results.locks import locked
 from act_eval.results.manifest import Manifest
 from act_eval.results.opening import open_run
-from act_eval.results.records import ShardLine, merge, read_shard, to_line, write_atomically, writing
+from act_eval.results.records import ShardLine, merge, read_shard, write_atomically, writing
 from act_eval.results.shards import SHARDS, Shards
 from act_eval.results.steps import path_of
 from act_eval.results.suites import differences
@@ -80,7 +81,7 @@ def merge_runs(parts: Sequence[Source], out: Path) -> tuple[Manifest, dict[str, 
             with writing(out):
                 for part in parts:
                     _take(folder, part)
-                lines = "".join(to_line(line) for _, line in found)
+                lines = "".join(encode_line(line) for _, line in found)
                 write_atomically(folder.new_shards(1)[0], lines.encode())
         return manifest, folder.finish()
 

@@ -6,19 +6,14 @@ the clock, so `episodes.jsonl` is byte-identical for any order, batch size and w
 goes into a `Timing` beside.
 """
 
-import json
-import math
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, fields, is_dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import UnionType
-from typing import IO, Any, Self, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import IO, Any, Self
 
-import numpy as np
-
+from act_eval.decoding import decode, encode_line, read_bytes, read_lines
 from act_eval.errors import RunFolderError
 from act_eval.types import EpisodeRecord
 
@@ -27,7 +22,6 @@ OUTCOMES = ("invalid", "policy_error", "success", "wrong_block", "dropped", "bet
 
 INVALID, POLICY_ERROR, SUCCESS = OUTCOMES[:3]
 
-_Kind = TypeVar("_Kind")
 METRICS = "metrics.jsonl"
 """Below an arm's folder: the metrics of its episodes, one line each, in suite order."""
 
@@ -57,38 +51,6 @@ class ShardLine:
     """`act_eval.metrics.EpisodeMetrics` of the episode, or the JSON values of one."""
 
 
-def to_line(values: Any) -> str:
-    """Return a dataclass instance as one JSON line: fields in their order, mappings inside them sorted by key.
-
-    Raises:
-        RunFolderError: naming the entry that JSON cannot hold: a number that is not finite, or no JSON value at all.
-    """
-    content = _json(values)
-    try:
-        return json.dumps(content, separators=(",", ":"), allow_nan=False) + "\n"
-    except (TypeError, ValueError, OverflowError) as error:
-        place, found = next(_unfit(content, type(values).__name__), (type(values).__name__, error))
-        raise RunFolderError(f"{place} is {found}; a record holds finite numbers, text, lists and mappings") from error
-
-
-def unfit(values: Any, name: str) -> str | None:
-    """Return what a record cannot hold in a mapping or a dataclass instance, by its place; None: nothing."""
-    place, found = next(_unfit(_json(values), name), ("", None))
-    return f"{place} is {found}; a record holds finite numbers, text, lists and mappings" if place else None
-
-
-def record_from_json(values: Mapping[str, Any], place: str) -> EpisodeRecord:
-    """Return the record of a parsed line.
-
-    Raises:
-        RunFolderError: naming `place`, if a field is missing or unknown or the outcome is not in `OUTCOMES`.
-    """
-    record = build(EpisodeRecord, values, place)
-    if record.outcome not in OUTCOMES:
-        raise RunFolderError(f"{place}: outcome is {record.outcome!r}; there are: {', '.join(OUTCOMES)}")
-    return record
-
-
 class ShardWriter:
     """Appends lines to a new shard; each line is on the disk before `write` returns."""
 
@@ -108,7 +70,7 @@ class ShardWriter:
         Raises:
             OSError: if the disk is full, for instance.
         """
-        text = to_line(line).encode()
+        text = encode_line(line).encode()
         if not self._ends_with(text):
             self._file.write(text)
         self._file.flush()
@@ -127,24 +89,18 @@ def read_shard(path: Path) -> Iterator[ShardLine]:
     Raises:
         RunFolderError: if a line other than the last is not a shard line, or the file cannot be read.
     """
-    try:
-        text = path.read_bytes()
-    except OSError as error:
-        raise RunFolderError(f"{path} cannot be read: {error.strerror}") from error
-    complete = text[: text.rfind(b"\n") + 1]
-    for number, line in enumerate(complete.splitlines(), start=1):
+    content = read_bytes(path, RunFolderError)
+    complete = content[: content.rfind(b"\n") + 1]
+    for number, text in enumerate(complete.split(b"\n")[:-1], start=1):
         place = f"{path}, line {number}"
-        values = _parse(line, place)
-        if set(values) != {"arm", "record", "timing", "metrics"}:
+        try:
+            line = decode(text, ShardLine, place)
+        except RunFolderError as error:
             raise RunFolderError(
-                f"{place}: not a line of a shard of this version; its fields are {sorted(values)}. "
-                "A run that another version began is finished by that version, or begun again in another --out"
-            )
-        if not isinstance(values["arm"], str):
-            raise RunFolderError(f"{place}: arm is {values['arm']!r}")
-        record = record_from_json(values["record"], place)
-        timing = _timing(values["timing"], place)
-        yield ShardLine(arm=values["arm"], record=record, timing=timing, metrics=values["metrics"])
+                f"{error}. If another version began this run, finish it with that version or take another --out"
+            ) from error
+        check_outcome(line.record, place)
+        yield line
 
 
 def merge(
@@ -189,13 +145,23 @@ def read_episodes(path: Path) -> list[EpisodeRecord]:
     """
     if not path.is_file():
         raise RunFolderError(f"{path} is missing: the run has not finished; repeat its command to resume it")
-    records = []
-    for values, place in parse_lines(path):
-        record = record_from_json(values, place)
-        if record.episode != len(records):
-            raise RunFolderError(f"{place}: episode {record.episode} stands where episode {len(records)} belongs")
-        records.append(record)
+    records = read_lines(path, EpisodeRecord)
+    for number, record in enumerate(records):
+        place = f"{path}, line {number + 1}"
+        check_outcome(record, place)
+        if record.episode != number:
+            raise RunFolderError(f"{place}: episode {record.episode} stands where episode {number} belongs")
     return records
+
+
+def check_outcome(record: EpisodeRecord, place: str) -> None:
+    """Check that a record's outcome is one of `OUTCOMES`.
+
+    Raises:
+        RunFolderError: naming `place`.
+    """
+    if record.outcome not in OUTCOMES:
+        raise RunFolderError(f"{place}: outcome is {record.outcome!r}; there are: {', '.join(OUTCOMES)}")
 
 
 def read_timings(path: Path) -> list[Timing]:
@@ -206,20 +172,7 @@ def read_timings(path: Path) -> list[Timing]:
     """
     if not path.is_file():
         raise RunFolderError(f"{path} is missing; delete the run folder and repeat the run's command")
-    return [_timing(values, place) for values, place in parse_lines(path)]
-
-
-def parse_lines(path: Path) -> list[tuple[dict[str, Any], str]]:
-    """Return the JSON objects of a finished file of lines, each with its place for error messages.
-
-    Raises:
-        RunFolderError: if the file is truncated or a line is not a JSON object.
-    """
-    text = path.read_bytes()
-    if not text.endswith(b"\n"):
-        raise RunFolderError(f"{path} is truncated; delete it and repeat the run's command")
-    places = (f"{path}, line {number}" for number in range(1, text.count(b"\n") + 1))
-    return [(_parse(line, place), place) for line, place in zip(text.splitlines(), places, strict=True)]
+    return read_lines(path, Timing)
 
 
 @contextmanager
@@ -247,83 +200,6 @@ def write_atomically(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     unfinished.replace(path)
-
-
-def _parse(line: bytes, place: str) -> dict[str, Any]:
-    try:
-        values = json.loads(line)
-    except ValueError as error:
-        raise RunFolderError(f"{place}: not JSON ({error})") from error
-    if not isinstance(values, dict):
-        raise RunFolderError(f"{place}: not a JSON object")
-    return values
-
-
-def _timing(values: Any, place: str) -> Timing:
-    return build(Timing, values, place)
-
-
-def build(kind: type[_Kind], values: Any, place: str) -> _Kind:
-    """Return the dataclass instance that a parsed JSON object describes.
-
-    Raises:
-        RunFolderError: naming `place`, if a field is missing, unknown, or of another type than annotated.
-    """
-    hints = _hints(kind)
-    expected = set(hints)
-    if not isinstance(values, dict) or set(values) != expected:
-        got = sorted(values) if isinstance(values, dict) else values
-        raise RunFolderError(f"{place}: a {kind.__name__} has the fields {sorted(expected)}, got {got}")
-    if wrong := [name for name, value in values.items() if not _fits(value, hints[name])]:
-        raise RunFolderError(f"{place}: {wrong[0]} of a {kind.__name__} is {values[wrong[0]]!r}")
-    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
-
-
-@lru_cache
-def _hints(kind: type) -> dict[str, Any]:
-    return get_type_hints(kind)
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a JSON value is of an annotated type; numbers must be finite."""
-    kind, parts = get_origin(hint) or hint, get_args(hint)
-    if kind in (Union, UnionType):
-        return any(_fits(value, part) for part in parts)
-    if kind is tuple:
-        return isinstance(value, list) and all(_fits(item, parts[0]) for item in value)
-    if kind is float:
-        return type(value) in (int, float) and math.isfinite(value)
-    if kind is Mapping:
-        return isinstance(value, dict)
-    return kind is Any or type(value) is kind
-
-
-def _json(value: Any) -> Any:
-    """Return JSON values: dataclasses in the order of their fields, other mappings sorted by key."""
-    if is_dataclass(value):
-        return {f.name: _json(getattr(value, f.name)) for f in fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): _json(value[key]) for key in sorted(value, key=str)}
-    if isinstance(value, (list, tuple)):
-        return [_json(item) for item in value]
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def _unfit(value: Any, place: str) -> Iterator[tuple[str, Any]]:
-    """Yield the place and value of everything that JSON cannot hold."""
-    match value:
-        case dict():
-            for key, item in value.items():
-                yield from _unfit(item, f"{place}.{key}")
-        case list():
-            for number, item in enumerate(value):
-                yield from _unfit(item, f"{place}[{number}]")
-        case float() if not math.isfinite(value):
-            yield place, value
-        case None | str() | int() | float():
-            pass
-        case _:
-            yield place, f"a {type(value).__name__}"
 
 
 def _list(numbers: Sequence[int]) -> str:

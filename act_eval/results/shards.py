@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from act_eval.decoding import encode_line
 from act_eval.errors import UsageError
-from act_eval.results.records import ShardLine, read_shard, to_line, write_atomically
+from act_eval.results.records import ShardLine, read_shard, write_atomically
 
 SHARDS = "shards"
 """Name of the folder in a run folder."""
@@ -117,7 +118,7 @@ class Shards:
     def finish(self, part: Part, lines: list[ShardLine]) -> Path:
         """Put a part's lines into its file, and drop those of its processes."""
         path = self.finished_file(part.name)
-        write_atomically(path, "".join(map(to_line, lines)).encode())
+        write_atomically(path, "".join(map(encode_line, lines)).encode())
         _drop(self.folder / part.name)
         return path
 

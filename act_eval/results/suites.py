@@ -8,10 +8,11 @@ and the versions of libraries are not part of it: they are in a run's fingerprin
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from act_eval.errors import SuiteMismatch, UsageError
+from act_eval.decoding import build, shown
+from act_eval.errors import RunFolderError, SuiteMismatch, UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,18 +51,18 @@ class Suite:
         return {**asdict(self), "seeds": list(self.seeds), "hash": self.hash}
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "Suite":
-        """Return the suite that `to_json` described.
+    def from_json(cls, values: Mapping[str, Any], place: str) -> "Suite":
+        """Return the suite that `to_json` described; errors begin with `place`.
 
         Raises:
-            SuiteMismatch: if a field is missing or unknown, or the hash is not that of the fields.
+            RunFolderError: naming the field that is missing, unknown or of another type, or if the hash is not that
+                of the fields.
         """
-        expected = {f.name for f in fields(cls)} | {"hash"}
-        if wrong := expected.symmetric_difference(values):
-            raise SuiteMismatch(f"a suite has the fields {sorted(expected)}; missing or unknown: {sorted(wrong)}")
-        suite = cls(**{f.name: values[f.name] for f in fields(cls) if f.name != "seeds"}, seeds=tuple(values["seeds"]))
-        if suite.hash != values["hash"]:
-            raise SuiteMismatch(f"the suite's fields hash to {suite.hash}, its file says {values['hash']}")
+        suite = build(cls, {name: value for name, value in values.items() if name != "hash"}, place)
+        if suite.hash != values.get("hash"):
+            raise RunFolderError(
+                f"{place} is damaged: its fields hash to {suite.hash}, the file says {shown(values.get('hash'))}"
+            )
         return suite
 
     def check_same(self, other: "Suite") -> None:

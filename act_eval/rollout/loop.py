@@ -18,8 +18,9 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from act_eval.decoding import find_unserializable
 from act_eval.errors import ActionError, RemoteError, RenderError, SimulationError, UsageError
-from act_eval.results.records import INVALID, OUTCOMES, POLICY_ERROR, SUCCESS, unfit
+from act_eval.results.records import INVALID, OUTCOMES, POLICY_ERROR, SUCCESS
 from act_eval.rollout.entries import episode_record, step_record
 from act_eval.rollout.observations import ObservationBatch
 from act_eval.rollout.slots import Episode, FrameObserver, Lane, lanes, says_success
@@ -245,7 +246,7 @@ def _judge(lane: Lane) -> tuple[Verdict, str | None]:
             raise TypeError(f"verdict() returned {verdict!r}, expected an act_eval.types.Verdict")
         if verdict.outcome not in OUTCOMES:
             raise ValueError(f"verdict().outcome is {verdict.outcome!r}; there are: {', '.join(OUTCOMES)}")
-        problem = unfit(verdict, "verdict")
+        problem = find_unserializable(verdict, "verdict")
     except Exception as error:
         return Verdict(outcome=INVALID), _text(error)
     return (verdict, None) if problem is None else (Verdict(outcome=INVALID), problem)

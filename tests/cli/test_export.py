@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from act_eval.cli import export
+from act_eval.decoding import encode_line
 from act_eval.errors import CheckpointError, RunFolderError, UsageError
 from act_eval.policies.act.presets import features, small_act
 from act_eval.policies.checkpoint import load_pretrained, save_pretrained
 from act_eval.policies.normalize import Processor
 from act_eval.policies.training_setup import fresh_policy
 from act_eval.results import SCHEMA
-from act_eval.results.records import to_line
 from act_eval.results.suites import Suite
 from act_eval.sources.policies import digest
 from act_eval.types import EpisodeRecord
@@ -63,7 +63,7 @@ def evaluated(folder: Path, policy_digest: str, outcomes: list[str]) -> Path:
     (folder / "naive_d0").mkdir(parents=True)
     (folder / "manifest.json").write_text(json.dumps(manifest))
     records = [EpisodeRecord(episode=n, seed=n, outcome=o, steps=9) for n, o in enumerate(outcomes)]
-    (folder / "naive_d0" / "episodes.jsonl").write_text("".join(to_line(record) for record in records))
+    (folder / "naive_d0" / "episodes.jsonl").write_text("".join(encode_line(record) for record in records))
     return folder
 
 

@@ -14,7 +14,8 @@ from made_runs import make_run
 from untrained import write_checkpoint
 
 from act_eval.cli import main
-from act_eval.results.records import read_episodes, to_line
+from act_eval.decoding import encode_line
+from act_eval.results.records import read_episodes
 from act_eval.results.steps import EpisodeSteps, load
 
 ARM = "rtc_d2_s4"
@@ -159,7 +160,7 @@ def test_tables_hold_what_the_records_hold(run: Path):
         assert json.loads(row["detail_told_delays"]) == record.detail["told_delays"] == typed["detail_told_delays"]
         assert typed["success"] is False
         assert (run / typed["video"]).is_file()
-        assert all(name.removeprefix("detail_") in json.loads(to_line(record))["detail"]
+        assert all(name.removeprefix("detail_") in json.loads(encode_line(record))["detail"]
                    for name in row if name.startswith("detail_"))  # fmt: skip
     steps = pq.read_table(run / "steps.parquet")
     assert steps.num_rows == sum(record.steps for record in records)

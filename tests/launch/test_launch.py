@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from toy_bench import DELAYS, SEEDS, Bench, Walkers, job
 
+from act_eval.decoding import encode_line
 from act_eval.errors import LaunchError, RenderError
 from act_eval.evaluation.worker import Block, Job, plan
 from act_eval.launch import Build, Progress, crew
-from act_eval.results.records import merge, read_shard, to_line
+from act_eval.results.records import merge, read_shard
 from act_eval.results.steps import load
 from act_eval.types import EpisodeRecord
 
@@ -53,7 +54,7 @@ def run(folder: Path, workers: int, batch: int) -> dict[str, str]:
 
 def merged(shards: Sequence[Path]) -> dict[str, str]:
     lines = [line for path in shards if path.exists() for line in read_shard(path)]
-    return {arm: "".join(to_line(line.record) for line in merge(lines, arm, SEEDS)) for arm in DELAYS}
+    return {arm: "".join(encode_line(line.record) for line in merge(lines, arm, SEEDS)) for arm in DELAYS}
 
 
 @pytest.fixture(scope="module")

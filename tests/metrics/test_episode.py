@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from act_eval.decoding import encode_line
 from act_eval.errors import RunFolderError, UnmeasuredRun
 from act_eval.metrics import EpisodeMetrics, measure, read_metrics
-from act_eval.results.records import to_line
 from act_eval.results.steps import EpisodeSteps
 from act_eval.types import EpisodeRecord, Motion
 
@@ -95,10 +95,10 @@ def test_an_episode_without_a_step_can_be_measured():
 
 def test_metrics_survive_the_disk_and_equal_ones_give_equal_bytes(tmp_path: Path):
     one = measure(RECORD, episode_steps(), 0.05, motion())
-    lines = to_line(one) + to_line(replace(one, episode=1, jerk_rms=None))
+    lines = encode_line(one) + encode_line(replace(one, episode=1, jerk_rms=None))
     (tmp_path / "metrics.jsonl").write_text(lines)
     assert read_metrics(tmp_path) == [one, replace(one, episode=1, jerk_rms=None)]
-    assert to_line(measure(RECORD, episode_steps(), 0.05, motion())) == to_line(one)
+    assert encode_line(measure(RECORD, episode_steps(), 0.05, motion())) == encode_line(one)
 
 
 def test_folders_without_metrics_say_why(tmp_path: Path):
@@ -110,13 +110,13 @@ def test_folders_without_metrics_say_why(tmp_path: Path):
 
 
 def test_damaged_metrics_are_named(tmp_path: Path):
-    one = to_line(measure(RECORD, episode_steps(), 0.05))
+    one = encode_line(measure(RECORD, episode_steps(), 0.05))
     path = tmp_path / "metrics.jsonl"
     path.write_text(one[:-5])
     with pytest.raises(RunFolderError, match=r"metrics.jsonl is truncated"):
         read_metrics(tmp_path)
     path.write_text(one + '{"episode":1}\n')
-    with pytest.raises(RunFolderError, match=r"line 2: a EpisodeMetrics has the fields .*, got \['episode'\]"):
+    with pytest.raises(RunFolderError, match=r"line 2 is damaged: control_s is missing; the fields are episode, cont"):
         read_metrics(tmp_path)
     path.write_text(one + one)
     with pytest.raises(RunFolderError, match=r"metrics.jsonl does not hold its episodes in order"):

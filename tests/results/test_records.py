@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from act_eval.decoding import encode_line
 from act_eval.errors import RunFolderError
 from act_eval.results.records import (
     OUTCOMES,
@@ -14,7 +15,6 @@ from act_eval.results.records import (
     merge,
     read_episodes,
     read_shard,
-    to_line,
     write_atomically,
 )
 from act_eval.types import EpisodeRecord
@@ -37,7 +37,7 @@ def test_outcomes_are_those_of_the_design_in_their_order():
 
 def test_a_line_has_its_keys_in_order_and_mappings_sorted():
     record = line(0, detail={"z": np.float64(0.25), "a": {"y": 1, "b": np.int64(2)}}).record
-    assert to_line(record) == (
+    assert encode_line(record) == (
         '{"episode":0,"seed":11,"outcome":"success","steps":100,"stopped_steps":0,'
         '"collapse_index":0.3333333333333333,"seams":0,"starved_steps":0,"requests":0,'
         '"detail":{"a":{"b":2,"y":1},"z":0.25},"error":null}\n'
@@ -46,11 +46,11 @@ def test_a_line_has_its_keys_in_order_and_mappings_sorted():
 
 def test_a_number_that_json_cannot_hold_is_refused():
     with pytest.raises(RunFolderError, match=r"EpisodeRecord\.detail\.x\[1\] is nan; a record holds finite numbers"):
-        to_line(line(0, detail={"x": [1.0, float("nan")]}).record)
+        encode_line(line(0, detail={"x": [1.0, float("nan")]}).record)
     with pytest.raises(
         RunFolderError, match=r"EpisodeRecord\.detail\.seen is a ndarray; a record holds finite numbers"
     ):
-        to_line(line(0, detail={"seen": np.zeros(3)}).record)
+        encode_line(line(0, detail={"seen": np.zeros(3)}).record)
 
 
 def test_what_is_written_is_read(tmp_path: Path):
@@ -87,7 +87,7 @@ def test_a_shard_is_never_written_over(tmp_path: Path):
 
 
 def test_a_truncated_last_line_is_dropped_wherever_it_breaks(tmp_path: Path):
-    first, second = to_line(line(0)).encode(), to_line(line(1)).encode()
+    first, second = encode_line(line(0)).encode(), encode_line(line(1)).encode()
     path = tmp_path / "0.jsonl"
     for length in range(len(second)):
         path.write_bytes(first + second[:length])
@@ -99,16 +99,19 @@ def test_a_truncated_last_line_is_dropped_wherever_it_breaks(tmp_path: Path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{oops\n", "line 2: not JSON"),
-        ("[1]\n", "line 2: not a JSON object"),
-        ('{"arm":"a"}\n', r"line 2: not a line of a shard of this version; its fields are \['arm'\]"),
-        (to_line(line(1)).replace("success", "ok"), "line 2: outcome is 'ok'; there are: invalid, policy_error"),
-        (to_line(line(1)).replace('"steps":101,', ""), "line 2: a EpisodeRecord has the fields .*'steps'"),
+        ("{oops\n", "line 2 is damaged: not JSON"),
+        ("[1]\n", "line 2 is damaged: it is a list with 1 entries; it must be an object"),
+        ('{"arm":"a"}\n', "line 2 is damaged: record is missing; .* If another version began this run"),
+        (encode_line(line(1)).replace("success", "ok"), "line 2: outcome is 'ok'; there are: invalid, policy_error"),
+        (
+            encode_line(line(1)).replace('"steps":101,', ""),
+            "line 2 is damaged: record.steps is missing; the fields are episode, seed, outcome, steps",
+        ),
     ],
 )
 def test_damage_before_the_last_line_is_named(tmp_path: Path, text: str, message: str):
     path = tmp_path / "0.jsonl"
-    path.write_text(to_line(line(0)) + text)
+    path.write_text(encode_line(line(0)) + text)
     with pytest.raises(RunFolderError, match=message):
         list(read_shard(path))
 
@@ -141,7 +144,7 @@ def test_merging_refuses_whatever_does_not_cover_the_suite_once(lines: list[Shar
 def test_a_finished_file_is_read_or_its_damage_named(tmp_path: Path):
     path = tmp_path / "episodes.jsonl"
     records = [line(0).record, line(1).record]
-    text = "".join(to_line(record) for record in records)
+    text = "".join(encode_line(record) for record in records)
     write_atomically(path, text.encode())
     assert read_episodes(path) == records
     assert list(tmp_path.iterdir()) == [path]
@@ -149,7 +152,7 @@ def test_a_finished_file_is_read_or_its_damage_named(tmp_path: Path):
     path.write_text(text[:-1])
     with pytest.raises(RunFolderError, match=r"episodes.jsonl is truncated; delete it and repeat"):
         read_episodes(path)
-    path.write_text("".join(to_line(record) for record in reversed(records)))
+    path.write_text("".join(encode_line(record) for record in reversed(records)))
     with pytest.raises(RunFolderError, match="line 1: episode 1 stands where episode 0 belongs"):
         read_episodes(path)
     with pytest.raises(RunFolderError, match="is missing: the run has not finished"):
@@ -157,4 +160,4 @@ def test_a_finished_file_is_read_or_its_damage_named(tmp_path: Path):
 
 
 def test_lines_are_json_for_other_readers():
-    assert json.loads(to_line(line(1)))["record"]["collapse_index"] == 1 / 3
+    assert json.loads(encode_line(line(1)))["record"]["collapse_index"] == 1 / 3

@@ -130,7 +130,7 @@ def test_a_manifest_whose_suite_was_edited_is_refused(tmp_path: Path):
     values = MANIFEST.to_json()
     values["suite"]["horizon"] = 100
     (tmp_path / "manifest.json").write_text(json.dumps(values))
-    with pytest.raises(RunFolderError, match=r"suite's fields hash to"):
+    with pytest.raises(RunFolderError, match=r"suite is damaged: its fields hash to"):
         Manifest.read(tmp_path)
 
 

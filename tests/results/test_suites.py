@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from act_eval.errors import SuiteMismatch, UsageError
+from act_eval.errors import RunFolderError, SuiteMismatch, UsageError
 from act_eval.results.suites import Suite, differences, parse_seeds, warnings_about, warnings_about_starts
 
 SUITE = Suite(
@@ -16,7 +16,7 @@ SUITE = Suite(
 
 
 def test_a_suite_survives_json_with_its_hash():
-    read = Suite.from_json(json.loads(json.dumps(SUITE.to_json())))
+    read = Suite.from_json(json.loads(json.dumps(SUITE.to_json())), "suite")
     assert read == SUITE
     assert read.hash == SUITE.hash
 
@@ -53,10 +53,12 @@ def test_the_same_suite_is_accepted():
 
 def test_a_tampered_or_incomplete_file_is_refused():
     values = SUITE.to_json()
-    with pytest.raises(SuiteMismatch, match=f"hash to .*, its file says {SUITE.hash}"):
-        Suite.from_json({**values, "horizon": 150})
-    with pytest.raises(SuiteMismatch, match=r"missing or unknown: \['colour', 'horizon'\]"):
-        Suite.from_json({k: v for k, v in values.items() if k != "horizon"} | {"colour": 1})
+    with pytest.raises(RunFolderError, match=f"hash to .*, the file says '{SUITE.hash}'"):
+        Suite.from_json({**values, "horizon": 150}, "suite")
+    with pytest.raises(RunFolderError, match=r"suite is damaged: horizon is missing; the fields are env, kwargs"):
+        Suite.from_json({k: v for k, v in values.items() if k != "horizon"}, "suite")
+    with pytest.raises(RunFolderError, match=r"suite is damaged: colour is unknown; the fields are env, kwargs"):
+        Suite.from_json(values | {"colour": 1}, "suite")
 
 
 def test_a_suite_without_episodes_or_steps_is_refused():

@@ -1,0 +1,467 @@
+"""The one decoder from JSON to dataclasses: every defect of a file becomes an error that names file and field.
+
+A file is damaged, made by another version or edited by hand; its reader cannot know which. Whatever it holds, `decode`
+returns an instance of the annotated type or raises the caller's error, as in
+`run/manifest.json is damaged: conditions.rtc_d0_s10.delay is 'four'; it must be a whole number`.
+
+Annotations: dataclasses, `Mapping[str, X]`, `Mapping[int, X]` (seeds as keys), `dict`, `tuple[X, ...]`, `list[X]`,
+`X | Y`, `Literal`, enums, `Any` for open sections, and int, float, str, bool, None. Numbers are finite, true and false
+are no numbers, whole numbers of typed fields have 64 bits. Numbers keep the kind that they have in the file.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, fields, is_dataclass
+from enum import Enum
+from functools import cache
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
+
+from act_eval.errors import ActEvalError, RunFolderError
+
+JSON = dict[str, Any]
+"""An object whose entries are checked for being JSON only."""
+
+_Kind = TypeVar("_Kind")
+_Decoder = Callable[[Any], Any]
+_DEEPEST = 64
+"""Levels that an open section may nest."""
+_HUGE = 2**1023
+"""Bound of whole numbers in open sections: above it there is no float."""
+
+
+def read_json(
+    path: Path,
+    kind: type[_Kind],
+    error: type[ActEvalError] = RunFolderError,
+    *,
+    missing: str = "",
+    ignore_unknown: bool = False,
+    use_defaults: bool = False,
+) -> _Kind:
+    """Return what a JSON file describes.
+
+    Args:
+        path: The file.
+        kind: Its annotated type.
+        error: Raised for every defect.
+        missing: The message where the file does not exist; "PATH is missing" by default.
+        ignore_unknown: Leave out unknown fields: for formats of other programs only.
+        use_defaults: Give missing fields their defaults.
+
+    Raises:
+        ActEvalError: `error`, naming the file and the field.
+    """
+    content = read_bytes(path, error, missing)
+    return decode(content, kind, str(path), error, ignore_unknown=ignore_unknown, use_defaults=use_defaults)
+
+
+def read_lines(path: Path, kind: type[_Kind], error: type[ActEvalError] = RunFolderError) -> list[_Kind]:
+    """Return what a finished file of JSON lines describes, one instance a line.
+
+    Raises:
+        ActEvalError: `error`, if the last line has no end, or naming the line and the field.
+    """
+    content = read_bytes(path, error)
+    if not content.endswith(b"\n"):
+        raise error(f"{path} is truncated; delete it and repeat the run's command")
+    lines = content[:-1].split(b"\n")
+    return [decode(line, kind, f"{path}, line {number}", error) for number, line in enumerate(lines, start=1)]
+
+
+def read_bytes(path: Path, error: type[ActEvalError], missing: str = "") -> bytes:
+    """Return the content of a file.
+
+    Raises:
+        ActEvalError: `error`, if it is missing or cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as failure:
+        raise error(missing or f"{path} is missing") from failure
+    except (OSError, ValueError) as failure:  # ValueError: a name with a zero byte
+        raise error(f"{path} cannot be read: {getattr(failure, 'strerror', None) or failure}") from failure
+
+
+def decode(
+    text: bytes | str,
+    kind: type[_Kind],
+    place: str,
+    error: type[ActEvalError] = RunFolderError,
+    *,
+    ignore_unknown: bool = False,
+    use_defaults: bool = False,
+) -> _Kind:
+    """Return what a JSON text describes; see `read_json`. Errors begin with `place`."""
+    try:
+        text = text.decode() if isinstance(text, bytes) else text
+        values = _parse(text)
+    except RecursionError as failure:
+        raise error(f"{place} is damaged: its JSON is nested too deeply") from failure
+    except ValueError as failure:  # of Unicode and JSON
+        raise error(f"{place} is damaged: not JSON ({failure})") from failure
+    return build(kind, values, place, error, ignore_unknown=ignore_unknown, use_defaults=use_defaults)
+
+
+def build(
+    kind: type[_Kind],
+    values: Any,
+    place: str,
+    error: type[ActEvalError] = RunFolderError,
+    *,
+    ignore_unknown: bool = False,
+    use_defaults: bool = False,
+) -> _Kind:
+    """Return what parsed values describe; see `read_json`. Errors begin with `place`."""
+    try:
+        return _decoder(kind, ignore_unknown, use_defaults)(values)
+    except _Defect as defect:
+        raise error(defect.describe(place)) from defect.__cause__
+
+
+def encode_line(values: Any, error: type[ActEvalError] = RunFolderError) -> str:
+    """Return a dataclass instance as one JSON line: fields in their order, mappings inside them sorted by key.
+
+    Raises:
+        ActEvalError: `error`, naming the entry that JSON cannot hold.
+    """
+    content = _to_json(values)
+    try:
+        return json.dumps(content, separators=(",", ":"), allow_nan=False) + "\n"
+    except (TypeError, ValueError, OverflowError) as failure:
+        raise error(_first_unfit(content, type(values).__name__) or str(failure)) from failure
+
+
+def find_unserializable(values: Any, name: str) -> str | None:
+    """Return which entry of a mapping or dataclass instance a record cannot hold; None: all can be written."""
+    return _first_unfit(_to_json(values), name)
+
+
+def shown(value: Any) -> str:
+    """Return a JSON value as an error message shows it, at most one line."""
+    match value:
+        case None | bool():
+            return {None: "null", True: "true", False: "false"}[value]
+        case dict():
+            return f"an object with {len(value)} entries"
+        case list() | tuple():
+            return f"a list with {len(value)} entries"
+        case int():
+            return str(value) if abs(value) < 10**30 else f"a whole number of {value.bit_length()} bits"
+        case float():
+            return repr(value) if math.isfinite(value) else "NaN" if math.isnan(value) else "no finite number"
+        case str():
+            return ascii(value) if len(value) <= 60 else f"{value[:57]!a}…"
+        case _Unusable():
+            return value.text
+        case _:
+            return f"a {type(value).__name__}"
+
+
+class _Unusable:
+    """Stands in parsed values for what no field may hold, so that the field is named."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+class _Defect(Exception):
+    """What is wrong with a value, and the path to it, innermost part first."""
+
+    def __init__(self, found: str, needed: str = "") -> None:
+        self.found, self.needed = found, needed
+        self.path: list[str] = []
+
+    def inside(self, part: str) -> "_Defect":
+        self.path.append(part)
+        return self
+
+    def describe(self, place: str) -> str:
+        path = "".join(reversed(self.path)).removeprefix(".")
+        return f"{place} is damaged: {path or 'it'} {self.found}{self.needed and '; '}{self.needed}"
+
+
+class _Refusal(_Defect):
+    """A dataclass's own check refused well-formed values."""
+
+    def describe(self, place: str) -> str:
+        path = "".join(reversed(self.path)).removeprefix(".")
+        return f"{place}: {path}{path and ': '}{self.found}"
+
+
+def _wrong(value: Any, needed: str) -> _Defect:
+    return _Defect(f"is {shown(value)}", f"it must be {needed}")
+
+
+def _key(name: Any) -> str:
+    return "." + (name if isinstance(name, str) and name.isascii() and name.isprintable() else ascii(name))[:80]
+
+
+def _parse(text: str) -> Any:
+    if text.startswith("\ufeff"):
+        raise ValueError("it begins with a byte order mark")
+    try:
+        return json.loads(text, object_pairs_hook=_object)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:  # a whole number of more digits than Python converts
+        return json.loads(text, object_pairs_hook=_object, parse_int=_whole_number)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        names = [name for name, _ in pairs]
+        values |= {name: _Unusable("given twice") for name in values if names.count(name) > 1}
+    return values
+
+
+def _whole_number(digits: str) -> Any:
+    return int(digits) if len(digits) < 310 else _Unusable(f"a whole number of {len(digits)} digits")
+
+
+@cache
+def _decoder(hint: Any, ignore_unknown: bool, use_defaults: bool) -> _Decoder:
+    """Return the function that turns a parsed value into what an annotation says, or raises `_Defect`."""
+    origin, parts = get_origin(hint) or hint, get_args(hint)
+
+    def inner(part: Any) -> _Decoder:
+        return _decoder(part, ignore_unknown, use_defaults)
+
+    if hint is Any or hint is object:
+        return _open
+    if hint in _SCALARS:
+        return _SCALARS[hint]
+    if origin in (Union, UnionType):
+        return _union({part: inner(part) for part in parts})
+    if origin is Literal:
+        return _choice({(type(value), value): value for value in parts})
+    if origin in (dict, Mapping):
+        return _mapping(inner(parts[1]), parts[0] is int)
+    if origin is tuple and parts[-1] is not Ellipsis:
+        return _fixed_tuple([inner(part) for part in parts])
+    if origin in (tuple, list, Sequence):
+        return _sequence(inner(parts[0]), list if origin is list else tuple)
+    if isinstance(origin, type) and issubclass(origin, Enum):
+        return _choice({(type(member.value), member.value): member for member in origin})
+    if is_dataclass(hint):
+        hints = get_type_hints(hint)
+        decoders = {f.name: inner(hints[f.name]) for f in fields(hint) if f.init}
+        return _dataclass(hint, decoders, ignore_unknown, use_defaults)
+    raise TypeError(f"no decoder for the annotation {hint}")
+
+
+def _dataclass(kind: Any, decoders: dict[str, _Decoder], ignore_unknown: bool, use_defaults: bool) -> _Decoder:
+    optional = {f.name for f in fields(kind) if not (f.default is MISSING and f.default_factory is MISSING)}
+    required = decoders.keys() - optional if use_defaults else decoders.keys()
+    needed = f"the fields are {', '.join(decoders)}"
+
+    def decode_fields(value: Any) -> Any:
+        if type(value) is not dict:
+            raise _wrong(value, f"an object ({needed})")
+        values: dict[str, Any] = {}
+        for name, item in value.items():
+            if (decoder := decoders.get(name)) is None:
+                if ignore_unknown:
+                    continue
+                raise _Defect("is unknown", needed).inside(_key(name))
+            try:
+                values[name] = decoder(item)
+            except _Defect as defect:
+                raise defect.inside(f".{name}")  # noqa: B904 (the same error, on its way)
+        if not required <= values.keys():
+            lacking = next(name for name in decoders if name in required and name not in values)
+            raise _Defect("is missing", needed).inside(f".{lacking}")
+        try:
+            return kind(**values)
+        except ActEvalError as failure:  # of the dataclass's own checks
+            raise _Refusal(str(failure)) from failure
+
+    return decode_fields
+
+
+def _union(decoders: dict[Any, _Decoder]) -> _Decoder:
+    nullable = NoneType in decoders
+    others = [decoder for part, decoder in decoders.items() if part is not NoneType]
+
+    def decode_any_of(value: Any) -> Any:
+        if value is None and nullable:
+            return None
+        defects: list[_Defect] = []
+        for decoder in others:
+            try:
+                return decoder(value)
+            except _Defect as defect:
+                defects.append(defect)
+        if nested := [defect for defect in defects if defect.path]:  # of the right shape, wrong further in
+            raise nested[0]
+        needed = [defect.needed.removeprefix("it must be ") for defect in defects]
+        raise _wrong(value, " or ".join([*dict.fromkeys(needed), *(["null"] if nullable else [])]))
+
+    return decode_any_of
+
+
+def _choice(members: dict[tuple[type, Any], Any]) -> _Decoder:
+    needed = f"one of {', '.join(shown(value) for _, value in members)}"
+
+    def decode_choice(value: Any) -> Any:
+        if type(value) not in (str, int, bool, NoneType) or (type(value), value) not in members:
+            raise _wrong(value, needed)
+        return members[type(value), value]
+
+    return decode_choice
+
+
+def _mapping(decoder: _Decoder, whole: bool) -> _Decoder:
+    def decode_entries(value: Any) -> dict[Any, Any]:
+        if type(value) is not dict:
+            raise _wrong(value, "an object")
+        if not whole and decoder is _open:
+            return _open(value)
+        entries: dict[Any, Any] = {}
+        for name, item in value.items():
+            _check_name(name)
+            if whole and not (name.isascii() and name.isdecimal() and len(name) < 20):
+                raise _Defect("has a name that is no whole number").inside(_key(name))
+            try:
+                entries[int(name) if whole else name] = decoder(item)
+            except _Defect as defect:
+                raise defect.inside(_key(name))  # noqa: B904
+        return entries
+
+    return decode_entries
+
+
+def _sequence(decoder: _Decoder, kind: type) -> _Decoder:
+    def decode_items(value: Any) -> Any:
+        if type(value) is not list:
+            raise _wrong(value, "a list")
+        items: list[Any] = []
+        try:
+            for item in value:
+                items.append(decoder(item))
+        except _Defect as defect:
+            raise defect.inside(f"[{len(items)}]")  # noqa: B904
+        return items if kind is list else tuple(items)
+
+    return decode_items
+
+
+def _fixed_tuple(decoders: list[_Decoder]) -> _Decoder:
+    def decode_items(value: Any) -> tuple[Any, ...]:
+        if type(value) is not list or len(value) != len(decoders):
+            raise _wrong(value, f"a list of {len(decoders)} entries")
+        items: list[Any] = []
+        try:
+            for decoder, item in zip(decoders, value, strict=True):
+                items.append(decoder(item))
+        except _Defect as defect:
+            raise defect.inside(f"[{len(items)}]")  # noqa: B904
+        return tuple(items)
+
+    return decode_items
+
+
+def _open(value: Any, depth: int = 0) -> Any:
+    """Return a value of an open section as it is, after checking that it is JSON."""
+    kind = type(value)
+    if value is None or kind is bool:
+        return value
+    if kind is str:
+        return _text(value)
+    if kind is int and -_HUGE < value < _HUGE:
+        return value
+    if kind is float:
+        return _number(value)
+    if kind is not dict and kind is not list:
+        raise _wrong(value, "JSON")
+    if depth >= _DEEPEST:
+        raise _Defect("is nested too deeply", f"at most {_DEEPEST} levels are allowed")
+    for key, item in value.items() if kind is dict else enumerate(value):
+        try:
+            if kind is dict:
+                _check_name(key)
+            _open(item, depth + 1)
+        except _Defect as defect:
+            raise defect.inside(_key(key) if kind is dict else f"[{key}]")  # noqa: B904
+    return value
+
+
+def _check_name(name: Any) -> None:
+    if type(name) is not str or not (name.isascii() or _is_unicode(name)):
+        raise _Defect("has a name that is no text")
+
+
+def _is_unicode(text: str) -> bool:
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def _text(value: Any) -> str:
+    if type(value) is not str or not (value.isascii() or _is_unicode(value)):
+        raise _wrong(value, "text")
+    return value
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int or not -(2**63) <= value < 2**64:
+        raise _wrong(value, "a whole number")
+    return value
+
+
+def _number(value: Any) -> float:
+    if type(value) is float and math.isfinite(value):
+        return value
+    if type(value) is int and -_HUGE < value < _HUGE:
+        return value
+    raise _wrong(value, "a finite number")
+
+
+def _flag(value: Any) -> bool:
+    if type(value) is not bool:
+        raise _wrong(value, "true or false")
+    return value
+
+
+def _null(value: Any) -> None:
+    if value is not None:
+        raise _wrong(value, "null")
+
+
+_SCALARS: Mapping[Any, _Decoder] = {str: _text, int: _whole, float: _number, bool: _flag, None: _null, NoneType: _null}
+
+
+def _to_json(value: Any) -> Any:
+    """Return JSON values: dataclasses in the order of their fields, other mappings sorted by key."""
+    if is_dataclass(value):
+        return {f.name: _to_json(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _to_json(value[key]) for key in sorted(value, key=str)}
+    if isinstance(value, (list, tuple)):
+        return [_to_json(item) for item in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _first_unfit(content: Any, name: str) -> str | None:
+    found = next(_unfit(content, name), None)
+    return found and f"{found[0]} is {found[1]}; a record holds finite numbers, text, lists and mappings"
+
+
+def _unfit(value: Any, place: str) -> Iterator[tuple[str, Any]]:
+    """Yield the place and value of everything that JSON cannot hold."""
+    match value:
+        case dict():
+            for key, item in value.items():
+                yield from _unfit(item, f"{place}.{key}")
+        case list():
+            for number, item in enumerate(value):
+                yield from _unfit(item, f"{place}[{number}]")
+        case float() if not math.isfinite(value):
+            yield place, value
+        case None | str() | int() | float():
+            pass
+        case _:
+            yield place, f"a {type(value).__name__}"

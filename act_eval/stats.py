@@ -15,7 +15,7 @@ import numpy as np
 import scipy  # its `stats` loads with the first use, as it takes half as long as torch
 
 from act_eval.errors import UsageError
-from act_eval.results.records import INVALID, SUCCESS
+from act_eval.types import INVALID, SUCCESS
 
 CONFIDENCE = 0.95
 """Confidence of every interval unless told otherwise."""

@@ -7,10 +7,10 @@ from typing import Any
 
 from act_eval.decoding import encode_line
 from act_eval.results import Manifest, fingerprint, notes, open_run
-from act_eval.results.records import ShardLine, Timing
+from act_eval.results.records import ShardLine
+from act_eval.results.run import video_name
 from act_eval.results.suites import Suite
-from act_eval.types import EpisodeRecord
-from act_eval.video import file_name
+from act_eval.types import EpisodeRecord, Timing
 
 FINGERPRINT = fingerprint(threads=1, renderer="llvmpipe", cpu_capability="AVX2")
 
@@ -63,5 +63,5 @@ def make_run(
     for name, own in records.items() if video == "all" else ():
         (out / name / "videos").mkdir()
         for record in own:
-            (out / name / "videos" / file_name(record)).touch()
+            (out / name / "videos" / video_name(record)).touch()
     return out

@@ -11,11 +11,13 @@ from made_runs import FINGERPRINT, suite
 from act_eval.decoding import encode_line
 from act_eval.metrics import EpisodeMetrics, measure
 from act_eval.results import Manifest, notes, open_run
-from act_eval.results.records import ShardLine, Timing
-from act_eval.results.steps import EpisodeSteps, path_of, save
+from act_eval.results.records import ShardLine
+from act_eval.results.run import video_name
+from act_eval.results.steps import path_of, save
 from act_eval.results.suites import Suite
-from act_eval.types import EpisodeRecord
-from act_eval.video import FPS, Encoder, file_name
+from act_eval.types import EpisodeRecord, Timing
+from act_eval.types.steps import EpisodeSteps
+from act_eval.video import FPS, Encoder
 
 STEPS = 40
 CHUNK = 10
@@ -125,7 +127,7 @@ def make_reviewed_run(
             _save(path_of(folder / "steps", episode), steps, (length, 4 * number))
             if films:
                 with Encoder() as encoder:
-                    encoder.write(folder / "videos" / file_name(record), frames(length), FPS).result()
+                    encoder.write(folder / "videos" / video_name(record), frames(length), FPS).result()
             lines.append(line_of(name, record, steps))
     _finish(out, manifest, lines)
     return out

@@ -1,14 +1,21 @@
 """`compare`: is NEW better or worse than BASE, on the same episode seeds?"""
 
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import tyro
+from rich.console import Console
 
 from act_eval.cli.parsing import parse
+from act_eval.errors import ActEvalError, RunFolderError, SuiteMismatch, UsageError
+
+PASSED, USAGE, NOT_COMPARABLE = 0, 2, 3
+"""Exit codes, with 1 for a requirement that is not met. A run that is missing or damaged is a usage error here: 1
+means a regression and nothing else."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +53,103 @@ class Flags:
 
 
 def run(argv: Sequence[str], prog: str) -> int:
-    """Parse the flags and compare; return the exit code."""
+    """Parse the flags and compare; return the exit code. A refusal is written to the files that are asked for too."""
     flags = parse(Flags, argv, prog)
-    from act_eval.cli.finished.comparing import carry_out  # scipy is not needed for help
+    try:
+        return _run(flags, Console(file=sys.stdout, highlight=False, soft_wrap=True))
+    except SuiteMismatch as error:
+        return _refuse(flags, str(error), NOT_COMPARABLE)
+    except (UsageError, RunFolderError) as error:
+        return _refuse(flags, str(error), USAGE)
 
-    return carry_out(flags, sys.stdout, sys.stderr)
+
+def _run(flags: Flags, console: Console) -> int:
+    if flags.checkpoints:
+        return _select(flags, console)
+    if flags.held_out:
+        raise UsageError("--held-out belongs to --checkpoints")
+    if flags.noise_floor and not flags.runs:
+        return _only_noise(flags, console)
+    if len(flags.runs) != 2:
+        raise UsageError(f"compare takes BASE and NEW, got {len(flags.runs)}: {' '.join(flags.runs) or 'nothing'}")
+    return _compare(flags, console)
+
+
+def _compare(flags: Flags, console: Console) -> int:
+    from act_eval.comparison.findings import compare_places  # scipy is not needed for help
+    from act_eval.comparison.formats import comparison_json, comparison_junit, comparison_markdown
+    from act_eval.comparison.noise import noise_of
+    from act_eval.comparison.screen import show_comparison
+    from act_eval.comparison.verdicts import Rules
+
+    rules = Rules(alpha=flags.alpha, margin=flags.margin, paired=not flags.unpaired)
+    found = compare_places(*flags.runs, arms=flags.arm, rules=rules, requirement=flags.require)
+    noise = noise_of(flags.noise_floor, len(found.base.suite.seeds))
+    show_comparison(console, found, noise)
+    _write(flags.markdown, lambda: comparison_markdown(found, noise, flags.markdown), console)
+    _write(flags.json, lambda: _dump({**comparison_json(found, noise), "exit_code": found.exit_code}), console)
+    _write(flags.junit, lambda: comparison_junit(found), console)
+    return found.exit_code
+
+
+def _select(flags: Flags, console: Console) -> int:
+    if flags.runs or flags.noise_floor or flags.unpaired or flags.junit:
+        raise UsageError("--checkpoints takes --arm, --held-out, --markdown and --json, and no other run or test")
+    from act_eval.comparison.formats import selection_json, selection_markdown
+    from act_eval.comparison.screen import show_selection
+    from act_eval.comparison.selection import select
+    from act_eval.comparison.sides import Side
+
+    runs = [Side.read(Path(place)) for place in flags.checkpoints]
+    held_out = Side.read(Path(flags.held_out)) if flags.held_out else None
+    selection = select(runs, flags.arm, held_out)
+    show_selection(console, selection)
+    _write(flags.markdown, lambda: selection_markdown(selection), console)
+    _write(flags.json, lambda: _dump({**selection_json(selection), "exit_code": PASSED}), console)
+    return PASSED
+
+
+def _only_noise(flags: Flags, console: Console) -> int:
+    if flags.junit:
+        raise UsageError("a noise floor alone is no test: leave --junit away")
+    from act_eval.comparison.formats import SCHEMA, noise_json, noise_markdown
+    from act_eval.comparison.noise import noise_of
+    from act_eval.comparison.screen import show_noise
+
+    noise = noise_of(flags.noise_floor, None)
+    show_noise(console, noise)
+    _write(flags.markdown, lambda: noise_markdown(noise), console)
+    values = {"schema": SCHEMA, "noise_floor": [noise_json(floor) for floor in noise], "exit_code": PASSED}
+    _write(flags.json, lambda: _dump(values), console)
+    return PASSED
+
+
+def _refuse(flags: Flags, text: str, code: int) -> int:
+    from act_eval.comparison.formats import SCHEMA, refusal_junit, refusal_markdown
+
+    print(f"error: {text}", file=sys.stderr)
+    quiet = Console(file=sys.stderr, quiet=True)
+    try:
+        _write(flags.markdown, lambda: refusal_markdown(text), quiet)
+        _write(flags.json, lambda: _dump({"schema": SCHEMA, "error": text, "exit_code": code}), quiet)
+        _write(flags.junit, lambda: refusal_junit(text), quiet)
+    except ActEvalError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return USAGE
+    return code
+
+
+def _write(path: Path | None, text: Callable[[], str], console: Console) -> None:
+    """Write a file; into its place directly, because a step summary may be a pipe."""
+    if path is None:
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text(), encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from error
+    console.print(f"written {path}", markup=False)
+
+
+def _dump(values: object) -> str:
+    return json.dumps(values, indent=1, allow_nan=False) + "\n"

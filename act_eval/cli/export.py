@@ -11,9 +11,10 @@ from act_eval.cli.evaluations.screen import mode_lines
 from act_eval.cli.parsing import parse
 from act_eval.errors import CheckpointError, RunFolderError, UsageError
 from act_eval.results import Manifest
-from act_eval.results.records import SUCCESS, read_episodes
+from act_eval.results.records import read_episodes
 from act_eval.sources.policies import SHIPPED, checkpoint_folder, digest
 from act_eval.stats import SuccessRate
+from act_eval.types import SUCCESS
 
 BEGAN_WITH = "began_with"
 """Key of the story of the checkpoint whose weights a training began with."""

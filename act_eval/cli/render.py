@@ -7,7 +7,9 @@ from pathlib import Path
 
 import tyro
 
+from act_eval.cli import FAILED, OK
 from act_eval.cli.parsing import parse
+from act_eval.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,38 @@ class Flags:
 
 
 def run(argv: Sequence[str], prog: str) -> int:
-    """Parse the flags and render; return the exit code."""
-    flags = parse(Flags, argv, prog)
-    from act_eval.cli.finished.rendering import render  # help needs no simulator
+    """Parse the flags and render; return the exit code, FAILED where an episode could not be filmed.
 
-    return render(flags, sys.stdout, sys.stderr)
+    Raises:
+        UsageError: or a child of it, naming the flag and what is allowed.
+        RunFolderError: if there is no run, or it cannot be shown.
+    """
+    flags = parse(Flags, argv, prog)
+    from act_eval.launch import Local  # help needs no simulator
+    from act_eval.results.run import read_run
+    from act_eval.sources.replay_env import replaying_env, title_of
+    from act_eval.video.again import film_again, shots
+
+    if flags.workers is not None and flags.workers < 1:
+        raise UsageError(f"--workers is {flags.workers}; it must be at least 1")
+    found = read_run(flags.run)
+    asked = shots(
+        found,
+        replaying_env,
+        title_of(found.manifest),
+        conditions=flags.arm,
+        episodes=flags.episodes,
+        seeds=flags.seeds,
+        size=flags.size,
+        out=flags.out,
+    )
+    workers = min(flags.workers or Local().cores(), len(asked))
+    print(f"{len(asked)} episodes at {flags.size} px, {workers} at a time", flush=True)
+    failed = 0
+    for shot, problem in film_again(asked, workers):
+        if problem is None:
+            print(shot.path, flush=True)
+        else:
+            failed += 1
+            print(f"not filmed: {problem}", file=sys.stderr, flush=True)
+    return FAILED if failed else OK

@@ -1,6 +1,5 @@
 """`share`: a finished run as tables and for other tools."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,9 @@ from typing import Literal
 
 import tyro
 
+from act_eval.cli import OK
 from act_eval.cli.parsing import parse
+from act_eval.errors import UsageError
 
 Tool = Literal["csv", "parquet", "tensorboard", "wandb", "rerun"]
 
@@ -33,8 +34,20 @@ class Flags:
 
 
 def run(argv: Sequence[str], prog: str) -> int:
-    """Parse the flags and share; return the exit code."""
-    flags = parse(Flags, argv, prog)
-    from act_eval.cli.finished.sharing import share  # help needs none of the tools
+    """Parse the flags and share; return the exit code.
 
-    return share(flags, sys.stdout)
+    Raises:
+        ActEvalError: naming the flag, the file or the tool.
+    """
+    flags = parse(Flags, argv, prog)
+    from act_eval.export import TOOLS, check_tools, share  # help needs none of the tools
+    from act_eval.results.run import read_run
+
+    if not flags.to:
+        raise UsageError(f"--to names nothing; allowed: {', '.join(TOOLS)}")
+    check_tools(flags.to)
+    found = read_run(flags.run)
+    for tool in dict.fromkeys(flags.to):
+        for line in share(found, tool, flags.out, episodes=flags.episodes, arms=flags.arm, project=flags.project):
+            print(line, flush=True)
+    return OK

@@ -12,11 +12,12 @@ from typing import Any
 
 from act_eval.decoding import JSON, build
 from act_eval.errors import RunFolderError, SuiteMismatch
-from act_eval.results import Manifest, RunFolder
 from act_eval.results.manifest import read_versioned
-from act_eval.results.records import INVALID, OUTCOMES, SUCCESS, write_atomically
+from act_eval.results.records import write_atomically
+from act_eval.results.run import read_run
 from act_eval.results.suites import Suite, differences
 from act_eval.stats import SuccessRate
+from act_eval.types import INVALID, OUTCOMES, SUCCESS
 
 SCHEMA = 1
 
@@ -66,14 +67,13 @@ class Baseline:
         Raises:
             RunFolderError: if the folder is no finished run.
         """
-        manifest = Manifest.read(folder)
-        run = RunFolder(folder, manifest)
+        run = read_run(folder)
         return cls(
             reason=reason,
-            suite=manifest.suite,
-            configuration={k: manifest.configuration[k] for k in _DECIDING if k in manifest.configuration},
-            fingerprint=manifest.fingerprint,
-            outcomes={arm: tuple(record.outcome for record in run.episodes(arm)) for arm in manifest.arms},
+            suite=run.suite,
+            configuration={k: run.configuration[k] for k in _DECIDING if k in run.configuration},
+            fingerprint=run.fingerprint,
+            outcomes=run.outcomes,
         )
 
     @classmethod

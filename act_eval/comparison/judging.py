@@ -10,14 +10,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from act_eval.comparison.baselines import Baseline, Outcomes, numeric
-from act_eval.comparison.compare import Decision, decide
+from act_eval.comparison.findings import Decision, decide
+from act_eval.comparison.pairing import Vectors
 from act_eval.comparison.sequential import StoppingRule, count
-from act_eval.comparison.tables import Vectors
 from act_eval.comparison.verdicts import Assessment, Requirement, Rules, read_all
 from act_eval.errors import UsageError
-from act_eval.results.records import INVALID, SUCCESS
 from act_eval.results.suites import differences
 from act_eval.stats import PairedTable, clopper_pearson_lower, minimum_detectable_drop
+from act_eval.types import INVALID, SUCCESS
 
 Episodes = Callable[[Sequence[int]], Sequence[str]]
 """Runs episodes of these seeds and returns their outcomes."""

@@ -7,11 +7,12 @@ different episodes; pairing removes the part of it that comes from easy and hard
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import scipy  # its `stats` loads with the first use, as it takes half as long as torch
 
-from act_eval.comparison.results import Results
+from act_eval.comparison.sides import Side
 from act_eval.errors import SuiteMismatch, UsageError
 from act_eval.results.suites import differences
 from act_eval.stats import SuccessRate
@@ -43,7 +44,7 @@ class NoiseFloor:
         )
 
 
-def noise_floor(runs: Sequence[Results], size: int | None = None) -> list[NoiseFloor]:
+def noise_floor(runs: Sequence[Side], size: int | None = None) -> list[NoiseFloor]:
     """Return the noise floor of every arm that all runs have.
 
     Args:
@@ -66,6 +67,15 @@ def noise_floor(runs: Sequence[Results], size: int | None = None) -> list[NoiseF
     if not arms:
         raise UsageError(f"no arm is in all of {', '.join(run.place for run in runs)}")
     return [_floor(arm, _blocks([run.outcomes[arm] for run in runs], size), size) for arm in arms]
+
+
+def noise_of(places: Sequence[str], size: int | None = None) -> list[NoiseFloor]:
+    """Return `noise_floor` of what lies in these places; nothing of none.
+
+    Raises:
+        ActEvalError: as `noise_floor`, or if a place cannot be read.
+    """
+    return noise_floor([Side.read(Path(place)) for place in places], size) if places else []
 
 
 def _floor(arm: str, blocks: Sequence[Sequence[str]], size: int) -> NoiseFloor:
@@ -96,7 +106,7 @@ def _blocks(vectors: Sequence[Sequence[str]], size: int) -> list[Sequence[str]]:
     return [v[first : first + size] for v in vectors for first in range(0, len(v) - size + 1, size)]
 
 
-def _check_same_but_seeds(runs: Sequence[Results]) -> None:
+def _check_same_but_seeds(runs: Sequence[Side]) -> None:
     first, seen = runs[0], dict[int, str]()
     for run in runs:
         lines = differences(_task(first), _task(run), "suite")
@@ -113,6 +123,6 @@ def _check_same_but_seeds(runs: Sequence[Results]) -> None:
         seen |= dict.fromkeys(run.suite.seeds, run.place)
 
 
-def _task(run: Results) -> dict[str, object]:
+def _task(run: Side) -> dict[str, object]:
     """What a suite says of the task: all but its seeds."""
     return {name: value for name, value in run.suite.to_json().items() if name not in ("seeds", "hash")}

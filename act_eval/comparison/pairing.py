@@ -1,13 +1,24 @@
-"""Which arm of BASE meets which arm of NEW, whether the two may be compared, and what else differs between them."""
+"""The pairing of episodes: which conditions belong together, whether suites allow it, and the table of the pairs.
 
+An `invalid` episode is neither success nor failure. Besides the table of the valid ones there are two extremes:
+every invalid episode of one side counted as success and of the other as failure, and the reverse. Between them lies
+every table that the run could have had, and a shown difference that survives both stands.
+"""
+
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from act_eval.comparison.baselines import numeric
-from act_eval.comparison.results import Results
+from act_eval.comparison.sides import Side
 from act_eval.errors import SuiteMismatch, UsageError
 from act_eval.results.suites import differences, warnings_about
+from act_eval.stats import PairedTable, SuccessRate, UnpairedTable
+from act_eval.types import INVALID, OUTCOMES, SUCCESS
 
 _TASK_ADVICE = {
     "suite.env": "evaluate both on the same --env",
@@ -19,6 +30,60 @@ _TASK_ADVICE = {
 """Beginning of a differing field → what mends it."""
 _DECIDING = ("device", "precision", "compile", "rows_per_call")
 """Entries of the configuration, policy and arms apart, that outcomes depend on."""
+
+
+Table = PairedTable | UnpairedTable
+Reading = Literal["valid", "worst", "best"]
+"""How invalid episodes count: not at all, as badly as possible for NEW, as well as possible for NEW."""
+
+READINGS: tuple[Reading, ...] = ("valid", "worst", "best")
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Outcomes of one arm in two runs."""
+
+    base: tuple[str, ...]
+    new: tuple[str, ...]
+
+    @property
+    def invalid(self) -> tuple[int, int]:
+        """Number of invalid episodes in BASE and in NEW."""
+        return self.base.count(INVALID), self.new.count(INVALID)
+
+    def table(self, reading: Reading, paired: bool) -> Table:
+        """Count the outcomes; with `paired`, entry i of both vectors is the same episode seed."""
+        base, new = _successes(self.base, reading == "worst"), _successes(self.new, reading == "best")
+        if not paired:
+            sides = (base, new) if reading != "valid" else (_valid(self.base, base), _valid(self.new, new))
+            return UnpairedTable(*(SuccessRate(sum(side), len(side)) for side in sides))
+        if reading != "valid":
+            return PairedTable.count(base, new)
+        return paired_table(self.base, self.new)
+
+
+def paired_table(first: Sequence[str], second: Sequence[str]) -> PairedTable:
+    """Count pairs of outcomes of the same suite, in suite order; a pair with an invalid episode is left out."""
+    return PairedTable.count(*valid_in_all([first, second]).tolist())
+
+
+def valid_in_all(vectors: Sequence[Sequence[str]]) -> NDArray[np.bool_]:
+    """Return (K, N) whether each episode succeeded, of the N that are valid in all of K outcome vectors.
+
+    Args:
+        vectors: Of the same suite, in suite order.
+    """
+    kept = [outcomes for outcomes in zip(*vectors, strict=True) if INVALID not in outcomes]
+    return (
+        np.array([[outcome == SUCCESS for outcome in outcomes] for outcomes in kept], bool).reshape(-1, len(vectors)).T
+    )
+
+
+def migration(vectors: Vectors) -> Mapping[tuple[str, str], int]:
+    """Return how often each outcome of BASE became which outcome of NEW, in the order of `OUTCOMES`."""
+    counts = Counter(zip(vectors.base, vectors.new, strict=True))
+    order = {outcome: i for i, outcome in enumerate(OUTCOMES)}
+    return dict(sorted(counts.items(), key=lambda item: (order[item[0][0]], order[item[0][1]])))
 
 
 @dataclass(frozen=True)
@@ -34,12 +99,12 @@ class ArmPair:
         return self.base if self.base == self.new else f"{self.base} → {self.new}"
 
 
-def pair_arms(base: Results, new: Results, wanted: Sequence[str], own: tuple[str | None, str | None]) -> list[ArmPair]:
+def pair_arms(base: Side, new: Side, wanted: Sequence[str], own: tuple[str | None, str | None]) -> list[ArmPair]:
     """Return the pairs of arms to compare.
 
     Args:
-        base: results of BASE.
-        new: results of NEW.
+        base: side of BASE.
+        new: side of NEW.
         wanted: entries `NAME` or `BASE_NAME=NEW_NAME`; all arms of the same name if empty.
         own: arm given beside each place, as in `RUN:ARM`.
 
@@ -50,9 +115,9 @@ def pair_arms(base: Results, new: Results, wanted: Sequence[str], own: tuple[str
     if any(own):
         if wanted:
             raise UsageError("RUN:ARM names the arms already; leave --arm away")
-        for results, name in ((base, own[0]), (new, own[1])):
+        for side, name in ((base, own[0]), (new, own[1])):
             if name is not None:
-                results.check_arm(name)
+                side.check_arm(name)
         first, second = own[0] or _partner(base, own[1]), own[1] or _partner(new, own[0])
         return [_checked(base, new, first, second)]
     if wanted:
@@ -72,7 +137,7 @@ def pair_arms(base: Results, new: Results, wanted: Sequence[str], own: tuple[str
     )
 
 
-def check_pairable(base: Results, new: Results) -> None:
+def check_pairable(base: Side, new: Side) -> None:
     """Refuse to pair runs of different suites.
 
     Raises:
@@ -91,13 +156,13 @@ def check_pairable(base: Results, new: Results) -> None:
     raise SuiteMismatch(f"{base.place} and {new.place} were made on different suites (BASE against NEW):\n  {told}")
 
 
-def suite_differences(base: Results, new: Results) -> list[str]:
+def suite_differences(base: Side, new: Side) -> list[str]:
     """Return one line per field of the suites that differs."""
     lines = differences(base.suite.to_json(), new.suite.to_json(), "suite")
     return [line for line in lines if not line.startswith("suite.hash")]
 
 
-def remarks(base: Results, new: Results, pairs: Sequence[ArmPair], paired: bool) -> list[str]:
+def remarks(base: Side, new: Side, pairs: Sequence[ArmPair], paired: bool) -> list[str]:
     """Return what a reader of the verdict must know: other versions, tasks, seeds, arms left out."""
     noise = differences(numeric(base.fingerprint), numeric(new.fingerprint), "fingerprint")
     lines = [f"{line}: floating-point noise may flip an episode" for line in noise]
@@ -116,12 +181,12 @@ def remarks(base: Results, new: Results, pairs: Sequence[ArmPair], paired: bool)
     return list(dict.fromkeys(lines))
 
 
-def _left_out(results: Results, pairs: Sequence[ArmPair]) -> list[str]:
+def _left_out(side: Side, pairs: Sequence[ArmPair]) -> list[str]:
     named = {arm for pair in pairs for arm in (pair.base, pair.new)}
-    return [arm for arm in results.outcomes if arm not in named]
+    return [arm for arm in side.outcomes if arm not in named]
 
 
-def _about_weights(base: Results, new: Results, pairs: Sequence[ArmPair]) -> list[str]:
+def _about_weights(base: Side, new: Side, pairs: Sequence[ArmPair]) -> list[str]:
     lines = []
     for pair in pairs:
         if pair.base == pair.new:
@@ -135,7 +200,7 @@ def _about_weights(base: Results, new: Results, pairs: Sequence[ArmPair]) -> lis
     return lines
 
 
-def _about_unpaired(base: Results, new: Results) -> list[str]:
+def _about_unpaired(base: Side, new: Side) -> list[str]:
     lines = suite_differences(base, new)
     if not lines:
         return ["same suite: without --unpaired the comparison sees smaller differences"]
@@ -145,20 +210,28 @@ def _about_unpaired(base: Results, new: Results) -> list[str]:
     return told
 
 
-def _arm(results: Results, name: str) -> Mapping[str, Any]:
-    arms = results.configuration.get("arms", {})
+def _arm(side: Side, name: str) -> Mapping[str, Any]:
+    arms = side.configuration.get("arms", {})
     return arms.get(name, {}) if isinstance(arms, Mapping) else {}
 
 
-def _partner(results: Results, other: str | None) -> str:
+def _partner(side: Side, other: str | None) -> str:
     """Return the arm that belongs to the other side's: of the same name, or the only one."""
-    if other in results.outcomes:
+    if other in side.outcomes:
         return str(other)
-    if len(results.outcomes) == 1:
-        return next(iter(results.outcomes))
-    arms = ", ".join(results.outcomes)
-    raise UsageError(f"{results.place} has no arm {other!r} but {arms}: name one, as in {results.place}:ARM")
+    if len(side.outcomes) == 1:
+        return next(iter(side.outcomes))
+    arms = ", ".join(side.outcomes)
+    raise UsageError(f"{side.place} has no arm {other!r} but {arms}: name one, as in {side.place}:ARM")
 
 
-def _checked(base: Results, new: Results, first: str, second: str) -> ArmPair:
+def _checked(base: Side, new: Side, first: str, second: str) -> ArmPair:
     return ArmPair(base.check_arm(first), new.check_arm(second))
+
+
+def _successes(outcomes: Sequence[str], invalid_succeeds: bool) -> list[bool]:
+    return [outcome == SUCCESS or (outcome == INVALID and invalid_succeeds) for outcome in outcomes]
+
+
+def _valid(outcomes: Sequence[str], successes: Sequence[bool]) -> list[bool]:
+    return [success for outcome, success in zip(outcomes, successes, strict=True) if outcome != INVALID]

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from act_eval.comparison.gate import Rollouts, SuccessGate
     from act_eval.comparison.judging import Judgement
-    from act_eval.comparison.success_gate import Rollouts, SuccessGate
     from act_eval.results.suites import Suite
 
 _MARKER = (
@@ -49,8 +49,7 @@ def success_gate(request: pytest.FixtureRequest) -> Gate:
     marker = request.node.get_closest_marker("success_rate")
     if marker is None:
         pytest.fail("success_gate needs @pytest.mark.success_rate(baseline=FILE) or (bar=RATE, episodes=N)", False)
-    from act_eval.comparison.success_gate import SuccessGate
-    from act_eval.comparison.tiers import tier_of
+    from act_eval.comparison.gate import SuccessGate, tier_of
     from act_eval.errors import ActEvalError
 
     try:
@@ -98,7 +97,7 @@ class Gate:
         return self._settle(lambda: self._gate.rollouts(episodes, suite, configuration, numeric))
 
     def _settle(self, judge: Callable[[], Judgement]) -> Judgement:
-        from act_eval.comparison.success_gate import NotRecorded
+        from act_eval.comparison.gate import NotRecorded
         from act_eval.errors import ActEvalError
 
         try:

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from act_eval.comparison.pairing import check_pairable, suite_differences
-from act_eval.comparison.results import Results
+from act_eval.comparison.pairing import check_pairable, suite_differences, valid_in_all
+from act_eval.comparison.sides import Side
 from act_eval.errors import SuiteMismatch, UsageError
-from act_eval.results.records import INVALID, SUCCESS
 from act_eval.stats import SuccessRate
 
 _SHUFFLES = 2000
@@ -42,7 +41,7 @@ class ArmSelection:
 class HeldOut:
     """The chosen checkpoint on episodes that did not choose it."""
 
-    results: Results
+    side: Side
     chosen: int
     """Number of the checkpoint."""
     rates: dict[str, SuccessRate]
@@ -53,14 +52,14 @@ class HeldOut:
 class Selection:
     """Several checkpoints on one suite."""
 
-    runs: tuple[Results, ...]
+    runs: tuple[Side, ...]
     arms: tuple[ArmSelection, ...]
     best: int
     """Number of the checkpoint with the best mean over the arms."""
     held_out: HeldOut | None
 
 
-def select(runs: Sequence[Results], wanted: Sequence[str] = (), held_out: Results | None = None) -> Selection:
+def select(runs: Sequence[Side], wanted: Sequence[str] = (), held_out: Side | None = None) -> Selection:
     """Return what several checkpoints do on one suite.
 
     Args:
@@ -97,10 +96,9 @@ def select_arm(arm: str, vectors: Sequence[Sequence[str]]) -> ArmSelection:
     Raises:
         UsageError: if none is left.
     """
-    kept = [outcomes for outcomes in zip(*vectors, strict=True) if INVALID not in outcomes]
-    if not kept:
+    success_NK = valid_in_all(vectors).T
+    if not len(success_NK):
         raise UsageError(f"arm {arm} has no episode that is valid in every checkpoint")
-    success_NK = np.array([[outcome == SUCCESS for outcome in outcomes] for outcomes in kept])
     episodes, totals = len(success_NK), success_NK.sum(0)
     rates = totals / episodes
     highest = _best_of_equals(success_NK)
@@ -122,7 +120,7 @@ def _best_of_equals(success_NK: np.ndarray) -> np.ndarray:
     return np.fromiter(shuffled, int, _SHUFFLES)
 
 
-def _hold_out(runs: Sequence[Results], arms: Sequence[str], held_out: Results) -> HeldOut:
+def _hold_out(runs: Sequence[Side], arms: Sequence[str], held_out: Side) -> HeldOut:
     digests = [run.policy.get("digest") for run in runs]
     digest = held_out.policy.get("digest")
     if digest is None or digest not in digests:
@@ -138,4 +136,29 @@ def _hold_out(runs: Sequence[Results], arms: Sequence[str], held_out: Results) -
         )
     vectors = {arm: held_out.outcomes[held_out.check_arm(arm)] for arm in arms}
     rates = {arm: SuccessRate.of_outcomes(v) for arm, v in vectors.items()}
-    return HeldOut(results=held_out, chosen=digests.index(digest), rates=rates)
+    return HeldOut(side=held_out, chosen=digests.index(digest), rates=rates)
+
+
+def selection_lines(selection: Selection) -> list[str]:
+    """Return what is to be said of several checkpoints, beside their table."""
+    lines = [_mean_text(arm, len(selection.runs)) for arm in selection.arms]
+    best = selection.runs[selection.best].place
+    if selection.held_out is None:
+        lines.append(
+            f"warning: the rate of the best of {len(selection.runs)} on the episodes that chose it is biased upwards; "
+            f"report the mean, or evaluate the chosen one ({best}) again with --held-out and name that run here "
+            "with --held-out"
+        )
+        return lines
+    chosen = selection.runs[selection.held_out.chosen].place
+    for arm, rate in selection.held_out.rates.items():
+        lines.append(f"{arm}: held out, {chosen}: {rate.describe()}: the number to report for this checkpoint")
+    return lines
+
+
+def _mean_text(arm: ArmSelection, count: int) -> str:
+    return (
+        f"{arm.arm}: mean over {count} checkpoints {arm.mean:.3f}, standard deviation {arm.spread:.3f}; if all were "
+        f"equally good, the best would still lie {arm.luck:.3f} above the mean by luck, and at least as high as here "
+        f"with a chance of {arm.chance:.2f}"
+    )

@@ -24,7 +24,7 @@ from scipy.special import betaln, logsumexp
 from scipy.stats import beta
 
 from act_eval.errors import UsageError
-from act_eval.results.records import INVALID, SUCCESS
+from act_eval.types import INVALID, SUCCESS
 
 Answer = Literal["drop shown", "no drop beyond the margin", "go on", "no pairs left"]
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from act_eval.comparison.tables import READINGS, Reading, Table, Vectors
+from act_eval.comparison.pairing import READINGS, Reading, Table, Vectors
 from act_eval.errors import UsageError
 from act_eval.stats import Interval, PairedTable, holm, minimum_detectable_drop, unpaired_detectable_drop
 

@@ -23,9 +23,8 @@ import numpy as np
 import scipy  # `scipy.stats` takes half as long to load as torch; what is needed of it here is in `scipy.special`
 from numpy.typing import NDArray
 
-from act_eval.results.records import INVALID
 from act_eval.stats import SuccessRate
-from act_eval.types import EpisodeRecord
+from act_eval.types import INVALID, EpisodeRecord
 
 Mode = Literal["collapsed", "guessing", "grounded", "cannot tell"]
 Block = Literal["target", "confuser"]

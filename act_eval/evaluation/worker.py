@@ -17,12 +17,14 @@ import numpy as np
 
 from act_eval.errors import UsageError
 from act_eval.metrics import EpisodeMetrics, measure
-from act_eval.results.records import ShardLine, ShardWriter, Timing, writing
-from act_eval.results.steps import EpisodeSteps, StepRecorder
+from act_eval.results.records import ShardLine, ShardWriter, writing
+from act_eval.results.run import video_name
+from act_eval.results.steps import StepRecorder
 from act_eval.rollout import Episode, EpisodeClock, rollout
 from act_eval.timing import Schedule
-from act_eval.types import EpisodeRecord, Executor
-from act_eval.video import Encoder, Film, FrameLog, KeptFrames, Layout, VideoMode, file_name, film, wanted
+from act_eval.types import EpisodeRecord, Executor, Timing
+from act_eval.types.steps import EpisodeSteps
+from act_eval.video import Encoder, Film, FrameLog, KeptFrames, Layout, VideoMode, film, wanted
 
 INITIAL_STATE = "initial_state"
 """Key in a record's `detail`: digest of the simulator state that the episode began in."""
@@ -140,7 +142,7 @@ def _run_block(job: Job, bench: Workbench, block: Block, shard: ShardWriter, wor
             if wanted(job.video, record.outcome):
                 title = f"{job.title} · {block.arm}"
                 what = Film(title=title, record=record, steps=steps, control_s=_control_s(bench.envs[0]))
-                video = _film(folder / "videos" / file_name(record), bench.envs[0], what, kept, encoder)
+                video = _film(folder / "videos" / video_name(record), bench.envs[0], what, kept, encoder)
             timing = Timing(
                 episode=record.episode,
                 wall_s=round(clock.wall_s, 4),

@@ -3,23 +3,6 @@
 Everything is made from the run folder and can be made again; nothing in the folder is changed.
 """
 
-from act_eval.export.finished import FinishedArm, FinishedRun, read_finished
-from act_eval.export.rerun_log import write_recording
-from act_eval.export.tables import EPISODES_CSV, EPISODES_PARQUET, STEPS_PARQUET, write_csv, write_episodes, write_steps
-from act_eval.export.tensorboard_log import write_tensorboard
-from act_eval.export.wandb_log import log_to_wandb
+from act_eval.export.sharing import TOOLS, Tool, check_tools, share
 
-__all__ = [
-    "EPISODES_CSV",
-    "EPISODES_PARQUET",
-    "STEPS_PARQUET",
-    "FinishedArm",
-    "FinishedRun",
-    "log_to_wandb",
-    "read_finished",
-    "write_csv",
-    "write_episodes",
-    "write_recording",
-    "write_steps",
-    "write_tensorboard",
-]
+__all__ = ["TOOLS", "Tool", "check_tools", "share"]

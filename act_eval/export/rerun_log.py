@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from act_eval.errors import ShareError
 from act_eval.results.records import writing
-from act_eval.results.steps import EpisodeSteps
 from act_eval.types import EpisodeRecord
 from act_eval.types.scene import Stage
+from act_eval.types.steps import EpisodeSteps
 from act_eval.video.drawing import CHUNK, COMMITTED, CONFUSER, TARGET
 
 _TIME, _STEP = "time", "step"

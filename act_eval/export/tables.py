@@ -14,10 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from act_eval.export.finished import FinishedRun
 from act_eval.results.records import write_atomically, writing
-from act_eval.results.steps import EpisodeSteps, load, path_of
+from act_eval.results.run import StoredRun
 from act_eval.types import EpisodeRecord
+from act_eval.types.steps import EpisodeSteps
 
 EPISODES_CSV, EPISODES_PARQUET, STEPS_PARQUET = "episodes.csv", "episodes.parquet", "steps.parquet"
 
@@ -26,9 +26,9 @@ _VECTORS = ("command", "ran")
 _STATES = ("joints", "gripper_xyz")  # one more than steps: the terminal state's is left out
 
 
-def write_csv(run: FinishedRun, path: Path) -> None:
+def write_csv(run: StoredRun, path: Path) -> None:
     """Write the episodes as CSV; lists and mappings are JSON text, what is undefined is empty."""
-    rows = list(run.rows())
+    rows = run.rows()
     text = io.StringIO()
     writer = csv.DictWriter(text, _names(rows), restval="", lineterminator="\n")
     writer.writeheader()
@@ -37,14 +37,14 @@ def write_csv(run: FinishedRun, path: Path) -> None:
         write_atomically(path, text.getvalue().encode())
 
 
-def write_episodes(run: FinishedRun, path: Path) -> None:
+def write_episodes(run: StoredRun, path: Path) -> None:
     """Write the episodes as Parquet."""
-    rows = list(run.rows())
+    rows = run.rows()
     columns = {name: _column([row.get(name) for row in rows]) for name in _names(rows)}
     _write(pa.table(columns), path)
 
 
-def write_steps(run: FinishedRun, path: Path) -> None:
+def write_steps(run: StoredRun, path: Path) -> None:
     """Write the control steps of all episodes as Parquet; see docs/file-formats.md for the columns.
 
     Raises:
@@ -68,10 +68,10 @@ def _write(table: pa.Table, path: Path) -> None:
         unfinished.replace(path)
 
 
-def _step_tables(run: FinishedRun) -> Iterator[pa.Table]:
-    for arm in run.arms:
+def _step_tables(run: StoredRun) -> Iterator[pa.Table]:
+    for arm in run.conditions.values():
         for record in arm.records:
-            yield _step_table(arm.name, record, load(path_of(arm.folder / "steps", record.episode)))
+            yield _step_table(arm.name, record, arm.steps(record.episode))
 
 
 def _step_table(arm: str, record: EpisodeRecord, steps: EpisodeSteps) -> pa.Table:

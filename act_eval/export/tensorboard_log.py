@@ -3,16 +3,16 @@
 import json
 from pathlib import Path
 
-from act_eval.export.finished import FinishedArm, FinishedRun
 from act_eval.results.records import writing
+from act_eval.results.run import StoredCondition, StoredRun
 
 _PER_EPISODE = ("steps", "collapse_index", "seams", "starved_steps")
 
 
-def write_tensorboard(run: FinishedRun, folder: Path) -> None:
+def write_tensorboard(run: StoredRun, folder: Path) -> None:
     """Write event files to `folder/ARM`, in the place of those that an earlier call left there."""
     with writing(folder):
-        for arm in run.arms:
+        for arm in run.conditions.values():
             place = folder / arm.name
             place.mkdir(parents=True, exist_ok=True)
             for old in place.glob("events.out.tfevents.*"):
@@ -20,15 +20,15 @@ def write_tensorboard(run: FinishedRun, folder: Path) -> None:
             _write_arm(run, arm, place)
 
 
-def _write_arm(run: FinishedRun, arm: FinishedArm, place: Path) -> None:
+def _write_arm(run: StoredRun, arm: StoredCondition, place: Path) -> None:
     from torch.utils.tensorboard.writer import SummaryWriter  # torch takes seconds to load
 
     with SummaryWriter(str(place)) as board:
-        interval = arm.success.wilson()
-        rates = {"rate": arm.success.rate, "low": interval.low, "high": interval.high}
+        interval = arm.rate.wilson()
+        rates = {"rate": arm.rate.rate, "low": interval.low, "high": interval.high}
         for name, value in rates.items():
             board.add_scalar(f"success/{name}", value, 0)
-        for name, value in arm.summary.items():
+        for name, value in arm.metrics.items():
             if value is not None:
                 board.add_scalar(f"metrics/{name}", value, 0)
         counts = dict.fromkeys(sorted({record.outcome for record in arm.records}), 0)

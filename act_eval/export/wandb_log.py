@@ -7,13 +7,13 @@ from types import ModuleType
 from typing import Any
 
 from act_eval.errors import ShareError
-from act_eval.export.finished import FinishedRun
+from act_eval.results.run import StoredRun
 from act_eval.stats import SuccessRate
 
 _COLUMNS = ("arm", "episode", "seed", "outcome", "steps", "collapse_index", "seams", "starved_steps", "error")
 
 
-def log_to_wandb(run: FinishedRun, project: str) -> str:
+def log_to_wandb(run: StoredRun, project: str) -> str:
     """Log a run; the same run logged again goes to the same place.
 
     Args:
@@ -36,8 +36,8 @@ def log_to_wandb(run: FinishedRun, project: str) -> str:
             config=run.manifest.to_json(),
             resume="allow",
         ) as session:
-            for arm in run.arms:
-                _summarise(session, arm.name, {**arm.summary, **_rates(arm.success)})
+            for arm in run.conditions.values():
+                _summarise(session, arm.name, {**arm.metrics, **_rates(arm.rate)})
             session.log({"episodes": _table(wandb, run)})
             return session.url or session.dir
     except wandb.errors.Error as error:
@@ -51,7 +51,7 @@ def _wandb() -> ModuleType:
         raise ShareError(f"wandb cannot be imported ({error}): pip install 'act_eval[wandb]'") from error
 
 
-def _identity(run: FinishedRun) -> str:
+def _identity(run: StoredRun) -> str:
     content = json.dumps([run.folder.name, run.manifest.to_json()], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
@@ -67,11 +67,11 @@ def _summarise(session: Any, arm: str, values: dict[str, float | None]) -> None:
             session.summary[f"{arm}/{name}"] = value
 
 
-def _table(wandb: ModuleType, run: FinishedRun) -> Any:
+def _table(wandb: ModuleType, run: StoredRun) -> Any:
     table = wandb.Table(columns=[*_COLUMNS, "video"])
-    for arm in run.arms:
+    for arm in run.conditions.values():
         for record in arm.records:
-            path = arm.video(record)
+            path = arm.videos.get(record.episode)
             video = None if path is None else wandb.Video(str(path), format="mp4")
             table.add_data(arm.name, *(getattr(record, name) for name in _COLUMNS[1:]), video)
     return table

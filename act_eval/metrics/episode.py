@@ -2,20 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from act_eval.decoding import read_lines
-from act_eval.errors import RunFolderError, UnmeasuredRun
 from act_eval.metrics.ages import action_age_counts, discarded_fraction, stall_fraction
 from act_eval.metrics.quantiles import percentile_of_counts
 from act_eval.metrics.reaction import behavioural_reaction, informed_reaction
 from act_eval.metrics.smoothness import boundary_spike_ratio, jerk_rms, overlap_rmses, seam_jumps
-from act_eval.results.records import METRICS, SUCCESS
-from act_eval.results.steps import EpisodeSteps
-from act_eval.types import EpisodeRecord, Motion
+from act_eval.types import SUCCESS, EpisodeRecord, Motion
+from act_eval.types.steps import EpisodeSteps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,27 +91,6 @@ def measure(
         discarded_fraction=_rounded(_discarded(record.detail)),
         **_reactions(record.detail, steps, motion, actuation_delay),
     )
-
-
-def read_metrics(arm: Path) -> list[EpisodeMetrics]:
-    """Read the metrics of an arm's episodes, in suite order.
-
-    Raises:
-        UnmeasuredRun: if the run was made by a version that did not measure.
-        RunFolderError: if the file is damaged, or is not there because the run has not finished.
-    """
-    path = arm / METRICS
-    if not path.is_file():
-        if (arm / "episodes.jsonl").is_file():
-            raise UnmeasuredRun(
-                f"{path} is missing: the run was made by a version that did not record metrics; "
-                "repeat its command with another --out"
-            )
-        raise RunFolderError(f"{path} is missing: the run has not finished; repeat its command to resume it")
-    found = read_lines(path, EpisodeMetrics)
-    if [one.episode for one in found] != list(range(len(found))):
-        raise RunFolderError(f"{path} does not hold its episodes in order; delete the run folder and run again")
-    return found
 
 
 def _columns(values: np.ndarray) -> np.ndarray:

@@ -1,56 +1,17 @@
 """The metrics of an arm: what its episodes come to together."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
-from pathlib import Path
 
-from act_eval.metrics.catalogue import METRICS
-from act_eval.metrics.episode import EpisodeMetrics, read_metrics
+from act_eval.metrics.episode import EpisodeMetrics
 from act_eval.metrics.quantiles import percentile, percentile_of_counts
 from act_eval.metrics.survival import KaplanMeier
-from act_eval.results import Manifest
-from act_eval.results.records import INVALID, SUCCESS, Timing, read_episodes, read_timings, write_atomically
-from act_eval.types import EpisodeRecord
+from act_eval.types import INVALID, SUCCESS, EpisodeRecord, Timing
 
 Summary = Mapping[str, float | None]
 """Name of a metric in `catalogue.METRICS` → value, in that order; None where it is not defined."""
 
-FILE = "summary.json"
-"""Below an arm's folder."""
-SCHEMA = 1
-"""Version of its fields."""
-
 _MINUTE_S = 60.0
-
-
-def summarise(arm: Path) -> Summary:
-    """Return the metrics of a finished arm by its folder `OUT/ARM`; invalid episodes are outside.
-
-    Raises:
-        RunFolderError: if a file is missing or damaged, or the run was made by a version that did not measure.
-    """
-    horizon = Manifest.read(arm.parent).suite.horizon
-    records, metrics = read_episodes(arm / "episodes.jsonl"), read_metrics(arm)
-    return summary(records, metrics, read_timings(arm / "timings.jsonl"), horizon)
-
-
-def write_summary(arm: Path) -> Summary:
-    """Write `summarise` of a finished arm to its `summary.json`, where it does not stand there, and return it.
-
-    Raises:
-        RunFolderError: as `summarise`.
-    """
-    found = summarise(arm)
-    parts = {
-        part: {metric.name: found[metric.name] for metric in METRICS if metric.wall_clock is clock}
-        for part, clock in (("metrics", False), ("wall_clock", True))
-    }
-    content = (json.dumps({"schema": SCHEMA, **parts}, indent=1, allow_nan=False) + "\n").encode()
-    path = arm / FILE
-    if not path.is_file() or path.read_bytes() != content:
-        write_atomically(path, content)
-    return found
 
 
 def summary(

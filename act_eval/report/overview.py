@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from act_eval.report.sources import RunSource
-from act_eval.results.records import SUCCESS
+from act_eval.types import SUCCESS
 
 _NOTHING = "–"
 

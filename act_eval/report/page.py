@@ -18,11 +18,13 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
+from rich.console import Console
+from rich.progress import Progress
 
 from act_eval.errors import RunFolderError
 from act_eval.report.overview import overview
 from act_eval.report.payload import arms_of, payload
-from act_eval.report.sources import ArmSource, RunSource, read_run
+from act_eval.report.sources import ArmSource, RunSource, read_source
 from act_eval.report.tracks import write_track
 from act_eval.results.records import write_atomically, writing
 from act_eval.results.suites import Suite
@@ -39,6 +41,7 @@ _SCRIPTS = ("dom", "data", "view", "outcomes", "charts", "scatter", "filters", "
 _MORE_SCRIPTS = ("lanes", "plots", "review", "keys", "main")
 _STYLES = ("uplot/uPlot.min", "base", "summary", "review")
 _MOST_PROBLEMS = 3
+_OUR_ENVIRONMENTS = "act_eval/"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +58,7 @@ def write_report(
     folders: Sequence[Path],
     out: Path,
     *,
-    joint_names: JointNames = lambda suite: (),
+    joint_names: JointNames | None = None,
     copy_videos: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Report:
@@ -64,7 +67,7 @@ def write_report(
     Args:
         folders: Run folders, finished or not. With several, those that hold no run are named on the page.
         out: Folder for the page; that of the run itself for a single one.
-        joint_names: Names the joints in the plots.
+        joint_names: Names the joints in the plots; by default those of our own environments.
         copy_videos: Copy the videos into the page's folder, so that it can be sent around by itself.
         progress: Called with how many of how many episodes are written.
 
@@ -77,7 +80,7 @@ def write_report(
         out.mkdir(parents=True, exist_ok=True)
         if copy_videos:
             runs = [_with_copied_videos(run, out / DATA, i) for i, run in enumerate(runs)]
-        tracked, more = _write_tracks(runs, out, joint_names, progress)
+        tracked, more = _write_tracks(runs, out, joint_names or our_joint_names, progress)
         problems += [line for run in runs for line in run.problems] + more
         title = _title(runs)
         data = payload(runs, path, title)
@@ -89,12 +92,43 @@ def write_report(
     return Report(path=path, episodes=sum(len(a.records) for _, _, a in arms_of(runs)), problems=tuple(problems))
 
 
+def write_page(folders: Sequence[Path], out: Path, console: Console, *, copy_videos: bool = False) -> Report:
+    """Write the page of run folders into a folder, showing the progress; say where it is and what is missing in it.
+
+    Raises:
+        RunFolderError: as `write_report`.
+    """
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("review page", total=None)
+        written = write_report(
+            folders,
+            out,
+            copy_videos=copy_videos,
+            progress=lambda done, total: progress.update(bar, completed=done, total=total),
+        )
+    for line in written.problems[:_MOST_PROBLEMS]:
+        console.print(f"page: {line}", markup=False)
+    if (more := len(written.problems) - _MOST_PROBLEMS) > 0:
+        console.print(f"page: missing, and named on it: {more} more")
+    console.print(f"page    {written.path}", markup=False)
+    return written
+
+
+def our_joint_names(suite: Suite) -> Sequence[str]:
+    """Return the names of the joints of our own environments; others have none that are known here."""
+    if not suite.env.startswith(_OUR_ENVIRONMENTS):
+        return ()
+    from act_eval.scenes.arm import JOINTS  # MuJoCo takes its time to load
+
+    return JOINTS
+
+
 def _read(folders: Sequence[Path]) -> tuple[list[RunSource], list[str]]:
     runs: list[RunSource] = []
     problems: list[str] = []
     for folder, label in zip(folders, _labels(folders), strict=True):
         try:
-            runs.append(read_run(folder, label))
+            runs.append(read_source(folder, label))
         except RunFolderError as error:
             problems.append(str(error))
     if not runs:

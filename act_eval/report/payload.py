@@ -9,10 +9,9 @@ from urllib.parse import quote
 
 from act_eval.diagnostics.grasp_choice import closing_point, describe, modes_of, named_block
 from act_eval.report.sources import ArmSource, RunSource, render_command
-from act_eval.results.records import INVALID, OUTCOMES, SUCCESS
 from act_eval.results.suites import Suite
 from act_eval.stats import SuccessRate
-from act_eval.types import EpisodeRecord
+from act_eval.types import INVALID, OUTCOMES, SUCCESS, EpisodeRecord
 from act_eval.video import FPS
 
 SCHEMA = 1

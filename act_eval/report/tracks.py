@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from act_eval.errors import RunFolderError
 from act_eval.metrics import EpisodeMetrics
-from act_eval.results.steps import EpisodeSteps, load, path_of
+from act_eval.results.steps import load, path_of
 from act_eval.types import EpisodeRecord
+from act_eval.types.steps import EpisodeSteps
 
 SCHEMA = 1
 """Version of the fields of a track; files of another one are written again."""

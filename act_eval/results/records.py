@@ -15,29 +15,10 @@ from typing import IO, Any, Self
 
 from act_eval.decoding import decode, encode_line, read_bytes, read_lines
 from act_eval.errors import RunFolderError
-from act_eval.types import EpisodeRecord
-
-OUTCOMES = ("invalid", "policy_error", "success", "wrong_block", "dropped", "between", "missed", "timeout")
-"""Every outcome, first match wins. `invalid` is outside the rate, every other one but `success` is a failure."""
-
-INVALID, POLICY_ERROR, SUCCESS = OUTCOMES[:3]
+from act_eval.types import OUTCOMES, EpisodeRecord, Timing
 
 METRICS = "metrics.jsonl"
 """Below an arm's folder: the metrics of its episodes, one line each, in suite order."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Timing:
-    """What the clock said about one episode."""
-
-    episode: int
-    wall_s: float
-    """From its reset to its end, the work on episodes beside it included [s]."""
-    inference_ms: tuple[float, ...] = ()
-    """Each prediction that the episode took part in, all rows of it [ms]."""
-    video_s: float = 0.0
-    """Rendering and encoding its video [s]."""
-    worker: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

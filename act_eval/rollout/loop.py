@@ -20,12 +20,15 @@ import numpy as np
 
 from act_eval.decoding import find_unserializable
 from act_eval.errors import ActionError, RemoteError, RenderError, SimulationError, UsageError
-from act_eval.results.records import INVALID, OUTCOMES, POLICY_ERROR, SUCCESS
 from act_eval.rollout.entries import episode_record, step_record
 from act_eval.rollout.observations import ObservationBatch
 from act_eval.rollout.slots import Episode, FrameObserver, Lane, lanes, says_success
 from act_eval.types import (
+    INVALID,
     NOTHING_COUNTED,
+    OUTCOMES,
+    POLICY_ERROR,
+    SUCCESS,
     Actions,
     EndStateObserver,
     EpisodeRecord,

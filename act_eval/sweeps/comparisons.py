@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from itertools import combinations, product
 from typing import Literal
 
+from act_eval.comparison.pairing import paired_table
 from act_eval.stats import Interval, PairedTable, holm
 from act_eval.sweeps.grid import PLAIN
-from act_eval.sweeps.results import Cell, Part, paired
+from act_eval.sweeps.results import Cell, Part
 
 Family = Literal["delay", "executor", "variant", "policy"]
 
@@ -56,7 +57,7 @@ def compare(parts: Sequence[Part]) -> list[Comparison]:
 def _adjusted(family: Family, pairs: Iterable[tuple[Cell, Cell]]) -> list[Comparison]:
     """Test each pair of cells once and adjust over all of them."""
     once = {(first.name, second.name): (first, second) for first, second in pairs}
-    tables = [paired(first, second) for first, second in once.values()]
+    tables = [paired_table(_outcomes(first), _outcomes(second)) for first, second in once.values()]
     p_values = [table.mcnemar() for table in tables]
     return [
         Comparison(
@@ -107,3 +108,7 @@ def _plain(part: Part) -> list[Cell]:
 
 def _place(cell: Cell) -> tuple[int, int]:
     return cell.setting.delay, cell.setting.execute
+
+
+def _outcomes(cell: Cell) -> list[str]:
+    return [record.outcome for record in cell.records]

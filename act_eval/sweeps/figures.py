@@ -6,10 +6,10 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from act_eval.plots import Curve, HeatMap, Times, heat_maps, reactions, save, success_against_delay, survival
-from act_eval.results.records import INVALID
 from act_eval.sweeps.analysis import Analysis
 from act_eval.sweeps.grid import PLAIN, Series, Variant
 from act_eval.sweeps.results import Cell, Part
+from act_eval.types import INVALID
 
 EVENT = "event_step"
 """Key in a record's `detail`: step of a nudge or an exchange of roles, None where none came."""

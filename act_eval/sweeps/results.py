@@ -6,12 +6,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from act_eval.errors import SuiteMismatch
-from act_eval.results.records import INVALID, SUCCESS
 from act_eval.results.suites import Suite
-from act_eval.stats import PairedTable, SuccessRate
+from act_eval.stats import SuccessRate
 from act_eval.sweeps.grid import Refused, Series, Setting
 from act_eval.sweeps.trend import Outcomes
-from act_eval.types import EpisodeRecord
+from act_eval.types import INVALID, SUCCESS, EpisodeRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,13 +71,6 @@ class Part:
     def series_cells(self, series: Series) -> list[Cell]:
         """Return the cells of a series by rising delay."""
         return [self.cells[arm] for arm in series.arms]
-
-
-def paired(first: Cell, second: Cell) -> PairedTable:
-    """Count the episodes that are valid in both cells by who succeeded."""
-    a_N, b_N = first.outcomes, second.outcomes
-    valid = ~(np.isnan(a_N) | np.isnan(b_N))
-    return PairedTable.count((a_N[valid] == 1).tolist(), (b_N[valid] == 1).tolist())
 
 
 def check_paired(parts: Sequence[Part]) -> None:

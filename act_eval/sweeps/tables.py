@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from act_eval.results.records import OUTCOMES, write_atomically
+from act_eval.results.records import write_atomically
 from act_eval.stats import Interval
 from act_eval.sweeps.analysis import Analysis, Recovered, SeriesTrend
 from act_eval.sweeps.comparisons import Comparison
 from act_eval.sweeps.results import Cell, Part
+from act_eval.types import OUTCOMES
 
 Row = dict[str, Any]
 SCHEMA = 1

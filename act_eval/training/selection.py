@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 
 from act_eval.errors import TimingError
-from act_eval.results.records import INVALID, SUCCESS
 from act_eval.rollout import Episode, rollout
 from act_eval.seeding import Purpose, episode_seeds
 from act_eval.sources.environments import EnvSource
@@ -15,7 +14,7 @@ from act_eval.sources.policy_sources import CheckpointSource
 from act_eval.sources.workers import PolicyBenchSource
 from act_eval.stats import SuccessRate
 from act_eval.timing import METHODS, Constant, Schedule
-from act_eval.types import PolicySpec
+from act_eval.types import INVALID, SUCCESS, PolicySpec
 
 _USUAL_DELAYS = (0, 4)
 _SLOTS = 8

@@ -5,7 +5,19 @@ of tensors. An observer watches and changes nothing. All counts of time are in c
 """
 
 from act_eval.types.arrays import BoolArray, FloatArray, ImageArray, IntArray
-from act_eval.types.episodes import EndStateObserver, EpisodeRecord, Motion, Observer, StepRecord, Verdict
+from act_eval.types.episodes import (
+    INVALID,
+    OUTCOMES,
+    POLICY_ERROR,
+    SUCCESS,
+    EndStateObserver,
+    EpisodeRecord,
+    Motion,
+    Observer,
+    StepRecord,
+    Timing,
+    Verdict,
+)
 from act_eval.types.execution import (
     NOTHING_COUNTED,
     Actions,
@@ -28,13 +40,18 @@ from act_eval.types.policy import (
     PolicySpec,
     Window,
 )
+from act_eval.types.steps import EpisodeSteps
 
 __all__ = [
     "ACTION",
     "ENVIRONMENT_STATE",
     "IMAGE_PREFIX",
+    "INVALID",
     "NOTHING_COUNTED",
+    "OUTCOMES",
+    "POLICY_ERROR",
     "STATE",
+    "SUCCESS",
     "ActionChunks",
     "Actions",
     "BoolArray",
@@ -43,6 +60,7 @@ __all__ = [
     "ChunkRequest",
     "EndStateObserver",
     "EpisodeRecord",
+    "EpisodeSteps",
     "Executor",
     "ExecutorStatistics",
     "FloatArray",
@@ -56,6 +74,7 @@ __all__ = [
     "Request",
     "StepRecord",
     "Takeover",
+    "Timing",
     "Verdict",
     "Window",
 ]

@@ -13,6 +13,11 @@ from numpy.typing import NDArray
 from act_eval.types.arrays import FloatArray
 from act_eval.types.execution import Prediction, Takeover
 
+OUTCOMES = ("invalid", "policy_error", "success", "wrong_block", "dropped", "between", "missed", "timeout")
+"""Every outcome, first match wins. `invalid` is outside the rate, every other one but `success` is a failure."""
+
+INVALID, POLICY_ERROR, SUCCESS = OUTCOMES[:3]
+
 
 @dataclass(frozen=True, kw_only=True)
 class StepRecord:
@@ -63,6 +68,20 @@ class EpisodeRecord:
     """Further measurements of this episode (JSON values), named in docs/file-formats.md."""
     error: str | None = None
     """What went wrong, for `policy_error` and `invalid`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """What the clock said about one episode."""
+
+    episode: int
+    wall_s: float
+    """From its reset to its end, the work on episodes beside it included [s]."""
+    inference_ms: tuple[float, ...] = ()
+    """Each prediction that the episode took part in, all rows of it [ms]."""
+    video_s: float = 0.0
+    """Rendering and encoding its video [s]."""
+    worker: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ policy predicted and was told, and below them what runs and when it was decided.
 from its log, so recording cannot change it, and any episode can be filmed again at another size.
 """
 
-from act_eval.video.files import FPS, Encoder, VideoMode, file_name, is_whole, wanted
+from act_eval.video.files import FPS, Encoder, VideoMode, is_whole, wanted
 from act_eval.video.frame_buffer import FrameLog, KeptFrames
 from act_eval.video.layout import SMALL, Layout
 from act_eval.video.render import HOLD_S, Film, episode_frames, film
@@ -21,7 +21,6 @@ __all__ = [
     "Layout",
     "VideoMode",
     "episode_frames",
-    "file_name",
     "film",
     "is_whole",
     "wanted",

@@ -15,8 +15,7 @@ from av.error import FFmpegError
 
 from act_eval.errors import RenderError
 from act_eval.media import write_h264
-from act_eval.results.records import SUCCESS
-from act_eval.types import EpisodeRecord, ImageArray
+from act_eval.types import SUCCESS, ImageArray
 
 VideoMode = Literal["all", "failures", "none"]
 """Which episodes are recorded."""
@@ -55,11 +54,6 @@ class _Batches:
 def wanted(mode: VideoMode, outcome: str) -> bool:
     """Return whether an episode of this outcome is recorded."""
     return mode == "all" or (mode == "failures" and outcome != SUCCESS)
-
-
-def file_name(record: EpisodeRecord) -> str:
-    """Return the name of an episode's video, as in `0003_seed4348884358902_wrong_block.mp4`."""
-    return f"{record.episode:04d}_seed{record.seed}_{record.outcome}.mp4"
 
 
 def is_whole(path: Path) -> bool:

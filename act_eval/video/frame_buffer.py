@@ -13,8 +13,8 @@ from PIL import Image, ImageOps
 
 from act_eval.errors import RenderError
 from act_eval.media import decode_image, encode_image
-from act_eval.results.steps import EpisodeSteps
 from act_eval.types import EpisodeRecord, ImageArray, StepRecord
+from act_eval.types.steps import EpisodeSteps
 
 _HEIGHT = 480  # larger frames are made smaller before they are kept [px]
 _QUALITY = 92

@@ -11,9 +11,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from act_eval.results.steps import EpisodeSteps
 from act_eval.types import FloatArray, ImageArray
 from act_eval.types.scene import Stage
+from act_eval.types.steps import EpisodeSteps
 from act_eval.video.drawing import (
     CHUNK,
     COMMITTED,

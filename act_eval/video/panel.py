@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from act_eval.results.records import SUCCESS
-from act_eval.results.steps import EpisodeSteps
-from act_eval.types import EpisodeRecord, ImageArray
+from act_eval.types import SUCCESS, EpisodeRecord, ImageArray
 from act_eval.types.scene import Stage
+from act_eval.types.steps import EpisodeSteps
 from act_eval.video.drawing import (
     BAD,
     CHUNK,

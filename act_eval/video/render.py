@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from act_eval.results.steps import EpisodeSteps
 from act_eval.types import EpisodeRecord, ImageArray
+from act_eval.types.steps import EpisodeSteps
 from act_eval.video.drawing import Board
 from act_eval.video.files import Encoder
 from act_eval.video.layout import SMALL, Layout

@@ -11,7 +11,7 @@ from gymnasium.envs.registration import WrapperSpec
 from act_eval.collect.plan import CollectPlan
 from act_eval.envs.registration import ENVIRONMENTS, env_id
 from act_eval.envs.registration import register_all as register_environments
-from act_eval.results.records import SUCCESS
+from act_eval.types import SUCCESS
 
 PACKAGE = "lerobot_env_act_eval"
 

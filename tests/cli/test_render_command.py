@@ -16,7 +16,8 @@ from untrained import write_checkpoint
 from act_eval.cli import main
 from act_eval.decoding import encode_line
 from act_eval.results.records import read_episodes
-from act_eval.results.steps import EpisodeSteps, load
+from act_eval.results.steps import load
+from act_eval.types.steps import EpisodeSteps
 
 ARM = "rtc_d2_s4"
 

@@ -9,11 +9,11 @@ from made_runs import make_run, outcomes
 
 import act_eval
 from act_eval.cli import main
-from act_eval.comparison.as_json import comparison_json
-from act_eval.comparison.compare import compare
+from act_eval.comparison.findings import compare
+from act_eval.comparison.formats import comparison_json
+from act_eval.comparison.gate import AboveBar, AgainstBaseline
 from act_eval.comparison.pairing import ArmPair
-from act_eval.comparison.results import Results
-from act_eval.comparison.tiers import AboveBar, AgainstBaseline
+from act_eval.comparison.sides import Side
 from act_eval.comparison.verdicts import REQUIREMENTS, Rules, Verdict
 
 DOCS = Path(act_eval.__file__).resolve().parent.parent / "docs"
@@ -34,8 +34,8 @@ def test_the_workflow_uses_commands_and_flags_that_exist(capsys: pytest.CaptureF
 
 def test_every_field_verdict_requirement_and_option_is_documented(tmp_path: Path):
     page = (DOCS / "comparing.md").read_text()
-    base = Results.read(make_run(tmp_path / "a", {"d0": outcomes(5, 5)}))
-    new = Results.read(make_run(tmp_path / "b", {"d0": outcomes(6, 4)}))
+    base = Side.read(make_run(tmp_path / "a", {"d0": outcomes(5, 5)}))
+    new = Side.read(make_run(tmp_path / "b", {"d0": outcomes(6, 4)}))
     values = comparison_json(compare(base, new, [ArmPair("d0", "d0")], Rules(), "no-regression"))
     names = {*values, *values["arms"][0]} - {"schema", "base_arm", "new_arm"}
     assert not [name for name in names if f"`{name}`" not in page]

@@ -4,11 +4,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from act_eval.comparison.noise import chance_difference
+from act_eval.comparison.pairing import Vectors, migration
 from act_eval.comparison.selection import select_arm
-from act_eval.comparison.tables import Vectors, migration
 from act_eval.comparison.verdicts import Rules, assess, detectable, meets, read_all
-from act_eval.results.records import OUTCOMES
 from act_eval.stats import PairedTable, SuccessRate, UnpairedTable, mcnemar_power
+from act_eval.types import OUTCOMES
 
 VECTORS = st.lists(st.tuples(*[st.sampled_from(OUTCOMES)] * 2), min_size=1, max_size=40).map(
     lambda pairs: Vectors(tuple(a for a, _ in pairs), tuple(b for _, b in pairs))

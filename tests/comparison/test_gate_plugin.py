@@ -158,7 +158,7 @@ def test_a_missing_run_and_an_unknown_outcome_are_named(pytester: pytest.Pyteste
     (pytester.path / "test_mine.py").write_text(mine)
     code, shown = pytest_here()
     assert code == 1
-    assert "nowhere is not a run folder" in shown
+    assert "nowhere does not exist; name a run folder of evaluate" in shown
     assert "an episode's outcome is 'done'; give True, False or one of: invalid, policy_error, success" in shown
 
 

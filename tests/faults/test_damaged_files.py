@@ -15,11 +15,11 @@ from made_runs import make_run, outcomes
 from toy_run import run as toy_run
 
 from act_eval.comparison.baselines import Baseline
-from act_eval.comparison.results import Results
+from act_eval.comparison.sides import Side
 from act_eval.errors import ActEvalError
-from act_eval.metrics import read_metrics, summarise
 from act_eval.results import Manifest
 from act_eval.results.records import read_episodes, read_shard, read_timings
+from act_eval.results.run import read_metrics, read_run
 from act_eval.results.steps import load
 from act_eval.timing import parse_delay
 
@@ -43,8 +43,10 @@ READERS = {
     "manifest": Reader("manifest.json", Manifest.read),
     "episodes": Reader("d0/episodes.jsonl", lambda root: read_episodes(root / "d0" / "episodes.jsonl")),
     "timings": Reader("d0/timings.jsonl", lambda root: read_timings(root / "d0" / "timings.jsonl")),
-    "metrics": Reader("d0/metrics.jsonl", lambda root: (read_metrics(root / "d0"), summarise(root / "d0"))),
-    "compared": Reader("d0/episodes.jsonl", Results.read),
+    "metrics": Reader(
+        "d0/metrics.jsonl", lambda root: (read_metrics(root / "d0"), read_run(root).conditions["d0"].metrics)
+    ),
+    "compared": Reader("d0/episodes.jsonl", Side.read),
     "shard": Reader("shards/00000.jsonl", lambda root: list(read_shard(root / "shards" / "00000.jsonl"))),
     "steps": Reader("d0/steps/0000.npz", lambda root: load(root / "d0" / "steps" / "0000.npz")),
     "trace": Reader("trace.json", a_trace),

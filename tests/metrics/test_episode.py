@@ -8,9 +8,10 @@ import pytest
 
 from act_eval.decoding import encode_line
 from act_eval.errors import RunFolderError, UnmeasuredRun
-from act_eval.metrics import EpisodeMetrics, measure, read_metrics
-from act_eval.results.steps import EpisodeSteps
+from act_eval.metrics import EpisodeMetrics, measure
+from act_eval.results.run import read_metrics
 from act_eval.types import EpisodeRecord, Motion
+from act_eval.types.steps import EpisodeSteps
 
 T, SEAM, EVENT = 12, 6, 4
 NAN_ROW = np.full((T, 3), np.nan, np.float32)

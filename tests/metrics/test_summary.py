@@ -3,12 +3,10 @@
 from dataclasses import replace
 
 import pytest
-from rich.console import Console
 
-from act_eval.cli.evaluations.metric_table import metric_table
 from act_eval.metrics import METRICS, EpisodeMetrics, summary
-from act_eval.results.records import Timing
-from act_eval.types import EpisodeRecord
+from act_eval.results.tables import metric_table
+from act_eval.types import EpisodeRecord, Timing
 
 HORIZON = 200
 BLANK = EpisodeMetrics(
@@ -121,7 +119,4 @@ def test_the_table_shows_what_there_is_and_leaves_out_what_no_arm_has():
 
 
 def shown(results: dict, summaries: dict) -> str:
-    console = Console(width=160)
-    with console.capture() as captured:
-        console.print(metric_table(results, summaries))
-    return captured.get()
+    return metric_table(results, summaries).text(160)

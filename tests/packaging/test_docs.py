@@ -14,10 +14,9 @@ from act_eval.envs.options import PickOptions
 from act_eval.envs.registration import ENVIRONMENTS
 from act_eval.metrics import METRICS, EpisodeMetrics
 from act_eval.results import Manifest
-from act_eval.results.records import OUTCOMES, Timing
-from act_eval.results.steps import EpisodeSteps
 from act_eval.timing import EXECUTORS
-from act_eval.types import EpisodeRecord
+from act_eval.types import OUTCOMES, EpisodeRecord, Timing
+from act_eval.types.steps import EpisodeSteps
 
 ROOT = Path(act_eval.__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])

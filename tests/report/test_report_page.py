@@ -13,7 +13,8 @@ from made_runs import suite
 from reviewed_runs import STEPS, make_reviewed_run
 
 from act_eval.errors import RunFolderError, UsageError
-from act_eval.report import Report, run_folders, write_report
+from act_eval.report import Report, write_report
+from act_eval.results.run import run_folders
 from act_eval.stats import wilson_interval
 
 ARMS = {"rtc_d0_s10": ["success", "success", "missed"], "rtc_d4_s10": ["success", "dropped", "invalid"]}

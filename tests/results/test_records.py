@@ -7,17 +7,8 @@ import pytest
 
 from act_eval.decoding import encode_line
 from act_eval.errors import RunFolderError
-from act_eval.results.records import (
-    OUTCOMES,
-    ShardLine,
-    ShardWriter,
-    Timing,
-    merge,
-    read_episodes,
-    read_shard,
-    write_atomically,
-)
-from act_eval.types import EpisodeRecord
+from act_eval.results.records import ShardLine, ShardWriter, merge, read_episodes, read_shard, write_atomically
+from act_eval.types import OUTCOMES, EpisodeRecord, Timing
 
 SEEDS = (11, 12, 13)
 

@@ -8,9 +8,9 @@ import pytest
 
 from act_eval.errors import RunFolderError
 from act_eval.results import Manifest, fingerprint, notes, open_run
-from act_eval.results.records import ShardLine, ShardWriter, Timing
+from act_eval.results.records import ShardLine, ShardWriter
 from act_eval.results.suites import Suite
-from act_eval.types import EpisodeRecord
+from act_eval.types import EpisodeRecord, Timing
 
 SUITE = Suite(env="act_eval/Pick-v0", kwargs={}, horizon=200, facts={}, seeds=(5, 6))
 MANIFEST = Manifest(

@@ -17,11 +17,13 @@ from PIL import Image
 from untrained import write_checkpoint
 
 from act_eval.cli import main
-from act_eval.metrics import METRICS, read_metrics
+from act_eval.metrics import METRICS
 from act_eval.results import Manifest
-from act_eval.results.records import OUTCOMES, read_episodes
+from act_eval.results.records import read_episodes
+from act_eval.results.run import read_metrics
 from act_eval.results.steps import load
 from act_eval.stats import wilson_interval
+from act_eval.types import OUTCOMES
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["--image-size", "32", "--workers", "1", "--episodes", "2"]

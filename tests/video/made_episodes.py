@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from act_eval.results.steps import EpisodeSteps
 from act_eval.types import EpisodeRecord, Motion
 from act_eval.types.scene import Stage
+from act_eval.types.steps import EpisodeSteps
 from act_eval.video import Film
 
 T, C = 8, 4

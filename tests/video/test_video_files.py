@@ -11,12 +11,13 @@ from av.codec.codec import UnknownCodecError
 from made_episodes import RECORD, Bare, Hooked, T, made_film
 
 from act_eval.errors import RenderError
-from act_eval.video import Encoder, Layout, file_name, film, wanted
+from act_eval.results.run import video_name
+from act_eval.video import Encoder, Layout, film, wanted
 from act_eval.video.files import _Batches  # pyright: ignore[reportPrivateUsage]
 
 
 def test_the_file_plays_everywhere_and_shows_what_was_drawn(tmp_path: Path):
-    path = tmp_path / file_name(RECORD)
+    path = tmp_path / video_name(RECORD)
     with Encoder() as encoder:
         assert film(path, Bare(), made_film(), Layout(), encoder)
     assert [entry.name for entry in tmp_path.iterdir()] == ["0003_seed4348884358902_wrong_block.mp4"]

@@ -6,7 +6,7 @@ import pytest
 from made_episodes import RECORD, STAGE, Bare, Hooked, T, episode_steps, made_film
 
 from act_eval.errors import UsageError
-from act_eval.results.steps import EpisodeSteps
+from act_eval.types.steps import EpisodeSteps
 from act_eval.video import SMALL, Encoder, Film, Layout, episode_frames, film
 from act_eval.video.drawing import CHUNK, COMMITTED, CONFUSER, TARGET
 

@@ -10,11 +10,11 @@ from act_eval.cli.evaluations.concluding import conclude, conclude_part
 from act_eval.cli.evaluations.jobs import ShardTask
 from act_eval.cli.evaluations.plans import Crewing, Plan, make_plan, plan_crew
 from act_eval.cli.evaluations.screen import progress_bars
-from act_eval.cli.finished.sharing import check_tools, share
-from act_eval.cli.share import Flags as ShareFlags
 from act_eval.evaluation.worker import plan as plan_blocks
+from act_eval.export import check_tools, share
 from act_eval.launch import Crew, Local, Ray, crew
 from act_eval.results import RunFolder, open_run
+from act_eval.results.run import read_run
 from act_eval.results.suites import warnings_about
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ def evaluate(flags: "Flags", stream: TextIO) -> int:
                 return INTERRUPTED
     if crewing.part is None:
         conclude(plan.job.folder, plan.manifest, results, console)
-        if flags.share:
-            share(ShareFlags(run=plan.job.folder, to=flags.share), stream)
+        for line in (line for tool in flags.share for line in share(read_run(plan.job.folder), tool)):
+            console.print(line, markup=False)
     else:
         conclude_part(plan.job.folder, crewing.part, results, console)
     return OK

@@ -6,20 +6,13 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Column, Table
 
 from act_eval.diagnostics.grasp_choice import describe, modes_of, named_block
 from act_eval.evaluation.worker import INITIAL_STATE
 from act_eval.launch import Progress as Report
-from act_eval.results.records import INVALID, OUTCOMES, POLICY_ERROR, SUCCESS
 from act_eval.results.suites import warnings_about_starts
-from act_eval.stats import SuccessRate
-from act_eval.types import EpisodeRecord
-
-
-def success_rate(records: Sequence[EpisodeRecord]) -> SuccessRate:
-    """Return the success rate over the valid episodes."""
-    return SuccessRate.of_outcomes(record.outcome for record in records)
+from act_eval.results.tables import success_rate
+from act_eval.types import INVALID, POLICY_ERROR, SUCCESS, EpisodeRecord
 
 
 @contextmanager
@@ -45,21 +38,6 @@ def progress_bars(console: Console, finished: Mapping[str, Sequence[EpisodeRecor
             progress.update(bars[arm], advance=1, success=succeeded[arm])
 
         yield report
-
-
-def outcome_table(results: Mapping[str, Sequence[EpisodeRecord]]) -> Table:
-    """Return a table of every arm's success rate and of the outcomes that occurred in any of them."""
-    shown = [
-        outcome
-        for outcome in OUTCOMES
-        if outcome != SUCCESS and any(r.outcome == outcome for records in results.values() for r in records)
-    ]
-    table = Table(Column("arm", overflow="fold"), "success", *(name.replace("_", " ") for name in shown), "steps")
-    for arm, records in results.items():
-        counts = [str(sum(record.outcome == outcome for record in records)) for outcome in shown]
-        mean = sum(record.steps for record in records) / len(records)
-        table.add_row(arm, success_rate(records).describe(), *counts, f"{mean:.0f}")
-    return table
 
 
 def mode_lines(results: Mapping[str, Sequence[EpisodeRecord]], options: Mapping[str, Any]) -> list[str]:

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from safetensors import safe_open
 
-from act_eval.cli.evaluations.screen import success_rate
 from act_eval.cli.studies.cells import STATE, Budget, Cell, Stage, cells
 from act_eval.diagnostics.grasp_choice import modes_of
 from act_eval.plots import save, success_of_cells
-from act_eval.results.records import SUCCESS, read_episodes, read_timings, write_atomically
+from act_eval.results.records import read_episodes, read_timings, write_atomically
+from act_eval.results.tables import success_rate
 from act_eval.stats import PairedTable, SuccessRate, holm
-from act_eval.types import ENVIRONMENT_STATE, EpisodeRecord
+from act_eval.types import ENVIRONMENT_STATE, SUCCESS, EpisodeRecord
 
 ARM = "naive_d0_s10"
 _QUESTIONS = {

@@ -7,9 +7,9 @@ from rich.console import Console
 
 from act_eval.cli.sweeps.plan import PartPlan, Request
 from act_eval.cli.sweeps.screen import env_table, sentences
-from act_eval.metrics import read_metrics, write_summary
 from act_eval.results import Part as Shard
 from act_eval.results.records import writing
+from act_eval.results.run import read_run
 from act_eval.sweeps import Analysis, Cell, Part, Setting, analyse, write_tables
 from act_eval.sweeps.figures import write_figures
 from act_eval.types import EpisodeRecord
@@ -74,8 +74,8 @@ def _part(plan: PartPlan, records: Mapping[str, Sequence[EpisodeRecord]]) -> Par
 
 
 def _cell(plan: PartPlan, setting: Setting, rule: str, records: Sequence[EpisodeRecord]) -> Cell:
-    folder = plan.job.folder / setting.arm
-    measured = read_metrics(folder)
+    stored = read_run(plan.job.folder).conditions[setting.arm]
+    measured = stored.episode_metrics
 
     def seconds(steps: int | None) -> float | None:
         return None if steps is None else steps * plan.control_s
@@ -86,7 +86,7 @@ def _cell(plan: PartPlan, setting: Setting, rule: str, records: Sequence[Episode
         setting=setting,
         rule=rule,
         records=tuple(records),
-        metrics=write_summary(folder),
+        metrics=stored.write_summary(),
         success_s=tuple(one.time_to_success_s for one in measured),
         informed_s=tuple(seconds(one.reaction_steps) for one in measured),
         turned_s=tuple(seconds(one.behavioural_reaction_steps) for one in measured),

@@ -9,11 +9,10 @@ from rich.table import Table
 
 from act_eval.cli.sweeps.plan import PartPlan, Request
 from act_eval.launch import Progress as Report
-from act_eval.results.records import SUCCESS
 from act_eval.stats import Interval
 from act_eval.sweeps import PLAIN, Analysis, Cell, Comparison, shared_refusals
 from act_eval.sweeps.analysis import p_text
-from act_eval.types import EpisodeRecord
+from act_eval.types import SUCCESS, EpisodeRecord
 
 _WINDOW_S = 900.0  # the time left is judged by so much of the past: cells differ in how long their episodes take
 

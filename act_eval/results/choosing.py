@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 
 from act_eval.errors import UsageError
-from act_eval.results.records import OUTCOMES, SUCCESS
 from act_eval.results.suites import Suite, parse_seeds
-from act_eval.types import EpisodeRecord
+from act_eval.types import OUTCOMES, SUCCESS, EpisodeRecord
 
 _GROUPS = ("failures", "all")
 

@@ -1,4 +1,4 @@
-"""What can be compared: the arms of a run folder, or the outcomes that a baseline recorded."""
+"""What can be compared: the conditions of a run, or the outcomes that a baseline recorded."""
 
 import shlex
 from collections.abc import Mapping
@@ -8,14 +8,14 @@ from typing import Any
 
 from act_eval.comparison.baselines import Baseline
 from act_eval.errors import RunFolderError, UnknownName
-from act_eval.results import Manifest, RunFolder
-from act_eval.results.records import SUCCESS
+from act_eval.results.run import StoredRun, read_run, video_name
 from act_eval.results.suites import Suite
+from act_eval.types import SUCCESS
 from act_eval.video import SMALL
 
 
 @dataclass(frozen=True, kw_only=True)
-class Results:
+class Side:
     """Outcomes with everything that says what they are the outcomes of."""
 
     place: str
@@ -24,45 +24,41 @@ class Results:
     configuration: Mapping[str, Any]
     fingerprint: Mapping[str, Any]
     outcomes: Mapping[str, tuple[str, ...]]
-    """Arm → outcome of each episode in suite order."""
-    folder: Path | None
-    """Run folder with the videos; None for a baseline."""
-    replayable: bool = True
-    """Whether videos can be made again from logged states."""
+    """Condition → outcome of each episode in suite order."""
+    run: StoredRun | None
+    """Run with the videos; None for a baseline."""
 
     @classmethod
-    def read(cls, path: Path) -> "Results":
+    def read(cls, path: Path) -> "Side":
         """Read a finished run folder, or a file of `baseline`.
 
         Raises:
             RunFolderError: if it is missing, unfinished, damaged or something else.
         """
         if path.is_file():
-            return cls._of_baseline(path)
+            return cls._of(Baseline.read(path), str(path), None)
         if not path.exists():
             raise RunFolderError(f"{path} does not exist; name a run folder of evaluate, or a file of baseline")
-        manifest = Manifest.read(path)
-        run = RunFolder(path, manifest)
-        return cls(
-            place=str(path),
-            suite=manifest.suite,
-            configuration=manifest.configuration,
-            fingerprint=manifest.fingerprint,
-            outcomes={arm: tuple(record.outcome for record in run.episodes(arm)) for arm in manifest.arms},
-            folder=path,
-            replayable=manifest.replayable,
-        )
+        return cls.of_run(read_run(path))
 
     @classmethod
-    def _of_baseline(cls, path: Path) -> "Results":
-        baseline = Baseline.read(path)
+    def of_run(cls, run: StoredRun) -> "Side":
+        """Return the outcomes of a finished run.
+
+        Raises:
+            RunFolderError: if it is unfinished or damaged.
+        """
+        return cls._of(run, str(run.folder), run)
+
+    @classmethod
+    def _of(cls, source: Baseline | StoredRun, place: str, run: StoredRun | None) -> "Side":
         return cls(
-            place=str(path),
-            suite=baseline.suite,
-            configuration=baseline.configuration,
-            fingerprint=baseline.fingerprint,
-            outcomes=baseline.outcomes,
-            folder=None,
+            place=place,
+            suite=source.suite,
+            configuration=source.configuration,
+            fingerprint=source.fingerprint,
+            outcomes=source.outcomes,
+            run=run,
         )
 
     @property
@@ -73,14 +69,14 @@ class Results:
 
     @property
     def policy_name(self) -> str:
-        """Name of the policy, or the place where the results lie."""
+        """Name of the policy; where there is none, the place of the results."""
         return str(self.policy.get("name", self.place))
 
     def check_arm(self, arm: str) -> str:
         """Return `arm`.
 
         Raises:
-            UnknownName: if there is no such arm.
+            UnknownName: if there is no such condition.
         """
         if arm not in self.outcomes:
             raise UnknownName(f"arm of {self.place}", arm, self.outcomes)
@@ -89,7 +85,7 @@ class Results:
 
 @dataclass(frozen=True)
 class Clip:
-    """Where the video of an episode lies, or why there is none."""
+    """The video of an episode, or why there is none."""
 
     path: Path | None
     remark: str = ""
@@ -98,25 +94,25 @@ class Clip:
         return str(self.path) if self.path else self.remark
 
 
-def clip(results: Results, arm: str, episode: int) -> Clip:
+def clip(side: Side, arm: str, episode: int) -> Clip:
     """Return the video of an episode."""
-    if results.folder is None:
+    if side.run is None:
         return Clip(None, "a baseline keeps no videos")
-    seed, outcome = results.suite.seeds[episode], results.outcomes[arm][episode]
-    path = results.folder / arm / "videos" / f"{episode:04d}_seed{seed}_{outcome}.mp4"
+    record = side.run.conditions[arm].records[episode]
+    path = side.run.conditions[arm].folder / "videos" / video_name(record)
     if path.is_file():
         return Clip(path)
-    mode = results.configuration.get("video", "none")
-    if mode == "none" or (mode == "failures" and outcome == SUCCESS):
+    mode = side.configuration.get("video", "none")
+    if mode == "none" or (mode == "failures" and record.outcome == SUCCESS):
         return Clip(None, f"not recorded (--video {mode})")
-    if not results.replayable:
+    if not side.run.manifest.replayable:
         return Clip(None, f"{path} is gone and cannot be made again: it was filmed while the episode ran")
-    again = shlex.join(["python", "scripts/render.py", str(results.folder), "--arm", arm, "--episodes", str(episode)])
+    again = shlex.join(["python", "scripts/render.py", str(side.run.folder), "--arm", arm, "--episodes", str(episode)])
     return Clip(None, f"{path} is gone; {again} --size {SMALL} makes it again")
 
 
 def parse_place(text: str) -> tuple[Path, str | None]:
-    """Return the path and the arm of `RUN` or `RUN:ARM`."""
+    """Return the path and the condition of `RUN` or `RUN:ARM`."""
     if ":" in text and not Path(text).exists():
         place, _, arm = text.rpartition(":")
         return Path(place), arm

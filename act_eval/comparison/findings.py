@@ -1,14 +1,17 @@
-"""A comparison of two runs: every arm's finding, and whether the requirement is met."""
+"""A comparison of two runs: every arm's finding, whether the requirement is met, and the sentences that say so."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from act_eval.comparison.pairing import ArmPair, check_pairable, remarks
-from act_eval.comparison.results import Clip, Results, clip
-from act_eval.comparison.tables import Reading, Vectors, migration
+from act_eval.comparison.pairing import ArmPair, Reading, Vectors, check_pairable, migration, pair_arms, remarks
+from act_eval.comparison.sides import Clip, Side, clip, parse_place
 from act_eval.comparison.verdicts import Assessment, Requirement, Rules, Verdict, detectable, meets, read_all
-from act_eval.results.records import INVALID, SUCCESS
+from act_eval.errors import UsageError
+from act_eval.results.run import StoredRun
 from act_eval.stats import Interval, PairedTable, SuccessRate
+from act_eval.types import INVALID, SUCCESS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +76,14 @@ class ArmFinding:
         """Of `difference`."""
         return self.assessment.interval
 
+    @property
+    def p(self) -> float:
+        """Two-sided exact p-value of this pair of conditions alone."""
+        return self.assessment.p_value
+
+    def __str__(self) -> str:
+        return finding_text(self, 1)
+
     def detectable(self) -> str:
         """Return what changes this many episodes would show."""
         if self.detectable_drop is None and self.detectable_gain is None:
@@ -96,17 +107,29 @@ class Decision:
 class Comparison:
     """BASE against NEW, arm by arm."""
 
-    base: Results
-    new: Results
+    base: Side
+    new: Side
     rules: Rules
     findings: tuple[ArmFinding, ...]
     decision: Decision
     remarks: tuple[str, ...]
 
+    @property
+    def exit_code(self) -> int:
+        """0 where the requirement is met, 1 where it is not, 3 where that cannot be said."""
+        return {True: 0, False: 1, None: 3}[self.decision.passed]
 
-def compare(
-    base: Results, new: Results, pairs: Sequence[ArmPair], rules: Rules, requirement: Requirement
-) -> Comparison:
+    @property
+    def verdicts(self) -> dict[str, Verdict]:
+        """Name of each pair of conditions → verdict."""
+        return {finding.arms.name: finding.verdict for finding in self.findings}
+
+    def __str__(self) -> str:
+        lines = [finding_text(finding, len(self.findings)) for finding in self.findings]
+        return "\n".join([*lines, headline(self.decision)])
+
+
+def compare(base: Side, new: Side, pairs: Sequence[ArmPair], rules: Rules, requirement: Requirement) -> Comparison:
     """Compare pairs of arms as one family.
 
     Raises:
@@ -124,6 +147,44 @@ def compare(
         decision=decide(readings, requirement, rules),
         remarks=tuple(remarks(base, new, pairs, rules.paired)),
     )
+
+
+def compare_places(
+    base: Path | str | StoredRun,
+    new: Path | str | StoredRun,
+    *,
+    arms: Sequence[str] = (),
+    rules: Rules | None = None,
+    requirement: Requirement = "no-regression",
+) -> Comparison:
+    """Compare what two places hold: run folders, files of `baseline`, or one condition of either, as in `RUN:ARM`.
+
+    Args:
+        base: What the other is compared with.
+        new: What may have become better or worse.
+        arms: Entries `NAME` or `BASE_NAME=NEW_NAME`; by default the conditions that both have.
+        rules: Of the tests.
+        requirement: What must be shown for the comparison to pass.
+
+    Raises:
+        SuiteMismatch: if episodes are to be paired and the suites differ.
+        RunFolderError: if a place holds nothing that can be compared.
+        UsageError: if nothing says which conditions belong together, or a condition would be compared with itself.
+    """
+    (first, base_arm), (second, new_arm) = _side(base), _side(new)
+    if first.place == second.place:
+        second = first
+    pairs = pair_arms(first, second, arms, (base_arm, new_arm))
+    if first is second and any(pair.base == pair.new for pair in pairs):
+        raise UsageError(f"{base} {new} are the same arm of the same run; name two, as in RUN:ARM RUN:OTHER")
+    return compare(first, second, pairs, rules or Rules(), requirement)
+
+
+def _side(place: Path | str | StoredRun) -> tuple[Side, str | None]:
+    if isinstance(place, StoredRun):
+        return Side.of_run(place), None
+    path, arm = parse_place(str(place))
+    return Side.read(path), arm
 
 
 def decide(readings: Mapping[Reading, Mapping[str, Assessment]], requirement: Requirement, rules: Rules) -> Decision:
@@ -158,8 +219,8 @@ def _reason(arms: Mapping[str, Assessment], passed: bool | None, requirement: Re
 
 
 def _finding(
-    base: Results,
-    new: Results,
+    base: Side,
+    new: Side,
     pair: ArmPair,
     vectors: Vectors,
     readings: Mapping[Reading, Mapping[str, Assessment]],
@@ -192,7 +253,7 @@ def _finding(
     )
 
 
-def _flips(base: Results, new: Results, pair: ArmPair) -> tuple[Flip, ...]:
+def _flips(base: Side, new: Side, pair: ArmPair) -> tuple[Flip, ...]:
     both = zip(base.outcomes[pair.base], new.outcomes[pair.new], strict=True)
     return tuple(
         Flip(
@@ -206,3 +267,60 @@ def _flips(base: Results, new: Results, pair: ArmPair) -> tuple[Flip, ...]:
         for i, (before, now) in enumerate(both)
         if (before == SUCCESS) != (now == SUCCESS) and INVALID not in (before, now)
     )
+
+
+def headline(decision: Decision) -> str:
+    """Return the decision in a line."""
+    word = {True: "PASS", False: "FAIL", None: "CANNOT SAY"}[decision.passed]
+    return f"{word} --require {decision.requirement}: {decision.reason}"
+
+
+def rate_text(rate: SuccessRate) -> str:
+    """Return a rate with its counts, as in `41/50 = 0.82`."""
+    return f"{rate.successes}/{rate.trials} = {rate.rate:.2f}" if rate.trials else "0/0"
+
+
+def difference_text(finding: ArmFinding) -> str:
+    """Return the difference with its interval, as in `-0.06 [-0.14, 0.01]`."""
+    return f"{finding.difference:+.2f} {finding.interval}" if finding.base.trials and finding.new.trials else "–"
+
+
+def p_text(p_value: float) -> str:
+    """Return a p-value, as in `0.031`."""
+    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
+
+
+def p_values_text(finding: ArmFinding, arms: int) -> str:
+    """Return the p-value, with its adjustment where there are several arms."""
+    found = finding.assessment
+    return p_text(found.p_value) if arms == 1 else f"{p_text(found.p_value)}, Holm {p_text(found.adjusted)}"
+
+
+def method_text(comparison: Comparison) -> str:
+    """Return how the figures were made."""
+    rules, arms = comparison.rules, len(comparison.findings)
+    how = "paired by episode seed; exact McNemar" if rules.paired else "different episodes; Barnard's exact test"
+    family = "" if arms == 1 else f", Holm over {arms} arms"
+    level = f"{100 * (1 - rules.alpha):g}"
+    return f"{how}{family}, level {rules.alpha:g}; Newcombe {level}% interval of NEW - BASE; margin {rules.margin:g}"
+
+
+def finding_text(finding: ArmFinding, arms: int) -> str:
+    """Return one arm's finding in a line."""
+    pairs = finding.pairs
+    counted = f"{pairs.only_first} lost, {pairs.only_second} won, " if pairs else ""
+    doubt = f" ({finding.doubt})" if finding.doubt else ""
+    return (
+        f"{finding.arms.name}: BASE {rate_text(finding.base)}, NEW {rate_text(finding.new)}, difference "
+        f"{difference_text(finding)}, {counted}p {p_values_text(finding, arms)}: {finding.verdict}{doubt}; "
+        f"{finding.detectable()}"
+    )
+
+
+def side_by_side(comparison: Comparison) -> str | None:
+    """Return the command that shows flipped seeds side by side; None where there are none, or nothing to show."""
+    runs = (comparison.base.run, comparison.new.run)
+    folders = dict.fromkeys(run.folder for run in runs if run is not None)
+    if None in runs or not any(finding.flips for finding in comparison.findings):
+        return None
+    return shlex.join(["python", "scripts/report.py", *map(str, folders)])

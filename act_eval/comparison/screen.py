@@ -7,18 +7,18 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from act_eval.comparison.compare import ArmFinding, Comparison
-from act_eval.comparison.noise import NoiseFloor
-from act_eval.comparison.selection import Selection
-from act_eval.comparison.wording import (
+from act_eval.comparison.findings import (
+    ArmFinding,
+    Comparison,
     difference_text,
     headline,
     method_text,
     p_text,
-    selection_lines,
     side_by_side,
 )
-from act_eval.results.records import OUTCOMES
+from act_eval.comparison.noise import NoiseFloor
+from act_eval.comparison.selection import Selection, selection_lines
+from act_eval.types import OUTCOMES
 
 _MOST_FLIPS = 10
 _STYLES = {"better": "green", "worse": "red", "equivalent within margin": "green", "cannot tell": "yellow"}

@@ -1,1 +1,0 @@
-"""How a run that has ended is compared, filmed again, reported and shared."""

@@ -1,0 +1,283 @@
+"""A comparison, a noise floor and a selection as files: JSON, Markdown for pull requests, JUnit XML for build servers.
+
+The fields of the JSON are documented in docs/comparing.md.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from math import isfinite
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+from xml.etree import ElementTree as ET
+
+from act_eval.comparison.findings import (
+    ArmFinding,
+    Comparison,
+    Flip,
+    difference_text,
+    finding_text,
+    headline,
+    method_text,
+    p_values_text,
+    rate_text,
+    side_by_side,
+)
+from act_eval.comparison.noise import NoiseFloor
+from act_eval.comparison.selection import Selection, selection_lines
+from act_eval.comparison.sides import Clip, Side
+from act_eval.stats import PairedTable, SuccessRate
+
+SCHEMA = 1
+"""Version of the JSON's fields."""
+
+_CLASS = "act_eval.compare"
+_MOST_FLIPS = 100
+
+
+def comparison_json(comparison: Comparison, noise: Sequence[NoiseFloor] = ()) -> dict[str, Any]:
+    """Return everything that a comparison found."""
+    decision, rules = comparison.decision, comparison.rules
+    return {
+        "schema": SCHEMA,
+        "base": _side(comparison.base),
+        "new": _side(comparison.new),
+        "rules": asdict(rules),
+        "decision": {"require": decision.requirement, "passed": decision.passed, "reason": decision.reason},
+        "arms": [_finding(finding) for finding in comparison.findings],
+        "remarks": list(comparison.remarks),
+        "noise_floor": [noise_json(floor) for floor in noise],
+    }
+
+
+def noise_json(floor: NoiseFloor) -> dict[str, Any]:
+    """Return a noise floor."""
+    return {**asdict(floor), "rates": [_rate(rate) for rate in floor.rates]}
+
+
+def selection_json(selection: Selection) -> dict[str, Any]:
+    """Return what several checkpoints did."""
+    held_out = selection.held_out
+    return {
+        "schema": SCHEMA,
+        "checkpoints": [_side(run) for run in selection.runs],
+        "best": selection.best,
+        "arms": [{**asdict(arm), "rates": [_rate(rate) for rate in arm.rates]} for arm in selection.arms],
+        "held_out": held_out
+        and {
+            **_side(held_out.side),
+            "chosen": held_out.chosen,
+            "rates": {arm: _rate(rate) for arm, rate in held_out.rates.items()},
+        },
+    }
+
+
+def _finding(finding: ArmFinding) -> dict[str, Any]:
+    found = finding.assessment
+    return {
+        "base_arm": finding.arms.base,
+        "new_arm": finding.arms.new,
+        "verdict": finding.verdict,
+        "doubt": finding.doubt,
+        "passed": finding.passed,
+        "base": _rate(finding.base),
+        "new": _rate(finding.new),
+        "difference": _number(finding.difference),
+        "interval": list(found.interval),
+        "p_value": found.p_value,
+        "p_adjusted": found.adjusted,
+        "test": "exact McNemar" if isinstance(found.table, PairedTable) else "Barnard",
+        "pairs": asdict(finding.pairs) if finding.pairs else None,
+        "invalid": list(finding.invalid),
+        "detectable_drop": finding.detectable_drop,
+        "detectable_gain": finding.detectable_gain,
+        "migration": [{"base": b, "new": n, "episodes": count} for (b, n), count in finding.migration.items()],
+        "flips": [_flip(flip) for flip in finding.flips],
+    }
+
+
+def _flip(flip: Flip) -> dict[str, Any]:
+    clips = {"base_video": flip.base_clip, "new_video": flip.new_clip}
+    return {
+        "episode": flip.episode,
+        "seed": flip.seed,
+        "base": flip.base,
+        "new": flip.new,
+        **{name: clip.path.as_posix() if clip.path else None for name, clip in clips.items()},
+    }
+
+
+def _side(side: Side) -> dict[str, Any]:
+    return {
+        "place": side.place,
+        "policy": dict(side.policy),
+        "suite": side.suite.hash,
+        "env": side.suite.env,
+        "episodes": len(side.suite.seeds),
+    }
+
+
+def _rate(rate: SuccessRate) -> dict[str, Any]:
+    interval = list(rate.wilson())
+    return {"successes": rate.successes, "trials": rate.trials, "rate": _number(rate.rate), "wilson_95": interval}
+
+
+def _number(value: float) -> float | None:
+    return value if isfinite(value) else None
+
+
+def comparison_markdown(comparison: Comparison, noise: Sequence[NoiseFloor] = (), place: Path | None = None) -> str:
+    """Return a page: decision, table of arms, and per arm what moved.
+
+    Args:
+        comparison: What was found.
+        noise: Noise floors to stand beside it.
+        place: File that the page will be; videos are linked as seen from there, by default from the working folder.
+    """
+    folder = Path() if place is None else place.parent
+    base, new, arms = comparison.base, comparison.new, len(comparison.findings)
+    rows = [
+        (f.arms.name, rate_text(f.base), rate_text(f.new), difference_text(f), p_values_text(f, arms), f.verdict)
+        for f in comparison.findings
+    ]
+    parts = [
+        f"## {_escape(headline(comparison.decision))}",
+        f"BASE {_code(base.place)} ({_escape(base.policy_name)}), NEW {_code(new.place)} ({_escape(new.policy_name)}), "
+        f"suite {base.suite.hash}",
+        _table(("arm", "BASE", "NEW", "NEW − BASE", "p", "verdict"), rows),
+        f"{method_text(comparison)}.",
+        _bullets([*comparison.remarks, *(f"noise floor: {floor.describe()}" for floor in noise)]),
+        *(_arm(finding, folder) for finding in comparison.findings),
+        f"Side by side: {_code(command)}" if (command := side_by_side(comparison)) else "",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def selection_markdown(selection: Selection) -> str:
+    """Return a page on several checkpoints."""
+    head = ("checkpoint", *(arm.arm for arm in selection.arms))
+    rows = [(run.place, *(arm.rates[i].describe() for arm in selection.arms)) for i, run in enumerate(selection.runs)]
+    return "\n\n".join(["## Checkpoints", _table(head, rows), _bullets(selection_lines(selection))]) + "\n"
+
+
+def noise_markdown(noise: Sequence[NoiseFloor]) -> str:
+    """Return a page on a noise floor alone."""
+    return "\n\n".join(["## Noise floor", _bullets([floor.describe() for floor in noise])]) + "\n"
+
+
+def refusal_markdown(text: str) -> str:
+    """Return a page that says why nothing was compared."""
+    return f"## Not compared\n\n{_fence(text)}\n"
+
+
+def _arm(finding: ArmFinding, folder: Path) -> str:
+    lines = [f"### {_escape(finding.arms.name)}: {finding.verdict}"]
+    if finding.doubt:
+        lines.append(_escape(f"{finding.doubt}."))
+    lines.append(f"{finding.detectable()[0].upper()}{finding.detectable()[1:]}.")
+    if pairs := finding.pairs:
+        counts = (
+            ("BASE succeeded", str(pairs.both), str(pairs.only_first)),
+            ("BASE failed", str(pairs.only_second), str(pairs.neither)),
+        )
+        lines.append(_table(("episodes", "NEW succeeded", "NEW failed"), counts))
+    if moved := [(b, n, count) for (b, n), count in finding.migration.items() if b != n]:
+        rows = [(b, n, str(count)) for b, n, count in moved]
+        lines.append(_table(("outcome in BASE", "outcome in NEW", "episodes"), rows))
+    if finding.flips:
+        lines.append(_flips(finding.flips, folder))
+    return "\n\n".join(lines)
+
+
+def _flips(flips: Sequence[Flip], folder: Path) -> str:
+    rows = [
+        (*map(_escape, texts), _link(flip.base_clip, folder), _link(flip.new_clip, folder))
+        for flip in flips[:_MOST_FLIPS]
+        for texts in [(str(flip.episode), str(flip.seed), f"{flip.base} → {flip.new}")]
+    ]
+    table = _rows(("episode", "seed", "outcome", "video of BASE", "video of NEW"), rows)
+    more = f"\n\n{len(flips) - _MOST_FLIPS} more are in the JSON." if len(flips) > _MOST_FLIPS else ""
+    return f"<details><summary>{len(flips)} flipped seeds</summary>\n\n{table}{more}\n\n</details>"
+
+
+def _link(clip: Clip, folder: Path) -> str:
+    """Return a link to a video as seen from a folder; without one, why there is none."""
+    if clip.path is None:
+        return _escape(clip.remark)
+    return f"[{_escape(clip.path.name)}]({quote(Path(os.path.relpath(clip.path, folder)).as_posix())})"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    return _rows(head, ([_escape(cell) for cell in row] for row in rows))
+
+
+def _rows(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table of cells that are Markdown already."""
+    return "\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *rows))
+
+
+def _bullets(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {_escape(line)}" for line in lines)
+
+
+def _escape(text: str) -> str:
+    """Names come from folders and manifests of others: nothing of them may become Markdown or HTML."""
+    flat = " ".join(text.split())
+    for mark, safe in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
+        flat = flat.replace(mark, safe)
+    for mark in "|`*!":
+        flat = flat.replace(mark, f"\\{mark}")
+    return flat.replace("](", "] (")
+
+
+def _code(text: str) -> str:
+    return f"`{text.replace('`', '')}`"
+
+
+def _fence(text: str) -> str:
+    return "\n".join(f"    {line}" for line in text.splitlines())
+
+
+def comparison_junit(comparison: Comparison) -> str:
+    """Return the document: an arm that does not meet the requirement is a failure, an open one an error."""
+    suite = ET.Element("testsuite", _counts(comparison.findings))
+    for finding in comparison.findings:
+        case = ET.SubElement(suite, "testcase", {"classname": _CLASS, "name": _legal(finding.arms.name), "time": "0"})
+        text = _legal(finding_text(finding, len(comparison.findings)))
+        if finding.passed is not True:
+            kind = ("error", "cannot say") if finding.passed is None else ("failure", "regression")
+            ET.SubElement(case, kind[0], {"message": text, "type": kind[1]}).text = text
+        ET.SubElement(case, "system-out").text = text
+    lines = [headline(comparison.decision), method_text(comparison), *comparison.remarks]
+    ET.SubElement(suite, "system-out").text = _legal("\n".join(lines))
+    return _document(suite)
+
+
+def refusal_junit(text: str) -> str:
+    """Return the document of a comparison that could not be made: one error."""
+    suite = ET.Element("testsuite", {"name": _CLASS, "tests": "1", "failures": "0", "errors": "1", "skipped": "0"})
+    case = ET.SubElement(suite, "testcase", {"classname": _CLASS, "name": "comparable", "time": "0"})
+    ET.SubElement(case, "error", {"message": _legal(text), "type": "not comparable"}).text = _legal(text)
+    return _document(suite)
+
+
+def _counts(findings: tuple[ArmFinding, ...]) -> dict[str, str]:
+    passed = [finding.passed for finding in findings]
+    numbers = {"tests": len(passed), "failures": passed.count(False), "errors": passed.count(None), "skipped": 0}
+    return {"name": _CLASS, **{name: str(number) for name, number in numbers.items()}}
+
+
+def _document(suite: ET.Element) -> str:
+    suite.set("time", "0")
+    suites = ET.Element("testsuites")
+    suites.append(suite)
+    ET.indent(suites)
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(suites, encoding="unicode") + "\n"
+
+
+def _legal(text: str) -> str:
+    """Drop what XML 1.0 cannot hold."""
+    return "".join(
+        c for c in text if c in "\t\n\r" or " " <= c <= "\ud7ff" or "\ue000" <= c <= "\ufffd" or c > "\uffff"
+    )

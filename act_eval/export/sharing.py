@@ -1,0 +1,112 @@
+"""Hand a finished run to other tools."""
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from act_eval.errors import RunFolderError, ShareError, UsageError
+from act_eval.export.rerun_log import write_recording
+from act_eval.export.tables import EPISODES_CSV, EPISODES_PARQUET, STEPS_PARQUET, write_csv, write_episodes, write_steps
+from act_eval.export.tensorboard_log import write_tensorboard
+from act_eval.export.wandb_log import log_to_wandb
+from act_eval.results.choosing import chosen
+from act_eval.results.records import writing
+from act_eval.results.run import StoredRun
+from act_eval.results.suites import Suite
+from act_eval.sources.replay_env import replaying_env, title_of
+from act_eval.video import FPS
+
+Tool = Literal["csv", "parquet", "tensorboard", "wandb", "rerun"]
+TOOLS: tuple[Tool, ...] = get_args(Tool)
+
+_EXTRAS = ("wandb", "rerun")
+
+
+def check_tools(tools: Sequence[Tool]) -> None:
+    """Refuse tools that are not installed, before anything is made for them.
+
+    Raises:
+        ShareError: naming the extra that brings it.
+    """
+    for tool in tools:
+        if tool in _EXTRAS and find_spec(tool) is None:
+            raise ShareError(f"{tool} is not installed: pip install 'act_eval[{tool}]'")
+
+
+def share(
+    run: StoredRun,
+    tool: Tool,
+    target: Path | None = None,
+    *,
+    episodes: str = "failures",
+    arms: Sequence[str] = (),
+    project: str = "act_eval",
+) -> list[str]:
+    """Hand a finished run to one tool; return what was made, a line each.
+
+    Args:
+        run: The run.
+        tool: Which tool.
+        target: Folder of the files; the run folder by default.
+        episodes: Which episodes `rerun` shows: `failures`, `all`, an outcome, or numbers with commas between.
+        arms: Conditions that `rerun` shows; all by default.
+        project: Project of Weights & Biases.
+
+    Raises:
+        UsageError: or a child of it, naming what is not there and what is.
+        RunFolderError: if the run is unfinished or damaged.
+        ShareError: if the tool is not installed, or refuses.
+    """
+    run.check_whole()
+    target = target or run.folder
+    with writing(target):
+        target.mkdir(parents=True, exist_ok=True)
+    match tool:
+        case "csv":
+            write_csv(run, target / EPISODES_CSV)
+            return [str(target / EPISODES_CSV)]
+        case "parquet":
+            write_episodes(run, target / EPISODES_PARQUET)
+            write_steps(run, target / STEPS_PARQUET)
+            return [str(target / EPISODES_PARQUET), str(target / STEPS_PARQUET)]
+        case "tensorboard":
+            write_tensorboard(run, target / "tensorboard")
+            return [f"{target / 'tensorboard'}: tensorboard --logdir {target / 'tensorboard'}"]
+        case "wandb":
+            return [log_to_wandb(run, project)]
+        case "rerun":
+            return _recordings(run, target, episodes, arms)
+
+
+def _recordings(run: StoredRun, target: Path, episodes: str, arms: Sequence[str]) -> list[str]:
+    conditions = [run.conditions[name] for name in arms or run.conditions]
+    lines: list[str] = []
+    env = _env_of(run.suite)
+    for condition in conditions:
+        for record in chosen(run.suite, condition.records, episodes, None):
+            steps = condition.steps(record.episode)
+            path = target / condition.name / "rerun" / f"{record.episode:04d}_seed{record.seed}_{record.outcome}.rrd"
+            has_arm = hasattr(env, "gripper_position") and steps.predicted.size
+            write_recording(
+                path,
+                record,
+                steps,
+                f"{title_of(run.manifest)} · {condition.name}",
+                1 / run.suite.facts.get("control_hz", FPS),
+                condition.videos.get(record.episode),
+                env.gripper_position(steps.predicted) if has_arm else None,
+                env.stage() if hasattr(env, "stage") else None,
+            )
+            lines.append(str(path))
+    if not lines:
+        raise UsageError(f"no episode of {run.folder} is meant by --episodes {episodes}; --episodes all are all")
+    return lines
+
+
+def _env_of(suite: Suite) -> Any:
+    """Return the environment that says where predictions lead, None where it cannot be made: numbers are shown then."""
+    try:
+        return replaying_env(suite)
+    except (RunFolderError, UsageError):
+        return None

@@ -1,0 +1,368 @@
+"""The reader of run folders: whatever looks at a run that was made begins here.
+
+Files are read when they are first asked for, and checked then: missing, truncated, damaged, unfinished, of another
+schema or without metrics, each is a `RunFolderError` that names the file and what mends it.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from act_eval.decoding import decode, read_lines
+from act_eval.errors import RunFolderError, UnknownName, UnmeasuredRun, UsageError
+from act_eval.metrics import METRICS, EpisodeMetrics, Summary, summary
+from act_eval.results.folder import EPISODES, RunFolder
+from act_eval.results.manifest import MANIFEST, Manifest
+from act_eval.results.records import METRICS as METRICS_FILE
+from act_eval.results.records import (
+    ShardLine,
+    check_outcome,
+    read_episodes,
+    read_shard,
+    read_timings,
+    write_atomically,
+)
+from act_eval.results.shards import SHARDS
+from act_eval.results.steps import load, path_of
+from act_eval.results.suites import Suite
+from act_eval.stats import SuccessRate
+from act_eval.types import INVALID, SUCCESS, EpisodeRecord, Timing
+from act_eval.types.steps import EpisodeSteps
+
+SUMMARY_FILE = "summary.json"
+"""Below a condition's folder."""
+SUMMARY_SCHEMA = 1
+"""Version of its fields."""
+
+_VIDEO = re.compile(r"(\d{4,})_seed(\d+)_\w+\.mp4")
+
+
+def video_name(record: EpisodeRecord) -> str:
+    """Return the name of an episode's video, as in `0003_seed4348884358902_wrong_block.mp4`."""
+    return f"{record.episode:04d}_seed{record.seed}_{record.outcome}.mp4"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredCondition:
+    """One condition of a run. Its lists have one entry per episode, in suite order."""
+
+    name: str
+    folder: Path
+    suite: Suite
+    settings: Mapping[str, Any]
+    """Its entry in the manifest."""
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether every episode has ended and the files are in their place."""
+        return (self.folder / EPISODES).is_file()
+
+    @cached_property
+    def records(self) -> tuple[EpisodeRecord, ...]:
+        """What every episode came to.
+
+        Raises:
+            RunFolderError: if the condition has not finished, or the file is damaged or of another suite.
+        """
+        path = self.folder / EPISODES
+        records = read_episodes(path)
+        if [record.seed for record in records] != list(self.suite.seeds):
+            raise RunFolderError(f"{path} does not hold the seeds of the suite")
+        return tuple(records)
+
+    @property
+    def outcomes(self) -> tuple[str, ...]:
+        """Outcome of each episode."""
+        return tuple(record.outcome for record in self.records)
+
+    @property
+    def rate(self) -> SuccessRate:
+        """Successes over valid episodes; `.wilson()` is its interval."""
+        return SuccessRate.of_outcomes(self.outcomes)
+
+    @cached_property
+    def episode_metrics(self) -> tuple[EpisodeMetrics, ...]:
+        """What is measured of every episode.
+
+        Raises:
+            UnmeasuredRun: if the run was made by a version that did not measure.
+            RunFolderError: if the file is missing or damaged.
+        """
+        return tuple(read_metrics(self.folder))
+
+    @cached_property
+    def timings(self) -> tuple[Timing, ...]:
+        """What the clock said about every episode.
+
+        Raises:
+            RunFolderError: if the file is missing or damaged.
+        """
+        return tuple(read_timings(self.folder / "timings.jsonl"))
+
+    @cached_property
+    def metrics(self) -> Summary:
+        """The metrics of all valid episodes together.
+
+        Raises:
+            RunFolderError: if a file is missing or damaged, the files do not belong together, or the run was made by
+                a version that did not measure.
+        """
+        self.check_whole()
+        return summary(self.records, self.episode_metrics, self.timings, self.suite.horizon)
+
+    @cached_property
+    def videos(self) -> Mapping[int, Path]:
+        """Episode → its video, of those that have one; nothing is said of what is inside."""
+        folder = self.folder / "videos"
+        paths = sorted(folder.iterdir()) if folder.is_dir() else []
+        return {int(found[1]): path for path in paths if (found := _VIDEO.fullmatch(path.name))}
+
+    def steps(self, episode: int) -> EpisodeSteps:
+        """Return the steps of an episode, simulator states included.
+
+        Raises:
+            RunFolderError: if the file is missing or damaged.
+        """
+        return load(path_of(self.folder / "steps", episode))
+
+    def check_whole(self) -> None:
+        """Check that records, metrics and timings are of the same episodes.
+
+        Raises:
+            RunFolderError: if they are not, or one of the files cannot be read.
+        """
+        records, metrics, timings = map(len, (self.records, self.episode_metrics, self.timings))
+        if not records == metrics == timings:
+            raise RunFolderError(
+                f"{self.folder}: {records} episodes, {metrics} metrics and {timings} timings do not belong "
+                "together; run again into another folder"
+            )
+
+    def write_summary(self) -> Summary:
+        """Write `metrics` to `summary.json`, unless they are there already, and return them.
+
+        Raises:
+            RunFolderError: as `metrics`.
+        """
+        parts = {
+            part: {metric.name: self.metrics[metric.name] for metric in METRICS if metric.wall_clock is clock}
+            for part, clock in (("metrics", False), ("wall_clock", True))
+        }
+        content = (json.dumps({"schema": SUMMARY_SCHEMA, **parts}, indent=1, allow_nan=False) + "\n").encode()
+        path = self.folder / SUMMARY_FILE
+        if not path.is_file() or path.read_bytes() != content:
+            write_atomically(path, content)
+        return self.metrics
+
+    def readable_records(self, problems: list[str]) -> dict[int, EpisodeRecord]:
+        """Return the records by episode; of a damaged file, the lines that can be read, and what is wrong with it.
+
+        Args:
+            problems: One line is added for everything that cannot be read.
+        """
+        try:
+            return {record.episode: record for record in self.records}
+        except RunFolderError as error:
+            problems.append(str(error))
+        path = self.folder / EPISODES
+        lines = enumerate(path.read_bytes().splitlines(keepends=True), start=1)
+        records = (_record(line, f"{path}, line {number}") for number, line in lines)
+        return {record.episode: record for record in records if record is not None}
+
+
+class Conditions(dict[str, StoredCondition]):
+    """The conditions of a run by name, in the order of its manifest; another name is an error that lists them."""
+
+    def __init__(self, place: Path, conditions: Iterable[StoredCondition]) -> None:
+        super().__init__((condition.name, condition) for condition in conditions)
+        self._place = place
+
+    def __missing__(self, name: str) -> StoredCondition:
+        raise UnknownName(f"arm of {self._place}", str(name), self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredRun:
+    """A run folder."""
+
+    folder: Path
+    manifest: Manifest
+    conditions: Conditions
+
+    @property
+    def suite(self) -> Suite:
+        """The episodes that every condition was evaluated on."""
+        return self.manifest.suite
+
+    @property
+    def configuration(self) -> Mapping[str, Any]:
+        """What else decides the records."""
+        return self.manifest.configuration
+
+    @property
+    def fingerprint(self) -> Mapping[str, Any]:
+        """What the numbers may depend on beyond that."""
+        return self.manifest.fingerprint
+
+    @property
+    def outcomes(self) -> dict[str, tuple[str, ...]]:
+        """Condition → outcome of each episode."""
+        return {name: condition.outcomes for name, condition in self.conditions.items()}
+
+    @property
+    def policy(self) -> str:
+        """Name of the policy; that of the folder where the manifest has none."""
+        entry = self.manifest.configuration.get("policy")
+        return str(entry.get("name", self.folder.name)) if isinstance(entry, Mapping) else self.folder.name
+
+    def check_whole(self) -> "StoredRun":
+        """Return this run after reading all of its files but steps and videos.
+
+        Raises:
+            RunFolderError: if it is unfinished or damaged, or was made by a version that did not measure.
+        """
+        for condition in self.conditions.values():
+            condition.check_whole()
+        return self
+
+    def ended(self) -> dict[str, list[EpisodeRecord]]:
+        """Return by condition the records of episodes that have ended, also those of a run that is under way.
+
+        Raises:
+            RunFolderError: if a file is damaged.
+        """
+        return RunFolder(self.folder, self.manifest).finished()
+
+    def shard_records(self, problems: list[str]) -> dict[str, dict[int, EpisodeRecord]]:
+        """Return by condition and episode what the shards of a run under way hold, each as far as it can be read.
+
+        Args:
+            problems: One line is added for every shard that is damaged.
+        """
+        found: dict[str, dict[int, EpisodeRecord]] = {}
+        for path in sorted((self.folder / SHARDS).glob("*.jsonl")):
+            for line in _until_damage(read_shard(path), problems):
+                found.setdefault(line.arm, {})[line.record.episode] = line.record
+        return found
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return what there is to say of each episode of each condition, in their order, as one flat row each.
+
+        Raises:
+            RunFolderError: as `check_whole`.
+        """
+        about = {"run": self.folder.name, "suite": self.suite.hash, "env": self.suite.env, "policy": self.policy}
+        return [
+            {**about, **row} for condition in self.check_whole().conditions.values() for row in _rows(self, condition)
+        ]
+
+
+def read_run(folder: Path | str) -> StoredRun:
+    """Return the run in a folder; its manifest is read at once, everything else when it is asked for.
+
+    Raises:
+        RunFolderError: if the folder is missing or no run folder, or its manifest is damaged or of another schema.
+        UsageError: if it holds run folders instead, as that of a sweep does.
+    """
+    folder = Path(folder)
+    if not folder.exists():
+        raise RunFolderError(f"{folder} does not exist; name a run folder of evaluate")
+    if not (folder / MANIFEST).exists() and (inner := runs_in(folder)):
+        named = ", ".join(map(str, inner[:6]))
+        more = f", … ({len(inner)} in all)" if len(inner) > 6 else ""
+        raise UsageError(f"{folder} is no run but holds some; name one of them: {named}{more}")
+    manifest = Manifest.read(folder)
+    conditions = (
+        StoredCondition(
+            name=name,
+            folder=folder / name,
+            suite=manifest.suite,
+            settings=entry if isinstance(entry, Mapping) else {},
+        )
+        for name, entry in manifest.configuration["arms"].items()
+    )
+    return StoredRun(folder=folder, manifest=manifest, conditions=Conditions(folder, conditions))
+
+
+def runs_in(folder: Path) -> list[Path]:
+    """Return the run folders in a folder, as a sweep makes them."""
+    return sorted(path.parent for path in folder.glob(f"*/{MANIFEST}")) if folder.is_dir() else []
+
+
+def run_folders(places: Iterable[Path]) -> list[Path]:
+    """Return the run folders that are meant: a folder of run folders stands for those in it.
+
+    Raises:
+        UsageError: if none is named, or one is named twice.
+    """
+    found: list[Path] = []
+    for place in places:
+        found += ([] if (place / MANIFEST).exists() else runs_in(place)) or [place]
+    if not found:
+        raise UsageError("report takes at least one run folder of evaluate")
+    resolved = [folder.resolve() for folder in found]
+    twice = sorted({str(folder) for folder, whole in zip(found, resolved, strict=True) if resolved.count(whole) > 1})
+    if twice:
+        raise UsageError(f"{twice[0]} is named twice; name every run once")
+    return found
+
+
+def read_metrics(arm: Path) -> list[EpisodeMetrics]:
+    """Read the metrics of the episodes of a condition by its folder, in suite order.
+
+    Raises:
+        UnmeasuredRun: if the run was made by a version that did not measure.
+        RunFolderError: if the file is damaged, or is not there because the run has not finished.
+    """
+    path = arm / METRICS_FILE
+    if not path.is_file():
+        if (arm / EPISODES).is_file():
+            raise UnmeasuredRun(
+                f"{path} is missing: the run was made by a version that did not record metrics; "
+                "repeat its command with another --out"
+            )
+        raise RunFolderError(f"{path} is missing: the run has not finished; repeat its command to resume it")
+    found = read_lines(path, EpisodeMetrics)
+    if [one.episode for one in found] != list(range(len(found))):
+        raise RunFolderError(f"{path} does not hold its episodes in order; delete the run folder and run again")
+    return found
+
+
+def _rows(run: StoredRun, condition: StoredCondition) -> Iterable[dict[str, Any]]:
+    together: Sequence[tuple[EpisodeRecord, EpisodeMetrics, Timing]] = list(
+        zip(condition.records, condition.episode_metrics, condition.timings, strict=True)
+    )
+    for record, metrics, timing in together:
+        video = condition.videos.get(record.episode)
+        yield {
+            "arm": condition.name,
+            **{f.name: getattr(record, f.name) for f in fields(record) if f.name != "detail"},
+            # Null where the episode is invalid: it neither succeeded nor failed.
+            "success": None if record.outcome == INVALID else record.outcome == SUCCESS,
+            **{f"detail_{name}": value for name, value in sorted(record.detail.items())},
+            **{f.name: getattr(metrics, f.name) for f in fields(metrics) if f.name != "episode"},
+            "wall_s": timing.wall_s,
+            "video_s": timing.video_s,
+            "inference_ms": list(timing.inference_ms),
+            "video": None if video is None else str(video.relative_to(run.folder)),
+        }
+
+
+def _until_damage(lines: Iterable[ShardLine], problems: list[str]) -> Iterable[ShardLine]:
+    try:
+        yield from lines
+    except RunFolderError as error:
+        problems.append(str(error))
+
+
+def _record(line: bytes, place: str) -> EpisodeRecord | None:
+    try:
+        record = decode(line, EpisodeRecord, place)
+        check_outcome(record, place)
+    except RunFolderError:
+        return None
+    return record

@@ -1,0 +1,172 @@
+"""The tables of a run: how often its conditions succeeded, and how they came to it.
+
+A table is text in rows and columns; `text` shows it in a terminal, `html` in a notebook. One that is wider than the
+terminal is continued below with its first columns repeated: no cell is ever cut or folded.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from io import StringIO
+
+from act_eval.metrics import Summary
+from act_eval.results.run import StoredRun
+from act_eval.stats import SuccessRate
+from act_eval.types import OUTCOMES, SUCCESS, EpisodeRecord
+
+_NOTHING = "–"
+_CAPTION = "a / b: median / 95th percentile; seam jump: mean; time: median [95 % interval]; see docs/metrics.md"
+
+Records = Mapping[str, Sequence[EpisodeRecord]]
+"""Condition → its records."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Rows of cells under heads; a head may have several lines."""
+
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    title: str = ""
+    caption: str = ""
+    keys: int = 1
+    """How many columns name the rows; they are repeated where the table is continued."""
+
+    def text(self, width: int = 80) -> str:
+        """Return the table for a terminal of that many characters, without a newline at its end."""
+        blocks = [_drawn([self.heads[i] for i in columns], self._cells(columns)) for columns in self._blocks(width)]
+        return "\n".join(part for part in (self.title, *blocks, self.caption) if part)
+
+    def html(self) -> str:
+        """Return the table as HTML."""
+        head = "".join(f"<th>{escape(name)}</th>" for name in self.heads)
+        rows = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in self.rows)
+        title = f"<h4>{escape(self.title)}</h4>" if self.title else ""
+        caption = f"<caption style='caption-side: bottom'>{escape(self.caption)}</caption>" if self.caption else ""
+        return f"{title}<table>{caption}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+
+    def _cells(self, columns: Sequence[int]) -> list[list[str]]:
+        return [[row[i] for i in columns] for row in self.rows]
+
+    def _blocks(self, width: int) -> Iterator[list[int]]:
+        """Yield the columns that are shown together, those that name the rows always among them."""
+        widths = [_width([head, *(row[i] for row in self.rows)]) for i, head in enumerate(self.heads)]
+        names = list(range(self.keys))
+        block, used = names, sum(widths[: self.keys]) + 1
+        for i in range(self.keys, len(widths)):
+            if used + widths[i] > width and block != names:
+                yield block
+                block, used = names, sum(widths[: self.keys]) + 1
+            block = [*block, i]
+            used += widths[i]
+        yield block
+
+
+def outcome_table(results: StoredRun | Records) -> Table:
+    """Return every condition's success rate and the outcomes that occurred in any of them."""
+    records = _records(results)
+    shown = [
+        outcome
+        for outcome in OUTCOMES
+        if outcome != SUCCESS and any(one.outcome == outcome for own in records.values() for one in own)
+    ]
+    return Table(
+        heads=("arm", "success", *(name.replace("_", " ") for name in shown), "steps"),
+        rows=tuple(
+            (
+                name,
+                success_rate(own).describe(),
+                *(str(sum(record.outcome == outcome for record in own)) for outcome in shown),
+                f"{sum(record.steps for record in own) / len(own):.0f}",
+            )
+            for name, own in records.items()
+        ),
+    )
+
+
+def metric_table(results: StoredRun | Records, summaries: Mapping[str, Summary] | None = None) -> Table:
+    """Return the chief metrics of every condition; one that no condition has is left out.
+
+    Args:
+        results: A run, or records by condition.
+        summaries: Condition → metrics, of those that are to be shown; all of a run's by default.
+
+    Raises:
+        RunFolderError: if the metrics of a run cannot be read.
+    """
+    if summaries is None:
+        stored = results.conditions.values() if isinstance(results, StoredRun) else ()
+        summaries = {condition.name: condition.metrics for condition in stored}
+    records = _records(results)
+    columns = {
+        "success": [_share(success_rate(records[name]).rate) for name in summaries],
+        "time to\nsuccess, s": [_time(found) for found in summaries.values()],
+        "seam\njump, rad": [_number(found["seam_jump_mean"], "{:.3f}") for found in summaries.values()],
+        "action\nage, steps": [_pair(found, "action_age") for found in summaries.values()],
+        "stalled": [_share(found["stall_fraction"]) for found in summaries.values()],
+        "reaction,\nsteps": [_pair(found, "reaction") for found in summaries.values()],
+        "turns\nafter, steps": [_turns(found) for found in summaries.values()],
+        "inference,\nms": [_pair(found, "inference_ms") for found in summaries.values()],
+    }
+    shown = {name: cells for name, cells in columns.items() if set(cells) != {_NOTHING}}
+    rows = tuple(zip(summaries, *shown.values(), strict=True))
+    return Table(heads=("arm", *shown), rows=rows, caption=_CAPTION)
+
+
+def success_rate(records: Iterable[EpisodeRecord]) -> SuccessRate:
+    """Return the success rate over the valid episodes."""
+    return SuccessRate.of_outcomes(record.outcome for record in records)
+
+
+def _records(results: StoredRun | Records) -> Records:
+    if isinstance(results, StoredRun):
+        return {name: condition.records for name, condition in results.conditions.items()}
+    return results
+
+
+def _width(cells: Iterable[str]) -> int:
+    """Return the width of a column: its longest line, a space on either side and the line beside it."""
+    return max(len(line) for cell in cells for line in (cell.splitlines() or [""])) + 3
+
+
+def _drawn(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    from rich.console import Console  # only who prints a table needs it
+    from rich.table import Column
+    from rich.table import Table as Drawing
+    from rich.text import Text
+
+    drawing = Drawing(*(Column(Text(head), no_wrap=True) for head in heads))
+    for row in rows:
+        drawing.add_row(*map(Text, row))
+    stream = StringIO()
+    Console(file=stream, width=10_000, color_system=None).print(drawing)
+    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines())
+
+
+def _number(value: float | None, form: str) -> str:
+    return _NOTHING if value is None else form.format(value)
+
+
+def _share(value: float | None) -> str:
+    return _NOTHING if value is None or value != value else f"{100 * value:.0f} %"
+
+
+def _time(found: Summary) -> str:
+    """Return median and interval, as in `5.4 [3.6, 8.1]`; `never` is an end beyond the horizon."""
+    median, low, high = (found[f"time_to_success_median{end}"] for end in ("", "_low", "_high"))
+    ends = ", ".join(_number(end, "{:.1f}") if end is not None else "never" for end in (low, high))
+    return _NOTHING if median is None else f"{median:.1f} [{ends}]"
+
+
+def _pair(found: Summary, name: str) -> str:
+    """Return median and 95th percentile; `never` where more than 5 % of the episodes did not come to it."""
+    median, high = found[f"{name}_p50"], found[f"{name}_p95"]
+    return _NOTHING if median is None else f"{median:.0f} / {_number(high, '{:.0f}') if high is not None else 'never'}"
+
+
+def _turns(found: Summary) -> str:
+    share = found["behavioural_reaction_fraction"]
+    if share is None:
+        return _NOTHING
+    median = found["behavioural_reaction_p50"]
+    return f"{_NOTHING} ({_share(share)})" if median is None else f"{median:.0f} ({_share(share)})"

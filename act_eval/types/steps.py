@@ -1,0 +1,87 @@
+"""The steps of a whole episode as arrays.
+
+Legend: `T` control steps taken · `A` action dim · `S` size of the simulator state · `N` requests · `C` chunk length ·
+`K` coordinates · `M` blocks · `J` joints.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from act_eval.types.arrays import BoolArray, FloatArray, IntArray
+
+
+def _no_integers() -> IntArray:
+    return np.zeros(0, np.int64)
+
+
+def _no_floats(*shape: int) -> Callable[[], FloatArray]:
+    return lambda: np.zeros(shape, np.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpisodeSteps:
+    """The steps of one episode; see `act_eval.types.Actions` for the meaning of each field.
+
+    Fields with a default are empty in files of earlier versions, and where policy or environment do not say.
+    """
+
+    command: FloatArray
+    """(T, A) decided for each step; (0,) without a step"""
+    ran: FloatArray
+    """(T, A) what reached the arm at each step: `command`, unless commands are late"""
+    chunk: IntArray
+    """(T,)"""
+    index: IntArray
+    """(T,)"""
+    observed: IntArray
+    """(T,)"""
+    requested: BoolArray
+    """(T,)"""
+    told_delay: IntArray
+    """(T,)"""
+    actual_delay: IntArray
+    """(T,)"""
+    in_flight: IntArray
+    """(T,)"""
+    seam: BoolArray
+    """(T,)"""
+    replaced: FloatArray
+    """(T, A) see `act_eval.types.Takeover`; NaN at a step that is no seam or where nothing else could have run"""
+    overlap_rmse: FloatArray
+    """(T, A) see `act_eval.types.Takeover`; NaN as `replaced`"""
+    state: NDArray[np.float64]
+    """(T + 1, S) simulator states, the terminal one last."""
+    sent: IntArray = field(default_factory=_no_integers)
+    """(N,) step at which each request went out; the answer to the n-th is chunk n"""
+    observation_step: IntArray = field(default_factory=_no_integers)
+    """(N,) step of the observation that it read"""
+    start: IntArray = field(default_factory=_no_integers)
+    """(N,) step of the answer's first action"""
+    ready: IntArray = field(default_factory=_no_integers)
+    """(N,) first step at which the answer may act"""
+    told: IntArray = field(default_factory=_no_integers)
+    """(N,) told delay"""
+    actual: IntArray = field(default_factory=_no_integers)
+    """(N,) actual delay, 0 for a lost answer"""
+    lost: BoolArray = field(default_factory=lambda: np.zeros(0, np.bool_))
+    """(N,)"""
+    predicted: FloatArray = field(default_factory=_no_floats(0, 0, 0))
+    """(N, C, A) what the policy answered, absolute commands"""
+    coordinates: FloatArray = field(default_factory=_no_floats(0, 0))
+    """(N, K) the observation's `environment_state` as the policy was shown it"""
+    joints: FloatArray = field(default_factory=_no_floats(0, 0))
+    """(T + 1, J) joint positions [rad]"""
+    gripper_xyz: FloatArray = field(default_factory=_no_floats(0, 3))
+    """(T + 1, 3) point between the jaws [m]"""
+    blocks_xyz: FloatArray = field(default_factory=_no_floats(0, 0, 3))
+    """(T + 1, M, 3) centres of the blocks [m]"""
+    target: IntArray = field(default_factory=_no_integers)
+    """(T + 1,) number of the block that is the target"""
+
+    @property
+    def steps(self) -> int:
+        """T."""
+        return len(self.command)

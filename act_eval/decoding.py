@@ -87,6 +87,14 @@ def read_bytes(path: Path, error: type[ActEvalError], missing: str = "") -> byte
         raise error(f"{path} cannot be read: {getattr(failure, 'strerror', None) or failure}") from failure
 
 
+def read_text(path: Path, error: type[ActEvalError] = RunFolderError, missing: str = "") -> str:
+    """Return the text of a file; see `read_bytes`."""
+    try:
+        return read_bytes(path, error, missing).decode()
+    except UnicodeDecodeError as failure:
+        raise error(f"{path} is damaged: no text ({failure})") from failure
+
+
 def decode(
     text: bytes | str,
     kind: type[_Kind],
@@ -338,7 +346,7 @@ def _mapping(decoder: _Decoder, whole: bool) -> _Decoder:
 
 def _sequence(decoder: _Decoder, kind: type) -> _Decoder:
     def decode_items(value: Any) -> Any:
-        if type(value) is not list:
+        if type(value) not in (list, tuple):
             raise _wrong(value, "a list")
         items: list[Any] = []
         try:
@@ -353,7 +361,7 @@ def _sequence(decoder: _Decoder, kind: type) -> _Decoder:
 
 def _fixed_tuple(decoders: list[_Decoder]) -> _Decoder:
     def decode_items(value: Any) -> tuple[Any, ...]:
-        if type(value) is not list or len(value) != len(decoders):
+        if type(value) not in (list, tuple) or len(value) != len(decoders):
             raise _wrong(value, f"a list of {len(decoders)} entries")
         items: list[Any] = []
         try:
@@ -377,7 +385,7 @@ def _open(value: Any, depth: int = 0) -> Any:
         return value
     if kind is float:
         return _number(value)
-    if kind is not dict and kind is not list:
+    if kind not in (dict, list, tuple):
         raise _wrong(value, "JSON")
     if depth >= _DEEPEST:
         raise _Defect("is nested too deeply", f"at most {_DEEPEST} levels are allowed")

@@ -6,18 +6,18 @@ and its unnormaliser's. `act_eval.json` beside them holds what LeRobot has no pl
 
 import dataclasses
 import json
-import types
-import typing
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from act_eval.errors import ActEvalError, CheckpointError, FeatureMismatch
+from act_eval.decoding import JSON, build, read_json
+from act_eval.errors import CheckpointError, FeatureMismatch
 from act_eval.policies.act.config import ACTConfig, Feature
 from act_eval.policies.act.policy import ACTPolicy
 from act_eval.policies.normalize import Processor
@@ -32,6 +32,7 @@ NORMALIZER_FILE = f"{PREPROCESSOR}_step_3_normalizer_processor.safetensors"
 UNNORMALIZER_FILE = f"{POSTPROCESSOR}_step_0_unnormalizer_processor.safetensors"
 
 Policy = ACTPolicy | ACTRTCPolicy
+_Kind = TypeVar("_Kind")
 _CONFIGS: Mapping[str, type[ACTConfig]] = {"act": ACTConfig, "act_eval_act": ACTConfig, "act_rtc": ACTRTCConfig}
 
 
@@ -105,13 +106,13 @@ def load_config(folder: Path) -> ACTConfig:
     Raises:
         CheckpointError: if the file is missing, malformed, of an unknown type or outside what is allowed.
     """
-    return config_from_dict(_read_json(folder / CONFIG_FILE), where=str(folder / CONFIG_FILE))
+    return config_from_dict(_read_json(folder / CONFIG_FILE, JSON), where=str(folder / CONFIG_FILE))
 
 
 def load_extra(folder: Path) -> dict[str, Any]:
     """Read `act_eval.json`; empty where there is none."""
     path = folder / EXTRA_FILE
-    return _read_json(path) if path.is_file() else {}
+    return _read_json(path, JSON) if path.exists() else {}
 
 
 def config_to_dict(config: ACTConfig) -> dict[str, Any]:
@@ -128,25 +129,11 @@ def config_from_dict(values: Mapping[str, Any], where: str = CONFIG_FILE) -> ACT
     kind = values.get("type")
     if not isinstance(kind, str) or kind not in _CONFIGS:
         raise CheckpointError(f"{where}: policy type {kind!r} is unknown; there are: {', '.join(sorted(_CONFIGS))}")
-    cls = _CONFIGS[kind]
-    hints = typing.get_type_hints(cls)
-    known = {f.name for f in dataclasses.fields(cls)}
-    try:
-        return cls(**{k: _parse(v, hints[k]) for k, v in values.items() if k in known})
-    except (ActEvalError, TypeError, KeyError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"{where}: {error}") from error
-
-
-def _parse(value: Any, hint: Any) -> Any:
-    """Turn a JSON value into what the field wants: features, and tuples in place of lists."""
-    if isinstance(value, Mapping):
-        if value and all(isinstance(v, Mapping) for v in value.values()):
-            return {k: Feature(v["type"], tuple(v["shape"])) for k, v in value.items()}
-        return dict(value)
-    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    if isinstance(value, list) and any(typing.get_origin(option) is tuple for option in options):
-        return tuple(value)
-    return value
+    entries = dict(values)
+    dilation = "replace_final_stride_with_dilation"
+    if type(entries.get(dilation)) is int and entries[dilation] in (0, 1):
+        entries[dilation] = bool(entries[dilation])  # LeRobot annotates this flag as a whole number
+    return build(_CONFIGS[kind], entries, where, CheckpointError, ignore_unknown=True, use_defaults=True)
 
 
 def _stored(policy: Policy, half: bool) -> dict[str, Tensor]:
@@ -186,13 +173,26 @@ def load_stats(folder: Path) -> dict[str, dict[str, Any]]:
     return stats
 
 
+@dataclass(frozen=True)
+class _Step:
+    """One step of LeRobot's processor pipelines."""
+
+    registry_name: str = ""
+    state_file: str | None = None
+
+
+@dataclass(frozen=True)
+class _Pipeline:
+    steps: tuple[_Step, ...] = ()
+
+
 def _normalizer_state(folder: Path) -> str:
     """Return the file that the preprocessor's normaliser names; LeRobot's step number has changed over time."""
-    steps = _read_json(folder / f"{PREPROCESSOR}.json").get("steps", [])
-    for step in steps:
-        if step.get("registry_name") == "normalizer_processor" and "state_file" in step:
-            return Path(step["state_file"]).name  # never outside the folder
-    raise CheckpointError(f"{folder / PREPROCESSOR}.json names no normalizer_processor with a state_file")
+    path = folder / f"{PREPROCESSOR}.json"
+    for step in _read_json(path, _Pipeline).steps:
+        if step.registry_name == "normalizer_processor" and step.state_file is not None:
+            return Path(step.state_file).name  # never outside the folder
+    raise CheckpointError(f"{path} names no normalizer_processor with a state_file")
 
 
 def _preprocessor(config: ACTConfig) -> dict[str, Any]:
@@ -236,20 +236,13 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"checkpoint file {path} does not exist")
     try:
         return load_file(path)
-    except SafetensorError as error:
+    except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} is not a safetensors file: {error}") from error
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise CheckpointError(f"checkpoint file {path} does not exist")
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path} is not JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise CheckpointError(f"{path} holds {type(values).__name__}, not an object")
-    return values
+def _read_json(path: Path, kind: type[_Kind]) -> _Kind:
+    missing = f"checkpoint file {path} does not exist"
+    return read_json(path, kind, CheckpointError, missing=missing, ignore_unknown=True, use_defaults=True)
 
 
 def _write_json(path: Path, values: Mapping[str, Any]) -> None:

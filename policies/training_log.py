@@ -10,6 +10,9 @@ from pathlib import Path
 
 from torch.utils.tensorboard.writer import SummaryWriter
 
+from act_eval.decoding import JSON, build, decode, read_text
+from act_eval.errors import CheckpointError
+
 
 class TrainingLog:
     """Files of one run; continues at `first_step` by dropping what an interrupted run wrote beyond it."""
@@ -18,16 +21,24 @@ class TrainingLog:
         out.mkdir(parents=True, exist_ok=True)
         self.path = out / "train.jsonl"
         kept = self._lines_up_to(first_step)
-        self._events = {(row["step"], kind) for row in map(json.loads, kept) for kind in row}
+        self._events = {(row["step"], kind) for _, row in kept for kind in row}
         self._file = self.path.open("w")
-        self._file.writelines(kept)
+        self._file.writelines(line for line, _ in kept)
         self._board = SummaryWriter(str(out / "tensorboard"), purge_step=first_step + 1)
 
-    def _lines_up_to(self, step: int) -> list[str]:
+    def _lines_up_to(self, step: int) -> list[tuple[str, JSON]]:
+        """Return the lines up to a step, each with its content."""
         if not self.path.exists():
             return []
-        whole = [line for line in self.path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-        return [line for line in whole if json.loads(line)["step"] <= step]
+        text = read_text(self.path, CheckpointError)
+        whole = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
+        rows = [
+            decode(line, JSON, f"{self.path}, line {number}", CheckpointError)
+            for number, line in enumerate(whole, start=1)
+        ]
+        for number, row in enumerate(rows, start=1):
+            build(int, row.get("step"), f"{self.path}, line {number}, step", CheckpointError)
+        return [(line, row) for line, row in zip(whole, rows, strict=True) if row["step"] <= step]
 
     def has(self, step: int, kind: str) -> bool:
         """Return whether an earlier part of this run logged the result of a `kind` of test at `step`."""

@@ -11,15 +11,18 @@ Nothing is pickled.
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from act_eval.decoding import JSON, read_json
 from act_eval.errors import CheckpointError
 
 PRETRAINED = "pretrained_model"
@@ -107,21 +110,33 @@ def load_state(folder: Path, model: nn.Module, average: nn.Module, optimizer: to
     """Restore model, averages and optimiser in place.
 
     Raises:
-        CheckpointError: if the weights do not fit the model.
+        CheckpointError: if a file is missing or damaged, or does not fit the model.
     """
     state = folder / STATE
+    progress = read_json(state / "progress.json", Progress, CheckpointError)
+    groups = read_json(state / "optimizer.json", list[JSON], CheckpointError)
     for module, name in ((model, "model"), (average, "average")):
-        try:
-            module.load_state_dict(load_file(state / f"{name}.safetensors"))
-        except RuntimeError as error:
-            raise CheckpointError(f"{state / name}.safetensors does not fit the policy: {error}") from error
-    entries: dict[int, dict[str, Tensor]] = {}
-    for key, value in load_file(state / "optimizer.safetensors").items():
-        index, name = key.split("/", 1)
-        entries.setdefault(int(index), {})[name] = value
-    optimizer.load_state_dict({"state": entries, "param_groups": json.loads((state / "optimizer.json").read_text())})
+        path = state / f"{name}.safetensors"
+        with _naming(path):
+            module.load_state_dict(load_file(path))
+    path = state / "optimizer.safetensors"
+    with _naming(path):
+        entries: dict[int, dict[str, Tensor]] = {}
+        for key, value in load_file(path).items():
+            index, name = key.split("/", 1)
+            entries.setdefault(int(index), {})[name] = value
+        optimizer.load_state_dict({"state": entries, "param_groups": groups})
     _adopt_layout(optimizer)
-    return Progress(**json.loads((state / "progress.json").read_text()))
+    return progress
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Name the file whose tensors are damaged or fit neither model nor optimiser."""
+    try:
+        yield
+    except (OSError, SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} does not fit the policy: {error}") from error
 
 
 def _adopt_layout(optimizer: torch.optim.Optimizer) -> None:

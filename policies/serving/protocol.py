@@ -6,14 +6,14 @@ Three frames: the server's greeting, a question, an answer. A question of our cl
 Legend: `N` rows · `P` prefix slots · `A` action dim · `C` chunk.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
-from act_eval.errors import FeatureMismatch, RemoteError, UsageError
+from act_eval.decoding import build
+from act_eval.errors import FeatureMismatch, RemoteError
 from act_eval.policies.inputs import declared
 from act_eval.types import (
     ENVIRONMENT_STATE,
@@ -30,7 +30,6 @@ OURS = "act_eval"
 MOST_ROWS = 1024
 MOST_PREFIX = 4096
 _ABSENT = object()
-_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,10 +71,11 @@ class Greeting:
                 f"the server speaks protocol {about.get('protocol')!r}, this client {PROTOCOL}: "
                 "install the same version of act_eval on both sides"
             )
-        try:
-            return _greeting(about)
-        except (KeyError, TypeError, ValueError, AttributeError, UsageError, RemoteError) as error:
-            raise RemoteError(f"the server's greeting is malformed: {type(error).__name__}: {error}") from error
+        place = "the server's greeting"
+        greeting = build(Greeting, {k: v for k, v in about.items() if k != "protocol"}, place, RemoteError)
+        _text(about, "instance")
+        _whole(about, "max_bytes")
+        return greeting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,32 +152,6 @@ class Question:
                 last_action=_array(message, "last_action", (count, spec.action_dim), np.float32),
             ),
         )
-
-
-def _greeting(about: Mapping[str, Any]) -> Greeting:
-    """Return a greeting; what is malformed raises whatever it raises."""
-    given = about["spec"]
-    spec = PolicySpec(
-        chunk=_whole(given, "chunk"),
-        action_dim=_whole(given, "action_dim"),
-        window=_one_of(given["window"], ("same", "shifted")),
-        takes_prefix=_one_of(given["takes_prefix"], (False, True)),
-        max_delay=_whole(given, "max_delay"),
-        inputs={
-            str(name): tuple(_whole({"shape": n}, "shape") for n in shape) for name, shape in given["inputs"].items()
-        },
-    )
-    said = {name: about[name] for name in ("identity", "run", "numeric")}
-    json.dumps(said, allow_nan=False)  # they go into a manifest
-    if not all(isinstance(one, dict) and all(isinstance(key, str) for key in one) for one in said.values()):
-        raise TypeError(f"{', '.join(said)} must be maps with text as keys")
-    return Greeting(spec=spec, **said, instance=_text(about, "instance"), max_bytes=_whole(about, "max_bytes"))
-
-
-def _one_of(value: Any, allowed: tuple[_Value, ...]) -> _Value:
-    if value not in allowed:
-        raise ValueError(f"{str(value)[:40]!r} is none of {allowed}")
-    return value
 
 
 def plain_question(message: Mapping[str, Any], spec: PolicySpec, session: str, number: int) -> Question:

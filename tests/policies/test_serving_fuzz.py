@@ -96,13 +96,13 @@ def test_a_greeting_in_which_anything_stands_anywhere(data: st.DataObject):
 @pytest.mark.parametrize(
     ("place", "name", "value", "text"),
     [
-        ("spec", "action_dim", None, "malformed: RemoteError: 'action_dim' must be a whole number"),
-        ("spec", "chunk", 0, "malformed: UsageError: a policy needs chunk >= 1"),
-        ("spec", "window", "other", r"malformed: ValueError: 'other' is none of \('same', 'shifted'\)"),
-        ("spec", "inputs", {"observation.state": 3}, "malformed: TypeError"),
-        (None, "identity", [1], "malformed: TypeError: identity, run, numeric must be maps"),
-        (None, "identity", {"digest": np.zeros(2)}, "malformed: TypeError"),
-        (None, "spec", None, "malformed: AttributeError"),
+        ("spec", "action_dim", None, "greeting is damaged: spec.action_dim is null; it must be a whole number"),
+        ("spec", "chunk", 0, "greeting: spec: a policy needs chunk >= 1"),
+        ("spec", "window", "other", r"spec.window is 'other'; it must be one of 'same', 'shifted'"),
+        ("spec", "inputs", {"observation.state": 3}, r"spec.inputs.observation.state is 3; it must be a list"),
+        (None, "identity", [1], "identity is a list with 1 entries; it must be an object"),
+        (None, "identity", {"digest": np.zeros(2)}, "identity.digest is a ndarray; it must be JSON"),
+        (None, "spec", None, "spec is null; it must be an object"),
         (None, "protocol", 7, "the server speaks protocol 7, this client 1"),
     ],
 )

@@ -333,7 +333,7 @@ def _mapping(decoder: _Decoder, whole: bool) -> _Decoder:
         entries: dict[Any, Any] = {}
         for name, item in value.items():
             _check_name(name)
-            if whole and not (name.isascii() and name.isdecimal() and len(name) < 20):
+            if whole and not (name.isascii() and name.isdecimal() and len(name) < 20 and str(int(name)) == name):
                 raise _Defect("has a name that is no whole number").inside(_key(name))
             try:
                 entries[int(name) if whole else name] = decoder(item)

@@ -10,7 +10,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from act_eval.collect.plan import Collected, CollectPlan, CollectProgress, progr
 from act_eval.collect.recording import MakeDemonstrator, features_of
 from act_eval.collect.workers import Recorder, Submit, runner
 from act_eval.datasets import Attempt, AttemptFolder, DatasetWriter, Feature
-from act_eval.datasets.layout import COLLECTION
+from act_eval.datasets.layout import COLLECTION, INFO, Info
+from act_eval.decoding import JSON, read_json
 from act_eval.errors import DatasetError, UsageError
 
 _PATIENCE = 10
@@ -155,16 +156,26 @@ def _finish(
     return Collected(out, len(kept), frames, len(attempts), progress_of(attempts).discarded, existed=False)
 
 
+@dataclass(frozen=True)
+class _History:
+    """`collection.json`: how a data set was collected."""
+
+    plan: JSON
+    facts: JSON
+    attempts: int
+    discarded: tuple[Attempt, ...]
+
+
 def _already_there(plan: CollectPlan, out: Path) -> Collected:
     file = out / COLLECTION
     if not file.is_file():
         raise DatasetError(f"{out} exists and was not written by collecting; name another --out, or remove it")
     try:
-        history = json.loads(file.read_text())
-        # What an earlier version did not know of, it did as the default says.
-        there = json.loads(json.dumps(asdict(CollectPlan(env="")))) | history["plan"]
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise DatasetError(f"{file} is damaged ({type(error).__name__}: {error}); name another --out") from error
+        history = read_json(file, _History, DatasetError)
+    except DatasetError as error:
+        raise DatasetError(f"{error}; name another --out") from error
+    # What an earlier version did not know of, it did as the default says.
+    there = json.loads(json.dumps(asdict(CollectPlan(env="")))) | history.plan
     asked = json.loads(json.dumps(asdict(plan)))
     for key in sorted(asked):
         if there[key] != asked[key]:
@@ -172,6 +183,8 @@ def _already_there(plan: CollectPlan, out: Path) -> Collected:
                 f"{out} holds demonstrations with {key} = {there[key]!r}; asked for {asked[key]!r}. "
                 "Name another --out, or remove it"
             )
-    frames = json.loads((out / "meta/info.json").read_text())["total_frames"]
-    outcomes = Counter(entry["outcome"] for entry in history["discarded"])
-    return Collected(out, plan.episodes, frames, history["attempts"], dict(sorted(outcomes.items())), existed=True)
+    info = read_json(out / INFO, Info, DatasetError, ignore_unknown=True, use_defaults=True)
+    outcomes = Counter(attempt.outcome for attempt in history.discarded)
+    return Collected(
+        out, plan.episodes, info.total_frames, history.attempts, dict(sorted(outcomes.items())), existed=True
+    )

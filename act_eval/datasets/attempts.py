@@ -19,6 +19,7 @@ from act_eval.datasets.episode import Episode, episode_table
 from act_eval.datasets.images import write_video
 from act_eval.datasets.layout import Feature
 from act_eval.datasets.statistics import pixel_histogram
+from act_eval.decoding import JSON, decode, read_bytes, read_json
 from act_eval.errors import DatasetError
 from act_eval.types import IntArray
 
@@ -37,6 +38,23 @@ class Attempt:
     """Frames of a recorded episode."""
 
 
+@dataclass(frozen=True)
+class _Discarded:
+    """File of an attempt that did not succeed."""
+
+    seed: int
+    outcome: str
+
+
+@dataclass(frozen=True)
+class _Recorded:
+    """What the footer of a recorded attempt says beside the table."""
+
+    seed: int
+    pixels: Mapping[str, tuple[tuple[int, ...], ...]]
+    """Camera → histograms of its pixels."""
+
+
 class AttemptFolder:
     """Attempts on disk, by number."""
 
@@ -50,7 +68,12 @@ class AttemptFolder:
         folder.mkdir(parents=True, exist_ok=True)
         plan_file = folder / "plan.json"
         if plan_file.exists():
-            _check_plan(folder, _read_plan(plan_file), json.loads(json.dumps(plan)))
+            remedy = f". Remove the folder {folder} and collect again"
+            try:
+                found = read_json(plan_file, JSON, DatasetError)
+            except DatasetError as error:
+                raise DatasetError(f"{error}{remedy}") from error
+            _check_plan(folder, found, json.loads(json.dumps(plan)))
         else:
             _write_whole(plan_file, json.dumps(plan, indent=1, sort_keys=True).encode())
 
@@ -78,27 +101,32 @@ class AttemptFolder:
         """Return all whole attempts; a file that was cut off is removed, to be made again."""
         attempts = {}
         for file in sorted(self.folder.glob("attempt-*.json")):
+            content = read_bytes(file, DatasetError)
             try:
-                entry = json.loads(file.read_text())
-            except ValueError:
+                entry = decode(content, _Discarded, str(file), DatasetError)
+            except DatasetError:
                 file.unlink()
                 continue
-            attempts[_number(file)] = Attempt(_number(file), entry["seed"], entry["outcome"])
+            attempts[_number(file)] = Attempt(_number(file), entry.seed, entry.outcome)
         for file in sorted(self.folder.glob("attempt-*.parquet")):
             try:
                 footer = pq.read_metadata(file)
-            except (OSError, pa.ArrowInvalid):
+            except (OSError, pa.ArrowException):
                 file.unlink()
                 continue
-            meta = json.loads(footer.metadata[_META])
-            attempts[_number(file)] = Attempt(_number(file), meta["seed"], "success", footer.num_rows)
+            seed = _recorded(footer.metadata, file).seed
+            attempts[_number(file)] = Attempt(_number(file), seed, "success", footer.num_rows)
         return attempts
 
     def read_episode(self, number: int) -> tuple[pa.Table, dict[str, IntArray]]:
         """Return the rows of a recorded episode and the pixel histograms (3, 256) of its cameras."""
-        table = pq.read_table(self._path(number, "parquet"))
-        meta = json.loads(table.schema.metadata[_META])
-        pixels = {key: np.asarray(counts, np.int64) for key, counts in meta["pixels"].items()}
+        path = self._path(number, "parquet")
+        try:
+            table = pq.read_table(path)
+        except (OSError, pa.ArrowException) as error:
+            raise DatasetError(f"{path} is damaged: {error}") from error
+        counted = _recorded(table.schema.metadata, path).pixels
+        pixels = {key: np.asarray(counts, np.int64) for key, counts in counted.items()}
         return table.replace_schema_metadata(None), pixels
 
     def video(self, number: int, key: str) -> Path:
@@ -119,11 +147,8 @@ def _write_whole(path: Path, data: bytes) -> None:
     os.replace(part, path)
 
 
-def _read_plan(file: Path) -> dict[str, Any]:
-    try:
-        return json.loads(file.read_text())
-    except ValueError as error:
-        raise DatasetError(f"{file} is damaged: {error}. Remove the folder {file.parent} and collect anew") from error
+def _recorded(metadata: Mapping[bytes, bytes] | None, file: Path) -> _Recorded:
+    return decode((metadata or {}).get(_META, b""), _Recorded, f"the footer of {file}", DatasetError)
 
 
 def _check_plan(folder: Path, found: Mapping[str, Any], asked: Mapping[str, Any]) -> None:

@@ -16,17 +16,20 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from act_eval.datasets.reader import Demonstrations
+from act_eval.decoding import read_json
 from act_eval.errors import DatasetError
 from act_eval.types import ACTION, ENVIRONMENT_STATE, IMAGE_PREFIX, STATE, IntArray
 
 FOLDER = ".frame_cache"
+_CONTENTS = "contents.json"
 _LAYOUT = 1
 """Version of this file format; part of the key."""
 _RESERVE = 256 * 2**20
@@ -39,19 +42,31 @@ OnEpisode = Callable[[int, int], None]
 """Receives (episodes decoded, episodes in all)."""
 
 
+@dataclass(frozen=True)
+class _Contents:
+    """`contents.json` of a cache: feature → shape and dtype of one entry."""
+
+    shapes: Mapping[str, tuple[int, ...]]
+    dtypes: Mapping[str, Literal["uint8", "float32"]]
+
+
 class FrameCache:
     """Random access to the frames of a data set. Safe in forked and spawned processes."""
 
     def __init__(self, folder: Path) -> None:
         """Open a finished cache; see `open_cache`."""
         self.folder = folder
-        contents = json.loads((folder / "contents.json").read_text())
-        self.shapes: dict[str, tuple[int, ...]] = {key: tuple(shape) for key, shape in contents["shapes"].items()}
+        contents = read_json(folder / _CONTENTS, _Contents, DatasetError)
+        self.shapes = contents.shapes
         """Feature → shape of one entry; (3, H, W) for cameras."""
-        self._dtypes = {key: np.dtype(name) for key, name in contents["dtypes"].items()}
+        self._dtypes = contents.dtypes
         self._files: dict[str, int] = {}
         self._vectors: dict[str, NDArray[Any]] = {}
-        self._open()
+        try:
+            self._open()
+        except (OSError, ValueError, KeyError) as error:
+            self.close()
+            raise DatasetError(f"{folder} is damaged: {error}; remove the folder and retry") from error
 
     def read(self, key: str, frames: IntArray) -> NDArray[Any]:
         """Return some frames of a feature, (R, *shape); pictures are uint8 (R, 3, H, W).
@@ -109,7 +124,7 @@ def open_cache(data: Demonstrations, folder: Path | None = None, on_episode: OnE
     """
     home = data.root / FOLDER if folder is None else folder
     final = home / _key(data)
-    if not (final / "contents.json").exists():
+    if not (final / _CONTENTS).exists():
         _build(data, home, final, on_episode or (lambda _done, _total: None))
     return FrameCache(final)
 
@@ -139,7 +154,7 @@ def _build(data: Demonstrations, home: Path, final: Path, on_episode: OnEpisode)
         if free < needed + _RESERVE:
             raise DatasetError(f"a frame cache in {home} needs {needed / 1e9:.1f} GB; {free / 1e9:.1f} GB are free")
         _decode(data, layout, partial, on_episode)
-        (partial / "contents.json").write_text(
+        (partial / _CONTENTS).write_text(
             json.dumps(
                 {
                     "shapes": {key: shape for key, (shape, _) in layout.items()},
@@ -164,7 +179,7 @@ def _put_in_place(partial: Path, final: Path) -> None:
     try:
         partial.rename(final)
     except OSError:
-        if not (final / "contents.json").exists():  # otherwise another process has built the same one meanwhile
+        if not (final / _CONTENTS).exists():  # otherwise another process has built the same one meanwhile
             raise
         return
     for stale in final.parent.iterdir():

@@ -121,26 +121,56 @@ def feature_to_json(feature: Feature, fps: int) -> dict[str, Any]:
     return entry
 
 
-def feature_from_json(key: str, entry: Mapping[str, Any]) -> Feature:
-    """Read one feature of an info.json, LeRobot's or ours; cameras stored channel first become (H, W, C).
+@dataclass(frozen=True)
+class StoredFeature:
+    """A feature as info.json holds it, LeRobot's or ours."""
 
-    Raises:
-        DatasetError: if the entry has no dtype or shape, or a camera does not have three dimensions.
-    """
-    try:
-        dtype, shape, names = str(entry["dtype"]), tuple(int(n) for n in entry["shape"]), entry.get("names")
-    except (KeyError, TypeError, ValueError) as error:
-        raise DatasetError(f"feature {key!r} of {INFO} needs a dtype and a shape, got {entry!r}") from error
-    if isinstance(names, Mapping):  # {"motors": [...]} in data sets that LeRobot converted from v2
-        names = [n for group in names.values() for n in (group if isinstance(group, list) else [group])]
-    feature = Feature(dtype, shape, None if names is None else tuple(str(n) for n in names))
-    if not feature.is_camera:
+    dtype: str
+    shape: tuple[int, ...]
+    names: Any = None
+    """A list, or `{"motors": [...]}` in data sets that LeRobot converted from v2."""
+
+    def __post_init__(self) -> None:
+        if any(n < 0 for n in self.shape) or (self.dtype in ("image", "video") and len(self.shape) != 3):
+            raise DatasetError(f"its shape is {self.shape}; a camera needs (height, width, channels)")
+
+    @property
+    def feature(self) -> Feature:
+        """The feature; cameras stored channel first become (H, W, C)."""
+        names = self.names
+        if isinstance(names, Mapping):
+            names = [n for group in names.values() for n in (group if isinstance(group, list) else [group])]
+        names = None if names is None else tuple(str(n) for n in (names if isinstance(names, list) else [names]))
+        feature = Feature(self.dtype, self.shape, names)
+        if feature.is_camera and names and names[0] in ("channel", "channels"):
+            channels, height, width = self.shape
+            return Feature(self.dtype, (height, width, channels), (*names[1:], names[0]))
         return feature
-    if len(shape) != 3:
-        raise DatasetError(f"camera {key!r} of {INFO} has shape {shape}; a camera needs (height, width, channels)")
-    if feature.names and feature.names[0] in ("channel", "channels"):
-        return Feature(dtype, (shape[1], shape[2], shape[0]), (*feature.names[1:], feature.names[0]))
-    return feature
+
+
+@dataclass(frozen=True)
+class Info:
+    """What act_eval reads of info.json."""
+
+    codebase_version: str
+    fps: float
+    total_frames: int
+    features: Mapping[str, StoredFeature]
+    data_path: str | None = DATA_PATH
+    video_path: str | None = VIDEO_PATH
+
+    def __post_init__(self) -> None:
+        if not self.codebase_version.startswith("v3."):
+            raise DatasetError(f"codebase_version {self.codebase_version!r}; LeRobotDataset v3 is needed")
+        if self.fps <= 0:
+            raise DatasetError(f"fps is {self.fps}; it must be above 0")
+        for name, template in (("data_path", self.data_path), ("video_path", self.video_path)):
+            try:
+                (template or "").format(video_key="", chunk_index=0, file_index=0)
+            except (LookupError, ValueError, AttributeError, TypeError) as error:
+                raise DatasetError(
+                    f"{name} is {template!r}; its fields are video_key, chunk_index, file_index"
+                ) from error
 
 
 def info_json(

@@ -3,11 +3,10 @@
 Opening reads metadata and Parquet footers only. Nothing of the data stays in memory between two calls.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -16,11 +15,13 @@ from numpy.typing import NDArray
 
 from act_eval.datasets.columns import column_values
 from act_eval.datasets.images import decode_png, read_video
-from act_eval.datasets.layout import COLLECTION, DATA_PATH, INFO, STATS, TASKS, VIDEO_PATH, Feature, feature_from_json
+from act_eval.datasets.layout import COLLECTION, DATA_PATH, INFO, STATS, TASKS, VIDEO_PATH, Feature, Info
 from act_eval.datasets.statistics import Stats
+from act_eval.decoding import JSON, read_json
 from act_eval.errors import DatasetError, FeatureMismatch
 from act_eval.types import IMAGE_PREFIX, ImageArray, IntArray
 
+_Kind = TypeVar("_Kind")
 _NUMBERS = ("episode_index", "length", "dataset_from_index", "dataset_to_index", "data/chunk_index", "data/file_index")
 
 
@@ -53,20 +54,14 @@ class Demonstrations:
         self.root = Path(root)
         if not self.root.is_dir():
             raise DatasetError(f"there is no data set folder {self.root}; scripts/collect.py makes one")
-        self.info = _read_json(self.root / INFO)
-        version = self.info.get("codebase_version")
-        if not str(version).startswith("v3."):
-            raise DatasetError(f"{self.root / INFO} has codebase_version {version!r}; LeRobotDataset v3 is needed")
-        try:
-            self.fps = float(self.info["fps"])
-            self.features = {key: feature_from_json(key, entry) for key, entry in self.info["features"].items()}
-        except (KeyError, AttributeError, TypeError, ValueError) as error:
-            raise DatasetError(f"{self.root / INFO} lacks or spoils an entry: {error}") from error
+        self._info = _read_json(self.root / INFO, Info)
+        self.fps = float(self._info.fps)
+        self.features = {key: stored.feature for key, stored in self._info.features.items()}
         self.episodes = _read_episodes(self.root, self.cameras_as("video"))
         self.total_frames = int(self.episodes.lengths.sum())
-        if self.info.get("total_frames") != self.total_frames:
+        if self._info.total_frames != self.total_frames:
             raise DatasetError(
-                f"{self.root / INFO} says {self.info.get('total_frames')} frames; its episodes have {self.total_frames}"
+                f"{self.root / INFO} says {self._info.total_frames} frames; its episodes have {self.total_frames}"
             )
         self._open: tuple[Path, pq.ParquetFile, IntArray] | None = None
         self._check_files()
@@ -91,7 +86,7 @@ class Demonstrations:
         Raises:
             DatasetError: if the file is missing or lacks a feature.
         """
-        stats = _read_json(self.root / STATS)
+        stats = _read_json(self.root / STATS, dict[str, JSON])
         lacking = sorted(self.features.keys() - stats.keys())
         if lacking:
             raise DatasetError(f"{self.root / STATS} has no statistics of {', '.join(lacking)}")
@@ -100,7 +95,7 @@ class Demonstrations:
     def collection(self) -> dict[str, Any] | None:
         """Read how the data were collected (environment, seed, discarded attempts); None if act_eval did not."""
         path = self.root / COLLECTION
-        return _read_json(path) if path.exists() else None
+        return _read_json(path, JSON) if path.exists() else None
 
     def tasks(self) -> list[str]:
         """Return the task strings, by task_index."""
@@ -141,7 +136,7 @@ class Demonstrations:
             return np.stack([self._picture(p, feature, episode, f"{key} frame {t}") for t, p in enumerate(pictures)])
         columns = self.episodes.columns
         start, length = float(columns[f"videos/{key}/from_timestamp"][episode]), int(self.episodes.lengths[episode])
-        path = self._file("video_path", VIDEO_PATH, f"videos/{key}", episode, key)
+        path = self._file(self._info.video_path or VIDEO_PATH, f"videos/{key}", episode, key)
         return read_video(path, start, length, feature.shape, self.fps)
 
     def iter_vectors(self, keys: Sequence[str]) -> Iterator[dict[str, NDArray[Any]]]:
@@ -156,7 +151,7 @@ class Demonstrations:
         return decode_png(data, feature.shape, f"{self.root} episode {episode} {what}")
 
     def _rows(self, episode: int, keys: Sequence[str]) -> pa.Table:
-        path = self._file("data_path", DATA_PATH, "data", episode)
+        path = self._file(self._info.data_path or DATA_PATH, "data", episode)
         if self._open is None or self._open[0] != path:
             file = _parquet_file(path)
             sizes = [file.metadata.row_group(g).num_rows for g in range(file.metadata.num_row_groups)]
@@ -167,7 +162,7 @@ class Demonstrations:
         first, last = np.searchsorted(offsets, [start, start + length - 1], side="right") - 1
         try:
             table = file.read_row_groups(list(range(first, last + 1)), columns=list(keys))
-        except (OSError, pa.ArrowInvalid) as error:
+        except (OSError, pa.ArrowException) as error:
             raise DatasetError(f"{path} is damaged: {error}") from error
         return table.slice(start - int(offsets[first]), length)
 
@@ -178,20 +173,19 @@ class Demonstrations:
         same = (chunk == chunk[episode]) & (file == file[episode])
         return int(self.episodes.starts[same].min())
 
-    def _file(self, template_key: str, default: str, prefix: str, episode: int, video_key: str = "") -> Path:
+    def _file(self, template: str, prefix: str, episode: int, video_key: str = "") -> Path:
         columns = self.episodes.columns
         chunk, file = int(columns[f"{prefix}/chunk_index"][episode]), int(columns[f"{prefix}/file_index"][episode])
-        template = str(self.info.get(template_key) or default)
         return self.root / template.format(video_key=video_key, chunk_index=chunk, file_index=file)
 
     def _check_files(self) -> None:
         """Compare the footers of all data files, and the presence of all videos, with the table of episodes."""
         rows: dict[Path, int] = {}
         for episode, length in enumerate(self.episodes.lengths):
-            path = self._file("data_path", DATA_PATH, "data", episode)
+            path = self._file(self._info.data_path or DATA_PATH, "data", episode)
             rows[path] = rows.get(path, 0) + int(length)
             for key in self.cameras_as("video"):
-                video = self._file("video_path", VIDEO_PATH, f"videos/{key}", episode, key)
+                video = self._file(self._info.video_path or VIDEO_PATH, f"videos/{key}", episode, key)
                 if not video.is_file():
                     raise DatasetError(f"{video} is missing; {self.root} is incomplete")
         wanted = {key for key, feature in self.features.items() if feature.dtype != "video"}
@@ -204,16 +198,9 @@ class Demonstrations:
                 raise DatasetError(f"{path} has no column {', '.join(lacking)}, which {INFO} declares")
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        contents = json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise DatasetError(f"{path} is missing; a LeRobotDataset v3 folder has one") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path} is not readable JSON: {error}") from error
-    if not isinstance(contents, dict):
-        raise DatasetError(f"{path} holds a {type(contents).__name__}; an object is needed")
-    return contents
+def _read_json(path: Path, kind: type[_Kind]) -> _Kind:
+    missing = f"{path} is missing; a LeRobotDataset v3 folder has one"
+    return read_json(path, kind, DatasetError, missing=missing, ignore_unknown=True, use_defaults=True)
 
 
 def _parquet_file(path: Path) -> pq.ParquetFile:
@@ -221,12 +208,15 @@ def _parquet_file(path: Path) -> pq.ParquetFile:
         return pq.ParquetFile(path)
     except FileNotFoundError as error:
         raise DatasetError(f"{path} is missing; the data set is incomplete") from error
-    except (OSError, pa.ArrowInvalid) as error:
+    except (OSError, pa.ArrowException) as error:
         raise DatasetError(f"{path} is damaged: {error}") from error
 
 
 def _read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    return _parquet_file(path).read(columns=columns)
+    try:
+        return _parquet_file(path).read(columns=columns)
+    except (OSError, pa.ArrowException) as error:
+        raise DatasetError(f"{path} is damaged: {error}") from error
 
 
 def _read_episodes(root: Path, videos: Sequence[str]) -> Episodes:

@@ -3,7 +3,6 @@
 The module is found as `python -m` would find it, the working directory included.
 """
 
-import json
 import os
 import re
 import sys
@@ -13,6 +12,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
+from act_eval.decoding import decode
 from act_eval.errors import UsageError
 
 _FACTORY = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
@@ -87,8 +87,8 @@ def named_values(texts: Sequence[str], flag: str) -> dict[str, Any]:
         if name in values:
             raise UsageError(f"{flag} gives {name!r} twice")
         try:
-            values[name] = json.loads(value)
-        except ValueError:
+            values[name] = decode(value, object, text, UsageError)
+        except UsageError:
             values[name] = value
     return values
 

@@ -10,8 +10,8 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+from act_eval.decoding import build, read_json, read_text
 from act_eval.errors import TimingError
 from act_eval.timing.delays import Trace
 
@@ -53,32 +53,16 @@ def read_trace(path: Path) -> Trace:
     """
     if path.suffix not in (".json", ".csv"):
         raise TimingError(f"delay trace {path} ends in {path.suffix!r}; it must end in .json or .csv")
+    missing = f"delay trace {path} cannot be read: there is no such file"
+    if path.suffix == ".json":
+        values = read_json(path, object, TimingError, missing=missing)
+        recorded = {"steps": values} if isinstance(values, list) else values
+        return build(Trace, recorded, str(path), TimingError, use_defaults=True)
+    text = read_text(path, TimingError, missing)
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise TimingError(f"delay trace {path} cannot be read: {error}") from error
-    try:
-        return _from_json(text) if path.suffix == ".json" else _from_csv(text)
-    except TimingError as error:
+        return _from_csv(text)
+    except (TimingError, csv.Error) as error:
         raise TimingError(f"{path}: {error}") from error
-
-
-def _from_json(text: str) -> Trace:
-    try:
-        values = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise TimingError(f"not JSON: {error}") from error
-    if isinstance(values, list):
-        return Trace(steps=tuple(values))
-    if not isinstance(values, dict) or not set(values) <= {"steps", "episodes"}:
-        raise TimingError('a delay trace is a list of delays or an object with "steps" and "episodes"')
-    steps, episodes = values.get("steps", []), values.get("episodes", {})
-    if not isinstance(episodes, dict):
-        raise TimingError('"episodes" must be an object: seed → list of delays')
-    return Trace(
-        steps=_delays('"steps"', steps),
-        episodes={_whole("an episode seed", seed): _delays(f"episode {seed}", d) for seed, d in episodes.items()},
-    )
 
 
 def _from_csv(text: str) -> Trace:
@@ -98,14 +82,8 @@ def _from_csv(text: str) -> Trace:
     return Trace(steps=tuple(steps), episodes={seed: tuple(delays) for seed, delays in episodes.items()})
 
 
-def _delays(name: str, values: Any) -> tuple[int | None, ...]:
-    if not isinstance(values, list):
-        raise TimingError(f"{name} must be a list of delays, got {values!r}")
-    return tuple(values)
-
-
 def _whole(name: str, text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise TimingError(f"{name} is {text!r}; it must be a whole number") from None
+        raise TimingError(f"{name} is {text[:40]!r}; it must be a whole number") from None

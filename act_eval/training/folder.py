@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from act_eval.decoding import JSON, read_json
 from act_eval.errors import RunFolderError
 from act_eval.policies.training_state import PRETRAINED, write_json
 
@@ -68,7 +69,7 @@ def begun_with(out: Path) -> dict[str, Any]:
     path = out / _FILE
     if not path.is_file():
         raise RunFolderError(f"{out} is not the folder of a training run: {path} is missing")
-    return json.loads(path.read_text())
+    return read_json(path, JSON)
 
 
 def check_continues(out: Path, noted: Mapping[str, Any]) -> None:

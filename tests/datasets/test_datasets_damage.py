@@ -31,11 +31,14 @@ def _edit_table(path: Path, column: str, values: list[object]) -> None:
     ("spoil", "text"),
     [
         (lambda r: (r / "meta/info.json").unlink(), r"meta/info\.json is missing"),
-        (lambda r: (r / "meta/info.json").write_text("{"), r"meta/info\.json is not readable JSON"),
-        (lambda r: (r / "meta/info.json").write_text("[]"), r"holds a list; an object is needed"),
+        (lambda r: (r / "meta/info.json").write_text("{"), r"meta/info\.json is damaged: not JSON"),
+        (
+            lambda r: (r / "meta/info.json").write_text("[]"),
+            r"info\.json is damaged: it is a list with 0 entries; it must be an object",
+        ),
         (lambda r: _edit_info(r, codebase_version="v2.1"), r"codebase_version 'v2\.1'; LeRobotDataset v3 is needed"),
-        (lambda r: _edit_info(r, fps=None), r"info\.json lacks or spoils an entry"),
-        (lambda r: _edit_info(r, features={"action": {"dtype": "float32"}}), "feature 'action' .* needs a dtype and a"),
+        (lambda r: _edit_info(r, fps=None), r"info\.json is damaged: fps is null; it must be a finite number"),
+        (lambda r: _edit_info(r, features={"action": {"dtype": "float32"}}), r"features\.action\.shape is missing"),
         (lambda r: _edit_info(r, total_frames=21), r"says 21 frames; its episodes have 20"),
         (lambda r: (r / EPISODES).unlink(), r"meta/episodes has no Parquet file"),
         (lambda r: _edit_table(r / EPISODES, "dataset_from_index", [0, 8, 11]), "must follow each other without a gap"),

@@ -333,7 +333,7 @@ def _mapping(decoder: _Decoder, whole: bool) -> _Decoder:
         entries: dict[Any, Any] = {}
         for name, item in value.items():
             _check_name(name)
-            if whole and not (name.isascii() and name.isdecimal() and len(name) < 20 and str(int(name)) == name):
+            if whole and not _is_whole(name):
                 raise _Defect("has a name that is no whole number").inside(_key(name))
             try:
                 entries[int(name) if whole else name] = decoder(item)
@@ -402,6 +402,11 @@ def _open(value: Any, depth: int = 0) -> Any:
 def _check_name(name: Any) -> None:
     if type(name) is not str or not (name.isascii() or _is_unicode(name)):
         raise _Defect("has a name that is no text")
+
+
+def _is_whole(name: str) -> bool:
+    """Whether a name is a whole number of at most 64 bits, in the one way to write it."""
+    return name.isascii() and name.isdecimal() and len(name) <= 20 and int(name) < 2**64 and str(int(name)) == name
 
 
 def _is_unicode(text: str) -> bool:

@@ -49,6 +49,10 @@ class _Contents:
     shapes: Mapping[str, tuple[int, ...]]
     dtypes: Mapping[str, Literal["uint8", "float32"]]
 
+    def __post_init__(self) -> None:
+        if odd := sorted(self.shapes.keys() ^ self.dtypes.keys()):
+            raise DatasetError(f"{', '.join(odd)}: a feature needs a shape and a dtype; remove the folder and retry")
+
 
 class FrameCache:
     """Random access to the frames of a data set. Safe in forked and spawned processes."""

@@ -17,7 +17,7 @@ from act_eval.datasets.columns import column_values
 from act_eval.datasets.images import decode_png, read_video
 from act_eval.datasets.layout import COLLECTION, DATA_PATH, INFO, STATS, TASKS, VIDEO_PATH, Feature, Info
 from act_eval.datasets.statistics import Stats
-from act_eval.decoding import JSON, read_json
+from act_eval.decoding import JSON, read_json, shown
 from act_eval.errors import DatasetError, FeatureMismatch
 from act_eval.types import IMAGE_PREFIX, ImageArray, IntArray
 
@@ -90,6 +90,9 @@ class Demonstrations:
         lacking = sorted(self.features.keys() - stats.keys())
         if lacking:
             raise DatasetError(f"{self.root / STATS} has no statistics of {', '.join(lacking)}")
+        for key in self.features:
+            for name, value in stats[key].items():
+                _check_numbers(value, f"{self.root / STATS} is damaged: {key}.{name}")
         return stats
 
     def collection(self) -> dict[str, Any] | None:
@@ -201,6 +204,15 @@ class Demonstrations:
 def _read_json(path: Path, kind: type[_Kind]) -> _Kind:
     missing = f"{path} is missing; a LeRobotDataset v3 folder has one"
     return read_json(path, kind, DatasetError, missing=missing, ignore_unknown=True, use_defaults=True)
+
+
+def _check_numbers(value: Any, subject: str) -> None:
+    try:
+        numbers = np.asarray(value)
+    except ValueError as error:  # a list of lists of different lengths
+        raise DatasetError(f"{subject} is no array of numbers: {error}") from error
+    if numbers.dtype.kind not in "iuf" or not isinstance(value, list):
+        raise DatasetError(f"{subject} is {shown(value)}; it must be a list of numbers")
 
 
 def _parquet_file(path: Path) -> pq.ParquetFile:

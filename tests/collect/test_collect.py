@@ -208,7 +208,7 @@ def test_a_data_set_of_a_version_that_knew_less_is_recognised_and_a_damaged_one_
         collect(plan(fumbles=0.5), tmp_path / "set", toy, workers=1)
     for text in ("{", "[]", "{}"):
         file.write_text(text)
-        with pytest.raises(DatasetError, match=r"collection.json is damaged .*; name another --out"):
+        with pytest.raises(DatasetError, match=r"collection.json is damaged: .*; name another --out"):
             collect(plan(), tmp_path / "set", toy, workers=1)
 
 

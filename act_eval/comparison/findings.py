@@ -180,6 +180,23 @@ def compare_places(
     return compare(first, second, pairs, rules or Rules(), requirement)
 
 
+def compare_conditions(
+    run: StoredRun, base: str, new: str, *, alpha: float = Rules.alpha, margin: float = Rules.margin
+) -> ArmFinding:
+    """Compare two conditions of one run, by their names.
+
+    Raises:
+        UnknownName: listing the conditions that there are.
+        UsageError: if both are the same one.
+        RunFolderError: if the run is unfinished or damaged.
+    """
+    if base == new:
+        raise UsageError(f"{base!r} cannot be compared with itself; {run.folder} has {', '.join(run.conditions)}")
+    side = Side.of_run(run)
+    pair = ArmPair(side.check_arm(base), side.check_arm(new))
+    return compare(side, side, [pair], Rules(alpha=alpha, margin=margin), "no-regression").findings[0]
+
+
 def _side(place: Path | str | StoredRun) -> tuple[Side, str | None]:
     if isinstance(place, StoredRun):
         return Side.of_run(place), None

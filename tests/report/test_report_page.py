@@ -245,13 +245,18 @@ def test_values_that_no_record_should_hold_leave_the_page_readable(run: Path) ->
     values["collapse_index"] = float("nan")
     values["detail"] |= {"closing_xy": "here", "actual_delays": 7, "event_step": [1]}
     path.write_text(json.dumps(values) + "\n" + "".join(rest))
-    manifest = json.loads((run / "manifest.json").read_text())
-    manifest["configuration"]["arms"]["rtc_d0_s10"]["delay"] = float("inf")
-    (run / "manifest.json").write_text(json.dumps(manifest))
     _, data, text = page_of(run)
     episodes = data["arms"][0]["episodes"]
     assert (episodes["index"][0], episodes["place"][0]) == (None, None)
     assert not re.search(r"[:\[,](NaN|Infinity)", text.split('id="data">')[1].split("</script>")[0])
+
+
+def test_a_manifest_with_an_infinite_number_is_refused_by_name(run: Path) -> None:
+    manifest = json.loads((run / "manifest.json").read_text())
+    manifest["configuration"]["arms"]["rtc_d0_s10"]["delay"] = float("inf")
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(RunFolderError, match=r"manifest\.json.*arms\.rtc_d0_s10\.delay is no finite number"):
+        page_of(run)
 
 
 def test_damaged_steps_are_named_and_the_rest_is_there(run: Path) -> None:

@@ -1,0 +1,119 @@
+"""A finished run from Python: what `evaluate` and `load_run` return."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from act_eval.comparison.findings import ArmFinding, compare_conditions
+from act_eval.errors import UnmeasuredRun, UsageError
+from act_eval.report import PAGE, write_report
+from act_eval.results.run import Conditions, StoredRun, read_run
+from act_eval.results.tables import Table, metric_table, outcome_table
+
+
+class Run:
+    """A finished run: its tables, its conditions, its review page.
+
+    Printing it shows how often each condition succeeded, with intervals, and how it came to that; a notebook shows
+    the same as HTML.
+
+    Args:
+        stored: The run folder.
+    """
+
+    def __init__(self, stored: StoredRun) -> None:
+        self._stored = stored
+
+    @classmethod
+    def load(cls, folder: Path | str) -> "Run":
+        """Return the run in a folder.
+
+        Raises:
+            RunFolderError: if there is none, or it is unfinished or damaged.
+            UsageError: if the folder holds several runs, as that of a sweep does.
+        """
+        run = read_run(folder)
+        for condition in run.conditions.values():
+            _ = condition.records  # an unfinished run is refused here, not by the first table
+        return cls(run)
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return self._stored.folder
+
+    @property
+    def conditions(self) -> Conditions:
+        """The conditions by name, each with `rate`, `records`, `metrics`, `episode_metrics`, `videos` and `steps`."""
+        return self._stored.conditions
+
+    @property
+    def report(self) -> Path:
+        """The review page, which is written where it is missing.
+
+        Raises:
+            RunFolderError: if it cannot be written.
+        """
+        page = self.folder / PAGE
+        return page if page.is_file() else write_report([self.folder], self.folder).path
+
+    def compare(self, base: str, new: str, *, alpha: float = 0.05, margin: float = 0.05) -> ArmFinding:
+        """Compare two conditions on the same episode seeds.
+
+        Args:
+            base: Name of the condition that the other is compared with.
+            new: Name of the condition that may be better or worse.
+            alpha: Level of the exact McNemar test.
+            margin: Difference of success rates that does not matter.
+
+        Returns:
+            The finding, which prints as a sentence; it has `verdict`, `difference`, `interval` and `p`.
+
+        Raises:
+            UnknownName: listing the conditions that there are.
+            UsageError: if both are the same condition.
+        """
+        return compare_conditions(self._stored, base, new, alpha=alpha, margin=margin)
+
+    def to_dataframe(self) -> Any:
+        """Return a pandas data frame with a row for each episode of each condition.
+
+        Raises:
+            UsageError: if pandas is not installed.
+            RunFolderError: if a file is damaged, or the run was made by a version that did not measure.
+        """
+        try:
+            import pandas  # not a dependency
+        except ImportError as error:
+            raise UsageError(
+                f"to_dataframe needs pandas, which cannot be imported ({error}): pip install pandas; "
+                f"`act-eval share {self.folder} --to csv` writes the same rows as CSV"
+            ) from error
+        return pandas.DataFrame(self._stored.rows())
+
+    def __str__(self) -> str:
+        width = shutil.get_terminal_size().columns
+        return "\n".join(table.text(width) for table in self._tables())
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r}: {', '.join(self.conditions)})"
+
+    def _repr_html_(self) -> str:
+        return "\n".join(table.html() for table in self._tables())
+
+    def _tables(self) -> Iterator[Table]:
+        yield outcome_table(self._stored)
+        try:
+            yield metric_table(self._stored)
+        except UnmeasuredRun:
+            return  # of an earlier version, which recorded outcomes alone
+
+
+def load_run(folder: Path | str) -> Run:
+    """Return the finished run in a folder; see `Run.load`.
+
+    Raises:
+        ActEvalError: as `Run.load`.
+    """
+    return Run.load(folder)

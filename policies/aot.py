@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from act_eval.errors import CompileError
-from act_eval.policies.act.model import ACT, Aside, Batch
+from act_eval.policies.act.model import ACT, AuxOutputs, Batch
 from act_eval.results.locks import turn
 
 _SOURCES = Path(__file__).parent
@@ -47,7 +47,7 @@ class PackagedModel(nn.Module):
         self.calls = 0
         """How many calls the packages have answered."""
 
-    def forward(self, batch: Batch, *others: Tensor, **named: Tensor) -> tuple[Tensor, Aside]:
+    def forward(self, batch: Batch, *others: Tensor, **named: Tensor) -> tuple[Tensor, AuxOutputs]:
         """Answer as the plain network does.
 
         Raises:
@@ -63,7 +63,7 @@ class PackagedModel(nn.Module):
         if layout not in self._loaded:
             self._loaded[layout] = self._load(tensors, tuple(batch), tuple(named))
         self.calls += 1
-        return self._loaded[layout].boxed_run(tensors)[0], Aside()
+        return self._loaded[layout].boxed_run(tensors)[0], AuxOutputs()
 
     def _load(self, tensors: list[Tensor], keys: tuple[str, ...], names: tuple[str, ...]) -> Any:
         chunk = _Chunk(self._orig_mod, keys, names, torch.is_autocast_enabled("cpu"))

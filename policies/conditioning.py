@@ -53,7 +53,7 @@ class Film(Conditioning):
         """Take E and the channels of each stage."""
         super().__init__()
         self.embed = nn.Sequential(nn.Linear(coordinates, _FILM_WIDTH), nn.ReLU())
-        self.stages = nn.ModuleList(_silent(nn.Linear(_FILM_WIDTH, 2 * width)) for width in channels)
+        self.stages = nn.ModuleList(_zero_init(nn.Linear(_FILM_WIDTH, 2 * width)) for width in channels)
 
     def in_stage(self, stage: int, features_MFhw: Tensor, told_ME: Tensor) -> Tensor:
         scale_MF11, shift_MF11 = self.stages[stage](self.embed(told_ME))[..., None, None].chunk(2, dim=1)
@@ -69,8 +69,8 @@ class Strong(Conditioning):
         self.embed = nn.Sequential(
             nn.Linear(coordinates, _WIDER * width), nn.ReLU(), nn.Linear(_WIDER * width, width), nn.ReLU()
         )
-        self.layers = nn.ModuleList(_silent(nn.Linear(width, width)) for _ in range(layers))
-        self.queries = _silent(nn.Linear(width, width))
+        self.layers = nn.ModuleList(_zero_init(nn.Linear(width, width)) for _ in range(layers))
+        self.queries = _zero_init(nn.Linear(width, width))
 
     def in_layer(self, layer: int, tokens_BND: Tensor, told_BE: Tensor) -> Tensor:
         return tokens_BND + self.layers[layer](self.embed(told_BE))[:, None]
@@ -150,7 +150,7 @@ def cut_around(images_B3HW: Tensor, xy_B2: Tensor, projection: Projection, share
     return functional.grid_sample(images_B3HW, grid_BHW2, align_corners=False)
 
 
-def _silent(layer: nn.Linear) -> nn.Linear:
+def _zero_init(layer: nn.Linear) -> nn.Linear:
     """Let a layer begin with an output of zero."""
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)

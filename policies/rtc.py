@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
+from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from act_eval.errors import FeatureMismatch, UnknownName, UsageError
 from act_eval.policies.act.config import ACTConfig
 from act_eval.policies.act.loss import l1_per_delay, masked_l1
-from act_eval.policies.act.model import ACT, ACTION_IS_PAD, Aside, Batch
+from act_eval.policies.act.model import ACT, ACTION_IS_PAD, AuxOutputs, Batch
 from act_eval.policies.act.policy import ChunkingPolicy, Metrics
 from act_eval.types import ACTION, ENVIRONMENT_STATE, STATE, Window
 
@@ -128,7 +129,7 @@ class ACTRTC(ACT):
         prefix_BPA: Tensor,
         noise_BL: Tensor | None = None,
         known_BK: Tensor | None = None,
-    ) -> tuple[Tensor, Aside]:
+    ) -> tuple[Tensor, AuxOutputs]:
         """Predict a chunk for each delay of each sample.
 
         Args:
@@ -166,16 +167,15 @@ class ACTRTC(ACT):
         told_BE: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         delays = prefix_BKPD.shape[1]
-        tokens_BKND = tokens_BND[:, None].expand(-1, delays, -1, -1)
-        tokens_ZND = torch.cat((tokens_BKND, prefix_BKPD), dim=2).flatten(0, 1)  # Z = B * K
+        tokens_BKND = repeat(tokens_BND, "b n d -> b k n d", k=delays)
+        tokens_ZND = rearrange(torch.cat((tokens_BKND, prefix_BKPD), dim=2), "b k n d -> (b k) n d")  # Z = B * K
         pos_1ND = torch.cat((pos_1ND, self.prefix_pos_embed.weight[None]), dim=1)
-        told_ZE = None if told_BE is None else told_BE.repeat_interleave(delays, dim=0)
+        told_ZE = None if told_BE is None else repeat(told_BE, "b e -> (b k) e", k=delays)
         memory_ZND, pos_1ND = self.encode(tokens_ZND, pos_1ND, told_ZE)
-        query_pos_Z1CD = query_pos_BKCD.flatten(0, 1)[:, None]
+        query_pos_Z1CD = rearrange(query_pos_BKCD, "b k c d -> (b k) 1 c d")
         out_Z1CD = self.decoder(None, query_pos_Z1CD, memory_ZND, pos_1ND)
-        observed = tokens_BND.shape[1]
-        memory_BND = memory_ZND.unflatten(0, (-1, delays))[:, 0, :observed]
-        return memory_BND, out_Z1CD[:, 0].unflatten(0, (-1, delays))
+        memory_BKND = rearrange(memory_ZND, "(b k) n d -> b k n d", k=delays)
+        return memory_BKND[:, 0, : tokens_BND.shape[1]], rearrange(out_Z1CD, "(b k) 1 c d -> b k c d", k=delays)
 
     def _prefix_in_decoder(
         self,
@@ -232,7 +232,7 @@ class ACTRTCPolicy(ChunkingPolicy):
         self.check_batch(batch, ACTION, ACTION_IS_PAD)
         every = delay_BK is None and (self.config.rtc_train_all_delays or not self.training)
         delay_BK = self._delays(len(batch[ACTION])) if delay_BK is None else delay_BK
-        prefix_BPA = self._led_astray(batch[ACTION][:, : self.config.rtc_max_delay])
+        prefix_BPA = self._perturb_prefix(batch[ACTION][:, : self.config.rtc_max_delay])
         noise_BL = self._noise(batch)
         predicted_BKCA, aside = self.model(batch, delay_BK, prefix_BPA, noise_BL)
         target_BKCA, valid_BKC = self.targets(batch, delay_BK)
@@ -297,7 +297,7 @@ class ACTRTCPolicy(ChunkingPolicy):
             self.queue_anchor = batch.get(ANCHOR)
         return super().select_action(batch)
 
-    def _led_astray(self, prefix_BPA: Tensor) -> Tensor:
+    def _perturb_prefix(self, prefix_BPA: Tensor) -> Tensor:
         """Return training prefixes that leave the demonstrator's commands ever further, each by its own amount."""
         if not self.training or self.config.rtc_prefix_noise == 0:
             return prefix_BPA

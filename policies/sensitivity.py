@@ -98,9 +98,8 @@ def _recording(module: Attention, found: list[Tensor]):
     def attend_memory(query_NQD: Tensor, memory_NMD: Tensor, memory_pos_NMD: Tensor) -> Tensor:
         (q_weight, k_weight, _), (q_bias, k_bias, _) = module.in_proj_weight.chunk(3), module.in_proj_bias.chunk(3)
         with torch.no_grad():
-            q = functional.linear(query_NQD, q_weight, q_bias).unflatten(-1, (module.heads, -1)).transpose(1, 2)
-            k = functional.linear(memory_NMD + memory_pos_NMD, k_weight, k_bias)
-            k = k.unflatten(-1, (module.heads, -1)).transpose(1, 2)
+            q = module.split_heads(functional.linear(query_NQD, q_weight, q_bias))
+            k = module.split_heads(functional.linear(memory_NMD + memory_pos_NMD, k_weight, k_bias))
             scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
             found.append(scores.softmax(dim=-1).mean(dim=1))
         return attend(query_NQD, memory_NMD, memory_pos_NMD)

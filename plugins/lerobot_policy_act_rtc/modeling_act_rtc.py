@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from act_eval.errors import CheckpointError, UsageError
-from act_eval.policies.act.ensemble import TemporalEnsemble
+from act_eval.policies.act.policy import TemporalEnsemble
 from act_eval.policies.checkpoint import MODEL_FILE, load_stats
 from act_eval.policies.normalize import Processor
 from act_eval.policies.rtc import ANCHOR, LAST_ACTION

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import cast
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from act_eval.policies.act.config import NARROW, VIT, VIT_PATCH, ACTConfig, BackboneNorm
@@ -37,10 +38,10 @@ def build_backbone(config: ACTConfig, load_weights: bool) -> nn.Module:
     if config.vision_backbone == NARROW:
         return NarrowResNet(config.backbone_widths, config.backbone_norm)
     if config.vision_backbone == VIT:
-        from act_eval.policies.act.vit import ViT
+        from act_eval.policies.act.torchvision_backbones import ViT
 
         return ViT(config, feature_size(config, *next(iter(config.image_features.values())).shape[1:]))
-    from act_eval.policies.act.resnet import resnet
+    from act_eval.policies.act.torchvision_backbones import resnet
 
     return resnet(config, load_weights)
 
@@ -99,7 +100,7 @@ class ChannelNorm(nn.LayerNorm):
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        return super().forward(input.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return rearrange(super().forward(rearrange(input, "m f h w -> m h w f")), "m h w f -> m f h w")
 
 
 def _norm(kind: BackboneNorm, channels: int) -> nn.Module:

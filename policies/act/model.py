@@ -4,11 +4,13 @@ Legend: `B` batch · `V` cameras · `N` memory tokens · `C` chunk · `A` action
 `h`, `w` feature map · `M` images · `E` numbers of a coordinate.
 """
 
+import math
 from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple
 
 import torch
+from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from act_eval.policies.act.backbone import (
@@ -20,16 +22,16 @@ from act_eval.policies.act.backbone import (
     stage_channels,
 )
 from act_eval.policies.act.config import ACTConfig, Feature
-from act_eval.policies.act.positions import sinusoid_1d, sinusoid_2d
 from act_eval.policies.act.transformer import Decoder, Encoder
 from act_eval.policies.conditioning import build_conditioning
 from act_eval.types import ACTION, ENVIRONMENT_STATE, STATE
 
 ACTION_IS_PAD = "action_is_pad"
 Batch = Mapping[str, Tensor]
+_TEMPERATURE = 10000.0  # of the sinusoidal positions
 
 
-class Aside(NamedTuple):
+class AuxOutputs(NamedTuple):
     """What a network says beside its chunk; None where it was not asked."""
 
     latent_mean: Tensor | None = None
@@ -85,7 +87,7 @@ class ACT(nn.Module):
         # Built last, so that the other weights are those that the same seed gives without it.
         self.conditioning = build_conditioning(config, stage_channels(config) if config.image_features else ())
 
-    def forward(self, batch: Batch, noise_BL: Tensor | None = None) -> tuple[Tensor, Aside]:
+    def forward(self, batch: Batch, noise_BL: Tensor | None = None) -> tuple[Tensor, AuxOutputs]:
         """Predict a chunk.
 
         Args:
@@ -102,13 +104,13 @@ class ACT(nn.Module):
         out_BGCD = self.decoder(None, query_pos_BCD[:, None], memory_BND, pos_1ND)
         return self.action_head(out_BGCD[:, 0]), self.with_recovered(aside, batch, memory_BND)
 
-    def latent(self, batch: Batch, noise_BL: Tensor | None) -> tuple[Tensor, Aside]:
+    def latent(self, batch: Batch, noise_BL: Tensor | None) -> tuple[Tensor, AuxOutputs]:
         """Return the latent (B, L), zero unless a VAE encodes targets in training, with its distribution."""
         first = batch[next(iter(self.config.input_features))]
         if not (self.config.use_vae and self.training and ACTION in batch):
-            return first.new_zeros(first.shape[0], self.config.latent_dim), Aside()
+            return first.new_zeros(first.shape[0], self.config.latent_dim), AuxOutputs()
         chunk = self.config.chunk_size
-        tokens = [self.vae_encoder_cls_embed.weight[None].expand(first.shape[0], -1, -1)]
+        tokens = [repeat(self.vae_encoder_cls_embed.weight, "n d -> b n d", b=first.shape[0])]
         if self.config.state_feature:
             tokens.append(self.vae_encoder_robot_state_input_proj(batch[STATE])[:, None])
         tokens.append(self.vae_encoder_action_input_proj(batch[ACTION][:, :chunk]))
@@ -118,7 +120,7 @@ class ACT(nn.Module):
         encoded_B1D = self.vae_encoder(x_BND, self.vae_encoder_pos_enc, ignored_BN, asking=slice(0, 1))
         mean_BL, log_var_BL = self.vae_encoder_latent_output_proj(encoded_B1D[:, 0]).chunk(2, dim=-1)
         noise_BL = torch.randn_like(mean_BL) if noise_BL is None else noise_BL
-        return mean_BL + (log_var_BL / 2).exp() * noise_BL, Aside(mean_BL, log_var_BL)
+        return mean_BL + (log_var_BL / 2).exp() * noise_BL, AuxOutputs(mean_BL, log_var_BL)
 
     def observation_tokens(self, batch: Batch, latent_BL: Tensor) -> tuple[Tensor, Tensor]:
         """Return the encoder's tokens (B, N, D) and their positions (1, N, D)."""
@@ -147,7 +149,7 @@ class ACT(nn.Module):
         query_pos_1CD = self.decoder_pos_embed.weight[None]
         return query_pos_1CD if added_BD is None else query_pos_1CD + added_BD[:, None]
 
-    def with_recovered(self, aside: Aside, batch: Batch, memory_BND: Tensor) -> Aside:
+    def with_recovered(self, aside: AuxOutputs, batch: Batch, memory_BND: Tensor) -> AuxOutputs:
         """Return `aside` with the coordinates read off the memory, where a loss is to come."""
         recovered_BE = self.conditioning.recovered(memory_BND) if ACTION in batch else None
         return aside._replace(recovered=recovered_BE)
@@ -156,7 +158,7 @@ class ACT(nn.Module):
         by_camera: dict[str, Tensor] = {}
         for cameras in self._camera_groups:
             features = self.encoder_img_feat_input_proj(self._image_features(batch, cameras))
-            tokens_VBND = features.flatten(2).transpose(1, 2).unflatten(0, (len(cameras), -1))
+            tokens_VBND = rearrange(features, "(v b) d h w -> v b (h w) d", v=len(cameras))
             by_camera |= dict(zip(cameras, tokens_VBND.unbind(0), strict=True))
         return torch.cat([by_camera[key] for key in self.config.network_images], dim=1)
 
@@ -164,7 +166,7 @@ class ACT(nn.Module):
         images_M3HW = stack_images([batch[key] for key in cameras])
         if self.config.conditioning != "film":
             return self.backbone(images_M3HW)
-        told_ME = batch[ENVIRONMENT_STATE].repeat(len(cameras), 1)
+        told_ME = repeat(batch[ENVIRONMENT_STATE], "b e -> (v b) e", v=len(cameras))
         return run_stages(
             self.backbone, images_M3HW, lambda stage, x_MFhw: self.conditioning.in_stage(stage, x_MFhw, told_ME)
         )
@@ -173,7 +175,7 @@ class ACT(nn.Module):
         if not self.config.camera_embedding:
             return self.image_positions
         sizes = [_tokens(self.config, feature) for feature in self.config.network_images.values()]
-        embeds = [self.camera_embed.weight[i].expand(size, -1) for i, size in enumerate(sizes)]
+        embeds = [repeat(self.camera_embed.weight[i], "d -> n d", n=size) for i, size in enumerate(sizes)]
         return self.image_positions + torch.cat(embeds)
 
     def _add_vae_encoder(self) -> None:
@@ -210,3 +212,31 @@ def _cameras_by_resolution(config: ACTConfig) -> tuple[tuple[str, ...], ...]:
     for key, feature in config.network_images.items():
         groups.setdefault(feature.shape, []).append(key)
     return tuple(tuple(cameras) for cameras in groups.values())
+
+
+def sinusoid_1d(length: int, dim: int) -> Tensor:
+    """Return (length, dim) positions of "Attention is all you need", sine and cosine interleaved.
+
+    Computed in double precision like LeRobot's table, then rounded.
+    """
+    position = torch.arange(length, dtype=torch.float64)[:, None]
+    pair = torch.arange(dim, dtype=torch.float64) // 2
+    angle = position / _TEMPERATURE ** (2 * pair / dim)
+    angle[:, 0::2] = angle[:, 0::2].sin()
+    angle[:, 1::2] = angle[:, 1::2].cos()
+    return angle.float()
+
+
+def sinusoid_2d(height: int, width: int, dim: int) -> Tensor:
+    """Return (height * width, dim) positions of a feature map: half for y, half for x, each scaled to 2π (DETR)."""
+    y = repeat(_axis(height, dim // 2), "h d -> (h w) d", w=width)
+    x = repeat(_axis(width, dim // 2), "w d -> (h w) d", h=height)
+    return torch.cat((y, x), dim=-1)
+
+
+def _axis(length: int, dim: int) -> Tensor:
+    place = torch.arange(1, length + 1, dtype=torch.float32)
+    place = place / (place[-1] + 1e-6) * (2 * math.pi)
+    pair = torch.arange(dim, dtype=torch.float32) // 2
+    angle = place[:, None] / _TEMPERATURE ** (2 * pair / dim)
+    return rearrange([angle[:, 0::2].sin(), angle[:, 1::2].cos()], "part n pair -> n (pair part)")

@@ -12,13 +12,33 @@ from torch import Tensor, nn
 
 from act_eval.errors import FeatureMismatch
 from act_eval.policies.act.config import ACTConfig
-from act_eval.policies.act.ensemble import TemporalEnsemble
 from act_eval.policies.act.loss import latent_divergence, masked_l1
-from act_eval.policies.act.model import ACT, ACTION_IS_PAD, Aside, Batch
+from act_eval.policies.act.model import ACT, ACTION_IS_PAD, AuxOutputs, Batch
 from act_eval.policies.conditioning import sameness
 from act_eval.types import ACTION, ENVIRONMENT_STATE
 
 Metrics = dict[str, Tensor]
+
+
+class TemporalEnsemble:
+    """Running average of all predictions for a step, weights exp(-coeff · i), i = 0 the oldest (ACT, algorithm 2)."""
+
+    def __init__(self, coeff: float, chunk_size: int) -> None:
+        self._weights = torch.exp(-coeff * torch.arange(chunk_size))
+        self._chunks: list[Tensor] = []
+
+    def reset(self) -> None:
+        """Forget all chunks."""
+        self._chunks.clear()
+
+    def update(self, chunk_BCA: Tensor) -> Tensor:
+        """Take the newest chunk and return this step's action (B, A)."""
+        # `_chunks` holds, oldest first, what each earlier prediction says of this step and later ones.
+        self._chunks = [chunk[:, 1:] for chunk in self._chunks if chunk.shape[1] > 1]
+        self._chunks.append(chunk_BCA)
+        now_IBA = torch.stack([chunk[:, 0] for chunk in self._chunks])
+        weights_I = self._weights[: len(now_IBA)].to(now_IBA)
+        return torch.einsum("iba,i->ba", now_IBA, weights_I) / weights_I.sum()
 
 
 class ChunkingPolicy(nn.Module):
@@ -99,7 +119,7 @@ class ChunkingPolicy(nn.Module):
         self,
         l1: Tensor,
         batch: Batch,
-        aside: Aside,
+        aside: AuxOutputs,
         chunk_BCA: Tensor,
         ask: Callable[[Batch], Tensor],
         metrics: Metrics,

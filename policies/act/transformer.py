@@ -10,12 +10,12 @@ memory but do not see each other (delays of one sample).
 
 from collections.abc import Callable
 
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 
-from act_eval.policies.act.attention import ALL, Attention
+from act_eval.policies.act.attention import ALL, Attention, Dropout
 from act_eval.policies.act.config import ACTConfig
-from act_eval.policies.act.dropout import Dropout
 
 
 class FeedForward(nn.Module):
@@ -122,21 +122,24 @@ class DecoderLayer(FeedForward):
         groups = pos_BGQD.shape[1]
         zeros_D = pos_BGQD.new_zeros(pos_BGQD.shape[-1])
         seen_D = self.norm1(zeros_D) if self.pre_norm else zeros_D
-        attended_ZQD = self.self_attn.attend_alike(seen_D, pos_BGQD.flatten(0, 1), rows * groups)
-        attended_BGQD = attended_ZQD.unflatten(0, (-1, groups)) if len(attended_ZQD) > 1 else attended_ZQD[None]
+        pos_ZQD = rearrange(pos_BGQD, "b g q d -> (b g) q d")
+        attended_ZQD = self.self_attn.attend_alike(seen_D, pos_ZQD, rows * groups)
+        same = len(attended_ZQD) == 1
+        attended_BGQD = rearrange(attended_ZQD, "(b g) q d -> b g q d", g=1 if same else groups)
         if self.training and self.dropout.share > 0:
             attended_BGQD = attended_BGQD.expand(rows, groups, pos_BGQD.shape[2], -1)
         return self.dropout(attended_BGQD)
 
     def _within_groups(self, x_BGQD: Tensor, pos_BGQD: Tensor, asking: slice) -> Tensor:
-        pos_ZQD = pos_BGQD.expand_as(x_BGQD).flatten(0, 1)  # Z = B * G
-        attended_ZQD = self.self_attn.attend_self(x_BGQD.flatten(0, 1), pos_ZQD, asking=asking)
-        return attended_ZQD.unflatten(0, x_BGQD.shape[:2])
+        x_ZQD, pos_ZQD = (rearrange(t, "b g q d -> (b g) q d") for t in (x_BGQD, pos_BGQD.expand_as(x_BGQD)))
+        attended_ZQD = self.self_attn.attend_self(x_ZQD, pos_ZQD, asking=asking)
+        return rearrange(attended_ZQD, "(b g) q d -> b g q d", g=x_BGQD.shape[1])
 
     def _to_memory(self, query_BGQD: Tensor, memory_BND: Tensor, memory_pos_BND: Tensor) -> Tensor:
         # Groups become more queries of the same sample, so the memory is projected once and never copied.
-        attended = self.multihead_attn.attend_memory(query_BGQD.flatten(1, 2), memory_BND, memory_pos_BND)
-        return attended.unflatten(1, query_BGQD.shape[1:3])
+        query_BZD = rearrange(query_BGQD, "b g q d -> b (g q) d")
+        attended_BZD = self.multihead_attn.attend_memory(query_BZD, memory_BND, memory_pos_BND)
+        return rearrange(attended_BZD, "b (g q) d -> b g q d", g=query_BGQD.shape[1])
 
 
 class Decoder(nn.Module):

@@ -190,7 +190,7 @@ def test_image_statistics_of_one_grey() -> None:
 @pytest.mark.parametrize("storage", ["image", "video"])
 def test_folders_that_lerobot_wrote(storage: str) -> None:
     """Written by lerobot 0.4.4 (golden/lerobot_v3/make.py), pictures as PNG and as AV1."""
-    data = Demonstrations(Path(__file__).parent / "golden/lerobot_v3" / storage)
+    data = Demonstrations(Path(__file__).parent.parent / "golden/lerobot_v3" / storage)
     assert data.shapes["observation.images.top"] == (64, 64, 3)
     assert data.cameras_as(storage) == ["observation.images.top"]
     assert data.features["action"].names == ("j0", "j1", "j2", "j3", "j4", "j5")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchvision.ops import FrozenBatchNorm2d
 
-from act_eval.policies.act.resnet import FrozenNorm
+from act_eval.policies.act.torchvision_backbones import FrozenNorm
 
 
 def norms(channels: int) -> tuple[FrozenNorm, FrozenBatchNorm2d]:

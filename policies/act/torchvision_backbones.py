@@ -1,15 +1,23 @@
-"""torchvision's ResNets with LeRobot's parameter names and norms that do not learn."""
+"""torchvision's image backbones: ResNets whose norms do not learn, and the backbone `vit`.
+
+Legend: `M` images (batch × cameras) · `F` channels of the feature map · `h`, `w` its height and width · `N` patches ·
+`D` width.
+"""
 
 from collections import OrderedDict
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models import get_model
+from torchvision.models.vision_transformer import Encoder
 from torchvision.ops import FrozenBatchNorm2d
 
-from act_eval.policies.act.config import ACTConfig
+from act_eval.policies.act.backbone import InStage, StagedBackbone
+from act_eval.policies.act.config import VIT_PATCH, ACTConfig
 
+_HEAD_WIDTH = 64
 _LAYERS = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
 
 
@@ -46,3 +54,35 @@ def resnet(config: ACTConfig, load_weights: bool) -> nn.Module:
         norm_layer=FrozenNorm,
     )
     return nn.Sequential(OrderedDict((name, getattr(network, name)) for name in _LAYERS))
+
+
+class ViT(StagedBackbone):
+    """torchvision's vision transformer without class token and head: patches → layers → a map of features.
+
+    A layer is a stage, and behind it is "behind its first block".
+    """
+
+    def __init__(self, config: ACTConfig, size: tuple[int, int]) -> None:
+        super().__init__()
+        width = config.vit_width
+        self.size = size
+        self.conv_proj = nn.Conv2d(3, width, kernel_size=VIT_PATCH, stride=VIT_PATCH)
+        self.encoder = Encoder(
+            seq_length=self.size[0] * self.size[1],
+            num_layers=config.vit_layers,
+            num_heads=width // _HEAD_WIDTH,
+            hidden_dim=width,
+            mlp_dim=4 * width,
+            dropout=config.dropout,
+            attention_dropout=config.dropout,
+        )
+
+    def forward(self, images_M3HW: Tensor, in_stage: InStage | None = None) -> Tensor:
+        x_MND = rearrange(self.conv_proj(images_M3HW), "m d h w -> m (h w) d")
+        x_MND = self.encoder.dropout(x_MND + self.encoder.pos_embedding)
+        for number, layer in enumerate(self.encoder.layers):
+            x_MND = layer(x_MND)
+            if in_stage is not None:
+                features_MDN = in_stage(number, rearrange(x_MND, "m n d -> m d n")[..., None])[..., 0]
+                x_MND = rearrange(features_MDN, "m d n -> m n d")
+        return rearrange(self.encoder.ln(x_MND), "m (h w) d -> m d h w", h=self.size[0])

@@ -14,18 +14,22 @@ from typing import NamedTuple
 
 import numpy as np
 
-from act_eval.errors import SimulationError, TimingError
+from act_eval.errors import ActEvalError, SimulationError, TimingError, UsageError
 from act_eval.executors.ablation import Foresee, InputAblation, PolicyInput
 from act_eval.executors.chunks import action_at, chunk_switch
+from act_eval.executors.guard import guarded
 from act_eval.executors.latency import ObservationBuffer, delayed_command
 from act_eval.executors.request import batch_requests, call_policy, last_action_of, make_request, resolve_timing
 from act_eval.executors.slot import Hold, Slot, repeat_last
 from act_eval.timing import Draw, Measured, Schedule, draws
+from act_eval.timing.custom import CustomExecutor
+from act_eval.timing.methods import is_shipped
 from act_eval.types import (
     Actions,
     BoolArray,
     Chunk,
     ChunkPolicy,
+    Executor,
     ExecutorStatistics,
     FloatArray,
     IntArray,
@@ -89,6 +93,7 @@ class ChunkExecutor:
         if isinstance(schedule.delay, Measured) and (control_ms is None or not control_ms > 0):
             raise TimingError(f"measured delays need the length of a control step; control_ms is {control_ms}")
         self.schedule = schedule
+        self._method = schedule.method if is_shipped(schedule.method) else guarded(schedule.method)
         self._policy = policy
         self._spec = policy.spec
         self._treated_as = schedule.treats(policy.spec)
@@ -101,7 +106,7 @@ class ChunkExecutor:
     def reset(self, rows: Sequence[int], seeds: Sequence[int]) -> None:
         """Begin new episodes in `rows`."""
         for row, seed in zip(rows, seeds, strict=True):
-            self._slots[row] = Slot(row, self.schedule.method, draws(self.schedule.delay, seed))
+            self._slots[row] = Slot(row, self._method, draws(self.schedule.delay, seed))
             self._ablation.reset(row, seed)
         self._policy.reset(rows, seeds)
 
@@ -276,3 +281,24 @@ def _prediction(request: Request, actions: FloatArray, environment_states: Float
         actions=actions,
         coordinates=_NO_STATE if environment_states is None else environment_states[row],
     )
+
+
+def make_executor(
+    policy: ChunkPolicy, schedule: Schedule, hold: Hold, control_ms: float | None, foresee: Foresee | None = None
+) -> Executor:
+    """Return the executor of a schedule: a user's own one if its method is that, else a `ChunkExecutor`.
+
+    Raises:
+        TimingError: as `ChunkExecutor`.
+        UsageError: if a user's executor cannot be built.
+    """
+    method = schedule.method
+    if not isinstance(method, CustomExecutor):
+        return ChunkExecutor(policy, schedule, hold, control_ms, foresee)
+    schedule.check(policy.spec)
+    try:
+        return method.factory(policy, schedule, hold, control_ms, **method.options)
+    except ActEvalError:
+        raise
+    except Exception as error:  # user code may raise anything, and this is before the first episode
+        raise UsageError(f"executor {method.name}: building it raised {type(error).__name__}: {error}") from error

@@ -95,11 +95,11 @@ class PolicyBench:
 
     def executor(self, schedule: Schedule | None) -> Executor:
         """Return a fresh executor."""
-        from act_eval.executors import ChunkExecutor
+        from act_eval.executors import make_executor
         from act_eval.rollout import hold_of
 
         assert schedule is not None
-        return ChunkExecutor(
+        return make_executor(
             self._policy, schedule, hold_of(self.envs), self._facts.env.control_ms, self._foresight(schedule)
         )
 

@@ -13,6 +13,7 @@ from act_eval.timing.ablation import (
     describe_prefix,
     parse_prefix,
 )
+from act_eval.timing.custom import CustomExecutor, source_of
 from act_eval.timing.delays import (
     Constant,
     DelayModel,
@@ -50,7 +51,8 @@ from act_eval.timing.methods import (
     Sync,
     check_executor,
     executor_name,
-    method_name,
+    is_shipped,
+    kept,
 )
 from act_eval.timing.naming import arm_name, arm_settings, arm_text
 from act_eval.timing.parsing import describe, describe_told, parse_delay, parse_told
@@ -66,6 +68,7 @@ __all__ = [
     "BeyondMaxDelay",
     "Blend",
     "Constant",
+    "CustomExecutor",
     "DelayModel",
     "Draw",
     "Dropped",
@@ -105,13 +108,15 @@ __all__ = [
     "extremes",
     "first_request",
     "is_bounded",
+    "is_shipped",
+    "kept",
     "loses_answers",
-    "method_name",
     "parse_delay",
     "parse_prefix",
     "parse_told",
     "read_trace",
     "recorded_trace",
+    "source_of",
     "steps_of_latency",
     "told_bounds",
     "told_delay",

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from act_eval.errors import TimingError, UnknownName
-from act_eval.timing.methods import Method, method_name
+from act_eval.timing.methods import Method
 from act_eval.types import PolicySpec
 
 Observe = Literal["present", "predicted", "predicted_all"]
@@ -130,7 +130,7 @@ def refuse_shown(
     """
     if shown.predicts and not method.allows_predicted_joints:
         return (
-            f"joints are predicted under naive and rtc; got {method_name(method)}, which "
+            f"joints are predicted under naive and rtc; got {method.name}, which "
             "waits at rest or mixes chunks that were predicted for different moments"
         )
     if shown.predicts and told[1] == 0:
@@ -143,7 +143,7 @@ def _refuse_prefix(
 ) -> str | None:
     name, (low, high) = describe_prefix(shown.prefix), told
     if not method.hands_over_prefix:
-        return f"prefix {name!r} needs rtc, which alone hands over a prefix; got {method_name(method)}"
+        return f"prefix {name!r} needs rtc, which alone hands over a prefix; got {method.name}"
     if late_taps and isinstance(shown.prefix, ExpertPrefix | WrongDelay):
         return f"prefix {name!r} counts from the present: it needs observation delay 0 and actuation delay 0"
     if isinstance(shown.prefix, WrongDelay):

@@ -8,10 +8,11 @@ A method of one's own is a subclass of `Method` or of a shipped one: it override
 dataclass fields are its options.
 """
 
+import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from functools import cache, partial
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -55,6 +56,23 @@ class Method:
 
     def __post_init__(self) -> None:
         whole_steps("execution horizon s", self.execute, least=1)
+
+    @property
+    def name(self) -> str:
+        """Name in conditions and tables: the shipped name, or that of a user's class in snake case."""
+        shipped = next((name for name, kind in METHODS.items() if type(self) is kind), None)
+        return shipped or snake_case(type(self).__name__)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options that are not at their default, by name."""
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "execute"}
+        return {name: value for name, value in values.items() if value != getattr(type(self), name, MISSING)}
+
+    @property
+    def defined_by(self) -> type | Callable[..., Any]:
+        """The class whose source decides what runs."""
+        return type(self)
 
     def refusal(self, spec: PolicySpec, low: int, high: int | None) -> str | None:
         """Return why the method cannot run with a policy, in addition to the bounds on s; None if it can.
@@ -104,6 +122,9 @@ class Method:
         merged = self.merge(old, unmerged, new.request.actual)
         if merged is unmerged:
             return [new]
+        if np.shape(merged) != unmerged.shape:
+            shapes = f"{np.shape(merged)}; expected {unmerged.shape}, the shape of `new`"
+            raise UsageError(f"executor {self.name}: merge returned shape {shapes}")
         actions = new.actions.copy()
         actions[step - new.request.start :] = merged
         return [replace(new, actions=actions)]
@@ -136,6 +157,10 @@ class Sync(Method):
 
     runs_meanwhile: ClassVar[bool] = False
     allows_predicted_joints: ClassVar[bool] = False
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {}  # the clock is in the name: sync, sync_ticking
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -253,10 +278,15 @@ def check_executor(name: str) -> None:
 
 
 def executor_name(method: Method) -> str:
-    """Return the name under which `EXECUTORS` lists a method; for a user's method the name of its class."""
-    return "sync_ticking" if isinstance(method, Sync) and method.clock == "ticking" else method_name(method)
+    """Return the name under which `EXECUTORS` lists a method; for a user's one its `name`."""
+    return "sync_ticking" if isinstance(method, Sync) and method.clock == "ticking" else method.name
 
 
-def method_name(method: Method) -> str:
-    """Return the name under which `METHODS` lists the type of `method`; for a user's method the name of its class."""
-    return next((name for name, kind in METHODS.items() if type(method) is kind), type(method).__name__)
+def is_shipped(method: Method) -> bool:
+    """Return whether a method's type is one of `METHODS`."""
+    return type(method) in METHODS.values()
+
+
+def snake_case(name: str) -> str:
+    """Return `CrossFade` as `cross_fade`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()

@@ -1,11 +1,14 @@
 """An arm's timing in words: its name, its entry in a manifest, its line on the screen."""
 
+import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from act_eval.timing.ablation import OwnPrefix, describe_prefix
+from act_eval.timing.custom import source_of
 from act_eval.timing.estimators import Oracle, ToldConstant
-from act_eval.timing.methods import executor_name
+from act_eval.timing.methods import Method, executor_name
 from act_eval.timing.parsing import describe, describe_told, short_name
 from act_eval.timing.schedule import Schedule
 
@@ -15,7 +18,11 @@ def arm_name(schedule: Schedule) -> str:
 
     Schedules that differ in anything that the command line offers have different names.
     """
-    parts = [executor_name(schedule.method), short_name(schedule.delay), f"s{schedule.method.execute}"]
+    parts = [
+        executor_name(schedule.method) + _options(schedule.method),
+        short_name(schedule.delay),
+        f"s{schedule.method.execute}",
+    ]
     settings = arm_settings(schedule)
     match schedule.estimator:
         case ToldConstant(steps) if "told" in settings:
@@ -28,6 +35,12 @@ def arm_name(schedule: Schedule) -> str:
     parts += [f"{letter}{settings[key]}" for key, letter in letters.items() if key in settings]
     parts += [str(settings[key]).replace(":", "") for key in ("prefix", "observe") if key in settings]
     return "_".join(parts)
+
+
+def _options(method: Method) -> str:
+    """Return a method's options for a name, fit for a folder: `-fade6`."""
+    texts = [f"-{name}{json.dumps(value)}" for name, value in method.options.items()]
+    return re.sub(r"[^A-Za-z0-9_.+-]+", "-", "".join(texts)).rstrip("-")
 
 
 _PLAIN = str.maketrans(":,=", "---")
@@ -54,6 +67,8 @@ def arm_settings(schedule: Schedule) -> dict[str, Any]:
         "executor": executor_name(schedule.method),
         "delay": int(text) if text.isdecimal() else text,
         "execute": schedule.method.execute,
+        **({"executor_options": schedule.method.options} if schedule.method.options else {}),
+        **source_of(schedule.method),
         **{key: value for key, value in optional.items() if value is not None},
     }
 
@@ -61,8 +76,10 @@ def arm_settings(schedule: Schedule) -> dict[str, Any]:
 def arm_text(settings: Mapping[str, Any]) -> str:
     """Return an arm's entry in words."""
     delay = settings["delay"]
+    options = settings.get("executor_options", {})
+    given = " (" + ", ".join(f"{name} = {value}" for name, value in options.items()) + ")" if options else ""
     parts = [
-        f"executor {settings['executor']}",
+        f"executor {settings['executor']}{given}",
         f"delay d = {delay}" if isinstance(delay, int) else f"delay {delay}",
         f"execution horizon s = {settings['execute']}",
     ]

@@ -24,7 +24,7 @@ from act_eval.timing.delays import (
     loses_answers,
 )
 from act_eval.timing.estimators import Estimator, MaxOfLast, Oracle, told_range
-from act_eval.timing.methods import Method, Sync, method_name, whole_steps
+from act_eval.timing.methods import Method, Sync, whole_steps
 from act_eval.types import PolicySpec
 
 BeyondMaxDelay = Literal["error", "clip", "naive"]
@@ -217,7 +217,7 @@ def _outside(method: Method, least: int, most: int, rule: str, given: str) -> st
     if least <= s <= most:
         return None
     region = f"{least} <= s <= {most}" if least <= most else "no s at all"
-    return f"{method_name(method)} needs {rule}, with {given}: {region}; got s = {s}"
+    return f"{method.name} needs {rule}, with {given}: {region}; got s = {s}"
 
 
 def first_request(schedule: Schedule, spec: PolicySpec, estimate: Callable[[], int]) -> int:

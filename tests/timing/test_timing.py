@@ -30,7 +30,6 @@ from act_eval.timing import (
     Uniform,
     draws,
     extremes,
-    method_name,
     read_trace,
     recorded_trace,
     told_delay,
@@ -320,4 +319,4 @@ def test_constant_delays_are_told_exactly_by_every_estimator_that_learns() -> No
 
 
 def test_method_names_are_those_of_the_table() -> None:
-    assert {name: method_name(kind(4)) for name, kind in METHODS.items()} == {name: name for name in METHODS}
+    assert {name: kind(4).name for name, kind in METHODS.items()} == {name: name for name in METHODS}

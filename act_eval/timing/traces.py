@@ -53,7 +53,7 @@ def read_trace(path: Path) -> Trace:
     """
     if path.suffix not in (".json", ".csv"):
         raise TimingError(f"delay trace {path} ends in {path.suffix!r}; it must end in .json or .csv")
-    missing = f"delay trace {path} cannot be read: there is no such file"
+    missing = f"delay trace {path} cannot be read: No such file"
     if path.suffix == ".json":
         values = read_json(path, object, TimingError, missing=missing)
         recorded = {"steps": values} if isinstance(values, list) else values

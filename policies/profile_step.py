@@ -1,6 +1,6 @@
 """What a training step of a network costs: time and memory, measured in a process of its own.
 
-The two places of ACT-RTC's prefix are compared with it, see `scripts/measure_prefix.py`.
+The two places of ACT-RTC's prefix are compared with it, see `scripts/benchmarks/prefix.py`.
 """
 
 import multiprocessing

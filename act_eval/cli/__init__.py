@@ -17,12 +17,13 @@ COMMANDS = {
     "probe": "Tell which declared inputs move a policy's output, and which block it then chooses.",
     "report": "Write the review page of one or several runs: players, lanes and plots, seed by seed.",
     "render": "Film episodes of a run again from their logged states, at any size.",
-    "share": "Hand a run to other tools: CSV, Parquet, TensorBoard, Weights & Biases, Rerun.",
+    "export": "Export a run to CSV, Parquet, TensorBoard, Weights & Biases or Rerun.",
     "compare": "Say whether one run is better or worse than another, on the same episode seeds.",
     "serve": "Serve a policy over a WebSocket, for evaluations on this or another machine.",
     "baseline": "Record the outcomes of a run, for regression tests to compare with.",
+    "collect": "Collect demonstrations with the scripted expert into a LeRobotDataset v3 folder.",
     "train": "Train a policy on demonstrations, which are collected first where there are none.",
-    "export": "Make a trained checkpoint a shipped policy, with a page that says how it was made.",
+    "publish": "Make a trained checkpoint a shipped policy, with a page that says how it was made.",
     "completion": "Print a script with which bash, zsh or fish completes these commands and their options.",
 }
 """Name → what it does; each is a module of this package with `run(argv) -> exit code`."""

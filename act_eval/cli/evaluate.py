@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 import tyro
 
 from act_eval.cli.evaluations.launching import LaunchFlags
+from act_eval.cli.export import Tool
 from act_eval.cli.parsing import parse
-from act_eval.cli.share import Tool
 from act_eval.sources.env_declaration import DeclaringFlags
 
 
@@ -91,8 +91,8 @@ class Flags:
     """Of the network's products; bf16 is faster and moves the commands a little."""
     video: Literal["all", "failures", "none"] = "all"
     """Which episodes are recorded."""
-    share: tuple[Tool, ...] = ()
-    """Hand the finished run to csv, parquet, tensorboard, wandb, rerun, as scripts/share.py does."""
+    export: tuple[Tool, ...] = ()
+    """Export the finished run to csv, parquet, tensorboard, wandb or rerun, as `act-eval export` does."""
     workers: int | None = None
     """Processes; as many as there are processor cores by default. With --launcher ray: actors; with slurm: jobs."""
     batch: int | None = None

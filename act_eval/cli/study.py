@@ -1,14 +1,17 @@
 """`study`: where mode collapse comes from, and what helps: collect, train, probe and evaluate cell by cell."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from act_eval.cli.parsing import parse
 from act_eval.cli.studies.cells import Budget
+
+ACT_EVAL = (sys.executable, "-m", "act_eval")
+"""The command line, by this interpreter."""
 
 
 @dataclass(frozen=True)
@@ -30,15 +33,15 @@ class Flags:
     """What every cell gets."""
 
 
-def run(argv: Sequence[str], prog: str, scripts: Path) -> int:
+def run(argv: Sequence[str], prog: str, program: Sequence[str] = ACT_EVAL) -> int:
     """Parse the flags and study; return the exit code.
 
     Args:
         argv: the flags.
         prog: how the command is called.
-        scripts: folder of collect.py, train.py, probe.py and evaluate.py.
+        program: what runs a stage, before the words of its command.
     """
     flags = parse(Flags, argv, prog)
     from act_eval.cli.studies.studying import study  # reads records, and help needs none of it
 
-    return study(flags, scripts)
+    return study(flags, program)

@@ -25,7 +25,7 @@ _NO_MATTER = ("act_eval", "scipy", "av")
 """Entries of the fingerprint that no outcome depends on."""
 _DECIDING = ("policy", "arms", "device", "precision", "compile", "rows_per_call")
 """Entries of the configuration that outcomes depend on."""
-_HOW = "record one with: python scripts/baseline.py RUN FILE --reason WHY"
+_HOW = "record one with: act-eval baseline RUN FILE --reason WHY"
 
 Outcomes = Mapping[str, tuple[str, ...]]
 """Arm → outcome of each episode in suite order."""

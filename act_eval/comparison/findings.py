@@ -340,4 +340,4 @@ def side_by_side(comparison: Comparison) -> str | None:
     folders = dict.fromkeys(run.folder for run in runs if run is not None)
     if None in runs or not any(finding.flips for finding in comparison.findings):
         return None
-    return shlex.join(["python", "scripts/report.py", *map(str, folders)])
+    return shlex.join(["act-eval", "report", *map(str, folders)])

@@ -30,7 +30,7 @@ class AgainstBaseline:
     """Compare with recorded outcomes."""
 
     baseline: Path
-    """File of `scripts/baseline.py`."""
+    """File of `act-eval baseline`."""
     tier: Judge = "recorded"
     """`recorded`: exact where the numeric fingerprint was recorded, else paired. `exact`: skipped elsewhere.
     `paired`: always the paired test. `sequential`: paired with early stopping, for `rollouts`."""
@@ -188,7 +188,7 @@ def _exactly(baseline: Baseline, run: Baseline, path: Path) -> Judgement:
     if recorded is None:
         raise NotRecorded(
             f"{path} holds no outcomes of this machine; record them with: "
-            f"python scripts/baseline.py RUN {path.name} --add-machine --reason WHY"
+            f"act-eval baseline RUN {path.name} --add-machine --reason WHY"
         )
     return judge_exactly(recorded, run)
 

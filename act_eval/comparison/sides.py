@@ -107,7 +107,7 @@ def clip(side: Side, arm: str, episode: int) -> Clip:
         return Clip(None, f"not recorded (--video {mode})")
     if not side.run.manifest.replayable:
         return Clip(None, f"{path} is gone and cannot be made again: it was filmed while the episode ran")
-    again = shlex.join(["python", "scripts/render.py", str(side.run.folder), "--arm", arm, "--episodes", str(episode)])
+    again = shlex.join(["act-eval", "render", str(side.run.folder), "--arm", arm, "--episodes", str(episode)])
     return Clip(None, f"{path} is gone; {again} --size {SMALL} makes it again")
 
 

@@ -53,7 +53,7 @@ class Demonstrations:
         """
         self.root = Path(root)
         if not self.root.is_dir():
-            raise DatasetError(f"there is no data set folder {self.root}; scripts/collect.py makes one")
+            raise DatasetError(f"there is no data set folder {self.root}; `act-eval collect` makes one")
         self._info = _read_json(self.root / INFO, Info)
         self.fps = float(self._info.fps)
         self.features = {key: stored.feature for key, stored in self._info.features.items()}

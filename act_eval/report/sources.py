@@ -79,7 +79,7 @@ def read_source(folder: Path, label: str) -> RunSource:
 
 def render_command(folder: Path, arm: str) -> str:
     """Return what makes videos of an arm where the page looks for them, but for `--episodes`."""
-    return f"{shlex.join(['python', 'scripts/render.py', str(folder), '--arm', arm])} --size {SMALL}"
+    return f"{shlex.join(['act-eval', 'render', str(folder), '--arm', arm])} --size {SMALL}"
 
 
 def _read_arm(

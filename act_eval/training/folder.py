@@ -40,7 +40,7 @@ def facts(flags: "Flags", words: Sequence[str], parts: "Sequence[Part]") -> dict
     for key in ("input_features", "output_features"):  # the data set's; the checkpoint's config.json has them
         del settings["model"][key]
     return {
-        "command": shlex.join(["python", "scripts/train.py", *words]),
+        "command": shlex.join(["act-eval", "train", *words]),
         "settings": settings,
         "data": [part.facts() for part in parts],
         "versions": {name: version(name) for name in ("act_eval", "torch", "torchvision", "accelerate", "numpy")},

@@ -2,7 +2,6 @@
 
 import dataclasses
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -183,15 +182,11 @@ def _say_end(finish: Finish, flags: Flags, out: Path, console: Console) -> None:
     if finish.stopped:
         console.print(
             f"stopped after step {finish.step} of {flags.train.steps}; checkpoint {finish.checkpoint}\n"
-            f"continue: {shlex.join([*_command(), '--resume', str(out)])}"
+            f"continue: {shlex.join(['act-eval', 'train', '--resume', str(out)])}"
         )
         return
     checkpoint = out / "checkpoints" / "last" / PRETRAINED
     console.print(
         f"trained {finish.step} steps in {spell(finish.seconds)}; checkpoint {checkpoint}\n"
-        f"evaluate: python scripts/evaluate.py --policy {checkpoint} --env {flags.env[0]}"
+        f"evaluate: act-eval evaluate --policy {checkpoint} --env {flags.env[0]}"
     )
-
-
-def _command() -> list[str]:
-    return ["python", "scripts/train.py"] if sys.argv[0].endswith("train.py") else ["act-eval", "train"]

@@ -5,7 +5,7 @@ try:
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
         "lerobot_env_act_eval is a plugin of LeRobot, which is not installed here: pip install lerobot. "
-        "scripts/evaluate.py evaluates without it",
+        "`act-eval evaluate` evaluates without it",
         name="lerobot",
     ) from error
 

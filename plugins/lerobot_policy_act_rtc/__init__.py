@@ -5,7 +5,7 @@ try:
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
         "lerobot_policy_act_rtc is a plugin of LeRobot, which is not installed here: pip install lerobot. "
-        "scripts/train.py and scripts/evaluate.py work without it",
+        "`act-eval train` and `act-eval evaluate` work without it",
         name="lerobot",
     ) from error
 

@@ -93,7 +93,7 @@ class ACTRTCConfig(_Network):
 @LRSchedulerConfig.register_subclass("act_eval_one_cycle")
 @dataclass
 class OneCycle(LRSchedulerConfig):
-    """The learning rate's course of `scripts/train.py`: climbs for a tenth of all steps, then half a cosine."""
+    """The learning rate's course of `act-eval train`: climbs for a tenth of all steps, then half a cosine."""
 
     num_warmup_steps: int | None = None
     """Not read: the climb is a share of the steps."""

@@ -264,9 +264,7 @@ def test_a_video_that_is_gone_leaves_the_rest_in_motion(tmp_path: Path, visit: V
     next((out / "a" / "videos").glob("*.mp4")).unlink()
     page = visit(address(out, "#seed=100&t=5"))
     page.wait_for_selector(".screen .gone")
-    assert "is gone or cannot be played. From its logged steps: python scripts/render.py" in page.inner_text(
-        ".screen .gone"
-    )
+    assert "is gone or cannot be played. From its logged steps: act-eval render" in page.inner_text(".screen .gone")
     page.keyboard.press("ArrowRight")
     assert step_of(page) == 6
     until(page, f"Math.abs({TIMES}[0] - 0.325) < 0.02")
@@ -283,7 +281,7 @@ def test_a_live_film_that_is_gone_is_offered_no_command(tmp_path: Path, visit: V
     page = visit(address(out, "#seed=100&t=1"))
     until(page, "document.querySelectorAll('.screen .gone').length === 2")
     assert page.locator(".screen .gone >> nth=1").inner_text().strip().endswith("is gone or cannot be played.")
-    assert "render.py" not in page.content()
+    assert "act-eval render" not in page.content()
 
 
 def test_ages_of_observations_are_counted_in_words(run: Path, visit: Visit) -> None:

@@ -11,7 +11,7 @@ import pytest
 from act_eval.cli import COMMANDS, main
 from act_eval.cli.completion import script
 from act_eval.cli.evaluate import Flags
-from act_eval.cli.share import Tool
+from act_eval.cli.export import Tool
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def test_bash_completes_every_option_of_a_command(scripts: dict[str, Path]):
 
 def test_bash_completes_values_and_files(scripts: dict[str, Path]):
     assert set(completions(scripts["bash"], "evaluate", "--video", "")) == {"all", "failures", "none"}
-    assert set(Tool.__args__) <= set(completions(scripts["bash"], "share", "run", "--to", ""))
+    assert set(Tool.__args__) <= set(completions(scripts["bash"], "export", "run", "--to", ""))
     assert completions(scripts["bash"], "evaluate", "--out", "act-eval.z") == ["act-eval.zsh"]
     assert "--model.rtc-prefix-noise" in completions(scripts["bash"], "train", "--model.rtc")
 

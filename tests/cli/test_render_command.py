@@ -29,7 +29,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     policy = str(write_checkpoint(folder / "act_rtc", "act_rtc"))
     out = folder / "run"
     flags = ["--policy", policy, "--seeds", "3,17", "--delay", "2", "--image-size", "32", "--workers", "1"]
-    assert main(["evaluate", *flags, "--no-probe", "--out", str(out), "--share", "csv", "parquet", "tensorboard"]) == 0
+    assert main(["evaluate", *flags, "--no-probe", "--out", str(out), "--export", "csv", "parquet", "tensorboard"]) == 0
     return out
 
 
@@ -38,7 +38,7 @@ def render(*arguments: object) -> int:
 
 
 def share(*arguments: object) -> int:
-    return main(["share", *map(str, arguments)])
+    return main(["export", *map(str, arguments)])
 
 
 def error(capsys: pytest.CaptureFixture[str]) -> str:
@@ -200,7 +200,7 @@ def test_a_tool_that_is_not_installed_is_named_before_anything_runs(
         pytest.skip(f"{tool} is installed")
     assert share(tmp_path / "gone", "--to", tool) == 1
     assert f"{tool} is not installed: pip install 'act_eval[{tool}]'" in error(capsys)
-    assert main(["evaluate", "--policy", "expert", "--share", tool, "--out", str(tmp_path / "run")]) == 1
+    assert main(["evaluate", "--policy", "expert", "--export", tool, "--out", str(tmp_path / "run")]) == 1
     assert f"pip install 'act_eval[{tool}]'" in error(capsys)
     assert not (tmp_path / "run").exists()
 

@@ -48,7 +48,7 @@ def start(policy: str, *arguments: object, token: str = "") -> tuple[subprocess.
     """Start a server of its own process; return it and its address."""
     words = ["--policy", policy, "--compile", "off", *map(str, arguments)]
     process = subprocess.Popen(
-        [sys.executable, str(ROOT / "scripts" / "serve.py"), *words],
+        [sys.executable, "-m", "act_eval", "serve", *words],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "ACT_EVAL_TOKEN": token},

@@ -23,7 +23,7 @@ def test_parts_that_ran_apart_are_merged_to_the_bytes_of_the_whole(
     code, out, _ = run(capsys, *EXPERT, "--shard", "1/2", "--out", a)
     assert code == 0
     assert f"shard   1/2 is finished: 2 episodes, {a}/shards/1-of-2.jsonl" in out
-    assert f"When all 2 are: merge.py {a}, or merge.py RUN... --out OUT" in out
+    assert f"When all 2 are: act-eval merge {a}, or act-eval merge RUN... --out OUT" in out
     assert "95% Wilson" not in out
     assert run(capsys, "merge", a)[::2] == (1, "error: arm expert: 1 of 3 episodes are missing: 1\n")
     assert run(capsys, *EXPERT, "--shard", "2/2", "--out", b)[0] == 0

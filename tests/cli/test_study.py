@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,44 +21,44 @@ SMALL = ("--steps", "7", "--episodes", "5", "--other-episodes", "3", "--demonstr
 BUDGET = Budget(steps=7, episodes=5, other_episodes=3, demonstrations=4)
 STAGES = ["collect", "train", "probe", "present", "absent", "exchanged"]
 
-SCRIPT = """
+PROGRAM = """
 import sys
 from pathlib import Path
 with Path({log!r}).open("a") as log:
-    log.write(Path(sys.argv[0]).stem + " " + " ".join(sys.argv[1:]) + "\\n")
-print("about to", {code})
-sys.exit({code})
+    log.write(" ".join(sys.argv[1:]) + "\\n")
+code = {codes}.get(sys.argv[1], 0)
+print("about to", code)
+sys.exit(code)
 """
 
 
 @pytest.fixture
-def scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Stand-ins that note how they were called; the folder that a study is written to is the working directory."""
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A stand-in that notes how it was called; the folder that a study is written to is the working directory."""
     monkeypatch.chdir(tmp_path)
-    folder = tmp_path / "scripts"
-    folder.mkdir()
-    for name in ("collect", "train", "evaluate"):
-        ends(folder, name, 0)
-    ends(folder, "probe", 3)  # an input is dead: a finding
-    return folder
+    stand_in = tmp_path / "program.py"
+    ends(stand_in)
+    return stand_in
 
 
-def ends(folder: Path, name: str, code: int) -> None:
-    (folder / f"{name}.py").write_text(SCRIPT.format(log=str(folder / "calls"), code=code))
+def ends(program: Path, **codes: int) -> None:
+    """Let commands end with these codes; a probe finds a dead input."""
+    program.write_text(PROGRAM.format(log=str(program.with_name("calls")), codes={"probe": 3} | codes))
 
 
-def called(scripts: Path) -> list[list[str]]:
-    return [shlex.split(line) for line in (scripts / "calls").read_text().splitlines()]
+def called(program: Path) -> list[list[str]]:
+    return [shlex.split(line) for line in program.with_name("calls").read_text().splitlines()]
 
 
-def started(scripts: Path, *arguments: str) -> int:
-    return guarded(lambda: study.run([*SMALL, *arguments], "study.py", scripts))
+def started(program: Path, *arguments: str) -> int:
+    words = (sys.executable, str(program))
+    return guarded(lambda: study.run([*SMALL, *arguments], "mode_collapse.py", words))
 
 
 @pytest.fixture(autouse=True)
 def no_report(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """The stand-ins leave nothing to report on."""
-    if "scripts" in request.fixturenames:
+    if "program" in request.fixturenames:
         monkeypatch.setattr("act_eval.cli.studies.studying.write_report", lambda folder, _budget: folder / "report.md")
 
 
@@ -97,51 +98,51 @@ def test_an_unknown_cell_lists_what_exists() -> None:
         chosen(("gating",))
 
 
-def test_finished_stages_are_not_repeated(scripts: Path) -> None:
-    assert started(scripts, "--cells", "cut") == 0
-    first = called(scripts)
+def test_finished_stages_are_not_repeated(program: Path) -> None:
+    assert started(program, "--cells", "cut") == 0
+    first = called(program)
     assert [call[0] for call in first] == ["collect", "train", "probe", "evaluate", "evaluate", "evaluate"]
     state = json.loads(Path("outputs/study/collapse/cut/cell.json").read_text())
     assert list(state) == STAGES
     assert [shlex.split(entry["command"])[2:] for entry in state.values()] == [call[1:] for call in first]
-    assert started(scripts, "--cells", "cut") == 0
-    assert called(scripts) == first
+    assert started(program, "--cells", "cut") == 0
+    assert called(program) == first
 
 
 def test_a_failed_stage_names_its_command_and_its_words_and_is_tried_again(
-    scripts: Path, capsys: pytest.CaptureFixture[str]
+    program: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ends(scripts, "train", 1)
-    assert started(scripts, "--cells", "token_50") == 1
+    ends(program, train=1)
+    assert started(program, "--cells", "token_50") == 1
     error = capsys.readouterr().err
-    assert "python scripts/train.py --policy act" in error
+    assert "act-eval train --policy act" in error
     assert "failed with exit code 1: about to 1; outputs/study/collapse/token_50/train.log" in error
-    ends(scripts, "train", 0)
+    ends(program)
     (Path("outputs/study/collapse/token_50/train/checkpoints/last")).mkdir(parents=True)  # a checkpoint stands there
-    assert started(scripts, "--cells", "token_50") == 0
-    calls = called(scripts)
+    assert started(program, "--cells", "token_50") == 0
+    calls = called(program)
     assert [call[0] for call in calls[:3]] == ["collect", "train", "train"]
     assert calls[2][1:] == ["--resume", "outputs/study/collapse/token_50/train"]
 
 
-def test_an_interrupted_stage_ends_the_study_and_is_begun_again(scripts: Path) -> None:
-    ends(scripts, "evaluate", 130)
-    assert started(scripts, "--cells", "cut", "mislabelled") == 130
-    assert [call[0] for call in called(scripts)] == ["collect", "train", "probe", "evaluate"]
-    ends(scripts, "evaluate", 0)
-    assert started(scripts, "--cells", "cut") == 0
-    assert [call[0] for call in called(scripts)][4:] == ["evaluate"] * 3
+def test_an_interrupted_stage_ends_the_study_and_is_begun_again(program: Path) -> None:
+    ends(program, evaluate=130)
+    assert started(program, "--cells", "cut", "mislabelled") == 130
+    assert [call[0] for call in called(program)] == ["collect", "train", "probe", "evaluate"]
+    ends(program)
+    assert started(program, "--cells", "cut") == 0
+    assert [call[0] for call in called(program)][4:] == ["evaluate"] * 3
 
 
-def test_no_new_stage_begins_when_time_is_up(scripts: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert started(scripts, "--cells", "cut", "--minutes", "0") == 130
-    assert not (scripts / "calls").exists()
+def test_no_new_stage_begins_when_time_is_up(program: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert started(program, "--cells", "cut", "--minutes", "0") == 130
+    assert not program.with_name("calls").exists()
     assert "time is up; the same command continues" in capsys.readouterr().out
 
 
-def test_another_budget_needs_another_name(scripts: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert started(scripts, "--list") == 0
-    assert guarded(lambda: study.run(["--list", "--steps", "9"], "study.py", scripts)) == 1
+def test_another_budget_needs_another_name(program: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert started(program, "--list") == 0
+    assert started(program, "--list", "--steps", "9") == 1
     error = capsys.readouterr().err
     assert "was begun with another budget: steps is 7, asked for is 9" in error
     assert "--name" in error
@@ -167,7 +168,7 @@ def finish(folder: Path, name: str, present: Sequence[str], coordinates: str) ->
     for stage in cells()[name].conditions:
         wanted = present if stage == "present" else outcomes(1, 2)
         make_run(own / stage, {ARM: wanted}, of=suite(len(wanted)))
-    state = {name: {"command": shlex.join(["python", *words]), "seconds": 1.0} for name, words in stages.items()}
+    state = {name: {"command": shlex.join(["act-eval", *words]), "seconds": 1.0} for name, words in stages.items()}
     (own / "cell.json").write_text(json.dumps(state))
 
 
@@ -186,7 +187,7 @@ def test_the_report_says_what_the_files_say_and_names_what_is_missing(tmp_path: 
     assert "Not finished yet: " in page
     assert "film_50" in page.split("Not finished yet: ")[1].splitlines()[0]
     assert BASELINE not in page.split("Not finished yet: ")[1].splitlines()[0]
-    assert "python scripts/train.py --policy act" in page
+    assert "act-eval train --policy act" in page
     values = json.loads((tmp_path / "report.json").read_text())
     assert [cell["cell"] for cell in values["cells"]] == [BASELINE, "cut"]
     assert values["compared"][0]["table"] == {"both": 1, "only_first": 7, "only_second": 0, "neither": 2}

@@ -25,7 +25,7 @@ from act_eval.errors import DatasetError, SimulationError, UsageError
 from act_eval.seeding import Purpose, episode_seeds
 from act_eval.types import Verdict
 
-SCRIPT = Path(__file__).parents[2] / "scripts/collect.py"
+COMMAND = (sys.executable, "-m", "act_eval", "collect")
 SEEDS = episode_seeds(Purpose.COLLECT, 0, 40)
 
 
@@ -288,7 +288,7 @@ def test_bad_numbers_are_refused(tmp_path: Path) -> None:
 
 
 def run_script(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(SCRIPT), *arguments]
+    command = [*COMMAND, *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
 
 
@@ -328,7 +328,7 @@ def test_script_collects_replayable_episodes_with_clean_labels(tmp_path: Path) -
 def test_script_continues_after_it_was_killed(tmp_path: Path) -> None:
     out, partial = tmp_path / "set", tmp_path / "set.partial"
     arguments = ["--episodes", "4", "--out", str(out), "--image-size", "32"]
-    running = subprocess.Popen([sys.executable, str(SCRIPT), *arguments], stdout=subprocess.DEVNULL)
+    running = subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 180
     while len(list(partial.glob("attempt-*.parquet"))) < 2 and time.monotonic() < deadline:
         assert running.poll() is None

@@ -61,7 +61,7 @@ def test_a_shown_drop_fails_and_everything_is_written(
     links = re.findall(r"\[\S+\.mp4\]\((\S+)\)", page)
     assert len(links) == 20, "both videos of every flipped seed"
     assert all((files["markdown"].parent / unquote(link)).is_file() for link in links)
-    side_by_side = f"python scripts/report.py {worse[0]} {worse[1]}"
+    side_by_side = f"act-eval report {worse[0]} {worse[1]}"
     assert f"side by side: {side_by_side}" in shown
     assert f"Side by side: `{side_by_side}`" in page
 
@@ -274,7 +274,7 @@ def test_a_video_that_is_gone_is_named_with_what_to_do(worse: tuple[Path, Path],
     gone.unlink()
     assert compare(*worse) == 1
     shown = capsys.readouterr().out
-    again = f"python scripts/render.py {worse[1]} --arm d0 --episodes 28 --size 256 makes it again"
+    again = f"act-eval render {worse[1]} --arm d0 --episodes 28 --size 256 makes it again"
     assert f"{gone} is gone; {again}" in shown
 
 
@@ -300,7 +300,7 @@ def test_a_baseline_takes_the_place_of_a_run(worse: tuple[Path, Path], tmp_path:
     (tmp_path / "base.json").write_text("{}")
     capsys.readouterr()
     assert compare(tmp_path / "base.json", new) == 2
-    assert "record one with: python scripts/baseline.py RUN FILE --reason WHY" in capsys.readouterr().err
+    assert "record one with: act-eval baseline RUN FILE --reason WHY" in capsys.readouterr().err
 
 
 def test_hostile_names_stay_names(tmp_path: Path):

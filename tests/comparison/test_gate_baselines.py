@@ -169,7 +169,7 @@ def test_another_machine_is_recorded_beside_the_first(tmp_path: Path, capsys: py
     assert "suite.seeds: 3 entries against 2" in capsys.readouterr().err
     assert Baseline.read(to) == both
     assert main(["baseline", str(tmp_path / "run"), str(tmp_path / "no.json"), "--reason", "x", "--add-machine"]) == 1
-    assert "no.json does not exist; record one with: python scripts/baseline.py" in capsys.readouterr().err
+    assert "no.json does not exist; record one with: act-eval baseline" in capsys.readouterr().err
 
 
 def test_elsewhere_invalid_episodes_that_could_change_the_answer_do_not_pass():

@@ -61,7 +61,7 @@ def test_damaged_folder_is_refused_when_opened(tmp_path: Path, make_demos, spoil
 
 
 def test_missing_folder_says_how_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"no data set folder .*nowhere; scripts/collect\.py makes one"):
+    with pytest.raises(DatasetError, match=r"no data set folder .*nowhere; `act-eval collect` makes one"):
         Demonstrations(tmp_path / "nowhere")
 
 

@@ -84,9 +84,7 @@ def furnish(folder: Path) -> Path:
 def train(folder: Path) -> None:
     """Collect two demonstrations in each environment that is trained in, and begin a run that can be resumed."""
     for env in ("confuser_pick", "moving_pick"):
-        in_shell(
-            folder, f"python scripts/collect.py --env {env} --episodes 2 --workers 1 --image-size 32"
-        ).check_returncode()
+        in_shell(folder, f"act-eval collect --env {env} --episodes 2 --workers 1 --image-size 32").check_returncode()
     flags = "--steps 2 --batch-size 2 --held-out 0 --validate-every 0 --evaluate-every 0 --threads 1"
     in_shell(folder, f"python scripts/train.py {flags}").check_returncode()
 
@@ -126,7 +124,7 @@ def _watched(folder: Path) -> None:
         shutil.copytree(folder / "OUT", folder / name)
     sweep = "--policies my_stumbles:Stumbles --envs pick --delays 0 --execute 10 --executors naive --episodes 2"
     for part in (1, 2):
-        here(folder, f"python scripts/sweep.py {sweep} --workers 1 --shard {part}/2 --out grid_{'ab'[part - 1]}")
+        here(folder, f"act-eval sweep {sweep} --workers 1 --shard {part}/2 --out grid_{'ab'[part - 1]}")
         here(folder, f"python scripts/evaluate.py {flags} --shard {part}/2 --seeds 3,{SEED} --out parts")
         here(folder, f"python scripts/evaluate.py {flags} --shard {part}/2 --seeds 3,{SEED} --out on_{'ab'[part - 1]}")
 

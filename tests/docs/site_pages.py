@@ -17,7 +17,7 @@ _INLINE = re.compile(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)")
 # What begins a command beside prose. A bare `act-eval` or `make` is a name there.
 _PROGRAM = re.compile(
     r"(\w+=\S+ )*(python3? \S|(act-eval|make|pip|pytest|git|sudo|ssh|source|accelerate|docker|lerobot-\w+|mkdocs) \S"
-    r"|scripts/\w+\.py \S)"
+    r"|scripts/[\w/]+\.py \S)"
 )
 
 

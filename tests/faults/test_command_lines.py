@@ -24,7 +24,7 @@ DOORS = {
     "probe": "act_eval.cli.probing.probe_policy",
     "train": "act_eval.training.run.train",
     "serve": "act_eval.cli.serving.serve",
-    "study": "act_eval.cli.studies.studying.study",
+    "collect": "act_eval.cli.collect.collect",
 }
 FLAGS = {
     name: options(parse_training([]) if name == "train" else import_module(f"act_eval.cli.{name}").Flags)
@@ -33,9 +33,9 @@ FLAGS = {
 NEEDED = {
     "baseline": ("RUN", "file.json", "--reason", "new"),
     "completion": ("bash",),
-    "export": ("NAME",),
+    "publish": ("NAME",),
     "render": ("RUN",),
-    "share": ("RUN",),
+    "export": ("RUN",),
 }
 WORDS = st.one_of(
     st.sampled_from(

@@ -144,7 +144,7 @@ def test_a_policy_that_lerobot_runs_is_served_from_its_environment(
     (folder / "my_lerobot.py").write_text(source)
     images = (255 * batch["observation.images.top"]).astype(np.uint8)
     process = subprocess.Popen(
-        [str(lerobot), str(ROOT / "scripts" / "serve.py"), "--policy", "my_lerobot:LeRobot", "--port", "0"]
+        [str(lerobot), "-m", "act_eval", "serve", "--policy", "my_lerobot:LeRobot", "--port", "0"]
         + ["--policy-options", f"folder={folder / 'ours'}", "kind=act"],
         stdout=subprocess.PIPE,
         text=True,

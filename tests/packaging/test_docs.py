@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import act_eval
+from act_eval.cli import COMMANDS
 from act_eval.envs.options import PickOptions
 from act_eval.envs.registration import ENVIRONMENTS
 from act_eval.metrics import METRICS, EpisodeMetrics
@@ -20,7 +21,7 @@ from act_eval.types.steps import EpisodeSteps
 
 ROOT = Path(act_eval.__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-COMMAND = re.compile(r"python (scripts/\w+\.py)([^\n`#|]*)")
+COMMAND = re.compile(r"(?:python (scripts/[\w/]+\.py)|act-eval ([a-z]+))([^\n`#|]*)")
 LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
 
 
@@ -29,8 +30,9 @@ def text_of(page: str) -> str:
 
 
 @cache
-def help_of(script: str) -> str:
-    done = subprocess.run([sys.executable, script, "--help"], cwd=ROOT, capture_output=True, text=True, check=False)
+def help_of(program: str) -> str:
+    words = ["-m", "act_eval", program] if program in COMMANDS else [program]
+    done = subprocess.run([sys.executable, *words, "--help"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -72,16 +74,18 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_commands_name_scripts_and_flags_that_exist(page: Path) -> None:
-    for script, arguments in COMMAND.findall(page.read_text(encoding="utf-8")):
-        assert (ROOT / script).is_file(), f"{page.name} names {script}"
-        unknown = [flag for flag in re.findall(r"--[\w.-]+", arguments) if not _knows(script, flag)]
-        assert not unknown, f"{page.name}: {script} has no {unknown}"
+    for script, command, arguments in COMMAND.findall(page.read_text(encoding="utf-8")):
+        assert command in COMMANDS if command else (ROOT / script).is_file(), f"{page.name} names {script or command}"
+        program = script or command
+        unknown = [flag for flag in re.findall(r"--[\w.-]+", arguments) if not _knows(program, flag)]
+        assert not unknown, f"{page.name}: {program} has no {unknown}"
 
 
-def _knows(script: str, flag: str) -> bool:
-    return re.search(rf"{re.escape(flag)}(?![\w.-])", help_of(script)) is not None
+def _knows(program: str, flag: str) -> bool:
+    return re.search(rf"{re.escape(flag)}(?![\w.-])", help_of(program)) is not None
 
 
 def test_the_check_of_flags_can_fail() -> None:
     assert _knows("scripts/evaluate.py", "--episodes")
     assert not _knows("scripts/evaluate.py", "--episode")
+    assert _knows("export", "--to")

@@ -54,7 +54,7 @@ def test_without_lerobot_the_plugin_says_what_is_missing(name: str):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=300)
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith(f"ModuleNotFoundError: {name} is a plugin of LeRobot, which is not installed here: pip")
-    assert "scripts/evaluate.py" in last
+    assert "act-eval evaluate" in last
 
 
 def test_every_environment_has_an_id_for_lerobot(registration: ModuleType):

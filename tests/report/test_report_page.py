@@ -181,7 +181,7 @@ def test_a_video_that_is_gone_is_named(run: Path) -> None:
     next((run / "rtc_d0_s10" / "videos").glob("0001_*")).unlink()
     report, data, text = page_of(run)
     (line,) = report.problems
-    command = f"python scripts/render.py {run} --arm rtc_d0_s10 --size 256 --episodes 1"
+    command = f"act-eval render {run} --arm rtc_d0_s10 --size 256 --episodes 1"
     assert line == (
         f"{run}/rtc_d0_s10: the video of episode 1 is gone; {command} makes it again, then repeat this command"
     )
@@ -203,7 +203,7 @@ def test_a_damaged_video_is_named_and_not_offered(run: Path, how: str) -> None:
         path.write_bytes(damaged[how])
     report, data, _ = page_of(run)
     (line,) = report.problems
-    assert line.startswith(f"{run}/rtc_d0_s10: the video of episode 1 is damaged; python scripts/render.py {run} ")
+    assert line.startswith(f"{run}/rtc_d0_s10: the video of episode 1 is damaged; act-eval render {run} ")
     assert data["arms"][0]["episodes"]["video"][1] is None
     assert data["arms"][0]["episodes"]["why"] == {"1": "the video in rtc_d0_s10/videos is damaged"}
 
@@ -217,7 +217,7 @@ def test_no_command_is_offered_for_a_video_that_cannot_be_made_again(tmp_path: P
         f"{out}/rtc_d0_s10: the video of episode 1 is gone and cannot be made again: act_eval/ConfuserPick-v0 was "
         "filmed while its episodes ran"
     )
-    assert "scripts/render.py" not in text
+    assert "act-eval render" not in text
     assert {arm["render"] for arm in data["arms"]} == {None}
 
 

@@ -167,7 +167,7 @@ def test_repeating_a_finished_sweep_runs_nothing_and_writes_the_same(reference: 
 def test_a_killed_sweep_is_taken_up_at_its_episode(tmp_path: Path, reference: tuple[Path, str], grid: list[str]):
     finished, _ = reference
     out = tmp_path / "killed"
-    command = [sys.executable, str(ROOT / "scripts" / "sweep.py"), *grid, "--batch", "1", "--out", str(out)]
+    command = [sys.executable, "-m", "act_eval", "sweep", *grid, "--batch", "1", "--out", str(out)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         while process.poll() is None and not _shard_lines(out):
             time.sleep(0.05)

@@ -35,7 +35,7 @@ NO_LOOK = ["--evaluate-every", "0"]
 
 
 def train(*words: object) -> int:
-    return run([str(word) for word in words], prog="train.py")
+    return run([str(word) for word in words], prog="act-eval train")
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_a_run_leaves_a_policy_and_says_what_to_do_next(
     assert train("--dataset", demos, "--out", out, "--held-out", 0.34, *TINY, *RTC, *NO_LOOK) == 0
     said = capsys.readouterr().out
     checkpoint = out / "checkpoints" / "last" / "pretrained_model"
-    assert f"evaluate: python scripts/evaluate.py --policy {checkpoint} --env confuser_pick" in said
+    assert f"evaluate: act-eval evaluate --policy {checkpoint} --env confuser_pick" in said
     assert "on 2 demonstrations" in said
     assert "(1 held out); 4 steps of 4 samples, bf16 on cpu" in said
     policy, _ = load_pretrained(checkpoint)
@@ -68,7 +68,7 @@ def test_a_run_leaves_a_policy_and_says_what_to_do_next(
     assert noted["steps"] == 4
     assert noted["settings"]["train"]["batch_size"] == 4
     assert noted["data"][0]["episodes"] == 2
-    assert noted["command"].startswith("python scripts/train.py --dataset")
+    assert noted["command"].startswith("act-eval train --dataset")
     assert noted["versions"]["torch"] == version("torch")
 
 

@@ -44,7 +44,8 @@ def conclude_part(folder: Path, part: Part, results: Mapping[str, Sequence[Episo
     console.print(
         f"shard   {part.number}/{part.count} is finished: {count} episodes, {folder}/shards/{part.name}.jsonl"
     )
-    console.print(f"When all {part.count} are: merge.py {folder}, or merge.py RUN... --out OUT", markup=False)
+    merge = f"act-eval merge {folder}, or act-eval merge RUN... --out OUT"
+    console.print(f"When all {part.count} are: {merge}", markup=False)
 
 
 def _summarised(folder: Path, names: Sequence[str]) -> tuple[dict[str, Summary], list[str]]:

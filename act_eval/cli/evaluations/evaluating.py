@@ -28,7 +28,7 @@ def evaluate(flags: "Flags", stream: TextIO) -> int:
         ActEvalError: with what is wrong with the flags, the run folder, or a worker.
     """
     console = Console(file=stream, highlight=False, soft_wrap=True)
-    check_tools(flags.share)
+    check_tools(flags.export)
     if flags.launch.launcher == "slurm":
         return evaluate_by_array(ShardTask(evaluate, flags), console)
     crewing = plan_crew(flags)
@@ -46,7 +46,7 @@ def evaluate(flags: "Flags", stream: TextIO) -> int:
                 return INTERRUPTED
     if crewing.part is None:
         conclude(plan.job.folder, plan.manifest, results, console)
-        for line in (line for tool in flags.share for line in share(read_run(plan.job.folder), tool)):
+        for line in (line for tool in flags.export for line in share(read_run(plan.job.folder), tool)):
             console.print(line, markup=False)
     else:
         conclude_part(plan.job.folder, crewing.part, results, console)

@@ -185,7 +185,7 @@ def _seeded(name: str, seed: int) -> str:
 
 
 def commands(cell: Cell, budget: Budget, folder: Path) -> dict[Stage, list[str]]:
-    """Return each stage's command, without the interpreter, as it could be typed.
+    """Return the arguments of `act-eval` for each stage.
 
     Args:
         cell: which one.
@@ -198,7 +198,7 @@ def commands(cell: Cell, budget: Budget, folder: Path) -> dict[Stage, list[str]]
     found: dict[Stage, list[str]] = {
         "collect": [
             *(
-                "scripts/collect.py",
+                "collect",
                 "--env",
                 "confuser_pick",
                 "--episodes",
@@ -211,7 +211,7 @@ def commands(cell: Cell, budget: Budget, folder: Path) -> dict[Stage, list[str]]
             *("--out", str(data)),
         ],
         "train": [
-            *("scripts/train.py", "--policy", "act", "--env", "confuser_pick", "--dataset", str(data)),
+            *("train", "--policy", "act", "--env", "confuser_pick", "--dataset", str(data)),
             *(
                 "--episodes",
                 str(cell.demonstrations or budget.demonstrations),
@@ -224,13 +224,13 @@ def commands(cell: Cell, budget: Budget, folder: Path) -> dict[Stage, list[str]]
             *(*_NETWORK, *cell.model, "--out", str(own / "train")),
         ],
         "probe": [
-            *("scripts/probe.py", "--policy", str(checkpoint), "--env", "confuser_pick", "--short", *size),
+            *("probe", "--policy", str(checkpoint), "--env", "confuser_pick", "--short", *size),
             *("--json", str(own / "probe.json")),
         ],
     }
     for condition in cell.conditions:
         found[condition] = [
-            *("scripts/evaluate.py", "--policy", str(checkpoint), "--env", "confuser_pick", "--delay", "0", *size),
+            *("evaluate", "--policy", str(checkpoint), "--env", "confuser_pick", "--delay", "0", *size),
             *("--episodes", str(budget.episodes if condition == "present" else budget.other_episodes)),
             *("--video", "none", "--no-probe", "--workers", "1", *_scene(cell, condition)),
             *("--out", str(own / condition)),

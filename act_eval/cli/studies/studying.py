@@ -5,7 +5,6 @@ import fcntl
 import json
 import shlex
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,7 +26,7 @@ _BUDGET = "study.json"
 _DEAD_INPUT = 3  # exit code of a probe that found one; a finding, not a failure
 
 
-def study(flags: "Flags", scripts: Path) -> int:
+def study(flags: "Flags", program: Sequence[str]) -> int:
     """Run the cells that are left, and write the report; return the exit code.
 
     Raises:
@@ -40,12 +39,12 @@ def study(flags: "Flags", scripts: Path) -> int:
     if flags.list:
         _say_how_far(picked, folder, console)
         return OK
-    interrupted = not flags.report and _run_all(picked, flags, folder, scripts, console)
+    interrupted = not flags.report and _run_all(picked, flags, folder, program, console)
     console.print(f"report {write_report(folder, flags.budget)}", markup=False)
     return INTERRUPTED if interrupted else OK
 
 
-def _run_all(picked: Sequence[Cell], flags: "Flags", folder: Path, scripts: Path, console: Console) -> bool:
+def _run_all(picked: Sequence[Cell], flags: "Flags", folder: Path, program: Sequence[str], console: Console) -> bool:
     """Run what is left of the cells; return whether something is still left."""
     until = None if flags.minutes is None else time.monotonic() + 60 * flags.minutes
     try:
@@ -54,7 +53,7 @@ def _run_all(picked: Sequence[Cell], flags: "Flags", folder: Path, scripts: Path
                 if not mine:
                     console.print(f"{cell.name}: another process works on it", markup=False)
                     continue
-                if not _run_cell(cell, flags.budget, folder, scripts, until, console):
+                if not _run_cell(cell, flags.budget, folder, program, until, console):
                     console.print("time is up; the same command continues")
                     return True
     except KeyboardInterrupt:
@@ -63,7 +62,9 @@ def _run_all(picked: Sequence[Cell], flags: "Flags", folder: Path, scripts: Path
     return False
 
 
-def _run_cell(cell: Cell, budget: Budget, folder: Path, scripts: Path, until: float | None, console: Console) -> bool:
+def _run_cell(
+    cell: Cell, budget: Budget, folder: Path, program: Sequence[str], until: float | None, console: Console
+) -> bool:
     """Run the stages that are left; return False where time was up before the last one."""
     own = folder / cell.name
     state = read_state(own)
@@ -76,11 +77,11 @@ def _run_cell(cell: Cell, budget: Budget, folder: Path, scripts: Path, until: fl
         began = time.monotonic()
         if stage == "collect":
             with _alone(folder / "data" / cell.data.name, wait=True):
-                _call(command, scripts, own / f"{stage}.log")
+                _call(command, program, own / f"{stage}.log")
         else:
-            _call(_resumed(command, own) if stage == "train" else command, scripts, own / f"{stage}.log")
+            _call(_resumed(command, own) if stage == "train" else command, program, own / f"{stage}.log")
         state[stage] = {
-            "command": shlex.join(["python", *command]),
+            "command": shlex.join(["act-eval", *command]),
             "seconds": round(time.monotonic() - began, 1),
         }
         write_atomically(own / STATE, (json.dumps(state, indent=2) + "\n").encode())
@@ -90,21 +91,18 @@ def _run_cell(cell: Cell, budget: Budget, folder: Path, scripts: Path, until: fl
 def _resumed(command: list[str], own: Path) -> list[str]:
     """Return the command that goes on with a training that was begun before."""
     begun = (own / "train" / "checkpoints" / "last").exists()
-    return ["scripts/train.py", "--resume", str(own / "train")] if begun else command
+    return ["train", "--resume", str(own / "train")] if begun else command
 
 
-def _call(command: Sequence[str], scripts: Path, log: Path) -> None:
-    """Run a script, its output kept in a file.
+def _call(command: Sequence[str], program: Sequence[str], log: Path) -> None:
+    """Run a command, its output kept in a file.
 
     Raises:
         StudyError: if it fails.
     """
-    script, *arguments = command
     with log.open("ab") as stream:
         # A process of its own, so that a stage leaves nothing behind: threads, memory, GL contexts.
-        process = subprocess.Popen(
-            [sys.executable, str(scripts / Path(script).name), *arguments], stdout=stream, stderr=subprocess.STDOUT
-        )
+        process = subprocess.Popen([*program, *command], stdout=stream, stderr=subprocess.STDOUT)
         try:
             code = process.wait()
         except KeyboardInterrupt:  # the whole process group got it: the stage saves what it has
@@ -112,7 +110,7 @@ def _call(command: Sequence[str], scripts: Path, log: Path) -> None:
             raise
     if code == INTERRUPTED:
         raise KeyboardInterrupt
-    if code != OK and not (script.endswith("probe.py") and code == _DEAD_INPUT):
+    if code != OK and not (command[0] == "probe" and code == _DEAD_INPUT):
         last = log.read_text(errors="replace").strip().splitlines()[-3:]
         raise StudyError(f"{shlex.join(['python', *command])} failed with exit code {code}: {' | '.join(last)}; {log}")
 

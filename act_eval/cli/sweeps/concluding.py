@@ -38,7 +38,7 @@ def conclude_part(out: Path, shard: Shard, results: Results, console: Console) -
         f"shard   {shard.text} is finished: {sum(map(len, cells))} episodes of {len(cells)} cells, "
         f"{out}/*/shards/{shard.name}.jsonl",
         f"When all {shard.count} are: this command without --shard makes the tables. Parts that lie in several folders "
-        "become one before: merge.py SWEEP... --out OUT",
+        "become one before: act-eval merge SWEEP... --out OUT",
     ):
         console.print(line, markup=False)
 

@@ -1,6 +1,6 @@
 """How long an evaluation takes: against a sequential loop, where the time goes, how it grows, and how soon it starts.
 
-python scripts/measure_evaluation.py --episodes 200
+python scripts/benchmarks/evaluation.py --episodes 200
 """
 
 import json
@@ -24,7 +24,7 @@ from act_eval.results.records import read_episodes
 from act_eval.seeding import Purpose, episode_seeds
 
 Part = Literal["speed", "where", "growth", "start"]
-EVALUATE = Path(__file__).parent / "evaluate.py"
+EVALUATE = Path(__file__).parents[1] / "evaluate.py"
 PATIENCE_S = 600
 
 

@@ -1,6 +1,6 @@
 """Environment steps per second with rendered cameras, against bare MuJoCo and gym-aloha, in turn in one process.
 
-python scripts/measure_throughput.py --rounds 20
+python scripts/benchmarks/throughput.py --rounds 20
 """
 
 import json

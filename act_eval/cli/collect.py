@@ -1,31 +1,29 @@
-"""Collect demonstrations with the scripted expert into a LeRobotDataset v3 folder.
+"""`collect`: demonstrations of the scripted expert, as a LeRobotDataset v3 folder."""
 
-python scripts/collect.py --env confuser_pick --episodes 400
-
-Every episode is verified by the environment's own outcome rules. Interrupted, the same command continues.
-"""
-
-import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from act_eval.cli import INTERRUPTED, OK
+from act_eval.cli.parsing import parse
 from act_eval.collect import DEMONSTRATED, Collected, CollectPlan, CollectProgress, collect, expert_demonstrator
 from act_eval.datasets import ImageStorage
 from act_eval.envs.options import Positions
 from act_eval.envs.registration import env_id
-from act_eval.errors import ActEvalError, UsageError
 
 
 @dataclass(frozen=True)
-class Arguments:
-    """Collect demonstrations with the scripted expert."""
+class Flags:
+    """Collect demonstrations with the scripted expert into a LeRobotDataset v3 folder.
+
+    The outcome rules of the environment verify every episode. Interrupted, the same command continues.
+    """
 
     env: str = "confuser_pick"
     """Environment to collect in."""
@@ -58,39 +56,34 @@ class Arguments:
     """Processes."""
 
 
-def main() -> int:
-    """Collect, show how far it is, and print where the data set lies."""
-    arguments = tyro.cli(Arguments, description=__doc__)
-    console = Console()
-    out = arguments.out or Path("data") / arguments.env
+def run(argv: Sequence[str], prog: str) -> int:
+    """Parse the flags, collect, show the progress and print the result; return the exit code."""
+    flags = parse(Flags, argv, prog)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    out = flags.out or Path("data") / flags.env
     began = time.perf_counter()
+    plan = CollectPlan(
+        env=env_id(flags.env),
+        options=_options(flags),
+        fumbles=flags.fumbles,
+        seed=flags.seed,
+        episodes=flags.episodes,
+        images=flags.images,
+    )
     try:
-        plan = CollectPlan(
-            env=env_id(arguments.env),
-            options=_options(arguments),
-            fumbles=arguments.fumbles,
-            seed=arguments.seed,
-            episodes=arguments.episodes,
-            images=arguments.images,
-        )
-        done = _collect(plan, out, arguments.workers, console)
-    except ActEvalError as error:
-        Console(stderr=True).print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        return 2 if isinstance(error, UsageError) else 1
+        done = _collect(plan, out, flags.workers, console)
     except KeyboardInterrupt:
-        console.print(
-            f"\nInterrupted. Finished episodes are kept in {out}.partial; the same command continues.", soft_wrap=True
-        )
-        return 130
-    console.print(_summary(done, time.perf_counter() - began), highlight=False, markup=False, soft_wrap=True)
-    return 0
+        console.print(f"\nInterrupted. Finished episodes are kept in {out}.partial; the same command continues.")
+        return INTERRUPTED
+    console.print(_summary(done, time.perf_counter() - began))
+    return OK
 
 
-def _options(arguments: Arguments) -> dict[str, Any]:
-    given = {name: getattr(arguments, name) for name in ("confusers", "positions", "mislabelled")}
+def _options(flags: Flags) -> dict[str, Any]:
+    given = {name: getattr(flags, name) for name in ("confusers", "positions", "mislabelled")}
     asked_for = {name: value for name, value in given.items() if value is not None}
-    asked_for |= {"robot_meshes": True} if arguments.robot_meshes else {}
-    return {name: getattr(arguments, name) for name in DEMONSTRATED} | asked_for
+    asked_for |= {"robot_meshes": True} if flags.robot_meshes else {}
+    return {name: getattr(flags, name) for name in DEMONSTRATED} | asked_for
 
 
 def _collect(plan: CollectPlan, out: Path, workers: int, console: Console) -> Collected:
@@ -130,7 +123,3 @@ def _summary(done: Collected, seconds: float) -> str:
     else:
         head = f"{done.root}: {done.episodes} verified episodes, {done.frames} frames, in {seconds:.0f} s."
     return f"{head}\nThe expert needed {done.attempts} attempts; discarded: {discarded}."
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,6 +1,6 @@
 """What rendering one camera costs, against MuJoCo's bare update, render and read calls.
 
-python scripts/measure_rendering.py --size 96
+python scripts/benchmarks/rendering.py --size 96
 """
 
 import time

@@ -1,6 +1,6 @@
 """What the scheduler adds to a rollout without delay, against a bare loop of predictions and environment steps.
 
-python scripts/measure_scheduler.py --rounds 20
+python scripts/benchmarks/scheduler.py --rounds 20
 """
 
 import time

@@ -1,6 +1,6 @@
 """Measure how far bfloat16 autocast moves the commands of the shipped policies.
 
-python scripts/measure_precision.py      the table in docs/compile.md
+python scripts/benchmarks/precision.py      the table in docs/compile.md
 """
 
 import sys

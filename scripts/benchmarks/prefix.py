@@ -1,7 +1,7 @@
 """Measure what a training step of ACT-RTC costs with the prefix in the encoder and in the decoder.
 
-python scripts/measure_prefix.py --threads 2                        the shipped network; the table in docs/policies.md
-python scripts/measure_prefix.py --network large --batch-size 8     a network as large as robots get; docs/compile.md
+python scripts/benchmarks/prefix.py --threads 2   the shipped network; the table in docs/policies.md
+python scripts/benchmarks/prefix.py --network large --batch-size 8   a network as large as robots get; docs/compile.md
 """
 
 import sys

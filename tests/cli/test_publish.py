@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from act_eval.cli import export
+from act_eval.cli import publish
 from act_eval.decoding import encode_line
 from act_eval.errors import CheckpointError, RunFolderError, UsageError
 from act_eval.policies.act.presets import features, small_act
@@ -35,7 +35,7 @@ TRAINING = {
 
 @pytest.fixture
 def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(export, "SHIPPED", tmp_path / "pretrained")
+    monkeypatch.setattr(publish, "SHIPPED", tmp_path / "pretrained")
     return tmp_path / "pretrained"
 
 
@@ -70,7 +70,7 @@ def evaluated(folder: Path, policy_digest: str, outcomes: list[str]) -> Path:
 def test_a_run_becomes_a_shipped_policy_of_half_the_size(
     trained: Path, shipped: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert export.run(["tiny", "--checkpoint", str(trained)], prog="export.py") == 0
+    assert publish.run(["tiny", "--checkpoint", str(trained)], prog="act-eval publish") == 0
     source = trained / "checkpoints/last/pretrained_model"
     weights = "model.safetensors"
     assert (shipped / "tiny" / weights).stat().st_size < 0.6 * (source / weights).stat().st_size
@@ -82,38 +82,38 @@ def test_a_run_becomes_a_shipped_policy_of_half_the_size(
     assert "19 demonstrations of `data/pick` (act_eval/Pick-v0; image_size 96; seed 3), 1 more held out" in page
     assert "70 steps in 2 min on 2 threads" in page
     assert "Nothing yet." in page
-    assert "python scripts/evaluate.py --policy tiny --episodes 200" in capsys.readouterr().out
+    assert "act-eval evaluate --policy tiny --episodes 200" in capsys.readouterr().out
 
 
 def test_measured_rates_stand_on_the_page_with_their_interval(trained: Path, shipped: Path, tmp_path: Path) -> None:
-    export.run(["tiny", "--checkpoint", str(trained)], prog="export.py")
+    publish.run(["tiny", "--checkpoint", str(trained)], prog="act-eval publish")
     outcomes = ["success"] * 8 + ["missed", "timeout", "invalid"]
     place = evaluated(tmp_path / "evaluation", digest(shipped / "tiny"), outcomes)
-    export.run(["tiny", "--runs", str(place)], prog="export.py")
+    publish.run(["tiny", "--runs", str(place)], prog="act-eval publish")
     page = (shipped / "tiny" / "README.md").read_text()
     # Wilson's interval of 8 of 10: 0.490 to 0.943 (Brown, Cai, DasGupta 2001)
     assert "| naive_d0 | 8/10 = 80.0% | 49.0% – 94.3% | 1 invalid, 1 missed, 1 timeout |" in page
 
 
 def test_rates_of_another_policy_are_refused(trained: Path, shipped: Path, tmp_path: Path) -> None:
-    export.run(["tiny", "--checkpoint", str(trained)], prog="export.py")
+    publish.run(["tiny", "--checkpoint", str(trained)], prog="act-eval publish")
     place = evaluated(tmp_path / "evaluation", "0" * 16, ["success"])
     with pytest.raises(RunFolderError, match="evaluated another policy: digest 0000000000000000, this one has"):
-        export.run(["tiny", "--runs", str(place)], prog="export.py")
+        publish.run(["tiny", "--runs", str(place)], prog="act-eval publish")
 
 
 def test_a_shipped_policy_is_replaced_only_when_told(trained: Path, shipped: Path) -> None:
-    export.run(["tiny", "--checkpoint", str(trained)], prog="export.py")
+    publish.run(["tiny", "--checkpoint", str(trained)], prog="act-eval publish")
     with pytest.raises(UsageError, match="exists; --replace writes over it"):
-        export.run(["tiny", "--checkpoint", str(trained)], prog="export.py")
-    assert export.run(["tiny", "--checkpoint", str(trained), "--replace"], prog="export.py") == 0
+        publish.run(["tiny", "--checkpoint", str(trained)], prog="act-eval publish")
+    assert publish.run(["tiny", "--checkpoint", str(trained), "--replace"], prog="act-eval publish") == 0
 
 
 def test_what_is_no_checkpoint_is_refused(trained: Path, shipped: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="is neither a pretrained_model folder nor the folder of a training run"):
-        export.run(["tiny", "--checkpoint", str(tmp_path)], prog="export.py")
+        publish.run(["tiny", "--checkpoint", str(tmp_path)], prog="act-eval publish")
     with pytest.raises(CheckpointError, match=r"config\.json does not exist"):
-        export.run(["tiny"], prog="export.py")
+        publish.run(["tiny"], prog="act-eval publish")
     (trained / "checkpoints/last/pretrained_model/act_eval.json").unlink()
     with pytest.raises(CheckpointError, match="does not say how it was trained"):
-        export.run(["tiny", "--checkpoint", str(trained)], prog="export.py")
+        publish.run(["tiny", "--checkpoint", str(trained)], prog="act-eval publish")

@@ -61,7 +61,7 @@ RULES: tuple[Rule, ...] = (
     NotRun(r"act-eval serve --policy my_lerobot:LeRobot ", "needs LeRobot; tests/lerobot_package installs it"),
     NotRun(r"accelerate launch scripts/train\.py$", "tests/test_train_processes.py launches two processes"),
     NotRun(r"python scripts/evaluate\.py --launcher ", "tests/launch runs both launchers on clusters of this machine"),
-    NotRun(r"act-eval (COMMAND|serve$|merge$|report …)", "the name of a command, or a pattern"),
+    NotRun(r"(act-eval|python -m act_eval) ([A-Z]+|\w+$|report …)", "the name of a command, or a pattern"),
     NotRun(r"python scripts/benchmark_compile\.py ", "compiles for minutes; tests/bench runs its parts"),
     NotRun(
         r"python scripts/experiments/mode_collapse\.py$",

@@ -112,7 +112,9 @@ def _call(command: Sequence[str], program: Sequence[str], log: Path) -> None:
         raise KeyboardInterrupt
     if code != OK and not (command[0] == "probe" and code == _DEAD_INPUT):
         last = log.read_text(errors="replace").strip().splitlines()[-3:]
-        raise StudyError(f"{shlex.join(['act-eval', *command])} failed with exit code {code}: {' | '.join(last)}; {log}")
+        raise StudyError(
+            f"{shlex.join(['act-eval', *command])} failed with exit code {code}: {' | '.join(last)}; {log}"
+        )
 
 
 @contextmanager

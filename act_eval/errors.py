@@ -80,10 +80,6 @@ class CompileError(ActEvalError):
     """`torch.compile` failed where it was asked for by name."""
 
 
-class StudyError(ActEvalError):
-    """A stage of a study failed; its log says why."""
-
-
 class RemoteError(ActEvalError):
     """A policy server cannot be reached, was lost, or breaks the protocol: no fault of the policy that it serves."""
 

@@ -11,11 +11,11 @@ from typing import Literal
 
 import tyro
 
-from act_eval.bench.benchmark import Plan, run
-from act_eval.bench.criteria import judge
-from act_eval.bench.report import as_json, as_markdown
 from act_eval.cli import FAILED, OK, guarded
 from act_eval.sources.policy_sources import check_network, resolve_device
+from benchmarks.compiling.benchmark import Plan, run
+from benchmarks.compiling.criteria import judge
+from benchmarks.compiling.report import as_json, as_markdown
 
 
 @dataclass(frozen=True)

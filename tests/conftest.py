@@ -16,6 +16,9 @@ from act_eval.datasets.images import write_video
 from act_eval.datasets.statistics import pixel_histogram
 from act_eval.scenes.rendering import usual_backend
 
+# Benchmarks and experiments are no part of the package; their tests import them as their scripts do.
+sys.path += [str(Path(__file__).parents[1] / place) for place in ("scripts", "scripts/experiments")]
+
 JOINTS = ("pan", "lift", "elbow", "flex", "roll", "gripper")
 MakeDemos = Callable[..., tuple[Demonstrations, list[Episode]]]
 

@@ -2,7 +2,6 @@
 
 from act_eval.plots.curves import Curve, success_against_delay
 from act_eval.plots.heat import HeatMap, heat_maps
-from act_eval.plots.study import success_of_cells
 from act_eval.plots.style import save
 from act_eval.plots.times import Times, reactions, survival
 
@@ -14,6 +13,5 @@ __all__ = [
     "reactions",
     "save",
     "success_against_delay",
-    "success_of_cells",
     "survival",
 ]

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from act_eval.bench.benchmark import Plan, Results, Task
-from act_eval.bench.criteria import Criterion
-from act_eval.bench.pairs import Duel
-from act_eval.bench.subjects import lerobot_version
+from .benchmark import Plan, Results, Task
+from .criteria import Criterion
+from .paired_timing import PairedTiming
+from .subjects import lerobot_version
 
 
 def as_json(plan: Plan, results: Results, criteria: list[Criterion]) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def _compilation(results: Results) -> str:
 
 
 def _correctness(results: Results, criteria: list[Criterion]) -> str:
-    same = results.sameness
+    same = results.equivalence
     rows: list[tuple[Any, ...]] = [("number", "largest difference", "threshold", "")]
     rows += [(c.what, c.found, c.threshold, _verdict(c)) for c in criteria if c.group == "correctness"]
     consistency = {
@@ -110,7 +110,7 @@ def _performance(title: str, task: Task) -> str:
         "our eager float32 → bfloat16": task.bf16,
         "LeRobot's eager → ours, both bfloat16": task.lerobot_bf16,
     }
-    rows += [_duel_row(name, found) for name, found in named.items() if found is not None]
+    rows += [_timing_row(name, found) for name, found in named.items() if found is not None]
     roof = task.roofline
     notes = {
         "work": f"{roof.gflop:.1f} GFLOP; matrix products run at {roof.matmul_gflops:.0f} GFLOP/s here",
@@ -120,7 +120,7 @@ def _performance(title: str, task: Task) -> str:
     return f"### {title}\n\n{_table(rows)}\n\n{_items(notes)}"
 
 
-def _duel_row(name: str, found: Duel) -> tuple[str, ...]:
+def _timing_row(name: str, found: PairedTiming) -> tuple[str, ...]:
     first, second = (f"{s.p50_ms:.1f} / {s.p95_ms:.1f}" for s in (found.first, found.second))
     return name, first, second, f"{found.ratio:.2f}", f"{found.lower:.2f} – {found.upper:.2f}"
 

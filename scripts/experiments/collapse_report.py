@@ -7,17 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 from safetensors import safe_open
 
-from act_eval.cli.studies.cells import STATE, Budget, Cell, Stage, cells
 from act_eval.diagnostics.grasp_choice import modes_of
-from act_eval.plots import save, success_of_cells
+from act_eval.plots.style import caption, looks, panels, save
 from act_eval.results.records import read_episodes, read_timings, write_atomically
-from act_eval.results.tables import success_rate
 from act_eval.stats import PairedTable, SuccessRate, holm
 from act_eval.types import ENVIRONMENT_STATE, SUCCESS, EpisodeRecord
+from collapse_cells import STATE, Budget, Cell, Stage, cells
 
 ARM = "naive_d0_s10"
+_LINE_IN = 0.24  # height of a cell in the figure
 _QUESTIONS = {
     1: "Does plain ACT collapse on clean data?",
     2: "Which damage to the coordinates gives loss without success?",
@@ -153,7 +155,7 @@ def _evaluated(arm: Path) -> Evaluated:
     modes = modes_of(records)
     calls = [call for timing in read_timings(arm / "timings.jsonl") for call in timing.inference_ms]
     return Evaluated(
-        success=success_rate(records),
+        success=SuccessRate.of_outcomes(record.outcome for record in records),
         wrong_block=_count(records, "wrong_block"),
         between=_count(records, "between"),
         mode="no confuser" if modes is None else modes.verdict.mode,
@@ -267,3 +269,29 @@ def _rate(rate: SuccessRate) -> str:
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def success_of_cells(questions: Mapping[str, Sequence[tuple[str, SuccessRate, str]]], title: str) -> Figure:
+    """Return one panel per question: the success of each cell with its 95 % Wilson interval.
+
+    Args:
+        questions: Question → (name of the cell, its success, where it closes), from top to bottom.
+        title: Of the figure.
+    """
+    modes = list(dict.fromkeys(mode for rows in questions.values() for _, _, mode in rows))
+    look_of = dict(zip(modes, looks(len(modes)), strict=True))
+    tallest = max(map(len, questions.values()))
+    figure, axes = panels(len(questions), width=4.4, height=0.9 + _LINE_IN * tallest)
+    for axis, (question, rows) in zip(axes, questions.items(), strict=True):
+        for place, (_, success, mode) in enumerate(rows):
+            low, high = success.wilson()
+            look = look_of[mode]
+            axis.plot([low, high], [place, place], color=look.colour, linewidth=1.6)
+            axis.plot(success.rate, place, look.marker, color=look.colour, markersize=5, linestyle="none", label=mode)
+        axis.set_yticks(range(len(rows)), [name for name, _, _ in rows], fontsize=8)
+        axis.set_ylim(tallest - 0.4, -0.6)
+        axis.set_xlim(-0.03, 1.03)
+        axis.xaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
+        axis.set_title(question, fontsize=9)
+    caption(figure, title, "success with the confuser present, 95 % Wilson; colour: where the gripper closes", axes)
+    return figure

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from act_eval.bench.benchmark import Results, Task
-from act_eval.bench.pairs import Duel
-from act_eval.bench.sameness import BOUND
+from .benchmark import Results, Task
+from .equivalence import BOUND
+from .paired_timing import PairedTiming
 
 CUDA_INFERENCE, CUDA_TRAINING = 1.2, 1.1
 CPU_LOWER = 0.97
@@ -44,7 +44,7 @@ def _compilation(name: str, task: Task) -> Criterion:
 
 
 def _correctness(results: Results) -> list[Criterion]:
-    same = results.sameness
+    same = results.equivalence
     found = {"chunk": same.chunk}
     if results.training is not None:
         found |= {"loss": same.loss, f"gradients (worst: {same.gradient_of})": same.gradient}
@@ -75,6 +75,6 @@ def _on_cpu(name: str, task: Task) -> list[Criterion]:
     return found
 
 
-def _faster(what: str, found: Duel, least: float) -> Criterion:
+def _faster(what: str, found: PairedTiming, least: float) -> Criterion:
     text = f"{found.ratio:.2f} ({found.lower:.2f} – {found.upper:.2f}, {found.pairs} pairs)"
     return Criterion("performance", what, text, f"≥ {least}", found.ratio >= least)

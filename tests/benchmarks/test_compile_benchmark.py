@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import nn
 
-from act_eval.bench.benchmark import Plan, Results, run
-from act_eval.bench.bounds import matmul_rate, peak_mib
-from act_eval.bench.criteria import judge
-from act_eval.bench.pairs import Duel, Spread, duel, summary
-from act_eval.bench.report import as_json, as_markdown
-from act_eval.bench.sameness import distance
 from act_eval.errors import ActEvalError
+from benchmarks.compiling.benchmark import Plan, Results, run
+from benchmarks.compiling.criteria import judge
+from benchmarks.compiling.equivalence import distance
+from benchmarks.compiling.paired_timing import PairedTiming, Spread, summary, time_pairs
+from benchmarks.compiling.report import as_json, as_markdown
+from benchmarks.compiling.roofline import matmul_rate, peak_mib
 
 PLAN = Plan(
     kind="act_rtc",
@@ -47,7 +47,7 @@ def results() -> Iterator[Results]:
     kinds: list[bool] = []
     torch.compiler.reset()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("act_eval.bench.benchmark.compiled_module", captured)
+        patch.setattr("benchmarks.compiling.benchmark.compiled_module", captured)
         yield run(PLAN)
     assert kinds == [True, False]
     torch.compiler.reset()
@@ -62,17 +62,17 @@ def test_graphs_are_counted_and_numbers_are_compared(results: Results) -> None:
         assert task.speed.pairs == task.own_numbers.pairs == 2
         assert task.lerobot_eager is None  # act_rtc is none of LeRobot's
     assert results.training.roofline.gflop > 2 * results.inference.roofline.gflop
-    same = results.sameness
+    same = results.equivalence
     assert max(same.chunk, same.loss, same.gradient) < 1e-5
     assert same.batches == 2
     assert 0 < results.bf16_chunk < 1
 
 
 def test_every_criterion_can_fail(results: Results) -> None:
-    slow = Duel(Spread(1, 1), Spread(2, 2), ratio=0.5, lower=0.4, upper=0.6, pairs=9)
+    slow = PairedTiming(Spread(1, 1), Spread(2, 2), ratio=0.5, lower=0.4, upper=0.6, pairs=9)
     fast = dataclasses.replace(slow, ratio=2.0, lower=1.5, upper=2.5)
 
-    def with_speed(speed: Duel) -> Results:
+    def with_speed(speed: PairedTiming) -> Results:
         task = dataclasses.replace(results.inference, speed=speed, lerobot_compiled=speed)
         return dataclasses.replace(results, inference=task, training=task)
 
@@ -81,8 +81,8 @@ def test_every_criterion_can_fail(results: Results) -> None:
         failed = [c for c in judge(with_speed(slow), device) if not c.passed]
         assert {c.group for c in failed} == {"performance"}
         assert len(failed) == (4 if device == "cpu" else 2)
-    wrong = dataclasses.replace(results.sameness, loss=2e-5, gradient=float("inf"))
-    failed = [c for c in judge(dataclasses.replace(with_speed(fast), sameness=wrong), "cpu") if not c.passed]
+    wrong = dataclasses.replace(results.equivalence, loss=2e-5, gradient=float("inf"))
+    failed = [c for c in judge(dataclasses.replace(with_speed(fast), equivalence=wrong), "cpu") if not c.passed]
     assert [c.found for c in failed] == ["2.0e-05", "inf"]
     again = dataclasses.replace(results.inference.graphs, recompilations=1)
     task = dataclasses.replace(with_speed(fast).inference, graphs=again)
@@ -117,7 +117,9 @@ def test_a_ratio_and_its_interval_follow_from_pairs() -> None:
 
 def test_calls_are_timed_in_turns_after_warm_up() -> None:
     said: list[str] = []
-    found = duel(lambda: said.append("a"), lambda: said.append("b"), pairs=3, warm_up=1, device="cpu", clock="wall")
+    found = time_pairs(
+        lambda: said.append("a"), lambda: said.append("b"), pairs=3, warm_up=1, device="cpu", clock="wall"
+    )
     assert "".join(said) == "ab" + "ab" + "ba" + "ab"
     assert found.pairs == 3
 

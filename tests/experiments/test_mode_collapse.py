@@ -12,10 +12,12 @@ import tyro
 from made_runs import make_run, outcomes, suite
 from safetensors.numpy import save_file
 
-from act_eval.cli import evaluate, guarded, probe, study, train
-from act_eval.cli.studies.cells import BASELINE, Budget, cells, chosen, commands
-from act_eval.cli.studies.report import ARM, write_report
+import mode_collapse
+from act_eval.cli import evaluate, guarded, probe, train
+from act_eval.cli.parsing import parse
 from act_eval.errors import UnknownName
+from collapse_cells import BASELINE, Budget, cells, chosen, commands
+from collapse_report import ARM, write_report
 
 SMALL = ("--steps", "7", "--episodes", "5", "--other-episodes", "3", "--demonstrations", "4")
 BUDGET = Budget(steps=7, episodes=5, other_episodes=3, demonstrations=4)
@@ -52,14 +54,16 @@ def called(program: Path) -> list[list[str]]:
 
 def started(program: Path, *arguments: str) -> int:
     words = (sys.executable, str(program))
-    return guarded(lambda: study.run([*SMALL, *arguments], "mode_collapse.py", words))
+    return guarded(
+        lambda: mode_collapse.study(parse(mode_collapse.Flags, [*SMALL, *arguments], "mode_collapse.py"), words)
+    )
 
 
 @pytest.fixture(autouse=True)
 def no_report(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """The stand-ins leave nothing to report on."""
     if "program" in request.fixturenames:
-        monkeypatch.setattr("act_eval.cli.studies.studying.write_report", lambda folder, _budget: folder / "report.md")
+        monkeypatch.setattr("mode_collapse.write_report", lambda folder, _budget: folder / "report.md")
 
 
 def test_twelve_cells_carry_the_claims_and_are_compared_with_cells_that_exist() -> None:

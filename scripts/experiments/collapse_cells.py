@@ -1,9 +1,12 @@
-"""What the study of mode collapse trains: its cells, what each asks, and the commands that answer it."""
+"""The cells of the study of mode collapse, read from mode_collapse.toml, and the commands of each."""
 
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
+from itertools import product
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from act_eval.errors import UnknownName, UsageError
 
@@ -14,15 +17,6 @@ STATE = "cell.json"
 """In a cell's folder: its finished stages."""
 BASELINE = "continuous_present"
 """The cell that those of the second question are compared with: clean data, coordinates connected."""
-SEEDS = 5
-"""Trainings of what is said of a method."""
-LADDER = (10, 25, 50, 100, 200)
-"""Demonstrations; with 50 the plain token already succeeds."""
-_NETWORK = (
-    *("--model.dim-model", "128", "--model.dim-feedforward", "256", "--model.n-encoder-layers", "2"),
-    *("--model.n-decoder-layers", "1", "--model.backbone-widths", "16", "32", "64"),
-)
-_NOT_NORMALISED = ("--model.normalization-mapping.ENV", "IDENTITY")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,11 +94,18 @@ class Cell:
         return ("collect", "train", "probe", *self.conditions)
 
 
+@cache
+def config() -> dict[str, Any]:
+    """Return mode_collapse.toml as it is written."""
+    return tomllib.loads(Path(__file__).with_name("mode_collapse.toml").read_text(encoding="utf-8"))
+
+
+@cache
 def cells() -> dict[str, Cell]:
     """Return all cells by name, those that carry claims first."""
-    found = [*_first_question(), *_second_question(), *_ladder()]
-    found.sort(key=lambda cell: not cell.claim)
-    return {cell.name: cell for cell in found}
+    found = {cell.name: cell for table in config()["cells"] for cell in _expanded(table)}
+    claims = config()["claims"]
+    return {name: found[name] for name in claims} | {name: cell for name, cell in found.items() if name not in claims}
 
 
 def chosen(names: tuple[str, ...]) -> list[Cell]:
@@ -122,66 +123,23 @@ def chosen(names: tuple[str, ...]) -> list[Cell]:
     return list(picked.values())
 
 
-def _first_question() -> list[Cell]:
-    return [
-        Cell(
-            name=f"{positions}_{'present' if confusers else 'absent'}",
-            question=1,
-            data=Data(positions=positions, confusers=confusers),
-            against=f"{positions}_absent" if confusers else None,
-            claim=True,
-        )
-        for positions in ("continuous", "two", "one")
-        for confusers in (1, 0)
-    ]
-
-
-def _second_question() -> list[Cell]:
-    """Return each damage with five training seeds, and as many undamaged trainings to compare them with."""
-    clean = Data()
-    ways = {
-        "cut": (clean, ("--model.conditioning", "unread")),
-        "not_normalised": (clean, _NOT_NORMALISED),
-        "mislabelled": (Data(mislabelled=0.2), ()),
-    }
-    found = [
-        Cell(
-            name=_seeded(name, seed),
-            question=2,
-            data=data,
-            model=model,
+def _expanded(table: Mapping[str, Any]) -> Iterator[Cell]:
+    """Yield the cells of a table of mode_collapse.toml: one per variant, number of demonstrations and seed."""
+    lists = (table.get("seeds", [0]), table.get("demonstrations", [None]), table.get("variants", [""]))
+    for seed, demonstrations, variant in product(*lists):
+        suffix = f"_seed{seed}" if seed else ""
+        values = {"variant": variant, "demonstrations": demonstrations}
+        name, against = (table.get(key, "").format_map(values) for key in ("name", "against"))
+        yield Cell(
+            name=name + suffix,
+            question=table["question"],
+            data=Data(**table.get("data", {})),
+            demonstrations=demonstrations,
+            model=tuple(word.format_map(values) for word in table.get("model", ())),
             seed=seed,
-            against=_seeded(BASELINE, seed),
-            claim=seed == 0,
+            against=against + suffix if against not in ("", name) else None,
+            claim=name + suffix in config()["claims"],
         )
-        for seed in range(SEEDS)
-        for name, (data, model) in ways.items()
-    ]
-    return found + [Cell(name=_seeded(BASELINE, seed), question=2, data=clean, seed=seed) for seed in range(1, SEEDS)]
-
-
-def _ladder() -> list[Cell]:
-    """Return a ladder of demonstrations for every variant, with five training seeds on its lowest rung."""
-    first = {"token", "film", "strong"}
-    return [
-        Cell(
-            name=_seeded(f"{variant}_{count}", seed),
-            question=3,
-            data=Data(),
-            demonstrations=count,
-            model=("--model.conditioning", variant),
-            seed=seed,
-            against=None if variant == "token" else _seeded(f"token_{count}", seed),
-            claim=count == 50 and variant in first and seed == 0,
-        )
-        for count in LADDER
-        for seed in (range(SEEDS) if count == LADDER[0] else (0,))
-        for variant in ("token", "film", "strong", "auxiliary", "contrastive", "crop")
-    ]
-
-
-def _seeded(name: str, seed: int) -> str:
-    return f"{name}_seed{seed}" if seed else name
 
 
 def commands(cell: Cell, budget: Budget, folder: Path) -> dict[Stage, list[str]]:
@@ -221,7 +179,7 @@ def commands(cell: Cell, budget: Budget, folder: Path) -> dict[Stage, list[str]]
                 str(cell.seed),
             ),
             *("--validate-every", str(budget.steps), "--evaluate-every", "0", "--keep", "1", "--threads", "1"),
-            *(*_NETWORK, *cell.model, "--out", str(own / "train")),
+            *(*config()["network"], *cell.model, "--out", str(own / "train")),
         ],
         "probe": [
             *("probe", "--policy", str(checkpoint), "--env", "confuser_pick", "--short", *size),

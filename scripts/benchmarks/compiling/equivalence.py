@@ -8,14 +8,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from act_eval.bench.subjects import Batch, observation_of
 from act_eval.policies.checkpoint import Policy
+
+from .subjects import Batch, observation_of
 
 BOUND = 1e-5
 
 
 @dataclass(frozen=True)
-class Sameness:
+class Equivalence:
     """Largest differences over all batches, each divided by max(1, |reference|)."""
 
     chunk: float
@@ -40,7 +41,7 @@ class _Step:
         return float(torch.stack([g.norm() for g in self.gradients.values()]).norm())
 
 
-def compare(policy: Policy, eager: nn.Module, compiled: nn.Module, batches: list[Batch]) -> Sameness:
+def compare(policy: Policy, eager: nn.Module, compiled: nn.Module, batches: list[Batch]) -> Equivalence:
     """Run chunks and training steps with both and return how far they lie apart.
 
     Args:
@@ -63,7 +64,7 @@ def compare(policy: Policy, eager: nn.Module, compiled: nn.Module, batches: list
             gradients[name] = max(gradients.get(name, 0.0), distance(gradient, other.gradients[name]))
     policy.model = eager
     worst = max(gradients, key=lambda name: gradients[name])
-    return Sameness(
+    return Equivalence(
         chunk=max(chunks),
         loss=max(relative for relative, _ in losses),
         gradient=gradients[worst],

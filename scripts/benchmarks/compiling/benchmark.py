@@ -9,14 +9,15 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from act_eval.bench.bounds import Roofline, peak_mib, roofline
-from act_eval.bench.graphs import GraphCount, count_graphs
-from act_eval.bench.pairs import Clock, Duel, duel
-from act_eval.bench.sameness import Sameness, compare, predicted
-from act_eval.bench.subjects import Batch, Kind, Network, Subject, make_subject, observation_of, training_batch
 from act_eval.errors import UsageError
 from act_eval.policies.compile import compiled_module
 from act_eval.policies.compile_mode import resolve_mode
+
+from .equivalence import Equivalence, compare, predicted
+from .graphs import GraphCount, count_graphs
+from .paired_timing import Clock, PairedTiming, time_pairs
+from .roofline import Roofline, peak_mib, roofline
+from .subjects import Batch, Kind, Network, Subject, make_subject, observation_of, training_batch
 
 _CPU_MODE = "default"
 
@@ -68,18 +69,18 @@ class Task:
     graphs: GraphCount
     compile_s: float
     """Wall-clock time of the first compiled call; short where artefacts lay on disk."""
-    speed: Duel
+    speed: PairedTiming
     """Eager against compiled."""
-    lerobot_eager: Duel | None
+    lerobot_eager: PairedTiming | None
     """LeRobot's eager code against our eager code."""
-    lerobot_compiled: Duel | None
+    lerobot_compiled: PairedTiming | None
     """LeRobot's eager code against our compiled code."""
-    own_numbers: Duel
+    own_numbers: PairedTiming
     """Compiled as Inductor likes, with its own random numbers and kernels, against compiled with those of eager code:
     what equal numbers cost."""
-    bf16: Duel | None
+    bf16: PairedTiming | None
     """Eager code in float32 against bfloat16 autocast."""
-    lerobot_bf16: Duel | None
+    lerobot_bf16: PairedTiming | None
     """LeRobot's eager code against ours, both under bfloat16 autocast."""
     roofline: Roofline
     eager_mib: float | None
@@ -93,7 +94,7 @@ class Results:
     name: str
     parameters: int
     mode: str
-    sameness: Sameness
+    equivalence: Equivalence
     lerobot_chunk: float | None
     """Largest difference of our eager chunk from LeRobot's."""
     bf16_chunk: float
@@ -141,7 +142,7 @@ class _Bench:
             name=self.subject.name,
             parameters=sum(p.numel() for p in policy.parameters()),
             mode=plan.compile_mode,
-            sameness=same,
+            equivalence=same,
             lerobot_chunk=self._from_lerobot(),
             bf16_chunk=self._bf16_deviation(),
             inference=inference,
@@ -170,24 +171,24 @@ class _Bench:
     ) -> Task:
         eager, compiled = self._with(self.eager, ours), self._with(self.compiled, ours)
         reference = None if self.subject.lerobot is None else self._with(self.eager, theirs)
-        speed = self._duel(eager, compiled, pairs)
+        speed = self._time_pairs(eager, compiled, pairs)
         half = self._under_bf16(eager)
         return Task(
             graphs=graphs,
             compile_s=compile_s,
             speed=speed,
-            lerobot_eager=reference and self._duel(reference, eager, pairs),
-            lerobot_compiled=reference and self._duel(reference, compiled, pairs),
-            own_numbers=self._duel(self._with(self.own_numbers, ours), compiled, pairs),
-            bf16=self._duel(eager, half, pairs),
-            lerobot_bf16=reference and self._duel(self._under_bf16(reference), half, pairs),
+            lerobot_eager=reference and self._time_pairs(reference, eager, pairs),
+            lerobot_compiled=reference and self._time_pairs(reference, compiled, pairs),
+            own_numbers=self._time_pairs(self._with(self.own_numbers, ours), compiled, pairs),
+            bf16=self._time_pairs(eager, half, pairs),
+            lerobot_bf16=reference and self._time_pairs(self._under_bf16(reference), half, pairs),
             roofline=roofline(eager, speed.first.p50_ms, torch.float32, self.plan.device, self.plan.clock),
             eager_mib=peak_mib(eager, self.plan.device),
             compiled_mib=peak_mib(compiled, self.plan.device),
         )
 
-    def _duel(self, first: Callable[[], object], second: Callable[[], object], pairs: int) -> Duel:
-        return duel(first, second, pairs, warm_up=2, device=self.plan.device, clock=self.plan.clock)
+    def _time_pairs(self, first: Callable[[], object], second: Callable[[], object], pairs: int) -> PairedTiming:
+        return time_pairs(first, second, pairs, warm_up=2, device=self.plan.device, clock=self.plan.clock)
 
     def _with(self, model: nn.Module, call: Callable[[Batch], object]) -> Callable[[], object]:
         def ask() -> object:

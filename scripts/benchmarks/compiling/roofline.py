@@ -11,7 +11,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from act_eval.bench.pairs import Clock, wait
+from .paired_timing import Clock, wait
 
 _SIZE = 1024
 _REPEATS = 20

@@ -28,7 +28,7 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Duel:
+class PairedTiming:
     """Times of two calls in pairs; `ratio` says how many times as fast the second one is."""
 
     first: Spread
@@ -41,7 +41,7 @@ class Duel:
     pairs: int
 
 
-def duel(first: Call, second: Call, pairs: int, warm_up: int, device: str, clock: Clock) -> Duel:
+def time_pairs(first: Call, second: Call, pairs: int, warm_up: int, device: str, clock: Clock) -> PairedTiming:
     """Time two calls in turns.
 
     Args:
@@ -63,14 +63,14 @@ def duel(first: Call, second: Call, pairs: int, warm_up: int, device: str, clock
     return summary(times_P2)
 
 
-def summary(times_P2: NDArray[np.float64]) -> Duel:
+def summary(times_P2: NDArray[np.float64]) -> PairedTiming:
     """Return what pairs of times [ms] say; the resampling has a generator of its own."""
     ratios_P = times_P2[:, 0] / times_P2[:, 1]
     draws_RP = np.random.default_rng(0).integers(len(ratios_P), size=(_RESAMPLES, len(ratios_P)))
     tail = (1 - _CONFIDENCE) / 2
     lower, upper = np.quantile(np.median(ratios_P[draws_RP], axis=1), (tail, 1 - tail))
     first, second = (Spread(*(float(q) for q in np.percentile(side, (50, 95)))) for side in times_P2.T)
-    return Duel(first, second, float(np.median(ratios_P)), float(lower), float(upper), len(ratios_P))
+    return PairedTiming(first, second, float(np.median(ratios_P)), float(lower), float(upper), len(ratios_P))
 
 
 def _elapsed_ms(call: Call, device: str, clock: Clock) -> float:

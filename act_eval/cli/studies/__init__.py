@@ -1,1 +1,0 @@
-"""How `study` is carried out."""

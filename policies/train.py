@@ -23,11 +23,9 @@ from torch.utils.data import DataLoader, Dataset
 from act_eval.errors import TrainingError
 from act_eval.policies.act.policy import ChunkingPolicy
 from act_eval.policies.compile import compile_for_training, naming_compile_failures
-from act_eval.policies.optim import AveragedWeights, make_optimizer, rate_factor, set_rate
+from act_eval.policies.optim import AveragedWeights, LoopConfig, make_optimizer, rate_factor, set_rate
 from act_eval.policies.sampling import FrameOrder, StepBatches, seed_torch, shift_images
-from act_eval.policies.training_config import TrainConfig
-from act_eval.policies.training_log import TrainingLog
-from act_eval.policies.training_progress import Pace, ProgressView
+from act_eval.policies.training_log import Pace, ProgressView, TrainingLog
 from act_eval.policies.training_state import (
     PRETRAINED,
     Progress,
@@ -37,8 +35,9 @@ from act_eval.policies.training_state import (
     write_checkpoint,
 )
 
-Evaluate = Callable[[Path, int], dict[str, float]]
-"""Receives a `pretrained_model` folder and the step; returns measurements of the policy in closed loop."""
+Evaluate = Callable[[Path, int, Callable[[int, int], None]], dict[str, float]]
+"""Receives a `pretrained_model` folder, the step and a callback for (finished episodes, all episodes); returns
+measurements of the policy in closed loop."""
 
 
 class FrameSource(Protocol):
@@ -76,7 +75,7 @@ class Trainer:
         processor: Any,
         frames: FrameSource,
         held_out: FrameSource | None,
-        config: TrainConfig,
+        config: LoopConfig,
         out: Path,
         *,
         accelerator: Accelerator,
@@ -268,7 +267,7 @@ class Trainer:
     def _closed_loop(self, folder: Path, step: int, view: ProgressView) -> None:
         assert self._log is not None
         assert self._evaluate is not None
-        values = self._evaluate(folder / PRETRAINED, step)
+        values = self._evaluate(folder / PRETRAINED, step, view.evaluating)
         self._log.event(step, "evaluation", values)
         view.say(f"step {step}: closed loop " + ", ".join(f"{k} {v:.4g}" for k, v in values.items()))
 

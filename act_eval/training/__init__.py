@@ -1,1 +1,1 @@
-"""How `train` is carried out."""
+"""Training runs: their settings, data, folder, and closed-loop evaluations of checkpoints."""

@@ -3,20 +3,17 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 
-from act_eval.cli import INTERRUPTED
 from act_eval.collect import DEMONSTRATED, CollectPlan, CollectProgress, collect, expert_demonstrator
 from act_eval.datasets import Demonstrations, FrameCache, open_cache
 from act_eval.envs.registration import env_id
 from act_eval.errors import DatasetError, UsageError
 from act_eval.policies.data import JoinedWindows, Windows, split_episodes
 from act_eval.policies.training_setup import fingerprint
-
-if TYPE_CHECKING:
-    from act_eval.cli.train import Flags
+from act_eval.training.config import TrainConfig
 
 _EPISODES = 400  # demonstrations of each environment where there are none yet and no number is given
 
@@ -60,40 +57,40 @@ def windows(
     return JoinedWindows([Windows(p.data, p.cache, window, episodes=episodes(p), cameras=cameras) for p in parts])
 
 
-def demonstrations(flags: "Flags", console: Console) -> list[Part]:
+def demonstrations(config: TrainConfig, console: Console) -> list[Part]:
     """Open the data sets; collect first those that do not exist.
 
     Raises:
         UsageError: if a data set is missing and it is not clear of which environment it should be.
         DatasetError: if one has fewer demonstrations than asked for, or is missing in a resumed run.
     """
-    folders = flags.dataset or tuple(Path("data") / name for name in flags.env)
+    folders = config.dataset or tuple(Path("data") / name for name in config.env)
     for number, folder in enumerate(folders):
-        if folder.exists() or flags.resume is not None:
+        if folder.exists() or config.resume is not None:
             continue
-        if len(folders) != len(flags.env):
+        if len(folders) != len(config.env):
             raise UsageError(
-                f"there is no data set {folder}, and {len(folders)} --dataset for {len(flags.env)} --env do not say "
+                f"there is no data set {folder}, and {len(folders)} --dataset for {len(config.env)} --env do not say "
                 "of which environment it should be; name one folder for each"
             )
-        _collect(flags, flags.env[number], folder, console)
-    return [_part(flags, folder, console) for folder in folders]
+        _collect(config, config.env[number], folder, console)
+    return [_part(config, folder, console) for folder in folders]
 
 
-def _part(flags: "Flags", folder: Path, console: Console) -> Part:
+def _part(config: TrainConfig, folder: Path, console: Console) -> Part:
     data = Demonstrations(folder)
-    if flags.episodes is not None and flags.episodes > len(data.episodes):
+    if config.episodes is not None and config.episodes > len(data.episodes):
         raise DatasetError(
-            f"{folder} holds {len(data.episodes)} demonstrations; asked for {flags.episodes}. "
+            f"{folder} holds {len(data.episodes)} demonstrations; asked for {config.episodes}. "
             "Name another folder with --dataset to collect them there"
         )
     cache = open_cache(data, on_episode=_decoding(console))
-    trained_on, held_out = split_episodes(flags.episodes or len(data.episodes), flags.held_out, flags.train.seed)
+    trained_on, held_out = split_episodes(config.episodes or len(data.episodes), config.held_out, config.train.seed)
     return Part(data=data, cache=cache, trained_on=trained_on, held_out=held_out)
 
 
-def _collect(flags: "Flags", env: str, folder: Path, console: Console) -> None:
-    plan = CollectPlan(env=env_id(env), options=DEMONSTRATED, episodes=flags.episodes or _EPISODES)
+def _collect(config: TrainConfig, env: str, folder: Path, console: Console) -> None:
+    plan = CollectPlan(env=env_id(env), options=DEMONSTRATED, episodes=config.episodes or _EPISODES)
     with console.status("") as status:
 
         def show(progress: CollectProgress) -> None:
@@ -102,8 +99,8 @@ def _collect(flags: "Flags", env: str, folder: Path, console: Console) -> None:
         try:
             collect(plan, folder, expert_demonstrator, on_progress=show)
         except KeyboardInterrupt:
-            console.print("interrupted; the demonstrations so far are kept, the same command continues")
-            raise SystemExit(INTERRUPTED) from None
+            console.print("the demonstrations so far are kept, the same command continues")
+            raise
     console.print(f"collected {plan.episodes} demonstrations of {env} into {folder}")
 
 

@@ -6,17 +6,15 @@ import shlex
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from act_eval.decoding import JSON, read_json
 from act_eval.errors import RunFolderError
 from act_eval.policies.training_state import PRETRAINED, write_json
-
-if TYPE_CHECKING:
-    from act_eval.cli.train import Flags
-    from act_eval.training.data import Part
+from act_eval.training.config import TrainConfig
+from act_eval.training.data import Part
 
 CHANGEABLE = (
     *("resume", "out", "dataset", "device", "threads", "compile", "workers", "log_every", "save_every", "keep"),
@@ -28,15 +26,15 @@ digits; the contents of the data set are compared, wherever it lies."""
 _FILE = "run.json"
 
 
-def facts(flags: "Flags", words: Sequence[str], parts: "Sequence[Part]") -> dict[str, Any]:
+def facts(config: TrainConfig, words: Sequence[str], parts: Sequence[Part]) -> dict[str, Any]:
     """Return what is written beside every checkpoint: command, settings, data, versions.
 
     Args:
-        flags: all settings.
+        config: all settings.
         words: the command line that gave them.
         parts: the data sets.
     """
-    settings = json.loads(json.dumps(dataclasses.asdict(flags), default=str))
+    settings = json.loads(json.dumps(dataclasses.asdict(config), default=str))
     for key in ("input_features", "output_features"):  # the data set's; the checkpoint's config.json has them
         del settings["model"][key]
     return {

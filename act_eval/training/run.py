@@ -1,4 +1,4 @@
-"""Assembles a training run from its flags, and says how it begins and ends."""
+"""Assembles a training run from its settings, and reports how it begins and ends."""
 
 import dataclasses
 import shlex
@@ -11,8 +11,6 @@ from accelerate import Accelerator
 from rich.console import Console
 from torch import nn
 
-from act_eval.cli import INTERRUPTED, OK
-from act_eval.cli.train import Flags, values
 from act_eval.datasets import Demonstrations
 from act_eval.envs.registration import env_id
 from act_eval.errors import FeatureMismatch, UsageError
@@ -22,36 +20,42 @@ from act_eval.policies.normalize import Processor
 from act_eval.policies.rtc import ACTRTCConfig
 from act_eval.policies.serve import TorchChunkPolicy
 from act_eval.policies.train import Evaluate, Finish, Trainer
-from act_eval.policies.training_progress import ProgressView, spell
+from act_eval.policies.training_log import ProgressView, spell
 from act_eval.policies.training_setup import check_same, fitted, fresh_policy, fresh_processor, take_weights
 from act_eval.policies.training_state import PRETRAINED, Progress, last_checkpoint
 from act_eval.sources.environments import EnvSource, check_features
 from act_eval.sources.policies import checkpoint_folder
+from act_eval.training.config import TrainConfig, values
 from act_eval.training.data import Part, demonstrations, shows_meshes, windows
 from act_eval.training.folder import check_continues, claim, facts
 from act_eval.training.selection import closed_loop
 from act_eval.types import IMAGE_PREFIX, PolicySpec
 
 
-def train(flags: Flags, words: Sequence[str]) -> int:
-    """Train as told; return the exit code.
+def train(job: TrainConfig, words: Sequence[str] = (), console: Console | None = None) -> Finish:
+    """Train a policy; return how the run ended.
 
     Args:
-        flags: all settings.
-        words: the command line that gave them.
+        job: all settings.
+        words: the command line that gave them, kept beside every checkpoint.
+        console: shows progress; standard output by default.
+
+    Raises:
+        ActEvalError: if the settings, the data or the folder of the run do not fit together.
     """
-    if flags.threads is not None:
-        torch.set_num_threads(flags.threads)
-    accelerator = Accelerator(cpu=_on_cpu(flags.device), mixed_precision="no")  # the loop has its own autocast
-    console = Console(quiet=not accelerator.is_main_process, soft_wrap=True, highlight=False)
-    out = flags.resume or flags.out or Path("outputs/train") / "_".join((flags.policy, *flags.env))
+    if job.threads is not None:
+        torch.set_num_threads(job.threads)
+    accelerator = Accelerator(cpu=_on_cpu(job.device), mixed_precision="no")  # the loop has its own autocast
+    console = console or Console(soft_wrap=True, highlight=False)
+    console.quiet = console.quiet or not accelerator.is_main_process
+    out = job.resume or job.out or Path("outputs/train") / "_".join((job.policy, *job.env))
     with accelerator.main_process_first():
-        parts = demonstrations(flags, console)
+        parts = demonstrations(job, console)
     # Outside: building joins the processes, which would wait for those that wait for the first one.
-    trainer = build(flags, words, parts, out, accelerator, console)
+    trainer = build(job, words, parts, out, accelerator, console)
     finish = trainer.run()
-    _say_end(finish, flags, out, console)
-    return INTERRUPTED if finish.stopped else OK
+    _say_end(finish, job, out, console)
+    return finish
 
 
 def _on_cpu(device: str) -> bool:
@@ -61,7 +65,7 @@ def _on_cpu(device: str) -> bool:
 
 
 def build(
-    flags: Flags,
+    job: TrainConfig,
     words: Sequence[str],
     parts: Sequence[Part],
     out: Path,
@@ -69,36 +73,36 @@ def build(
     console: Console,
 ) -> Trainer:
     """Make everything that the training loop takes, in a new or a resumed run folder."""
-    plain = ACTRTCConfig if flags.policy == "act_rtc" else ACTConfig
+    plain = ACTRTCConfig if job.policy == "act_rtc" else ACTConfig
     data = [part.data for part in parts]
-    config = fitted(plain(**values(flags.model)), data, flags.cameras, flags.coordinates)
+    config = fitted(plain(**values(job.model)), data, job.cameras, job.coordinates)
     if config.conditioning == "crop":
-        config = dataclasses.replace(config, crop_projection=_overhead_projection(flags.env))
-    noted = facts(flags, words, parts)
-    if flags.resume is not None:
+        config = dataclasses.replace(config, crop_projection=_overhead_projection(job.env))
+    noted = facts(job, words, parts)
+    if job.resume is not None:
         check_continues(out, noted)
         check_same(load_config(last_checkpoint(out) / PRETRAINED), config, out)
-    policy, processor = _first_policy(flags, config, console), fresh_processor(config, data)
-    evaluate = _evaluation(flags, policy, processor, data, accelerator) if flags.train.evaluate_every else None
+    policy, processor = _first_policy(job, config, console), fresh_processor(config, data)
+    evaluate = _evaluation(job, policy, processor, data, accelerator) if job.train.evaluate_every else None
     cameras = [key.removeprefix(IMAGE_PREFIX) for key in config.image_features]
     held_out = [part for part in parts if part.held_out]
-    if flags.resume is None and accelerator.is_main_process:
+    if job.resume is None and accelerator.is_main_process:
         claim(out, words, noted)
     trainer = Trainer(
         policy,
         processor,
         windows(parts, lambda part: part.trained_on, config.target_steps, cameras),
         windows(held_out, lambda part: part.held_out, config.target_steps, cameras) if held_out else None,
-        flags.train,
+        job.train,
         out,
         accelerator=accelerator,
         write_pretrained=lambda folder, average, progress: _write(folder, average, processor, noted, progress),
         view=lambda first, last: ProgressView(console, first, last),
         evaluate=evaluate,
     )
-    _say_start(flags, policy, noted, out, accelerator, console)
-    if flags.resume is not None:
-        console.print(f"resumed after step {trainer.resume()} of {flags.train.steps}")
+    _say_start(job, policy, noted, out, accelerator, console)
+    if job.resume is not None:
+        console.print(f"resumed after step {trainer.resume()} of {job.train.steps}")
     return trainer
 
 
@@ -120,26 +124,26 @@ def _overhead_projection(names: Sequence[str]) -> tuple[float, ...]:
     return found.pop()
 
 
-def _first_policy(flags: Flags, config: ACTConfig, console: Console) -> Policy:
-    torch.manual_seed(flags.train.seed)
-    if flags.init_from is None or flags.resume is not None:
-        return fresh_policy(config, backbone_weights=flags.resume is None)
+def _first_policy(job: TrainConfig, config: ACTConfig, console: Console) -> Policy:
+    torch.manual_seed(job.train.seed)
+    if job.init_from is None or job.resume is not None:
+        return fresh_policy(config, backbone_weights=job.resume is None)
     policy = fresh_policy(config, backbone_weights=False)
-    folder = checkpoint_folder(str(flags.init_from), others=())
+    folder = checkpoint_folder(str(job.init_from), others=())
     console.print(f"{folder}: {take_weights(policy, folder)}")
     return policy
 
 
 def _evaluation(
-    flags: Flags, policy: Policy, processor: Processor, data: Sequence[Demonstrations], accelerator: Accelerator
+    job: TrainConfig, policy: Policy, processor: Processor, data: Sequence[Demonstrations], accelerator: Accelerator
 ) -> Evaluate:
     spec = TorchChunkPolicy(policy, processor).spec
     options = _image_size(policy.config) | ({"robot_meshes": True} if shows_meshes(data) else {})
-    sources = {name: EnvSource(env_id=env_id(name), options=options) for name in flags.env}
+    sources = {name: EnvSource(env_id=env_id(name), options=options) for name in job.env}
     for source in sources.values():
         _check_fits(spec, source)
-    count, seed = flags.evaluate_episodes, flags.train.seed
-    return closed_loop(sources, spec, count, seed, flags.evaluate_delays, accelerator.device.type)
+    count, seed = job.evaluate_episodes, job.train.seed
+    return closed_loop(sources, spec, count, seed, job.evaluate_delays, accelerator.device.type)
 
 
 def _check_fits(spec: PolicySpec, source: EnvSource) -> None:
@@ -163,30 +167,30 @@ def _write(folder: Path, average: nn.Module, processor: Processor, noted: dict[s
 
 
 def _say_start(
-    flags: Flags, policy: nn.Module, noted: dict[str, Any], out: Path, accelerator: Accelerator, console: Console
+    job: TrainConfig, policy: nn.Module, noted: dict[str, Any], out: Path, accelerator: Accelerator, console: Console
 ) -> None:
     size = sum(p.numel() for p in policy.parameters()) / 1e6
-    config, parts = flags.train, noted["data"]
+    config, parts = job.train, noted["data"]
     episodes, held_out = (sum(part[key] for part in parts) for key in ("episodes", "held_out"))
     folders = ", ".join(part["folder"] for part in parts)
     samples = config.batch_size * accelerator.num_processes
     console.print(
-        f"{flags.policy}, {size:.1f} M parameters, on {episodes} demonstrations of {folders} "
+        f"{job.policy}, {size:.1f} M parameters, on {episodes} demonstrations of {folders} "
         f"({held_out} held out); {config.steps} steps of {samples} samples, "
         f"{config.precision} on {accelerator.device}, {noted['threads']} threads. Log, checkpoints: {out}. "
         "How long it takes is measured in the first ten steps."
     )
 
 
-def _say_end(finish: Finish, flags: Flags, out: Path, console: Console) -> None:
+def _say_end(finish: Finish, job: TrainConfig, out: Path, console: Console) -> None:
     if finish.stopped:
         console.print(
-            f"stopped after step {finish.step} of {flags.train.steps}; checkpoint {finish.checkpoint}\n"
+            f"stopped after step {finish.step} of {job.train.steps}; checkpoint {finish.checkpoint}\n"
             f"continue: {shlex.join(['act-eval', 'train', '--resume', str(out)])}"
         )
         return
     checkpoint = out / "checkpoints" / "last" / PRETRAINED
     console.print(
         f"trained {finish.step} steps in {spell(finish.seconds)}; checkpoint {checkpoint}\n"
-        f"evaluate: act-eval evaluate --policy {checkpoint} --env {flags.env[0]}"
+        f"evaluate: act-eval evaluate --policy {checkpoint} --env {job.env[0]}"
     )

@@ -1,7 +1,8 @@
 """Closed-loop evaluation during training: a look at a checkpoint, on seeds that serve nothing else."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import torch
@@ -31,27 +32,37 @@ class ClosedLoop:
     """Delay → how chunks are run."""
     device: str
 
-    def __call__(self, folder: Path, _step: int) -> dict[str, float]:
+    def __call__(self, folder: Path, _step: int, on_episode: Callable[[int, int], None]) -> dict[str, float]:
         """Return, per delay d, the success rate `success_d` and each other outcome's rate; `invalid_d` as a count.
 
         Where there are several environments each name begins with its environment's, as in `pick/success_d0`.
+
+        Args:
+            folder: `pretrained_model` of the checkpoint.
+            on_episode: called with the numbers of finished and of all episodes.
         """
+        finished, total = count(1), len(self.envs) * len(self.schedules) * len(self.seeds)
+        on_episode(0, total)
         threads = torch.get_num_threads()
         policy = CheckpointSource(folder=folder, device=self.device, compile="off", threads=threads)
         rates: dict[str, float] = {}
         for name, env in self.envs.items():
             before = f"{name}/" if len(self.envs) > 1 else ""
-            rates |= {before + key: value for key, value in self._in(env, policy).items()}
+            found = self._in(env, policy, lambda: on_episode(next(finished), total))
+            rates |= {before + key: value for key, value in found.items()}
         return rates
 
-    def _in(self, env: EnvSource, policy: CheckpointSource) -> dict[str, float]:
+    def _in(self, env: EnvSource, policy: CheckpointSource, on_episode: Callable[[], None]) -> dict[str, float]:
         bench = PolicyBenchSource(env=env, policy=policy, slots=min(_SLOTS, len(self.seeds)))()
         episodes = [Episode(number, seed) for number, seed in enumerate(self.seeds)]
         rates: dict[str, float] = {}
         try:
             for delay, schedule in self.schedules.items():
-                ended = rollout(bench.envs, bench.executor(schedule), episodes)
-                rates |= _rates(str(delay), [record.outcome for record in ended])
+                outcomes = []
+                for record in rollout(bench.envs, bench.executor(schedule), episodes):
+                    outcomes.append(record.outcome)
+                    on_episode()
+                rates |= _rates(str(delay), outcomes)
         finally:
             bench.close()
         return rates

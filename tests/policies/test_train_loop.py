@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from act_eval.errors import CheckpointError, CompileError, TrainingError, UnknownName, UsageError
 from act_eval.policies.act import ACTConfig, ACTPolicy, Feature
+from act_eval.policies.optim import LoopConfig
 from act_eval.policies.train import Finish, Trainer
-from act_eval.policies.training_config import TrainConfig
-from act_eval.policies.training_progress import ProgressView
+from act_eval.policies.training_log import ProgressView
 from act_eval.policies.training_state import Progress
 from act_eval.types import ACTION, STATE
 
@@ -74,12 +74,12 @@ def write_pretrained(folder: Path, policy: nn.Module, progress: Progress) -> Non
     save_file({k: v.contiguous() for k, v in policy.state_dict().items()}, folder / "model.safetensors")
 
 
-TINY = TrainConfig(
+TINY = LoopConfig(
     steps=8, batch_size=6, seed=3, shift=2, log_every=3, save_every=4, validate_every=4, evaluate_every=0, keep=0
 )
 
 
-def trainer(out: Path, config: TrainConfig = TINY, frames: Memory | None = None, **more: object) -> Trainer:
+def trainer(out: Path, config: LoopConfig = TINY, frames: Memory | None = None, **more: object) -> Trainer:
     torch.manual_seed(0)
     return Trainer(
         ACTPolicy(CONFIG),
@@ -221,8 +221,9 @@ class Watch:
     def __init__(self) -> None:
         self.seen: list[tuple[str, int, bool]] = []
 
-    def __call__(self, folder: Path, step: int) -> dict[str, float]:
+    def __call__(self, folder: Path, step: int, on_episode: Callable[[int, int], None]) -> dict[str, float]:
         self.seen.append((folder.name, step, (folder / "model.safetensors").is_file()))
+        on_episode(1, 4)
         torch.rand(7)  # must not move the run's random numbers
         return {"success_d0": 0.25}
 
@@ -310,7 +311,7 @@ def test_a_failure_to_compile_is_named(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_an_unknown_compile_mode_lists_those_that_exist() -> None:
     with pytest.raises(UnknownName, match=r"compile mode 'fast'.*reduce-overhead"):
-        TrainConfig(compile="fast")
+        LoopConfig(compile="fast")
 
 
 def test_compiled_training_in_mixed_precision_is_refused_on_a_cpu(tmp_path: Path) -> None:

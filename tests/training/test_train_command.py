@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from act_eval.cli.train import parse, run, values
+from act_eval.cli.train import parse, run
 from act_eval.errors import (
     DatasetError,
     FeatureMismatch,
@@ -23,6 +23,7 @@ from act_eval.policies.act.presets import features
 from act_eval.policies.checkpoint import load_extra, load_pretrained
 from act_eval.policies.rtc import ACTRTCConfig
 from act_eval.policies.training_setup import fresh_policy
+from act_eval.training.config import values
 
 TINY = [
     *("--model.dim-model", "16", "--model.n-heads", "2", "--model.dim-feedforward", "16"),

@@ -1,0 +1,93 @@
+"""What a training run may be asked for, read by the command line and by the Python API alike."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from act_eval.policies.act.config import ACTConfig, Feature
+from act_eval.policies.act.presets import features, small_act, small_act_rtc
+from act_eval.policies.checkpoint import load_config
+from act_eval.policies.optim import LoopConfig
+from act_eval.policies.rtc import ACTRTCConfig
+from act_eval.sources.policies import checkpoint_folder
+
+PolicyKind = Literal["act", "act_rtc"]
+_FromData = Annotated[Mapping[str, Feature], tyro.conf.Suppress]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ACTModel(ACTConfig):
+    """ACT; features come from the data set."""
+
+    input_features: _FromData = field(default_factory=dict)
+    output_features: _FromData = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ACTRTCModel(ACTRTCConfig):
+    """ACT-RTC; features come from the data set."""
+
+    input_features: _FromData = field(default_factory=dict)
+    output_features: _FromData = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Train a policy."""
+
+    policy: PolicyKind = "act_rtc"
+    """What to train; `--model.*` then offers its configuration."""
+    env: tuple[str, ...] = ("confuser_pick",)
+    """Environments of the demonstrations and of the closed-loop evaluations; several are trained on together."""
+    dataset: tuple[Path, ...] | None = None
+    """LeRobotDataset v3 folders; data/ENV for each environment by default. Missing ones are collected."""
+    episodes: int | None = None
+    """Demonstrations of each folder to train on; all that it has by default, 400 where there is none."""
+    held_out: float = 0.05
+    """Share of the demonstrations kept for the validation loss."""
+    cameras: tuple[str, ...] | None = None
+    """Cameras that the policy sees; all of the data set's by default."""
+    coordinates: bool = True
+    """Whether the policy is told the target's coordinates."""
+    init_from: Path | None = None
+    """Begin with the weights of this checkpoint or shipped policy, where they fit; its configuration is the default."""
+    resume: Path | None = None
+    """Folder of a run to continue with the settings that it was started with."""
+    out: Path | None = None
+    """Folder of the run; outputs/train/POLICY_ENV by default."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto`: CUDA where there is one."""
+    threads: int | None = None
+    """CPU threads; torch's choice by default."""
+    evaluate_episodes: int = 20
+    """Episodes per delay in a closed-loop evaluation; their seeds serve nothing else."""
+    evaluate_delays: tuple[int, ...] | None = None
+    """Inference delays of a closed-loop evaluation [control steps]; 0 and 4 by default, where possible."""
+    train: Annotated[LoopConfig, tyro.conf.arg(name="")] = field(default_factory=LoopConfig)
+    """How long and how to train."""
+    model: ACTModel | ACTRTCModel = field(default_factory=ACTRTCModel)
+    """What to train."""
+
+
+def default_config(policy: PolicyKind = "act_rtc", init_from: Path | None = None) -> TrainConfig:
+    """Return the shipped recipe of a policy, with the network of the checkpoint that it begins with, if there is one.
+
+    Raises:
+        ActEvalError: if there is no such checkpoint or its configuration is damaged.
+    """
+    placeholder = features({"overhead": (96, 96)})  # the data set's features replace it
+    config: ACTConfig = small_act_rtc(placeholder) if policy == "act_rtc" else small_act(placeholder)
+    if init_from is not None:
+        found = load_config(checkpoint_folder(str(init_from), others=()))
+        config = found if type(found) is type(config) else config
+    model = ACTRTCModel if policy == "act_rtc" else ACTModel
+    return TrainConfig(policy=policy, model=model(**values(config)))
+
+
+def values(config: ACTConfig) -> dict[str, Any]:
+    """Return the fields of a configuration, to be given to another class."""
+    return {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}

@@ -13,7 +13,8 @@ from act_eval.envs import sim_state
 from act_eval.envs.sim_state import StateArray
 from act_eval.errors import UsageError
 from act_eval.scenes.arm import CLOSING_THRESHOLD, GRIPPER_CLOSED, GRIPPER_OPEN
-from act_eval.scenes.rendering import projected, renderer_for
+from act_eval.scenes.projection import projected
+from act_eval.scenes.rendering import renderer_for
 from act_eval.scenes.scene import Scene
 from act_eval.scenes.workspace import BLOCK_SIDE
 from act_eval.types import FloatArray, ImageArray, IntArray, Motion

@@ -113,7 +113,7 @@ def build_conditioning(config: "ACTConfig", channels: Sequence[int]) -> Conditio
             return Conditioning()
 
 
-def sameness(
+def contrastive_hinge(
     told_BE: Tensor, chunk_BCA: Tensor, other_told_BE: Tensor, other_chunk_BCA: Tensor, margin: float
 ) -> Tensor:
     """Return by how much chunks differ less than the coordinates that they were asked with (a hinge), mean over B.

@@ -10,9 +10,17 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
-from act_eval.errors import UsageError
-from act_eval.policies.inputs import declared
-from act_eval.types import ENVIRONMENT_STATE, IMAGE_PREFIX, STATE, ActionChunks, ChunkPolicy, ChunkRequest, PolicySpec
+from act_eval.errors import FeatureMismatch, UsageError
+from act_eval.types import (
+    ENVIRONMENT_STATE,
+    IMAGE_PREFIX,
+    STATE,
+    ActionChunks,
+    ChunkPolicy,
+    ChunkRequest,
+    Observation,
+    PolicySpec,
+)
 
 
 class SimplePolicy(Protocol):
@@ -32,6 +40,28 @@ class SimplePolicy(Protocol):
             observation: the inputs, without a batch axis: float32, images uint8 (H, W, 3).
         """
         ...
+
+
+def declared(observation: Observation, key: str) -> np.ndarray:
+    """Return one declared input of an observation, N rows.
+
+    Args:
+        observation: N rows.
+        key: `observation.state`, `observation.environment_state` or `observation.images.CAMERA`.
+
+    Raises:
+        FeatureMismatch: if the observation lacks it.
+    """
+    if key == STATE:
+        return observation.agent_pos
+    if key == ENVIRONMENT_STATE:
+        if observation.environment_state is None:
+            raise FeatureMismatch(f"the policy reads {key!r}, but the environment has no coordinates")
+        return observation.environment_state
+    camera = key.removeprefix(IMAGE_PREFIX)
+    if camera not in observation.pixels:
+        raise FeatureMismatch(f"the policy reads camera {camera!r}; the environment has {sorted(observation.pixels)}")
+    return observation.pixels[camera]
 
 
 def chunk_policy(make: Callable[[], Any], called: str) -> ChunkPolicy:

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from act_eval.errors import RenderError, UsageError
 from act_eval.scenes.gl_contexts import BoundContext, Context
-from act_eval.scenes.triton_workaround import keep_apart
+from act_eval.scenes.projection import camera_id
+from act_eval.scenes.triton_workaround import isolate_triton_symbols
 
 MAX_SIDE = 1280
 """Largest image side [px]."""
@@ -124,46 +125,12 @@ def _free_all() -> None:
         renderer.free()
 
 
-def projected(
-    model: mujoco.MjModel, points: NDArray[np.floating], camera: str, height: int, width: int
-) -> NDArray[np.float64]:
-    """Return where points (..., 3) [m] appear in the image of a fixed camera, (..., 2) as x, y [px] from the top left.
-
-    Points behind the camera give NaN.
-
-    Raises:
-        UsageError: if there is no such camera, or it moves with a body.
-    """
-    number = camera_id(model, camera)
-    if model.cam_bodyid[number] != 0:
-        raise UsageError(f"camera {camera!r} moves with the arm: where a point appears depends on the moment")
-    axes = np.zeros(9)
-    mujoco.mju_quat2Mat(axes, model.cam_quat[number])
-    right, up, back = np.moveaxis((np.asarray(points) - model.cam_pos[number]) @ axes.reshape(3, 3), -1, 0)
-    depth = np.where(back < 0, -back, np.nan)
-    focal = height / 2 / np.tan(np.radians(model.cam_fovy[number]) / 2)
-    return np.stack([width / 2 + focal * right / depth, height / 2 - focal * up / depth], axis=-1)
-
-
-def camera_id(model: mujoco.MjModel, name: str) -> int:
-    """Return the id of a camera.
-
-    Raises:
-        UsageError: if the model has no such camera; the text lists those it has.
-    """
-    number = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_CAMERA, name)
-    if number < 0:
-        names = sorted(model.camera(i).name for i in range(model.ncam))
-        raise UsageError(f"camera {name!r} is not in the scene; cameras: {names}")
-    return number
-
-
 def _open_context() -> Context:
     wanted = os.environ.get("MUJOCO_GL", "").lower()
     if wanted and wanted not in _BACKENDS:
         raise RenderError(f"MUJOCO_GL is {wanted!r}; allowed: {', '.join(_BACKENDS)}, or unset")
     backend = wanted or usual_backend()
-    keep_apart()
+    isolate_triton_symbols()
     try:
         return _context(backend)
     except (ImportError, RuntimeError, AttributeError, OSError) as error:  # what a missing GL library raises

@@ -1,7 +1,7 @@
-"""Two LLVMs in one process: that of Mesa's software renderer, and the one inside Triton, which torch's compilers load.
+"""Two LLVMs in one process: that of Mesa's software renderer, and that of Triton, which torch's compilers load.
 
-Mesa's drivers offer their symbols to everything that is loaded later. Triton's library would take Mesa's LLVM for its
-own and crash the process: at the first optimiser or compiled module after the first picture.
+Mesa's drivers export their symbols to every library that is loaded later. Triton's library would resolve its LLVM
+symbols to Mesa's and crash the process, at the first optimiser or compiled module after the first rendered image.
 """
 
 import ctypes
@@ -16,9 +16,9 @@ _LIBRARY = "triton._C.libtriton"
 
 
 class _OwnSymbolsFirst(MetaPathFinder):
-    """Loads Triton's library, just before it is imported, so that it finds its own symbols before others' of the name.
+    """Loads Triton's library just before its import so that its own symbols are resolved first.
 
-    It finds no module itself, and costs nothing where Triton is never imported.
+    It finds no module itself, and costs nothing if Triton is never imported.
     """
 
     def find_spec(
@@ -31,8 +31,8 @@ class _OwnSymbolsFirst(MetaPathFinder):
         return None
 
 
-def keep_apart() -> None:
-    """Let Triton be imported after a renderer was opened; calling it again changes nothing."""
+def isolate_triton_symbols() -> None:
+    """Make it safe to import Triton after a renderer was opened; idempotent."""
     deep = hasattr(os, "RTLD_DEEPBIND")  # Linux; elsewhere libraries do not mix their symbols
     if deep and not any(isinstance(finder, _OwnSymbolsFirst) for finder in sys.meta_path):
         sys.meta_path.insert(0, _OwnSymbolsFirst())

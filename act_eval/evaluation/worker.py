@@ -24,7 +24,7 @@ from act_eval.rollout import Episode, EpisodeClock, rollout
 from act_eval.timing import Schedule
 from act_eval.types import EpisodeRecord, Executor, Timing
 from act_eval.types.steps import EpisodeSteps
-from act_eval.video import Encoder, Film, FrameLog, KeptFrames, Layout, VideoMode, film, wanted
+from act_eval.video import Encoder, FrameLog, Layout, RecordedFrames, VideoJob, VideoMode, film, should_record
 
 INITIAL_STATE = "initial_state"
 """Key in a record's `detail`: digest of the simulator state that the episode began in."""
@@ -139,9 +139,9 @@ def _run_block(job: Job, bench: Workbench, block: Block, shard: ShardWriter, wor
             began = time.perf_counter()
             kept = None if frames is None else frames.take(record.episode)
             video = None
-            if wanted(job.video, record.outcome):
+            if should_record(job.video, record.outcome):
                 title = f"{job.title} · {block.arm}"
-                what = Film(title=title, record=record, steps=steps, control_s=_control_s(bench.envs[0]))
+                what = VideoJob(title=title, record=record, steps=steps, control_s=_control_s(bench.envs[0]))
                 video = _film(folder / "videos" / video_name(record), bench.envs[0], what, kept, encoder)
             timing = Timing(
                 episode=record.episode,
@@ -193,7 +193,7 @@ def _frame_log(job: Job, env: gym.Env[Any, Any]) -> FrameLog | None:
 
 
 def _film(
-    path: Path, env: gym.Env[Any, Any], what: Film, kept: KeptFrames | None, encoder: Encoder
+    path: Path, env: gym.Env[Any, Any], what: VideoJob, kept: RecordedFrames | None, encoder: Encoder
 ) -> Future[None] | None:
     if kept is None:
         return film(path, env.unwrapped, what, Layout(), encoder)

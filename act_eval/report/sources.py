@@ -15,7 +15,7 @@ from act_eval.metrics import EpisodeMetrics, Summary
 from act_eval.results import Manifest
 from act_eval.results.run import StoredCondition, StoredRun, read_run
 from act_eval.types import EpisodeRecord
-from act_eval.video import SMALL, VideoMode, is_whole, wanted
+from act_eval.video import SMALL, VideoMode, is_whole, should_record
 
 _MOST_NAMED = 5
 _Value = TypeVar("_Value")
@@ -149,7 +149,7 @@ def _missing(
     for episode, record in records.items():
         if episode in videos:
             continue
-        if episode in damaged or wanted(mode, record.outcome):
+        if episode in damaged or should_record(mode, record.outcome):
             texts[episode] = f"the video in {arm.name}/videos is {'damaged' if episode in damaged else 'gone'}"
         else:
             texts[episode] = f"not recorded (--video {mode})"

@@ -56,10 +56,10 @@ def make_adapted(name: str, options: Mapping[str, Any], declared: "Declaration",
     _choose_offscreen_rendering()
     needs_frames = film or "render()" in (declared.images or {}).values()
     if name.startswith(DM_CONTROL):
-        from act_eval.envs.adapters.dm_suite import DmControlEnv, usual
+        from act_eval.envs.adapters.dm_suite import DmControlEnv, default_config
 
         suite = _called(name, options, lambda **given: DmControlEnv(name.removeprefix(DM_CONTROL), **given))
-        return AdaptedEnv(suite, declared.over(usual(suite)), name)
+        return AdaptedEnv(suite, declared.over(default_config(suite)), name)
     if names_factory(name) and _VERSION.search(name) is None:
         env = _called(name, options, load_factory(name, "--env"))
     else:

@@ -5,23 +5,23 @@ policy predicted and was told, and below them what runs and when it was decided.
 from its log, so recording cannot change it, and any episode can be filmed again at another size.
 """
 
-from act_eval.video.files import FPS, Encoder, VideoMode, is_whole, wanted
-from act_eval.video.frame_buffer import FrameLog, KeptFrames
+from act_eval.video.files import FPS, Encoder, VideoMode, is_whole, should_record
+from act_eval.video.frame_buffer import FrameLog, RecordedFrames
 from act_eval.video.layout import SMALL, Layout
-from act_eval.video.render import HOLD_S, Film, episode_frames, film
+from act_eval.video.render import HOLD_S, VideoJob, episode_frames, film
 
 __all__ = [
     "FPS",
     "HOLD_S",
     "SMALL",
     "Encoder",
-    "Film",
     "FrameLog",
-    "KeptFrames",
     "Layout",
+    "RecordedFrames",
+    "VideoJob",
     "VideoMode",
     "episode_frames",
     "film",
     "is_whole",
-    "wanted",
+    "should_record",
 ]

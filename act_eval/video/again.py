@@ -16,7 +16,7 @@ from act_eval.results.suites import Suite
 from act_eval.types import EpisodeRecord
 from act_eval.video.files import Encoder
 from act_eval.video.layout import SMALL, Layout
-from act_eval.video.render import Film, film
+from act_eval.video.render import VideoJob, film
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +118,7 @@ def _take(shot: Shot) -> str | None:
         _check(shot, steps.state.shape, env)
     except RunFolderError as error:
         return str(error)
-    what = Film(title=shot.title, record=shot.record, steps=steps, control_s=1 / env.metadata["render_fps"])
+    what = VideoJob(title=shot.title, record=shot.record, steps=steps, control_s=1 / env.metadata["render_fps"])
     folder = shot.path.parent
     with writing(folder), Encoder() as encoder:
         folder.mkdir(parents=True, exist_ok=True)

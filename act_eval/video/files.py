@@ -51,7 +51,7 @@ class _Batches:
             raise batch
 
 
-def wanted(mode: VideoMode, outcome: str) -> bool:
+def should_record(mode: VideoMode, outcome: str) -> bool:
     """Return whether an episode of this outcome is recorded."""
     return mode == "all" or (mode == "failures" and outcome != SUCCESS)
 

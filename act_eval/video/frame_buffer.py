@@ -20,7 +20,7 @@ _HEIGHT = 480  # larger frames are made smaller before they are kept [px]
 _QUALITY = 92
 
 
-class KeptFrames:
+class RecordedFrames:
     """The frames of one episode; has the hook `render_state` that films are made with."""
 
     video_cameras = ("rendered",)
@@ -66,6 +66,6 @@ class FrameLog:
     def on_episode_end(self, record: EpisodeRecord) -> None:
         """Do nothing: whoever films takes the frames."""
 
-    def take(self, episode: int) -> KeptFrames:
+    def take(self, episode: int) -> RecordedFrames:
         """Return the frames of an episode that has ended, once."""
-        return KeptFrames(self._frames.pop(episode, {}))
+        return RecordedFrames(self._frames.pop(episode, {}))

@@ -26,7 +26,7 @@ _OVERLAID = 2  # the wrist camera moves with the arm
 
 
 @dataclass(frozen=True, kw_only=True)
-class Film:
+class VideoJob:
     """What is filmed."""
 
     title: str
@@ -37,7 +37,7 @@ class Film:
     """Δt [s]."""
 
 
-def film(path: Path, env: Any, what: Film, layout: Layout, encoder: Encoder) -> Future[None] | None:
+def film(path: Path, env: Any, what: VideoJob, layout: Layout, encoder: Encoder) -> Future[None] | None:
     """Draw an episode from its logged states and have it encoded.
 
     Args:
@@ -58,7 +58,7 @@ def film(path: Path, env: Any, what: Film, layout: Layout, encoder: Encoder) -> 
     return encoder.write(path, episode_frames(states, env, what, layout), round(1 / what.control_s))
 
 
-def episode_frames(states: NDArray[np.float64], env: Any, what: Film, layout: Layout) -> Iterator[ImageArray]:
+def episode_frames(states: NDArray[np.float64], env: Any, what: VideoJob, layout: Layout) -> Iterator[ImageArray]:
     """Yield the frames of an episode; each is overwritten by the next.
 
     Args:
@@ -133,7 +133,7 @@ def _show(env: Any, state: NDArray[np.float64], number: int, views: Sequence[_Vi
             view.overlay.draw(frame, number)
 
 
-def _words(env: Any, what: Film) -> Words:
+def _words(env: Any, what: VideoJob) -> Words:
     gripper = None
     if what.steps.joints.size and hasattr(env, "motion"):
         gripper = env.motion(what.steps.state[:1]).gripper_joint

@@ -102,8 +102,8 @@ class DmControlEnv(gym.Env[dict[str, Any], FloatArray]):
         return observed
 
 
-def usual(env: DmControlEnv) -> Declaration:
-    """Return what holds for these tasks where nothing else is declared: all entries are state; torques go to zero."""
+def default_config(env: DmControlEnv) -> Declaration:
+    """Return the defaults of these tasks: all entries are state; torques go to zero while the robot holds."""
     return Declaration(state=env.state_entries, environment_state=(), hold="zero")
 
 

@@ -13,8 +13,7 @@ from gymnasium import spaces
 
 from act_eval.envs.adapters.config import Declaration
 from act_eval.envs.adapters.hold import hold_rule
-from act_eval.envs.adapters.keys import resolve
-from act_eval.envs.adapters.observation_mapping import Seen, described, digest
+from act_eval.envs.adapters.observation_mapping import Seen, described, digest, resolve
 from act_eval.envs.adapters.success import Happened, parse_success
 from act_eval.errors import SimulationError, UsageError
 from act_eval.types import FloatArray, Verdict

@@ -14,7 +14,7 @@ from act_eval.errors import FeatureMismatch
 from act_eval.policies.act.config import ACTConfig
 from act_eval.policies.act.loss import latent_divergence, masked_l1
 from act_eval.policies.act.model import ACT, ACTION_IS_PAD, AuxOutputs, Batch
-from act_eval.policies.conditioning import sameness
+from act_eval.policies.conditioning import contrastive_hinge
 from act_eval.types import ACTION, ENVIRONMENT_STATE
 
 Metrics = dict[str, Tensor]
@@ -145,7 +145,9 @@ class ChunkingPolicy(nn.Module):
             told_BE = batch[ENVIRONMENT_STATE]
             others_BE = told_BE.roll(1, dims=0)  # of another sample
             other_BCA = ask({**batch, ENVIRONMENT_STATE: others_BE})
-            metrics["sameness_loss"] = sameness(told_BE, chunk_BCA, others_BE, other_BCA, config.contrastive_margin)
+            metrics["sameness_loss"] = contrastive_hinge(
+                told_BE, chunk_BCA, others_BE, other_BCA, config.contrastive_margin
+            )
             loss = loss + config.contrastive_weight * metrics["sameness_loss"]
         for name, value in metrics.items():
             metrics[name] = value.detach()

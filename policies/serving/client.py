@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from act_eval.errors import ActEvalError, FeatureMismatch, RemoteError, UsageError
 from act_eval.policies.serving.connection import Line, Link
 from act_eval.policies.serving.msgpack_numpy import pack, unpack
-from act_eval.policies.serving.protocol import Greeting, Question, answered
+from act_eval.policies.serving.protocol import Handshake, PredictRequest, answered
 from act_eval.types import ActionChunks, ChunkRequest, PolicySpec
 
 
@@ -32,11 +32,11 @@ class RemotePolicy:
         self._session = uuid.uuid4().hex
         self._number = 0
         self._resets: dict[int, int] = {}
-        self._greeting: Greeting | None = None
+        self._greeting: Handshake | None = None
         self._link = Link(line, self._greeted)
 
     @property
-    def greeting(self) -> Greeting:
+    def greeting(self) -> Handshake:
         """What the server says of itself and of its policy."""
         assert self._greeting is not None
         return self._greeting
@@ -57,7 +57,9 @@ class RemotePolicy:
             UsageError: if it refuses the question, or the question is larger than the server takes.
             RemoteError: if the server is lost for good, or breaks the protocol.
         """
-        question = Question(session=self._session, number=self._number, resets=dict(self._resets), request=request)
+        question = PredictRequest(
+            session=self._session, number=self._number, resets=dict(self._resets), request=request
+        )
         data = pack(question.to_message(self.spec))
         if len(data) > self.greeting.max_bytes:
             raise UsageError(
@@ -82,7 +84,7 @@ class RemotePolicy:
 
     def _greeted(self, frame: bytes) -> None:
         """Read a greeting; a server that came back must serve what it served."""
-        new, old = Greeting.from_message(unpack(frame)), self._greeting
+        new, old = Handshake.from_message(unpack(frame)), self._greeting
         if old is not None and (new.spec, new.identity, new.run) != (old.spec, old.identity, old.run):
             raise UsageError(
                 f"{self._url} came back with another policy: {dict(new.identity)}, {dict(new.run)}; "

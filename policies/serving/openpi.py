@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from act_eval.errors import FeatureMismatch, RemoteError
-from act_eval.policies.inputs import declared
 from act_eval.policies.serving.address import PROMPT, Address, Interface
 from act_eval.policies.serving.connection import Link
 from act_eval.policies.serving.msgpack_numpy import pack, unpack
 from act_eval.policies.serving.protocol import OURS, answered
+from act_eval.policies.simple import declared
 from act_eval.types import ActionChunks, ChunkRequest, PolicySpec
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from act_eval.decoding import build
 from act_eval.errors import FeatureMismatch, RemoteError
-from act_eval.policies.inputs import declared
+from act_eval.policies.simple import declared
 from act_eval.types import (
     ENVIRONMENT_STATE,
     IMAGE_PREFIX,
@@ -33,7 +33,7 @@ _ABSENT = object()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Greeting:
+class Handshake:
     """What a server says first."""
 
     spec: PolicySpec
@@ -54,7 +54,7 @@ class Greeting:
         return {OURS: about}
 
     @staticmethod
-    def from_message(message: Mapping[str, Any]) -> "Greeting":
+    def from_message(message: Mapping[str, Any]) -> "Handshake":
         """Return the greeting in a frame.
 
         Raises:
@@ -72,14 +72,14 @@ class Greeting:
                 "install the same version of act_eval on both sides"
             )
         place = "the server's greeting"
-        greeting = build(Greeting, {k: v for k, v in about.items() if k != "protocol"}, place, RemoteError)
+        greeting = build(Handshake, {k: v for k, v in about.items() if k != "protocol"}, place, RemoteError)
         _text(about, "instance")
         _whole(about, "max_bytes")
         return greeting
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
+class PredictRequest:
     """A request with what makes it repeatable over a line that may break."""
 
     session: str
@@ -116,7 +116,7 @@ class Question:
         }
 
     @staticmethod
-    def from_message(message: Mapping[str, Any], spec: PolicySpec) -> "Question":
+    def from_message(message: Mapping[str, Any], spec: PolicySpec) -> "PredictRequest":
         """Return the question in a frame.
 
         Raises:
@@ -138,7 +138,7 @@ class Question:
         for name, steps in (("told_delay", told), ("prefix_known", known)):
             if steps is not None and not ((steps >= 0) & (steps <= MOST_PREFIX)).all():
                 raise RemoteError(f"{name!r} must be 0 to {MOST_PREFIX} in every row, got {steps.tolist()}")
-        return Question(
+        return PredictRequest(
             session=_text(about, "session"),
             number=_whole(about, "number"),
             resets=_resets(about.get("resets")),
@@ -154,7 +154,7 @@ class Question:
         )
 
 
-def plain_question(message: Mapping[str, Any], spec: PolicySpec, session: str, number: int) -> Question:
+def openpi_request(message: Mapping[str, Any], spec: PolicySpec, session: str, number: int) -> PredictRequest:
     """Return the question of one observation without a batch axis, as openpi's client sends it.
 
     Beside the policy's inputs it may hold `prefix` (d, A), `told_delay` (as long as the prefix if absent),
@@ -179,7 +179,7 @@ def plain_question(message: Mapping[str, Any], spec: PolicySpec, session: str, n
         "last_action": last[None] if isinstance(last, np.ndarray) else last,
         **{name: message[name][None] if isinstance(message[name], np.ndarray) else message[name] for name in names},
     }
-    return Question.from_message(batch, spec)
+    return PredictRequest.from_message(batch, spec)
 
 
 def answered(message: Mapping[str, Any]) -> np.ndarray:

@@ -13,10 +13,12 @@ import ipaddress
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -28,14 +30,20 @@ from websockets.sync.server import Server, ServerConnection, serve
 from act_eval.errors import FeatureMismatch, RemoteError, UsageError
 from act_eval.policies.serving import TOKEN
 from act_eval.policies.serving.msgpack_numpy import pack, unpack
-from act_eval.policies.serving.protocol import OURS, Greeting, Question, plain_question
-from act_eval.policies.serving.sessions import Frame, Sessions
+from act_eval.policies.serving.protocol import OURS, Handshake, PredictRequest, openpi_request
 from act_eval.types import ChunkPolicy, ChunkRequest
 
 MEGABYTE = 2**20
 MOST_CLIENTS = 64
 SHORTEST_TOKEN = 16
 _PROTOCOL_ERROR = 1002
+MOST_SESSIONS = 256
+"""Beyond this the least recently used session is dropped."""
+
+Frame = bytes | str
+"""Text only for an error sent to an openpi client."""
+Ask = Callable[[Mapping[int, int], ChunkRequest], Frame]
+"""(row → seed of the episodes that begin, request), both in the policy's own rows → the answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +108,7 @@ class PolicyServer:
         self._sessions = Sessions(policy)
         self._one_at_a_time = threading.Lock()
         self._clients = threading.BoundedSemaphore(MOST_CLIENTS)
-        greeting = Greeting(
+        greeting = Handshake(
             spec=policy.spec,
             identity=identity,
             run=run,
@@ -187,7 +195,9 @@ class PolicyServer:
             message = unpack(frame)
             ours = OURS in message
             spec = self._policy.spec
-            question = Question.from_message(message, spec) if ours else plain_question(message, spec, line, number)
+            question = (
+                PredictRequest.from_message(message, spec) if ours else openpi_request(message, spec, line, number)
+            )
             with self._one_at_a_time:
                 answer = self._sessions.answer(question, partial(self._ask, ours))
         except RemoteError as error:
@@ -217,3 +227,56 @@ class PolicyServer:
 def _refusal(kind: str, text: str, ours: bool) -> Frame:
     """Return an error as a frame: text is what openpi's client takes for one."""
     return pack({"error": {"kind": kind, "text": text}}) if ours else text
+
+
+@dataclass
+class _Session:
+    rows: dict[int, int] = field(default_factory=dict)
+    """The client's row → the policy's."""
+    number: int = -1
+    answer: Frame = b""
+
+
+class Sessions:
+    """One policy for many clients; calls must not overlap.
+
+    Each client has its own rows in the policy. The answer to its last request is kept: a request that is repeated
+    because the connection broke before the answer arrived is answered without calling the policy again.
+    """
+
+    def __init__(self, policy: ChunkPolicy) -> None:
+        # A policy without this attribute is assumed to be stateful: losing its state would falsify a result.
+        self._remembers = getattr(policy, "remembers", True)
+        self._sessions: OrderedDict[str, _Session] = OrderedDict()
+        self._fresh_rows = count()
+
+    def answer(self, question: PredictRequest, ask: Ask) -> Frame:
+        """Return the answer to a question, that of the last time where it comes again.
+
+        Raises:
+            RemoteError: if the policy remembers episodes and does not know one of the question's.
+        """
+        session = self._sessions.setdefault(question.session, _Session())
+        self._sessions.move_to_end(question.session)
+        if len(self._sessions) > MOST_SESSIONS:
+            self._sessions.popitem(last=False)
+        if question.number != session.number:
+            rows = self._rows(session, question)
+            request = replace(question.request, rows=np.array([rows[r] for r in question.request.rows], np.int64))
+            session.answer = ask({rows[row]: seed for row, seed in question.resets.items()}, request)
+            session.number = question.number
+        return session.answer
+
+    def _rows(self, session: _Session, question: PredictRequest) -> Mapping[int, int]:
+        """Return the client's row → the policy's, new rows included."""
+        asking = question.request.rows.tolist()
+        forgotten = [row for row in asking if row not in session.rows and row not in question.resets]
+        if forgotten and self._remembers:
+            raise RemoteError(
+                f"row {forgotten[0]} is in the middle of an episode that this server does not know: the policy "
+                "remembers its episodes, and the server was started anew or has forgotten this client"
+            )
+        for row in (*question.resets, *asking):
+            if row not in session.rows:
+                session.rows[row] = next(self._fresh_rows)
+        return session.rows

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from act_eval.envs.adapters import AdaptedEnv, Declaration
-from act_eval.envs.adapters.keys import resolve
+from act_eval.envs.adapters.observation_mapping import resolve
 from act_eval.envs.adapters.success import Happened, parse_success
 from act_eval.errors import SimulationError, UsageError
 

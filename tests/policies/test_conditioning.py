@@ -17,7 +17,7 @@ from act_eval.policies.act.backbone import build_backbone, feature_size, run_sta
 from act_eval.policies.act.model import ACT
 from act_eval.policies.act.presets import features
 from act_eval.policies.checkpoint import export_lerobot, load_pretrained, save_pretrained
-from act_eval.policies.conditioning import cut_around, sameness
+from act_eval.policies.conditioning import contrastive_hinge, cut_around
 from act_eval.policies.normalize import Processor
 from act_eval.policies.rtc import ACTRTCPolicy
 from act_eval.types import ENVIRONMENT_STATE
@@ -174,7 +174,7 @@ def test_sameness_is_what_is_missing_to_the_margin() -> None:
     told, other = torch.tensor([[0.0, 0.0], [0.0, 0.0]]), torch.tensor([[3.0, 4.0], [0.6, 0.8]])
     chunk, moved = torch.zeros(2, 3, 2), torch.full((2, 3, 2), 0.2)
     # 0.1 per unit: 0.5 asked for and 0.2 given; 0.1 asked for and 0.2 given
-    assert sameness(told, chunk, other, moved, margin=0.1) == pytest.approx((0.3 + 0.0) / 2)
+    assert contrastive_hinge(told, chunk, other, moved, margin=0.1) == pytest.approx((0.3 + 0.0) / 2)
 
 
 @pytest.mark.parametrize("size", [32, 48])

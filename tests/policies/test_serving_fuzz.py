@@ -16,7 +16,7 @@ from act_eval.errors import ActEvalError, RemoteError
 from act_eval.policies.serving.client import RemotePolicy
 from act_eval.policies.serving.connection import Line
 from act_eval.policies.serving.msgpack_numpy import pack, unpack
-from act_eval.policies.serving.protocol import OURS, Greeting, Question
+from act_eval.policies.serving.protocol import OURS, Handshake, PredictRequest
 from act_eval.policies.serving.server import Exposure, PolicyServer
 
 ARRAYS = hnp.arrays(
@@ -28,12 +28,12 @@ VALUES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dic
 
 
 def frame() -> dict[str, Any]:
-    question = Question(session="s", number=0, resets={0: 5}, request=request_of([0], 0))
+    question = PredictRequest(session="s", number=0, resets={0: 5}, request=request_of([0], 0))
     return question.to_message(SPEC)
 
 
 def greeting() -> dict[str, Any]:
-    said = Greeting(spec=SPEC, identity={"digest": "d"}, run={}, numeric={}, instance="i", max_bytes=9999)
+    said = Handshake(spec=SPEC, identity={"digest": "d"}, run={}, numeric={}, instance="i", max_bytes=9999)
     return unpack(pack(said.to_message()))
 
 
@@ -87,7 +87,7 @@ def test_a_greeting_in_which_anything_stands_anywhere(data: st.DataObject):
         name = data.draw(st.sampled_from(sorted(place) or ["chunk"]))
         place[name] = data.draw(VALUES)
     with suppress(RemoteError):
-        found = Greeting.from_message(message)
+        found = Handshake.from_message(message)
         assert found.spec.chunk >= 1
         assert found.spec.window in ("same", "shifted")
         assert found.max_bytes >= 0
@@ -110,7 +110,7 @@ def test_a_malformed_greeting_is_named(place: str | None, name: str, value: obje
     message = greeting()
     (message[OURS] if place is None else message[OURS][place])[name] = value
     with pytest.raises(RemoteError, match=text):
-        Greeting.from_message(message)
+        Handshake.from_message(message)
 
 
 @given(st.dictionaries(st.sampled_from(["actions", "error", "server_timing"]), VALUES))
@@ -121,7 +121,7 @@ def test_an_answer_in_which_anything_stands(answer: dict[str, Any]):
 
     policy = RemotePolicy.__new__(RemotePolicy)
     policy._url, policy._session, policy._number, policy._resets = "ws://h:1", "s", 0, {}
-    policy._greeting = Greeting.from_message(greeting())
+    policy._greeting = Handshake.from_message(greeting())
     policy._link = Anything()  # pyright: ignore[reportAttributeAccessIssue]
     with suppress(ActEvalError):
         assert isinstance(policy.predict(request_of([0], 0)).actions, np.ndarray)

@@ -6,7 +6,8 @@ import pytest
 
 from act_eval.errors import UsageError
 from act_eval.scenes.arm import FIXED_PAD, GRASP_ANGLE, HOME, JOINTS, MOVING_PAD, PINCH_SITE
-from act_eval.scenes.rendering import camera_id, renderer_for
+from act_eval.scenes.projection import camera_id
+from act_eval.scenes.rendering import renderer_for
 from act_eval.scenes.scene import SceneConfig, build_spec, compile_scene
 from act_eval.scenes.workspace import BLOCK_SIDE, BLOCKS, PHYSICS_STEP, SUBSTEPS, TRAY
 

@@ -5,7 +5,7 @@ import numpy as np
 from act_eval.types import EpisodeRecord, Motion
 from act_eval.types.scene import Stage
 from act_eval.types.steps import EpisodeSteps
-from act_eval.video import Film
+from act_eval.video import VideoJob
 
 T, C = 8, 4
 RECORD = EpisodeRecord(episode=3, seed=4348884358902, outcome="wrong_block", steps=T)
@@ -61,6 +61,6 @@ def episode_steps() -> EpisodeSteps:
     )  # fmt: skip
 
 
-def made_film(steps: EpisodeSteps | None = None, record: EpisodeRecord = RECORD) -> Film:
+def made_film(steps: EpisodeSteps | None = None, record: EpisodeRecord = RECORD) -> VideoJob:
     """Return the episode as it is filmed."""
-    return Film(title="confuser_pick", record=record, steps=steps or episode_steps(), control_s=0.05)
+    return VideoJob(title="confuser_pick", record=record, steps=steps or episode_steps(), control_s=0.05)

@@ -12,7 +12,7 @@ from made_episodes import RECORD, Bare, Hooked, T, made_film
 
 from act_eval.errors import RenderError
 from act_eval.results.run import video_name
-from act_eval.video import Encoder, Layout, film, wanted
+from act_eval.video import Encoder, Layout, film, should_record
 from act_eval.video.files import _Batches  # pyright: ignore[reportPrivateUsage]
 
 
@@ -43,7 +43,8 @@ def test_equal_episodes_give_equal_files(tmp_path: Path):
 
 def test_which_episodes_are_recorded():
     recorded = {
-        mode: [o for o in ("success", "timeout", "invalid") if wanted(mode, o)] for mode in ("all", "failures", "none")
+        mode: [o for o in ("success", "timeout", "invalid") if should_record(mode, o)]
+        for mode in ("all", "failures", "none")
     }
     assert recorded == {"all": ["success", "timeout", "invalid"], "failures": ["timeout", "invalid"], "none": []}
 

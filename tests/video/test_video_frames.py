@@ -7,14 +7,14 @@ from made_episodes import RECORD, STAGE, Bare, Hooked, T, episode_steps, made_fi
 
 from act_eval.errors import UsageError
 from act_eval.types.steps import EpisodeSteps
-from act_eval.video import SMALL, Encoder, Film, Layout, episode_frames, film
+from act_eval.video import SMALL, Encoder, Layout, VideoJob, episode_frames, film
 from act_eval.video.drawing import CHUNK, COMMITTED, CONFUSER, TARGET
 
 SIZE = Layout()
 HOLD = 10  # frames: half a second
 
 
-def frames_of(env: object, what: Film, layout: Layout = SIZE) -> list[np.ndarray]:
+def frames_of(env: object, what: VideoJob, layout: Layout = SIZE) -> list[np.ndarray]:
     return [frame.copy() for frame in episode_frames(what.steps.state, env, what, layout)]
 
 

@@ -1,8 +1,8 @@
-"""ACT-RTC: ACT that is told which commands are already committed, trained on every delay at once.
+"""ACT-RTC: ACT conditioned on the actions committed during inference, trained over all delays jointly.
 
-Actions are relative to an anchor. With delay d the first d commands after the observation (the prefix) are given,
-and the chunk goes on behind them (window `shifted`: output k is step t + d + k) or covers them, left out of the loss
-(window `same`: output k is step t + k).
+Actions are relative to an anchor. With delay d the first d commands after the observation (the prefix) are an input.
+The chunk continues after them (window `shifted`: output k is step t + d + k) or covers them, and they are left out of
+the loss (window `same`: output k is step t + k).
 
 Legend: `B` batch · `K` delays of a sample · `P` rtc_max_delay · `C` chunk · `A` action dim · `D` width ·
 `N` observation tokens · `Q` = P + C decoder tokens.
@@ -53,10 +53,10 @@ class ACTRTCConfig(ACTConfig):
     rtc_delay_weights: tuple[float, ...] | None = None
     """Weight of each delay 0 … P in the loss; equal if None."""
     rtc_prefix_noise: float = 0.0
-    """How far prefixes are led astray in training, at their end [standard deviations of the relative actions].
+    """Perturbation of prefixes in training, at their end [standard deviations of the relative actions].
 
-    A demonstrator's prefix already answers to what the observation does not show yet; a policy's own does not. One
-    that was trained on the former alone follows its prefix where it should follow the observation."""
+    A demonstrator's prefix already reacts to events after the observation; a policy's own does not. A policy trained on
+    demonstrators' prefixes alone follows its prefix instead of its observation."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -140,7 +140,7 @@ class ACTRTC(ACT):
             known_BK: int64, how many of the delay's commands are seen; padding stands for the others. All if None.
 
         Returns:
-            Normalised relative actions (B, K, C, A), and what is said beside them.
+            Normalised relative actions (B, K, C, A), and the auxiliary outputs.
         """
         latent_BL, aside = self.latent(batch, noise_BL)
         told_BE = batch.get(ENVIRONMENT_STATE)
@@ -298,7 +298,7 @@ class ACTRTCPolicy(ChunkingPolicy):
         return super().select_action(batch)
 
     def _perturb_prefix(self, prefix_BPA: Tensor) -> Tensor:
-        """Return training prefixes that leave the demonstrator's commands ever further, each by its own amount."""
+        """Return training prefixes with a deviation that grows linearly, random in size and direction per sample."""
         if not self.training or self.config.rtc_prefix_noise == 0:
             return prefix_BPA
         steps = prefix_BPA.shape[1]

@@ -1,7 +1,7 @@
 """A trained network behind the `ChunkPolicy` protocol: numpy in, numpy out.
 
-Every call of the network has the same number of rows, filled up where fewer are due, so that a row's answer is the
-same to the last bit whoever its neighbours are.
+Every call of the network has the same number of rows, padded if fewer are due, so that a row's chunk is the same to
+the last bit in any batch.
 
 Legend: `N` rows of a request · `R` rows of one network call · `P` prefix slots · `A` action dim · `C` chunk.
 """
@@ -11,6 +11,7 @@ from typing import Literal, get_args
 
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from act_eval.errors import FeatureMismatch, UnknownName, UsageError
@@ -26,10 +27,10 @@ Precision = Literal["float32", "bf16"]
 
 
 class TorchChunkPolicy:
-    """Answers requests with an ACT or ACT-RTC network in evaluation mode, in float32 unless told otherwise."""
+    """Predicts chunks with an ACT or ACT-RTC network in evaluation mode, in float32 by default."""
 
     remembers = False
-    """An answer depends on its request alone, so a server may be started anew between two of them."""
+    """A chunk depends on its request alone, so a server may be restarted between two requests."""
 
     def __init__(
         self,
@@ -39,13 +40,13 @@ class TorchChunkPolicy:
         rows_per_call: int = 8,
         precision: Precision = "float32",
     ) -> None:
-        """Take over a network and its normaliser; both are moved to `device`.
+        """Move a network and its normaliser to `device`.
 
         Args:
             policy: the network; `policy.model` may be compiled.
             processor: its normaliser.
             device: where inference runs.
-            rows_per_call: R. Changing it may change last bits of answers, so it belongs to a run's manifest.
+            rows_per_call: R. It may change the last bits of a chunk, so a run's manifest records it.
             precision: of the network's products, `bf16` by autocast; normalisation stays in float32.
 
         Raises:
@@ -63,10 +64,10 @@ class TorchChunkPolicy:
         self.precision = precision
         self._spec = _spec(policy)
         self.compiled: Compiled | None = None
-        """What became of `compile`, if it was asked for."""
+        """Result of `compile`; None before it."""
 
     def compile(self, mode: str) -> None:
-        """Compile the network and ask it once, so that no later answer waits for a compiler.
+        """Compile the network and call it once, so that no later request waits for the compiler.
 
         Args:
             mode: see `act_eval.policies.compile`.
@@ -156,7 +157,7 @@ class TorchChunkPolicy:
         raw: dict[str, np.ndarray] = {}
         for key, shape in self._spec.inputs.items():
             value = _checked(key, declared(observation, key), shape)
-            raw[key] = value.transpose(0, 3, 1, 2) if key.startswith(IMAGE_PREFIX) else value
+            raw[key] = rearrange(value, "n h w c -> n c h w") if key.startswith(IMAGE_PREFIX) else value
         joints = (self._spec.action_dim,)
         match self._processor.anchor:
             case "state":

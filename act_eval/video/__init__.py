@@ -1,8 +1,8 @@
-"""Videos of episodes, made by replaying logged simulator states.
+"""Videos of episodes, rendered from logged simulator states.
 
-The large view is the review camera; beside it stand the two cameras that the policy sees; over the views lie what the
-policy predicted and was told, and below them what runs and when it was decided. Everything is drawn after the episode
-from its log, so recording cannot change it, and any episode can be filmed again at another size.
+The large view is the review camera, with the policy's two cameras beside it. Drawn over the views: predicted chunk,
+committed prefix and goal input. Below them: the running chunk, delays and chunk switches. Everything is drawn after the
+episode from its log, so recording cannot change it, and any episode can be rendered again at another size.
 """
 
 from act_eval.video.files import FPS, Encoder, VideoMode, is_whole, should_record

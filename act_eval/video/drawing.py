@@ -1,6 +1,6 @@
-"""Marks that are drawn once and then put on many frames: smooth lines, dots, text.
+"""Marks that are rasterized once and blended into many frames: anti-aliased lines, dots, text.
 
-Drawing with Pillow on every frame would copy it twice; a mark is a few hundred pixels with their shares of ink.
+Drawing with Pillow on every frame would copy it twice; a mark is a few hundred pixels with their opacity.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ CONFUSER: Colour = (255, 90, 215)
 TOLD: Colour = (255, 255, 255)
 SHADE: Colour = (10, 10, 14)
 
-_SMOOTH = 2  # marks are drawn this many times larger and shrunk
+_SMOOTH = 2  # supersampling factor
 
 
 @dataclass(frozen=True)
@@ -59,20 +59,20 @@ class Dots:
 
 @dataclass(frozen=True)
 class Mark:
-    """Pixels of a frame with the ink that is mixed into them."""
+    """Pixels of a frame with the colour that is blended into them."""
 
     rows: IntArray
     """(n,) ascending."""
     columns: IntArray
     keep: FloatArray
-    """(n, 1) share of what is there already."""
+    """(n, 1) weight of the existing colour."""
     ink: FloatArray
-    """(n, 3) what is added."""
+    """(n, 3) colour to add."""
 
 
 @dataclass(frozen=True)
 class Board:
-    """The part of a frame that marks are drawn on; what lies outside is cut off."""
+    """The part of a frame that marks are drawn on, clipped at its edges."""
 
     top: int
     left: int
@@ -103,7 +103,7 @@ class Board:
         margin = 2 + max(int(layer.width if isinstance(layer, Line) else 2 * layer.radius) for layer in layers)
         corner = np.floor(everything.min(axis=0)).astype(int) - margin
         columns, rows = (np.ceil(everything.max(axis=0)).astype(int) + margin - corner).tolist()
-        # Colours are multiplied by their opacity, so that shrinking mixes them rightly with what is empty.
+        # Premultiplied alpha, so that downscaling blends correctly with transparent pixels.
         image = Image.new("RGBA", (columns * _SMOOTH, rows * _SMOOTH))
         pen = ImageDraw.Draw(image)
         for layer, points in zip(layers, kept, strict=True):
@@ -121,7 +121,7 @@ _NOTHING = Mark(
 
 
 def _draw(pen: ImageDraw.ImageDraw, layer: Line | Dots, points: Points) -> None:
-    """Draw a layer through points (P, 2); it takes the place of what is there."""
+    """Draw a layer through points (P, 2), replacing pixels below it."""
     corners = [(x, y) for x, y in points.tolist()]
     red, green, blue = (round(part * layer.opacity) for part in layer.ink)
     fill = (red, green, blue, round(255 * layer.opacity))

@@ -22,24 +22,24 @@ VideoMode = Literal["all", "failures", "none"]
 
 FPS = 20
 """Frames per second where an environment does not say its rate."""
-_BATCH = 16  # frames that are encoded while the next ones are drawn: caches do better with one kind of work at a time
-_WAITING = 2  # batches between who draws and who encodes
+_BATCH = 16  # frames per batch between renderer and encoder; caches do better with one kind of work at a time
+_WAITING = 2  # batches that may wait for the encoder
 
 
 class _Batches:
-    """Frames on their way to who encodes them, a few batches at a time, and then their end, which never waits."""
+    """A bounded queue of frame batches from renderer to encoder; its end marker never blocks."""
 
     def __init__(self) -> None:
         self._queue = SimpleQueue[list[ImageArray] | BaseException | None]()
         self._room = BoundedSemaphore(_WAITING)
 
     def put(self, batch: list[ImageArray]) -> None:
-        """Add frames, when there is room."""
+        """Add frames; blocks while the queue is full."""
         self._room.acquire()
         self._queue.put(batch)
 
     def end(self, error: BaseException | None) -> None:
-        """Say that no more frames come, and what ended them early if anything did; the first end counts."""
+        """Mark the end, with the error that ended the frames early if there was one; the first end counts."""
         self._queue.put(error)
 
     def images(self) -> Iterator[ImageArray]:
@@ -78,10 +78,7 @@ def is_whole(path: Path) -> bool:
 
 
 class Encoder:
-    """Encodes videos in a thread of its own, one after the other, beside whatever goes on. Use it in `with`.
-
-    Encoding leaves the interpreter's lock alone.
-    """
+    """Encodes videos one after the other in a background thread, which releases the GIL. Use it in `with`."""
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, "encoder")
@@ -92,16 +89,19 @@ class Encoder:
 
     def __exit__(self, _kind: object, error: BaseException | None, _where: object) -> None:
         if error is not None and self._last is not None:
-            self._last.end(error)  # an interrupt may have come in the place of its end
+            self._last.end(error)  # an interrupt may have replaced its end marker
         self._thread.shutdown()
 
     def write(self, path: Path, frames: Iterable[ImageArray], fps: int) -> Future[None]:
-        """Take the frames of a video, (H, W, 3) uint8 with even H and W, and return while the last are encoded.
+        """Consume the frames of a video and return while the last ones are still being encoded.
 
-        A frame may be overwritten as soon as the next one is asked for.
+        Args:
+            path: The video.
+            frames: (H, W, 3) uint8 with even H and W; each may be overwritten once the next is requested.
+            fps: Frames per second.
 
         Returns:
-            Done when the complete video stands at `path`; it raises what went wrong with it.
+            Done when the complete video is at `path`; raises the encoding error if there was one.
         """
         batches = self._last = _Batches()
         done = self._thread.submit(_encode, path, batches, fps)
@@ -124,13 +124,13 @@ def _encode(path: Path, batches: _Batches, fps: int) -> None:
         with _whole(path) as unfinished:
             _write_mp4(unfinished, images, fps)
     finally:
-        for _ in images:  # whoever draws must not wait for room
+        for _ in images:  # unblock the renderer
             pass
 
 
 @contextmanager
 def _whole(path: Path) -> Iterator[Path]:
-    """Have a video written beside its place, and put it there when it is complete; nothing is left where that fails.
+    """Yield a temporary path beside `path`; move it to `path` when complete, delete it on failure.
 
     Raises:
         RenderError: if FFmpeg cannot do it, for another reason than the disk.

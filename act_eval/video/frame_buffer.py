@@ -1,7 +1,7 @@
-"""Frames that were kept while an episode ran, for environments that cannot show a logged state again.
+"""Frames recorded while an episode runs, for environments that cannot render a logged state.
 
-They are kept as JPEG, some 15 kB each, so that a batch of long episodes fits into memory. Everything else of a video
-is made from the log as always: here the number of a frame stands in the place of the simulator's state.
+They are kept as JPEG, some 15 kB each, so that a batch of long episodes fits into memory. The rest of a video comes
+from the log as usual: the frame number takes the place of the simulator state.
 """
 
 from collections.abc import Mapping
@@ -16,17 +16,17 @@ from act_eval.media import decode_image, encode_image
 from act_eval.types import EpisodeRecord, ImageArray, StepRecord
 from act_eval.types.steps import EpisodeSteps
 
-_HEIGHT = 480  # larger frames are made smaller before they are kept [px]
+_HEIGHT = 480  # larger frames are downscaled first [px]
 _QUALITY = 92
 
 
 class RecordedFrames:
-    """The frames of one episode; has the hook `render_state` that films are made with."""
+    """The frames of one episode, behind the hook `render_state` that videos are rendered with."""
 
     video_cameras = ("rendered",)
 
     def __init__(self, frames: Mapping[int, bytes]) -> None:
-        """Take frames by their step."""
+        """Store JPEG frames by step."""
         self._frames = frames
 
     def render_state(self, state: NDArray[np.float64], camera: str, height: int, width: int) -> ImageArray:
@@ -35,13 +35,13 @@ class RecordedFrames:
         return np.array(ImageOps.pad(image, (width, height), color=(0, 0, 0)))
 
     def numbered(self, steps: EpisodeSteps) -> EpisodeSteps:
-        """Return an episode's steps with the numbers of its frames in the place of states."""
+        """Return an episode's steps with frame numbers as states."""
         present = [number for number in range(steps.steps + 1) if number in self._frames]
         return replace(steps, state=np.array(present, np.float64)[:, None])
 
 
 class FrameLog:
-    """An observer that keeps what environments render, until it is taken."""
+    """An observer that records rendered frames until `take` removes them."""
 
     def __init__(self) -> None:
         self._frames: dict[int, dict[int, bytes]] = {}
@@ -64,8 +64,8 @@ class FrameLog:
         self._frames.setdefault(episode, {})[step] = encode_image(image, ".jpg", quality=_QUALITY)
 
     def on_episode_end(self, record: EpisodeRecord) -> None:
-        """Do nothing: whoever films takes the frames."""
+        """Do nothing: the frames wait for `take`."""
 
     def take(self, episode: int) -> RecordedFrames:
-        """Return the frames of an episode that has ended, once."""
+        """Remove and return the frames of a finished episode."""
         return RecordedFrames(self._frames.pop(episode, {}))

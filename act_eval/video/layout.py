@@ -1,4 +1,4 @@
-"""Where everything stands in a frame; every length grows with the frame's height."""
+"""Layout of a frame; all lengths scale with its height."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +13,7 @@ _LINE, _LANES, _SIDE, _FONT = 16, 16, 96, 11  # at the height SMALL
 
 @dataclass(frozen=True)
 class Layout:
-    """The places of a frame: a title, the views, two lines of numbers, and the lanes of a timeline."""
+    """Title, views, two lines of numbers and a timeline of two lanes."""
 
     height: int = SMALL
     """Of the whole frame [px]."""

@@ -1,7 +1,7 @@
-"""What is drawn over a view: the predicted chunk, the committed prefix, rings around the blocks, the told place.
+"""Marks over a view: predicted chunk, committed prefix, rings around the blocks, goal input.
 
-Everything is where the environment's own forward kinematics and camera put it. An environment that lacks the hooks
-for a mark has videos without that mark.
+Positions come from the environment's own forward kinematics and cameras. An environment without the hooks for a mark
+gets videos without that mark.
 
 Legend: `T` control steps · `N` requests · `C` chunk length · `M` blocks.
 """

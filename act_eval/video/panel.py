@@ -1,7 +1,7 @@
-"""The words and the timeline around the views.
+"""Text and timeline around the views.
 
-The title stands above; below come two lines of numbers and the lanes: who drives each step (chunks in two shades of
-blue, red where the arm holds), with a white tick at every seam, and below it in orange when inference was in flight.
+The title is above the views; below them are two lines of numbers and two lanes: the chunk that drives each step (two
+shades of blue, red where the robot holds) with a white tick at every chunk switch, and inference in flight in orange.
 """
 
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ _SEAM_SHOWN = 3  # frames for which a seam is pointed out
 
 @dataclass(frozen=True, kw_only=True)
 class Words:
-    """What the panel of an episode says besides its steps."""
+    """Facts of an episode that the panel shows besides its steps."""
 
     title: str
     """What runs: environment, policy, arm."""
@@ -46,19 +46,19 @@ class Words:
     control_s: float
     """Δt [s]."""
     stage: Stage | None = None
-    """None where the environment has no gripper to tell of."""
+    """None if the environment describes no gripper."""
     gripper: int | None = None
-    """Which joint and action dimension is the gripper's."""
+    """Index of the gripper among joints and action dimensions."""
 
 
 class Panel:
-    """Draws the parts of a frame that are no picture.
+    """Draws the parts of a frame outside the views.
 
     Args:
         layout: Places and sizes.
         said: The words.
         steps: The episode.
-        has_marks: Whether anything is drawn over the large view, so that a legend says what.
+        has_marks: Whether marks are drawn over the large view, which then needs a legend.
     """
 
     def __init__(self, layout: Layout, said: Words, steps: EpisodeSteps, has_marks: bool = True) -> None:

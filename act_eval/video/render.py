@@ -1,4 +1,4 @@
-"""From an episode's log to its video."""
+"""Rendering an episode's video from its log."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
@@ -27,7 +27,7 @@ _OVERLAID = 2  # the wrist camera moves with the arm
 
 @dataclass(frozen=True, kw_only=True)
 class VideoJob:
-    """What is filmed."""
+    """One episode to render."""
 
     title: str
     """What runs: environment, policy, arm."""
@@ -38,19 +38,19 @@ class VideoJob:
 
 
 def film(path: Path, env: Any, what: VideoJob, layout: Layout, encoder: Encoder) -> Future[None] | None:
-    """Draw an episode from its logged states and have it encoded.
+    """Render an episode from its logged states and queue it for encoding.
 
     Args:
         path: The video.
-        env: Of the kind that the episode ran in; it has `render_state`, and other hooks are used where it has them.
+        env: As the episode's environment; needs the hook `render_state`, other hooks are optional.
         what: The episode.
         layout: Size of the video.
-        encoder: Goes on while this returns.
+        encoder: Encodes in the background.
 
     Returns:
-        Done when the video stands there, raising what went wrong; None where there was nothing to show.
+        Done when the video is complete, raising the encoding error if any; None if no state can be rendered.
     """
-    # Broken physics leaves states that no renderer can draw: the video shows what came before, if anything did.
+    # Non-finite physics states cannot be rendered: the video ends before them.
     states = what.steps.state[np.isfinite(what.steps.state).all(axis=1)]
     if not states.size:
         return None
@@ -112,7 +112,7 @@ def _views(env: Any, steps: EpisodeSteps, layout: Layout) -> list[_View]:
 
 
 def _due(views: Sequence[_View], layout: Layout, number: int) -> Sequence[_View]:
-    """Return the views that a frame shows anew.
+    """Return the views that are rendered again for a frame.
 
     At the size of recordings the small views take turns, at half of the frame rate: rendering is most of the cost.
     """

@@ -32,7 +32,7 @@ _TEMPERATURE = 10000.0  # of the sinusoidal positions
 
 
 class AuxOutputs(NamedTuple):
-    """What a network says beside its chunk; None where it was not asked."""
+    """Outputs beside the chunk, for the loss; None where they are not computed."""
 
     latent_mean: Tensor | None = None
     """(B, L), of the latent's distribution."""
@@ -56,7 +56,7 @@ class ACT(nn.Module):
         """Build the network.
 
         Args:
-            config: its measures.
+            config: sizes and options.
             load_backbone_weights: whether `config.pretrained_backbone_weights` are fetched.
         """
         super().__init__()
@@ -95,7 +95,7 @@ class ACT(nn.Module):
             noise_BL: standard normal noise of the latent; drawn here if None.
 
         Returns:
-            Normalised actions (B, C, A), and what is said beside them.
+            Normalised actions (B, C, A), and the auxiliary outputs.
         """
         latent_BL, aside = self.latent(batch, noise_BL)
         told_BE = batch.get(ENVIRONMENT_STATE)

@@ -1,7 +1,7 @@
-"""A policy that answers from another process or machine, behind the `ChunkPolicy` protocol.
+"""A policy in another process or on another machine, behind the `ChunkPolicy` protocol.
 
-Bit for bit what the served policy answers here: the question travels whole, and the server's rows per call are its
-own. Where the line breaks the question is repeated; the server answers a question once, however often it comes.
+Chunks are bit-identical to those of the served policy: a request is sent as one batch, and the server keeps its own
+rows per call. If the connection breaks, the request is repeated; the server computes each request once.
 """
 
 import uuid
@@ -15,17 +15,17 @@ from act_eval.types import ActionChunks, ChunkRequest, PolicySpec
 
 
 class RemotePolicyError(ActEvalError):
-    """The served policy raised: a fault of the policy, as if it had happened here."""
+    """The served policy raised an exception; counts as a policy error of the episode."""
 
 
 class RemotePolicy:
     """A policy of an act_eval server."""
 
     def __init__(self, line: Line) -> None:
-        """Connect and be greeted.
+        """Connect and receive the handshake.
 
         Raises:
-            RemoteError: if nobody answers, or not in our protocol.
+            RemoteError: if no server answers, or not in our protocol.
             UsageError: if the token is missing or wrong.
         """
         self._url = line.url
@@ -37,7 +37,7 @@ class RemotePolicy:
 
     @property
     def greeting(self) -> Handshake:
-        """What the server says of itself and of its policy."""
+        """The server's description of itself and of its policy."""
         assert self._greeting is not None
         return self._greeting
 
@@ -46,15 +46,15 @@ class RemotePolicy:
         return self.greeting.spec
 
     def reset(self, rows: Sequence[int], seeds: Sequence[int]) -> None:
-        """Note the episodes that begin; the next question tells the server."""
+        """Record the episodes that begin; they are sent with the next request."""
         self._resets |= dict(zip(map(int, rows), map(int, seeds), strict=True))
 
     def predict(self, request: ChunkRequest) -> ActionChunks:
-        """Ask the server.
+        """Request chunks from the server.
 
         Raises:
-            RemotePolicyError: what the policy raised there.
-            UsageError: if it refuses the question, or the question is larger than the server takes.
+            RemotePolicyError: if the served policy raised.
+            UsageError: if the server refuses the request, or the request exceeds its size limit.
             RemoteError: if the server is lost for good, or breaks the protocol.
         """
         question = PredictRequest(
@@ -79,11 +79,11 @@ class RemotePolicy:
         return ActionChunks(answered(answer))
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._link.close()
 
     def _greeted(self, frame: bytes) -> None:
-        """Read a greeting; a server that came back must serve what it served."""
+        """Read a handshake; after a reconnect it must describe the same policy."""
         new, old = Handshake.from_message(unpack(frame)), self._greeting
         if old is not None and (new.spec, new.identity, new.run) != (old.spec, old.identity, old.run):
             raise UsageError(

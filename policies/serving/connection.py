@@ -1,7 +1,7 @@
-"""A client's line to a server: it breaks, is mended, and the question goes out again; within bounds.
+"""A client's connection to a server: reconnects and repeats the request if it breaks, within limits.
 
-What a broken line means is decided here: a server that is gone for longer than `patience_s`, or that is lost
-`MOST_REPEATS` times over one question, ends the run with a `RemoteError`. Finished episodes are kept.
+If the server stays away longer than `patience_s`, or one request loses the connection more than `MOST_REPEATS` times,
+the run ends with a `RemoteError`. Finished episodes are kept.
 """
 
 import contextlib
@@ -23,15 +23,15 @@ _TOO_BIG = 1009
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """Where a server is, and how long a client waits for it."""
+    """Address of a server and the client's time limits."""
 
     url: str
     """`ws://host:port` or `wss://host:port`."""
     token: str | None = field(default=None, repr=False)
     timeout_s: float = 60.0
-    """For one answer [s]; then the line counts as broken."""
+    """Per answer [s]; after it the connection counts as broken."""
     patience_s: float = 60.0
-    """For a server that was there and is gone [s]."""
+    """For reconnecting to a lost server [s]."""
 
     def __post_init__(self) -> None:
         if self.token is not None and not (self.token.isascii() and self.token.isprintable()):
@@ -42,18 +42,18 @@ class Line:
 
 
 class Link:
-    """One conversation at a time with one server."""
+    """One connection to one server, one request at a time."""
 
     def __init__(self, line: Line, greeted: Callable[[bytes], None]) -> None:
         """Connect.
 
         Args:
-            line: where to.
-            greeted: checks the first frame of every connection; raises what is wrong with it.
+            line: address and limits.
+            greeted: checks the first frame of every connection; raises if it is not acceptable.
 
         Raises:
-            RemoteError: if nobody answers there.
-            UsageError: if the server wants a token, or another one.
+            RemoteError: if no server answers.
+            UsageError: if the token is missing or wrong.
         """
         self._line = line
         self._greeted = greeted
@@ -62,11 +62,11 @@ class Link:
         self._connect()
 
     def ask(self, question: bytes) -> bytes | str:
-        """Return the answer to a question, on a mended line where it breaks.
+        """Return the answer to a request; reconnects if the connection breaks.
 
         Raises:
-            RemoteError: if the server does not come back, or is lost over this question again and again.
-            UsageError: if the server finds the question too large, or changes its mind about the token.
+            RemoteError: if the server does not come back, or this request loses the connection too often.
+            UsageError: if the request is too large for the server, or the token is no longer accepted.
         """
         reason = ""
         for _ in range(1 + MOST_REPEATS):
@@ -85,7 +85,7 @@ class Link:
         )
 
     def close(self) -> None:
-        """Hang up; the next question connects again."""
+        """Close the connection; the next request connects again."""
         self._connection = None
         with contextlib.suppress(OSError, WebSocketException):
             self._held.close()
@@ -96,7 +96,7 @@ class Link:
         return self._connection.recv(timeout=self._line.timeout_s)
 
     def _mend(self) -> None:
-        """Connect again, in growing intervals."""
+        """Reconnect, with growing pauses."""
         until, pause = time.monotonic() + self._line.patience_s, _FIRST_PAUSE_S
         while True:
             try:
@@ -149,10 +149,10 @@ class Link:
 
 
 def _closed(error: ConnectionClosed, size: int) -> str:
-    """Return why the server hung up.
+    """Return why the server closed the connection.
 
     Raises:
-        UsageError: if the question was too large for it, which no repetition mends.
+        UsageError: if the request was too large, which repeating cannot solve.
     """
     if error.rcvd is not None and error.rcvd.code == _TOO_BIG:
         raise UsageError(f"a question of {size} bytes is too large for the server: {error.rcvd.reason}") from error

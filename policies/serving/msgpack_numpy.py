@@ -1,4 +1,4 @@
-"""MessagePack with NumPy arrays, as openpi's client writes them; what a stranger sends cannot run code or fill memory.
+"""MessagePack with NumPy arrays, as openpi's client writes them; untrusted input cannot run code or exhaust memory.
 
 An array is the map `{b"__ndarray__": True, b"data": bytes, b"dtype": "<f4", b"shape": [2, 3]}`, a NumPy scalar
 `{b"__npgeneric__": True, b"data": value, b"dtype": "<f4"}`. Numbers and bools only: no objects, no strings, no

@@ -1,7 +1,7 @@
-"""A policy of an openpi server, asked one observation at a time in its own words.
+"""A policy of an openpi server, called with one observation at a time in openpi's format.
 
-It knows neither our prefix nor told delays, draws its noise from a generator of its own, and does not say which
-policy it serves: a run through it can be repeated only as far as the server repeats itself.
+The server accepts neither a prefix nor an estimated delay, draws its noise from its own generator, and does not name
+its policy: a run is reproducible only as far as the server is.
 """
 
 import hashlib
@@ -25,10 +25,10 @@ class OpenpiPolicy:
     remembers = False
 
     def __init__(self, address: Address) -> None:
-        """Connect and be greeted.
+        """Connect and receive the metadata frame.
 
         Raises:
-            RemoteError: if nobody answers.
+            RemoteError: if no server answers.
             UsageError: if the token is missing or wrong, or the server is one of act_eval's.
         """
         assert address.openpi is not None
@@ -43,7 +43,7 @@ class OpenpiPolicy:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What is known of the served policy: a digest of the server's greeting and of how it is asked."""
+        """A digest of the server's metadata and of the input mapping; nothing else is known of the policy."""
         about = repr((sorted(self._metadata.items(), key=repr), self._interface))
         return {"digest": hashlib.sha256(about.encode()).hexdigest()[:16]}
 
@@ -62,7 +62,7 @@ class OpenpiPolicy:
         return ActionChunks(np.stack([self._ask(inputs, row) for row in range(len(request.rows))]))
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._link.close()
 
     def _ask(self, inputs: Mapping[str, np.ndarray], row: int) -> np.ndarray:
@@ -87,10 +87,10 @@ class OpenpiPolicy:
 
 
 def question(interface: Interface, inputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Return one observation in the server's words.
+    """Return one observation in the server's format.
 
     Args:
-        interface: What the server takes.
+        interface: The server's inputs.
         inputs: Our name → array without a batch axis.
     """
     asked: dict[str, Any] = {} if interface.prompt is None else {PROMPT: interface.prompt}

@@ -1,7 +1,7 @@
-"""What travels between client and server, and the one place where a frame becomes a typed object.
+"""Frames between client and server, and their decoding into typed objects.
 
-Three frames: the server's greeting, a question, an answer. A question of our client is a batch, marked by the entry
-`act_eval`; one without it is a single observation as openpi's client sends it.
+Three frames: the server's handshake, a predict request, an answer. A request of our client is a batch, marked by the
+entry `act_eval`; one without it is a single observation as openpi's client sends it.
 
 Legend: `N` rows · `P` prefix slots · `A` action dim · `C` chunk.
 """
@@ -34,19 +34,19 @@ _ABSENT = object()
 
 @dataclass(frozen=True, kw_only=True)
 class Handshake:
-    """What a server says first."""
+    """The first frame of a server."""
 
     spec: PolicySpec
     identity: Mapping[str, Any]
-    """What the served policy is, for a run's manifest (JSON values)."""
+    """Identity of the served policy, for a run's manifest (JSON values)."""
     run: Mapping[str, Any]
-    """How its network runs there."""
+    """Settings of its network (device, precision …)."""
     numeric: Mapping[str, str]
-    """What its numbers may depend on there."""
+    """Facts that its numbers may depend on (versions, CPU …)."""
     instance: str
-    """Differs whenever the server was started anew."""
+    """Changes with every start of the server."""
     max_bytes: int
-    """Largest message that it takes."""
+    """Largest message that the server accepts."""
 
     def to_message(self) -> dict[str, Any]:
         """Return the frame."""
@@ -55,7 +55,7 @@ class Handshake:
 
     @staticmethod
     def from_message(message: Mapping[str, Any]) -> "Handshake":
-        """Return the greeting in a frame.
+        """Return the handshake in a frame.
 
         Raises:
             RemoteError: if the server speaks another protocol or the frame is malformed.
@@ -80,14 +80,14 @@ class Handshake:
 
 @dataclass(frozen=True, kw_only=True)
 class PredictRequest:
-    """A request with what makes it repeatable over a line that may break."""
+    """A chunk request that can be repeated after a broken connection."""
 
     session: str
-    """One client, through all its connections."""
+    """Identifies a client across its connections."""
     number: int
-    """Counts the client's questions: one that comes again gets the answer that it had."""
+    """Counts the client's requests: a repeated number receives the stored answer."""
     resets: Mapping[int, int] = field(default_factory=dict)
-    """Row → seed of the episodes that began since the last question."""
+    """Row → seed of the episodes that began since the last request."""
     request: ChunkRequest
 
     def to_message(self, spec: PolicySpec) -> dict[str, Any]:
@@ -117,7 +117,7 @@ class PredictRequest:
 
     @staticmethod
     def from_message(message: Mapping[str, Any], spec: PolicySpec) -> "PredictRequest":
-        """Return the question in a frame.
+        """Return the request in a frame.
 
         Raises:
             RemoteError: if it is malformed.
@@ -155,7 +155,7 @@ class PredictRequest:
 
 
 def openpi_request(message: Mapping[str, Any], spec: PolicySpec, session: str, number: int) -> PredictRequest:
-    """Return the question of one observation without a batch axis, as openpi's client sends it.
+    """Return the request in one observation without a batch axis, as openpi's client sends it.
 
     Beside the policy's inputs it may hold `prefix` (d, A), `told_delay` (as long as the prefix if absent),
     `last_action` (A,) (the joints if absent), `step`, and `seed`, which begins a new episode.
@@ -183,7 +183,7 @@ def openpi_request(message: Mapping[str, Any], spec: PolicySpec, session: str, n
 
 
 def answered(message: Mapping[str, Any]) -> np.ndarray:
-    """Return the actions of an answer as they are: the rollout judges a policy's own mistakes.
+    """Return the actions of an answer unchecked: the rollout classifies a policy's errors.
 
     Raises:
         RemoteError: if the frame has none.

@@ -1,7 +1,7 @@
-"""A policy behind a WebSocket: greets with what it serves, then answers one question after another.
+"""A policy behind a WebSocket: sends a handshake that describes the policy, then answers predict requests in order.
 
-Each connection has a thread; the policy is asked by one at a time. Only loopback is served without a token. A web
-page that the user looks at cannot connect: browsers name their origin, and no origin is allowed.
+Each connection has a thread; calls of the policy are serialized. Without a token only loopback is served. Web pages
+cannot connect: browsers send an `Origin` header, and no origin is allowed.
 
 This is a place where an exception of the policy is a result and no defect of ours (see `act_eval.executors.request`):
 it travels to the client as the fault of the episode.
@@ -48,15 +48,15 @@ Ask = Callable[[Mapping[int, int], ChunkRequest], Frame]
 
 @dataclass(frozen=True, kw_only=True)
 class Exposure:
-    """Where a server listens and whom it lets in."""
+    """Address, access token and message limit of a server."""
 
     host: str = "127.0.0.1"
     port: int = 8000
     """0: any free one."""
     token: str | None = field(default=None, repr=False)
-    """What clients must present; needed wherever another machine can connect."""
+    """Token that clients must present; required unless the host is loopback."""
     max_bytes: int = 64 * MEGABYTE
-    """Largest message that is taken."""
+    """Largest accepted message."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.port < 2**16:
@@ -91,14 +91,14 @@ class PolicyServer:
         numeric: Mapping[str, str],
         exposure: Exposure,
     ) -> None:
-        """Bind the port; nobody is answered before `serve_forever`.
+        """Bind the port; requests are answered once `serve_forever` runs.
 
         Args:
-            policy: What answers.
-            identity: What it is, for manifests (JSON values).
-            run: How its network runs, likewise.
-            numeric: What its numbers may depend on, likewise.
-            exposure: Where to listen.
+            policy: The served policy.
+            identity: Its identity for manifests (JSON values).
+            run: Settings of its network (device, precision …), likewise.
+            numeric: Facts that its numbers may depend on (versions, CPU …), likewise.
+            exposure: Address, token and limits.
 
         Raises:
             UsageError: if the port cannot be bound.
@@ -135,7 +135,7 @@ class PolicyServer:
 
     @property
     def address(self) -> str:
-        """Where clients find it, as `ws://host:port`."""
+        """Its URL, `ws://host:port`."""
         host, port = self._server.socket.getsockname()[:2]
         return f"ws://[{host}]:{port}" if ":" in host else f"ws://{host}:{port}"
 
@@ -144,12 +144,12 @@ class PolicyServer:
         self._server.serve_forever()
 
     def close(self) -> None:
-        """Stop listening, and end the connections; once `serve_forever` has begun."""
+        """Stop listening and end the connections; valid once `serve_forever` has begun."""
         self._server.shutdown()
 
     @contextmanager
     def running(self) -> Iterator["PolicyServer"]:
-        """Serve from a thread meanwhile."""
+        """Serve from a background thread while the context is open."""
         thread = threading.Thread(target=self.serve_forever, daemon=True)
         thread.start()
         try:
@@ -187,7 +187,7 @@ class PolicyServer:
             self._clients.release()
 
     def _reply(self, connection: ServerConnection, frame: str | bytes, line: str, number: int) -> bool:
-        """Answer one frame; return whether the conversation goes on."""
+        """Answer one frame; return whether the connection stays open."""
         ours = True
         try:
             if isinstance(frame, str):
@@ -210,7 +210,7 @@ class PolicyServer:
         return True
 
     def _ask(self, ours: bool, resets: Mapping[int, int], request: ChunkRequest) -> Frame:
-        """Return what the policy answers, or what went wrong with it."""
+        """Return the frame with the policy's chunks, or with its error."""
         begin = time.perf_counter()
         try:
             if resets:
@@ -225,7 +225,7 @@ class PolicyServer:
 
 
 def _refusal(kind: str, text: str, ours: bool) -> Frame:
-    """Return an error as a frame: text is what openpi's client takes for one."""
+    """Return an error as a frame; openpi's client treats text as an error."""
     return pack({"error": {"kind": kind, "text": text}}) if ours else text
 
 

@@ -94,3 +94,7 @@ class RenderError(ActEvalError):
 
 class ShareError(ActEvalError):
     """A run could not be handed to another tool: it is not installed, or refuses."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run was interrupted by ctrl-C; its finished episodes are on the disk."""

@@ -3,15 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import tyro
 
 from act_eval.cli import OK
 from act_eval.cli.parsing import parse
+from act_eval.config import Tool
 from act_eval.errors import UsageError
-
-Tool = Literal["csv", "parquet", "tensorboard", "wandb", "rerun"]
 
 
 @dataclass(frozen=True)

@@ -2,27 +2,27 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-
-import tyro
 
 from act_eval.cli.parsing import parse
+from act_eval.config import MergeConfig
 
-
-@dataclass(frozen=True)
-class Flags:
-    """Make one run or sweep of its parts, after checking that they cover every episode of every arm exactly once."""
-
-    parts: tyro.conf.Positional[tuple[Path, ...]] = ()
-    """Run folders that hold shards, or shards (RUN/shards/2-of-8.jsonl); or folders of sweeps."""
-    out: Path | None = None
-    """Folder to make; not needed where all parts lie in one folder, which then becomes the run or sweep."""
+Flags = MergeConfig
 
 
 def run(argv: Sequence[str], prog: str) -> int:
     """Parse the flags and merge; return the exit code."""
-    flags = parse(Flags, argv, prog)
-    from act_eval.cli.evaluations.merging import merge  # what concludes a run is heavy, and help needs none of it
+    config = parse(MergeConfig, argv, prog)
+    from act_eval.cli.screen import console_for, print_run  # heavy, and help needs none of it
+    from act_eval.evaluation.finish import FinishedRun
+    from act_eval.progress import Terminal
+    from act_eval.sweeps.merging import merge
 
-    return merge(flags, sys.stdout)
+    console = console_for(sys.stdout)
+    found = merge(config, Terminal(console))
+    if isinstance(found, FinishedRun):
+        print_run(found, console)
+    else:
+        console.print(
+            f"results {found}; its sweep's command with --out {found}, without --shard, makes the tables", markup=False
+        )
+    return 0

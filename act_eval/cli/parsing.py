@@ -48,7 +48,8 @@ def _options(flags: Any, prefix: str) -> Iterator[str]:
         value = getattr(flags, field.name, None)
         if value is None and field.default_factory is not MISSING:
             value = field.default_factory()
-        name = prefix + field.name.replace("_", "-")
+        renamed = next((extra.name for extra in extras if getattr(extra, "name", None)), field.name)
+        name = prefix + renamed.replace("_", "-")
         if is_dataclass(value):
             nameless = any(getattr(extra, "name", None) == "" for extra in extras)
             yield from _options(value, prefix if nameless else f"{name}.")

@@ -8,10 +8,9 @@ from typing import Annotated, Literal
 
 import tyro
 
-from act_eval.cli.evaluate import EnvFlags
 from act_eval.cli.parsing import parse
+from act_eval.config import EnvDeclaration, EnvOptions
 from act_eval.diagnostics.observation_set import EPISODES, EVERY, PER_EPISODE
-from act_eval.sources.env_declaration import DeclaringFlags
 
 
 @dataclass(frozen=True)
@@ -41,8 +40,8 @@ class Flags:
     """File for all numbers."""
     device: str = "auto"
     """Where the network runs: cpu, cuda, or auto (cuda where there is one)."""
-    env_flags: Annotated[EnvFlags, tyro.conf.arg(name="")] = field(default_factory=EnvFlags)
-    declaring: Annotated[DeclaringFlags, tyro.conf.arg(name="")] = field(default_factory=DeclaringFlags)
+    environment: Annotated[EnvOptions, tyro.conf.arg(name="")] = field(default_factory=EnvOptions)
+    declaration: Annotated[EnvDeclaration, tyro.conf.arg(name="")] = field(default_factory=EnvDeclaration)
 
 
 def run(argv: Sequence[str], prog: str) -> int:

@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.table import Table
 
 from act_eval.cli import OK
-from act_eval.cli.evaluations.plans import env_options
 from act_eval.diagnostics import ProbeReport, collect_bank, probe
 from act_eval.diagnostics.effects import Effect
 from act_eval.diagnostics.scene import Scene
@@ -40,10 +39,10 @@ def probe_policy(flags: "Flags", stream: TextIO) -> int:
     """
     if flags.policy == EXPERT:
         raise UsageError("the scripted expert declares no inputs; --policy takes a shipped policy or a checkpoint")
-    if flags.env_flags.coordinates not in (None, "target"):
-        raise UsageError(f"--coordinates {flags.env_flags.coordinates}: a probe changes the coordinates itself")
+    if flags.environment.goal_input not in (None, "target"):
+        raise UsageError(f"--coordinates {flags.environment.goal_input}: a probe changes the coordinates itself")
     console = Console(file=stream, highlight=False, soft_wrap=True)
-    source = env_source(flags.env, env_options(flags.env_flags), flags.declaring, film=False)
+    source = env_source(flags.env, flags.environment.given(), flags.declaration, film=False)
     options = named_values(flags.policy_options, "--policy-options")
     origin = policy_source(flags.policy, options, Network(device=flags.device))
     console.print(f"loading {flags.policy} and {flags.env}", markup=False)

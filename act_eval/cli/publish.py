@@ -7,7 +7,7 @@ from typing import Any
 
 import tyro
 
-from act_eval.cli.evaluations.screen import mode_lines
+from act_eval.cli.screen import mode_lines
 from act_eval.cli.parsing import parse
 from act_eval.errors import CheckpointError, RunFolderError, UsageError
 from act_eval.results import Manifest

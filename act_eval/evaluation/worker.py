@@ -1,6 +1,6 @@
-"""One worker's part of an evaluation: run blocks of episodes, and leave steps, a video and a shard line of each.
+"""One worker's part of an evaluation: run blocks of episodes, and write steps, a video and a shard line of each.
 
-A block is some episodes of one arm that begin when others request an answer, so that theirs share a batch with them.
+Within a block an episode begins when others request a chunk, so that their requests share a batch.
 """
 
 import hashlib
@@ -16,13 +16,14 @@ import gymnasium as gym
 import numpy as np
 
 from act_eval.errors import UsageError
+from act_eval.launch import Block, OnSteps
 from act_eval.metrics import EpisodeMetrics, measure
 from act_eval.results.records import ShardLine, ShardWriter, writing
 from act_eval.results.run import video_name
 from act_eval.results.steps import StepRecorder
 from act_eval.rollout import Episode, EpisodeClock, rollout
 from act_eval.timing import Schedule
-from act_eval.types import EpisodeRecord, Executor, Timing
+from act_eval.types import EpisodeRecord, Executor, Observer, StepRecord, Timing
 from act_eval.types.steps import EpisodeSteps
 from act_eval.video import Encoder, FrameLog, Layout, RecordedFrames, VideoJob, VideoMode, film, should_record
 
@@ -30,13 +31,12 @@ INITIAL_STATE = "initial_state"
 """Key in a record's `detail`: digest of the simulator state that the episode began in."""
 
 
-class Workbench(Protocol):
-    """What a worker holds while it lives: environments and a policy, built once."""
+_REPORT_S = 0.25
+"""Time between two reports of control steps [s]."""
 
-    @property
-    def facts(self) -> Any:
-        """What whoever plans the run must know of them; picklable."""
-        ...
+
+class EpisodeWorker(Protocol):
+    """A worker that runs episodes: environments and a policy, built once."""
 
     @property
     def envs(self) -> Sequence[gym.Env[Any, Any]]:
@@ -44,17 +44,13 @@ class Workbench(Protocol):
         ...
 
     def executor(self, schedule: Schedule | None) -> Executor:
-        """Return a fresh executor for an arm's schedule; None where nothing is inferred."""
-        ...
-
-    def close(self) -> None:
-        """Release what the environments hold."""
+        """Return a fresh executor for a condition's schedule; None where nothing is inferred."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What every worker of an evaluation is told; picklable."""
+    """What every worker of an evaluation is sent; picklable."""
 
     folder: Path
     """The run folder."""
@@ -68,20 +64,27 @@ class Job:
     """Most episodes that run at a time in one worker."""
     video: VideoMode
 
+    def moved(self, folder: Path) -> "Job":
+        """Return the job with another run folder."""
+        return replace(self, folder=folder)
 
-@dataclass(frozen=True)
-class Block:
-    """Episodes of one arm that one worker runs, in their order."""
+    def run_block(
+        self, worker: EpisodeWorker, block: Block, shard: ShardWriter, number: int, on_steps: OnSteps | None = None
+    ) -> Iterator[EpisodeRecord]:
+        """Run a block; each record is yielded after its files and its shard line are on the disk.
 
-    arm: str
-    episodes: tuple[int, ...]
+        Raises:
+            RunFolderError: if they cannot be written.
+        """
+        with writing(self.folder):
+            yield from _run_block(self, worker, block, shard, number, on_steps)
 
 
-def plan(job: Job, done: Mapping[str, set[int]], workers: int) -> list[Block]:
-    """Return what is left to do in blocks, in the order in which they begin.
+def cut_blocks(job: Job, done: Mapping[str, set[int]], workers: int) -> list[Block]:
+    """Return the episodes that are left to run in blocks, in the order in which they begin.
 
-    In a block a slot that has finished takes the next episode, so only at its end do slots stand empty: blocks are
-    large. Those of the last arm become smaller, so that workers end together.
+    Within a block a slot that has finished takes the next episode; slots are empty only at its end, so blocks are
+    large. Those of the last condition become smaller, so that workers end together.
     """
     left = {arm: [i for i in range(len(job.seeds)) if i not in done.get(arm, set())] for arm in job.arms}
     arms = [arm for arm in job.arms if left[arm]]
@@ -101,7 +104,7 @@ def _even(episodes: list[int], batch: int, workers: int) -> list[tuple[int, ...]
 def _shrinking(episodes: list[int], batch: int, workers: int) -> list[tuple[int, ...]]:
     """Cut into whole batches, half of what is left to begin with, and into an even part per worker at last.
 
-    Parts of a single batch would have half of their slots stand empty at their end, four batches lose little.
+    Parts of a single batch would leave half of their slots empty at the end; with four batches little is lost.
     """
     parts: list[tuple[int, ...]] = []
     while workers > 1 and len(episodes) > 4 * workers * batch:
@@ -112,17 +115,9 @@ def _shrinking(episodes: list[int], batch: int, workers: int) -> list[tuple[int,
     return [*parts, *(tuple(part.tolist()) for part in last)]
 
 
-def run_block(job: Job, bench: Workbench, block: Block, shard: ShardWriter, worker: int) -> Iterator[EpisodeRecord]:
-    """Run a block; each record is yielded after its files and its shard line are on the disk.
-
-    Raises:
-        RunFolderError: if they cannot be written.
-    """
-    with writing(job.folder):
-        yield from _run_block(job, bench, block, shard, worker)
-
-
-def _run_block(job: Job, bench: Workbench, block: Block, shard: ShardWriter, worker: int) -> Iterator[EpisodeRecord]:
+def _run_block(
+    job: Job, bench: EpisodeWorker, block: Block, shard: ShardWriter, worker: int, on_steps: OnSteps | None
+) -> Iterator[EpisodeRecord]:
     folder = job.folder / block.arm
     (folder / "steps").mkdir(parents=True, exist_ok=True)
     recorder = StepRecorder(folder / "steps", bench.envs[0].unwrapped)
@@ -130,7 +125,9 @@ def _run_block(job: Job, bench: Workbench, block: Block, shard: ShardWriter, wor
     executor = bench.executor(job.arms[block.arm])
     episodes = [Episode(number, job.seeds[number]) for number in block.episodes]
     frames = _frame_log(job, bench.envs[0])
-    observers = (recorder,) if frames is None else (recorder, frames)
+    observers: list[Observer] = [recorder, *([] if frames is None else [frames])]
+    if on_steps is not None:
+        observers.append(_StepCounter(block.arm, on_steps))
     with Encoder() as encoder, _Ended(shard) as ended:
         for record in rollout(bench.envs, executor, episodes, observers, on_clock=clocks.append):
             steps = recorder.take(record.episode)
@@ -154,6 +151,24 @@ def _run_block(job: Job, bench: Workbench, block: Block, shard: ShardWriter, wor
             ended.put(ShardLine(arm=block.arm, record=record, timing=timing, metrics=metrics), video)
             yield from ended.complete()
         yield from ended.complete(wait=True)
+
+
+class _StepCounter:
+    """Reports the control steps of all slots a few times a second, so that progress moves within a batch."""
+
+    def __init__(self, arm: str, on_steps: OnSteps) -> None:
+        self._arm, self._on_steps = arm, on_steps
+        self._count, self._reported = 0, time.monotonic()
+
+    def on_step(self, record: StepRecord) -> None:
+        """Count a step."""
+        self._count += 1
+        if (now := time.monotonic()) - self._reported > _REPORT_S:
+            self._on_steps(self._arm, self._count)
+            self._count, self._reported = 0, now
+
+    def on_episode_end(self, record: EpisodeRecord) -> None:
+        """Do nothing: the record itself is reported."""
 
 
 class _Ended:

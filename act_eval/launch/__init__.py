@@ -1,33 +1,65 @@
-"""Who runs the episodes: processes on this machine, actors of a Ray cluster, or array jobs of a Slurm cluster.
+"""Where the episodes run: processes on this machine, actors of a Ray cluster, or array jobs of a Slurm cluster.
 
-Which launcher, in which order and by how many workers changes nothing in the records.
+Launcher, order and number of workers change nothing in the records.
 """
 
 from contextlib import AbstractContextManager
 
-from act_eval.launch.base import Build, Crew, Progress
-from act_eval.launch.local import Here, local_crew
-from act_eval.launch.places import Local, Place, Ray
+from act_eval.launch.base import Block, Build, Job, Launcher, Local, OnSteps, Progress, Ray, Worker, WorkerPool
+from act_eval.launch.local import InProcessPool, local_pool
 
-__all__ = ["Build", "Crew", "Here", "Local", "Place", "Progress", "Ray", "crew"]
+__all__ = [
+    "Block",
+    "Build",
+    "InProcessPool",
+    "Job",
+    "Launcher",
+    "Local",
+    "OnSteps",
+    "Progress",
+    "Ray",
+    "Worker",
+    "WorkerPool",
+    "cores_of",
+    "worker_pool",
+]
 
 
-def crew(build: Build, workers: int, place: Place = Local()) -> AbstractContextManager[Crew]:  # noqa: B008  # frozen
+def cores_of(launcher: Launcher) -> int:
+    """Return how many processor cores a launcher's workers may use.
+
+    Raises:
+        LaunchError: if a Ray cluster cannot be reached.
+    """
+    match launcher:
+        case Local():
+            return launcher.cores()
+        case Ray():
+            from act_eval.launch import ray
+
+            return ray.cluster_cores()
+
+
+def worker_pool(
+    build: Build,
+    workers: int,
+    launcher: Launcher = Local(),  # noqa: B008  # frozen
+) -> AbstractContextManager[WorkerPool]:
     """Start workers and end them on the way out.
 
     Args:
         build: makes a worker's environments and policy.
         workers: how many.
-        place: where.
+        launcher: where.
 
     Raises:
         LaunchError: if a worker died, or the cluster cannot be reached.
-        ActEvalError: what building a workbench raised on purpose.
+        ActEvalError: raised on purpose while a worker was built.
     """
-    match place:
+    match launcher:
         case Local():
-            return local_crew(build, workers)
+            return local_pool(build, workers)
         case Ray():
-            from act_eval.launch.ray import ray_crew
+            from act_eval.launch.ray import ray_pool
 
-            return ray_crew(build, workers, place)
+            return ray_pool(build, workers, launcher)

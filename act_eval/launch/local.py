@@ -1,7 +1,7 @@
 """Workers on this machine: each builds its environments and policy once, then runs blocks of episodes.
 
-The parent hands out one block at a time over a pipe of each worker's own, so no lock is shared: a worker that is
-killed takes only its block with it, and a parent that is killed leaves workers that find their pipe closed and end.
+The parent hands out one block at a time over a separate pipe per worker, so no lock is shared: a worker that is
+killed takes only its block with it, and the workers of a parent that is killed find their pipe closed and end.
 Which worker runs a block changes nothing in its records. The parent itself loads neither policy nor environment.
 """
 
@@ -19,8 +19,7 @@ from threading import Thread
 from typing import Any
 
 from act_eval.errors import ActEvalError, LaunchError
-from act_eval.evaluation.worker import Block, Job, Workbench, run_block
-from act_eval.launch.base import WORKER_ENVIRONMENT, Build, Crew, Progress
+from act_eval.launch.base import WORKER_ENVIRONMENT, Block, Build, Job, OnSteps, Progress, Worker, WorkerPool
 from act_eval.results import machine
 from act_eval.results.records import ShardWriter
 from act_eval.types import EpisodeRecord
@@ -29,43 +28,50 @@ _GRACE_S = 5.0
 
 
 @contextmanager
-def local_crew(build: Build, workers: int) -> Iterator[Crew]:
+def local_pool(build: Build, workers: int) -> Iterator[WorkerPool]:
     """Start workers on this machine; a single one is this process itself.
 
     Raises:
         LaunchError: if a worker died.
-        ActEvalError: what building a workbench raised on purpose.
+        ActEvalError: raised on purpose while a worker was built.
     """
     if workers == 1:
-        bench = build()
+        worker = build()
         try:
-            yield Here(bench)
+            yield InProcessPool(worker)
         finally:
-            bench.close()
+            worker.close()
     else:
         with _started(build, workers) as spawned:
-            yield _Spawned(spawned)
+            yield _ProcessPool(spawned)
 
 
-class Here:
+class InProcessPool:
     """One worker: this process."""
 
-    def __init__(self, bench: Workbench) -> None:
-        self._bench = bench
-        self.facts = bench.facts
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self.facts = worker.facts
         self.machine = machine()
 
-    def run(self, job: Job, blocks: Sequence[Block], shards: Sequence[Path], progress: Progress) -> None:
-        """Run every block in this process; see `Crew`."""
+    def run(
+        self,
+        job: Job,
+        blocks: Sequence[Block],
+        shards: Sequence[Path],
+        progress: Progress,
+        on_steps: OnSteps | None = None,
+    ) -> None:
+        """Run every block in this process; see `WorkerPool`."""
         with ShardWriter(shards[0]) as writer:
             for block in blocks:
-                for record in run_block(job, self._bench, block, writer, worker=0):
+                for record in job.run_block(self._worker, block, writer, 0, on_steps):
                     progress(block.arm, record)
 
 
 @dataclass(frozen=True)
 class _Ready:
-    """A worker has built its bench."""
+    """A worker has built its environments and policy."""
 
     facts: Any
 
@@ -81,16 +87,24 @@ class _Episode:
     record: EpisodeRecord
 
 
+@dataclass(frozen=True)
+class _Steps:
+    """A worker's episodes of a condition have taken further control steps."""
+
+    arm: str
+    count: int
+
+
 @dataclass
-class _Worker:
+class _Process:
     number: int
     process: BaseProcess
     pipe: Connection
     batch: int = 1
     """Episodes that run at a time."""
     block: Block | None = None
-    """What it works on; episodes that have ended are no longer in it."""
-    sent_home: bool = False
+    """The block that it runs, less the episodes that have ended."""
+    dismissed: bool = False
 
     def receive(self) -> Any:
         """Return the next message.
@@ -114,7 +128,7 @@ class _Worker:
         waiting = self.block.episodes[self.batch :] if self.block else ()
         return [Block(self.block.arm, waiting)] if self.block and waiting else []
 
-    def obituary(self) -> str:
+    def exit_reason(self) -> str:
         """Return how the worker ended."""
         self.process.join(_GRACE_S)
         code = self.process.exitcode
@@ -124,16 +138,23 @@ class _Worker:
         return f"worker {self.number} {how}{during}"
 
 
-class _Spawned:
-    def __init__(self, workers: list[_Worker]) -> None:
+class _ProcessPool:
+    def __init__(self, workers: list[_Process]) -> None:
         self._workers = workers
         self.machine = machine()
         try:
             self.facts = workers[0].receive().facts
         except (EOFError, ConnectionError) as error:
-            raise LaunchError(f"{workers[0].obituary()}, before its first episode") from error
+            raise LaunchError(f"{workers[0].exit_reason()}, before its first episode") from error
 
-    def run(self, job: Job, blocks: Sequence[Block], shards: Sequence[Path], progress: Progress) -> None:
+    def run(
+        self,
+        job: Job,
+        blocks: Sequence[Block],
+        shards: Sequence[Path],
+        progress: Progress,
+        on_steps: OnSteps | None = None,
+    ) -> None:
         queue, lost = list(blocks), list[str]()
         busy = list(self._workers)
         for worker, shard in zip(busy, shards, strict=True):
@@ -144,10 +165,10 @@ class _Spawned:
             for pipe in wait([worker.pipe for worker in busy]):
                 worker = next(w for w in busy if w.pipe is pipe)
                 try:
-                    _serve(worker, queue, progress)
+                    _serve(worker, queue, progress, on_steps)
                 except (EOFError, ConnectionError):
                     busy.remove(worker)
-                    lost += [] if worker.sent_home else [worker.obituary()]
+                    lost += [] if worker.dismissed else [worker.exit_reason()]
                     queue += worker.not_begun()
         if lost or queue:
             left = sum(len(block.episodes) for block in queue)
@@ -155,37 +176,40 @@ class _Spawned:
             raise LaunchError(f"{told}. Finished episodes are kept: repeat the command to run the others.")
 
 
-def _serve(worker: _Worker, queue: list[Block], progress: Progress) -> None:
+def _serve(worker: _Process, queue: list[Block], progress: Progress, on_steps: OnSteps | None) -> None:
     """Answer one message of a worker."""
     match worker.receive():
+        case _Steps(arm, count):
+            if on_steps is not None:
+                on_steps(arm, count)
         case _Episode(arm, record):
             worker.ended(record.episode)
             progress(arm, record)
         case _Idle():
-            worker.sent_home, worker.block = not queue, queue.pop(0) if queue else None
+            worker.dismissed, worker.block = not queue, queue.pop(0) if queue else None
             worker.pipe.send(worker.block)
         case _Ready():
             pass  # its job is on the way
 
 
 @contextmanager
-def _started(build: Build, count: int) -> Iterator[list[_Worker]]:
+def _started(build: Build, count: int) -> Iterator[list[_Process]]:
     """Start worker processes, and end those that are still there on the way out."""
     context = get_context("spawn")
-    workers: list[_Worker] = []
+    workers: list[_Process] = []
     try:
-        with _environment(WORKER_ENVIRONMENT):
+        with _environment(WORKER_ENVIRONMENT), _main_module_hidden():
             for number in range(count):
                 here, there = context.Pipe()
                 process = context.Process(target=_work, args=(build, number, there), daemon=True)
-                with _deaf_to_interrupts():
+                with _interrupts_blocked():
                     process.start()
                 there.close()
-                workers.append(_Worker(number, process, here))
+                workers.append(_Process(number, process, here))
         yield workers
     finally:
         for worker in workers:
-            if not worker.sent_home:
+            if not worker.dismissed:
                 worker.process.terminate()
         for worker in workers:
             worker.process.join(_GRACE_S)
@@ -194,10 +218,10 @@ def _started(build: Build, count: int) -> Iterator[list[_Worker]]:
 
 
 def _work(build: Build, number: int, pipe: Connection) -> None:
-    """Build a bench, then run blocks until the parent sends None or is gone."""
+    """Build a worker, then run blocks until the parent sends None or is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C reaches the whole group; the parent decides
     Thread(target=_end_with_parent, daemon=True).start()
-    with suppress(EOFError, ConnectionError):  # the parent is gone: nobody waits for more
+    with suppress(EOFError, ConnectionError):  # the parent is gone
         try:
             _work_through(build, number, pipe)
         except ActEvalError as error:
@@ -205,8 +229,8 @@ def _work(build: Build, number: int, pipe: Connection) -> None:
 
 
 @contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """Start a process that no ctrl-C reaches, not even while it starts; here it is only put off."""
+def _interrupts_blocked() -> Iterator[None]:
+    """Start a process that no ctrl-C reaches, not even while it starts; in this process it is only delayed."""
     if sys.platform == "win32":
         yield
         return
@@ -218,7 +242,7 @@ def _deaf_to_interrupts() -> Iterator[None]:
 
 
 def _end_with_parent() -> None:
-    """End this process at once when its parent is gone: who resumes the run must not find it still writing."""
+    """End this process at once when its parent is gone: a resumed run must not find it still writing."""
     parent = parent_process()
     assert parent is not None
     wait([parent.sentinel])
@@ -226,18 +250,34 @@ def _end_with_parent() -> None:
 
 
 def _work_through(build: Build, number: int, pipe: Connection) -> None:
-    bench = build()
+    worker = build()
     try:
-        pipe.send(_Ready(bench.facts if number == 0 else None))  # finding them out may take a while
+        pipe.send(_Ready(worker.facts if number == 0 else None))  # the probe of the inputs takes a while
         job, shard = pipe.recv()
         with ShardWriter(shard) as writer:
             pipe.send(_Idle())
             while (block := pipe.recv()) is not None:
-                for record in run_block(job, bench, block, writer, number):
+                for record in job.run_block(worker, block, writer, number, lambda *steps: pipe.send(_Steps(*steps))):
                     pipe.send(_Episode(block.arm, record))
                 pipe.send(_Idle())
     finally:
-        bench.close()
+        worker.close()
+
+
+@contextmanager
+def _main_module_hidden() -> Iterator[None]:
+    """Start processes that do not run the user's script again, as spawned ones otherwise do.
+
+    A script or notebook then needs no `if __name__ == "__main__"`. Anything that a worker is sent is importable from
+    a module or built by one: sources refuse to send what is defined in `__main__`.
+    """
+    main = sys.modules["__main__"].__dict__
+    hidden = {name: main.pop(name) for name in ("__file__", "__spec__") if name in main}
+    main["__spec__"] = None
+    try:
+        yield
+    finally:
+        main.update(hidden)
 
 
 @contextmanager

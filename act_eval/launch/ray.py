@@ -1,7 +1,7 @@
 """Workers as actors of a Ray cluster, whose nodes may come and go.
 
 An actor runs a block in a folder of its own node and hands over each episode with its files, so that nodes need no
-common disk; this process alone writes the run folder. What a lost node had not handed over is run again elsewhere.
+common disk; this process alone writes the run folder. Episodes that a lost node had not handed over run elsewhere.
 """
 
 import logging
@@ -14,14 +14,12 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from act_eval.errors import ActEvalError, LaunchError
-from act_eval.evaluation.worker import Block, Job, Workbench, run_block
-from act_eval.launch.base import WORKER_ENVIRONMENT, Build, Crew, Progress
-from act_eval.launch.places import Ray
+from act_eval.launch.base import WORKER_ENVIRONMENT, Block, Build, Job, OnSteps, Progress, Ray, Worker, WorkerPool
 from act_eval.results import machine
 from act_eval.results.records import ShardLine, ShardWriter, read_shard, writing
 from act_eval.results.suites import differences
@@ -33,8 +31,8 @@ except ImportError as error:
     raise LaunchError("--launcher ray needs Ray: pip install 'act_eval[scale]'") from error
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-_PLACE = re.compile(r"(?:ray://)?\[?(?P<host>[^/\[\]]+)\]?:(?P<port>\d{1,5})")
-_KNOCK_S = 10.0
+_ADDRESS = re.compile(r"(?:ray://)?\[?(?P<host>[^/\[\]]+)\]?:(?P<port>\d{1,5})")
+_REACHABLE_S = 10.0
 _MOST_LOSSES = 3
 """Times that a block may be lost with its worker before it is taken to be the cause."""
 _PATIENCE_S = 600.0
@@ -50,45 +48,45 @@ class _Episode:
 
 
 @dataclass(frozen=True)
-class _Hello:
-    """A worker has built its bench."""
+class _WorkerReady:
+    """A worker has built its environments and policy."""
 
     facts: Any
     machine: Mapping[str, str]
     node: str
 
 
-class Worker:
-    """An actor's content. What is raised on purpose is returned, so that it arrives as what it is."""
+class Actor:
+    """The content of an actor. An error raised on purpose is returned, so that its type survives the transport."""
 
     def __init__(self, build: Build) -> None:
         self._build = build
-        self._bench: Workbench | None = None
+        self._worker: Worker | None = None
 
-    def begin(self, first: bool) -> _Hello | ActEvalError:
-        """Build the bench; the first worker also says what it is like."""
+    def begin(self, first: bool) -> _WorkerReady | ActEvalError:
+        """Build the worker; the first one also returns its facts."""
         try:
-            self._bench = self._build()
-            return _Hello(self._bench.facts if first else None, machine(), ray.util.get_node_ip_address())
+            self._worker = worker = self._build()
+            return _WorkerReady(worker.facts if first else None, machine(), ray.util.get_node_ip_address())
         except ActEvalError as error:
             return error
 
     def run(self, job: Job, block: Block) -> Iterator[_Episode | ActEvalError]:
         """Yield the episodes of a block as they end."""
-        assert self._bench is not None
+        assert self._worker is not None
         folder = Path(tempfile.mkdtemp(prefix="act_eval-"))
         try:
-            yield from _run(replace(job, folder=folder), self._bench, block)
+            yield from _run(job.moved(folder), self._worker, block)
         except ActEvalError as error:
             yield error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _run(job: Job, bench: Workbench, block: Block) -> Iterator[_Episode]:
+def _run(job: Job, worker: Worker, block: Block) -> Iterator[_Episode]:
     shard = job.folder / "shard.jsonl"
     with writing(job.folder), ShardWriter(shard) as writer:
-        for number, _ in enumerate(run_block(job, bench, block, writer, worker=0)):
+        for number, _ in enumerate(job.run_block(worker, block, writer, 0)):
             line = list(read_shard(shard))[number]
             files = {}
             for path in sorted((job.folder / block.arm).rglob("*")):
@@ -109,20 +107,20 @@ def cluster_cores() -> int:
 
 
 @contextmanager
-def ray_crew(build: Build, workers: int, place: Ray) -> Iterator[Crew]:
+def ray_pool(build: Build, workers: int, launcher: Ray) -> Iterator[WorkerPool]:
     """Start actors, and end them on the way out.
 
     Raises:
         LaunchError: if the cluster cannot be reached, or the first worker died.
-        ActEvalError: what building a workbench raised on purpose.
+        ActEvalError: raised on purpose while a worker was built.
     """
     connected = _connect()
-    team = _Team(build, workers, place)
+    pool = _ActorPool(build, workers, launcher)
     try:
-        team.begin()
-        yield team
+        pool.begin()
+        yield pool
     finally:
-        team.dismiss()
+        pool.dismiss()
         if connected:
             ray.shutdown()
 
@@ -132,8 +130,8 @@ def _connect() -> bool:
     if ray.is_initialized():
         return False
     address = os.environ.get("RAY_ADDRESS")
-    if address is not None and (place := _PLACE.fullmatch(address)):
-        _knock(address, place["host"], int(place["port"]))
+    if address is not None and (place := _ADDRESS.fullmatch(address)):
+        _check_reachable(address, place["host"], int(place["port"]))
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
     except (RayError, ConnectionError, RuntimeError, ValueError) as error:
@@ -142,10 +140,10 @@ def _connect() -> bool:
     return True
 
 
-def _knock(address: str, host: str, port: int) -> None:
-    """Refuse an address where nobody answers: Ray itself would end this process."""
+def _check_reachable(address: str, host: str, port: int) -> None:
+    """Refuse an address where nothing listens: Ray itself would end this process."""
     try:
-        socket.create_connection((host, port), timeout=_KNOCK_S).close()
+        socket.create_connection((host, port), timeout=_REACHABLE_S).close()
     except OSError as error:
         raise LaunchError(
             f"cannot reach the Ray cluster at RAY_ADDRESS={address}: {error.strerror or error}"
@@ -161,28 +159,28 @@ class _Task:
     left: set[int] = field(default_factory=set)
 
 
-class _Team:
-    """The actors, and what they are about to say."""
+class _ActorPool:
+    """The actors, and the messages that are awaited from them."""
 
-    def __init__(self, build: Build, workers: int, place: Ray) -> None:
+    def __init__(self, build: Build, workers: int, launcher: Ray) -> None:
         # As spawned processes do, actors find what this process finds, a user's own modules included.
         variables = {**WORKER_ENVIRONMENT, "PYTHONPATH": os.pathsep.join([os.getcwd(), *filter(None, sys.path)])}
-        options = {"num_cpus": 1, "num_gpus": place.gpus_per_worker, "runtime_env": {"env_vars": variables}}
-        self._kind: Any = ray.remote(**options)(Worker)
+        options = {"num_cpus": 1, "num_gpus": launcher.gpus_per_worker, "runtime_env": {"env_vars": variables}}
+        self._kind: Any = ray.remote(**options)(Actor)
         self._build = build
         self._coming: dict[Any, Any] = {}
-        """Reference to a worker's first word → the worker."""
+        """Reference to a worker's first message → the worker."""
         self._idle: list[Any] = []
         self._tasks: dict[Any, _Task] = {}
-        """Stream of episodes → who sends it."""
+        """Stream of episodes → the task that sends it."""
         self._losses: dict[tuple[str, int], int] = {}
         for number in range(workers):
-            self._hire(first=number == 0)
+            self._spawn(first=number == 0)
         self.facts: Any = None
         self.machine: Mapping[str, str] = {}
 
     def begin(self) -> None:
-        """Wait for the first worker, who says what all are like."""
+        """Wait for the first worker, whose facts hold for all."""
         first = next(iter(self._coming))
         try:
             hello = _given(ray.get(first))
@@ -193,8 +191,15 @@ class _Team:
         self.facts, self.machine = hello.facts, hello.machine
         self._idle.append(self._coming.pop(first))
 
-    def run(self, job: Job, blocks: Sequence[Block], shards: Sequence[Path], progress: Progress) -> None:
-        """Run every block; see `Crew`."""
+    def run(
+        self,
+        job: Job,
+        blocks: Sequence[Block],
+        shards: Sequence[Path],
+        progress: Progress,
+        on_steps: OnSteps | None = None,
+    ) -> None:
+        """Run every block; see `WorkerPool`. Actors report whole episodes, no steps."""
         queue, heard = list(blocks), time.monotonic()
         with writing(job.folder), ShardWriter(shards[0]) as writer:
             while queue or self._tasks:
@@ -210,16 +215,16 @@ class _Team:
                     )
                 for source in ready:
                     if source in self._coming:
-                        self._greet(source)
+                        self._on_ready(source)
                     else:
-                        queue[:0] = self._hear(source, job, writer, progress)
+                        queue[:0] = self._receive(source, job, writer, progress)
 
     def dismiss(self) -> None:
         """End every actor."""
         for actor in [*self._idle, *self._coming.values(), *(task.actor for task in self._tasks.values())]:
             ray.kill(actor)
 
-    def _hire(self, first: bool = False) -> None:
+    def _spawn(self, first: bool = False) -> None:
         actor = self._kind.remote(self._build)
         self._coming[actor.begin.remote(first)] = actor
 
@@ -227,15 +232,15 @@ class _Team:
         stream = actor.run.options(num_returns="streaming").remote(job, block)
         self._tasks[stream] = _Task(actor, block, set(block.episodes))
 
-    def _greet(self, source: Any) -> None:
-        """Let a worker that has built its bench join, or hire another for one that was lost."""
+    def _on_ready(self, source: Any) -> None:
+        """Let a worker that is ready join, or spawn another for one that was lost."""
         actor = self._coming.pop(source)
         try:
             hello = _given(ray.get(source))
         except RayTaskError as error:
             raise LaunchError(_said(error)) from error
         except RayError:
-            self._hire()
+            self._spawn()
             return
         if lines := differences(dict(self.machine), dict(hello.machine), "machine"):
             raise LaunchError(
@@ -244,8 +249,8 @@ class _Team:
             )
         self._idle.append(actor)
 
-    def _hear(self, stream: Any, job: Job, writer: ShardWriter, progress: Progress) -> list[Block]:
-        """Take what a worker says next; return what is to be run again because it was lost."""
+    def _receive(self, stream: Any, job: Job, writer: ShardWriter, progress: Progress) -> list[Block]:
+        """Take a worker's next message; return the episodes that must run again because the worker was lost."""
         task = self._tasks[stream]
         try:
             episode = _given(ray.get(next(stream)))
@@ -257,7 +262,7 @@ class _Team:
             raise LaunchError(f"{_said(error)}, during {_named(task)}") from error
         except RayError as error:
             del self._tasks[stream]
-            self._hire()
+            self._spawn()
             return self._lost(task, error)
         for place, content in episode.files.items():
             path = job.folder / place
@@ -271,7 +276,7 @@ class _Team:
         return []
 
     def _lost(self, task: _Task, error: RayError) -> list[Block]:
-        """Return what is left of a lost worker's block, unless it has been lost too often."""
+        """Return the rest of a lost worker's block, unless it has been lost too often."""
         if not task.left:
             return []
         for episode in task.left:

@@ -20,7 +20,7 @@ except ImportError as error:
     raise LaunchError("--launcher slurm needs submitit: pip install 'act_eval[scale]'") from error
 
 Task = Callable[[Part], ActEvalError | None]
-"""Runs a part; returns what was raised on purpose. Picklable."""
+"""Runs a part; returns an error that was raised on purpose. Picklable."""
 
 _ROUNDS = 3
 """Times that a part may be submitted."""

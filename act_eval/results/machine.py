@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import act_eval
+from act_eval.version import __version__
 
 _PACKAGES = ("numpy", "scipy", "torch", "torchvision", "gymnasium", "mujoco", "dm-control", "av")
 
@@ -17,7 +17,7 @@ _PACKAGES = ("numpy", "scipy", "torch", "torchvision", "gymnasium", "mujoco", "d
 def machine() -> dict[str, str]:
     """Return what numbers that are made here may depend on: versions, system, processor."""
     return {
-        "act_eval": act_eval.__version__,
+        "act_eval": __version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "cpu": _cpu(),
@@ -63,7 +63,7 @@ def _version(package: str) -> str:
 
 def _git_commit() -> str | None:
     """Commit of the source tree, with a mark if it has changes; None outside a checkout."""
-    root = Path(act_eval.__file__).parent.parent
+    root = Path(__file__).parents[2]
     if not (root / ".git").exists():  # an installed package may lie inside somebody else's repository
         return None
     command = ["git", "-C", os.fspath(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]

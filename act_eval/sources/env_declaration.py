@@ -1,40 +1,15 @@
 """Flags and a file by which users declare what an environment of theirs gives; imports nothing heavy."""
 
 import tomllib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from act_eval.config import EnvDeclaration as DeclaringFlags
 from act_eval.errors import UsageError
 from act_eval.sources.factories import named_values
 
 if TYPE_CHECKING:
     from act_eval.envs.adapters import Declaration
-
-
-@dataclass(frozen=True)
-class DeclaringFlags:
-    """What an environment that is not ours gives, where its names do not say it; see docs/own-environment.md."""
-
-    env_options: tuple[str, ...] = ()
-    """Given to the environment, each as NAME=VALUE; a value is JSON or text."""
-    env_file: Path | None = None
-    """TOML file with any of these declarations; flags win over it."""
-    images: tuple[str, ...] | None = None
-    """Cameras, each as NAME=PLACE: top=pixels.top, or front=render() for what the environment renders."""
-    state: tuple[str, ...] | None = None
-    """Places of the robot's state, joined: agent_pos, or robot.joints observation[0:7]."""
-    environment_state: tuple[str, ...] | None = None
-    """Places of what else is known of the scene, such as a goal."""
-    success: str | None = None
-    """When an episode has succeeded: info.is_success, "reward>=4", "return>=475", terminated."""
-    hold: str | None = None
-    """What runs where no chunk covers a step: repeat (absolute positions), zero (velocities), or one entry per action
-    dim: 0,0,0,repeat."""
-    horizon: int | None = None
-    """Control steps after which an episode is cut off."""
-    control_ms: float | None = None
-    """Length of a control step [ms]; 1000 / render_fps by default."""
 
 
 _TABLE = ("options", "images")

@@ -16,11 +16,11 @@ from pathlib import Path
 import tyro
 
 from act_eval.cli import guarded
-from act_eval.cli.evaluate import Flags as Evaluation
-from act_eval.cli.evaluations.plans import make_plan, plan_crew
+from act_eval.config import EvaluateConfig
 from act_eval.errors import ActEvalError
-from act_eval.evaluation.worker import plan
-from act_eval.launch import crew
+from act_eval.evaluation.plan import plan_run, plan_workers
+from act_eval.evaluation.worker import cut_blocks
+from act_eval.launch import worker_pool
 from act_eval.results import open_run
 
 _SETTLE_S = 10.0
@@ -65,15 +65,15 @@ def processor_s() -> float:
 
 def measure(flags: Flags, workers: int, out: Path) -> Measured:
     """Run the episodes once."""
-    asked = Evaluation(
-        policy=flags.policy, env=flags.env, episodes=flags.episodes, delay=("0", "4"), workers=workers, out=out,
+    asked = EvaluateConfig(
+        policy=flags.policy, env=flags.env, episodes=flags.episodes, delays=("0", "4"), workers=workers, out=out,
         probe=False, compile="off", video="all" if flags.video == "all" else "none",
     )  # fmt: skip
-    crewing = plan_crew(asked)
-    with crew(crewing.build, workers, crewing.place) as team:
-        planned = make_plan(asked, crewing, team.facts, team.machine)
+    plan = plan_workers(asked)
+    with worker_pool(plan.build, workers, plan.launcher) as team:
+        planned, _ = plan_run(asked, plan, team.facts, team.machine)
         with open_run(out, planned.manifest) as folder:
-            blocks = plan(planned.job, {}, workers)
+            blocks = cut_blocks(planned.job, {}, workers)
             time.sleep(_SETTLE_S)  # until every worker has built its bench
             began, used = time.perf_counter(), processor_s()
             ended: list[tuple[float, float]] = []

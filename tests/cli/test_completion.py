@@ -3,15 +3,14 @@
 import os
 import shutil
 import subprocess
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from act_eval.cli import COMMANDS, main
 from act_eval.cli.completion import script
-from act_eval.cli.evaluate import Flags
-from act_eval.cli.export import Tool
+from act_eval.cli.parsing import options
+from act_eval.config import EvaluateConfig, Tool
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +48,7 @@ def test_bash_completes_commands(scripts: dict[str, Path]):
 
 def test_bash_completes_every_option_of_a_command(scripts: dict[str, Path]):
     offered = completions(scripts["bash"], "evaluate", "--")
-    nested = {"env_flags", "launch", "declaring"}
-    assert {f"--{f.name.replace('_', '-')}" for f in fields(Flags) if f.name not in nested} <= set(offered)
+    assert set(options(EvaluateConfig)) <= set(offered)
     assert {"--confusers", "--shard", "--env-options"} <= set(offered)
     assert not [word for word in offered if not word.startswith("--") or " " in word]
     assert completions(scripts["bash"], "evaluate", "--execut") == ["--execute", "--executor"]

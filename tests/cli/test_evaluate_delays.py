@@ -12,7 +12,7 @@ import pytest
 from untrained import write_checkpoint
 
 from act_eval.cli import main
-from act_eval.launch import Here
+from act_eval.launch import InProcessPool
 from act_eval.results.records import read_episodes
 from act_eval.results.steps import load
 from act_eval.timing import read_trace
@@ -37,15 +37,15 @@ def measured(tmp_path_factory: pytest.TempPathFactory, policy: str) -> Path:
     out = tmp_path_factory.mktemp("runs") / "measured"
     arguments = ["--policy", policy, "--seeds", "3,17", *MEASURED, "--out", out]
     with pytest.MonkeyPatch.context() as patch:
-        real = Here.run
+        real = InProcessPool.run
 
-        def interrupted(self, job, blocks, shards, progress):
+        def interrupted(self, job, blocks, shards, progress, on_steps=None):
             def stop(arm, record):
                 raise KeyboardInterrupt
 
             real(self, job, blocks, shards, stop)
 
-        patch.setattr(Here, "run", interrupted)
+        patch.setattr(InProcessPool, "run", interrupted)
         assert evaluate(*arguments) == 130
     assert not (out / ARM / "trace.json").exists()
     assert evaluate(*arguments) == 0

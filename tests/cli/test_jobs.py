@@ -9,11 +9,11 @@ import pytest
 from toy_bench import SEEDS, Walkers, job, manifest
 
 from act_eval.cli import main
-from act_eval.cli.evaluations import jobs
-from act_eval.cli.evaluations.jobs import News
 from act_eval.errors import RunFolderError
-from act_eval.evaluation.worker import plan
-from act_eval.launch import crew
+from act_eval.evaluation import jobs
+from act_eval.evaluation.jobs import NewLines
+from act_eval.evaluation.worker import cut_blocks
+from act_eval.launch import worker_pool
 from act_eval.results import Part, open_run
 
 # submitit's debug executor leaves its log files open.
@@ -32,16 +32,16 @@ def jobs_find_these_modules(monkeypatch: pytest.MonkeyPatch) -> None:
 def run(out: Path, part: Part, only: int | None = None) -> None:
     """Run a toy's part; only the first few episodes of its first arm if told so."""
     work = job(out)
-    with crew(Walkers(work.batch), 1) as team, open_run(out, manifest(), part=part) as folder:
-        if blocks := plan(work, folder.done(), 1):
+    with worker_pool(Walkers(work.batch), 1) as team, open_run(out, manifest(), part=part) as folder:
+        if blocks := cut_blocks(work, folder.done(), 1):
             begun = blocks if only is None else [replace(blocks[0], episodes=blocks[0].episodes[:only])]
             team.run(work, begun, folder.new_shards(1), lambda arm, record: None)
         if only is None:
             folder.finish_part()
 
 
-def told(news: News) -> list[tuple[str, int]]:
-    return [(line.arm, line.record.episode) for _, line in news.lines()]
+def told(news: NewLines) -> list[tuple[str, int]]:
+    return [(line.arm, line.record.episode) for _, line in news.read()]
 
 
 def test_jobs_leave_what_one_process_leaves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -73,7 +73,7 @@ def test_a_gpu_is_looked_for_where_the_jobs_run(tmp_path: Path, capsys: pytest.C
 
 def test_every_episode_is_news_once(tmp_path: Path) -> None:
     run(tmp_path, FIRST, only=3)
-    news = News([tmp_path])
+    news = NewLines([tmp_path])
     assert told(news) == []
     run(tmp_path, FIRST, only=3)
     second = told(news)
@@ -87,7 +87,7 @@ def test_every_episode_is_news_once(tmp_path: Path) -> None:
 
 
 def test_a_part_may_finish_while_its_lines_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    news = News([tmp_path])
+    news = NewLines([tmp_path])
     run(tmp_path, FIRST, only=3)
     reading = jobs.read_shard
 
@@ -105,7 +105,7 @@ def test_a_part_may_finish_while_its_lines_are_read(tmp_path: Path, monkeypatch:
 def test_a_damaged_shard_is_named(tmp_path: Path) -> None:
     run(tmp_path, FIRST)
     shard = tmp_path / "shards" / "1-of-2.jsonl"
-    news = News([tmp_path])
+    news = NewLines([tmp_path])
     shard.write_text("{}\n")
     with pytest.raises(
         RunFolderError, match=r"1-of-2.jsonl, line 1 is damaged: arm is missing; .* If another version began"

@@ -10,8 +10,8 @@ import pytest
 from untrained import write_checkpoint
 
 from act_eval.cli import main
-from act_eval.cli.evaluations.plans import delay_of_latency
 from act_eval.errors import UsageError
+from act_eval.evaluation.plan import delay_of_latency
 from act_eval.results.records import read_episodes
 from act_eval.results.steps import load
 
@@ -110,21 +110,21 @@ def test_another_run_into_the_same_folder_is_refused_by_what_differs(
 def test_an_interrupted_run_is_resumed_to_the_same_bytes(
     tmp_path: Path, reference: Path, checkpoints: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ):
-    from act_eval.launch import Here
+    from act_eval.launch import InProcessPool
 
     arguments = ["--policy", checkpoints["act_rtc"], "--seeds", "3,17,99", "--delay", 0, 2, "--out", tmp_path / "run"]
-    real = Here.run
+    real = InProcessPool.run
 
-    def interrupted(self, job, blocks, shards, progress):
+    def interrupted(self, job, blocks, shards, progress, on_steps=None):
         def stop(arm, record):
             raise KeyboardInterrupt
 
         real(self, job, blocks, shards, stop)
 
-    monkeypatch.setattr(Here, "run", interrupted)
+    monkeypatch.setattr(InProcessPool, "run", interrupted)
     assert evaluate(*arguments, *SMALL, "--batch", 2) == 130
     assert not list((tmp_path / "run").glob("*/episodes.jsonl"))
-    monkeypatch.setattr(Here, "run", real)
+    monkeypatch.setattr(InProcessPool, "run", real)
     assert evaluate(*arguments, *SMALL) == 0
     for arm in ("rtc_d0_s4", "rtc_d2_s4"):
         assert (tmp_path / "run" / arm / "episodes.jsonl").read_bytes() == (

@@ -92,8 +92,8 @@ def test_every_command_is_one_that_the_scripts_take(name: str) -> None:
     for condition in cell.conditions:
         asked = tyro.cli(evaluate.Flags, args=stages[condition][1:])
         assert asked.episodes == (5 if condition == "present" else 3)
-        assert asked.env_flags.confusers == (0 if condition == "absent" else None)
-        assert asked.env_flags.swap_blocks == (condition == "exchanged")
+        assert asked.environment.confusers == (0 if condition == "absent" else None)
+        assert asked.environment.swap_blocks == (condition == "exchanged")
     assert tyro.cli(probe.Flags, args=stages["probe"][1:]).short
 
 

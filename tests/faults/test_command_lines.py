@@ -19,8 +19,8 @@ from act_eval.errors import LaunchError
 
 DOORS = {
     # Where each command begins to load and to run: what is typed has been understood by then.
-    "evaluate": "act_eval.cli.evaluations.evaluating.crew",
-    "sweep": "act_eval.cli.sweeps.beginning.survey",
+    "evaluate": "act_eval.evaluation.run.worker_pool",
+    "sweep": "act_eval.sweeps.run.survey",
     "probe": "act_eval.cli.probing.probe_policy",
     "train": "act_eval.training.run.train",
     "serve": "act_eval.cli.serving.serve",

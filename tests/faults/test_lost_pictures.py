@@ -18,8 +18,8 @@ from toy_bench import Bench, Drawn, job, manifest
 from toy_run import FIRST_SEED, run
 
 from act_eval.errors import RenderError, RunFolderError
-from act_eval.evaluation.worker import plan
-from act_eval.launch import Build, crew
+from act_eval.evaluation.worker import cut_blocks
+from act_eval.launch import Build, worker_pool
 from act_eval.results import open_run
 from act_eval.results.records import ShardLine, ShardWriter
 from act_eval.scenes import rendering
@@ -47,8 +47,8 @@ def resumed(out: Path) -> dict[str, bytes]:
 def run_with(build: Build, out: Path, workers: int) -> None:
     """Run the toys on benches of another kind."""
     work = replace(job(out), seeds=SEEDS, video="all")
-    with crew(build, workers) as team, open_run(out, manifest(SEEDS)) as folder:
-        team.run(work, plan(work, folder.done(), workers), folder.new_shards(workers), lambda arm, record: None)
+    with worker_pool(build, workers) as team, open_run(out, manifest(SEEDS)) as folder:
+        team.run(work, cut_blocks(work, folder.done(), workers), folder.new_shards(workers), lambda arm, record: None)
 
 
 def kept_lines(out: Path) -> int:

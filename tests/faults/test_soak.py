@@ -11,8 +11,8 @@ import pytest
 import torch
 from toy_bench import Bench, job, manifest
 
-from act_eval.evaluation.worker import plan
-from act_eval.launch import crew
+from act_eval.evaluation.worker import cut_blocks
+from act_eval.launch import worker_pool
 from act_eval.results import open_run
 from act_eval.results.records import EpisodeRecord
 from act_eval.seeding import Purpose, episode_seeds
@@ -76,8 +76,8 @@ def test_ten_thousand_episodes_leave_memory_files_and_pace_as_they_were(tmp_path
         if count % EVERY == 0:
             marks.append((time.process_time(), memory_mb(), len(os.listdir("/proc/self/fd"))))
 
-    with crew(Soaked, 1) as team, open_run(tmp_path, wanted) as folder:
-        team.run(work, plan(work, {}, 1), folder.new_shards(1), progress)
+    with worker_pool(Soaked, 1) as team, open_run(tmp_path, wanted) as folder:
+        team.run(work, cut_blocks(work, {}, 1), folder.new_shards(1), progress)
         records = folder.finish()
     assert count == EPISODES
     spent = np.diff([mark[0] for mark in marks]) / EVERY * 1000

@@ -15,14 +15,14 @@ FIRST_SEED = 700
 def run(out: Path, workers: int, episodes: int, pause_s: float, video: "VideoMode" = "none") -> int:
     from toy_bench import Walkers, job, manifest
 
-    from act_eval.evaluation.worker import plan
-    from act_eval.launch import crew
+    from act_eval.evaluation.worker import cut_blocks
+    from act_eval.launch import worker_pool
     from act_eval.results import open_run
 
     seeds = tuple(range(FIRST_SEED, FIRST_SEED + episodes))
     work = replace(job(out), seeds=seeds, video=video)
-    with crew(Walkers(work.batch, pause_s), workers) as team, open_run(out, manifest(seeds)) as folder:
-        if blocks := plan(work, folder.done(), workers):
+    with worker_pool(Walkers(work.batch, pause_s), workers) as team, open_run(out, manifest(seeds)) as folder:
+        if blocks := cut_blocks(work, folder.done(), workers):
             team.run(work, blocks, folder.new_shards(workers), lambda arm, record: None)
         folder.finish()
     return 0

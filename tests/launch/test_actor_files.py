@@ -9,7 +9,7 @@ import av
 import pytest
 from toy_bench import SEEDS, Bench, job
 
-from act_eval.evaluation.worker import Block
+from act_eval.launch import Block
 
 pytest.importorskip("ray")
 

@@ -10,8 +10,8 @@ from toy_bench import DELAYS, SEEDS, Bench, Walkers, job
 
 from act_eval.decoding import encode_line
 from act_eval.errors import LaunchError, RenderError
-from act_eval.evaluation.worker import Block, Job, plan
-from act_eval.launch import Build, Progress, crew
+from act_eval.evaluation.worker import Job, cut_blocks
+from act_eval.launch import Block, Build, Progress, worker_pool
 from act_eval.results.records import merge, read_shard
 from act_eval.results.steps import load
 from act_eval.types import EpisodeRecord
@@ -34,7 +34,7 @@ class Vanish:
 
 
 def run_blocks(work: Job, blocks: list[Block], shards: list[Path], progress: Progress, build: Build | None = None):
-    with crew(build or Walkers(work.batch), len(shards)) as team:
+    with worker_pool(build or Walkers(work.batch), len(shards)) as team:
         assert team.facts == "walks"
         team.run(work, blocks, shards, progress)
 
@@ -48,7 +48,7 @@ def run(folder: Path, workers: int, batch: int) -> dict[str, str]:
     folder.mkdir()
     work = job(folder, batch)
     shards = [folder / f"{number}.jsonl" for number in range(workers)]
-    run_blocks(work, plan(work, {}, workers), shards, ignore)
+    run_blocks(work, cut_blocks(work, {}, workers), shards, ignore)
     return merged(shards)
 
 
@@ -93,12 +93,12 @@ def test_the_terminal_state_is_kept(reference: tuple[Path, dict[str, str]]):
 
 
 def test_blocks_cover_what_is_left_and_shrink_towards_the_end(tmp_path: Path):
-    blocks = plan(job(tmp_path), {"d0": {0, 1, 2, 3}, "d2": set(range(11))}, workers=2)
+    blocks = cut_blocks(job(tmp_path), {"d0": {0, 1, 2, 3}, "d2": set(range(11))}, workers=2)
     assert blocks == [Block("d0", (4, 5, 6, 7)), Block("d0", (8, 9, 10))]
-    sizes = [(block.arm, len(block.episodes)) for block in plan(job(tmp_path, batch=1), {"d0": {3}}, workers=2)]
+    sizes = [(block.arm, len(block.episodes)) for block in cut_blocks(job(tmp_path, batch=1), {"d0": {3}}, workers=2)]
     assert sizes == [("d0", 5), ("d0", 5), ("d2", 3), ("d2", 4), ("d2", 4)]
-    assert plan(job(tmp_path), {"d0": set(range(11)), "d2": set(range(11))}, workers=2) == []
-    whole = plan(job(tmp_path, batch=50), {}, workers=1)
+    assert cut_blocks(job(tmp_path), {"d0": set(range(11)), "d2": set(range(11))}, workers=2) == []
+    whole = cut_blocks(job(tmp_path, batch=50), {}, workers=1)
     assert whole == [Block(arm, tuple(range(11))) for arm in DELAYS]
 
 
@@ -107,14 +107,14 @@ def test_an_error_of_a_worker_is_told_with_its_words(tmp_path: Path, workers: in
     work = job(tmp_path)
     shards = [tmp_path / f"{number}.jsonl" for number in range(workers)]
     with pytest.raises(RenderError, match=r"^no OpenGL here$"):
-        run_blocks(work, plan(work, {}, workers), shards, ignore, Fail())
+        run_blocks(work, cut_blocks(work, {}, workers), shards, ignore, Fail())
     assert multiprocessing.active_children() == []
 
 
 def test_workers_that_vanish_are_named_and_nothing_waits_for_them(tmp_path: Path):
     work = job(tmp_path)
     with pytest.raises(LaunchError, match=r"worker 0 ended with exit code 3, before its first episode"):
-        run_blocks(work, plan(work, {}, 2), [tmp_path / "0.jsonl", tmp_path / "1.jsonl"], ignore, Vanish())
+        run_blocks(work, cut_blocks(work, {}, 2), [tmp_path / "0.jsonl", tmp_path / "1.jsonl"], ignore, Vanish())
 
 
 def test_a_killed_worker_costs_what_it_was_running_and_the_rest_ends_as_if_undisturbed(
@@ -134,12 +134,12 @@ def test_a_killed_worker_costs_what_it_was_running_and_the_rest_ends_as_if_undis
             killed.append(victim)
 
     with pytest.raises(LaunchError, match=r"worker \d was killed by signal 9 during episodes \[.*repeat the command"):
-        run_blocks(work, plan(work, {}, 2), shards[:2], kill_one)
+        run_blocks(work, cut_blocks(work, {}, 2), shards[:2], kill_one)
     done: dict[str, set[int]] = {arm: set() for arm in DELAYS}
     for shard in shards[:2]:
         for line in read_shard(shard):
             done[line.arm].add(line.record.episode)
-    left = plan(work, done, 1)
+    left = cut_blocks(work, done, 1)
     assert 1 <= sum(len(block.episodes) for block in left) <= 4
     run_blocks(work, left, shards[2:], ignore)
     assert merged(shards) == reference[1]
@@ -156,7 +156,7 @@ def test_an_interrupt_leaves_whole_lines_and_no_process(tmp_path: Path, workers:
     work = replace(job(tmp_path), video="none")
     shards = [tmp_path / f"{number}.jsonl" for number in range(workers)]
     with pytest.raises(Stop):
-        run_blocks(work, plan(work, {}, workers), shards, stop)
+        run_blocks(work, cut_blocks(work, {}, workers), shards, stop)
     assert multiprocessing.active_children() == []
     lines = [line for path in shards if path.exists() for line in read_shard(path)]
     assert 1 <= len(lines) < 22

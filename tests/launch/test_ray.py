@@ -11,8 +11,8 @@ import pytest
 from toy_bench import DELAYS, SEEDS, Bench, Walkers, job, manifest
 
 from act_eval.errors import LaunchError, RenderError
-from act_eval.evaluation.worker import plan
-from act_eval.launch import Build, Progress, Ray, crew
+from act_eval.evaluation.worker import cut_blocks
+from act_eval.launch import Build, Progress, Ray, worker_pool
 from act_eval.results import open_run
 
 ray = pytest.importorskip("ray")
@@ -83,11 +83,11 @@ def ignore(arm: str, record: object) -> None:
 def run(out: Path, workers: int, build: Build | None = None, progress: Progress = ignore, place: Any = None) -> None:
     work = job(out)
     with (
-        crew(build or Walkers(work.batch), workers, place or Ray()) as team,
+        worker_pool(build or Walkers(work.batch), workers, place or Ray()) as team,
         open_run(out, manifest()) as folder,
     ):
         assert team.facts == "walks"
-        if blocks := plan(work, folder.done(), workers):
+        if blocks := cut_blocks(work, folder.done(), workers):
             team.run(work, blocks, folder.new_shards(workers), progress)
         folder.finish()
 

@@ -12,8 +12,8 @@ import pytest
 from toy_bench import SEEDS, Walkers, job, manifest
 
 from act_eval.errors import ActEvalError, LaunchError, RenderError, UsageError
-from act_eval.evaluation.worker import plan
-from act_eval.launch import crew
+from act_eval.evaluation.worker import cut_blocks
+from act_eval.launch import worker_pool
 from act_eval.launch.slurm import run_array
 from act_eval.results import Part, merge_runs, open_run, sources
 
@@ -35,7 +35,7 @@ class RunPart:
     def __call__(self, part: Part) -> ActEvalError | None:
         work = job(self.out)
         mark = self.out.parent / f"{part.name}.deaths"
-        with crew(Walkers(work.batch), 1) as team, open_run(self.out, manifest(), part=part) as folder:
+        with worker_pool(Walkers(work.batch), 1) as team, open_run(self.out, manifest(), part=part) as folder:
             deaths = len(mark.read_text()) if mark.exists() else 0
 
             def progress(arm: str, record: object) -> None:
@@ -43,7 +43,7 @@ class RunPart:
                     mark.write_text("x" * (deaths + 1))
                     os.kill(os.getpid(), signal.SIGKILL)
 
-            if blocks := plan(work, folder.done(), 1):
+            if blocks := cut_blocks(work, folder.done(), 1):
                 team.run(work, blocks, folder.new_shards(1), progress)
             folder.finish_part()
         return None
@@ -72,8 +72,8 @@ def jobs_find_these_modules(monkeypatch: pytest.MonkeyPatch) -> None:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     out = tmp_path_factory.mktemp("slurm") / "whole"
     work = job(out)
-    with crew(Walkers(work.batch), 1) as team, open_run(out, manifest()) as folder:
-        team.run(work, plan(work, {}, 1), folder.new_shards(1), lambda arm, record: None)
+    with worker_pool(Walkers(work.batch), 1) as team, open_run(out, manifest()) as folder:
+        team.run(work, cut_blocks(work, {}, 1), folder.new_shards(1), lambda arm, record: None)
         folder.finish()
     return content(out)
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from act_eval.cli.evaluations.closings import write_figures
 from act_eval.diagnostics.grasp_choice import closing_points, modes_of
+from act_eval.evaluation.finish import write_figures
 from act_eval.plots.modes import closing_histogram, closing_map
 from act_eval.types import EpisodeRecord
 

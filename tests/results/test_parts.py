@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from toy_bench import SEEDS, Walkers, job, manifest
 
 from act_eval.errors import RunFolderError, UsageError
-from act_eval.evaluation.worker import plan
-from act_eval.launch import crew
+from act_eval.evaluation.worker import cut_blocks
+from act_eval.launch import worker_pool
 from act_eval.results import Manifest, Part, RunFolder, check_parts, merge_runs, open_run, sources
 from act_eval.results.records import read_shard
 from act_eval.video import VideoMode
@@ -31,8 +31,8 @@ def run(
     """Run a part; only the first few episodes of its first arm if told so."""
     whole = job(out)
     work = replace(whole, video=video, arms={arm: whole.arms[arm] for arm in of.arms})
-    with crew(Walkers(work.batch), 1) as team, open_run(out, of, may_grow=True, part=part) as folder:
-        blocks = plan(work, folder.done(), 1)
+    with worker_pool(Walkers(work.batch), 1) as team, open_run(out, of, may_grow=True, part=part) as folder:
+        blocks = cut_blocks(work, folder.done(), 1)
         if blocks:
             begun = blocks if only is None else [replace(blocks[0], episodes=blocks[0].episodes[:only])]
             team.run(work, begun, folder.new_shards(1), lambda arm, record: None)

@@ -194,15 +194,15 @@ def _shard_lines(out: Path) -> int:
 def test_ctrl_c_keeps_what_is_finished(
     tmp_path: Path, grid: list[str], monkeypatch: pytest.MonkeyPatch, reference: tuple[Path, str]
 ):
-    from act_eval.launch import Here
+    from act_eval.launch import InProcessPool
 
-    def interrupted(self, job, blocks, shards, progress):
+    def interrupted(self, job, blocks, shards, progress, on_steps=None):
         raise KeyboardInterrupt
 
     out = tmp_path / "copy"
     shutil.copytree(reference[0], out)
     shutil.rmtree(out / "act_rtc_confuser_swap")
-    monkeypatch.setattr(Here, "run", interrupted)
+    monkeypatch.setattr(InProcessPool, "run", interrupted)
     code, shown = sweep(*grid, "--out", out)
     assert code == 130
     assert f"interrupted; finished episodes are kept in {out}: repeat the command to resume" in shown

@@ -6,18 +6,15 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any
 
 import pytest
 from untrained import write_checkpoint
 
 from act_eval.cli import main
-from act_eval.cli.sweeps.screen import grid_progress
-from act_eval.launch import Progress
 from act_eval.metrics import METRICS
+from act_eval.progress import Tally
 from act_eval.results import JOBS, Manifest, locked
 from act_eval.types import EpisodeRecord
 
@@ -297,17 +294,13 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """Cell and episode of everything that moves the bar."""
     found: list[tuple[str, int]] = []
 
-    @contextmanager
-    def counting(*arguments: Any) -> Iterator[Progress]:
-        with grid_progress(*arguments) as report:
+    count = Tally.ended
 
-            def both(cell: str, record: EpisodeRecord) -> None:
-                found.append((cell, record.episode))
-                report(cell, record)
+    def both(self: Tally, cell: str, record: EpisodeRecord) -> None:
+        found.append((cell, record.episode))
+        count(self, cell, record)
 
-            yield both
-
-    monkeypatch.setattr("act_eval.cli.sweeps.array.grid_progress", counting)
+    monkeypatch.setattr(Tally, "ended", both)
     return found
 
 

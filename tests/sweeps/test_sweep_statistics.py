@@ -1,4 +1,4 @@
-from dataclasses import fields, replace
+from dataclasses import replace
 from itertools import product
 from math import comb
 from pathlib import Path
@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from sweep_parts import ACT, ACT_RTC, grid, part
 
-from act_eval.cli.evaluations.launching import LaunchFlags
-from act_eval.cli.sweep import Flags
+from act_eval.cli.parsing import options
+from act_eval.config import EnvDeclaration, EnvOptions, SweepConfig
 from act_eval.errors import SuiteMismatch
 from act_eval.stats import PairedTable, holm
 from act_eval.sweeps import analyse, expand
@@ -276,9 +276,8 @@ def test_the_survival_plot_counts_failures_to_the_end_and_leaves_out_invalid_epi
 
 def test_every_option_column_and_plot_is_documented():
     page = (Path(__file__).parents[2] / "docs" / "sweeps.md").read_text()
-    grouped = {"env-flags", "declaring", "launch"}
-    options = {field.name.replace("_", "-") for field in (*fields(Flags), *fields(LaunchFlags))} - grouped
-    assert not [name for name in options if f"`--{name}`" not in page]
+    elsewhere = {*options(EnvOptions), *options(EnvDeclaration)}
+    assert not [option for option in options(SweepConfig) if option not in elsewhere and f"`{option}`" not in page]
     (row, *_) = cell_rows(analyse([part({"naive_d0_s10": "11"}, grid([0], ["naive"]), ACT)]))
     groups = ("n_", "vs_d0_", "vs_executor_", "vs_plain_", "metric_")
     assert {group for group in groups if any(column.startswith(group) for column in row)} == set(groups[:-1])

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from untrained import write_checkpoint
 
-from act_eval.cli.sweeps.survey import survey
 from act_eval.errors import LaunchError
 from act_eval.sources.environments import EnvSource
 from act_eval.sources.policy_sources import CheckpointSource
+from act_eval.sweeps.survey import survey
 from act_eval.types import ChunkPolicy
 
 ENVS = {"pick": EnvSource(env_id="act_eval/Pick-v0", options={"image_size": 32})}

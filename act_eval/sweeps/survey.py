@@ -1,4 +1,4 @@
-"""What a sweep must know of its policies and environments before the first episode."""
+"""Facts of the policies and environments of a sweep, found out before the first episode."""
 
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -25,7 +25,7 @@ def survey(policies: Mapping[str, PolicySource], envs: Mapping[str, EnvSource], 
     Args:
         policies: Name → source.
         envs: Name → source.
-        apart: Whether another process does it, so that this one needs neither torch nor MuJoCo.
+        apart: whether another process loads them, so that this one needs neither torch nor MuJoCo.
 
     Raises:
         LaunchError: if that process died.
@@ -48,7 +48,7 @@ def _look(policies: Mapping[str, PolicySource], envs: Mapping[str, EnvSource]) -
 
 
 def _policy_facts(source: PolicySource) -> PolicyFacts:
-    return source.facts(source.load(ready=False))  # nothing is asked of it here
+    return source.facts(source.load(ready=False))  # it makes no prediction here
 
 
 def _env_facts(source: EnvSource) -> EnvFacts:

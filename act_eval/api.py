@@ -1,0 +1,131 @@
+"""The front door from Python: the jobs of the command line, on names or objects, without console or argv."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from act_eval.config import EvaluateConfig, SweepConfig, from_fields
+from act_eval.errors import UsageError
+from act_eval.evaluation.finish import FinishedRun
+from act_eval.evaluation.plan import DELAYS, EPISODES
+from act_eval.evaluation.reporter import Reporter
+from act_eval.evaluation.run import evaluate as run_evaluation
+from act_eval.progress import reporter_for
+from act_eval.sources.policies import EXPERT
+from act_eval.sweeps.run import FinishedSweep
+from act_eval.sweeps.run import sweep as run_sweep
+from act_eval.timing import DelayModel
+
+Delays = Sequence[int | str | DelayModel]
+_DEFAULT_DELAYS = tuple(map(int, DELAYS))
+
+
+def evaluate(
+    policy: Any = "act_rtc",
+    env: Any = "confuser_pick",
+    *,
+    delays: Delays | int | str | DelayModel = _DEFAULT_DELAYS,
+    executor: Any = None,
+    execution_horizon: int | None = None,
+    episodes: int = EPISODES,
+    seed: int = 0,
+    out: str | Path | None = None,
+    video: str = "all",
+    workers: int | None = None,
+    progress: bool | Reporter = True,
+    **fields: Any,
+) -> FinishedRun:
+    """Evaluate a policy in closed loop under inference delay, on a suite of seeded episodes.
+
+    Repeating the call resumes an interrupted run, and returns a finished one at once.
+
+    Args:
+        policy: everything that `--policy` takes, or an object; see docs/own-policy.md.
+        env: everything that `--env` takes, or an object; see docs/own-environment.md.
+        delays: inference delays in control steps, texts such as `uniform:1,6`, or delay models; a condition each.
+        executor: how chunks are run while the next one is computed; by default `rtc` for policies that take a prefix
+            and `naive` for others.
+        execution_horizon: control steps between two requests; half a chunk by default.
+        episodes: per condition.
+        seed: determines the episode seeds.
+        out: run folder; by default one below outputs/evaluate whose name depends on the configuration.
+        video: which episodes are recorded: all, failures or none.
+        workers: processes; as many as there are processor cores by default.
+        progress: show lines and bars; or a reporter that receives them.
+        fields: any other field of `EvaluateConfig` and its parts, such as `horizon` or `image_size`.
+
+    Raises:
+        ActEvalError: with what is wrong with a field, the policy, the environment, the folder or a worker.
+        Interrupted: by ctrl-C, naming the folder that keeps the finished episodes.
+    """
+    implied = policy == EXPERT or fields.get("latency_ms") is not None
+    values = {
+        "policy": _named(policy),
+        "env": _named(env),
+        "delays": None if implied and delays is _DEFAULT_DELAYS else _delays(delays),
+        "executor": executor,
+        "execution_horizon": execution_horizon,
+        "episodes": None if fields.get("seeds") is not None and episodes == EPISODES else episodes,
+        "seed": seed,
+        "out": out,
+        "video": video,
+        "workers": workers,
+        **fields,
+    }
+    if isinstance(seeds := fields.get("seeds"), Sequence) and not isinstance(seeds, str):
+        values["seeds"] = ",".join(map(str, seeds))
+    if fields.get("shard") is not None:
+        raise UsageError("a part of a run (shard) is for the command line, whose `merge` makes one run of all parts")
+    found = run_evaluation(from_fields(EvaluateConfig, values), reporter_for(progress))
+    assert isinstance(found, FinishedRun)
+    return found
+
+
+def sweep(
+    policies: Sequence[Any] | Any = ("act", "act_rtc"),
+    envs: Sequence[Any] | Any = ("moving_pick", "confuser_swap"),
+    *,
+    delays: Sequence[int | str] = (0, 1, 2, 4, 8),
+    progress: bool | Reporter = True,
+    **fields: Any,
+) -> FinishedSweep:
+    """Sweep policies and environments over inference delay: a grid as one resumable job.
+
+    Args:
+        policies: as `evaluate` takes them.
+        envs: as `evaluate` takes them.
+        delays: inference delays [control steps].
+        progress: show lines and bars; or a reporter that receives them.
+        fields: any other field of `SweepConfig` and its parts, such as `executors` or `episodes`.
+
+    Raises:
+        ActEvalError: with what is wrong with a field, a policy, an environment, a folder or a worker.
+        Interrupted: by ctrl-C, naming the folder that keeps the finished episodes.
+    """
+    if fields.get("shard") is not None:
+        raise UsageError("a part of a sweep (shard) is for the command line, whose `merge` makes one of all parts")
+    values: Mapping[str, Any] = {
+        "policies": tuple(map(_named, _several(policies))),
+        "envs": tuple(map(_named, _several(envs))),
+        "delays": tuple(map(str, _several(delays))),
+        **{
+            name: tuple(map(str, _several(value))) if name in ("execution_horizon", "delay_estimator") else value
+            for name, value in fields.items()
+        },
+    }
+    found = run_sweep(from_fields(SweepConfig, values), reporter_for(progress))
+    assert isinstance(found, FinishedSweep)
+    return found
+
+
+def _named(given: Any) -> Any:
+    """Return a name as a text, and an object as it is."""
+    return str(given) if isinstance(given, Path) else given
+
+
+def _several(given: Any) -> Sequence[Any]:
+    return given if isinstance(given, Sequence) and not isinstance(given, str) else (given,)
+
+
+def _delays(given: Any) -> tuple[Any, ...]:
+    return tuple(str(one) if isinstance(one, int) and not isinstance(one, bool) else one for one in _several(given))

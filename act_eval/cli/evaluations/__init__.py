@@ -1,1 +1,0 @@
-"""How `evaluate` and `merge` are carried out."""

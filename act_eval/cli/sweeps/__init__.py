@@ -1,1 +1,0 @@
-"""How `sweep` is carried out."""

@@ -1,0 +1,93 @@
+"""What a finished run's folder receives beside its episodes: summaries, figures and the review page."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from act_eval.diagnostics.grasp_choice import closing_points, modes_of
+from act_eval.errors import UnmeasuredRun
+from act_eval.evaluation.reporter import Reporter
+from act_eval.metrics import Summary
+from act_eval.report import Report, write_report
+from act_eval.results import Manifest
+from act_eval.results.records import writing
+from act_eval.results.run import read_run
+from act_eval.types import EpisodeRecord
+
+Records = Mapping[str, Sequence[EpisodeRecord]]
+"""Condition → records in suite order."""
+
+HISTOGRAM, MAP = "closing_histogram", "closing_map"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinishedRun:
+    """A finished run, and what was derived from its episodes."""
+
+    folder: Path
+    manifest: Manifest
+    records: Records
+    summaries: Mapping[str, Summary]
+    """Condition → metrics; without those of `unmeasured`."""
+    unmeasured: tuple[str, ...]
+    """A line for each condition without metrics."""
+    figures: bool
+    """Whether there are figures of where the gripper closed."""
+    page: Report
+
+
+def finish_run(folder: Path, manifest: Manifest, records: Records, reporter: Reporter) -> FinishedRun:
+    """Write summaries, figures and the review page of a run whose episodes have all finished.
+
+    Raises:
+        RunFolderError: if they cannot be written.
+    """
+    summaries, unmeasured = write_summaries(folder, list(records))
+    figures = write_figures(folder, records)
+    with reporter.phase("review page") as count:
+        page = write_report([folder], folder, progress=count)
+    return FinishedRun(
+        folder=folder,
+        manifest=manifest,
+        records=records,
+        summaries=summaries,
+        unmeasured=tuple(unmeasured),
+        figures=figures,
+        page=page,
+    )
+
+
+def write_summaries(folder: Path, conditions: Sequence[str]) -> tuple[dict[str, Summary], list[str]]:
+    """Write the summaries of a run's conditions; return them, and a line for each condition without metrics.
+
+    Raises:
+        RunFolderError: if they cannot be written.
+    """
+    run, summaries, lines = read_run(folder), dict[str, Summary](), list[str]()
+    for name in conditions:
+        try:
+            with writing(folder):
+                summaries[name] = run.conditions[name].write_summary()
+        except UnmeasuredRun as error:
+            lines.append(f"{name}: no metrics: {error}")
+    return summaries, lines
+
+
+def write_figures(folder: Path, results: Records) -> bool:
+    """Write the figures of where the gripper closed where they are missing; return whether there is anything to show.
+
+    Args:
+        folder: the run folder.
+        results: condition → its records.
+    """
+    found = {name: modes for name, records in results.items() if (modes := modes_of(records)) is not None}
+    if not any(modes.indices for modes in found.values()):
+        return False
+    if not (folder / f"{HISTOGRAM}.png").exists() or not (folder / f"{MAP}.png").exists():
+        from act_eval.plots import save  # matplotlib takes a second to load
+        from act_eval.plots.modes import closing_histogram, closing_map
+
+        save(closing_histogram(found, "Where the gripper closed"), folder / HISTOGRAM)
+        points = {name: closing_points(results[name]) for name in found}
+        save(closing_map(points, "Where the gripper closed, seen from above"), folder / MAP)
+    return True

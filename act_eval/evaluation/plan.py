@@ -1,0 +1,318 @@
+"""From a config to a planned run: suite, conditions, manifest, job, and the builder of its workers."""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from act_eval.config import EvaluateConfig, LaunchOptions
+from act_eval.errors import UsageError
+from act_eval.evaluation.conditions import conditions_of
+from act_eval.evaluation.worker import Job
+from act_eval.launch import Build, Launcher, Local, Ray, cores_of
+from act_eval.results import Manifest, Part, episodes_of, fingerprint, notes
+from act_eval.results.suites import Suite, parse_seeds
+from act_eval.seeding import Purpose, episode_seeds
+from act_eval.sources.environments import EnvFacts, check_features, env_source
+from act_eval.sources.external_envs import env_label
+from act_eval.sources.factories import named_values
+from act_eval.sources.policies import EXPERT, ROWS_PER_CALL, Network, label, policy_entry, policy_source
+from act_eval.sources.policy_sources import PolicyFacts, check_network
+from act_eval.sources.workers import BenchFacts, ExpertBenchSource, PolicyBenchSource
+from act_eval.timing import (
+    Constant,
+    DelayModel,
+    Measured,
+    Schedule,
+    arm_settings,
+    arm_text,
+    check_executor,
+    parse_delay,
+    parse_told,
+    steps_of_latency,
+)
+
+EPISODES = 50
+DELAYS = ("0", "4")
+BATCH = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerPlan:
+    """How the workers are started, known before policy and environment are loaded."""
+
+    build: Build
+    workers: int
+    launcher: Launcher
+    batch: int
+    """Most episodes that run at a time in one worker."""
+    env_id: str
+    seeds: tuple[int, ...]
+    part: Part | None
+    """Part of the episodes that run here; None: all of them."""
+
+    @property
+    def where(self) -> str:
+        """Where they run, for the reader."""
+        match self.launcher:
+            case Ray():
+                return f"{self.workers} Ray actor{'s' if self.workers > 1 else ''}"
+            case Local():
+                return "this process" if self.workers == 1 else f"{self.workers} processes"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedRun:
+    """A checked run of one policy in one environment, ready to run into its folder."""
+
+    manifest: Manifest
+    job: Job
+    build: Build
+    label: str = ""
+    """Prefix of its conditions' names beside those of other runs."""
+
+
+def plan_workers(config: EvaluateConfig) -> WorkerPlan:
+    """Check what needs neither policy nor environment, and return how the workers are started.
+
+    Raises:
+        UsageError: or a child of it, naming the flag and what is allowed.
+        CheckpointError: if the policy's folder holds no checkpoint.
+    """
+    _check_timing(config)
+    part, launcher = part_of(config.launch), launcher_of(config.launch)
+    check_network(config.compile, config.launch.local_device(config.device))
+    source = env_source(config.env, config.environment.given(), config.declaration, film=config.video != "none")
+    seeds = _seeds(config)
+    batch = _batch(config)
+    episodes = len(episodes_of(part, len(seeds)))
+    slots = min(batch, episodes)
+    if config.policy == EXPERT:
+        build: Build = ExpertBenchSource(env=source, slots=slots, call_timeout_s=config.call_timeout_s)
+    else:
+        network = Network(
+            device=config.device,
+            compile=config.compile,
+            rows_per_call=config.rows_per_call,
+            precision=config.precision,
+        )
+        options = named_values(config.policy_options, "--policy-options")
+        policy = policy_source(config.policy, options, network, batch if _measures(config) else ROWS_PER_CALL)
+        build = PolicyBenchSource(
+            env=source,
+            policy=policy,
+            slots=slots,
+            blind=config.mask_images,
+            probe=config.probe and not config.mask_images,  # masked images have no effect by design
+            call_timeout_s=config.call_timeout_s,
+        )
+    return WorkerPlan(
+        build=build,
+        workers=min(config.workers or cores_of(launcher), episodes),
+        launcher=launcher,
+        batch=batch,
+        env_id=source.env_id,
+        seeds=seeds,
+        part=part,
+    )
+
+
+def plan_run(
+    config: EvaluateConfig, workers: WorkerPlan, facts: BenchFacts, machine: Mapping[str, str]
+) -> tuple[PlannedRun, tuple[str, ...]]:
+    """Resolve defaults and check the rest, before the first episode; return the run, and lines that describe it.
+
+    Raises:
+        UsageError: or a child of it, naming the flag or field and what is allowed.
+    """
+    if config.video != "none" and not (facts.env.renders_states or facts.env.films):
+        raise UsageError(
+            f"{workers.env_id} neither renders logged states (render_state) nor is it made with render_mode "
+            '"rgb_array"; choose --video none'
+        )
+    suite = suite_of(workers.env_id, facts.env, workers.seeds)
+    if facts.policy is None:
+        schedules: dict[str, Schedule | None] = {EXPERT: None}
+        left_out: tuple[str, ...] = ()
+        policy = {"name": EXPERT}
+    else:
+        check_features(facts.policy, facts.env)
+        found = conditions_of(config, facts.policy, _delays(config, facts.env.control_ms), facts.env.foreseen)
+        schedules, left_out = {**found.schedules}, found.left_out
+        policy = policy_entry(label(config.policy), PolicyFacts(spec=facts.policy, identity=facts.identity))
+        policy |= {"blind": True} if config.mask_images else {}
+    for schedule in schedules.values():
+        if schedule is not None:
+            schedule.check_episodes(suite.seeds, suite.horizon)
+    manifest = manifest_of(
+        suite, policy, schedules, facts.env, facts.run, facts.numeric, config.video, workers.workers, workers.batch
+    )
+    if config.call_timeout_s is not None:
+        limited = {**manifest.configuration, "call_timeout_s": config.call_timeout_s}
+        manifest = replace(manifest, configuration=limited)
+    manifest = replace(manifest, fingerprint={**manifest.fingerprint, **machine})  # the workers', not this process's
+    job = Job(
+        folder=config.out or _default_folder(config, manifest),
+        seeds=suite.seeds,
+        title=f"{env_label(config.env)} · {label(config.policy)}{' · blind' if config.mask_images else ''}",
+        arms=schedules,
+        batch=workers.batch,
+        video=config.video,
+    )
+    remarks = (*(f"env     {line}" for line in facts.env.remarks), *(f"no arm  {line}" for line in left_out))
+    planned = PlannedRun(manifest=manifest, job=job, build=workers.build)
+    return planned, _summary(config, planned, workers.workers, remarks)
+
+
+def suite_of(env_id: str, env: EnvFacts, seeds: tuple[int, ...]) -> Suite:
+    """Return the suite of an environment's episodes."""
+    return Suite(env=env_id, kwargs=env.options, horizon=env.horizon, facts=env.suite, seeds=seeds)
+
+
+def manifest_of(
+    suite: Suite,
+    policy: Mapping[str, Any],
+    schedules: Mapping[str, Schedule | None],
+    env: EnvFacts,
+    run: Mapping[str, Any],
+    numeric: Mapping[str, str],
+    video: str,
+    workers: int,
+    batch: int,
+) -> Manifest:
+    """Return the manifest of a run.
+
+    Args:
+        suite: its episodes.
+        policy: the policy's entry.
+        schedules: condition → schedule; None where nothing is inferred.
+        env: facts of the environment.
+        run: how the network runs.
+        numeric: what its numbers may depend on.
+        video: which episodes are recorded.
+        workers: how many, for the notes.
+        batch: episodes at a time, for the notes.
+    """
+    entries = {
+        name: {"executor": EXPERT} if schedule is None else arm_settings(schedule)
+        for name, schedule in schedules.items()
+    }
+    return Manifest(
+        suite=suite,
+        configuration={"policy": policy, "arms": entries, **run, "video": video},
+        fingerprint=fingerprint(threads=1, renderer=env.renderer, **env.versions, **numeric),
+        notes=notes(workers=workers, batch=batch, replayable=env.renders_states),
+    )
+
+
+def part_of(launch: LaunchOptions) -> Part | None:
+    """Return the part of the run that is asked for.
+
+    Raises:
+        UsageError: if `shard` names none.
+    """
+    return None if launch.shard is None else Part.parse(launch.shard)
+
+
+def launcher_of(launch: LaunchOptions) -> Launcher:
+    """Return where workers are started."""
+    return Ray(gpus_per_worker=launch.gpus_per_worker) if launch.launcher == "ray" else Local()
+
+
+def delay_of_latency(latency_ms: float, control_ms: float) -> int:
+    """Return `ceil(latency / Δt)` in control steps.
+
+    Raises:
+        UsageError: if the latency is negative or not finite.
+    """
+    if not 0 <= latency_ms < math.inf:
+        raise UsageError(f"--latency-ms is {latency_ms}; it must be finite and at least 0")
+    return steps_of_latency(latency_ms, control_ms)
+
+
+def _check_timing(config: EvaluateConfig) -> None:
+    if config.executor is not None:
+        check_executor(config.executor)
+    delayed = any(_delay(one) != Constant(0) for one in config.delays or ()) or any(config.latency_ms or ())
+    told = config.delay_estimator is not None and parse_told(config.delay_estimator)
+    if config.policy != EXPERT:
+        return
+    late = config.observation_delay or config.actuation_delay or config.timeout
+    if delayed or told or late or config.executor or config.execution_horizon:
+        raise UsageError("the expert acts in every step without inference: it takes no delay, executor or horizon")
+    if config.policy_options:
+        raise UsageError("the expert takes no --policy-options")
+    if config.mask_images:
+        raise UsageError("the expert looks through no camera: it takes no --blind")
+    if {*config.prefix, *config.proprio} != {"own", "present"}:
+        raise UsageError("the expert is shown everything at once: it takes no --prefix and no --observe")
+
+
+def _delay(given: "str | DelayModel") -> DelayModel:
+    return parse_delay(given) if isinstance(given, str) else given
+
+
+def _measures(config: EvaluateConfig) -> bool:
+    return any(isinstance(_delay(one), Measured) for one in config.delays or ())
+
+
+def _batch(config: EvaluateConfig) -> int:
+    """Return how many episodes run at a time: one where inference is measured, as on a robot."""
+    if config.batch is not None:
+        return config.batch
+    return 1 if _measures(config) else BATCH
+
+
+def _seeds(config: EvaluateConfig) -> tuple[int, ...]:
+    if config.seeds is not None:
+        return parse_seeds(config.seeds)
+    purpose = Purpose.HELD_OUT if config.held_out else Purpose.EVALUATE
+    return tuple(episode_seeds(purpose, config.seed, config.episodes or EPISODES))
+
+
+def _delays(config: EvaluateConfig, control_ms: float) -> list[DelayModel]:
+    if config.latency_ms is not None:
+        return [Constant(delay_of_latency(latency, control_ms)) for latency in config.latency_ms]
+    return [_delay(one) for one in config.delays or DELAYS]
+
+
+def _summary(config: EvaluateConfig, run: PlannedRun, workers: int, remarks: tuple[str, ...]) -> tuple[str, ...]:
+    suite, configuration = run.manifest.suite, run.manifest.configuration
+    options = ", ".join(f"{k}={v}" for k, v in suite.kwargs.items())
+    drawn = f"{'held-out ' if config.held_out else ''}seed {config.seed}"
+    seeds = f"seeds {config.seeds}" if config.seeds else drawn
+    network = ""
+    if "device" in configuration:
+        compiled = "not compiled" if configuration["compile"] == "off" else f"compiled ({configuration['compile']})"
+        network = f"{configuration['device']}, {configuration['precision']}, {compiled}; "
+    if "compile_failure" in configuration:
+        remarks = (*remarks, f"warning {configuration['compile_failure']}; running without it")
+    return (
+        f"suite   {suite.hash}: {suite.env} ({options}), {len(run.job.seeds)} episodes, {seeds}",
+        f"policy  {_policy_text(configuration['policy'])}",
+        *(f"arm     {name}: {_arm_text(arm)}" for name, arm in configuration["arms"].items()),
+        *remarks,
+        f"run     {network}{workers} × {run.job.batch} episodes at a time, video {run.job.video}",
+        f"folder  {run.job.folder}",
+    )
+
+
+def _policy_text(policy: Mapping[str, Any]) -> str:
+    if "chunk" not in policy:
+        return f"{policy['name']}: scripted, reads privileged state, replans in every step"
+    prefix = "no prefix" if policy["max_delay"] is None else f"prefix of up to {policy['max_delay']}"
+    blind = ", blind" if policy.get("blind") else ""
+    return f"{policy['name']}: chunk C = {policy['chunk']}, {policy['window']} window, {prefix}{blind}"
+
+
+def _arm_text(arm: Mapping[str, Any]) -> str:
+    return arm_text(arm) if "delay" in arm else "no inference, no delay"
+
+
+def _default_folder(config: EvaluateConfig, manifest: Manifest) -> Path:
+    parts = [manifest.suite.to_json(), dict(manifest.configuration), dict(manifest.fingerprint)]
+    short = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
+    return Path("outputs") / "evaluate" / f"{env_label(config.env)}_{label(config.policy)}_{short}"

@@ -1,0 +1,152 @@
+"""Run planned runs: open and resume their folders, start workers where something is left to run, finish them.
+
+An evaluation is a list of one run, a sweep a list of many.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from act_eval.config import EvaluateConfig
+from act_eval.errors import Interrupted, LaunchError
+from act_eval.evaluation.finish import FinishedRun, Records, finish_run
+from act_eval.evaluation.jobs import JobArray, PlannedFolder, ShardTask, kept_in
+from act_eval.evaluation.plan import PlannedRun, WorkerPlan, plan_run, plan_workers
+from act_eval.evaluation.reporter import EpisodeProgress, Reporter
+from act_eval.evaluation.worker import cut_blocks
+from act_eval.launch import WorkerPool, worker_pool
+from act_eval.results import Manifest, Part, RunFolder, open_run
+from act_eval.results.suites import differences, warnings_about
+from act_eval.types import EpisodeRecord
+
+StartPool = Callable[[PlannedRun], AbstractContextManager[WorkerPool]]
+"""Starts the workers of a run; called only if episodes are left to run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinishedPart:
+    """A finished part of a run."""
+
+    folder: Path
+    part: Part
+    records: Records
+
+
+def evaluate(config: EvaluateConfig, reporter: Reporter) -> FinishedRun | FinishedPart:
+    """Evaluate a policy, or one part of its episodes.
+
+    Raises:
+        ActEvalError: with what is wrong with the config, the run folder, or a worker.
+        Interrupted: naming the folder that keeps the finished episodes.
+    """
+    workers = plan_workers(config)
+    if config.launch.launcher == "slurm":
+        return _evaluate_by_jobs(config, workers, reporter)
+    with ExitStack() as stack:
+        reporter.line(loading := f"loading {config.policy} and {config.env} in {workers.where}")
+        with reporter.phase(loading):
+            pool = stack.enter_context(worker_pool(workers.build, workers.workers, workers.launcher))
+            planned, summary = plan_run(config, workers, pool.facts, pool.machine)
+        for line in (*summary, *pool.facts.warnings, *warnings_about(workers.seeds)):
+            reporter.line(line)
+        found = run_all([planned], workers.workers, workers.part, lambda _: nullcontext(pool), reporter)
+    folder, records = planned.job.folder, found[planned.job.folder]
+    if workers.part is not None:
+        return FinishedPart(folder=folder, part=workers.part, records=records)
+    return finish_run(folder, planned.manifest, records, reporter)
+
+
+def run_all(
+    runs: Sequence[PlannedRun],
+    workers: int,
+    part: Part | None,
+    start: StartPool,
+    reporter: Reporter,
+    *,
+    out: Path | None = None,
+    may_grow: bool = False,
+) -> dict[Path, dict[str, list[EpisodeRecord]]]:
+    """Run what is missing of every run, and return folder → condition → records.
+
+    Args:
+        runs: in their order.
+        workers: of each.
+        part: run only this part of their episodes.
+        start: starts the workers of a run.
+        reporter: receives the progress.
+        out: the folder that an interrupt names; that of the only run by default.
+        may_grow: whether conditions may be added to runs that exist.
+
+    Raises:
+        LaunchError: if a worker died, or runs on another kind of machine than the plan was made on.
+        RunFolderError: if a folder holds something else, another run, or is in use.
+        Interrupted: naming the folder that keeps the finished episodes.
+    """
+    with ExitStack() as stack:
+        folders = [
+            stack.enter_context(open_run(run.job.folder, run.manifest, may_grow=may_grow, part=part)) for run in runs
+        ]
+        try:
+            _run_missing(runs, folders, workers, start, reporter)
+            return {folder.path: folder.finish_own() for folder in folders}
+        except KeyboardInterrupt as error:
+            raise Interrupted(kept_in(out or folders[0].path)) from error
+
+
+def _run_missing(
+    runs: Sequence[PlannedRun], folders: Sequence[RunFolder], workers: int, start: StartPool, reporter: Reporter
+) -> None:
+    """Run the episodes that have not finished; workers are started only where there are any."""
+    finished = {
+        run.label + name: records
+        for run, folder in zip(runs, folders, strict=True)
+        for name, records in folder.finished().items()
+    }
+    episodes = len(folders[0].wanted())
+    if done := sum(map(len, finished.values())):
+        reporter.line(f"{done} episodes are finished already; {len(finished) * episodes - done} are left to run")
+        if done == len(finished) * episodes:
+            return
+    horizons = {run.label + name: run.manifest.suite.horizon for run in runs for name in run.job.arms}
+    with reporter.episodes(finished, episodes, horizons) as progress:
+        for run, folder in zip(runs, folders, strict=True):
+            if blocks := cut_blocks(run.job, folder.done(), workers):
+                with start(run) as pool:
+                    _check_machine(run, pool)
+                    shards = folder.new_shards(workers)
+                    on_end, on_steps = _labelled(progress, run.label)
+                    pool.run(run.job, blocks, shards, on_end, on_steps)
+                folder.finish_own()
+
+
+def _labelled(progress: EpisodeProgress, label: str) -> tuple[Any, Any]:
+    def ended(name: str, record: EpisodeRecord) -> None:
+        progress.ended(label + name, record)
+
+    def stepped(name: str, steps: int) -> None:
+        progress.stepped(label + name, steps)
+
+    return ended, stepped
+
+
+def _check_machine(run: PlannedRun, pool: WorkerPool) -> None:
+    planned = {name: run.manifest.fingerprint[name] for name in pool.machine}
+    if lines := differences(planned, dict(pool.machine), "machine"):
+        raise LaunchError(
+            "the workers run on another kind of machine than the sweep; start it on one of theirs:\n  "
+            + "\n  ".join(lines)
+        )
+
+
+def _evaluate_by_jobs(config: EvaluateConfig, workers: WorkerPlan, reporter: Reporter) -> FinishedRun:
+    array = JobArray.of(config, ShardTask(evaluate, config), reporter)
+    # The run is planned by the jobs; a finished one gets a job too, which refuses a config of another run.
+    folders = [PlannedFolder(array.out, lambda: _present(array.out))]
+    records = array.run(folders, workers.workers, len(workers.seeds), at_least_one=True)[array.out]
+    return finish_run(array.out, Manifest.read(array.out), records, reporter)
+
+
+def _present(folder: Path) -> Manifest | None:
+    return Manifest.read(folder) if (folder / "manifest.json").is_file() else None

@@ -1,0 +1,269 @@
+"""From a config to a list of planned runs: the grid, one run per policy and environment, and what cannot run."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from act_eval.config import SweepConfig
+from act_eval.errors import FeatureMismatch, UsageError
+from act_eval.evaluation.plan import PlannedRun, launcher_of, manifest_of, part_of, suite_of
+from act_eval.evaluation.worker import Job
+from act_eval.launch import Launcher, cores_of
+from act_eval.results import Part, episodes_of
+from act_eval.seeding import Purpose, episode_seeds
+from act_eval.sources.env_declaration import said
+from act_eval.sources.environments import EnvSource, check_features, env_source
+from act_eval.sources.external_envs import env_label
+from act_eval.sources.policies import EXPERT, Network, digest, label, policy_entry, policy_source
+from act_eval.sources.policy_sources import CheckpointSource, PolicySource, check_network
+from act_eval.sources.workers import PolicyBenchSource
+from act_eval.sweeps.grid import Expansion, Grid, expand, shared_refusals
+from act_eval.sweeps.rules import parse_rule
+from act_eval.sweeps.survey import Survey
+from act_eval.timing import (
+    Estimator,
+    ExpertPrefix,
+    ToldConstant,
+    check_executor,
+    describe_prefix,
+    describe_told,
+    parse_prefix,
+    parse_told,
+)
+
+_MOST = 10_000  # steps of delay; a larger number is a typing error
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepPlan:
+    """What a config asks for, checked as far as names and numbers go."""
+
+    grid: Grid
+    policies: Mapping[str, PolicySource]
+    """Name in the sweep's folders → source."""
+    envs: Mapping[str, EnvSource]
+    """Short name → source."""
+    seeds: tuple[int, ...]
+    drawn: str
+    """How the seeds were drawn, for the screen."""
+    launcher: Launcher
+    """Where the workers are started."""
+    workers: int
+    batch: int
+    part: Part | None
+    """Part of every cell's episodes that runs here; None: all of them."""
+    out: Path
+    asked: Mapping[str, Any]
+    """The same in JSON values, for `sweep.json`."""
+
+    @property
+    def episodes(self) -> int:
+        """Episodes of every cell that are to be run here."""
+        return len(episodes_of(self.part, len(self.seeds)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepRun:
+    """One policy in one environment: one run folder."""
+
+    policy: str
+    env: str
+    control_s: float
+    default_executor: str
+    expansion: Expansion
+    run: PlannedRun
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return self.run.job.folder
+
+
+def plan_sweep(config: SweepConfig) -> SweepPlan:
+    """Check a config as far as it needs neither policy nor environment.
+
+    Raises:
+        UsageError: or a child of it, naming the flag and what is allowed.
+        CheckpointError: if a policy's folder holds no checkpoint.
+    """
+    grid = Grid(
+        delays=tuple(dict.fromkeys(map(_delay, config.delays))),
+        rules=tuple(dict.fromkeys(map(parse_rule, config.execution_horizon))),
+        executors=tuple(dict.fromkeys(map(_executor, config.executors))),
+        told=dict(map(_told, config.delay_estimator)),
+        prefixes={describe_prefix(one): one for one in map(parse_prefix, config.prefix)},
+        observe=tuple(dict.fromkeys(config.proprio)),
+        beyond_max_delay=config.beyond_max_delay,
+    )
+    part = part_of(config.launch)
+    launcher = launcher_of(config.launch)
+    check_network(config.compile, config.launch.local_device(config.device))
+    purpose = Purpose.HELD_OUT if config.held_out else Purpose.EVALUATE
+    return SweepPlan(
+        grid=grid,
+        policies=_policies(config),
+        envs=_environments(config),
+        seeds=tuple(episode_seeds(purpose, config.seed, config.episodes)),
+        drawn=f"seed {config.seed}{' held-out' if config.held_out else ''}",
+        launcher=launcher,
+        workers=min(config.workers or cores_of(launcher), len(episodes_of(part, config.episodes))),
+        batch=config.batch,
+        part=part,
+        out=config.out or _default_folder(config),
+        asked=_asked(config, grid),
+    )
+
+
+def plan_runs(plan: SweepPlan, facts: Survey) -> list[SweepRun]:
+    """Return the runs of a sweep, in the order of environments and policies.
+
+    Raises:
+        FeatureMismatch: naming a policy and an environment that do not fit.
+        UsageError: if no cell can run, with the reasons.
+    """
+    runs = [_run(plan, facts, policy, env) for env in plan.envs for policy in plan.policies]
+    if not any(one.run.job.arms for one in runs):
+        reasons = [
+            f"  {one.policy}, {one.env}: {cells}: {reason}"
+            for one in runs
+            for cells, reason in shared_refusals(one.expansion.refused)
+        ]
+        raise UsageError("no cell of the grid can run:\n" + "\n".join(reasons))
+    return runs
+
+
+def _run(plan: SweepPlan, facts: Survey, policy: str, env: str) -> SweepRun:
+    about, place = facts.policies[policy], facts.envs[env]
+    try:
+        check_features(about.spec, place)
+    except FeatureMismatch as error:
+        raise FeatureMismatch(f"{policy} in {env}: {error}") from error
+    if not place.foreseen and any(isinstance(one, ExpertPrefix) for one in plan.grid.prefixes.values()):
+        raise UsageError(f"--prefix expert needs an environment with the scripted expert; {env} has none")
+    expansion = expand(plan.grid, about.spec)
+    schedules = {setting.arm: setting.schedule for setting in expansion.settings}
+    suite = suite_of(plan.envs[env].env_id, place, plan.seeds)
+    folder = plan.out / f"{policy}_{env}"
+    planned = PlannedRun(
+        manifest=manifest_of(
+            suite,
+            policy_entry(policy, about),
+            schedules,
+            place,
+            about.run,
+            about.numeric,
+            "none",
+            plan.workers,
+            plan.batch,
+        ),
+        job=Job(
+            folder=folder, seeds=plan.seeds, title=f"{env} · {policy}", arms=schedules, batch=plan.batch, video="none"
+        ),
+        build=PolicyBenchSource(env=plan.envs[env], policy=plan.policies[policy], slots=min(plan.batch, plan.episodes)),
+        label=f"{folder.name}/",
+    )
+    return SweepRun(
+        policy=policy,
+        env=env,
+        control_s=place.control_ms / 1000,
+        default_executor="rtc" if about.spec.takes_prefix else "naive",
+        expansion=expansion,
+        run=planned,
+    )
+
+
+def _delay(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or int(text[:9]) > _MOST:
+        raise UsageError(
+            f"--delays has {text!r}; delays are whole control steps from 0 to {_MOST}, with spaces between"
+        )
+    return int(text)
+
+
+def _executor(name: str) -> str:
+    check_executor(name)
+    return name
+
+
+def _told(text: str) -> tuple[str, Estimator]:
+    """Return an estimator with the name that rows and axes give it: a constant is just its number."""
+    estimator = parse_told(f"constant:{text}" if text.isdecimal() else text)
+    name = str(estimator.steps) if isinstance(estimator, ToldConstant) else describe_told(estimator)
+    return name, estimator
+
+
+def _policies(config: SweepConfig) -> dict[str, PolicySource]:
+    """Return the policies by distinct names that are valid folder names."""
+    found: dict[str, PolicySource] = {}
+    network = Network(device=config.device, compile=config.compile)
+    for asked in dict.fromkeys(config.policies):
+        if asked == EXPERT:
+            raise UsageError("the expert acts in every step without inference: there is no delay to sweep")
+        source = policy_source(asked, {}, network)
+        if source in found.values():
+            continue
+        name = label(asked)
+        found[name if name not in found else f"{name}-{_distinction(source)}"] = source
+    return found
+
+
+def _environments(config: SweepConfig) -> dict[str, EnvSource]:
+    """Return the environments by distinct names that are valid folder names."""
+    from act_eval.envs.registration import ENVIRONMENTS
+
+    short = {one: name for name, one in ENVIRONMENTS.items()}
+    found: dict[str, EnvSource] = {}
+    for asked in dict.fromkeys(config.envs):
+        source = env_source(asked, config.environment.given(), config.declaration, film=False)
+        name = short.get(source.env_id, env_label(asked))
+        if found.get(name, source) != source:
+            raise UsageError(f"--envs: {found[name].env_id} and {source.env_id} would both be called {name}")
+        found[name] = source
+    return found
+
+
+def _distinction(source: PolicySource) -> str:
+    """Return a suffix that distinguishes policies of the same name: of a checkpoint by its content, not its path."""
+    if isinstance(source, CheckpointSource):
+        return digest(source.folder)[:6]
+    return hashlib.sha256(repr(source).encode()).hexdigest()[:6]
+
+
+def _asked(config: SweepConfig, grid: Grid) -> dict[str, Any]:
+    return {
+        "policies": list(config.policies),
+        "envs": list(config.envs),
+        "delays": list(grid.delays),
+        "execute": [str(rule) for rule in grid.rules],
+        "executors": list(grid.executors),
+        "told": list(grid.told),
+        "prefix": list(grid.prefixes),
+        "observe": list(grid.observe),
+        "beyond_max_delay": grid.beyond_max_delay,
+        "episodes": config.episodes,
+        "seed": config.seed,
+        "held_out": config.held_out,
+        "env_options": config.environment.given(),
+        **said(config.declaration),
+    }
+
+
+def _default_folder(config: SweepConfig) -> Path:
+    """Return a folder that the same grid finds again, and another grid does not."""
+    asked = [
+        list(config.policies),
+        list(config.envs),
+        list(config.delays),
+        list(config.execution_horizon),
+        list(config.executors),
+    ]
+    shown = [list(config.delay_estimator), list(config.prefix), list(config.proprio)]
+    rest = [config.beyond_max_delay, config.episodes, config.seed, config.held_out, config.compile, config.device]
+    content = json.dumps(
+        [asked, shown, rest, {**config.environment.given(), **said(config.declaration)}], sort_keys=True
+    )
+    names = "_".join([*map(env_label, config.envs), *map(label, config.policies)])
+    return Path("outputs") / "sweep" / f"{names[:80]}_{hashlib.sha256(content.encode()).hexdigest()[:8]}"

@@ -1,0 +1,231 @@
+"""Run a sweep: a list of evaluations, then one analysis of all of them with tables and figures."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from act_eval.config import SweepConfig
+from act_eval.errors import RunFolderError
+from act_eval.evaluation.jobs import JobArray, PlannedFolder, ShardTask
+from act_eval.evaluation.plan import PlannedRun
+from act_eval.evaluation.reporter import Reporter
+from act_eval.evaluation.run import run_all
+from act_eval.launch import worker_pool
+from act_eval.results import JOBS, Manifest, Part, check_growing_run, locked
+from act_eval.results.records import writing
+from act_eval.results.run import read_run
+from act_eval.sweeps.analysis import Analysis, analyse
+from act_eval.sweeps.figures import write_figures
+from act_eval.sweeps.grid import Setting, shared_refusals
+from act_eval.sweeps.plan import SweepPlan, SweepRun, plan_runs, plan_sweep
+from act_eval.sweeps.results import Cell
+from act_eval.sweeps.results import Part as Analysed
+from act_eval.sweeps.survey import survey
+from act_eval.sweeps.tables import write_tables
+from act_eval.types import EpisodeRecord
+
+OWN = frozenset({".lock", "sweep.csv", "comparisons.csv", "sweep.json", "plots", JOBS})
+"""What a sweep's folder holds beside its run folders."""
+
+Results = Mapping[Path, Mapping[str, Sequence[EpisodeRecord]]]
+"""Run folder → condition → records."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinishedSweep:
+    """A finished sweep."""
+
+    out: Path
+    analysis: Analysis
+    figures: tuple[Path, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinishedSweepPart:
+    """A finished part of the episodes of every cell."""
+
+    out: Path
+    part: Part
+    results: Results
+
+
+def sweep(config: SweepConfig, reporter: Reporter) -> FinishedSweep | FinishedSweepPart:
+    """Run a sweep, or one part of its episodes.
+
+    Raises:
+        ActEvalError: with what is wrong with the config, a folder, a worker or a job.
+        Interrupted: naming the folder that keeps the finished episodes.
+    """
+    if config.launch.launcher == "slurm":
+        return _sweep_by_jobs(config, reporter)
+    plan, every = _plan(config, reporter)
+    runs = [one.run for one in every if one.run.job.arms]
+    check_folder(plan.out, runs)  # before anything is written into it, the lock included
+    with writing(plan.out):
+        plan.out.mkdir(parents=True, exist_ok=True)
+    with locked(plan.out, shared=plan.part is not None):
+        check_folder(plan.out, runs)
+        results = run_all(
+            runs,
+            plan.workers,
+            plan.part,
+            lambda run: worker_pool(run.build, plan.workers, plan.launcher),
+            reporter,
+            out=plan.out,
+            may_grow=True,
+        )
+        if plan.part is not None:
+            return FinishedSweepPart(out=plan.out, part=plan.part, results=results)
+        return _finish(plan, every, results)
+
+
+def _sweep_by_jobs(config: SweepConfig, reporter: Reporter) -> FinishedSweep:
+    """Run a sweep as an array of jobs.
+
+    The grid is planned on this machine; device, compile mode and fingerprint are those of the jobs.
+    """
+    array = JobArray.of(config, ShardTask(sweep, config), reporter)
+    plan, every = _plan(replace(config, device="auto"), reporter)  # the jobs' GPUs are elsewhere
+    runs = [one.run for one in every if one.run.job.arms]
+    check_folder(array.out, [replace(run, manifest=_as_begun(run, config)) for run in runs])
+    folders = [PlannedFolder(run.job.folder, lambda run=run: _as_begun(run, config), run.label) for run in runs]
+    results = array.run(folders, plan.workers, len(plan.seeds))
+    with locked(array.out):
+        return _finish(plan, every, results)
+
+
+def _plan(config: SweepConfig, reporter: Reporter) -> tuple[SweepPlan, list[SweepRun]]:
+    plan = plan_sweep(config)
+    reporter.line(loading := f"loading {', '.join(plan.policies)} and {', '.join(plan.envs)}")
+    with reporter.phase(loading):
+        runs = plan_runs(plan, survey(plan.policies, plan.envs, apart=plan.workers > 1))
+    for line in _plan_lines(plan, runs):
+        reporter.line(line)
+    return plan, runs
+
+
+def _plan_lines(plan: SweepPlan, runs: Sequence[SweepRun]) -> list[str]:
+    """Return what is about to run, defaults included, and what cannot run with the reason."""
+    cells = sum(len(one.run.job.arms) for one in runs)
+    episodes = len(plan.seeds)
+    share = "" if plan.part is None else f", of which shard {plan.part.text} has {cells * plan.episodes}"
+    lines = [
+        f"suite   {env}: {suite.hash}, {episodes} episodes ({plan.drawn}), the same in every cell"
+        for env, suite in {one.env: one.run.manifest.suite for one in runs}.items()
+    ]
+    for policy, one in {one.policy: one for one in runs}.items():
+        about = one.run.manifest.configuration["policy"]
+        prefix = "no prefix" if about["max_delay"] is None else f"prefix of up to {about['max_delay']}"
+        lines.append(f"policy  {policy}: chunk C = {about['chunk']}, {about['window']} window, {prefix}")
+    for one in runs:
+        lines.append(f"cells   {one.policy} in {one.env}: {', '.join(one.run.job.arms) or 'nothing'}")
+    not_run = {
+        f"not run {one.policy}: {cells_text}: {reason}": None
+        for one in runs
+        for cells_text, reason in shared_refusals(one.expansion.refused)
+    }
+    at_a_time = f"{plan.workers} × {plan.batch} at a time, no videos"
+    return [
+        *lines,
+        *not_run,
+        f"run     {cells} cells, {cells * episodes} episodes{share}; {at_a_time}",
+        f"folder  {plan.out}",
+    ]
+
+
+def check_folder(out: Path, runs: Sequence[PlannedRun]) -> None:
+    """Refuse a folder of something else, of another sweep, or with cells that are not asked for; change nothing.
+
+    Raises:
+        RunFolderError: naming what is there.
+    """
+    check_names(out, [run.job.folder.name for run in runs])
+    for run in runs:
+        check_growing_run(run.job.folder, run.manifest)
+
+
+def check_names(out: Path, wanted: Collection[str]) -> None:
+    """Refuse a folder that holds something else than the wanted run folders of a sweep; change nothing.
+
+    Raises:
+        RunFolderError: naming what is there.
+    """
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise RunFolderError(f"{out} is a file; --out is the folder of a sweep")
+    there = {entry.name for entry in out.iterdir()} - OWN - set(wanted)
+    runs = sorted(name for name in there if (out / name / "manifest.json").is_file())
+    if "manifest.json" in there:
+        raise RunFolderError(f"{out} is the folder of a single run; choose another --out")
+    if foreign := sorted(there.difference(runs)):
+        raise RunFolderError(
+            f"{out} is not the folder of a sweep and holds {', '.join(foreign[:5])}; choose another --out"
+        )
+    if runs:
+        raise RunFolderError(
+            f"{out} holds {', '.join(runs)}, which this command does not ask for. Cells may be added to a sweep, not "
+            "left out: ask for them too, or choose another --out"
+        )
+
+
+def _as_begun(run: PlannedRun, config: SweepConfig) -> Manifest:
+    """Return a run's manifest with what `auto` and the machine mean where a job has begun it."""
+    if not (run.job.folder / "manifest.json").is_file():
+        return run.manifest
+    there = Manifest.read(run.job.folder)
+    wanted = {"device": config.device, "compile": config.compile}
+    asked = {name: value for name, value in wanted.items() if value != "auto" and name in there.configuration}
+    planned = {name: run.manifest.configuration[name] for name in ("policy", "arms", "video")}
+    return replace(
+        run.manifest,
+        configuration={**there.configuration, **planned, **asked},
+        fingerprint=there.fingerprint,
+    )
+
+
+def _finish(plan: SweepPlan, runs: Sequence[SweepRun], results: Results) -> FinishedSweep:
+    """Write tables and figures of a finished sweep into its folder."""
+    with writing(plan.out):
+        analysis = analyse([_analysed(one, results.get(one.folder, {})) for one in runs])
+        write_tables(plan.out, analysis, plan.asked)
+        figures = write_figures(plan.out / "plots", analysis)
+    return FinishedSweep(out=plan.out, analysis=analysis, figures=tuple(figures))
+
+
+def _analysed(one: SweepRun, records: Mapping[str, Sequence[EpisodeRecord]]) -> Analysed:
+    """Return a finished run's cells, after writing the summary of each into its folder."""
+    rules = {arm: series.rule for series in reversed(one.expansion.series) for arm in series.arms}
+    return Analysed(
+        policy=one.policy,
+        env=one.env,
+        suite=one.run.manifest.suite,
+        control_s=one.control_s,
+        default_executor=one.default_executor,
+        cells={
+            setting.arm: _cell(one, setting, rules[setting.arm], records[setting.arm])
+            for setting in one.expansion.settings
+        },
+        series=one.expansion.series,
+        refused=one.expansion.refused,
+    )
+
+
+def _cell(one: SweepRun, setting: Setting, rule: str, records: Sequence[EpisodeRecord]) -> Cell:
+    stored = read_run(one.folder).conditions[setting.arm]
+    measured = stored.episode_metrics
+
+    def seconds(steps: int | None) -> float | None:
+        return None if steps is None else steps * one.control_s
+
+    return Cell(
+        policy=one.policy,
+        env=one.env,
+        setting=setting,
+        rule=rule,
+        records=tuple(records),
+        metrics=stored.write_summary(),
+        success_s=tuple(one.time_to_success_s for one in measured),
+        informed_s=tuple(seconds(one.reaction_steps) for one in measured),
+        turned_s=tuple(seconds(one.behavioural_reaction_steps) for one in measured),
+    )

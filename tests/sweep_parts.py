@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from act_eval.results.suites import Suite
+from act_eval.sources.executors import load_executor
 from act_eval.sweeps import Cell, Grid, Part, Setting, expand, parse_rule
 from act_eval.timing import Observe, Oracle, describe_prefix, parse_prefix
 from act_eval.types import EpisodeRecord, PolicySpec
@@ -21,7 +22,7 @@ def grid(
 ) -> Grid:
     return Grid(
         delays=tuple(delays),
-        executors=tuple(executors),
+        executors=tuple(map(load_executor, executors)),
         rules=tuple(map(parse_rule, execute)),
         told=told or {"oracle": Oracle()},
         prefixes={describe_prefix(one): one for one in map(parse_prefix, prefix)},

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from act_eval.config import EvaluateConfig
 from act_eval.errors import UsageError
+from act_eval.sources.executors import load_executor
 from act_eval.timing import (
-    EXECUTORS,
     DelayModel,
     ExpertPrefix,
     Schedule,
@@ -65,14 +65,14 @@ def conditions_of(config: EvaluateConfig, spec: PolicySpec, delays: Sequence[Del
 
 
 def _schedule(config: EvaluateConfig, spec: PolicySpec, delay: DelayModel, shown: Shown) -> Schedule:
-    name = config.executor or ("rtc" if spec.takes_prefix else "naive")
-    if name != "rtc" and config.beyond_max_delay != "error":
-        raise UsageError(f"--beyond-max-delay is for rtc, which alone is told a delay; this is {name}")
-    if name != "rtc" and config.delay_estimator is not None and not shown.predicts:
-        raise UsageError(f"--told is for rtc and for predicted joints, which alone need it; this is {name}")
-    horizon = max(1, spec.chunk // 2) if config.execution_horizon is None else config.execution_horizon
+    executor = load_executor(config.executor or ("rtc" if spec.takes_prefix else "naive"))
+    conditioned = executor.example.hands_over_prefix
+    if not conditioned and config.beyond_max_delay != "error":
+        raise UsageError(f"--beyond-max-delay is for rtc, which alone is told a delay; this is {executor.name}")
+    if not conditioned and config.delay_estimator is not None and not shown.predicts:
+        raise UsageError(f"--told is for rtc and for predicted joints, which alone need it; this is {executor.name}")
     return Schedule(
-        method=EXECUTORS[name](horizon),
+        method=executor.build(config.execution_horizon or executor.horizon or max(1, spec.chunk // 2)),
         delay=delay,
         told=None if config.delay_estimator is None else parse_told(config.delay_estimator),
         beyond_max_delay=config.beyond_max_delay,

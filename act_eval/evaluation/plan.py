@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from act_eval.results import Manifest, Part, episodes_of, fingerprint, notes
 from act_eval.results.suites import Suite, parse_seeds
 from act_eval.seeding import Purpose, episode_seeds
 from act_eval.sources.environments import EnvFacts, check_features, env_source
+from act_eval.sources.executors import load_executor
 from act_eval.sources.external_envs import env_label
 from act_eval.sources.factories import named_values
 from act_eval.sources.policies import EXPERT, ROWS_PER_CALL, Network, label, policy_entry, policy_source
@@ -29,7 +30,6 @@ from act_eval.timing import (
     Schedule,
     arm_settings,
     arm_text,
-    check_executor,
     parse_delay,
     parse_told,
     steps_of_latency,
@@ -53,6 +53,8 @@ class WorkerPlan:
     seeds: tuple[int, ...]
     part: Part | None
     """Part of the episodes that run here; None: all of them."""
+    here_only: str | None
+    """Why policy, environment or executor can only run in this process; None if workers can import them."""
 
     @property
     def where(self) -> str:
@@ -90,6 +92,7 @@ def plan_workers(config: EvaluateConfig) -> WorkerPlan:
     batch = _batch(config)
     episodes = len(episodes_of(part, len(seeds)))
     slots = min(batch, episodes)
+    sources: list[Any] = [source, *([] if config.executor is None else [load_executor(config.executor)])]
     if config.policy == EXPERT:
         build: Build = ExpertBenchSource(env=source, slots=slots, call_timeout_s=config.call_timeout_s)
     else:
@@ -101,6 +104,7 @@ def plan_workers(config: EvaluateConfig) -> WorkerPlan:
         )
         options = named_values(config.policy_options, "--policy-options")
         policy = policy_source(config.policy, options, network, batch if _measures(config) else ROWS_PER_CALL)
+        sources.append(policy)
         build = PolicyBenchSource(
             env=source,
             policy=policy,
@@ -109,9 +113,11 @@ def plan_workers(config: EvaluateConfig) -> WorkerPlan:
             probe=config.probe and not config.mask_images,  # masked images have no effect by design
             call_timeout_s=config.call_timeout_s,
         )
+    here_only = why_here_only(sources, config.launch)
     return WorkerPlan(
         build=build,
-        workers=min(config.workers or cores_of(launcher), episodes),
+        workers=1 if here_only else min(config.workers or cores_of(launcher), episodes),
+        here_only=here_only,
         launcher=launcher,
         batch=batch,
         env_id=source.env_id,
@@ -217,6 +223,18 @@ def part_of(launch: LaunchOptions) -> Part | None:
     return None if launch.shard is None else Part.parse(launch.shard)
 
 
+def why_here_only(sources: Iterable[Any], launch: LaunchOptions) -> str | None:
+    """Return why the episodes can only run in this process; None if workers can import all sources.
+
+    Raises:
+        UsageError: if a launcher is asked for whose workers could not import them.
+    """
+    reason = next((found for one in sources if (found := getattr(one, "here_only", None)) is not None), None)
+    if reason is not None and launch.launcher != "local":
+        raise UsageError(f"--launcher {launch.launcher} needs what its workers can import; {reason}")
+    return reason
+
+
 def launcher_of(launch: LaunchOptions) -> Launcher:
     """Return where workers are started."""
     return Ray(gpus_per_worker=launch.gpus_per_worker) if launch.launcher == "ray" else Local()
@@ -235,7 +253,7 @@ def delay_of_latency(latency_ms: float, control_ms: float) -> int:
 
 def _check_timing(config: EvaluateConfig) -> None:
     if config.executor is not None:
-        check_executor(config.executor)
+        load_executor(config.executor)
     delayed = any(_delay(one) != Constant(0) for one in config.delays or ()) or any(config.latency_ms or ())
     told = config.delay_estimator is not None and parse_told(config.delay_estimator)
     if config.policy != EXPERT:

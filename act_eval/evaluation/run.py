@@ -45,6 +45,8 @@ def evaluate(config: EvaluateConfig, reporter: Reporter) -> FinishedRun | Finish
     if config.launch.launcher == "slurm":
         return _evaluate_by_jobs(config, workers, reporter)
     with ExitStack() as stack:
+        if workers.here_only is not None and config.workers != 1:
+            reporter.line(f"workers one, in this process: {workers.here_only}")
         reporter.line(loading := f"loading {config.policy} and {config.env} in {workers.where}")
         with reporter.phase(loading):
             pool = stack.enter_context(worker_pool(workers.build, workers.workers, workers.launcher))

@@ -198,7 +198,7 @@ def _started(build: Build, count: int) -> Iterator[list[_Process]]:
     context = get_context("spawn")
     workers: list[_Process] = []
     try:
-        with _environment(WORKER_ENVIRONMENT), _main_module_hidden():
+        with _environment(WORKER_ENVIRONMENT), main_module_hidden():
             for number in range(count):
                 here, there = context.Pipe()
                 process = context.Process(target=_work, args=(build, number, there), daemon=True)
@@ -265,7 +265,7 @@ def _work_through(build: Build, number: int, pipe: Connection) -> None:
 
 
 @contextmanager
-def _main_module_hidden() -> Iterator[None]:
+def main_module_hidden() -> Iterator[None]:
     """Start processes that do not run the user's script again, as spawned ones otherwise do.
 
     A script or notebook then needs no `if __name__ == "__main__"`. Anything that a worker is sent is importable from

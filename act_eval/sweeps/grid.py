@@ -9,10 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from act_eval.sources.executors import ExecutorSource
 from act_eval.sweeps.rules import ExecuteRule, execution_horizon
 from act_eval.timing import (
-    EXECUTORS,
-    RTC,
     BeyondMaxDelay,
     Constant,
     Estimator,
@@ -57,8 +56,7 @@ class Grid:
     delays: tuple[int, ...]
     """d [steps]."""
     rules: tuple[ExecuteRule, ...]
-    executors: tuple[str, ...]
-    """Names in `act_eval.timing.EXECUTORS`."""
+    executors: tuple[ExecutorSource, ...]
     told: Mapping[str, Estimator]
     """Name → estimator of the told delay; only `rtc` is told one."""
     prefixes: Mapping[str, PrefixShown]
@@ -128,7 +126,7 @@ def expand(grid: Grid, spec: PolicySpec) -> Expansion:
         settings = {**found, **settings}
         # Two rules that mean the same s for this policy are one series.
         if found and all(other.arms != tuple(found) for other in series):
-            series.append(Series(executor=executor, rule=str(rule), variant=variant, arms=tuple(found)))
+            series.append(Series(executor=executor.name, rule=str(rule), variant=variant, arms=tuple(found)))
     order = dict.fromkeys(arm for one in series for arm in one.arms)
     return Expansion(settings=tuple(settings[arm] for arm in order), series=tuple(series), refused=tuple(refused))
 
@@ -142,10 +140,10 @@ def shared_refusals(refused: Sequence[Refused]) -> list[tuple[str, str]]:
     return [(f"{executor} at {'; '.join(cells)}", reason) for (executor, reason), cells in together.items()]
 
 
-def _rows(grid: Grid) -> Iterator[tuple[str, Variant, ExecuteRule]]:
+def _rows(grid: Grid) -> Iterator[tuple[ExecutorSource, Variant, ExecuteRule]]:
     """Yield (executor, variant, rule); a variant that changes nothing for an executor is the plain one."""
     for executor in grid.executors:
-        given = isinstance(EXECUTORS[executor](1), RTC)
+        given = executor.example.hands_over_prefix
         variants = [
             Variant(told, prefix, observe)
             for told in (grid.told if given else (PLAIN.told,))
@@ -158,14 +156,14 @@ def _rows(grid: Grid) -> Iterator[tuple[str, Variant, ExecuteRule]]:
 
 
 def _cell(
-    grid: Grid, spec: PolicySpec, executor: str, delay: int, rule: ExecuteRule, variant: Variant
+    grid: Grid, spec: PolicySpec, executor: ExecutorSource, delay: int, rule: ExecuteRule, variant: Variant
 ) -> Setting | Refused:
     execute = execution_horizon(rule, delay, spec.chunk)
     if execute < 1:
         reason = f"{rule} leaves s = {execute} at d = {delay}; s must be at least 1"
-        return Refused(executor=executor, delay=delay, rule=str(rule), variant=variant, reason=reason)
+        return Refused(executor=executor.name, delay=delay, rule=str(rule), variant=variant, reason=reason)
     schedule = Schedule(
-        method=EXECUTORS[executor](execute),
+        method=executor.build(execute),
         delay=Constant(delay),
         told=grid.told.get(variant.told, Oracle()),
         beyond_max_delay=grid.beyond_max_delay,
@@ -175,5 +173,5 @@ def _cell(
         if delay == 0 and variant != PLAIN and variant.told == PLAIN.told:
             # Nothing is committed without delay, so that there is nothing else to show: this is the plain cell.
             return _cell(grid, spec, executor, delay, rule, PLAIN)
-        return Refused(executor=executor, delay=delay, rule=str(rule), variant=variant, reason=reason)
-    return Setting(executor=executor, delay=delay, execute=execute, variant=variant, schedule=schedule)
+        return Refused(executor=executor.name, delay=delay, rule=str(rule), variant=variant, reason=reason)
+    return Setting(executor=executor.name, delay=delay, execute=execute, variant=variant, schedule=schedule)

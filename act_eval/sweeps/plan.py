@@ -2,20 +2,21 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from act_eval.config import SweepConfig
 from act_eval.errors import FeatureMismatch, UsageError
-from act_eval.evaluation.plan import PlannedRun, launcher_of, manifest_of, part_of, suite_of
+from act_eval.evaluation.plan import PlannedRun, launcher_of, manifest_of, part_of, suite_of, why_here_only
 from act_eval.evaluation.worker import Job
 from act_eval.launch import Launcher, cores_of
 from act_eval.results import Part, episodes_of
 from act_eval.seeding import Purpose, episode_seeds
 from act_eval.sources.env_declaration import said
 from act_eval.sources.environments import EnvSource, check_features, env_source
+from act_eval.sources.executors import ExecutorSource, load_executor
 from act_eval.sources.external_envs import env_label
 from act_eval.sources.policies import EXPERT, Network, digest, label, policy_entry, policy_source
 from act_eval.sources.policy_sources import CheckpointSource, PolicySource, check_network
@@ -27,7 +28,6 @@ from act_eval.timing import (
     Estimator,
     ExpertPrefix,
     ToldConstant,
-    check_executor,
     describe_prefix,
     describe_told,
     parse_prefix,
@@ -51,6 +51,8 @@ class SweepPlan:
     """How the seeds were drawn, for the screen."""
     launcher: Launcher
     """Where the workers are started."""
+    here_only: str | None
+    """Why the sweep can only run in this process; None if workers can import all of it."""
     workers: int
     batch: int
     part: Part | None
@@ -92,7 +94,7 @@ def plan_sweep(config: SweepConfig) -> SweepPlan:
     grid = Grid(
         delays=tuple(dict.fromkeys(map(_delay, config.delays))),
         rules=tuple(dict.fromkeys(map(parse_rule, config.execution_horizon))),
-        executors=tuple(dict.fromkeys(map(_executor, config.executors))),
+        executors=_executors(config.executors),
         told=dict(map(_told, config.delay_estimator)),
         prefixes={describe_prefix(one): one for one in map(parse_prefix, config.prefix)},
         observe=tuple(dict.fromkeys(config.proprio)),
@@ -102,14 +104,17 @@ def plan_sweep(config: SweepConfig) -> SweepPlan:
     launcher = launcher_of(config.launch)
     check_network(config.compile, config.launch.local_device(config.device))
     purpose = Purpose.HELD_OUT if config.held_out else Purpose.EVALUATE
+    policies, envs = _policies(config), _environments(config)
+    here_only = why_here_only([*policies.values(), *envs.values(), *grid.executors], config.launch)
     return SweepPlan(
         grid=grid,
-        policies=_policies(config),
-        envs=_environments(config),
+        policies=policies,
+        envs=envs,
         seeds=tuple(episode_seeds(purpose, config.seed, config.episodes)),
         drawn=f"seed {config.seed}{' held-out' if config.held_out else ''}",
         launcher=launcher,
-        workers=min(config.workers or cores_of(launcher), len(episodes_of(part, config.episodes))),
+        workers=1 if here_only else min(config.workers or cores_of(launcher), len(episodes_of(part, config.episodes))),
+        here_only=here_only,
         batch=config.batch,
         part=part,
         out=config.out or _default_folder(config),
@@ -183,9 +188,14 @@ def _delay(text: str) -> int:
     return int(text)
 
 
-def _executor(name: str) -> str:
-    check_executor(name)
-    return name
+def _executors(asked: Sequence[Any]) -> tuple[ExecutorSource, ...]:
+    """Return the executors by distinct names."""
+    found: dict[str, ExecutorSource] = {}
+    for one in map(load_executor, asked):
+        if one.name in found and found[one.name].text != one.text:
+            raise UsageError(f"--executors: {found[one.name].text} and {one.text} would both be called {one.name}")
+        found[one.name] = one
+    return tuple(found.values())
 
 
 def _told(text: str) -> tuple[str, Estimator]:
@@ -238,7 +248,7 @@ def _asked(config: SweepConfig, grid: Grid) -> dict[str, Any]:
         "envs": list(config.envs),
         "delays": list(grid.delays),
         "execute": [str(rule) for rule in grid.rules],
-        "executors": list(grid.executors),
+        "executors": [one.text for one in grid.executors],
         "told": list(grid.told),
         "prefix": list(grid.prefixes),
         "observe": list(grid.observe),

@@ -96,6 +96,8 @@ def _sweep_by_jobs(config: SweepConfig, reporter: Reporter) -> FinishedSweep:
 
 def _plan(config: SweepConfig, reporter: Reporter) -> tuple[SweepPlan, list[SweepRun]]:
     plan = plan_sweep(config)
+    if plan.here_only is not None and config.workers != 1:
+        reporter.line(f"workers one, in this process: {plan.here_only}")
     reporter.line(loading := f"loading {', '.join(plan.policies)} and {', '.join(plan.envs)}")
     with reporter.phase(loading):
         runs = plan_runs(plan, survey(plan.policies, plan.envs, apart=plan.workers > 1))

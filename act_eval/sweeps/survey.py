@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 
 from act_eval.errors import LaunchError
+from act_eval.launch.local import main_module_hidden
 from act_eval.sources.environments import EnvFacts, EnvSource, env_facts
 from act_eval.sources.policy_sources import PolicyFacts, PolicySource
 
@@ -34,7 +35,7 @@ def survey(policies: Mapping[str, PolicySource], envs: Mapping[str, EnvSource], 
     if not apart:
         return _look(policies, envs)
     try:
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        with main_module_hidden(), ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             return pool.submit(_look, policies, envs).result()
     except BrokenProcessPool as error:
         raise LaunchError(f"the process that loads {', '.join([*policies, *envs])} was killed") from error

@@ -7,8 +7,8 @@ from typing import Any
 
 import tyro
 
-from act_eval.cli.screen import mode_lines
 from act_eval.cli.parsing import parse
+from act_eval.cli.screen import mode_lines
 from act_eval.errors import CheckpointError, RunFolderError, UsageError
 from act_eval.results import Manifest
 from act_eval.results.records import read_episodes

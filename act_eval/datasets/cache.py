@@ -63,7 +63,7 @@ class FrameCache:
         contents = read_json(folder / _CONTENTS, _Contents, DatasetError)
         self.shapes = contents.shapes
         """Feature → shape of one entry; (3, H, W) for cameras."""
-        self._dtypes = contents.dtypes
+        self._dtypes = {key: np.dtype(name) for key, name in contents.dtypes.items()}
         self._files: dict[str, int] = {}
         self._vectors: dict[str, NDArray[Any]] = {}
         try:

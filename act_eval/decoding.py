@@ -27,6 +27,9 @@ JSON = dict[str, Any]
 """An object whose entries are checked for being JSON only."""
 
 _Kind = TypeVar("_Kind")
+
+OMIT_EMPTY = {"omit_empty": True}
+"""Metadata of a field that is left out of a file while it is empty."""
 _Decoder = Callable[[Any], Any]
 _DEEPEST = 64
 """Levels that an open section may nest."""
@@ -265,7 +268,8 @@ def _decoder(hint: Any, ignore_unknown: bool, use_defaults: bool) -> _Decoder:
 
 def _dataclass(kind: Any, decoders: dict[str, _Decoder], ignore_unknown: bool, use_defaults: bool) -> _Decoder:
     optional = {f.name for f in fields(kind) if not (f.default is MISSING and f.default_factory is MISSING)}
-    required = decoders.keys() - optional if use_defaults else decoders.keys()
+    omitted = {f.name for f in fields(kind) if f.metadata == OMIT_EMPTY}
+    required = decoders.keys() - (optional if use_defaults else omitted)
     needed = f"the fields are {', '.join(decoders)}"
 
     def decode_fields(value: Any) -> Any:
@@ -450,7 +454,8 @@ _SCALARS: Mapping[Any, _Decoder] = {str: _text, int: _whole, float: _number, boo
 def _to_json(value: Any) -> Any:
     """Return JSON values: dataclasses in the order of their fields, other mappings sorted by key."""
     if is_dataclass(value):
-        return {f.name: _to_json(getattr(value, f.name)) for f in fields(value)}
+        found = [(f, getattr(value, f.name)) for f in fields(value)]
+        return {f.name: _to_json(item) for f, item in found if item or f.metadata != OMIT_EMPTY}
     if isinstance(value, Mapping):
         return {str(key): _to_json(value[key]) for key in sorted(value, key=str)}
     if isinstance(value, (list, tuple)):

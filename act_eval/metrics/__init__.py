@@ -1,8 +1,8 @@
-"""What is measured of an episode and of an arm besides success: seams, ages, stalls, reactions, times."""
+"""Metrics of episodes and conditions besides success: chunk switches, ages, stalls, reactions, times."""
 
-from act_eval.metrics.catalogue import METRICS, Metric
-from act_eval.metrics.episode import EpisodeMetrics, measure
-from act_eval.metrics.summary import Summary, summary, survival
+from act_eval.metrics.catalogue import METRICS, EpisodeMetrics, measure, summary
+from act_eval.metrics.family import Metric, MetricFamily, Summary
+from act_eval.metrics.own import MetricDefinition, OwnMetric, definitions_of, episode_metric
 from act_eval.metrics.survival import KaplanMeier
 
 __all__ = [
@@ -10,8 +10,12 @@ __all__ = [
     "EpisodeMetrics",
     "KaplanMeier",
     "Metric",
+    "MetricDefinition",
+    "MetricFamily",
+    "OwnMetric",
     "Summary",
+    "definitions_of",
+    "episode_metric",
     "measure",
     "summary",
-    "survival",
 ]

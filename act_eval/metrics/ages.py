@@ -1,7 +1,72 @@
 """How old actions are, how long the arm waits for one, and how many are thrown away. All counts in control steps."""
 
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any, ClassVar
+
 import numpy as np
 from numpy.typing import ArrayLike
+
+from act_eval.metrics.family import MeasuredCondition, MeasuredEpisode, Metric, MetricFamily, Summary, rounded
+from act_eval.metrics.quantiles import percentile_of_counts
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeUse(MetricFamily):
+    """Age of the actions, time without one, and actions that never ran."""
+
+    action_age_counts: tuple[int, ...]
+    """Executed actions that were 0, 1, 2, … steps old."""
+    action_age_p50: int | None
+    action_age_p95: int | None
+    action_age_max: int | None
+    stall_fraction: float | None
+    """See `stall_fraction` [1]."""
+    discarded_fraction: float | None
+    """See `discarded_fraction` [1]."""
+
+    numbers: ClassVar = (
+        Metric("action_age_p50", "steps", "from the observation behind an action to its execution, median over steps"),
+        Metric("action_age_p95", "steps", "the same, 95th percentile over steps"),
+        Metric("action_age_max", "steps", "the same, largest"),
+        Metric("stall_fraction", "1", "share of time in which no chunk ran or the world stood still"),
+        Metric("discarded_fraction", "1", "share of predicted actions that never ran"),
+    )
+
+    @classmethod
+    def of_episode(cls, episode: MeasuredEpisode) -> dict[str, Any]:
+        record, detail = episode.record, episode.record.detail
+        ages = action_age_counts(episode.steps.observed, episode.actuation_delay)
+        return {
+            "action_age_counts": tuple(ages),
+            "action_age_p50": percentile_of_counts(ages, 0.50),
+            "action_age_p95": percentile_of_counts(ages, 0.95),
+            "action_age_max": len(ages) - 1 if ages else None,
+            "stall_fraction": rounded(stall_fraction(record.steps, record.starved_steps, record.stopped_steps)),
+            "discarded_fraction": rounded(
+                discarded_fraction(detail.get("predicted_actions", 0), detail.get("discarded_actions", 0))
+            ),
+        }
+
+    @classmethod
+    def of_condition(cls, condition: MeasuredCondition) -> Summary:
+        records = condition.records
+        counts = zip_longest(*(one.action_age_counts for one in condition.metrics), fillvalue=0)
+        ages = [sum(column) for column in counts]
+        return {
+            "action_age_p50": percentile_of_counts(ages, 0.50),
+            "action_age_p95": percentile_of_counts(ages, 0.95),
+            "action_age_max": len(ages) - 1 if ages else None,
+            "stall_fraction": stall_fraction(
+                sum(record.steps for record in records),
+                sum(record.starved_steps for record in records),
+                sum(record.stopped_steps for record in records),
+            ),
+            "discarded_fraction": discarded_fraction(
+                sum(record.detail.get("predicted_actions", 0) for record in records),
+                sum(record.detail.get("discarded_actions", 0) for record in records),
+            ),
+        }
 
 
 def action_age_counts(observed_T: ArrayLike, actuation_delay: int = 0) -> list[int]:

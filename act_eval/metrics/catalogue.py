@@ -1,56 +1,97 @@
-"""Every number that an arm is summarised by: its name, unit and meaning, for tables, plots and CSV headers.
+"""All metrics: the families, the line of an episode (`CONDITION/metrics.jsonl`), and the summary of a condition.
 
-docs/metrics.md gives the definitions in full; the functions that compute them carry them in their docstrings.
+docs/metrics.md gives the definitions in full; the functions that compute them carry them in their docstrings. To add
+a metric, write a family in a file of its own and list it in `FAMILIES` and among the bases of `EpisodeMetrics`.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from act_eval.decoding import OMIT_EMPTY
+from act_eval.metrics.ages import TimeUse
+from act_eval.metrics.clock import WallClock
+from act_eval.metrics.family import MeasuredCondition, MeasuredEpisode, MetricFamily, Summary
+from act_eval.metrics.own import MetricDefinition, OwnMetric
+from act_eval.metrics.reaction import Reactions
+from act_eval.metrics.smoothness import Smoothness
+from act_eval.metrics.success import Success
+from act_eval.types import INVALID, EpisodeRecord, Motion, Timing
+from act_eval.types.steps import EpisodeSteps
+
+FAMILIES: tuple[type[MetricFamily], ...] = (Smoothness, TimeUse, Reactions, Success, WallClock)
+"""In the order of tables."""
+
+METRICS = tuple(metric for family in FAMILIES for metric in family.numbers)
+"""Every number of a summary, in the order of tables. A value is None where it is not defined, never 0."""
 
 
-@dataclass(frozen=True)
-class Metric:
-    """One number of an arm."""
+@dataclass(frozen=True, kw_only=True)
+class _Identity:
+    """The first fields of an episode's line."""
 
-    name: str
-    """Key in `summary.json` and column in tables."""
-    unit: str
-    """`steps` are control steps; `1` is a share or a ratio."""
-    meaning: str
-    """One line."""
-    wall_clock: bool = False
-    """Whether it differs from run to run, because it depends on how fast the machine is."""
+    episode: int
+    control_s: float
+    """Δt [s]."""
 
 
-METRICS = (
-    Metric("seam_jump_mean", "rad", "largest joint jump of the command that a change of chunk causes, mean over seams"),
-    Metric("seam_jump_p95", "rad", "the same, 95th percentile over seams"),
-    Metric("gripper_jump_mean", "rad", "jump of the gripper's command that a change of chunk causes, mean over seams"),
-    Metric("overlap_rmse_mean", "rad", "disagreement of new and old chunk over the steps of both, mean over seams"),
-    Metric("boundary_spike_ratio", "1", "acceleration of the commands within 2 steps of seams over that elsewhere"),
-    Metric("jerk_rms", "rad/s^3", "third derivative of the executed arm joints, root mean square"),
-    Metric("action_age_p50", "steps", "from the observation behind an action to its execution, median over steps"),
-    Metric("action_age_p95", "steps", "the same, 95th percentile over steps"),
-    Metric("action_age_max", "steps", "the same, largest"),
-    Metric("stall_fraction", "1", "share of time in which no chunk ran or the world stood still"),
-    Metric("discarded_fraction", "1", "share of predicted actions that never ran"),
-    Metric("reaction_p50", "steps", "from the first sight of an event to the first action informed by it, median"),
-    Metric("reaction_p95", "steps", "the same, 95th percentile"),
-    Metric("behavioural_reaction_p50", "steps", "from the first sight of an event until the gripper turns, median"),
-    Metric("behavioural_reaction_p95", "steps", "the same, 95th percentile"),
-    Metric(
-        "behavioural_reaction_fraction",
-        "1",
-        "share of the events after which the gripper turned before it lifted a block",
-    ),
-    Metric("time_to_success_median", "s", "Kaplan-Meier median of the simulated time to success"),
-    Metric("time_to_success_median_low", "s", "lower end of its 95 % interval"),
-    Metric("time_to_success_median_high", "s", "upper end of its 95 % interval"),
-    Metric("time_to_success_mean", "s", "mean of the simulated time to success or to the horizon, failures at that"),
-    Metric("time_to_success_mean_low", "s", "lower end of its 95 % interval"),
-    Metric("time_to_success_mean_high", "s", "upper end of its 95 % interval"),
-    Metric("successes_per_minute", "1/min", "successes per simulated minute, stopped time included"),
-    Metric("real_time_factor", "1", "simulated time over wall time of an episode, median", wall_clock=True),
-    Metric("inference_ms_p50", "ms", "time of a prediction, median", wall_clock=True),
-    Metric("inference_ms_p95", "ms", "time of a prediction, 95th percentile", wall_clock=True),
-    Metric("inference_ms_p99", "ms", "time of a prediction, 99th percentile", wall_clock=True),
-)
-"""In the order of tables. A value is None where it is not defined: never 0 in the place of nothing."""
+@dataclass(frozen=True, kw_only=True)
+class EpisodeMetrics(Reactions, TimeUse, Smoothness, Success, _Identity):
+    """The metrics of one episode: the fields of the bases from last to first. None depends on the wall clock."""
+
+    own: Mapping[str, float | None] = field(default_factory=dict, metadata=OMIT_EMPTY)
+    """User-defined metric → value."""
+
+
+def measure(
+    record: EpisodeRecord,
+    steps: EpisodeSteps,
+    control_s: float,
+    motion: Motion | None = None,
+    actuation_delay: int = 0,
+    own: Sequence[OwnMetric] = (),
+) -> EpisodeMetrics:
+    """Return an episode's metrics.
+
+    Args:
+        record: The episode's record.
+        steps: Its steps.
+        control_s: Δt [s].
+        motion: Motion of the arm through the states; None if the environment does not offer it.
+        actuation_delay: Steps by which commands reached the arm late.
+        own: User-defined metrics.
+    """
+    episode = MeasuredEpisode(
+        record=record, steps=steps, control_s=control_s, motion=motion, actuation_delay=actuation_delay
+    )
+    values = {name: value for family in FAMILIES for name, value in family.of_episode(episode).items()}
+    values["own"] = {metric.definition.name: metric.value(record, steps, control_s) for metric in own}
+    return EpisodeMetrics(episode=record.episode, control_s=control_s, **values)
+
+
+def summary(
+    records: Sequence[EpisodeRecord],
+    metrics: Sequence[EpisodeMetrics],
+    timings: Sequence[Timing],
+    horizon: int,
+    own: Sequence[MetricDefinition] = (),
+) -> Summary:
+    """Return the metrics of a condition.
+
+    Args:
+        records: Of its episodes; invalid ones are left out.
+        metrics: Of the same episodes in the same order.
+        timings: Of the same episodes in the same order.
+        horizon: Control steps after which an episode is cut off.
+        own: User-defined metrics.
+    """
+    valid = [i for i, record in enumerate(records) if record.outcome != INVALID]
+    condition = MeasuredCondition(
+        records=[records[i] for i in valid],
+        metrics=[metrics[i] for i in valid],
+        timings=[timings[i] for i in valid],
+        horizon=horizon,
+    )
+    found = {name: value for family in FAMILIES for name, value in family.of_condition(condition).items()}
+    for definition in own:
+        found |= definition.summarise([one.own.get(definition.name) for one in condition.metrics])
+    return found

@@ -5,13 +5,66 @@ e + 1 is the first to show it. Reactions are counted from there: 0 is the fastes
 Legend: `T` control steps taken.
 """
 
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
 import numpy as np
 from numpy.typing import ArrayLike
+
+from act_eval.metrics.family import MeasuredCondition, MeasuredEpisode, Metric, MetricFamily, Summary, defined
+from act_eval.metrics.quantiles import percentile
 
 TURN = 0.01
 """The gripper has turned once it has come nearer to the new place, against the old one, by this much [m]."""
 
 _TREMBLE = 0.001  # less than this is neither nearer nor farther [m]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reactions(MetricFamily):
+    """Reactions to an event in the world; not to react counts as infinitely late."""
+
+    reaction_steps: int | None
+    """See `informed_reaction` [steps]; None also without an event."""
+    behavioural_reaction_steps: int | None
+    """See `behavioural_reaction` [steps]; None also without an event."""
+
+    numbers: ClassVar = (
+        Metric("reaction_p50", "steps", "from the first sight of an event to the first action informed by it, median"),
+        Metric("reaction_p95", "steps", "the same, 95th percentile"),
+        Metric("behavioural_reaction_p50", "steps", "from the first sight of an event until the gripper turns, median"),
+        Metric("behavioural_reaction_p95", "steps", "the same, 95th percentile"),
+        Metric(
+            "behavioural_reaction_fraction",
+            "1",
+            "share of the events after which the gripper turned before it lifted a block",
+        ),
+    )
+
+    @classmethod
+    def of_episode(cls, episode: MeasuredEpisode) -> dict[str, Any]:
+        detail, motion = episode.record.detail, episode.motion
+        event, old, new = (detail.get(key) for key in ("event_step", "event_from_xy", "event_to_xy"))
+        informed = turned = None
+        if event is not None:
+            informed = informed_reaction(episode.steps.observed, event, episode.actuation_delay)
+        if motion is not None and event is not None and old is not None and new is not None:
+            path = motion.gripper_xyz[:, :2]
+            turned = behavioural_reaction(path, event, old, new, informed, detail.get("lift_step"))
+        return {"reaction_steps": informed, "behavioural_reaction_steps": turned}
+
+    @classmethod
+    def of_condition(cls, condition: MeasuredCondition) -> Summary:
+        pairs = list(zip(condition.records, condition.metrics, strict=True))
+        informed = [m.reaction_steps for r, m in pairs if r.detail.get("event_step") is not None]
+        turned = [m.behavioural_reaction_steps for r, m in pairs if r.detail.get("event_to_xy") is not None]
+        return {
+            "reaction_p50": percentile(informed, 0.50),
+            "reaction_p95": percentile(informed, 0.95),
+            "behavioural_reaction_p50": percentile(turned, 0.50),
+            "behavioural_reaction_p95": percentile(turned, 0.95),
+            "behavioural_reaction_fraction": len(defined(turned)) / len(turned) if turned else None,
+        }
 
 
 def informed_reaction(observed_T: ArrayLike, event_step: int, actuation_delay: int = 0) -> int | None:

@@ -4,13 +4,92 @@ Legend: `T` control steps taken · `A` action dim · `J` joints · `k` seams. An
 that a new chunk drives where another one drove the step before.
 """
 
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from act_eval.metrics.family import (
+    MeasuredCondition,
+    MeasuredEpisode,
+    Metric,
+    MetricFamily,
+    Summary,
+    all_rounded,
+    columns,
+    defined,
+    mean,
+    rounded,
+)
+from act_eval.metrics.quantiles import percentile
+from act_eval.types import Motion
 
 SPIKE_WINDOW = 2
 """Steps on either side of a seam that `boundary_spike_ratio` counts as the seam's."""
 
 Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Smoothness(MetricFamily):
+    """Chunk switches, and the smoothness of commands and joints."""
+
+    seam_steps: tuple[int, ...]
+    """Steps at which another chunk takes over."""
+    seam_jumps: tuple[float | None, ...]
+    """See `seam_jumps`, of the arm's joints [rad]; one entry per seam, as the next two."""
+    gripper_jumps: tuple[float | None, ...]
+    """The same of the gripper [rad]."""
+    overlap_rmses: tuple[float | None, ...]
+    """See `overlap_rmses`, of the arm's joints [rad]."""
+    boundary_spike_ratio: float | None
+    """See `boundary_spike_ratio`, of the arm's joints [1]."""
+    jerk_rms: float | None
+    """See `jerk_rms`, of the arm's joints [rad/s³]."""
+
+    numbers: ClassVar = (
+        Metric("seam_jump_mean", "rad", "largest joint jump of the command at a change of chunk, mean over seams"),
+        Metric("seam_jump_p95", "rad", "the same, 95th percentile over seams"),
+        Metric("gripper_jump_mean", "rad", "jump of the gripper's command at a change of chunk, mean over seams"),
+        Metric("overlap_rmse_mean", "rad", "disagreement of new and old chunk over the steps of both, mean over seams"),
+        Metric("boundary_spike_ratio", "1", "acceleration of the commands within 2 steps of seams over that elsewhere"),
+        Metric("jerk_rms", "rad/s^3", "third derivative of the executed arm joints, root mean square"),
+    )
+
+    @classmethod
+    def of_episode(cls, episode: MeasuredEpisode) -> dict[str, Any]:
+        steps, command, arm, gripper = episode.steps, episode.command, episode.arm, episode.gripper
+        replaced, motion, none = columns(steps.replaced), episode.motion, (None,) * int(steps.seam.sum())
+        return {
+            "seam_steps": tuple(np.flatnonzero(steps.seam).tolist()),
+            "seam_jumps": all_rounded(seam_jumps(command[:, arm], replaced[:, arm], steps.seam)),
+            "gripper_jumps": none
+            if gripper is None
+            else all_rounded(seam_jumps(command[:, [gripper]], replaced[:, [gripper]], steps.seam)),
+            "overlap_rmses": all_rounded(overlap_rmses(columns(steps.overlap_rmse)[:, arm], steps.seam)),
+            "boundary_spike_ratio": rounded(boundary_spike_ratio(command[:, arm], steps.seam)),
+            "jerk_rms": None
+            if motion is None
+            else rounded(jerk_rms(motion.joints[:, _arm_joints(motion)], episode.control_s)),
+        }
+
+    @classmethod
+    def of_condition(cls, condition: MeasuredCondition) -> Summary:
+        metrics = condition.metrics
+        jumps = defined(jump for one in metrics for jump in one.seam_jumps)
+        return {
+            "seam_jump_mean": mean(jumps),
+            "seam_jump_p95": percentile(jumps, 0.95),
+            "gripper_jump_mean": mean(defined(jump for one in metrics for jump in one.gripper_jumps)),
+            "overlap_rmse_mean": mean(defined(rmse for one in metrics for rmse in one.overlap_rmses)),
+            "boundary_spike_ratio": mean(defined(one.boundary_spike_ratio for one in metrics)),
+            "jerk_rms": mean(defined(one.jerk_rms for one in metrics)),
+        }
+
+
+def _arm_joints(motion: Motion) -> list[int]:
+    return [joint for joint in range(motion.joints.shape[1]) if joint != motion.gripper_joint]
 
 
 def seam_jumps(command_TA: ArrayLike, replaced_TA: ArrayLike, seam_T: ArrayLike) -> list[float | None]:

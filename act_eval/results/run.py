@@ -14,7 +14,7 @@ from typing import Any
 
 from act_eval.decoding import decode, read_lines
 from act_eval.errors import RunFolderError, UnknownName, UnmeasuredRun, UsageError
-from act_eval.metrics import METRICS, EpisodeMetrics, Summary, summary
+from act_eval.metrics import METRICS, EpisodeMetrics, MetricDefinition, Summary, definitions_of, summary
 from act_eval.results.folder import EPISODES, RunFolder
 from act_eval.results.manifest import MANIFEST, Manifest
 from act_eval.results.records import METRICS as METRICS_FILE
@@ -55,6 +55,8 @@ class StoredCondition:
     suite: Suite
     settings: Mapping[str, Any]
     """Its entry in the manifest."""
+    own_metrics: tuple[MetricDefinition, ...] = ()
+    """User-defined metrics of the run."""
 
     @property
     def is_finished(self) -> bool:
@@ -112,7 +114,7 @@ class StoredCondition:
                 a version that did not measure.
         """
         self.check_whole()
-        return summary(self.records, self.episode_metrics, self.timings, self.suite.horizon)
+        return summary(self.records, self.episode_metrics, self.timings, self.suite.horizon, self.own_metrics)
 
     @cached_property
     def videos(self) -> Mapping[int, Path]:
@@ -148,9 +150,10 @@ class StoredCondition:
         Raises:
             RunFolderError: as `metrics`.
         """
+        clock = [metric.name for metric in METRICS if metric.wall_clock]
         parts = {
-            part: {metric.name: self.metrics[metric.name] for metric in METRICS if metric.wall_clock is clock}
-            for part, clock in (("metrics", False), ("wall_clock", True))
+            "metrics": {name: value for name, value in self.metrics.items() if name not in clock},
+            "wall_clock": {name: self.metrics[name] for name in clock},
         }
         content = (json.dumps({"schema": SUMMARY_SCHEMA, **parts}, indent=1, allow_nan=False) + "\n").encode()
         path = self.folder / SUMMARY_FILE
@@ -276,12 +279,14 @@ def read_run(folder: Path | str) -> StoredRun:
         more = f", … ({len(inner)} in all)" if len(inner) > 6 else ""
         raise UsageError(f"{folder} is no run but holds some; name one of them: {named}{more}")
     manifest = Manifest.read(folder)
+    own = definitions_of(manifest.configuration)
     conditions = (
         StoredCondition(
             name=name,
             folder=folder / name,
             suite=manifest.suite,
             settings=entry if isinstance(entry, Mapping) else {},
+            own_metrics=own,
         )
         for name, entry in manifest.configuration["arms"].items()
     )
@@ -344,7 +349,8 @@ def _rows(run: StoredRun, condition: StoredCondition) -> Iterable[dict[str, Any]
             # Null where the episode is invalid: it neither succeeded nor failed.
             "success": None if record.outcome == INVALID else record.outcome == SUCCESS,
             **{f"detail_{name}": value for name, value in sorted(record.detail.items())},
-            **{f.name: getattr(metrics, f.name) for f in fields(metrics) if f.name != "episode"},
+            **{f.name: getattr(metrics, f.name) for f in fields(metrics) if f.name not in ("episode", "own")},
+            **metrics.own,
             "wall_s": timing.wall_s,
             "video_s": timing.video_s,
             "inference_ms": list(timing.inference_ms),

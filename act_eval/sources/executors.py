@@ -7,8 +7,8 @@ from functools import partial
 from typing import Any
 
 from act_eval.errors import ActEvalError, UsageError
-from act_eval.sources.factories import load_factory, named_values, names_factory, raised
-from act_eval.timing import EXECUTORS, CustomExecutor, Method, check_executor, executor_name, is_shipped
+from act_eval.sources.factories import load_factory, named_values, names_factory, only_here, raised
+from act_eval.timing import EXECUTORS, CustomExecutor, Method, check_executor, is_shipped, method_label
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +20,7 @@ class ExecutorSource:
     build: Callable[[int], Method]
     """s → method."""
     name: str
-    """In the names of conditions."""
+    """With its options, as in the names of conditions: `cross_fade-fade6`."""
     horizon: int | None = None
     """s of an instance; None if the executor has none of its own."""
     here_only: str | None = None
@@ -47,7 +47,9 @@ def load_executor(executor: "str | type | Method | Callable[..., Any] | Executor
     if isinstance(executor, Method):
         return _source(type(executor).__name__, partial(_with_horizon, executor), executor.execute)
     target, options = (executor.func, executor.keywords) if isinstance(executor, partial) else (executor, {})
-    return _source(_text_of(target), _builder(_text_of(target), target, options))
+    given = ",".join(f"{name}={value}" for name, value in options.items())
+    text = f"{_text_of(target)}:{given}" if given else _text_of(target)
+    return _source(text, _builder(text, target, options))
 
 
 def _named(text: str) -> ExecutorSource:
@@ -98,10 +100,9 @@ def _source(text: str, build: Callable[[int], Method], horizon: int | None = Non
         raise UsageError(f"executor {text}: building it with s = 1 raised {raised(error)}") from error
     if not is_shipped(example) and example.name in EXECUTORS:
         raise UsageError(f"executor {text}: {example.name!r} is the name of a shipped executor; rename the class")
-    in_main = example.defined_by.__module__ == "__main__"
-    here_only = f"executor {text} is defined in __main__, which workers cannot import" if in_main else None
+    here_only = only_here(f"executor {text}", example.defined_by)
     return ExecutorSource(
-        text=text, build=build, name=executor_name(example), horizon=horizon, here_only=here_only, example=example
+        text=text, build=build, name=method_label(example), horizon=horizon, here_only=here_only, example=example
     )
 
 

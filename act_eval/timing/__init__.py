@@ -13,7 +13,7 @@ from act_eval.timing.ablation import (
     describe_prefix,
     parse_prefix,
 )
-from act_eval.timing.custom import CustomExecutor, source_of
+from act_eval.timing.custom import CustomExecutor, source_entry, source_of
 from act_eval.timing.delays import (
     Constant,
     DelayModel,
@@ -53,8 +53,9 @@ from act_eval.timing.methods import (
     executor_name,
     is_shipped,
     kept,
+    snake_case,
 )
-from act_eval.timing.naming import arm_name, arm_settings, arm_text
+from act_eval.timing.naming import arm_name, arm_settings, arm_text, method_label
 from act_eval.timing.parsing import describe, describe_told, parse_delay, parse_told
 from act_eval.timing.schedule import BeyondMaxDelay, Schedule, first_request, told_bounds
 from act_eval.timing.traces import read_trace, recorded_trace, write_trace
@@ -111,11 +112,14 @@ __all__ = [
     "is_shipped",
     "kept",
     "loses_answers",
+    "method_label",
     "parse_delay",
     "parse_prefix",
     "parse_told",
     "read_trace",
     "recorded_trace",
+    "snake_case",
+    "source_entry",
     "source_of",
     "steps_of_latency",
     "told_bounds",

@@ -52,12 +52,15 @@ def source_of(method: Method) -> dict[str, str]:
     """
     if is_shipped(method):
         return {}
-    found = method.defined_by
-    place = {"executor_class": f"{found.__module__}:{found.__qualname__}"}
-    module = sys.modules.get(found.__module__)
-    file = getattr(module, "__file__", None)
+    return {f"executor_{key}": value for key, value in source_entry(method.defined_by).items()}
+
+
+def source_entry(defined: Any) -> dict[str, str]:
+    """Return `class` (module:Name) and `digest` (of the source) of a user's class or function."""
+    place = {"class": f"{defined.__module__}:{defined.__qualname__}"}
+    file = getattr(sys.modules.get(defined.__module__), "__file__", None)
     try:
-        source = Path(file).read_bytes() if file else inspect.getsource(found).encode()
+        source = Path(file).read_bytes() if file else inspect.getsource(defined).encode()
     except (OSError, TypeError):
         return place
-    return {**place, "executor_digest": hashlib.sha256(source).hexdigest()[:16]}
+    return {**place, "digest": hashlib.sha256(source).hexdigest()[:16]}

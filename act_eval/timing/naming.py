@@ -19,7 +19,7 @@ def arm_name(schedule: Schedule) -> str:
     Schedules that differ in anything that the command line offers have different names.
     """
     parts = [
-        executor_name(schedule.method) + _options(schedule.method),
+        method_label(schedule.method),
         short_name(schedule.delay),
         f"s{schedule.method.execute}",
     ]
@@ -37,10 +37,10 @@ def arm_name(schedule: Schedule) -> str:
     return "_".join(parts)
 
 
-def _options(method: Method) -> str:
-    """Return a method's options for a name, fit for a folder: `-fade6`."""
-    texts = [f"-{name}{json.dumps(value)}" for name, value in method.options.items()]
-    return re.sub(r"[^A-Za-z0-9_.+-]+", "-", "".join(texts)).rstrip("-")
+def method_label(method: Method) -> str:
+    """Return a method's name with its options, fit for a folder: `cross_fade-fade6`."""
+    options = "".join(f"-{name}{json.dumps(value)}" for name, value in method.options.items())
+    return executor_name(method) + re.sub(r"[^A-Za-z0-9_.+-]+", "-", options).rstrip("-")
 
 
 _PLAIN = str.maketrans(":,=", "---")

@@ -166,7 +166,7 @@ def test_bounds_of_the_own_method_and_those_of_all() -> None:
 def test_names_and_manifest_entries() -> None:
     source = load_executor(partial(OwnEnsemble, decay=0.5))
     schedule = Schedule(method=source.build(4), delay=Constant(2))
-    assert (source.name, arm_name(schedule)) == ("own_ensemble", "own_ensemble-decay0.5_d2_s4")
+    assert (source.name, arm_name(schedule)) == ("own_ensemble-decay0.5", "own_ensemble-decay0.5_d2_s4")
     settings = arm_settings(schedule)
     assert settings["executor"] == "own_ensemble"
     assert settings["executor_options"] == {"decay": 0.5}

@@ -1,0 +1,126 @@
+"""Families of metrics: the fields that each adds to an episode's line, and the numbers that it adds to a summary.
+
+A family is one file with one subclass of `MetricFamily`; `catalogue` lists them.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+
+from act_eval.types import EpisodeRecord, Motion, Timing
+from act_eval.types.steps import EpisodeSteps
+
+Summary = Mapping[str, float | None]
+"""Name of a metric → value, in the order of tables; None where it is not defined."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number of a condition."""
+
+    name: str
+    """Key in `summary.json` and column in tables."""
+    unit: str
+    """`steps` are control steps; `1` is a share or a ratio."""
+    meaning: str
+    """One line."""
+    wall_clock: bool = False
+    """Whether it differs from run to run, because it depends on how fast the machine is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredEpisode:
+    """An episode to be measured."""
+
+    record: EpisodeRecord
+    steps: EpisodeSteps
+    control_s: float
+    """Δt [s]."""
+    motion: Motion | None = None
+    """Motion of the arm through the states; None if the environment does not offer it."""
+    actuation_delay: int = 0
+    """Steps by which commands reached the arm late."""
+
+    @property
+    def simulated_s(self) -> float:
+        """Simulated time, stopped time included [s]."""
+        return (self.record.steps + self.record.stopped_steps) * self.control_s
+
+    @property
+    def gripper(self) -> int | None:
+        """Which column of commands and joints is the gripper."""
+        return self.motion.gripper_joint if self.motion is not None and self.steps.steps else None
+
+    @cached_property
+    def command(self) -> np.ndarray:
+        """(T, A) commands."""
+        return columns(self.steps.command)
+
+    @property
+    def arm(self) -> list[int]:
+        """Columns of the commands without the gripper."""
+        return [column for column in range(self.command.shape[1]) if column != self.gripper]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredCondition:
+    """The valid episodes of a condition, in suite order, to be summarised."""
+
+    records: Sequence[EpisodeRecord]
+    metrics: Sequence[Any]
+    """`act_eval.metrics.EpisodeMetrics` of the same episodes."""
+    timings: Sequence[Timing]
+    """Of the same episodes."""
+    horizon: int
+    """Control steps after which an episode is cut off."""
+
+    def simulated_s(self) -> list[float]:
+        """Return each episode's simulated time, stopped time included [s]."""
+        pairs = zip(self.records, self.metrics, strict=True)
+        return [(record.steps + record.stopped_steps) * one.control_s for record, one in pairs]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricFamily:
+    """Metrics that are measured together; its dataclass fields are entries of an episode's line."""
+
+    numbers: ClassVar[tuple[Metric, ...]] = ()
+    """What it adds to a summary."""
+
+    @classmethod
+    def of_episode(cls, episode: MeasuredEpisode) -> dict[str, Any]:
+        """Return the values of the family's fields for an episode; None where a number is not defined, never 0."""
+        return {}
+
+    @classmethod
+    def of_condition(cls, condition: MeasuredCondition) -> Summary:
+        """Return the values of `numbers` for a condition."""
+        return {}
+
+
+def columns(values: np.ndarray) -> np.ndarray:
+    """Return commands as (T, A), also those of an episode without a step."""
+    return values if values.ndim == 2 else values.reshape(len(values), -1 if len(values) else 0)
+
+
+def rounded(value: float | None) -> float | None:
+    """Return a number with six digits: more are noise, and less of it differs between processors."""
+    return None if value is None else float(f"{value:.6g}")
+
+
+def all_rounded(values: list[float | None]) -> tuple[float | None, ...]:
+    """Return `rounded` of each."""
+    return tuple(rounded(value) for value in values)
+
+
+def defined(values: Iterable[float | None]) -> list[float]:
+    """Return the values that are not None."""
+    return [value for value in values if value is not None]
+
+
+def mean(values: Sequence[float]) -> float | None:
+    """Return the mean; None without a value."""
+    return sum(values) / len(values) if values else None

@@ -1,0 +1,66 @@
+"""Time to success, and the throughput of successes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from act_eval.metrics.family import MeasuredCondition, MeasuredEpisode, Metric, MetricFamily, Summary, rounded
+from act_eval.metrics.survival import KaplanMeier
+from act_eval.types import SUCCESS
+
+_MINUTE_S = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Success(MetricFamily):
+    """Simulated time to success."""
+
+    time_to_success_s: float | None
+    """Simulated time until the episode ended as a success, stopped time included [s]; None for every other end."""
+
+    numbers: ClassVar = (
+        Metric("time_to_success_median", "s", "Kaplan-Meier median of the simulated time to success"),
+        Metric("time_to_success_median_low", "s", "lower end of its 95 % interval"),
+        Metric("time_to_success_median_high", "s", "upper end of its 95 % interval"),
+        Metric("time_to_success_mean", "s", "mean of the simulated time to success, failures at the horizon"),
+        Metric("time_to_success_mean_low", "s", "lower end of its 95 % interval"),
+        Metric("time_to_success_mean_high", "s", "upper end of its 95 % interval"),
+        Metric("successes_per_minute", "1/min", "successes per simulated minute, stopped time included"),
+    )
+
+    @classmethod
+    def of_episode(cls, episode: MeasuredEpisode) -> dict[str, Any]:
+        reached = episode.record.outcome == SUCCESS
+        return {"time_to_success_s": rounded(episode.simulated_s) if reached else None}
+
+    @classmethod
+    def of_condition(cls, condition: MeasuredCondition) -> Summary:
+        minutes = sum(condition.simulated_s()) / _MINUTE_S
+        successes = sum(record.outcome == SUCCESS for record in condition.records)
+        return {
+            **_times_to_success(condition),
+            "successes_per_minute": successes / minutes if minutes else None,
+        }
+
+
+def survival(times_s: Sequence[float | None], horizon_s: float) -> KaplanMeier:
+    """Return the curve of the simulated time to success.
+
+    A failure of any kind never becomes a success: it is observed until the horizon, where it is censored. So is a
+    success that needed longer than the horizon because the world was stopped in between.
+    """
+    reached = [time is not None and time <= horizon_s + 1e-9 for time in times_s]
+    return KaplanMeier.fit(
+        [time if ok and time is not None else horizon_s for time, ok in zip(times_s, reached, strict=True)], reached
+    )
+
+
+def _times_to_success(condition: MeasuredCondition) -> Summary:
+    names = ("median", "median_low", "median_high", "mean", "mean_low", "mean_high")
+    values: tuple[float | None, ...] = (None,) * len(names)
+    if condition.metrics:
+        horizon_s = condition.horizon * condition.metrics[0].control_s
+        curve = survival([one.time_to_success_s for one in condition.metrics], horizon_s)
+        mean, interval = curve.restricted_mean(horizon_s)
+        values = (curve.median, *curve.median_interval(), mean, *interval)
+    return {f"time_to_success_{name}": value for name, value in zip(names, values, strict=True)}

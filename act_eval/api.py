@@ -4,17 +4,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from act_eval.comparison.findings import Comparison, compare_places
+from act_eval.comparison.verdicts import Rules
 from act_eval.config import EvaluateConfig, SweepConfig, from_fields
 from act_eval.errors import UsageError
-from act_eval.evaluation.finish import FinishedRun
 from act_eval.evaluation.plan import DELAYS, EPISODES
 from act_eval.evaluation.reporter import Reporter
 from act_eval.evaluation.run import evaluate as run_evaluation
 from act_eval.progress import reporter_for
+from act_eval.run import Run, load_run
 from act_eval.sources.policies import EXPERT
 from act_eval.sweeps.run import FinishedSweep
 from act_eval.sweeps.run import sweep as run_sweep
 from act_eval.timing import DelayModel
+
+__all__ = ["compare", "evaluate", "load_run", "sweep"]
 
 Delays = Sequence[int | str | DelayModel]
 _DEFAULT_DELAYS = tuple(map(int, DELAYS))
@@ -34,7 +38,7 @@ def evaluate(
     workers: int | None = None,
     progress: bool | Reporter = True,
     **fields: Any,
-) -> FinishedRun:
+) -> Run:
     """Evaluate a policy in closed loop under inference delay, on a suite of seeded episodes.
 
     Repeating the call resumes an interrupted run, and returns a finished one at once.
@@ -76,9 +80,7 @@ def evaluate(
         values["seeds"] = ",".join(map(str, seeds))
     if fields.get("shard") is not None:
         raise UsageError("a part of a run (shard) is for the command line, whose `merge` makes one run of all parts")
-    found = run_evaluation(from_fields(EvaluateConfig, values), reporter_for(progress))
-    assert isinstance(found, FinishedRun)
-    return found
+    return Run.load(run_evaluation(from_fields(EvaluateConfig, values), reporter_for(progress)).folder)
 
 
 def sweep(
@@ -116,6 +118,34 @@ def sweep(
     found = run_sweep(from_fields(SweepConfig, values), reporter_for(progress))
     assert isinstance(found, FinishedSweep)
     return found
+
+
+def compare(
+    base: Run | Path | str,
+    new: Run | Path | str,
+    *,
+    conditions: Sequence[str] = (),
+    alpha: float = 0.05,
+    margin: float = 0.05,
+    paired: bool = True,
+) -> Comparison:
+    """Compare two runs of the same suite: is `new` better or worse than `base`, on the same episode seeds?
+
+    Args:
+        base: a run, its folder, a file of `baseline`, or a single condition as RUN:CONDITION.
+        new: the same.
+        conditions: conditions to compare, as NAME or BASE_NAME=NEW_NAME; by default those that both have.
+        alpha: level of the two-sided tests, over all conditions together.
+        margin: difference of success rates that does not matter.
+        paired: whether the episodes are the same; otherwise their rates are compared.
+
+    Raises:
+        SuiteMismatch: if the runs were made on different suites.
+        ActEvalError: with what is wrong with a run or a condition.
+    """
+    places = (str(one.folder if isinstance(one, Run) else one) for one in (base, new))
+    rules = Rules(alpha=alpha, margin=margin, paired=paired)
+    return compare_places(*places, arms=conditions, rules=rules, requirement="no-regression")
 
 
 def _named(given: Any) -> Any:

@@ -11,9 +11,9 @@ import pytest
 
 import act_eval
 from act_eval.errors import TimingError, UnknownName, UsageError
-from act_eval.evaluation.finish import FinishedRun
 from act_eval.evaluation.reporter import EpisodeProgress, Silent
 from act_eval.progress import Tally
+from act_eval.run import Run
 from act_eval.timing import Constant
 from act_eval.types import EpisodeRecord
 
@@ -21,7 +21,7 @@ QUICK: dict[str, Any] = {"image_size": 32, "video": "none", "probe": False, "com
 SCRIPT = """
 import act_eval
 run = act_eval.evaluate("expert", "pick", episodes=4, image_size=32, video="none", workers=2, out={out!r})
-print(sum(map(len, run.records.values())), "episodes")
+print(sum(len(one.records) for one in run.conditions.values()), "episodes")
 """
 
 
@@ -55,7 +55,7 @@ class Recorder(Silent):
         yield Progress()
 
 
-def expert(out: Path, **fields: object) -> FinishedRun:
+def expert(out: Path, **fields: object) -> Run:
     return act_eval.evaluate(
         "expert", "pick", out=out, workers=1, **{"episodes": 3, "progress": False, **QUICK, **fields}
     )
@@ -64,10 +64,15 @@ def expert(out: Path, **fields: object) -> FinishedRun:
 def test_a_finished_run_is_returned_at_once_and_equals_the_first(tmp_path: Path) -> None:
     first, again = Recorder(), Recorder()
     run = expert(tmp_path / "run", progress=first)
-    assert [record.outcome for record in run.records["expert"]] == ["success"] * 3
-    assert run.page.path == tmp_path / "run" / "report.html"
+    assert [record.outcome for record in run.conditions["expert"].records] == ["success"] * 3
+    assert run.report == tmp_path / "run" / "report.html"
     repeated = expert(tmp_path / "run", progress=again)
-    assert repeated.records == run.records
+    assert repeated.conditions["expert"].records == run.conditions["expert"].records
+    assert "3/3 = 1.00, 95% Wilson" in str(run)
+    assert "3/3 = 1.00" in run._repr_html_()
+    same = act_eval.compare(run, expert(tmp_path / "other").folder)
+    assert same.exit_code == 0
+    assert act_eval.load_run(run.folder).report == run.report
     assert "3 episodes are finished already; 0 are left to run" in again.lines
     assert (first.steps > 0, again.steps) == (True, 0)
 
@@ -104,7 +109,7 @@ def test_delays_are_numbers_texts_or_models(tmp_path: Path, checkpoint: str) -> 
         progress=False,
         **QUICK,
     )
-    assert list(run.records) == ["naive_d0_s4", "naive_d1_s4", "naive_d2_s4"]
+    assert list(run.conditions) == ["naive_d0_s4", "naive_d1_s4", "naive_d2_s4"]
 
 
 @pytest.fixture(scope="module")

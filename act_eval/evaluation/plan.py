@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,9 @@ class WorkerPlan:
     seeds: tuple[int, ...]
     part: Part | None
     """Part of the episodes that run here; None: all of them."""
+    policy_label: str
+    env_label: str
+    """Short names of both, fit for file names."""
     here_only: str | None
     """Why policy, environment or executor can only run in this process; None if workers can import them."""
 
@@ -94,6 +97,7 @@ def plan_workers(config: EvaluateConfig) -> WorkerPlan:
     slots = min(batch, episodes)
     sources: list[Any] = [source, *([] if config.executor is None else [load_executor(config.executor)])]
     if config.policy == EXPERT:
+        policy_label = EXPERT
         build: Build = ExpertBenchSource(env=source, slots=slots, call_timeout_s=config.call_timeout_s)
     else:
         network = Network(
@@ -105,6 +109,7 @@ def plan_workers(config: EvaluateConfig) -> WorkerPlan:
         options = named_values(config.policy_options, "--policy-options")
         policy = policy_source(config.policy, options, network, batch if _measures(config) else ROWS_PER_CALL)
         sources.append(policy)
+        policy_label = _label(config.policy, policy, label)
         build = PolicyBenchSource(
             env=source,
             policy=policy,
@@ -117,6 +122,8 @@ def plan_workers(config: EvaluateConfig) -> WorkerPlan:
     return WorkerPlan(
         build=build,
         workers=1 if here_only else min(config.workers or cores_of(launcher), episodes),
+        policy_label=policy_label,
+        env_label=_label(config.env, source, env_label),
         here_only=here_only,
         launcher=launcher,
         batch=batch,
@@ -148,7 +155,7 @@ def plan_run(
         check_features(facts.policy, facts.env)
         found = conditions_of(config, facts.policy, _delays(config, facts.env.control_ms), facts.env.foreseen)
         schedules, left_out = {**found.schedules}, found.left_out
-        policy = policy_entry(label(config.policy), PolicyFacts(spec=facts.policy, identity=facts.identity))
+        policy = policy_entry(workers.policy_label, PolicyFacts(spec=facts.policy, identity=facts.identity))
         policy |= {"blind": True} if config.mask_images else {}
     for schedule in schedules.values():
         if schedule is not None:
@@ -161,9 +168,9 @@ def plan_run(
         manifest = replace(manifest, configuration=limited)
     manifest = replace(manifest, fingerprint={**manifest.fingerprint, **machine})  # the workers', not this process's
     job = Job(
-        folder=config.out or _default_folder(config, manifest),
+        folder=config.out or _default_folder(workers, manifest),
         seeds=suite.seeds,
-        title=f"{env_label(config.env)} · {label(config.policy)}{' · blind' if config.mask_images else ''}",
+        title=f"{workers.env_label} · {workers.policy_label}{' · blind' if config.mask_images else ''}",
         arms=schedules,
         batch=workers.batch,
         video=config.video,
@@ -269,6 +276,11 @@ def _check_timing(config: EvaluateConfig) -> None:
         raise UsageError("the expert is shown everything at once: it takes no --prefix and no --observe")
 
 
+def _label(given: Any, source: Any, of_name: Callable[[str], str]) -> str:
+    """Return the short name of a policy or environment that was given by name or as an object."""
+    return of_name(given) if isinstance(given, str) else source.label
+
+
 def _delay(given: "str | DelayModel") -> DelayModel:
     return parse_delay(given) if isinstance(given, str) else given
 
@@ -330,7 +342,7 @@ def _arm_text(arm: Mapping[str, Any]) -> str:
     return arm_text(arm) if "delay" in arm else "no inference, no delay"
 
 
-def _default_folder(config: EvaluateConfig, manifest: Manifest) -> Path:
+def _default_folder(workers: WorkerPlan, manifest: Manifest) -> Path:
     parts = [manifest.suite.to_json(), dict(manifest.configuration), dict(manifest.fingerprint)]
     short = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
-    return Path("outputs") / "evaluate" / f"{env_label(config.env)}_{label(config.policy)}_{short}"
+    return Path("outputs") / "evaluate" / f"{workers.env_label}_{workers.policy_label}_{short}"

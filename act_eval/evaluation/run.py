@@ -47,7 +47,9 @@ def evaluate(config: EvaluateConfig, reporter: Reporter) -> FinishedRun | Finish
     with ExitStack() as stack:
         if workers.here_only is not None and config.workers != 1:
             reporter.line(f"workers one, in this process: {workers.here_only}")
-        reporter.line(loading := f"loading {config.policy} and {config.env} in {workers.where}")
+        policy, env = _name(config.policy, workers.policy_label), _name(config.env, workers.env_label)
+        loading = f"loading {policy} and {env} in {workers.where}"
+        reporter.line(loading)
         with reporter.phase(loading):
             pool = stack.enter_context(worker_pool(workers.build, workers.workers, workers.launcher))
             planned, summary = plan_run(config, workers, pool.facts, pool.machine)
@@ -58,6 +60,10 @@ def evaluate(config: EvaluateConfig, reporter: Reporter) -> FinishedRun | Finish
     if workers.part is not None:
         return FinishedPart(folder=folder, part=workers.part, records=records)
     return finish_run(folder, planned.manifest, records, reporter)
+
+
+def _name(given: object, label: str) -> str:
+    return given if isinstance(given, str) else label
 
 
 def run_all(

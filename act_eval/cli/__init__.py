@@ -1,10 +1,12 @@
 """The command line: `act-eval COMMAND …`. Commands are imported when they are asked for, so that help is quick.
 
-The modules here are the commands with their flags; packages, and `probing` and `serving`, carry them out.
+The modules here are the commands with their flags; packages, and `probing`, carry them out.
 """
 
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 
 from act_eval.cli.interrupts import second_interrupt_at_once
@@ -30,6 +32,8 @@ COMMANDS = {
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 """Exit codes."""
+
+_WIDTH = 80  # columns of the narrowest terminal that help is written for
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -65,7 +69,8 @@ def _run(name: str, arguments: list[str]) -> int:
 
 
 def _help() -> str:
-    lines = [f"  {name:<11} {text}" for name, text in COMMANDS.items()]
+    wrap = partial(textwrap.fill, width=_WIDTH, subsequent_indent=" " * 14)
+    lines = [wrap(text, initial_indent=f"  {name:<11} ") for name, text in COMMANDS.items()]
     return "\n".join(
         ["usage: act-eval COMMAND [options]", "", *lines, "", "act-eval COMMAND --help lists its options."]
     )

@@ -41,11 +41,11 @@ def probe_policy(flags: "Flags", stream: TextIO) -> int:
         raise UsageError("the scripted expert declares no inputs; --policy takes a shipped policy or a checkpoint")
     if flags.environment.goal_input not in (None, "target"):
         raise UsageError(f"--coordinates {flags.environment.goal_input}: a probe changes the coordinates itself")
-    console = Console(file=stream, highlight=False, soft_wrap=True)
+    console = Console(file=stream, highlight=False, soft_wrap=True, markup=False)  # units stand in brackets
     source = env_source(flags.env, flags.environment.given(), flags.declaration, film=False)
     options = named_values(flags.policy_options, "--policy-options")
     origin = policy_source(flags.policy, options, Network(device=flags.device))
-    console.print(f"loading {flags.policy} and {flags.env}", markup=False)
+    console.print(f"loading {flags.policy} and {flags.env}")
     policy = origin.load(ready=False)
     env = _env(source)
     try:
@@ -56,10 +56,10 @@ def probe_policy(flags: "Flags", stream: TextIO) -> int:
         report = probe(policy, bank, Scene.of(env), short=flags.short)
     finally:
         env.close()
-    _show(report, f"{report.episodes} episodes of {who}, seed {flags.seed}", console)
+    show(report, f"{report.episodes} episodes of {who}, seed {flags.seed}", console)
     if flags.json is not None:
         _write(flags, report)
-        console.print(f"numbers {flags.json}", markup=False)
+        console.print(f"numbers {flags.json}")
     return DEAD_INPUT if report.dead else OK
 
 
@@ -119,7 +119,8 @@ def _acting(policy: ChunkPolicy, env: "gym.Env[Any, Any]") -> Executor:
     return ChunkExecutor(policy, schedule, hold_of([env]))
 
 
-def _show(report: ProbeReport, origin: str, console: Console) -> None:
+def show(report: ProbeReport, origin: str, console: Console) -> None:
+    """Print the findings of a probe; the console must not read brackets as markup, for they hold units."""
     open_part = f"; in {report.open} the choice of a block is open" if report.open else ""
     console.print(
         f"bank    {report.observations} observations from the beginnings of {origin}{open_part}", markup=False
@@ -130,13 +131,13 @@ def _show(report: ProbeReport, origin: str, console: Console) -> None:
     console.print(_table(report))
     for name, values in report.sensitivity.items():
         found = ", ".join(f"{what} {value:.3g}" for what, value in values.items())
-        console.print(f"supporting evidence, {name.removeprefix('observation.')}: {found}", markup=False)
+        console.print(f"supporting evidence, {name.removeprefix('observation.')}: {found}")
     for verdict in report.verdicts:
-        console.print(verdict.line, markup=False)
+        console.print(verdict.line)
 
 
 def _table(report: ProbeReport) -> Table:
-    table = Table("input", "change", "chunk [rad]", "gripper [mm]", "turned to another block")
+    table = Table("input", "change", "chunk [rad]", "gripper [mm]", "turned to\nanother block", box=None)
     table.add_row("all inputs", report.whole.name, *_numbers(report.whole, report.open))
     for effect in report.effects:
         name = "scene" if effect.input is None else effect.input.removeprefix("observation.")

@@ -23,7 +23,7 @@ DOORS = {
     "sweep": "act_eval.sweeps.run.survey",
     "probe": "act_eval.cli.probing.probe_policy",
     "train": "act_eval.training.run.train",
-    "serve": "act_eval.cli.serving.serve",
+    "serve": "act_eval.cli.serve.serve",
     "collect": "act_eval.cli.collect.collect",
 }
 FLAGS = {

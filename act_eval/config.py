@@ -155,8 +155,9 @@ class EvaluateConfig:
     execution_horizon: Annotated[int | None, tyro.conf.arg(name="execute")] = None
     """Control steps between two requests; half a chunk by default."""
     executor: str | None = None
-    """How chunks are run while the next one is computed: sync, sync_ticking, naive, rtc, ensemble, blend. By
-    default rtc for policies that take a prefix and naive for others."""
+    """How chunks are run while the next one is computed: sync, sync_ticking, naive, rtc, ensemble, blend, or
+    module:Name of your own; options follow, as in ensemble:decay=0.1. By default rtc for policies that take a prefix
+    and naive for others."""
     delay_estimator: Annotated[str | None, tyro.conf.arg(name="told")] = None
     """Delay that rtc is told: oracle, constant:4, max, p95, average. The oracle by default; max under measured."""
     beyond_max_delay: BeyondMaxDelay = "error"
@@ -183,6 +184,9 @@ class EvaluateConfig:
     """Which episodes are recorded."""
     export: tuple[Tool, ...] = ()
     """Export the finished run to csv, parquet, tensorboard, wandb or rerun, as `act-eval export` does."""
+    metrics: tuple[str, ...] = ()
+    """Metrics of your own to record beside the built-in ones, each module:Name of a function of (record, steps,
+    control_s) or of a class; see docs/metrics.md."""
     workers: int | None = None
     """Processes; as many as there are processor cores by default. With --launcher ray: actors; with slurm: jobs."""
     batch: int | None = None
@@ -237,8 +241,10 @@ class SweepConfig:
     """Control steps s between two requests: numbers, half (of a chunk), delay (s = max(d, 1)) or horizon:N
     (s = N - d, so that no action runs later than N - 1 steps after its observation)."""
     executors: tuple[str, ...] = ("naive", "rtc")
-    """How chunks are run: sync, sync_ticking, naive, rtc, ensemble, blend. The first is what the others are compared
-    with."""
+    """How chunks are run: sync, sync_ticking, naive, rtc, ensemble, blend, or module:Name of your own, as `evaluate`
+    takes them. The first is what the others are compared with."""
+    metrics: tuple[str, ...] = ()
+    """Metrics of your own, as `evaluate` takes them."""
     delay_estimator: Annotated[tuple[str, ...], tyro.conf.arg(name="told")] = ("oracle",)
     """Delays that rtc is told: oracle, numbers, or estimators such as max, p95, average."""
     prefix: tuple[str, ...] = ("own",)

@@ -10,6 +10,7 @@ from act_eval.diagnostics.grasp_choice import describe, modes_of, named_block
 from act_eval.evaluation.finish import HISTOGRAM, MAP, FinishedRun
 from act_eval.evaluation.run import FinishedPart
 from act_eval.evaluation.worker import INITIAL_STATE
+from act_eval.metrics import definitions_of
 from act_eval.report import Report
 from act_eval.results.suites import warnings_about_starts
 from act_eval.results.tables import Table, metric_table, outcome_table
@@ -64,7 +65,8 @@ def print_run(run: FinishedRun, console: Console) -> None:
     """Print the tables of a finished run, and where its files are."""
     console.print(outcome_table(run.records).text(console.width), markup=False)
     if run.summaries:
-        console.print(metric_table(run.records, run.summaries).text(console.width), markup=False)
+        own = definitions_of(run.manifest.configuration)
+        console.print(metric_table(run.records, run.summaries, own).text(console.width), markup=False)
     lines = [*mode_lines(run.records, run.manifest.suite.kwargs), *remarks(run.records), *run.unmeasured]
     files = "manifest.json; per arm episodes.jsonl, metrics.jsonl, summary.json, timings.jsonl, steps"
     lines.append(f"results {run.folder} ({files})")

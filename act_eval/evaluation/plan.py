@@ -20,6 +20,7 @@ from act_eval.sources.environments import EnvFacts, check_features, env_source
 from act_eval.sources.executors import load_executor
 from act_eval.sources.external_envs import env_label
 from act_eval.sources.factories import named_values
+from act_eval.sources.metrics import load_metrics, manifest_entries
 from act_eval.sources.policies import EXPERT, ROWS_PER_CALL, Network, label, policy_entry, policy_source
 from act_eval.sources.policy_sources import PolicyFacts, check_network
 from act_eval.sources.workers import BenchFacts, ExpertBenchSource, PolicyBenchSource
@@ -96,6 +97,7 @@ def plan_workers(config: EvaluateConfig) -> WorkerPlan:
     episodes = len(episodes_of(part, len(seeds)))
     slots = min(batch, episodes)
     sources: list[Any] = [source, *([] if config.executor is None else [load_executor(config.executor)])]
+    sources += load_metrics(config.metrics)
     if config.policy == EXPERT:
         policy_label = EXPERT
         build: Build = ExpertBenchSource(env=source, slots=slots, call_timeout_s=config.call_timeout_s)
@@ -164,8 +166,10 @@ def plan_run(
         suite, policy, schedules, facts.env, facts.run, facts.numeric, config.video, workers.workers, workers.batch
     )
     if config.call_timeout_s is not None:
-        limited = {**manifest.configuration, "call_timeout_s": config.call_timeout_s}
-        manifest = replace(manifest, configuration=limited)
+        manifest = with_entries(manifest, call_timeout_s=config.call_timeout_s)
+    metrics = load_metrics(config.metrics)
+    if metrics:
+        manifest = with_entries(manifest, metrics=manifest_entries(metrics))
     manifest = replace(manifest, fingerprint={**manifest.fingerprint, **machine})  # the workers', not this process's
     job = Job(
         folder=config.out or _default_folder(workers, manifest),
@@ -174,6 +178,7 @@ def plan_run(
         arms=schedules,
         batch=workers.batch,
         video=config.video,
+        metrics=metrics,
     )
     remarks = (*(f"env     {line}" for line in facts.env.remarks), *(f"no arm  {line}" for line in left_out))
     planned = PlannedRun(manifest=manifest, job=job, build=workers.build)
@@ -219,6 +224,11 @@ def manifest_of(
         fingerprint=fingerprint(threads=1, renderer=env.renderer, **env.versions, **numeric),
         notes=notes(workers=workers, batch=batch, replayable=env.renders_states),
     )
+
+
+def with_entries(manifest: Manifest, **entries: Any) -> Manifest:
+    """Return a manifest with further entries in its configuration."""
+    return replace(manifest, configuration={**manifest.configuration, **entries})
 
 
 def part_of(launch: LaunchOptions) -> Part | None:

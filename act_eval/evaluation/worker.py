@@ -17,7 +17,7 @@ import numpy as np
 
 from act_eval.errors import UsageError
 from act_eval.launch import Block, OnSteps
-from act_eval.metrics import EpisodeMetrics, measure
+from act_eval.metrics import EpisodeMetrics, OwnMetric, measure
 from act_eval.results.records import ShardLine, ShardWriter, writing
 from act_eval.results.run import video_name
 from act_eval.results.steps import StepRecorder
@@ -63,6 +63,8 @@ class Job:
     batch: int
     """Most episodes that run at a time in one worker."""
     video: VideoMode
+    metrics: tuple[OwnMetric, ...] = ()
+    """User-defined metrics."""
 
     def moved(self, folder: Path) -> "Job":
         """Return the job with another run folder."""
@@ -147,7 +149,7 @@ def _run_block(
                 video_s=round(time.perf_counter() - began, 4),
                 worker=worker,
             )
-            metrics = _measured(record, steps, bench.envs[0], job.arms[block.arm])
+            metrics = _measured(job, block.arm, record, steps, bench.envs[0])
             ended.put(ShardLine(arm=block.arm, record=record, timing=timing, metrics=metrics), video)
             yield from ended.complete()
         yield from ended.complete(wait=True)
@@ -222,14 +224,13 @@ def _with_initial_state(record: EpisodeRecord, steps: EpisodeSteps) -> EpisodeRe
     return replace(record, detail={**record.detail, INITIAL_STATE: digest})
 
 
-def _measured(
-    record: EpisodeRecord, steps: EpisodeSteps, env: gym.Env[Any, Any], schedule: Schedule | None
-) -> EpisodeMetrics:
+def _measured(job: Job, arm: str, record: EpisodeRecord, steps: EpisodeSteps, env: gym.Env[Any, Any]) -> EpisodeMetrics:
     """Return an episode's metrics; those of the arm's motion only where the environment tells it from states."""
     motion_of = getattr(env.unwrapped, "motion", None)
     motion = motion_of(steps.state) if motion_of is not None and steps.state.size else None
+    schedule = job.arms[arm]
     late = 0 if schedule is None else schedule.actuation_delay
-    return measure(record, steps, _control_s(env), motion, late)
+    return measure(record, steps, _control_s(env), motion, late, job.metrics)
 
 
 def _control_s(env: gym.Env[Any, Any]) -> float:

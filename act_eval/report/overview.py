@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from act_eval.metrics import definitions_of
 from act_eval.report.sources import RunSource
 from act_eval.types import SUCCESS
 
@@ -67,9 +68,11 @@ _COLUMNS = (
 def overview(runs: Sequence[RunSource], data: Mapping[str, Any]) -> list[Table]:
     """Return a table per suite from the page's data; a column in which no arm has anything is left out."""
     tables = []
+    own = {one.name: one for run in runs for one in definitions_of(run.manifest.configuration)}.values()
     for number, suite in enumerate(data["suites"]):
         arms = [arm for arm in data["arms"] if arm["suite"] == number]
         columns = [(name, about, [cell(arm) for arm in arms]) for name, about, cell in _COLUMNS]
+        columns += [(one.head, one.meaning, [one.text(arm["metrics"]) or _NOTHING for arm in arms]) for one in own]
         shown = [column for column in columns if set(column[2]) - {_NOTHING}]
         rows = [_row(arm, tuple(column[2][i] for column in shown)) for i, arm in enumerate(arms)]
         title = f"{suite['name']} · {len(suite['seeds'])} episodes · suite {suite['hash']}"

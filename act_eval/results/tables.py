@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from html import escape
 from io import StringIO
 
-from act_eval.metrics import Summary
+from act_eval.metrics import MetricDefinition, Summary, definitions_of
 from act_eval.results.run import StoredRun
 from act_eval.stats import SuccessRate
 from act_eval.types import OUTCOMES, SUCCESS, EpisodeRecord
@@ -84,18 +84,24 @@ def outcome_table(results: StoredRun | Records) -> Table:
     )
 
 
-def metric_table(results: StoredRun | Records, summaries: Mapping[str, Summary] | None = None) -> Table:
+def metric_table(
+    results: StoredRun | Records,
+    summaries: Mapping[str, Summary] | None = None,
+    own: Sequence[MetricDefinition] = (),
+) -> Table:
     """Return the chief metrics of every condition; one that no condition has is left out.
 
     Args:
         results: A run, or records by condition.
         summaries: Condition → metrics, of those that are to be shown; all of a run's by default.
+        own: User-defined metrics, if summaries are given.
 
     Raises:
         RunFolderError: if the metrics of a run cannot be read.
     """
     if summaries is None:
         stored = results.conditions.values() if isinstance(results, StoredRun) else ()
+        own = definitions_of(results.manifest.configuration) if isinstance(results, StoredRun) else own
         summaries = {condition.name: condition.metrics for condition in stored}
     records = _records(results)
     columns = {
@@ -108,6 +114,8 @@ def metric_table(results: StoredRun | Records, summaries: Mapping[str, Summary] 
         "turns\nafter, steps": [_turns(found) for found in summaries.values()],
         "inference,\nms": [_pair(found, "inference_ms") for found in summaries.values()],
     }
+    for one in own:
+        columns[one.head.replace(" ", "\n", 1)] = [one.text(found) or _NOTHING for found in summaries.values()]
     shown = {name: cells for name, cells in columns.items() if set(cells) != {_NOTHING}}
     rows = tuple(zip(summaries, *shown.values(), strict=True))
     return Table(heads=("arm", *shown), rows=rows, caption=_CAPTION)

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -72,23 +72,6 @@ def only_here(what: str, defined: Any) -> str | None:
     if defined.__module__ == "__main__" or "<" in defined.__qualname__:
         return f"{what} is defined in {defined.__module__}:{defined.__qualname__}, which workers cannot import"
     return None
-
-
-def processes(workers: int, launcher: str, *reasons: Iterable[str | None]) -> int:
-    """Return how many workers to start: one, this process, if others cannot import one of the user's objects.
-
-    Args:
-        workers: How many are asked for.
-        launcher: What starts them.
-        reasons: Results of `only_here`.
-
-    Raises:
-        UsageError: if the launcher starts workers elsewhere.
-    """
-    found = [reason for several in reasons for reason in several if reason is not None]
-    if found and launcher != "local":
-        raise UsageError(f"{found[0]}; --launcher {launcher} needs it in a module of its own")
-    return 1 if found else workers
 
 
 def raised(error: BaseException) -> str:

@@ -9,15 +9,25 @@ from typing import Any
 
 from act_eval.config import SweepConfig
 from act_eval.errors import FeatureMismatch, UsageError
-from act_eval.evaluation.plan import PlannedRun, launcher_of, manifest_of, part_of, suite_of, why_here_only
+from act_eval.evaluation.plan import (
+    PlannedRun,
+    launcher_of,
+    manifest_of,
+    part_of,
+    suite_of,
+    why_here_only,
+    with_entries,
+)
 from act_eval.evaluation.worker import Job
 from act_eval.launch import Launcher, cores_of
+from act_eval.metrics import OwnMetric
 from act_eval.results import Part, episodes_of
 from act_eval.seeding import Purpose, episode_seeds
 from act_eval.sources.env_declaration import said
 from act_eval.sources.environments import EnvSource, check_features, env_source
 from act_eval.sources.executors import ExecutorSource, load_executor
 from act_eval.sources.external_envs import env_label
+from act_eval.sources.metrics import load_metrics, manifest_entries
 from act_eval.sources.policies import EXPERT, Network, digest, label, policy_entry, policy_source
 from act_eval.sources.policy_sources import CheckpointSource, PolicySource, check_network
 from act_eval.sources.workers import PolicyBenchSource
@@ -51,6 +61,8 @@ class SweepPlan:
     """How the seeds were drawn, for the screen."""
     launcher: Launcher
     """Where the workers are started."""
+    metrics: tuple[OwnMetric, ...]
+    """User-defined metrics."""
     here_only: str | None
     """Why the sweep can only run in this process; None if workers can import all of it."""
     workers: int
@@ -105,7 +117,8 @@ def plan_sweep(config: SweepConfig) -> SweepPlan:
     check_network(config.compile, config.launch.local_device(config.device))
     purpose = Purpose.HELD_OUT if config.held_out else Purpose.EVALUATE
     policies, envs = _policies(config), _environments(config)
-    here_only = why_here_only([*policies.values(), *envs.values(), *grid.executors], config.launch)
+    metrics = load_metrics(config.metrics)
+    here_only = why_here_only([*policies.values(), *envs.values(), *grid.executors, *metrics], config.launch)
     return SweepPlan(
         grid=grid,
         policies=policies,
@@ -115,6 +128,7 @@ def plan_sweep(config: SweepConfig) -> SweepPlan:
         launcher=launcher,
         workers=1 if here_only else min(config.workers or cores_of(launcher), len(episodes_of(part, config.episodes))),
         here_only=here_only,
+        metrics=metrics,
         batch=config.batch,
         part=part,
         out=config.out or _default_folder(config),
@@ -152,20 +166,21 @@ def _run(plan: SweepPlan, facts: Survey, policy: str, env: str) -> SweepRun:
     schedules = {setting.arm: setting.schedule for setting in expansion.settings}
     suite = suite_of(plan.envs[env].env_id, place, plan.seeds)
     folder = plan.out / f"{policy}_{env}"
+    manifest = manifest_of(
+        suite, policy_entry(policy, about), schedules, place, about.run, about.numeric, "none", plan.workers, plan.batch
+    )
+    if plan.metrics:
+        manifest = with_entries(manifest, metrics=manifest_entries(plan.metrics))
     planned = PlannedRun(
-        manifest=manifest_of(
-            suite,
-            policy_entry(policy, about),
-            schedules,
-            place,
-            about.run,
-            about.numeric,
-            "none",
-            plan.workers,
-            plan.batch,
-        ),
+        manifest=manifest,
         job=Job(
-            folder=folder, seeds=plan.seeds, title=f"{env} · {policy}", arms=schedules, batch=plan.batch, video="none"
+            folder=folder,
+            seeds=plan.seeds,
+            title=f"{env} · {policy}",
+            arms=schedules,
+            batch=plan.batch,
+            video="none",
+            metrics=plan.metrics,
         ),
         build=PolicyBenchSource(env=plan.envs[env], policy=plan.policies[policy], slots=min(plan.batch, plan.episodes)),
         label=f"{folder.name}/",
@@ -256,6 +271,7 @@ def _asked(config: SweepConfig, grid: Grid) -> dict[str, Any]:
         "episodes": config.episodes,
         "seed": config.seed,
         "held_out": config.held_out,
+        **({"metrics": manifest_entries(load_metrics(config.metrics))} if config.metrics else {}),
         "env_options": config.environment.given(),
         **said(config.declaration),
     }
@@ -268,7 +284,8 @@ def _default_folder(config: SweepConfig) -> Path:
         list(config.envs),
         list(config.delays),
         list(config.execution_horizon),
-        list(config.executors),
+        [load_executor(one).text for one in config.executors],
+        *([manifest_entries(load_metrics(config.metrics))] if config.metrics else []),
     ]
     shown = [list(config.delay_estimator), list(config.prefix), list(config.proprio)]
     rest = [config.beyond_max_delay, config.episodes, config.seed, config.held_out, config.compile, config.device]

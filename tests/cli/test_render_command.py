@@ -87,7 +87,7 @@ def test_bad_flags_are_named(run: Path, arguments: list[str], text: str, capsys:
 
 def test_folders_that_hold_no_run_are_refused(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert render(tmp_path / "gone") == 1
-    assert "is not a run folder: it has no manifest.json" in error(capsys)
+    assert "gone does not exist; name a run folder of evaluate" in error(capsys)
     assert render(run.parent) == 2
     assert f"{run.parent} is no run but holds some; name one of them: {run}" in error(capsys)
 

@@ -48,7 +48,7 @@ def load_metric(metric: "str | Callable[..., Any] | OwnMetric") -> OwnMetric:
         metric = _made(text, partial(metric, **options))
     elif options:
         raise UsageError(f"metric {text}: only a class takes options")
-    measure = getattr(metric, "measure", metric)
+    measure: Any = getattr(metric, "measure", metric)
     if not callable(measure):
         raise UsageError(f"metric {text}: neither a function nor an object with measure(record, steps, control_s)")
     _check_signature(text, measure)

@@ -64,7 +64,7 @@ class Half(Method):
 
     def merge(self, old: FloatArray, new: FloatArray, delay: int) -> FloatArray:
         both = min(len(old), len(new))
-        return np.concatenate([(old[:both] + new[:both]) / 2, new[both:]])
+        return np.concatenate([(old[:both] + new[:both]) / 2, new[both:]]).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,9 @@ def test_a_whole_executor_behind_the_same_schedule() -> None:
     with pytest.raises(TimingError, match="nearest needs 1 <= s <= C"):
         make_executor(Tagged(2), schedule, repeat_last, None)
     with pytest.raises(UsageError, match=r"executor nearest: building it raised TypeError: .*'speed'"):
-        make_executor(Tagged(6), Schedule(method=load_executor(partial(Nearest, speed=1)).build(3)), repeat_last, None)
+        make_executor(
+            Tagged(6), Schedule(method=load_executor(partial(Nearest, **{"speed": 1})).build(3)), repeat_last, None
+        )
 
 
 def test_executors_by_name(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from test_summary import BLANK, HORIZON
 
 from act_eval.decoding import encode_line
 from act_eval.errors import UsageError
-from act_eval.metrics import MetricDefinition, measure, summary
+from act_eval.metrics import MetricDefinition, episode_metric, measure, summary
 from act_eval.sources.metrics import load_metric, load_metrics
 from act_eval.types import EpisodeRecord, Timing
 from act_eval.types.steps import EpisodeSteps
@@ -31,11 +31,9 @@ class Excess:
         return max(0, record.steps - self._limit)
 
 
+@episode_metric(statistic="fraction")
 def slow(record: EpisodeRecord, steps: EpisodeSteps, control_s: float) -> bool:
     return record.steps * control_s > 0.5
-
-
-slow.statistic = "fraction"
 
 
 def broken(record: EpisodeRecord, steps: EpisodeSteps, control_s: float) -> Any:

@@ -16,12 +16,12 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from act_eval.envs.pick import Privileged
 from act_eval.scenes.arm import GRIPPER_CLOSED, GRIPPER_OPEN, JOINTS, PINCH_SITE
 from act_eval.scenes.scene import SceneConfig, build_spec
 from act_eval.scenes.tabletop import TARGET
 from act_eval.scenes.workspace import BLOCK_SIDE, TRAY, TRAY_FLOOR
 from act_eval.types import FloatArray
+from act_eval.types.scene import Privileged
 
 _TRAVEL_HEIGHT = 0.058  # of the pinch point above the table, on the way [m]; the wrist's range ends at 0.075
 _GRASP_HEIGHT = BLOCK_SIDE / 2 + 0.001

@@ -1,24 +1,17 @@
 """What the scripted expert would do next, found out in a copy that leaves the episode itself alone."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
 from act_eval.envs.expert import Expert
-from act_eval.envs.pick import PickEnv, Privileged
+from act_eval.envs.pick import PickEnv
 from act_eval.errors import UsageError
 from act_eval.types import FloatArray
-
-
-@runtime_checkable
-class ForkingEnv(Protocol):
-    """An environment whose future can be tried out."""
-
-    def privileged(self) -> Privileged: ...
-
-    def fork(self) -> PickEnv: ...
+from act_eval.types.env_hooks import ForkHook, hooks_of
+from act_eval.types.scene import Privileged
 
 
 class ExpertForesight:
@@ -33,7 +26,7 @@ class ExpertForesight:
         Raises:
             UsageError: if one has no scripted expert or cannot be forked.
         """
-        self._envs = [_forking(env) for env in envs]
+        self._forks = [_fork_of(env) for env in envs]
         self._twin: PickEnv | None = None
         self._expert = Expert(self)
 
@@ -48,7 +41,7 @@ class ExpertForesight:
         Raises:
             SimulationError: if physics break in the copy.
         """
-        self._twin = twin = self._envs[slot].fork()
+        self._twin = twin = self._forks[slot]()
         commands = np.zeros((steps, 6), np.float32)
         for step in range(steps):
             commands[step] = self._expert.act()
@@ -57,8 +50,8 @@ class ExpertForesight:
         return commands
 
 
-def _forking(env: gym.Env[Any, Any]) -> ForkingEnv:
-    base = env.unwrapped
-    if not isinstance(base, ForkingEnv):
+def _fork_of(env: gym.Env[Any, Any]) -> ForkHook:
+    hooks = hooks_of(env)
+    if hooks.privileged is None or hooks.fork is None:
         raise UsageError(f"{env} has no scripted expert whose next commands could be found out (privileged, fork)")
-    return base
+    return hooks.fork

@@ -1,14 +1,10 @@
 """Pick the named block and place it in the tray: the environment behind every id of this room.
 
-Beyond Gymnasium's API the engine may use (all documented here, none needed): `hold_action`, `skip_cameras`,
-`simulator_state`, `render_state`, `motion`, `verdict`, `suite_facts`; videos may use `render_views`, `project`,
-`scene_track` and `stage`. Probes may use `gripper_position`,
-`block_positions`, `with_blocks_exchanged` and `without_confusers`; the scripted expert uses `privileged`, and a `fork`
-shows what it would do next.
+Beyond Gymnasium's interface it has every hook of `act_eval.types.env_hooks` that makes sense for it.
 """
 
 from copy import copy, deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
@@ -31,6 +27,7 @@ from act_eval.scenes.scene import SceneConfig, compile_scene
 from act_eval.scenes.workspace import BLOCK_SIDE, BLOCKS, CONTROL_HZ, HORIZON, SUBSTEPS
 from act_eval.seeding import Stream, stream
 from act_eval.types import FloatArray, ImageArray, Verdict
+from act_eval.types.scene import Privileged
 
 CAMERAS = ("overhead", "wrist")
 _HOME_SPREAD = 0.04  # the arm's joints start within this of HOME [rad]
@@ -40,22 +37,6 @@ _LYING = 0.004  # a block's centre is at most this far above its resting height 
 _BROKEN = (mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQVEL, mujoco.mjtWarning.mjWARN_BADQACC)
 
 StateArray = sim_state.StateArray
-
-
-@dataclass(frozen=True)
-class Privileged:
-    """What the scripted expert may know."""
-
-    joints: NDArray[np.float64]
-    """(6,) joint angles [rad]."""
-    pinch_pos: NDArray[np.float64]
-    """(3,) point between the jaws [m]."""
-    target_pos: NDArray[np.float64]
-    """(3,) centre of the target [m]."""
-    target_yaw: float
-    """Rotation of the target about the vertical, within ±45° [rad]."""
-    target_touched: bool
-    """Whether a jaw touches the target."""
 
 
 class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):

@@ -13,6 +13,7 @@ from act_eval.evaluation.worker import Job
 from act_eval.executors import ChunkExecutor
 from act_eval.results import Manifest, fingerprint, notes
 from act_eval.results.suites import Suite
+from act_eval.rollout import hold_of
 from act_eval.seeding import Stream, stream
 from act_eval.timing import Constant, Naive, Schedule
 from act_eval.types import ActionChunks, ChunkRequest, Executor, PolicySpec
@@ -62,7 +63,7 @@ class Bench:
 
     def executor(self, schedule: Schedule | None) -> Executor:
         assert schedule is not None
-        return ChunkExecutor(self._policy, schedule)
+        return ChunkExecutor(self._policy, schedule, hold_of(self.envs))
 
     def close(self) -> None:
         pass

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from act_eval.executors import ChunkExecutor
+from act_eval.executors import ChunkExecutor, repeat_last
 from act_eval.timing import Schedule
 from act_eval.types import ActionChunks, Actions, ChunkRequest, Observation, PolicySpec, Window
 
@@ -81,7 +81,7 @@ def traced(
     policy: ToyPolicy, schedule: Schedule, steps: int, seed: int = 0, before: Callable[[], None] = lambda: None
 ) -> tuple[list[Actions], ChunkExecutor]:
     """Run one episode in one slot; check at every step that the executor foretold what it looks at."""
-    executor = ChunkExecutor(policy, schedule)
+    executor = ChunkExecutor(policy, schedule, repeat_last)
     executor.reset([0], [seed])
     actions = []
     for t in range(steps):

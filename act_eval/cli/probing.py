@@ -11,7 +11,6 @@ from rich.table import Table
 from act_eval.cli import OK
 from act_eval.diagnostics import ProbeReport, collect_bank, probe
 from act_eval.diagnostics.effects import Effect
-from act_eval.diagnostics.scene import Scene
 from act_eval.errors import ActEvalError, UsageError
 from act_eval.results.records import write_atomically
 from act_eval.seeding import Purpose, episode_seeds
@@ -19,6 +18,7 @@ from act_eval.sources.environments import EnvSource, check_features, env_source
 from act_eval.sources.factories import named_values
 from act_eval.sources.policies import EXPERT, Network, policy_source
 from act_eval.types import ENVIRONMENT_STATE, ChunkPolicy, Executor
+from act_eval.types.env_hooks import hooks_of
 
 if TYPE_CHECKING:
     import gymnasium as gym
@@ -53,7 +53,7 @@ def probe_policy(flags: "Flags", stream: TextIO) -> int:
         who, executor = _actor(flags, policy, env)
         seeds = episode_seeds(Purpose.PROBE, flags.seed, flags.episodes)
         bank = collect_bank(env, executor, seeds, flags.per_episode, flags.every)
-        report = probe(policy, bank, Scene.of(env), short=flags.short)
+        report = probe(policy, bank, hooks_of(env), short=flags.short)
     finally:
         env.close()
     show(report, f"{report.episodes} episodes of {who}, seed {flags.seed}", console)
@@ -85,7 +85,7 @@ def short_probe(policy: ChunkPolicy, source: EnvSource) -> ProbeReport:
     try:
         seeds = episode_seeds(Purpose.PROBE, 0, SHORT_EPISODES)
         bank = collect_bank(env, _acting(policy, env), seeds, per_episode=SHORT_PER_EPISODE)
-        return probe(policy, bank, Scene.of(env), short=True)
+        return probe(policy, bank, hooks_of(env), short=True)
     finally:
         env.close()
 
@@ -96,7 +96,7 @@ def _env(source: EnvSource) -> "gym.Env[Any, Any]":
 
 
 def _actor(flags: "Flags", policy: ChunkPolicy, env: "gym.Env[Any, Any]") -> tuple[str, Executor]:
-    offered = hasattr(env.unwrapped, "privileged")
+    offered = hooks_of(env).privileged is not None
     if flags.bank == "expert" and not offered:
         raise UsageError(f"--bank expert: {flags.env} has no scripted expert; choose --bank policy")
     if flags.bank == "policy" or not offered:

@@ -6,7 +6,7 @@ zeros, grey images and shifts may take the policy where it has never been.
 Legend: `N` observations · `K` blocks · `J` joints.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from act_eval.diagnostics.controls import blanked
 from act_eval.diagnostics.observation_set import Bank
-from act_eval.diagnostics.scene import Scene
 from act_eval.types import ENVIRONMENT_STATE, IMAGE_PREFIX, STATE, FloatArray, ImageArray, Observation, PolicySpec
+from act_eval.types.env_hooks import EnvHooks
 
 SHUFFLED = "shuffled"
 EXCHANGED = "other block's"
@@ -46,13 +46,13 @@ def told_block(bank: Bank) -> NDArray[np.int64]:
     return np.linalg.norm(bank.block_xy - told[:, None], axis=2).argmin(axis=1)
 
 
-def changes(spec: PolicySpec, bank: Bank, scene: Scene, short: bool = False) -> Iterator[Change]:
+def changes(spec: PolicySpec, bank: Bank, hooks: EnvHooks, short: bool = False) -> Iterator[Change]:
     """Yield the changes that a policy's declared inputs and the scene allow.
 
     Args:
         spec: of the policy.
         bank: observations that are changed.
-        scene: renders changed scenes.
+        hooks: of the environment, which render changed scenes.
         short: only what verdicts on declared inputs rest on.
     """
     whole, strangers = bank.observation, bank.strangers()
@@ -65,7 +65,7 @@ def changes(spec: PolicySpec, bank: Bank, scene: Scene, short: bool = False) -> 
         elif name.startswith(IMAGE_PREFIX) and name.removeprefix(IMAGE_PREFIX) in whole.pixels:
             yield from _camera(whole, exchanged, name, short)
     if not short:
-        yield from _scene(spec, bank, scene)
+        yield from _scene(spec, bank, hooks)
 
 
 def _coordinates(bank: Bank, exchanged: Observation, short: bool) -> Iterator[Change]:
@@ -115,20 +115,33 @@ def _camera(whole: Observation, exchanged: Observation, name: str, short: bool) 
         yield Change(name, "grey", replace(whole, pixels=blanked(whole.pixels, (camera,))))
 
 
-def _scene(spec: PolicySpec, bank: Bank, scene: Scene) -> Iterator[Change]:
+def _scene(spec: PolicySpec, bank: Bank, hooks: EnvHooks) -> Iterator[Change]:
     """Changes of what the cameras show; the coordinates stay."""
     shapes = [(name, spec.inputs[IMAGE_PREFIX + name]) for name in spec.cameras]
     if bank.block_xy.shape[1] < 2 or not shapes:
         return
     for name, edit in (
-        ("confuser hidden", scene.without_confusers),
-        ("blocks exchanged", scene.with_blocks_exchanged),
+        ("confuser hidden", hooks.without_confusers),
+        ("blocks exchanged", hooks.with_blocks_exchanged),
     ):
-        images = None if edit is None else scene.images(map(edit, bank.states), shapes)
+        images = None if edit is None else _rendered(hooks, map(edit, bank.states), shapes)
         if images is not None:
             yield Change(None, name, _showing(bank.observation, images))
     whole = bank.observation
     yield Change(None, "all cameras grey", replace(whole, pixels=blanked(whole.pixels, spec.cameras)))
+
+
+def _rendered(
+    hooks: EnvHooks, states: Iterable[NDArray[np.float64]], cameras: Sequence[tuple[str, tuple[int, ...]]]
+) -> dict[str, ImageArray] | None:
+    """Return images (N, H, W, 3) of states for cameras given with their (H, W, 3); None without a renderer."""
+    render = hooks.render_state
+    if render is None:
+        return None
+    shown = list(states)
+    return {
+        name: np.stack([render(state, name, height, width) for state in shown]) for name, (height, width, *_) in cameras
+    }
 
 
 def _showing(observation: Observation, images: dict[str, ImageArray]) -> Observation:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from act_eval.diagnostics.changes import Change, told_block
 from act_eval.diagnostics.observation_set import Bank
-from act_eval.diagnostics.scene import Scene
 from act_eval.errors import ActionError
 from act_eval.types import BoolArray, ChunkPolicy, ChunkRequest, FloatArray, Observation
+from act_eval.types.env_hooks import EnvHooks
 
 OPEN = 0.05
 """While the gripper is farther than this from every block, seen from above, its choice between them is open [m]."""
@@ -88,17 +88,17 @@ class Baseline:
         return 0 if self.headings is None else int((self.headings == self.named)[self.undecided].sum())
 
 
-def baseline(predict: Predict, bank: Bank, scene: Scene) -> Baseline:
+def baseline(predict: Predict, bank: Bank, hooks: EnvHooks) -> Baseline:
     """Return the chunks of the unchanged bank."""
     chunk_NCA = predict(bank.observation)
     near = np.zeros(len(bank), np.bool_)
-    if scene.gripper_position is not None and bank.block_xy.shape[1] > 1:
-        gripper = scene.gripper_position(bank.observation.agent_pos)[:, None, :2]
+    if hooks.gripper_position is not None and bank.block_xy.shape[1] > 1:
+        gripper = hooks.gripper_position(bank.observation.agent_pos)[:, None, :2]
         near = np.linalg.norm(gripper - bank.block_xy, axis=2).min(axis=1) <= OPEN
-    return Baseline(chunk_NCA, _headings(chunk_NCA, bank, scene), ~near, told_block(bank))
+    return Baseline(chunk_NCA, _headings(chunk_NCA, bank, hooks), ~near, told_block(bank))
 
 
-def effect_of(change: Change, predict: Predict, before: Baseline, bank: Bank, scene: Scene) -> Effect:
+def effect_of(change: Change, predict: Predict, before: Baseline, bank: Bank, hooks: EnvHooks) -> Effect:
     """Return what a change does to the chunks of a bank."""
     chunk_NCA = predict(change.observation)
     compared_NCA, moved, rigid = chunk_NCA, _rms(chunk_NCA - before.chunks), False
@@ -112,9 +112,9 @@ def effect_of(change: Change, predict: Predict, before: Baseline, bank: Bank, sc
         name=change.name,
         rad=float(np.quantile(moved, SHARE)),
         most_rad=float(moved.max()),
-        mm=_distance(compared_NCA, before.chunks, scene),
+        mm=_distance(compared_NCA, before.chunks, hooks),
         rigid=rigid,
-        turned=_turned(chunk_NCA, before, bank, scene),
+        turned=_turned(chunk_NCA, before, bank, hooks),
     )
 
 
@@ -122,23 +122,23 @@ def _rms(difference_NCA: FloatArray) -> NDArray[np.float64]:
     return np.sqrt(np.mean(np.square(difference_NCA, dtype=np.float64), axis=(1, 2)))
 
 
-def _distance(first_NCA: FloatArray, second_NCA: FloatArray, scene: Scene) -> float | None:
-    if scene.gripper_position is None:
+def _distance(first_NCA: FloatArray, second_NCA: FloatArray, hooks: EnvHooks) -> float | None:
+    if hooks.gripper_position is None:
         return None
-    gap = scene.gripper_position(first_NCA) - scene.gripper_position(second_NCA)
+    gap = hooks.gripper_position(first_NCA) - hooks.gripper_position(second_NCA)
     return float(np.quantile(np.linalg.norm(gap, axis=-1).mean(axis=1), SHARE)) * 1000
 
 
-def _headings(chunk_NCA: FloatArray, bank: Bank, scene: Scene) -> NDArray[np.int64] | None:
+def _headings(chunk_NCA: FloatArray, bank: Bank, hooks: EnvHooks) -> NDArray[np.int64] | None:
     """Return for each chunk the block that its path comes nearest to, seen from above."""
-    if scene.gripper_position is None or bank.block_xy.shape[1] < 2:
+    if hooks.gripper_position is None or bank.block_xy.shape[1] < 2:
         return None
-    path = scene.gripper_position(chunk_NCA)[..., None, :2]
+    path = hooks.gripper_position(chunk_NCA)[..., None, :2]
     return np.linalg.norm(path - bank.block_xy[:, None], axis=-1).min(axis=1).argmin(axis=1)
 
 
-def _turned(chunk_NCA: FloatArray, before: Baseline, bank: Bank, scene: Scene) -> int | None:
-    after = _headings(chunk_NCA, bank, scene)
+def _turned(chunk_NCA: FloatArray, before: Baseline, bank: Bank, hooks: EnvHooks) -> int | None:
+    after = _headings(chunk_NCA, bank, hooks)
     if after is None or before.headings is None:
         return None
     return int((after != before.headings)[before.undecided].sum())

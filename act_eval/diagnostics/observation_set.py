@@ -11,10 +11,10 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from act_eval.diagnostics.scene import Scene
 from act_eval.errors import ActEvalError, SimulationError, UsageError
 from act_eval.rollout import ObservationBatch, batch_observations
 from act_eval.types import Executor, FloatArray, IntArray, Observation
+from act_eval.types.env_hooks import BlockPositionsHook, hooks_of
 
 EPISODES = 8
 PER_EPISODE = 5
@@ -82,15 +82,20 @@ def collect_bank(
         if value < 1:
             raise UsageError(f"{name} of a bank is {value}; it must be at least 1")
     rows = [row for seed in seeds for row in _beginning(env, executor, seed, per_episode, every)]
-    scene = Scene.of(env)
     return Bank(
         observation=batch_observations([row.observed for row in rows]),
         seeds=np.array([row.seed for row in rows], np.int64),
         steps=np.array([row.step for row in rows], np.int64),
         states=np.stack([row.state for row in rows]),
         last_action=np.stack([row.last_action for row in rows]),
-        block_xy=scene.block_xy(np.stack([row.state for row in rows])),
+        block_xy=_block_xy(hooks_of(env).block_positions, np.stack([row.state for row in rows])),
     )
+
+
+def _block_xy(positions: BlockPositionsHook | None, states_NS: NDArray[np.float64]) -> NDArray[np.float64]:
+    if positions is None or states_NS.shape[1] == 0:
+        return np.zeros((len(states_NS), 0, 2))
+    return np.stack([positions(state)[:, :2] for state in states_NS])
 
 
 @dataclass(frozen=True)
@@ -103,9 +108,9 @@ class _Row:
 
 
 def _beginning(env: gym.Env[Any, Any], executor: Executor, seed: int, count: int, every: int) -> list[_Row]:
-    base: Any = env.unwrapped
-    look = getattr(base, "skip_cameras", lambda skip: None)
-    state = getattr(base, "simulator_state", lambda: np.zeros(0))
+    hooks = hooks_of(env)
+    look = hooks.skip_cameras or (lambda skip: None)
+    state = hooks.simulator_state or (lambda: np.zeros(0))
     look(False)
     observed, _ = _unfailing(lambda: env.reset(seed=seed))
     executor.reset([0], [seed])

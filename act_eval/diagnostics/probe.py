@@ -9,9 +9,9 @@ import numpy as np
 from act_eval.diagnostics.changes import SHUFFLED, Change, changes
 from act_eval.diagnostics.effects import Effect, Predict, baseline, effect_of, predictor
 from act_eval.diagnostics.observation_set import Bank
-from act_eval.diagnostics.scene import Scene
 from act_eval.diagnostics.verdicts import InputVerdict, Scale, verdict_on
 from act_eval.types import ENVIRONMENT_STATE, IMAGE_PREFIX, STATE, ChunkPolicy, Observation, PolicySpec
+from act_eval.types.env_hooks import EnvHooks
 
 _SENSITIVITY_ROWS = 16
 
@@ -46,29 +46,29 @@ class ProbeReport:
         return asdict(self)
 
 
-def probe(policy: ChunkPolicy, bank: Bank, scene: Scene, short: bool = False) -> ProbeReport:
+def probe(policy: ChunkPolicy, bank: Bank, hooks: EnvHooks, short: bool = False) -> ProbeReport:
     """Return which inputs move a policy's chunks on a bank of observations.
 
     Args:
         policy: any chunk policy; `sensitivity(observation, last_action)`, input → numbers by name, is asked where it
             exists and `short` is false.
         bank: at least two episodes.
-        scene: of the environment that the bank comes from.
+        hooks: of the environment that the bank comes from.
         short: only what the verdicts rest on.
 
     Raises:
         UsageError: if the bank has one episode only.
     """
     predict = predictor(policy, bank)
-    before = baseline(predict, bank, scene)
+    before = baseline(predict, bank, hooks)
     whole = Change(None, SHUFFLED, bank.observation.take(bank.strangers()))
     scale = Scale(
-        whole=effect_of(whole, predict, before, bank, scene),
+        whole=effect_of(whole, predict, before, bank, hooks),
         noise=_noise(predict, bank.observation, before.chunks),
         observations=len(bank),
         open=before.open,
     )
-    effects = tuple(effect_of(c, predict, before, bank, scene) for c in changes(policy.spec, bank, scene, short))
+    effects = tuple(effect_of(c, predict, before, bank, hooks) for c in changes(policy.spec, bank, hooks, short))
     return ProbeReport(
         observations=len(bank),
         episodes=bank.episodes,

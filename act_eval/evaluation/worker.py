@@ -24,6 +24,7 @@ from act_eval.results.steps import StepRecorder
 from act_eval.rollout import Episode, EpisodeClock, rollout
 from act_eval.timing import Schedule
 from act_eval.types import EpisodeRecord, Executor, Observer, StepRecord, Timing
+from act_eval.types.env_hooks import EnvHooks, hooks_of
 from act_eval.types.steps import EpisodeSteps
 from act_eval.video import Encoder, FrameLog, Layout, RecordedFrames, VideoJob, VideoMode, film, should_record
 
@@ -122,11 +123,12 @@ def _run_block(
 ) -> Iterator[EpisodeRecord]:
     folder = job.folder / block.arm
     (folder / "steps").mkdir(parents=True, exist_ok=True)
-    recorder = StepRecorder(folder / "steps", bench.envs[0].unwrapped)
+    hooks = hooks_of(bench.envs[0])
+    recorder = StepRecorder(folder / "steps", hooks)
     clocks: list[EpisodeClock] = []
     executor = bench.executor(job.arms[block.arm])
     episodes = [Episode(number, job.seeds[number]) for number in block.episodes]
-    frames = _frame_log(job, bench.envs[0])
+    frames = FrameLog() if job.video != "none" and hooks.render_state is None else None
     observers: list[Observer] = [recorder, *([] if frames is None else [frames])]
     if on_steps is not None:
         observers.append(_StepCounter(block.arm, on_steps))
@@ -149,7 +151,7 @@ def _run_block(
                 video_s=round(time.perf_counter() - began, 4),
                 worker=worker,
             )
-            metrics = _measured(job, block.arm, record, steps, bench.envs[0])
+            metrics = _measured(job, block.arm, record, steps, bench.envs[0], hooks)
             ended.put(ShardLine(arm=block.arm, record=record, timing=timing, metrics=metrics), video)
             yield from ended.complete()
         yield from ended.complete(wait=True)
@@ -204,16 +206,11 @@ class _Ended:
             yield line.record
 
 
-def _frame_log(job: Job, env: gym.Env[Any, Any]) -> FrameLog | None:
-    """Return what keeps frames while episodes run, where they are wanted and states cannot be rendered afterwards."""
-    return None if job.video == "none" or hasattr(env.unwrapped, "render_state") else FrameLog()
-
-
 def _film(
-    path: Path, env: gym.Env[Any, Any], what: VideoJob, kept: RecordedFrames | None, encoder: Encoder
+    path: Path, env: object, what: VideoJob, kept: RecordedFrames | None, encoder: Encoder
 ) -> Future[None] | None:
     if kept is None:
-        return film(path, env.unwrapped, what, Layout(), encoder)
+        return film(path, env, what, Layout(), encoder)
     return film(path, kept, replace(what, steps=kept.numbered(what.steps)), Layout(small_views=False), encoder)
 
 
@@ -224,10 +221,11 @@ def _with_initial_state(record: EpisodeRecord, steps: EpisodeSteps) -> EpisodeRe
     return replace(record, detail={**record.detail, INITIAL_STATE: digest})
 
 
-def _measured(job: Job, arm: str, record: EpisodeRecord, steps: EpisodeSteps, env: gym.Env[Any, Any]) -> EpisodeMetrics:
+def _measured(
+    job: Job, arm: str, record: EpisodeRecord, steps: EpisodeSteps, env: gym.Env[Any, Any], hooks: EnvHooks
+) -> EpisodeMetrics:
     """Return an episode's metrics; those of the arm's motion only where the environment tells it from states."""
-    motion_of = getattr(env.unwrapped, "motion", None)
-    motion = motion_of(steps.state) if motion_of is not None and steps.state.size else None
+    motion = hooks.motion(steps.state) if hooks.motion is not None and steps.state.size else None
     schedule = job.arms[arm]
     late = 0 if schedule is None else schedule.actuation_delay
     return measure(record, steps, _control_s(env), motion, late, job.metrics)

@@ -20,7 +20,7 @@ from act_eval.executors.chunks import action_at, chunk_switch
 from act_eval.executors.guard import guarded
 from act_eval.executors.latency import ObservationBuffer, delayed_command
 from act_eval.executors.request import batch_requests, call_policy, last_action_of, make_request, resolve_timing
-from act_eval.executors.slot import Hold, Slot, repeat_last
+from act_eval.executors.slot import Hold, Slot
 from act_eval.timing import Draw, Measured, Schedule, draws
 from act_eval.timing.custom import CustomExecutor
 from act_eval.timing.methods import is_shipped
@@ -72,7 +72,8 @@ class ChunkExecutor:
     Args:
         policy: Predicts chunks.
         schedule: Method, delays, told delays.
-        hold: Gives the command where no chunk covers the step; `act_eval.rollout.hold_of` asks the environments.
+        hold: What runs where no chunk covers the step: `act_eval.rollout.hold_of(envs)`, the environments' own rule.
+            `repeat_last` is right for absolute positions alone: repeating a velocity goes on moving.
         control_ms: Δt, length of a control step [ms]; needed for measured delays alone.
         foresee: Gives the scripted expert's next commands; needed for prefix `expert` alone.
 
@@ -85,7 +86,7 @@ class ChunkExecutor:
         self,
         policy: ChunkPolicy,
         schedule: Schedule,
-        hold: Hold = repeat_last,
+        hold: Hold,
         control_ms: float | None = None,
         foresee: Foresee | None = None,
     ) -> None:

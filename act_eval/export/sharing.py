@@ -15,6 +15,7 @@ from act_eval.results.records import writing
 from act_eval.results.run import StoredRun
 from act_eval.results.suites import Suite
 from act_eval.sources.replay_env import replaying_env, title_of
+from act_eval.types.env_hooks import hooks_of
 from act_eval.video import FPS
 
 Tool = Literal["csv", "parquet", "tensorboard", "wandb", "rerun"]
@@ -82,12 +83,12 @@ def share(
 def _recordings(run: StoredRun, target: Path, episodes: str, arms: Sequence[str]) -> list[str]:
     conditions = [run.conditions[name] for name in arms or run.conditions]
     lines: list[str] = []
-    env = _env_of(run.suite)
+    hooks = hooks_of(_env_of(run.suite))
     for condition in conditions:
         for record in chosen(run.suite, condition.records, episodes, None):
             steps = condition.steps(record.episode)
             path = target / condition.name / "rerun" / f"{record.episode:04d}_seed{record.seed}_{record.outcome}.rrd"
-            has_arm = hasattr(env, "gripper_position") and steps.predicted.size
+            placed = hooks.gripper_position if steps.predicted.size else None
             write_recording(
                 path,
                 record,
@@ -95,8 +96,8 @@ def _recordings(run: StoredRun, target: Path, episodes: str, arms: Sequence[str]
                 f"{title_of(run.manifest)} · {condition.name}",
                 1 / run.suite.facts.get("control_hz", FPS),
                 condition.videos.get(record.episode),
-                env.gripper_position(steps.predicted) if has_arm else None,
-                env.stage() if hasattr(env, "stage") else None,
+                None if placed is None else placed(steps.predicted),
+                None if hooks.stage is None else hooks.stage(),
             )
             lines.append(str(path))
     if not lines:

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -18,21 +18,12 @@ from numpy.typing import NDArray
 from act_eval.errors import RunFolderError, UnmeasuredRun
 from act_eval.types import (
     EpisodeRecord,
-    Motion,
     Prediction,
     StepRecord,
     Takeover,
 )
-from act_eval.types.scene import SceneTrack
+from act_eval.types.env_hooks import EnvHooks
 from act_eval.types.steps import EpisodeSteps
-
-
-class Watched(Protocol):
-    """An environment's optional hooks that say what logged states show."""
-
-    def motion(self, logged: NDArray[np.float64]) -> Motion: ...
-
-    def scene_track(self, logged: NDArray[np.float64], detail: Mapping[str, Any]) -> SceneTrack: ...
 
 
 class StepRecorder:
@@ -40,12 +31,12 @@ class StepRecorder:
 
     Args:
         folder: Where they are written.
-        env: Environment that is asked what the states show, as far as it has the hooks of `Watched`.
+        hooks: Of the environment, which say what the states show.
     """
 
-    def __init__(self, folder: Path, env: object = None) -> None:
+    def __init__(self, folder: Path, hooks: EnvHooks | None = None) -> None:
         self._folder = folder
-        self._env = env
+        self._hooks = hooks or EnvHooks()
         self._records: dict[int, list[StepRecord]] = {}
         self._terminal: dict[int, NDArray[np.float64]] = {}
         self._finished: dict[int, EpisodeSteps] = {}
@@ -59,7 +50,7 @@ class StepRecorder:
     def on_episode_end(self, record: EpisodeRecord) -> None:
         episode = record.episode
         steps = collect(self._records.pop(episode, []), self._terminal.pop(episode))
-        steps = replace(steps, **_places(self._env, steps.state, record.detail))
+        steps = replace(steps, **_places(self._hooks, steps.state, record.detail))
         save(path_of(self._folder, episode), steps)
         self._finished[episode] = steps
 
@@ -100,14 +91,14 @@ def _requests(predictions: Sequence[Prediction]) -> dict[str, Any]:
     }
 
 
-def _places(env: Any, states: NDArray[np.float64], detail: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields that an environment's hooks of `Watched` fill."""
+def _places(hooks: EnvHooks, states: NDArray[np.float64], detail: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that the hooks `motion` and `scene_track` fill."""
     found: dict[str, Any] = {}
-    if states.size and hasattr(env, "motion"):
-        motion: Motion = env.motion(states)
+    if states.size and hooks.motion is not None:
+        motion = hooks.motion(states)
         found |= {"joints": motion.joints.astype(np.float32), "gripper_xyz": motion.gripper_xyz.astype(np.float32)}
-    if states.size and hasattr(env, "scene_track"):
-        track: SceneTrack = env.scene_track(states, detail)
+    if states.size and hooks.scene_track is not None:
+        track = hooks.scene_track(states, detail)
         found |= {"blocks_xyz": track.blocks_xyz.astype(np.float32), "target": track.target}
     return found
 

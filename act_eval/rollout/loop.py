@@ -7,7 +7,7 @@ it, so its record is the same in any slot, beside any neighbours and in any orde
 An episode whose policy is at fault ends as `policy_error`; one whose environment is at fault is `invalid` and
 outside the rate. An exception of an environment or a policy is therefore a result here, and only here and in
 `act_eval.executors.request` is every exception caught. Where OpenGL is lost no episode is at fault: the run stops.
-Beyond Gymnasium's interface an environment may offer `hold_action`, `skip_cameras`, `simulator_state` and `verdict`.
+Of an environment's hooks (`act_eval.types.env_hooks`) the rollout uses `skip_cameras`, `simulator_state` and `verdict`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -200,7 +200,7 @@ class _Batch:
         except Exception as error:
             return INVALID, _text(error)
         lane.step += 1
-        if lane.verdict is None:
+        if lane.hooks.verdict is None:
             lane.succeeded |= says_success(info)
         if terminated or truncated:
             return None, None
@@ -241,10 +241,10 @@ def _text(error: Exception) -> str:
 
 def _judge(lane: Lane) -> tuple[Verdict, str | None]:
     """Return the outcome of an episode that ended by itself: success at any step where only the info tells."""
-    if lane.verdict is None:
+    if lane.hooks.verdict is None:
         return Verdict(outcome=SUCCESS if lane.succeeded else "timeout"), None
     try:
-        verdict = lane.verdict()
+        verdict = lane.hooks.verdict()
         if not isinstance(verdict, Verdict):
             raise TypeError(f"verdict() returned {verdict!r}, expected an act_eval.types.Verdict")
         if verdict.outcome not in OUTCOMES:

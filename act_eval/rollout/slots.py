@@ -1,6 +1,6 @@
 """A slot of a rollout: its environment, the optional abilities of that environment, and the episode in it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Protocol, runtime_checkable
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from act_eval.errors import RenderError, UsageError
 from act_eval.executors import Hold
-from act_eval.types import FloatArray, ImageArray, IntArray, Observer, Verdict
+from act_eval.types import FloatArray, ImageArray, IntArray, Observer
+from act_eval.types.env_hooks import EnvHooks, hooks_of
 
 _NO_STATE = np.zeros(0, np.float64)
 
@@ -40,9 +41,7 @@ class Lane:
 
     row: int
     env: gym.Env[Any, Any]
-    skip_cameras: Callable[[bool], None] | None
-    simulator_state: Callable[[], NDArray[np.float64]] | None
-    verdict: Callable[[], Verdict] | None
+    hooks: EnvHooks
     episode: Episode | None = None
     began: bool = False
     """Whether the environment has been reset for the episode, so that its state belongs to it."""
@@ -61,9 +60,9 @@ class Lane:
 
     def state(self) -> NDArray[np.float64]:
         """Return the (S,) simulator state, S = 0 where the environment has none."""
-        if self.simulator_state is None:
+        if self.hooks.simulator_state is None:
             return _NO_STATE
-        state = self.simulator_state()
+        state = self.hooks.simulator_state()
         self.state_size = len(state)
         return state
 
@@ -91,8 +90,8 @@ class Lane:
 
     def look(self, needed: bool) -> None:
         """Say whether the next observation's images will be looked at."""
-        if self.skip_cameras is not None:
-            self.skip_cameras(not needed)
+        if self.hooks.skip_cameras is not None:
+            self.hooks.skip_cameras(not needed)
 
 
 def lanes(envs: Sequence[gym.Env[Any, Any]]) -> list[Lane]:
@@ -105,23 +104,12 @@ def lanes(envs: Sequence[gym.Env[Any, Any]]) -> list[Lane]:
         raise UsageError("a rollout needs at least one environment")
     if len({id(env.unwrapped) for env in envs}) < len(envs):
         raise UsageError("an environment is given twice; each slot needs its own")
-    return [_lane(row, env) for row, env in enumerate(envs)]
-
-
-def _lane(row: int, env: gym.Env[Any, Any]) -> Lane:
-    base = env.unwrapped
-    return Lane(
-        row,
-        env,
-        skip_cameras=getattr(base, "skip_cameras", None),
-        simulator_state=getattr(base, "simulator_state", None),
-        verdict=getattr(base, "verdict", None),
-    )
+    return [Lane(row, env, hooks_of(env)) for row, env in enumerate(envs)]
 
 
 def hold_of(envs: Sequence[gym.Env[Any, Any]]) -> Hold:
     """Return the environments' own hold actions for an executor; those without one repeat the last command."""
-    rules = [getattr(env.unwrapped, "hold_action", _repeat) for env in envs]
+    rules = [hooks_of(env).hold_action or _repeat for env in envs]
 
     def hold(last_command: FloatArray, slots: IntArray) -> FloatArray:
         return np.stack([rules[slot](last) for last, slot in zip(last_command, slots.tolist(), strict=True)])

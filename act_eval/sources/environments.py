@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from act_eval.errors import FeatureMismatch, UsageError
 from act_eval.sources.env_declaration import DeclaringFlags, declared, says_nothing
-from act_eval.sources.external_envs import guarded_call, is_foreign, make_adapted, versions
+from act_eval.sources.external_envs import guarded_call, is_foreign, make_adapted
 from act_eval.types import ENVIRONMENT_STATE, IMAGE_PREFIX, STATE, PolicySpec
+from act_eval.types.env_hooks import hooks_of
 
 if TYPE_CHECKING:
     import gymnasium as gym
@@ -106,27 +107,27 @@ def env_facts(env: "gym.Env[Any, Any]", options: Mapping[str, Any]) -> EnvFacts:
     Raises:
         UsageError: if its episodes would never end, or it does not do what it says.
     """
-    base: Any = env.unwrapped
-    if hasattr(base, "try_out"):
-        guarded_call(base.name, "in a first step", base.try_out)
-    horizon = env.spec.max_episode_steps if env.spec is not None else getattr(base, "max_episode_steps", None)
+    hooks = hooks_of(env)
+    if hooks.try_out is not None:
+        guarded_call(str(env.unwrapped), "in a first step", hooks.try_out)
+    horizon = env.spec.max_episode_steps if env.spec is not None else hooks.max_episode_steps
     if horizon is None:
         raise UsageError(f"{env.spec} is registered without max_episode_steps: its episodes would never end")
-    suite = dict(base.suite_facts()) if hasattr(base, "suite_facts") else {}
+    suite = {} if hooks.suite_facts is None else dict(hooks.suite_facts())
     return EnvFacts(
         options=suite.pop("options", dict(options)),
-        horizon=horizon,
+        horizon=int(horizon),
         control_ms=1000 / env.metadata["render_fps"],
         suite=suite,
-        renderer=base.renderer_name() if hasattr(base, "renderer_name") else "unknown",
-        renders_states=hasattr(base, "render_state"),
+        renderer="unknown" if hooks.renderer_name is None else hooks.renderer_name(),
+        renders_states=hooks.render_state is not None,
         offered=_offered(env),
         action=tuple(env.action_space.shape or ()),
-        foreseen=hasattr(base, "privileged") and hasattr(base, "fork"),
+        foreseen=hooks.privileged is not None and hooks.fork is not None,
         films=env.render_mode == "rgb_array",
-        remarks=base.remarks() if hasattr(base, "remarks") else (),
-        versions=versions(base.env) if hasattr(base, "try_out") else {},
-        overhead_projection=base.overhead_projection() if hasattr(base, "overhead_projection") else None,
+        remarks=() if hooks.remarks is None else hooks.remarks(),
+        versions={} if hooks.package_versions is None else hooks.package_versions(),
+        overhead_projection=None if hooks.overhead_projection is None else hooks.overhead_projection(),
     )
 
 

@@ -82,15 +82,6 @@ def guarded_call(name: str, doing: str, call: Callable[[], Made]) -> Made:
         raise UsageError(f"{name}, {doing}, raised {raised(error)}") from error
 
 
-def versions(env: "gym.Env[Any, Any]") -> dict[str, str]:
-    """Return the version of the package that an environment comes from, for a run's fingerprint."""
-    from importlib.metadata import packages_distributions, version
-
-    module = type(env.unwrapped).__module__.partition(".")[0]
-    owners = set(packages_distributions().get(module, ())) - {"act_eval", "gymnasium", "dm_control"}
-    return {owner: version(owner) for owner in sorted(owners)}
-
-
 def _registered(name: str, options: Mapping[str, Any], horizon: int | None, film: bool) -> "gym.Env[Any, Any]":
     import gymnasium as gym
 

@@ -11,6 +11,7 @@ from act_eval.results.suites import Suite
 from act_eval.sources.env_declaration import DeclaringFlags
 from act_eval.sources.environments import env_source
 from act_eval.sources.external_envs import env_label
+from act_eval.types.env_hooks import hooks_of
 
 
 def replaying_env(suite: Suite) -> Any:
@@ -26,13 +27,14 @@ def replaying_env(suite: Suite) -> Any:
 @lru_cache(maxsize=1)
 def _environment(name: str, options: str, scene: str | None) -> Any:
     env: Any = env_source(name, json.loads(options), DeclaringFlags(), film=False).make().unwrapped
-    if not hasattr(env, "render_state"):
+    hooks = hooks_of(env)
+    if hooks.render_state is None:
         raise RunFolderError(
             f"{name} cannot show logged states (it has no render_state): the videos that were recorded while the run "
             "went on are all there are"
         )
     env.reset(seed=0)
-    here = env.suite_facts().get("scene") if hasattr(env, "suite_facts") else None
+    here = None if hooks.suite_facts is None else hooks.suite_facts().get("scene")
     if here != scene:
         raise RunFolderError(
             f"{name} builds another scene here than in the run (suite.facts.scene): the version that made the run "

@@ -14,6 +14,7 @@ from act_eval.sources.environments import EnvFacts, EnvSource, env_facts
 from act_eval.sources.policy_sources import PolicySource
 from act_eval.timing import ExpertPrefix, Schedule
 from act_eval.types import ChunkPolicy, Executor, PolicySpec
+from act_eval.types.env_hooks import hooks_of
 
 if TYPE_CHECKING:
     import gymnasium as gym
@@ -129,7 +130,7 @@ class ExpertBenchSource:
 
     def __call__(self) -> "ExpertBench":
         envs = [self.env.make() for _ in range(self.slots)]
-        if not hasattr(envs[0].unwrapped, "privileged"):
+        if hooks_of(envs[0]).privileged is None:
             raise UsageError(f"{self.env.env_id} offers no privileged state, which the scripted expert needs")
         return ExpertBench(punctual(envs, self.call_timeout_s), BenchFacts(env=env_facts(envs[0], self.env.options)))
 

@@ -30,6 +30,7 @@ from act_eval.training.data import Part, demonstrations, shows_meshes, windows
 from act_eval.training.folder import check_continues, claim, facts
 from act_eval.training.selection import closed_loop
 from act_eval.types import IMAGE_PREFIX, PolicySpec
+from act_eval.types.env_hooks import hooks_of
 
 
 def train(job: TrainConfig, words: Sequence[str] = (), console: Console | None = None) -> Finish:
@@ -115,9 +116,10 @@ def _overhead_projection(names: Sequence[str]) -> tuple[float, ...]:
     found: set[tuple[float, ...]] = set()
     for name in names:
         env = EnvSource(env_id=env_id(name), options={}).make()
-        if not hasattr(env.unwrapped, "overhead_projection"):
+        projection = hooks_of(env).overhead_projection
+        if projection is None:
             raise UsageError(f"conditioning 'crop' needs the overhead camera's projection, which {name} does not say")
-        found.add(env.unwrapped.overhead_projection())  # pyright: ignore[reportAttributeAccessIssue]
+        found.add(projection())
         env.close()
     if len(found) > 1:
         raise UsageError(f"conditioning 'crop' needs one overhead camera; those of {', '.join(names)} differ")

@@ -12,7 +12,6 @@ from act_eval.types.episodes import (
     SUCCESS,
     EndStateObserver,
     EpisodeRecord,
-    Motion,
     Observer,
     StepRecord,
     Timing,
@@ -40,6 +39,7 @@ from act_eval.types.policy import (
     PolicySpec,
     Window,
 )
+from act_eval.types.scene import Motion
 from act_eval.types.steps import EpisodeSteps
 
 __all__ = [

@@ -1,6 +1,6 @@
 """What is recorded of episodes, and who watches them. An observer watches and changes nothing.
 
-Legend: `A` action dim · `S` size of a simulator state · `N` states · `J` joints.
+Legend: `A` action dim · `S` size of a simulator state.
 """
 
 from collections.abc import Mapping, Sequence
@@ -94,18 +94,6 @@ class Verdict:
     """See `EpisodeRecord.collapse_index`."""
     detail: Mapping[str, Any] = field(default_factory=dict)
     """Further measurements (JSON values)."""
-
-
-@dataclass(frozen=True)
-class Motion:
-    """How an arm moved through N states; what environments say of logged states with `motion(states)`."""
-
-    joints: NDArray[np.float64]
-    """(N, J) joint positions in the order of the action dimensions [rad]."""
-    gripper_xyz: NDArray[np.float64]
-    """(N, 3) point between the jaws [m]."""
-    gripper_joint: int | None = None
-    """Which joint opens and closes the jaws: measures of smoothness leave it out."""
 
 
 class Observer(Protocol):

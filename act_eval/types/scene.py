@@ -1,6 +1,6 @@
-"""What environments may say of their scene, for drawings over it and for plots.
+"""What environments say of their scene and of logged states, for metrics, drawings, plots and the scripted expert.
 
-Legend: `N` states · `M` blocks.
+Legend: `N` states · `M` blocks · `J` joints.
 """
 
 from dataclasses import dataclass
@@ -8,12 +8,24 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from act_eval.types import IntArray
+from act_eval.types.arrays import IntArray
+
+
+@dataclass(frozen=True)
+class Motion:
+    """How an arm moved through N states; see `act_eval.types.env_hooks.MotionHook`."""
+
+    joints: NDArray[np.float64]
+    """(N, J) joint positions in the order of the action dimensions [rad]."""
+    gripper_xyz: NDArray[np.float64]
+    """(N, 3) point between the jaws [m]."""
+    gripper_joint: int | None = None
+    """Which joint opens and closes the jaws: measures of smoothness leave it out."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SceneTrack:
-    """Where the blocks were in N states; what environments say of logged states with `scene_track(states, detail)`."""
+    """Where the blocks were in N states; see `act_eval.types.env_hooks.SceneTrackHook`."""
 
     blocks_xyz: NDArray[np.float64]
     """(N, M, 3) centres of the blocks [m]."""
@@ -23,7 +35,7 @@ class SceneTrack:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """Sizes that drawings need; what environments say of their scene with `stage()`."""
+    """Sizes that drawings need; see `act_eval.types.env_hooks.StageHook`."""
 
     block_side: float
     """Edge of a block [m]."""
@@ -33,3 +45,19 @@ class Stage:
     """Gripper joint when they are open [rad]."""
     closes_below: float
     """A gripper command below this is one to close [rad]."""
+
+
+@dataclass(frozen=True)
+class Privileged:
+    """What the scripted expert may know of a moment; see `act_eval.types.env_hooks.PrivilegedHook`."""
+
+    joints: NDArray[np.float64]
+    """(6,) joint angles [rad]."""
+    pinch_pos: NDArray[np.float64]
+    """(3,) point between the jaws [m]."""
+    target_pos: NDArray[np.float64]
+    """(3,) centre of the target [m]."""
+    target_yaw: float
+    """Rotation of the target about the vertical, within ±45° [rad]."""
+    target_touched: bool
+    """Whether a jaw touches the target."""

@@ -7,12 +7,11 @@ Legend: `T` control steps · `N` requests · `C` chunk length · `M` blocks.
 """
 
 from functools import lru_cache
-from typing import Any, Protocol
 
 import numpy as np
 
-from act_eval.types import FloatArray, ImageArray
-from act_eval.types.scene import Stage
+from act_eval.types import ImageArray
+from act_eval.types.env_hooks import EnvHooks, GripperPositionHook
 from act_eval.types.steps import EpisodeSteps
 from act_eval.video.drawing import (
     CHUNK,
@@ -35,32 +34,24 @@ _CROSS = 0.011  # half an arm of the cross at the told place [m]
 _UNIT = 240  # height of a view in which lines are as wide as given here [px]
 
 
-class Projecting(Protocol):
-    """The optional hooks of an environment that overlays need."""
-
-    def gripper_position(self, command: FloatArray) -> Points: ...
-
-    def project(self, points: Points, camera: str, height: int, width: int) -> Points: ...
-
-    def stage(self) -> Stage: ...
-
-
 class Overlay:
     """The marks of one episode on one view.
 
     Args:
-        env: Asked for the hooks of `Projecting`; it has `project`.
+        hooks: Of the environment; `project` is needed.
         steps: The episode.
         camera: A fixed one.
         board: Where its view stands in a frame.
         paths: Where the episode's predictions and commands lead.
     """
 
-    def __init__(self, env: Any, steps: EpisodeSteps, camera: str, board: Board, paths: "Paths | None") -> None:
+    def __init__(self, hooks: EnvHooks, steps: EpisodeSteps, camera: str, board: Board, paths: "Paths | None") -> None:
         self._board, self._unit = board, max(0.7, board.height / _UNIT)
         self._steps = steps
-        self._project = lambda points: env.project(points, camera, board.height, board.width)
-        self._stage: Stage | None = env.stage() if hasattr(env, "stage") else None
+        project = hooks.project
+        assert project is not None
+        self._project = lambda points: project(points, camera, board.height, board.width)
+        self._stage = None if hooks.stage is None else hooks.stage()
         self._chunks = self._commands = None
         if paths is not None:
             self._chunks, self._commands = self._project(paths.chunks), self._project(paths.commands)
@@ -161,21 +152,22 @@ class Paths:
     """Where an episode's predictions and commands put the gripper.
 
     Args:
-        env: Asked for `gripper_position`.
+        gripper_position: Hook of the environment.
         steps: The episode.
     """
 
-    def __init__(self, env: Projecting, steps: EpisodeSteps) -> None:
-        self.chunks: Points = env.gripper_position(steps.predicted)
+    def __init__(self, gripper_position: GripperPositionHook, steps: EpisodeSteps) -> None:
+        self.chunks: Points = gripper_position(steps.predicted)
         """(N, C, 3) [m]"""
-        self.commands: Points = env.gripper_position(steps.command)
+        self.commands: Points = gripper_position(steps.command)
         """(T, 3) [m]"""
 
 
-def paths_of(env: Any, steps: EpisodeSteps) -> Paths | None:
+def paths_of(hooks: EnvHooks, steps: EpisodeSteps) -> Paths | None:
     """Return where predictions lead; None without predictions, or where the environment does not say."""
-    has_hooks = hasattr(env, "gripper_position") and hasattr(env, "project")
-    return Paths(env, steps) if has_hooks and steps.steps and steps.predicted.size else None
+    if hooks.gripper_position is None or hooks.project is None or not (steps.steps and steps.predicted.size):
+        return None
+    return Paths(hooks.gripper_position, steps)
 
 
 def told_coordinates(steps: EpisodeSteps, step: int) -> tuple[float, ...] | None:

@@ -4,12 +4,12 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from act_eval.types import EpisodeRecord, ImageArray
+from act_eval.types.env_hooks import EnvHooks, hooks_of
 from act_eval.types.steps import EpisodeSteps
 from act_eval.video.drawing import Board
 from act_eval.video.files import Encoder
@@ -37,7 +37,7 @@ class VideoJob:
     """Δt [s]."""
 
 
-def film(path: Path, env: Any, what: VideoJob, layout: Layout, encoder: Encoder) -> Future[None] | None:
+def film(path: Path, env: object, what: VideoJob, layout: Layout, encoder: Encoder) -> Future[None] | None:
     """Render an episode from its logged states and queue it for encoding.
 
     Args:
@@ -58,7 +58,7 @@ def film(path: Path, env: Any, what: VideoJob, layout: Layout, encoder: Encoder)
     return encoder.write(path, episode_frames(states, env, what, layout), round(1 / what.control_s))
 
 
-def episode_frames(states: NDArray[np.float64], env: Any, what: VideoJob, layout: Layout) -> Iterator[ImageArray]:
+def episode_frames(states: NDArray[np.float64], env: object, what: VideoJob, layout: Layout) -> Iterator[ImageArray]:
     """Yield the frames of an episode; each is overwritten by the next.
 
     Args:
@@ -67,14 +67,15 @@ def episode_frames(states: NDArray[np.float64], env: Any, what: VideoJob, layout
         what: The episode.
         layout: Size of the frames.
     """
-    views = _views(env, what.steps, layout)
+    hooks = hooks_of(env)
+    views = _views(hooks, what.steps, layout)
     has_marks = any(view.overlay is not None for view in views)
-    panel = Panel(layout, _words(env, what), what.steps, has_marks)
+    panel = Panel(layout, _words(hooks, what), what.steps, has_marks)
     blank = panel.blank()
     frame = blank.copy()
     for number, state in enumerate(states):
         ends = number in (0, len(states) - 1)
-        _show(env, state, number, views if ends else _due(views, layout, number), frame)
+        _show(hooks, state, number, views if ends else _due(views, layout, number), frame)
         panel.draw(frame, blank, number)
         if number == len(states) - 1:
             panel.draw_outcome(frame[layout.large_view])
@@ -98,16 +99,16 @@ class _View:
         return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
 
 
-def _views(env: Any, steps: EpisodeSteps, layout: Layout) -> list[_View]:
-    cameras: Sequence[str] = getattr(env, "video_cameras", CAMERAS)
+def _views(hooks: EnvHooks, steps: EpisodeSteps, layout: Layout) -> list[_View]:
+    cameras = hooks.video_cameras or CAMERAS
     places = [layout.large_view]
     places += [layout.small_view(0), layout.small_view(1)] if layout.small_views else []
-    paths = paths_of(env, steps)
+    paths = paths_of(hooks, steps)
     views: list[_View] = []
     for number, (camera, (rows, columns)) in enumerate(zip(cameras, places, strict=False)):
         board = Board(rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start, layout.width)
-        drawn = number < _OVERLAID and hasattr(env, "project")
-        views.append(_View(camera, rows, columns, Overlay(env, steps, camera, board, paths) if drawn else None))
+        drawn = number < _OVERLAID and hooks.project is not None
+        views.append(_View(camera, rows, columns, Overlay(hooks, steps, camera, board, paths) if drawn else None))
     return views
 
 
@@ -120,22 +121,23 @@ def _due(views: Sequence[_View], layout: Layout, number: int) -> Sequence[_View]
     return views if layout.height > SMALL or len(small) < 2 else [views[0], small[number % len(small)]]
 
 
-def _show(env: Any, state: NDArray[np.float64], number: int, views: Sequence[_View], frame: ImageArray) -> None:
+def _show(hooks: EnvHooks, state: NDArray[np.float64], number: int, views: Sequence[_View], frame: ImageArray) -> None:
     """Draw views of a state and what lies over them into a frame."""
     places = [frame[view.rows, view.columns] for view in views]
-    if hasattr(env, "render_views"):
-        env.render_views(state, [(view.camera, *view.size) for view in views], places)
+    if hooks.render_views is not None:
+        hooks.render_views(state, [(view.camera, *view.size) for view in views], places)
     else:
+        assert hooks.render_state is not None
         for view, place in zip(views, places, strict=True):
-            place[:] = env.render_state(state, view.camera, *view.size)
+            place[:] = hooks.render_state(state, view.camera, *view.size)
     for view in views:
         if view.overlay is not None:
             view.overlay.draw(frame, number)
 
 
-def _words(env: Any, what: VideoJob) -> Words:
+def _words(hooks: EnvHooks, what: VideoJob) -> Words:
     gripper = None
-    if what.steps.joints.size and hasattr(env, "motion"):
-        gripper = env.motion(what.steps.state[:1]).gripper_joint
-    stage = env.stage() if hasattr(env, "stage") else None
+    if what.steps.joints.size and hooks.motion is not None:
+        gripper = hooks.motion(what.steps.state[:1]).gripper_joint
+    stage = None if hooks.stage is None else hooks.stage()
     return Words(title=what.title, record=what.record, control_s=what.control_s, stage=stage, gripper=gripper)

@@ -120,7 +120,7 @@ def _load(task: str) -> Any:
 
 def _steps_of(env: Any) -> int | None:
     """Return after how many steps the suite ends an episode; it keeps them to itself."""
-    limit = getattr(env, "_step_limit", float("inf"))
+    limit = env._step_limit
     return int(limit) if np.isfinite(limit) else None
 
 

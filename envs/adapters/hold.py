@@ -4,32 +4,29 @@ Only whoever knows the controller knows what holds a robot still. Absolute posit
 Velocities and displacements: zero; repeating them goes on moving. Torques: neither does; zero lets the robot go limp.
 """
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 
 from act_eval.errors import UsageError
 from act_eval.types import FloatArray
+from act_eval.types.env_hooks import HoldActionHook
 
-HoldAction = Callable[[FloatArray], FloatArray]
 REPEAT, ZERO, OWN = "repeat", "zero", "hold_action of the environment"
 
 
-def hold_rule(declared: str | None, env: Any, action_dim: int) -> tuple[str, HoldAction]:
+def hold_rule(declared: str | None, own: HoldActionHook | None, action_dim: int) -> tuple[str, HoldActionHook]:
     """Return a name for the rule, and the rule: last command (A,) → what runs (A,).
 
     Args:
         declared: `repeat`, `zero`, or one entry per action dim; None: the environment's own method `hold_action`, or
             `repeat` where it has none.
-        env: The environment behind its wrappers.
+        own: That method, if there is one.
         action_dim: A.
 
     Raises:
         UsageError: if the text is none of these.
     """
-    if declared is None and hasattr(env, "hold_action"):
-        return OWN, env.hold_action
+    if declared is None and own is not None:
+        return OWN, own
     if declared in (None, REPEAT):
         return REPEAT, _repeat
     entries = ["0"] * action_dim if declared == ZERO else [entry.strip() for entry in declared.split(",")]

@@ -5,6 +5,7 @@ step, what holds the robot still, and when an episode has succeeded. An episode 
 succeeds. Hooks of the environment itself (docs/own-environment.md) are passed on.
 """
 
+from importlib.metadata import packages_distributions, version
 from typing import Any
 
 import gymnasium as gym
@@ -17,10 +18,12 @@ from act_eval.envs.adapters.observation_mapping import Seen, described, digest, 
 from act_eval.envs.adapters.success import Happened, parse_success
 from act_eval.errors import SimulationError, UsageError
 from act_eval.types import FloatArray, Verdict
+from act_eval.types.env_hooks import EnvHooks, hooks_of
 
 SEEDS = 2**32
 """Many environments take no seed from here on, so that episode seeds are folded into this range."""
 _PASSED_ON = ("simulator_state", "render_state", "motion", "renderer_name", "gripper_position", "privileged")
+_USED = ("hold_action", "skip_cameras", "suite_facts", "max_episode_steps")
 
 
 class AdaptedEnv(gym.Env[dict[str, Any], FloatArray]):
@@ -33,21 +36,24 @@ class AdaptedEnv(gym.Env[dict[str, Any], FloatArray]):
             UsageError: naming what has to be declared, or what was declared and does not fit.
         """
         self.env, self.name = env, name
+        self._hooks = hooks_of(env, (*_PASSED_ON, *_USED))
         self.render_mode = env.render_mode
         self._seen = Seen(env, resolve(env.observation_space, declared), name)
         self._success = parse_success(declared.success)
         self._actions = _action_space(env.action_space, name)
         self.action_space: Any = self._actions
-        self.hold, self._hold = hold_rule(declared.hold, env.unwrapped, self._actions.shape[0])
-        self.max_episode_steps = _horizon(env, declared, name)
+        self.hold, self._hold = hold_rule(declared.hold, self._hooks.hold_action, self._actions.shape[0])
+        self.max_episode_steps = _horizon(env, self._hooks, declared, name)
         fps = _steps_per_second(env, declared, name)
         self.metadata = {**env.metadata, "render_fps": fps}
-        self._skip = getattr(env.unwrapped, "skip_cameras", None)
         self.observation_space: Any = self._seen.space()
 
+    def __str__(self) -> str:
+        return self.name
+
     def __getattr__(self, name: str) -> Any:
-        if name in _PASSED_ON:
-            return getattr(self.env.unwrapped, name)
+        if name in _PASSED_ON and (hook := vars(self._hooks)[name]) is not None:
+            return hook
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
     def reset(
@@ -99,8 +105,8 @@ class AdaptedEnv(gym.Env[dict[str, Any], FloatArray]):
     def skip_cameras(self, skip: bool) -> None:
         """While `skip` is true, images are those of before, where that saves anything."""
         self._seen.skipping = skip
-        if self._skip is not None:
-            self._skip(skip)
+        if self._hooks.skip_cameras is not None:
+            self._hooks.skip_cameras(skip)
 
     def verdict(self) -> Verdict:
         """Return how the episode went: success, or timeout for every other end."""
@@ -114,9 +120,9 @@ class AdaptedEnv(gym.Env[dict[str, Any], FloatArray]):
 
     def suite_facts(self) -> dict[str, Any]:
         """Return what must be equal for two runs to be paired, beside id, options and horizon."""
-        own = dict(self.env.unwrapped.suite_facts()) if hasattr(self.env.unwrapped, "suite_facts") else {}  # pyright: ignore[reportAttributeAccessIssue]
+        own = self._hooks.suite_facts
         return {
-            **own,
+            **({} if own is None else own()),
             **self._seen.keys.to_json(),
             "success": str(self._success),
             "hold": self.hold,
@@ -133,6 +139,12 @@ class AdaptedEnv(gym.Env[dict[str, Any], FloatArray]):
         if self._seen.keys.unused:
             lines.append(f"shown to no policy: {', '.join(self._seen.keys.unused)}")
         return tuple(lines)
+
+    def package_versions(self) -> dict[str, str]:
+        """Return the version of the package that the environment comes from, for a run's fingerprint."""
+        module = type(self.env.unwrapped).__module__.partition(".")[0]
+        owners = set(packages_distributions().get(module, ())) - {"act_eval", "gymnasium", "dm_control"}
+        return {owner: version(owner) for owner in sorted(owners)}
 
     def try_out(self) -> None:
         """Take a step, so that what is missing or does not fit is said before the first episode."""
@@ -151,9 +163,9 @@ def _action_space(space: spaces.Space[Any], name: str) -> spaces.Box:
     return space
 
 
-def _horizon(env: gym.Env[Any, Any], declared: Declaration, name: str) -> int:
+def _horizon(env: gym.Env[Any, Any], hooks: EnvHooks, declared: Declaration, name: str) -> int:
     own = None if env.spec is None else env.spec.max_episode_steps
-    own = getattr(env.unwrapped, "max_episode_steps", None) if own is None else own
+    own = hooks.max_episode_steps if own is None else own
     if declared.horizon is not None:
         if own is not None and own < declared.horizon:
             raise UsageError(f"--horizon is {declared.horizon}; {name} itself cuts episodes off after {own} steps")

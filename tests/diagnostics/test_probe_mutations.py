@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from act_eval.diagnostics import Bank, ProbeReport, collect_bank, probe
-from act_eval.diagnostics.scene import Scene
 from act_eval.envs.expert_executor import ExpertExecutor
 from act_eval.envs.registration import env_id
 from act_eval.policies.checkpoint import load_pretrained
@@ -17,6 +16,7 @@ from act_eval.policies.serve import TorchChunkPolicy
 from act_eval.seeding import Purpose, episode_seeds
 from act_eval.sources.policies import checkpoint_folder
 from act_eval.types import ENVIRONMENT_STATE, STATE
+from act_eval.types.env_hooks import hooks_of
 
 OVERHEAD, WRIST = "observation.images.overhead", "observation.images.wrist"
 POLICIES = ("act_rtc", "act")
@@ -46,7 +46,7 @@ def probed(env: gym.Env, bank: Bank) -> Callable[..., ProbeReport]:
         policy, processor = copy.deepcopy(loaded[name])
         with torch.no_grad():
             mutilate(policy, processor)
-        return probe(TorchChunkPolicy(policy, processor), bank, Scene.of(env), short=True)
+        return probe(TorchChunkPolicy(policy, processor), bank, hooks_of(env), short=True)
 
     return run
 

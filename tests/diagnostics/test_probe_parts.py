@@ -10,7 +10,6 @@ import pytest
 from act_eval.diagnostics import Bank, Blinded, changes, collect_bank, probe
 from act_eval.diagnostics.changes import told_block
 from act_eval.diagnostics.controls import GREY
-from act_eval.diagnostics.scene import Scene
 from act_eval.envs.expert_executor import ExpertExecutor
 from act_eval.envs.registration import env_id
 from act_eval.errors import ActionError, UsageError
@@ -24,10 +23,11 @@ from act_eval.types import (
     FloatArray,
     PolicySpec,
 )
+from act_eval.types.env_hooks import EnvHooks, hooks_of
 
 SIZE = 16
 EYE = IMAGE_PREFIX + "overhead"
-BARE = Scene(None, None, None, None, None)
+BARE = EnvHooks()
 
 
 class Foreign:
@@ -74,8 +74,8 @@ def bank(env: gym.Env) -> Bank:
     return collect_bank(env, ExpertExecutor([env]), episode_seeds(Purpose.PROBE, 0, 4), per_episode=4)
 
 
-def modes(policy: Foreign, bank: Bank, scene: Scene = BARE) -> dict[str, str]:
-    return {verdict.input: verdict.mode for verdict in probe(policy, bank, scene).verdicts}
+def modes(policy: Foreign, bank: Bank, hooks: EnvHooks = BARE) -> dict[str, str]:
+    return {verdict.input: verdict.mode for verdict in probe(policy, bank, hooks).verdicts}
 
 
 def test_a_declared_input_that_is_dropped_on_the_way_is_dead(bank: Bank) -> None:
@@ -158,7 +158,7 @@ def test_strangers_are_of_other_episodes(bank: Bank) -> None:
 
 def test_each_change_touches_what_it_names_and_nothing_else(bank: Bank, env: gym.Env) -> None:
     whole, seen = bank.observation, set()
-    for change in changes(Foreign((STATE, ENVIRONMENT_STATE, EYE), ()).spec, bank, Scene.of(env)):
+    for change in changes(Foreign((STATE, ENVIRONMENT_STATE, EYE), ()).spec, bank, hooks_of(env)):
         changed = change.observation
         differs = {
             STATE: (changed.agent_pos != whole.agent_pos).any(),

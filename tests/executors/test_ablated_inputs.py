@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from toy_policies import Tagged, ToyPolicy, blank
 
 from act_eval.errors import TimingError
-from act_eval.executors import ChunkExecutor, Foresee
+from act_eval.executors import ChunkExecutor, Foresee, repeat_last
 from act_eval.timing import (
     RTC,
     Constant,
@@ -55,7 +55,7 @@ def ran(
     policy: ToyPolicy, wanted: Schedule, steps: int = STEPS, seed: int = SEED, foresee: Foresee = foreseen
 ) -> list[Actions]:
     """Run one episode and return its actions."""
-    executor = ChunkExecutor(policy, wanted, foresee=foresee)
+    executor = ChunkExecutor(policy, wanted, repeat_last, foresee=foresee)
     executor.reset([0], [seed])
     return [executor.act(np.array([t]), blank(1)) for t in range(steps)]
 
@@ -182,7 +182,7 @@ def test_what_runs_is_untouched_by_late_early_and_lost_answers(
 
 def test_the_experts_prefix_needs_somebody_who_foresees_it() -> None:
     with pytest.raises(TimingError, match="prefix 'expert' needs an environment that the scripted expert can foresee"):
-        ChunkExecutor(tagged(), schedule(ExpertPrefix()))
+        ChunkExecutor(tagged(), schedule(ExpertPrefix()), repeat_last)
 
 
 @pytest.mark.parametrize(

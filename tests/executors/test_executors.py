@@ -8,7 +8,7 @@ import pytest
 from toy_policies import HOLD, Noise, Ramp, Tagged, ToyPolicy, blank, run, traced
 
 from act_eval.errors import TimingError
-from act_eval.executors import ChunkExecutor
+from act_eval.executors import ChunkExecutor, repeat_last
 from act_eval.timing import RTC, Blend, Constant, Ensemble, Method, Naive, Schedule, Sync
 from act_eval.types import ChunkRequest
 
@@ -33,7 +33,7 @@ def blocks(first: list[int], *later: tuple[int, int, int]) -> list[float]:
 
 def is_refused(policy: ToyPolicy, method: Method, delay: int) -> bool:
     try:
-        ChunkExecutor(policy, schedule(method, delay))
+        ChunkExecutor(policy, schedule(method, delay), repeat_last)
     except TimingError:
         return True
     return False
@@ -160,7 +160,7 @@ def test_the_prefix_holds_the_commands_that_run_and_nothing_beyond() -> None:
 
 def test_before_the_first_step_the_last_action_is_the_joints() -> None:
     policy = Tagged(4)
-    executor = ChunkExecutor(policy, schedule(Naive(4), 0))
+    executor = ChunkExecutor(policy, schedule(Naive(4), 0), repeat_last)
     executor.reset([0, 1], [0, 1])
     observation = blank(2)
     observation.agent_pos[:] = [[0.25], [0.5]]
@@ -290,7 +290,7 @@ def test_every_action_can_be_traced_to_its_observation() -> None:
 def test_slots_at_different_steps_share_predictions_and_nothing_else() -> None:
     alone = run(Tagged(8, window="shifted", max_delay=4), schedule(RTC(4), 2), STEPS)
     policy = Tagged(8, window="shifted", max_delay=4)
-    executor = ChunkExecutor(policy, schedule(RTC(4), 2))
+    executor = ChunkExecutor(policy, schedule(RTC(4), 2), repeat_last)
     executor.reset([0, 1, 2], [0, 1, 2])
     begins = (0, 1, 4)
     ran: list[list[float]] = [[], [], []]
@@ -310,7 +310,7 @@ def test_slots_at_different_steps_share_predictions_and_nothing_else() -> None:
 def test_a_second_episode_in_a_slot_knows_nothing_of_the_first(clock: Literal["frozen", "ticking"]) -> None:
     for method in (Sync(3, clock), Naive(3), RTC(3), Ensemble(1), Blend(3)):
         policy = Tagged(8, window="shifted", max_delay=4)
-        executor = ChunkExecutor(policy, schedule(method, 2))
+        executor = ChunkExecutor(policy, schedule(method, 2), repeat_last)
         expected = run(Tagged(8, window="shifted", max_delay=4), schedule(method, 2), 20)
         for stop in (7, 20):
             executor.reset([0], [0])
@@ -321,4 +321,4 @@ def test_a_second_episode_in_a_slot_knows_nothing_of_the_first(clock: Literal["f
 
 def test_a_policy_without_prefix_is_refused_under_rtc() -> None:
     with pytest.raises(TimingError, match=re.escape("this one takes none (run it as naive)")):
-        ChunkExecutor(Tagged(8), schedule(RTC(4), 2))
+        ChunkExecutor(Tagged(8), schedule(RTC(4), 2), repeat_last)

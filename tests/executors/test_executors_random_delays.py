@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_policies import HOLD, Noise, Ramp, Tagged, blank, run, traced
 
-from act_eval.executors import ChunkExecutor
+from act_eval.executors import ChunkExecutor, repeat_last
 from act_eval.timing import (
     RTC,
     Blend,
@@ -170,7 +170,7 @@ def test_the_prefix_is_what_runs_also_where_the_chunk_runs_out(steps: list[int |
 def test_slots_with_other_delays_do_not_touch_each_other(method: Method, steps: list[int | None]) -> None:
     others = {SEED: tuple(steps), 4: tuple(reversed(steps))}
     schedule = Schedule(method=method, delay=Trace(episodes=others), timeout=12, beyond_max_delay="naive")
-    executor = ChunkExecutor(shifted(Noise), schedule)
+    executor = ChunkExecutor(shifted(Noise), schedule, repeat_last)
     executor.reset([0, 1], [4, SEED])
     together = [executor.act(np.array([t, t]), blank(2)) for t in range(STEPS)]
     for row, seed in enumerate((4, SEED)):

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_policies import Tagged, blank
 
-from act_eval.executors import ChunkExecutor
+from act_eval.executors import ChunkExecutor, repeat_last
 from act_eval.timing import RTC, Blend, Naive, Schedule, Shown, ToldConstant, Trace
 from act_eval.types import Window
 
@@ -99,7 +99,7 @@ def test_the_scheduler_does_what_the_page_says(case: Case) -> None:
     if (refusal := schedule.refusal(Tagged(C, window=case.window, max_delay=MAX_DELAY).spec)) is not None:
         assert refusal.startswith("joints 'predicted_all' are the present ones where the told delay is 0")
         return
-    executor = ChunkExecutor(Tagged(C, window=case.window, max_delay=MAX_DELAY), schedule)
+    executor = ChunkExecutor(Tagged(C, window=case.window, max_delay=MAX_DELAY), schedule, repeat_last)
     executor.reset([0], [SEED])
     ran: list[Ran | None] = []
     for t in range(STEPS):

@@ -12,7 +12,7 @@ from toy_envs import HookedWalk
 from toy_policies import HOLD, Noise, Ramp, Tagged, ToyPolicy, run
 
 from act_eval.errors import TimingError, UsageError
-from act_eval.executors import ChunkExecutor
+from act_eval.executors import ChunkExecutor, repeat_last
 from act_eval.results import delays_of
 from act_eval.results.steps import StepRecorder
 from act_eval.rollout import Episode, hold_of, rollout
@@ -57,7 +57,7 @@ def at(step: int, slots: int = 1) -> Observation:
 
 
 def acted(policy: ToyPolicy, schedule: Schedule, steps: int, seed: int = 0) -> tuple[list[Actions], ChunkExecutor]:
-    executor = ChunkExecutor(policy, schedule)
+    executor = ChunkExecutor(policy, schedule, repeat_last)
     executor.reset([0], [seed])
     return [executor.act(np.array([t]), at(t)) for t in range(steps)], executor
 
@@ -146,7 +146,7 @@ def test_a_request_reads_the_observation_of_its_step_and_the_command_before_it(m
 
 def test_slots_at_different_steps_read_their_own_past() -> None:
     policy = Noise(8)
-    executor = ChunkExecutor(policy, late(Naive(3), 1, 2))
+    executor = ChunkExecutor(policy, late(Naive(3), 1, 2), repeat_last)
     executor.reset([0, 1, 2], [0, 1, 2])
     begins = (0, 1, 4)
     for now in range(30):
@@ -214,7 +214,7 @@ def test_under_any_delays_every_action_keeps_its_step_and_its_observation(
 )
 def test_bounds_count_the_age_of_the_observation(schedule: Schedule, text: str) -> None:
     with pytest.raises(TimingError, match=re.escape(text)):
-        ChunkExecutor(Tagged(8, window="shifted", max_delay=4), schedule)
+        ChunkExecutor(Tagged(8, window="shifted", max_delay=4), schedule, repeat_last)
 
 
 @pytest.mark.parametrize("name", ["observation_delay", "actuation_delay"])
@@ -255,7 +255,7 @@ def test_before_the_first_command_the_hold_action_runs_from_the_joints() -> None
 
 
 def test_joints_that_are_no_command_cannot_be_held() -> None:
-    executor = ChunkExecutor(Tagged(8), late(Naive(4), 0, 0, 1))
+    executor = ChunkExecutor(Tagged(8), late(Naive(4), 0, 0, 1), repeat_last)
     executor.reset([0], [0])
     seen = Observation(pixels={}, agent_pos=np.zeros((1, 2), np.float32), environment_state=None)
     with pytest.raises(UsageError, match=re.escape("agent_pos has shape (2,), a command (1,)")):

@@ -11,7 +11,7 @@ from toy_envs import HookedWalk
 from toy_policies import Noise, Tagged, blank
 
 from act_eval.errors import TimingError
-from act_eval.executors import ChunkExecutor, scheduler
+from act_eval.executors import ChunkExecutor, repeat_last, scheduler
 from act_eval.results import delays_of
 from act_eval.results.steps import StepRecorder
 from act_eval.rollout import Episode, hold_of, rollout
@@ -67,7 +67,7 @@ def test_a_measured_run_is_repeated_to_the_last_bit_by_its_trace(
 ) -> None:
     def acted(policy: Noise, delay: Measured | Trace, rows: int = 2):
         schedule = Schedule(method=method, delay=delay, told=MaxOfLast(), beyond_max_delay="clip")
-        executor = ChunkExecutor(policy, schedule, control_ms=CONTROL_MS)
+        executor = ChunkExecutor(policy, schedule, repeat_last, control_ms=CONTROL_MS)
         executor.reset(range(rows), [SEED + row for row in range(rows)])
         return [executor.act(np.full(rows, t), blank(rows)) for t in range(STEPS)], executor
 
@@ -87,7 +87,7 @@ def test_the_delay_is_the_measured_time_rounded_up_for_every_row_of_the_predicti
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     schedule = Schedule(method=Naive(4), delay=Measured(injected_ms=2.5))
-    executor = ChunkExecutor(Slow(Clock(monkeypatch)), schedule, control_ms=CONTROL_MS)
+    executor = ChunkExecutor(Slow(Clock(monkeypatch)), schedule, repeat_last, control_ms=CONTROL_MS)
     executor.reset([0, 1, 2], [0, 1, 2])
     for t in range(STEPS):
         executor.act(np.full(3, t), blank(3))
@@ -108,7 +108,7 @@ def test_measured_and_injected_time_are_rounded_up_together(inference: float, in
 
 def test_late_measured_answers_are_lost_at_the_timeout() -> None:
     schedule = Schedule(method=Naive(4), delay=Measured(injected_ms=500), timeout=6)
-    executor = ChunkExecutor(Tagged(C), schedule, control_ms=50)
+    executor = ChunkExecutor(Tagged(C), schedule, repeat_last, control_ms=50)
     executor.reset([0], [0])
     ran = [executor.act(np.array([t]), blank(1)) for t in range(20)]
     counted = executor.statistics(0)
@@ -142,7 +142,7 @@ def test_no_estimator_knows_a_measured_delay_before_it_has_happened() -> None:
             "a stopped world waits for every measured answer: sync takes no timeout with them",
         ),
         (
-            lambda: ChunkExecutor(Tagged(C), Schedule(method=Naive(4), delay=Measured())),
+            lambda: ChunkExecutor(Tagged(C), Schedule(method=Naive(4), delay=Measured()), repeat_last),
             "measured delays need the length of a control step; control_ms is None",
         ),
     ],

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from toy_policies import Tagged, ToyPolicy, blank, run
 
 from act_eval.errors import TimingError, UsageError
-from act_eval.executors import ChunkExecutor
+from act_eval.executors import ChunkExecutor, repeat_last
 from act_eval.timing import (
     RTC,
     Constant,
@@ -41,7 +41,7 @@ class Joined(ToyPolicy):
 
 def joined(policy: ToyPolicy, wanted: Schedule) -> np.ndarray:
     """Run one episode whose joints are (-t, -t - 0.5) at step t; return the commands (STEPS, 2)."""
-    executor = ChunkExecutor(policy, wanted)
+    executor = ChunkExecutor(policy, wanted, repeat_last)
     executor.reset([0], [SEED])
     commands = []
     for t in range(STEPS):
@@ -107,7 +107,7 @@ def test_the_window_fits_the_joints_under_any_delay(s: int, delays: list[int], a
     """Joints follow their command at once: then the action for step t is t, as far as chunks reach."""
     trace = Trace(episodes={SEED: tuple((delays * STEPS)[:STEPS])})
     wanted = Schedule(method=Naive(s), delay=trace, observation_delay=age, shown=Shown(observe=observe))
-    executor = ChunkExecutor(Follower(10), wanted)
+    executor = ChunkExecutor(Follower(10), wanted, repeat_last)
     executor.reset([0], [SEED])
     last, starved = -1.0, 0
     for t in range(STEPS):
@@ -122,7 +122,9 @@ def test_the_window_fits_the_joints_under_any_delay(s: int, delays: list[int], a
 
 def test_predicted_joints_need_commands_of_their_length() -> None:
     executor = ChunkExecutor(
-        Joined("same", None), Schedule(method=Naive(5), delay=Constant(2), shown=Shown(observe="predicted"))
+        Joined("same", None),
+        Schedule(method=Naive(5), delay=Constant(2), shown=Shown(observe="predicted")),
+        repeat_last,
     )
     executor.reset([0], [SEED])
     for t in range(5):

@@ -4,7 +4,7 @@ import pytest
 from toy_policies import HOLD, Noise, Tagged, run, traced
 
 from act_eval.errors import TimingError
-from act_eval.executors import ChunkExecutor
+from act_eval.executors import ChunkExecutor, repeat_last
 from act_eval.timing import Blend, Constant, Ensemble, Naive, Schedule
 
 STEPS = 60
@@ -16,7 +16,7 @@ def test_the_gripper_of_an_ensemble_is_the_newest_chunk_that_has_arrived(c: int,
     schedule = Schedule(method=Ensemble(s), delay=Constant(d))
     if d >= c:
         with pytest.raises(TimingError, match=f"ensemble needs d < C, that is d < {c}; got d = {d}"):
-            ChunkExecutor(Tagged(c), schedule)
+            ChunkExecutor(Tagged(c), schedule, repeat_last)
         return
     sent = [0, *range(max(1, min(s, c - d)), STEPS, s)]
     expected = []
@@ -35,7 +35,7 @@ def test_blending_names_the_chunks_and_indices_that_naive_runs(c: int, s: int, d
     schedule = Schedule(method=Blend(s), delay=Constant(d))
     if not max(1, d) <= s <= c - d:
         with pytest.raises(TimingError, match="blend needs d <= s <= C - d"):
-            ChunkExecutor(Noise(c), schedule)
+            ChunkExecutor(Noise(c), schedule, repeat_last)
         return
     blended, _ = traced(Noise(c), schedule, STEPS)
     plain, _ = traced(Tagged(c), Schedule(method=Naive(s), delay=Constant(d)), STEPS)

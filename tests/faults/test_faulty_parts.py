@@ -11,7 +11,7 @@ from toy_bench import Wanderer
 from toy_envs import HookedWalk, Walk
 
 from act_eval.errors import FeatureMismatch, UsageError
-from act_eval.executors import ChunkExecutor
+from act_eval.executors import ChunkExecutor, repeat_last
 from act_eval.rollout import Episode, rollout
 from act_eval.rollout.timeouts import PunctualEnv, PunctualPolicy, check_limit, time_limit
 from act_eval.timing import Constant, Naive, Schedule
@@ -22,7 +22,7 @@ LIMIT_S = 0.3
 
 
 def evaluate(envs: Sequence[Any], policy: Any) -> dict[int, EpisodeRecord]:
-    executor = ChunkExecutor(policy, Schedule(method=Naive(4), delay=Constant(0)))
+    executor = ChunkExecutor(policy, Schedule(method=Naive(4), delay=Constant(0)), repeat_last)
     return {record.episode: record for record in rollout(envs, executor, EPISODES)}
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
-from rich.console import Console
+from rich.progress import Progress
 
 from act_eval.cli import OK
 from act_eval.cli.parsing import parse
@@ -33,12 +33,21 @@ def run(argv: Sequence[str], prog: str) -> int:
         RunFolderError: if none of the folders holds a run, or the page cannot be written.
     """
     flags = parse(Flags, argv, prog)
-    from act_eval.report import write_page  # what reads runs is heavy, and help needs none of it
+    from act_eval.cli.screen import console_for, page_lines  # what reads runs is heavy, and help needs none of it
+    from act_eval.report import write_report
     from act_eval.results.run import run_folders
 
-    folders = run_folders(flags.runs)
-    console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
-    write_page(folders, flags.out or _default_folder(folders), console, copy_videos=flags.copy_videos)
+    folders, console = run_folders(flags.runs), console_for(sys.stdout)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("review page", total=None)
+        written = write_report(
+            folders,
+            flags.out or _default_folder(folders),
+            copy_videos=flags.copy_videos,
+            progress=lambda done, total: progress.update(bar, completed=done, total=total),
+        )
+    for line in page_lines(written):
+        console.print(line, markup=False)
     return OK
 
 

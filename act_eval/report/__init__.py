@@ -1,5 +1,5 @@
 """The review page: `report.html`, a static page over one or several run folders with players, lanes and plots."""
 
-from act_eval.report.page import DATA, PAGE, Report, write_page, write_report
+from act_eval.report.page import DATA, PAGE, Report, write_report
 
-__all__ = ["DATA", "PAGE", "Report", "write_page", "write_report"]
+__all__ = ["DATA", "PAGE", "Report", "write_report"]

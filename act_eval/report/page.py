@@ -18,8 +18,6 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
-from rich.console import Console
-from rich.progress import Progress
 
 from act_eval.errors import RunFolderError
 from act_eval.report.overview import overview
@@ -90,28 +88,6 @@ def write_report(
         if not path.is_file() or path.read_bytes() != content:  # a finished run is left alone
             write_atomically(path, content)
     return Report(path=path, episodes=sum(len(a.records) for _, _, a in arms_of(runs)), problems=tuple(problems))
-
-
-def write_page(folders: Sequence[Path], out: Path, console: Console, *, copy_videos: bool = False) -> Report:
-    """Write the page of run folders into a folder, showing the progress; say where it is and what is missing in it.
-
-    Raises:
-        RunFolderError: as `write_report`.
-    """
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("review page", total=None)
-        written = write_report(
-            folders,
-            out,
-            copy_videos=copy_videos,
-            progress=lambda done, total: progress.update(bar, completed=done, total=total),
-        )
-    for line in written.problems[:_MOST_PROBLEMS]:
-        console.print(f"page: {line}", markup=False)
-    if (more := len(written.problems) - _MOST_PROBLEMS) > 0:
-        console.print(f"page: missing, and named on it: {more} more")
-    console.print(f"page    {written.path}", markup=False)
-    return written
 
 
 def our_joint_names(suite: Suite) -> Sequence[str]:

@@ -11,11 +11,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from safetensors import safe_open
 
+from act_eval.comparison.pairing import paired_table
 from act_eval.diagnostics.grasp_choice import modes_of
 from act_eval.plots.style import caption, looks, panels, save
 from act_eval.results.records import read_episodes, read_timings, write_atomically
 from act_eval.stats import PairedTable, SuccessRate, holm
-from act_eval.types import ENVIRONMENT_STATE, SUCCESS, EpisodeRecord
+from act_eval.types import ENVIRONMENT_STATE, EpisodeRecord
 from collapse_cells import STATE, Budget, Cell, Stage, cells
 
 ARM = "naive_d0_s10"
@@ -145,9 +146,9 @@ def compare_planned(finished: Sequence[Finished], folder: Path) -> list[Compared
 
 
 def _paired(first: Path, second: Path) -> PairedTable:
-    one, other = ({r.seed: r.outcome == SUCCESS for r in read_episodes(f / "episodes.jsonl")} for f in (first, second))
+    one, other = ({r.seed: r.outcome for r in read_episodes(f / "episodes.jsonl")} for f in (first, second))
     seeds = sorted(one.keys() & other.keys())
-    return PairedTable.count([one[seed] for seed in seeds], [other[seed] for seed in seeds])
+    return paired_table([one[seed] for seed in seeds], [other[seed] for seed in seeds])
 
 
 def _evaluated(arm: Path) -> Evaluated:

@@ -28,7 +28,7 @@ def action_at(slot: Slot, step: int) -> ChunkAction | None:
     return ChunkAction(slot.method.action_at(covering, step), covering[-1], len(covering))
 
 
-def chunk_switch(slot: Slot, chunk: Chunk, step: int) -> Takeover | None:
+def switch_change(slot: Slot, chunk: Chunk, step: int) -> Takeover | None:
     """Return the change at a slot's chunk switch, or None if the chunks of the step before do not reach it.
 
     Both fields refer to the chunks behind the command of the step before. A hold action has none, so there is no

@@ -16,7 +16,7 @@ import numpy as np
 
 from act_eval.errors import ActEvalError, SimulationError, TimingError, UsageError
 from act_eval.executors.ablation import Foresee, InputAblation, PolicyInput
-from act_eval.executors.chunks import action_at, chunk_switch
+from act_eval.executors.chunks import action_at, switch_change
 from act_eval.executors.guard import guarded
 from act_eval.executors.latency import ObservationBuffer, delayed_command
 from act_eval.executors.request import batch_requests, call_policy, last_action_of, make_request, resolve_timing
@@ -227,7 +227,7 @@ class ChunkExecutor:
             if 0 <= slot.last_chunk != request.number:
                 seam[row] = True
                 slot.seams += 1
-                change = chunk_switch(slot, planned.chunk, t)
+                change = switch_change(slot, planned.chunk, t)
                 if change is not None:
                     takeovers[row] = change
             slot.last_chunk, slot.ran = request.number, slot.installed

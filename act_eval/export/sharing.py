@@ -81,10 +81,10 @@ def share(
 
 
 def _recordings(run: StoredRun, target: Path, episodes: str, arms: Sequence[str]) -> list[str]:
-    conditions = [run.conditions[name] for name in arms or run.conditions]
+    shown = [run.conditions[name] for name in arms or run.conditions]
     lines: list[str] = []
     hooks = hooks_of(_env_of(run.suite))
-    for condition in conditions:
+    for condition in shown:
         for record in chosen(run.suite, condition.records, episodes, None):
             steps = condition.steps(record.episode)
             path = target / condition.name / "rerun" / f"{record.episode:04d}_seed{record.seed}_{record.outcome}.rrd"

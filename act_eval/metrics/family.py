@@ -60,7 +60,7 @@ class MeasuredEpisode:
         return columns(self.steps.command)
 
     @property
-    def arm(self) -> list[int]:
+    def arm_columns(self) -> list[int]:
         """Columns of the commands without the gripper."""
         return [column for column in range(self.command.shape[1]) if column != self.gripper]
 

@@ -59,16 +59,16 @@ class Smoothness(MetricFamily):
 
     @classmethod
     def of_episode(cls, episode: MeasuredEpisode) -> dict[str, Any]:
-        steps, command, arm, gripper = episode.steps, episode.command, episode.arm, episode.gripper
+        steps, command, joints, gripper = episode.steps, episode.command, episode.arm_columns, episode.gripper
         replaced, motion, none = columns(steps.replaced), episode.motion, (None,) * int(steps.seam.sum())
         return {
             "seam_steps": tuple(np.flatnonzero(steps.seam).tolist()),
-            "seam_jumps": all_rounded(seam_jumps(command[:, arm], replaced[:, arm], steps.seam)),
+            "seam_jumps": all_rounded(seam_jumps(command[:, joints], replaced[:, joints], steps.seam)),
             "gripper_jumps": none
             if gripper is None
             else all_rounded(seam_jumps(command[:, [gripper]], replaced[:, [gripper]], steps.seam)),
-            "overlap_rmses": all_rounded(overlap_rmses(columns(steps.overlap_rmse)[:, arm], steps.seam)),
-            "boundary_spike_ratio": rounded(boundary_spike_ratio(command[:, arm], steps.seam)),
+            "overlap_rmses": all_rounded(overlap_rmses(columns(steps.overlap_rmse)[:, joints], steps.seam)),
+            "boundary_spike_ratio": rounded(boundary_spike_ratio(command[:, joints], steps.seam)),
             "jerk_rms": None
             if motion is None
             else rounded(jerk_rms(motion.joints[:, _arm_joints(motion)], episode.control_s)),

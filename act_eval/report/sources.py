@@ -85,43 +85,45 @@ def render_command(folder: Path, arm: str) -> str:
 def _read_arm(
     run: StoredRun, condition: StoredCondition, shard: Mapping[int, EpisodeRecord], problems: list[str]
 ) -> ArmSource:
-    arm, seeds, finished = condition.folder, condition.suite.seeds, condition.is_finished
+    folder, seeds, finished = condition.folder, condition.suite.seeds, condition.is_finished
     records = condition.readable_records(problems) if finished else dict(shard)
     foreign = [i for i, r in records.items() if not (0 <= i < len(seeds) and r.seed == seeds[i])]
     if foreign:
-        problems.append(f"{arm}: {_list(foreign)} {'has' if len(foreign) == 1 else 'have'} other seeds than the suite")
+        problems.append(
+            f"{folder}: {_list(foreign)} {'has' if len(foreign) == 1 else 'have'} other seeds than the suite"
+        )
         records = {i: record for i, record in records.items() if i not in foreign}
     if len(records) < len(seeds):
         how = "repeat the run's command to finish it" if not finished else "delete the file and repeat the command"
-        problems.append(f"{arm}: {len(records)} of {len(seeds)} episodes are there; {how}")
+        problems.append(f"{folder}: {len(records)} of {len(seeds)} episodes are there; {how}")
     metrics = _attempt(lambda: condition.episode_metrics, problems) if finished else None
     whole = metrics is not None and len(records) == len(seeds)
     damaged = {episode for episode, path in condition.videos.items() if not is_whole(path)}
     videos = {episode: path.name for episode, path in condition.videos.items() if episode not in damaged}
-    missing = _missing(arm, records, videos, damaged, _video_mode(run.manifest))
+    missing = _missing(folder, records, videos, damaged, _video_mode(run.manifest))
     for how in ("gone", "damaged"):
         if lost := [i for i, text in missing.items() if text.endswith(how)]:
             mending = _mending(run.folder, run.manifest, condition.name, lost)
-            problems.append(f"{arm}: the video of {_list(lost)} is {how}{mending}")
+            problems.append(f"{folder}: the video of {_list(lost)} is {how}{mending}")
     return ArmSource(
         name=condition.name,
-        folder=arm,
+        folder=folder,
         settings=condition.settings,
         records=records,
         metrics={one.episode: one for one in metrics or ()},
         summary=_attempt(lambda: condition.metrics, problems) if whole else None,
         videos=videos,
-        videos_folder=arm / "videos",
+        videos_folder=folder / "videos",
         missing=missing,
     )
 
 
-def _mending(folder: Path, manifest: Manifest, arm: str, lost: list[int]) -> str:
+def _mending(folder: Path, manifest: Manifest, name: str, lost: list[int]) -> str:
     """Return how a report says what to do about videos that are gone or damaged."""
     if not manifest.replayable:
         return f" and cannot be made again: {manifest.suite.env} was filmed while its episodes ran"
     chosen = ",".join(map(str, lost)) if len(lost) <= _MOST_NAMED else "all"
-    return f"; {render_command(folder, arm)} --episodes {chosen} makes it again, then repeat this command"
+    return f"; {render_command(folder, name)} --episodes {chosen} makes it again, then repeat this command"
 
 
 def _attempt(read: Callable[[], _Value], problems: list[str]) -> _Value | None:
@@ -139,7 +141,7 @@ def _video_mode(manifest: Manifest) -> VideoMode:
 
 
 def _missing(
-    arm: Path,
+    folder: Path,
     records: Mapping[int, EpisodeRecord],
     videos: Mapping[int, str],
     damaged: Collection[int],
@@ -150,7 +152,7 @@ def _missing(
         if episode in videos:
             continue
         if episode in damaged or should_record(mode, record.outcome):
-            texts[episode] = f"the video in {arm.name}/videos is {'damaged' if episode in damaged else 'gone'}"
+            texts[episode] = f"the video in {folder.name}/videos is {'damaged' if episode in damaged else 'gone'}"
         else:
             texts[episode] = f"not recorded (--video {mode})"
     return texts

@@ -145,7 +145,7 @@ def compare(
     """
     places = (str(one.folder if isinstance(one, Run) else one) for one in (base, new))
     rules = Rules(alpha=alpha, margin=margin, paired=paired)
-    return compare_places(*places, arms=conditions, rules=rules, requirement="no-regression")
+    return compare_places(*places, conditions=conditions, rules=rules, requirement="no-regression")
 
 
 def _named(given: Any) -> Any:

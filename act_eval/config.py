@@ -18,7 +18,7 @@ Tool = Literal["csv", "parquet", "tensorboard", "wandb", "rerun"]
 Video = Literal["all", "failures", "none"]
 Precision = Literal["float32", "bf16"]
 BeyondMaxDelay = Literal["error", "clip", "naive"]
-Proprio = Literal["present", "predicted", "predicted_all"]
+Proprio = Literal["observed", "predicted", "predicted-with-gripper"]
 
 _Config = TypeVar("_Config")
 _FLAT = tyro.conf.arg(name="")
@@ -37,11 +37,9 @@ class EnvOptions:
     """Height and width of the camera images [px]."""
     action_noise: float | None = None
     """Standard deviation of noise on the arm's commands, in half of the steps [rad]."""
-    slips: float | None = None
+    gripper_faults: float | None = None
     """Chance per step that the gripper ignores its command for 10 to 25 steps."""
-    goal_input: Annotated[Literal["target", "none", "confuser", "random"] | None, tyro.conf.arg(name="coordinates")] = (
-        None
-    )
+    goal_input: Literal["exact", "none", "confuser", "random"] | None = None
     """Coordinates that the policy gets as the target's place."""
     swap_blocks: bool = False
     """Let target and first confuser exchange places."""
@@ -55,8 +53,8 @@ class EnvOptions:
             "identical": False if self.coloured else None,
             "image_size": self.image_size,
             "action_noise": self.action_noise,
-            "slips": self.slips,
-            "coordinates": self.goal_input,
+            "gripper_faults": self.gripper_faults,
+            "goal_input": self.goal_input,
             "swap_blocks": True if self.swap_blocks else None,
             "robot_meshes": True if self.robot_meshes else None,
         }
@@ -93,27 +91,31 @@ class LaunchOptions:
     """Where the episodes run; no option of these changes their records."""
 
     shard: str | None = None
-    """Run only this part of every arm's episodes, as in 2/8; `merge` makes one run of all parts."""
+    """Run only this part of every condition's episodes, as in 2/8; `merge` makes one run of all parts."""
     launcher: Literal["local", "ray", "slurm"] = "local"
     """Processes on this machine, actors of a Ray cluster, or an array of Slurm jobs."""
     gpus_per_worker: float = 0.0
     """GPUs that Ray reserves for each worker; fractions are possible, as in 0.25."""
-    launcher_options: Annotated[tuple[str, ...], tyro.conf.arg(name="slurm")] = ()
+    launcher_options: tuple[str, ...] = ()
     """Parameters of submitit, as in timeout_min=60 slurm_partition=gpu; cluster=local tries it on this machine."""
 
     def __post_init__(self) -> None:
         if self.shard is not None and self.launcher == "slurm":
             raise UsageError("--launcher slurm cuts the run into --workers shards itself; leave --shard away")
         if self.launcher_options and self.launcher != "slurm":
-            raise UsageError("--slurm holds parameters for --launcher slurm; name that launcher, or leave them away")
+            raise UsageError(
+                "--launcher-options holds parameters for --launcher slurm; name that launcher, or leave them away"
+            )
         if self.gpus_per_worker and self.launcher != "ray":
-            raise UsageError("--gpus-per-worker is for --launcher ray; on Slurm it is --slurm gpus_per_node=1")
+            raise UsageError(
+                "--gpus-per-worker is for --launcher ray; on Slurm it is --launcher-options gpus_per_node=1"
+            )
         if self.gpus_per_worker < 0:
             raise UsageError(f"--gpus-per-worker is {self.gpus_per_worker}; it must be at least 0")
         for entry in self.launcher_options:
             name, equals, value = entry.partition("=")
             if not (name.isidentifier() and equals and value):
-                raise UsageError(f"--slurm takes NAME=VALUE, as in timeout_min=60; got {entry!r}")
+                raise UsageError(f"--launcher-options takes NAME=VALUE, as in timeout_min=60; got {entry!r}")
 
     def submission(self) -> dict[str, Any]:
         """Return submitit's parameters."""
@@ -139,7 +141,7 @@ class EvaluateConfig:
     """A built-in name, a Gymnasium id (gym_aloha/AlohaTransferCube-v0, package:SomeId-v0), module:factory, or
     dm_control:DOMAIN/TASK."""
     episodes: int | None = None
-    """Episodes per arm, 50 by default."""
+    """Episodes per condition, 50 by default."""
     seed: int = 0
     """Determines the episode seeds."""
     seeds: str | None = None
@@ -147,33 +149,33 @@ class EvaluateConfig:
     held_out: bool = False
     """Draw the episodes from seeds that no other evaluation uses: for the one checkpoint that others chose."""
     delays: Annotated[tuple[str, ...] | None, tyro.conf.arg(name="delay", aliases=("--inference-delay",))] = None
-    """Inference delays; each is an arm on the same seeds. Control steps, or a model: uniform:1,6
-    lognormal:shift=1,median=2,sigma=0.5 spikes:calm=1,spike=6,enter=0.1,leave=0.5 dropped:probability=0.1,of=4
+    """Inference delays; each is a condition on the same seeds. Control steps, or a model: uniform:1,6
+    lognormal:shift=1,median=2,sigma=0.5 bursty:calm=1,spike=6,enter=0.1,leave=0.5 lossy:probability=0.1,of=4
     trace:FILE measured measured:injected_ms=100. 0 4 by default."""
     latency_ms: tuple[float, ...] | None = None
     """Inference delays [ms], rounded up to control steps; instead of --delay."""
-    execution_horizon: Annotated[int | None, tyro.conf.arg(name="execute")] = None
+    execution_horizon: int | None = None
     """Control steps between two requests; half a chunk by default."""
     executor: str | None = None
-    """How chunks are run while the next one is computed: sync, sync_ticking, naive, rtc, ensemble, blend, or
+    """How chunks are run while the next one is computed: sync, sync_hold, naive, rtc, ensemble, blend, or
     module:Name of your own; options follow, as in ensemble:decay=0.1. By default rtc for policies that take a prefix
     and naive for others."""
-    delay_estimator: Annotated[str | None, tyro.conf.arg(name="told")] = None
+    delay_estimator: str | None = None
     """Delay that rtc is told: oracle, constant:4, max, p95, average. The oracle by default; max under measured."""
     beyond_max_delay: BeyondMaxDelay = "error"
-    """A told delay above the policy's largest: refused, told the largest, or asked without a prefix."""
+    """An estimated delay above the policy's largest: refused, told the largest, or asked without a prefix."""
     timeout: int | None = None
     """Control steps after which a missing answer is lost; answers are waited for by default."""
     observation_delay: int = 0
     """Control steps by which observations are late."""
     actuation_delay: int = 0
     """Control steps by which commands reach the arm late."""
-    prefix: tuple[str, ...] = ("own",)
-    """What rtc is shown of the commands that run while it computes; each is an arm. own, or an ablation: expert (what
+    prefix: tuple[str, ...] = ("committed",)
+    """What rtc is shown of the commands that run while it computes; each is a condition. committed, or an ablation: expert (what
     the scripted expert would command), pad (nothing), shuffled, wrong_delay:2 (told 2 steps too many)."""
-    proprio: Annotated[tuple[Proprio, ...], tyro.conf.arg(name="observe")] = ("present",)
-    """Joints that the policy is handed; each is an arm. present, or those expected when its answer begins to act: the
-    last committed command, the gripper as observed (predicted) or not (predicted_all)."""
+    proprio: tuple[Proprio, ...] = ("observed",)
+    """Joints that the policy is handed; each is a condition. observed, or those expected when its answer begins to act: the
+    last committed command, the gripper as observed (predicted) or not (predicted-with-gripper)."""
     out: Path | None = None
     """Run folder; by default one below outputs/evaluate whose name depends on the configuration."""
     compile: str = "auto"
@@ -198,7 +200,7 @@ class EvaluateConfig:
     """Where the network runs: cpu, cuda, or auto (cuda where there is one)."""
     probe: bool = True
     """Check the policy's inputs first and warn of those that it ignores (a few seconds)."""
-    mask_images: Annotated[bool, tyro.conf.arg(name="blind")] = False
+    mask_images: bool = False
     """Show the policy grey in place of every camera's images, as a control."""
     environment: Annotated[EnvOptions, _FLAT] = field(default_factory=EnvOptions)
     call_timeout_s: float | None = None
@@ -220,7 +222,7 @@ class EvaluateConfig:
         if self.delays == () or self.latency_ms == ():
             raise UsageError("no delay is given; name at least one, as in --delay 0 4")
         if not self.prefix or not self.proprio:
-            raise UsageError("--prefix and --observe need at least one value each, as in --prefix own pad")
+            raise UsageError("--prefix and --proprio need at least one value each, as in --prefix committed pad")
         if self.seeds is not None and self.held_out:
             raise UsageError("--seeds names the episodes itself, --held-out draws them; leave one of them away")
         if self.seeds is not None and self.episodes is not None:
@@ -237,22 +239,22 @@ class SweepConfig:
     """Environments, as `evaluate` takes them."""
     delays: tuple[str, ...] = ("0", "1", "2", "4", "8")
     """Inference delays d [control steps]."""
-    execution_horizon: Annotated[tuple[str, ...], tyro.conf.arg(name="execute")] = ("half",)
+    execution_horizon: tuple[str, ...] = ("half",)
     """Control steps s between two requests: numbers, half (of a chunk), delay (s = max(d, 1)) or horizon:N
     (s = N - d, so that no action runs later than N - 1 steps after its observation)."""
     executors: tuple[str, ...] = ("naive", "rtc")
-    """How chunks are run: sync, sync_ticking, naive, rtc, ensemble, blend, or module:Name of your own, as `evaluate`
+    """How chunks are run: sync, sync_hold, naive, rtc, ensemble, blend, or module:Name of your own, as `evaluate`
     takes them. The first is what the others are compared with."""
     metrics: tuple[str, ...] = ()
     """Metrics of your own, as `evaluate` takes them."""
-    delay_estimator: Annotated[tuple[str, ...], tyro.conf.arg(name="told")] = ("oracle",)
+    delay_estimator: tuple[str, ...] = ("oracle",)
     """Delays that rtc is told: oracle, numbers, or estimators such as max, p95, average."""
-    prefix: tuple[str, ...] = ("own",)
-    """Prefixes that rtc shows its policy: own, expert, pad, shuffled, wrong_delay:OFFSET."""
-    proprio: Annotated[tuple[Proprio, ...], tyro.conf.arg(name="observe")] = ("present",)
-    """Joints that a policy is handed under naive and rtc: present, predicted, predicted_all."""
+    prefix: tuple[str, ...] = ("committed",)
+    """Prefixes that rtc shows its policy: committed, expert, pad, shuffled, wrong_delay:OFFSET."""
+    proprio: tuple[Proprio, ...] = ("observed",)
+    """Joints that a policy is handed under naive and rtc: observed, predicted, predicted-with-gripper."""
     beyond_max_delay: BeyondMaxDelay = "error"
-    """A told delay above the policy's largest: not run, told the largest, or asked without a prefix."""
+    """An estimated delay above the policy's largest: not run, told the largest, or asked without a prefix."""
     episodes: int = 200
     """Episodes per cell; the same in every cell of an environment."""
     seed: int = 0
@@ -277,7 +279,7 @@ class SweepConfig:
         _check_at_least_one(self, ("episodes", "batch", "workers"))
         examples = {
             "delays": "0 4", "execution_horizon": "half 5", "executors": "naive rtc", "delay_estimator": "oracle",
-            "prefix": "own", "proprio": "present", "policies": "act_rtc", "envs": "moving_pick",
+            "prefix": "committed", "proprio": "observed", "policies": "act_rtc", "envs": "moving_pick",
         }  # fmt: skip
         for name, example in examples.items():
             if not getattr(self, name):
@@ -287,7 +289,7 @@ class SweepConfig:
 
 @dataclass(frozen=True)
 class MergeConfig:
-    """Make one run or sweep of its parts, after checking that they cover every episode of every arm exactly once."""
+    """Make one run or sweep of its parts, after checking that they cover every episode of every condition exactly once."""
 
     parts: tyro.conf.Positional[tuple[Path, ...]] = ()
     """Run folders that hold shards, or shards (RUN/shards/2-of-8.jsonl); or folders of sweeps."""
@@ -296,7 +298,7 @@ class MergeConfig:
 
 
 def option_name(kind: type, name: str) -> str:
-    """Return a field's option on the command line, as in `--execute`."""
+    """Return a field's option on the command line, as in `--execution-horizon`."""
     extras = getattr(typing.get_type_hints(kind, include_extras=True)[name], "__metadata__", ())
     renamed = next((extra.name for extra in extras if getattr(extra, "name", None)), name)
     return f"--{renamed.replace('_', '-')}"

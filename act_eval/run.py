@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from act_eval.comparison.findings import ArmFinding, compare_conditions
+from act_eval.comparison.findings import ConditionFinding, compare_conditions
 from act_eval.errors import UnmeasuredRun, UsageError
 from act_eval.report import PAGE, write_report
 from act_eval.results.run import Conditions, StoredRun, read_run
@@ -58,7 +58,7 @@ class Run:
         page = self.folder / PAGE
         return page if page.is_file() else write_report([self.folder], self.folder).path
 
-    def compare(self, base: str, new: str, *, alpha: float = 0.05, margin: float = 0.05) -> ArmFinding:
+    def compare(self, base: str, new: str, *, alpha: float = 0.05, margin: float = 0.05) -> ConditionFinding:
         """Compare two conditions on the same episode seeds.
 
         Args:

@@ -1,6 +1,6 @@
 """Intervals and tests for success rates: every rate that act_eval prints passes through here.
 
-A rate is `successes` of `trials`; invalid episodes are in neither. Pairs are two arms on the same episode seeds.
+A rate is `successes` of `trials`; invalid episodes are in neither. Pairs are two conditions on the same episode seeds.
 Formulas: Wilson (1927); Clopper and Pearson (1934); McNemar's test in its exact binomial form; Newcombe (1998),
 Statistics in Medicine 17:2635, method 10, for the difference of paired proportions, and 17:873, method 10, for
 independent ones; Barnard (1947) with the pooled score; Holm (1979).
@@ -67,7 +67,7 @@ class SuccessRate:
 
 @dataclass(frozen=True)
 class PairedTable:
-    """Two arms on the same seeds, counted by which of them succeeded."""
+    """Two conditions on the same seeds, counted by which of them succeeded."""
 
     both: int
     only_first: int
@@ -94,17 +94,17 @@ class PairedTable:
 
     @property
     def difference(self) -> float:
-        """Rate of the second arm minus rate of the first; NaN without a pair."""
+        """Rate of the second condition minus rate of the first; NaN without a pair."""
         return (self.only_second - self.only_first) / self.pairs if self.pairs else float("nan")
 
     @property
     def first(self) -> SuccessRate:
-        """Success rate of the first arm over the pairs."""
+        """Success rate of the first condition over the pairs."""
         return SuccessRate(self.both + self.only_first, self.pairs)
 
     @property
     def second(self) -> SuccessRate:
-        """Success rate of the second arm over the pairs."""
+        """Success rate of the second condition over the pairs."""
         return SuccessRate(self.both + self.only_second, self.pairs)
 
     def mcnemar(self) -> float:
@@ -119,7 +119,7 @@ class PairedTable:
         return _hybrid_score(self.first, self.second, self._phi(), confidence)
 
     def _phi(self) -> float:
-        """Correlation of the arms with Newcombe's continuity correction (towards 0 when positive)."""
+        """Correlation of the conditions with Newcombe's continuity correction (towards 0 when positive)."""
         n, first, second = self.pairs, self.first.successes, self.second.successes
         margins = first * (n - first) * second * (n - second)
         if margins == 0:
@@ -132,20 +132,20 @@ class PairedTable:
 
 @dataclass(frozen=True)
 class UnpairedTable:
-    """Two arms on different episodes."""
+    """Two conditions on different episodes."""
 
     first: SuccessRate
     second: SuccessRate
 
     @property
     def difference(self) -> float:
-        """Rate of the second arm minus rate of the first; NaN where one has no trial."""
+        """Rate of the second condition minus rate of the first; NaN where one has no trial."""
         return self.second.rate - self.first.rate
 
     def barnard(self) -> float:
-        """Return the two-sided p-value of Barnard's exact test; 1 where one arm has no trial.
+        """Return the two-sided p-value of Barnard's exact test; 1 where one condition has no trial.
 
-        Barnard's test with the pooled score has about the power of Boschloo's on arms of equal size, at which most
+        Barnard's test with the pooled score has about the power of Boschloo's on conditions of equal size, at which most
         evaluations run, and takes a fifth of its time (500 against 500 episodes: 1.6 s, not 11 s, on one core).
         """
         if not (self.first.trials and self.second.trials):
@@ -209,8 +209,8 @@ def mcnemar_power(
 
     Args:
         pairs: number of pairs.
-        first_rate: true success rate of the first arm.
-        second_rate: true success rate of the second arm.
+        first_rate: true success rate of the first condition.
+        second_rate: true success rate of the second condition.
         correlation: of the two outcomes of a pair; lowered to what the two rates admit.
         alpha: level of the test.
     """
@@ -251,7 +251,7 @@ def minimum_detectable_drop(
 def unpaired_detectable_drop(
     first_trials: int, second_trials: int, rate: float, alpha: float = 0.05, power: float = 0.8
 ) -> float | None:
-    """Return about the smallest drop from `rate` that two independent arms show with the given power.
+    """Return about the smallest drop from `rate` that two independent conditions show with the given power.
 
     By the normal approximation, with which the exact test agrees to about 0.01; None if not even a drop to zero
     would be shown.
@@ -276,7 +276,7 @@ def _critical_counts(pairs: int, alpha: float) -> np.ndarray:
 
 
 def _hybrid_score(first: SuccessRate, second: SuccessRate, phi: float, confidence: float) -> Interval:
-    """Return the interval for `second - first` that the arms' Wilson intervals make, given their correlation."""
+    """Return the interval for `second - first` that the conditions' Wilson intervals make, given their correlation."""
     (l1, u1), (l2, u2) = first.wilson(confidence), second.wilson(confidence)
     p1, p2 = first.rate, second.rate
     low, high = _combine(p2 - l2, u1 - p1, phi), _combine(u2 - p2, p1 - l1, phi)

@@ -34,10 +34,10 @@ class ExpertExecutor:
             index=np.where(active, 0, -1),
             observed=steps_B,
             requested=np.zeros(len(steps_B), np.bool_),
-            told_delay=np.where(active, 0, -1),
+            estimated_delay=np.where(active, 0, -1),
             actual_delay=np.where(active, 0, -1),
             in_flight=np.zeros(len(steps_B), np.int64),
-            seam=np.zeros(len(steps_B), np.bool_),
+            chunk_switch=np.zeros(len(steps_B), np.bool_),
         )
 
     def statistics(self, row: int) -> ExecutorStatistics:

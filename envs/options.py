@@ -8,7 +8,7 @@ from act_eval.scenes.meshes import ROOT_VARIABLE
 from act_eval.scenes.rendering import MAX_SIDE
 from act_eval.scenes.scene import SceneConfig
 
-Coordinates = Literal["target", "none", "confuser", "random"]
+GoalInput = Literal["exact", "none", "confuser", "random"]
 Positions = Literal["continuous", "one", "two"]
 
 
@@ -25,10 +25,10 @@ class PickOptions:
     action_noise: float = 0.0
     """Standard deviation of the noise that the environment adds to the five arm joints' commands, in a random half
     of the steps [rad]. What is recorded and reported stays the clean command."""
-    slips: float = 0.0
+    gripper_faults: float = 0.0
     """Chance per step that the gripper disobeys for the next 10 to 25 steps: it opens when told to close and closes
     when told to open. Demonstrations collected with it show how to recover from an empty or lost grasp."""
-    coordinates: Coordinates = "target"
+    goal_input: GoalInput = "exact"
     """What `environment_state` holds: the target's place, a confuser's, a random place of the workspace fixed for
     the episode, or (`none`) the mean place of a target at reset."""
     swap_blocks: bool = False
@@ -36,14 +36,14 @@ class PickOptions:
     positions: Positions = "continuous"
     """Where the target starts: anywhere in the workspace, always near the first of two places (`one`), or near either
     of them (`two`). The first confuser then starts near the other place."""
-    mislabelled: float = 0.0
+    label_noise: float = 0.0
     """Share of the episodes whose coordinates name the first confuser instead of the target, as in a data set whose
     labels slipped."""
     robot_meshes: bool = False
     """Whether the arm shows its meshes, from a copy of MuJoCo Menagerie that `MENAGERIE_ROOT` names, instead of
     primitives. Physics does not change."""
 
-    _later: ClassVar[tuple[str, ...]] = ("positions", "mislabelled", "robot_meshes")
+    _later: ClassVar[tuple[str, ...]] = ("positions", "label_noise", "robot_meshes")
 
     def facts(self) -> dict[str, Any]:
         """Return the options as a suite knows them.
@@ -55,29 +55,29 @@ class PickOptions:
 
     def __post_init__(self) -> None:
         """Refuse values outside their range, by name."""
-        if self.coordinates not in get_args(Coordinates):
-            raise UnknownName("coordinates", str(self.coordinates), get_args(Coordinates))
+        if self.goal_input not in get_args(GoalInput):
+            raise UnknownName("goal_input", str(self.goal_input), get_args(GoalInput))
         if not 8 <= self.image_size <= MAX_SIDE:
             raise UsageError(f"image_size is {self.image_size}; 8 to {MAX_SIDE} pixels are allowed")
         if not 0 <= self.action_noise <= 1:
             raise UsageError(f"action_noise is {self.action_noise} rad; 0 to 1 are allowed")
-        if not 0 <= self.slips <= 1:
-            raise UsageError(f"slips is {self.slips}; it is a chance per step, 0 to 1")
+        if not 0 <= self.gripper_faults <= 1:
+            raise UsageError(f"slips is {self.gripper_faults}; it is a chance per step, 0 to 1")
         if self.positions not in get_args(Positions):
             raise UnknownName("positions", str(self.positions), get_args(Positions))
         if self.positions != "continuous" and self.confusers > 1:
             raise UsageError(f"positions {self.positions!r} leaves room for one confuser, got {self.confusers}")
-        if not 0 <= self.mislabelled <= 1:
-            raise UsageError(f"mislabelled is {self.mislabelled}; it is a share of the episodes, 0 to 1")
+        if not 0 <= self.label_noise <= 1:
+            raise UsageError(f"mislabelled is {self.label_noise}; it is a share of the episodes, 0 to 1")
         if not isinstance(self.robot_meshes, bool):
             raise UsageError(
                 f"robot_meshes is {self.robot_meshes!r}; it is true or false: {ROOT_VARIABLE} says where the meshes lie"
             )
         SceneConfig(self.confusers, self.identical)
         for name, wanted in (
-            ("coordinates='confuser'", self.coordinates == "confuser"),
+            ("coordinates='confuser'", self.goal_input == "confuser"),
             ("swap_blocks", self.swap_blocks),
-            ("mislabelled", self.mislabelled > 0),
+            ("label_noise", self.label_noise > 0),
         ):
             if wanted and self.confusers == 0:
                 raise UsageError(f"{name} needs a confuser; this environment has none")

@@ -31,7 +31,7 @@ REST_HEIGHT = 0.006
 CLOSING_HEIGHT = 0.05
 """A closing command counts as closing when the pinch point is below this [m]."""
 OFF_SEGMENT = 0.10
-"""A closing pose farther than this from the segment target → confuser has no collapse index [m]."""
+"""A closing pose farther than this from the segment target → confuser has no grasp choice [m]."""
 
 Positions = NDArray[np.float64]
 
@@ -85,7 +85,7 @@ def held_until_end(condition: BoolArray) -> int:
     return len(condition) - 1 - int(broken[-1]) if len(broken) else len(condition)
 
 
-def closing_step(log: EpisodeLog) -> int | None:
+def grasp_step(log: EpisodeLog) -> int | None:
     """Return the first state in which a jaw touches a block or a low gripper is commanded to close; None if none."""
     touched = log.jaw_contact.any(axis=1)
     commanded = np.zeros(log.steps + 1, bool)
@@ -94,7 +94,7 @@ def closing_step(log: EpisodeLog) -> int | None:
     return int(steps[0]) if len(steps) else None
 
 
-def collapse_index(log: EpisodeLog, step: int | None) -> float | None:
+def grasp_choice(log: EpisodeLog, step: int | None) -> float | None:
     """Return where on the segment target → confuser the gripper closed: 0 target, 1 confuser.
 
     With several confusers the one nearest to the closing position counts. None without a confuser, without a
@@ -118,14 +118,14 @@ def judge(log: EpisodeLog) -> Verdict:
         return Verdict(outcome="policy_error")
     if not (np.isfinite(log.block_pos).all() and np.isfinite(log.pinch_pos).all()):
         return Verdict(outcome="invalid")
-    step = closing_step(log)
-    index = collapse_index(log, step)
+    step = grasp_step(log)
+    index = grasp_choice(log, step)
     above = log.block_pos[:, :, 2] > BLOCK_SIDE / 2 + LIFT_HEIGHT
     lifted: BoolArray = np.logical_or.reduce(above)
     lift = np.flatnonzero(above.any(axis=1))
     detail = {
-        "closing_step": step,
-        "closing_xy": None if step is None else [float(v) for v in log.pinch_pos[step, :2]],
+        "grasp_step": step,
+        "grasp_xy": None if step is None else [float(v) for v in log.pinch_pos[step, :2]],
         **_approach(log, step),
         "first_contact": _first_contact(log),
         "lifted": [int(b) for b in np.flatnonzero(lifted)],
@@ -133,7 +133,7 @@ def judge(log: EpisodeLog) -> Verdict:
         "target_xy": [float(v) for v in log.block_pos[0, log.target[0], :2]],
         "confuser_xy": [[float(v) for v in p[:2]] for b, p in enumerate(log.block_pos[0]) if b != log.target[0]],
     }
-    return Verdict(outcome=_outcome(log, step, index, lifted), collapse_index=index, detail=detail)
+    return Verdict(outcome=_outcome(log, step, index, lifted), grasp_choice=index, detail=detail)
 
 
 def event_detail(log: EpisodeLog, step: int | None, lasts: int) -> dict[str, Any]:
@@ -162,11 +162,11 @@ def _approach(log: EpisodeLog, step: int | None) -> dict[str, Any]:
     """Return how the gripper came to its closing position, and where the blocks lay then."""
     found: dict[str, Any] = {"hesitation_steps": None if step is None else hesitation(log.pinch_pos, step)}
     if log.block_pos.shape[1] < 2:
-        return found | {"closing_target_xy": None, "closing_confuser_xy": None, "reversals": None}
+        return found | {"grasp_target_xy": None, "grasp_confuser_xy": None, "reversals": None}
     last = log.steps if step is None else step
     target, confuser = _rivals(log, last)
-    found["closing_target_xy"] = None if step is None else target.tolist()
-    found["closing_confuser_xy"] = None if step is None else confuser.tolist()
+    found["grasp_target_xy"] = None if step is None else target.tolist()
+    found["grasp_confuser_xy"] = None if step is None else confuser.tolist()
     return found | {"reversals": reversals(log.pinch_pos[: last + 1, :2], target, confuser)}
 
 

@@ -17,7 +17,7 @@ from act_eval.envs import outcomes, sim_state
 from act_eval.envs.episode_log import RunningLog
 from act_eval.envs.layout import sample_blocks
 from act_eval.envs.logged_states import LoggedStates
-from act_eval.envs.options import Coordinates, PickOptions, Positions
+from act_eval.envs.options import GoalInput, PickOptions, Positions
 from act_eval.errors import ActionError, SimulationError, UsageError
 from act_eval.scenes.arm import CLOSING_THRESHOLD, GRIPPER_CLOSED, GRIPPER_OPEN, HOME, JOINTS
 from act_eval.scenes.meshes import menagerie_model
@@ -52,16 +52,26 @@ class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):
         identical: bool = True,
         image_size: int = 96,
         action_noise: float = 0.0,
-        slips: float = 0.0,
-        coordinates: Coordinates = "target",
+        gripper_faults: float = 0.0,
+        goal_input: GoalInput = "exact",
         swap_blocks: bool = False,
         positions: Positions = "continuous",
-        mislabelled: float = 0.0,
+        label_noise: float = 0.0,
         robot_meshes: bool = False,
         render_mode: str | None = None,
     ) -> None:
         self.options = PickOptions(
-            *(confusers, identical, image_size, action_noise, slips, coordinates, swap_blocks, positions, mislabelled),
+            *(
+                confusers,
+                identical,
+                image_size,
+                action_noise,
+                gripper_faults,
+                goal_input,
+                swap_blocks,
+                positions,
+                label_noise,
+            ),
             robot_meshes=robot_meshes,
         )
         if render_mode not in (None, *self.metadata["render_modes"]):
@@ -94,7 +104,7 @@ class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):
         poses = self._sample_blocks(layout)
         joints = np.array(HOME) + np.append(layout.uniform(-_HOME_SPREAD, _HOME_SPREAD, 5), 0)
         self._random_place = BLOCKS.sample(layout)
-        self._mislabelled = layout.random() < self.options.mislabelled
+        self._label_noise = layout.random() < self.options.label_noise
         if self.options.swap_blocks:
             poses[[0, 1]] = poses[[1, 0]]
         self._target = 0
@@ -227,14 +237,14 @@ class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):
             draws = self._noise.standard_normal(5)  # drawn in every step, so that a step's noise has its own place
             if self._noise.random() < _NOISY_SHARE:
                 self._data.ctrl[:5] += self.options.action_noise * draws
-        if self.options.slips > 0:
+        if self.options.gripper_faults > 0:
             chance, length = self._noise.random(), int(self._noise.integers(_SLIP_STEPS[0], _SLIP_STEPS[1] + 1))
-            if self._slipping == 0 and chance < self.options.slips:
+            if self._slipping == 0 and chance < self.options.gripper_faults:
                 self._slipping = length
         if self._slipping > 0:
             self._slipping -= 1
-            told_to_close = self._data.ctrl[5] < CLOSING_THRESHOLD
-            self._data.ctrl[5] = GRIPPER_OPEN if told_to_close else GRIPPER_CLOSED
+            estimated_to_close = self._data.ctrl[5] < CLOSING_THRESHOLD
+            self._data.ctrl[5] = GRIPPER_OPEN if estimated_to_close else GRIPPER_CLOSED
 
     def _sample_blocks(self, rng: np.random.Generator) -> NDArray[np.float64]:
         """Return where the blocks start, (K, 7), the target first."""
@@ -265,9 +275,9 @@ class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):
         }
 
     def _coordinates(self) -> NDArray[np.float64]:
-        asked = self.options.coordinates
-        match "confuser" if asked == "target" and self._mislabelled else asked:
-            case "target":
+        asked = self.options.goal_input
+        match "confuser" if asked == "exact" and self._label_noise else asked:
+            case "exact":
                 return self._log.now.blocks[self._target, :2]
             case "confuser":
                 return self._log.now.blocks[1 if self._target == 0 else 0, :2]

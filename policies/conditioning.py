@@ -29,15 +29,15 @@ upper left corner."""
 class Conditioning(nn.Module):
     """The plain token, or none: nothing is added. Variants override what they change."""
 
-    def in_stage(self, stage: int, features_MFhw: Tensor, told_ME: Tensor) -> Tensor:
+    def in_stage(self, stage: int, features_MFhw: Tensor, estimated_ME: Tensor) -> Tensor:
         """Return a backbone stage's features, asked for behind its first block."""
         return features_MFhw
 
-    def in_layer(self, layer: int, tokens_BND: Tensor, told_BE: Tensor) -> Tensor:
+    def in_layer(self, layer: int, tokens_BND: Tensor, goal_BE: Tensor) -> Tensor:
         """Return the tokens that an encoder layer reads."""
         return tokens_BND
 
-    def for_queries(self, told_BE: Tensor) -> Tensor | None:
+    def for_queries(self, goal_BE: Tensor) -> Tensor | None:
         """Return what is added to the positions of all decoder queries of a sample, (B, D)."""
         return None
 
@@ -55,8 +55,8 @@ class Film(Conditioning):
         self.embed = nn.Sequential(nn.Linear(coordinates, _FILM_WIDTH), nn.ReLU())
         self.stages = nn.ModuleList(_zero_init(nn.Linear(_FILM_WIDTH, 2 * width)) for width in channels)
 
-    def in_stage(self, stage: int, features_MFhw: Tensor, told_ME: Tensor) -> Tensor:
-        scale_MF11, shift_MF11 = self.stages[stage](self.embed(told_ME))[..., None, None].chunk(2, dim=1)
+    def in_stage(self, stage: int, features_MFhw: Tensor, estimated_ME: Tensor) -> Tensor:
+        scale_MF11, shift_MF11 = self.stages[stage](self.embed(estimated_ME))[..., None, None].chunk(2, dim=1)
         return features_MFhw * (1 + scale_MF11) + shift_MF11
 
 
@@ -72,11 +72,11 @@ class Strong(Conditioning):
         self.layers = nn.ModuleList(_zero_init(nn.Linear(width, width)) for _ in range(layers))
         self.queries = _zero_init(nn.Linear(width, width))
 
-    def in_layer(self, layer: int, tokens_BND: Tensor, told_BE: Tensor) -> Tensor:
-        return tokens_BND + self.layers[layer](self.embed(told_BE))[:, None]
+    def in_layer(self, layer: int, tokens_BND: Tensor, goal_BE: Tensor) -> Tensor:
+        return tokens_BND + self.layers[layer](self.embed(goal_BE))[:, None]
 
-    def for_queries(self, told_BE: Tensor) -> Tensor:
-        return self.queries(self.embed(told_BE))
+    def for_queries(self, goal_BE: Tensor) -> Tensor:
+        return self.queries(self.embed(goal_BE))
 
 
 class Auxiliary(Conditioning):
@@ -99,8 +99,8 @@ def build_conditioning(config: "ACTConfig", channels: Sequence[int]) -> Conditio
         config: names the variant.
         channels: of the backbone's stages; empty without cameras.
     """
-    told = config.env_state_feature
-    size = 0 if told is None else told.shape[0]
+    estimated = config.env_state_feature
+    size = 0 if estimated is None else estimated.shape[0]
     match config.conditioning:
         case "film":
             return Film(size, channels)
@@ -114,19 +114,19 @@ def build_conditioning(config: "ACTConfig", channels: Sequence[int]) -> Conditio
 
 
 def contrastive_hinge(
-    told_BE: Tensor, chunk_BCA: Tensor, other_told_BE: Tensor, other_chunk_BCA: Tensor, margin: float
+    goal_BE: Tensor, chunk_BCA: Tensor, other_goal_BE: Tensor, other_chunk_BCA: Tensor, margin: float
 ) -> Tensor:
     """Return by how much chunks differ less than the coordinates that they were asked with (a hinge), mean over B.
 
     Args:
-        told_BE: normalised coordinates.
+        goal_BE: normalised coordinates.
         chunk_BCA: what was predicted with them.
-        other_told_BE: other coordinates for the same observations.
+        other_goal_BE: other coordinates for the same observations.
         other_chunk_BCA: what was predicted with those.
         margin: mean absolute difference of chunks (normalised) that a distance of 1 between coordinates (normalised)
             must make at least.
     """
-    apart_B = torch.linalg.vector_norm(told_BE - other_told_BE, dim=-1)
+    apart_B = torch.linalg.vector_norm(goal_BE - other_goal_BE, dim=-1)
     moved_B = (chunk_BCA - other_chunk_BCA).abs().mean(dim=(1, 2))
     return functional.relu(margin * apart_B - moved_B).mean()
 

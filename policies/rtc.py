@@ -143,20 +143,20 @@ class ACTRTC(ACT):
             Normalised relative actions (B, K, C, A), and the auxiliary outputs.
         """
         latent_BL, aside = self.latent(batch, noise_BL)
-        told_BE = batch.get(ENVIRONMENT_STATE)
+        goal_BE = batch.get(ENVIRONMENT_STATE)
         tokens_BND, pos_1ND = self.observation_tokens(batch, latent_BL)
         prefix_BKPD = self._prefix_tokens(delay_BK if known_BK is None else known_BK, prefix_BPA)
-        query_pos_BKCD = self.query_positions(told_BE)[:, None] + self.delay_embed(delay_BK)[:, :, None]
+        query_pos_BKCD = self.query_positions(goal_BE)[:, None] + self.delay_embed(delay_BK)[:, :, None]
         if self.rtc.rtc_prefix_in == "encoder":
-            memory_BND, out_BKCD = self._prefix_in_encoder(tokens_BND, pos_1ND, prefix_BKPD, query_pos_BKCD, told_BE)
+            memory_BND, out_BKCD = self._prefix_in_encoder(tokens_BND, pos_1ND, prefix_BKPD, query_pos_BKCD, goal_BE)
         else:
-            memory_BND, out_BKCD = self._prefix_in_decoder(tokens_BND, pos_1ND, prefix_BKPD, query_pos_BKCD, told_BE)
+            memory_BND, out_BKCD = self._prefix_in_decoder(tokens_BND, pos_1ND, prefix_BKPD, query_pos_BKCD, goal_BE)
         return self.action_head(out_BKCD), self.with_recovered(aside, batch, memory_BND)
 
     def _prefix_tokens(self, known_BK: Tensor, prefix_BPA: Tensor) -> Tensor:
         known_BKP1 = (self.prefix_slots < known_BK[:, :, None])[..., None]
-        told_B1PD = self.prefix_input_proj(prefix_BPA)[:, None]
-        return torch.where(known_BKP1, told_B1PD, self.prefix_pad_embed.to(told_B1PD.dtype))
+        estimated_B1PD = self.prefix_input_proj(prefix_BPA)[:, None]
+        return torch.where(known_BKP1, estimated_B1PD, self.prefix_pad_embed.to(estimated_B1PD.dtype))
 
     def _prefix_in_encoder(
         self,
@@ -164,14 +164,14 @@ class ACTRTC(ACT):
         pos_1ND: Tensor,
         prefix_BKPD: Tensor,
         query_pos_BKCD: Tensor,
-        told_BE: Tensor | None,
+        goal_BE: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         delays = prefix_BKPD.shape[1]
         tokens_BKND = repeat(tokens_BND, "b n d -> b k n d", k=delays)
         tokens_ZND = rearrange(torch.cat((tokens_BKND, prefix_BKPD), dim=2), "b k n d -> (b k) n d")  # Z = B * K
         pos_1ND = torch.cat((pos_1ND, self.prefix_pos_embed.weight[None]), dim=1)
-        told_ZE = None if told_BE is None else repeat(told_BE, "b e -> (b k) e", k=delays)
-        memory_ZND, pos_1ND = self.encode(tokens_ZND, pos_1ND, told_ZE)
+        estimated_ZE = None if goal_BE is None else repeat(goal_BE, "b e -> (b k) e", k=delays)
+        memory_ZND, pos_1ND = self.encode(tokens_ZND, pos_1ND, estimated_ZE)
         query_pos_Z1CD = rearrange(query_pos_BKCD, "b k c d -> (b k) 1 c d")
         out_Z1CD = self.decoder(None, query_pos_Z1CD, memory_ZND, pos_1ND)
         memory_BKND = rearrange(memory_ZND, "(b k) n d -> b k n d", k=delays)
@@ -183,9 +183,9 @@ class ACTRTC(ACT):
         pos_1ND: Tensor,
         prefix_BKPD: Tensor,
         query_pos_BKCD: Tensor,
-        told_BE: Tensor | None,
+        goal_BE: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        memory_BND, pos_1ND = self.encode(tokens_BND, pos_1ND, told_BE)
+        memory_BND, pos_1ND = self.encode(tokens_BND, pos_1ND, goal_BE)
         x_BKQD = nn.functional.pad(prefix_BKPD, (0, 0, 0, self.config.chunk_size))
         pos_BKQD = torch.cat((self.prefix_pos_embed.weight.expand_as(prefix_BKPD), query_pos_BKCD), dim=2)
         return memory_BND, self.decoder(
@@ -270,7 +270,7 @@ class ACTRTCPolicy(ChunkingPolicy):
 
         Args:
             batch: normalised features of N samples.
-            delay: (N,) int64 told delays, 0 … P; 0 everywhere if None.
+            delay: (N,) int64 estimated delays, 0 … P; 0 everywhere if None.
             prefix: (N, P, A) committed relative actions, normalised; entries from the delay on are not read.
             known: (N,) int64, how many of them, 0 … delay, are read; padding stands for the others. All if None.
 
@@ -319,11 +319,11 @@ class ACTRTCPolicy(ChunkingPolicy):
             raise FeatureMismatch(f"delay has shape {tuple(delay.shape)}; needed is ({rows},)")
         if rows and (int(delay.min()) < 0 or int(delay.max()) > self.config.rtc_max_delay):
             raise UsageError(
-                f"told delays are {delay.tolist()}; the policy was trained for 0 to {self.config.rtc_max_delay}"
+                f"estimated delays are {delay.tolist()}; the policy was trained for 0 to {self.config.rtc_max_delay}"
             )
         if prefix is None:
             if rows and int(delay.max()) > 0:
-                raise UsageError(f"told delays are {delay.tolist()}, but no committed prefix was given")
+                raise UsageError(f"estimated delays are {delay.tolist()}, but no committed prefix was given")
             prefix = torch.zeros(wanted, device=delay.device)
         if tuple(prefix.shape) != wanted:
             raise FeatureMismatch(f"prefix has shape {tuple(prefix.shape)}; needed is {wanted}")

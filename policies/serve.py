@@ -103,15 +103,15 @@ class TorchChunkPolicy:
 
         Raises:
             FeatureMismatch: if an observation does not have the declared shape.
-            UsageError: if a told delay lies outside what the policy was trained for.
+            UsageError: if an estimated delay lies outside what the policy was trained for.
         """
-        raw, told_delay = self._raw(request.observation, request.last_action), request.told_delay
-        known = told_delay if request.prefix_known is None else request.prefix_known
-        prefix = self._full_prefix(request.prefix, told_delay, known)
+        raw, estimated_delay = self._raw(request.observation, request.last_action), request.estimated_delay
+        known = estimated_delay if request.prefix_known is None else request.prefix_known
+        prefix = self._full_prefix(request.prefix, estimated_delay, known)
         size = self.rows_per_call
         answers = [
-            self._call({k: v[i : i + size] for k, v in raw.items()}, told_delay[i:], prefix[i:], known[i:])
-            for i in range(0, len(told_delay), size)
+            self._call({k: v[i : i + size] for k, v in raw.items()}, estimated_delay[i:], prefix[i:], known[i:])
+            for i in range(0, len(estimated_delay), size)
         ]
         empty = np.zeros((0, self._spec.chunk, self._spec.action_dim), dtype=np.float32)
         return ActionChunks(np.concatenate([empty, *answers]))
@@ -130,9 +130,9 @@ class TorchChunkPolicy:
 
     @torch.inference_mode()
     def _call(
-        self, raw: dict[str, np.ndarray], told_delay: np.ndarray, prefix: np.ndarray, known: np.ndarray
+        self, raw: dict[str, np.ndarray], estimated_delay: np.ndarray, prefix: np.ndarray, known: np.ndarray
     ) -> np.ndarray:
-        rows = min(len(told_delay), self.rows_per_call)
+        rows = min(len(estimated_delay), self.rows_per_call)
         batch = self._processor.prepare({key: self._tensor(value) for key, value in raw.items()})
         anchor_RA = batch.get("anchor")
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self.precision == "bf16"):
@@ -140,7 +140,7 @@ class TorchChunkPolicy:
                 assert anchor_RA is not None
                 prefix_RPA = self._processor.prepare_prefix(self._tensor(prefix[:rows]), anchor_RA)
                 chunk_RCA = self._policy.predict_action_chunk(
-                    batch, self._tensor(told_delay[:rows]), prefix_RPA, self._tensor(known[:rows])
+                    batch, self._tensor(estimated_delay[:rows]), prefix_RPA, self._tensor(known[:rows])
                 )
             else:
                 chunk_RCA = self._policy.predict_action_chunk(batch)
@@ -166,16 +166,16 @@ class TorchChunkPolicy:
                 raw[LAST_ACTION] = _checked(LAST_ACTION, last_action, joints)
         return raw
 
-    def _full_prefix(self, prefix_NPA: np.ndarray, told_delay_N: np.ndarray, known_N: np.ndarray) -> np.ndarray:
+    def _full_prefix(self, prefix_NPA: np.ndarray, estimated_delay_N: np.ndarray, known_N: np.ndarray) -> np.ndarray:
         """Return the prefix with the policy's own number of slots, zero from what is known on."""
-        full = np.zeros((len(told_delay_N), self._spec.max_delay, self._spec.action_dim), dtype=np.float32)
+        full = np.zeros((len(estimated_delay_N), self._spec.max_delay, self._spec.action_dim), dtype=np.float32)
         if not self._spec.takes_prefix:
             return full
         _checked("prefix", prefix_NPA, (prefix_NPA.shape[1], self._spec.action_dim))
-        longest = told_delay_N.max(initial=0)
+        longest = estimated_delay_N.max(initial=0)
         if prefix_NPA.shape[1] < longest <= self._spec.max_delay:  # longer ones the network refuses
             raise UsageError(
-                f"told delays are {told_delay_N.tolist()}, but the prefix has {prefix_NPA.shape[1]} committed commands"
+                f"estimated delays are {estimated_delay_N.tolist()}, but the prefix has {prefix_NPA.shape[1]} committed commands"
             )
         slots = min(full.shape[1], prefix_NPA.shape[1])
         full[:, :slots] = prefix_NPA[:, :slots]

@@ -29,17 +29,17 @@ def outcomes(successes: int, failures: int, invalid: int = 0) -> list[str]:
 
 def make_run(
     out: Path,
-    arms: Mapping[str, Sequence[str]],
+    conditions: Mapping[str, Sequence[str]],
     of: Suite | None = None,
     digest: str = "aa",
     video: str = "none",
     fingerprint: Mapping[str, Any] = FINGERPRINT,
 ) -> Path:
     """Write a finished run folder, with (empty) videos as `video` says."""
-    run_suite = of or suite(len(next(iter(arms.values()))))
+    run_suite = of or suite(len(next(iter(conditions.values()))))
     configuration = {
         "policy": {"name": f"policy_{digest}", "digest": digest},
-        "arms": {name: {"executor": "naive", "delay": i} for i, name in enumerate(arms)},
+        "conditions": {name: {"executor": "naive", "delay": i} for i, name in enumerate(conditions)},
         "device": "cpu",
         "video": video,
     }
@@ -50,10 +50,10 @@ def make_run(
                 EpisodeRecord(episode=i, seed=run_suite.seeds[i], outcome=outcome, steps=9)
                 for i, outcome in enumerate(vector)
             ]
-            for name, vector in arms.items()
+            for name, vector in conditions.items()
         }
         lines = [
-            ShardLine(arm=name, record=record, timing=Timing(episode=record.episode, wall_s=1.0))
+            ShardLine(condition=name, record=record, timing=Timing(episode=record.episode, wall_s=1.0))
             for name, own in records.items()
             for record in own
         ]

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from act_eval.results.suites import Suite
 from act_eval.sources.executors import load_executor
 from act_eval.sweeps import Cell, Grid, Part, Setting, expand, parse_rule
-from act_eval.timing import Observe, Oracle, describe_prefix, parse_prefix
+from act_eval.timing import Oracle, Proprio, describe_prefix, parse_prefix
 from act_eval.types import EpisodeRecord, PolicySpec
 
 ACT = PolicySpec(chunk=20, action_dim=6, window="same", takes_prefix=False, max_delay=0, inputs={})
@@ -15,18 +15,18 @@ ACT_RTC = PolicySpec(chunk=20, action_dim=6, window="shifted", takes_prefix=True
 def grid(
     delays: Sequence[int],
     executors: Sequence[str],
-    execute: Sequence[str] = ("half",),
-    told=None,
-    prefix: Sequence[str] = ("own",),
-    observe: tuple[Observe, ...] = ("present",),
+    execution_horizon: Sequence[str] = ("half",),
+    delay_estimator=None,
+    prefix: Sequence[str] = ("committed",),
+    proprio: tuple[Proprio, ...] = ("observed",),
 ) -> Grid:
     return Grid(
         delays=tuple(delays),
         executors=tuple(map(load_executor, executors)),
-        rules=tuple(map(parse_rule, execute)),
-        told=told or {"oracle": Oracle()},
+        rules=tuple(map(parse_rule, execution_horizon)),
+        delay_estimator=delay_estimator or {"oracle": Oracle()},
         prefixes={describe_prefix(one): one for one in map(parse_prefix, prefix)},
-        observe=observe,
+        proprio=proprio,
     )
 
 
@@ -40,10 +40,10 @@ def records(text: str) -> tuple[EpisodeRecord, ...]:
 
 
 def part(outcomes: Mapping[str, str], asked: Grid, spec: PolicySpec = ACT_RTC, policy="act_rtc", env="moving_pick"):
-    """A part whose arms have these outcomes, a letter an episode."""
+    """A part whose conditions have these outcomes, a letter an episode."""
     expansion = expand(asked, spec)
-    assert {setting.arm for setting in expansion.settings} == set(outcomes)
-    rules = {arm: series.rule for series in reversed(expansion.series) for arm in series.arms}
+    assert {setting.condition for setting in expansion.settings} == set(outcomes)
+    rules = {condition: series.rule for series in reversed(expansion.series) for condition in series.conditions}
     episodes = len(next(iter(outcomes.values())))
     return Part(
         policy=policy,
@@ -52,7 +52,9 @@ def part(outcomes: Mapping[str, str], asked: Grid, spec: PolicySpec = ACT_RTC, p
         control_s=0.05,
         default_executor="rtc" if spec.takes_prefix else "naive",
         cells={
-            setting.arm: _cell(policy, env, setting, rules[setting.arm], records(outcomes[setting.arm]))
+            setting.condition: _cell(
+                policy, env, setting, rules[setting.condition], records(outcomes[setting.condition])
+            )
             for setting in expansion.settings
         },
         series=expansion.series,

@@ -100,7 +100,7 @@ def test_rows_of_a_data_frame_are_the_episodes(measured: Run, monkeypatch: pytes
     if importlib.util.find_spec("pandas"):
         frame = measured.to_dataframe()
         assert list(frame["episode"]) == [0, 1, 2] * 2
-        assert set(frame["arm"]) == {"d0", "d4"}
+        assert set(frame["condition"]) == {"d0", "d4"}
         assert {"seed", "outcome", "success", "steps", "action_age_p50", "wall_s"} <= set(frame.columns)
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(UsageError, match=r"needs pandas.*pip install pandas.*--to csv"):

@@ -79,14 +79,17 @@ class Walkers:
 
 
 def job(folder: Path, batch: int = 3) -> Job:
-    arms = {arm: Schedule(method=Naive(4), delay=Constant(delay)) for arm, delay in DELAYS.items()}
-    return Job(folder=folder, seeds=SEEDS, title="walk", arms=arms, batch=batch, video="failures")
+    conditions = {condition: Schedule(method=Naive(4), delay=Constant(delay)) for condition, delay in DELAYS.items()}
+    return Job(folder=folder, seeds=SEEDS, title="walk", conditions=conditions, batch=batch, video="failures")
 
 
 def manifest(seeds: Sequence[int] = SEEDS) -> Manifest:
     return Manifest(
         suite=Suite(env="Walk-v0", kwargs={}, horizon=9, facts={}, seeds=tuple(seeds)),
-        configuration={"policy": {"name": "wanderer"}, "arms": {arm: {"delay": d} for arm, d in DELAYS.items()}},
+        configuration={
+            "policy": {"name": "wanderer"},
+            "conditions": {condition: {"delay": d} for condition, d in DELAYS.items()},
+        },
         fingerprint=fingerprint(threads=1, renderer="none"),
         notes=notes(),
     )

@@ -67,4 +67,4 @@ class HookedWalk(Walk):
         return self.position.astype(np.float32)
 
     def verdict(self) -> Verdict:
-        return Verdict(outcome="success" if self.is_success() else "missed", collapse_index=0.5, detail={"far": 1})
+        return Verdict(outcome="success" if self.is_success() else "missed", grasp_choice=0.5, detail={"far": 1})

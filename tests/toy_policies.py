@@ -58,17 +58,17 @@ class Ramp(ToyPolicy):
     """Knows the future: the action for step t is t, by the policy's own window. Checks the prefix that it is given."""
 
     def chunk(self, request: ChunkRequest, n: int) -> np.ndarray:
-        t, d = int(request.steps[n]), int(request.told_delay[n])
+        t, d = int(request.steps[n]), int(request.estimated_delay[n])
         np.testing.assert_array_equal(request.prefix[n, :d, 0], t + np.arange(d))
         np.testing.assert_array_equal(request.prefix[n, d:], 0)
         return (t + d if self.spec.window == "shifted" else t) + np.arange(self.spec.chunk)
 
 
 class Noise(ToyPolicy):
-    """Random numbers from (step, told delay), with some of them exactly zero."""
+    """Random numbers from (step, estimated delay), with some of them exactly zero."""
 
     def chunk(self, request: ChunkRequest, n: int) -> np.ndarray:
-        rng = np.random.default_rng((int(request.steps[n]), int(request.told_delay[n])))
+        rng = np.random.default_rng((int(request.steps[n]), int(request.estimated_delay[n])))
         numbers = rng.standard_normal(self.spec.chunk)
         return np.where(rng.random(self.spec.chunk) < 0.3, 0.0, numbers)
 
@@ -97,4 +97,4 @@ def traced(
 def run(policy: ToyPolicy, schedule: Schedule, steps: int, seed: int = 0) -> list[float]:
     """Return the numbers that ran, `HOLD` for steps that no chunk covers."""
     actions, _ = traced(policy, schedule, steps, seed)
-    return [HOLD if a.starved[0] else float(a.command[0, 0]) for a in actions]
+    return [HOLD if a.underrun[0] else float(a.command[0, 0]) for a in actions]

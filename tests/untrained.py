@@ -37,7 +37,7 @@ def write_checkpoint(folder: Path, kind: str, image_size: int = 32, **changes) -
 
 
 def _stats(inputs) -> dict[str, dict[str, np.ndarray]]:
-    """Wide enough that random outputs move the arm, and with it what the network sees."""
+    """Wide enough that random outputs move the condition, and with it what the network sees."""
     stats = {
         name: {"mean": np.full((3, 1, 1), 0.5), "std": np.full((3, 1, 1), 0.25)}
         for name in inputs

@@ -35,9 +35,9 @@ class Flags:
     """Decides every episode."""
     action_noise: float = DEMONSTRATED["action_noise"]
     """Noise that the environment adds to the arm's commands in half of the steps [rad]; labels stay clean."""
-    slips: float = DEMONSTRATED["slips"]
+    gripper_faults: float = DEMONSTRATED["gripper_faults"]
     """Chance per step that the gripper disobeys for a while, so that recovering is demonstrated; labels stay clean."""
-    fumbles: float = 0.0
+    recovery: float = 0.0
     """Share of the episodes in which the expert goes after an imagined block first; what is recorded begins when it
     turns to the real one."""
     image_size: int = DEMONSTRATED["image_size"]
@@ -46,7 +46,7 @@ class Flags:
     """Blocks beside the target; as the environment has it by default."""
     positions: Positions | None = None
     """Where the target starts: anywhere (continuous, the default), near one place, or near either of two."""
-    mislabelled: float | None = None
+    label_noise: float | None = None
     """Share of the episodes whose coordinates name the confuser, as in a data set whose labels slipped."""
     robot_meshes: bool = False
     """Show the robot's meshes, from the copy of MuJoCo Menagerie that MENAGERIE_ROOT names, instead of primitives."""
@@ -65,7 +65,7 @@ def run(argv: Sequence[str], prog: str) -> int:
     plan = CollectPlan(
         env=env_id(flags.env),
         options=_options(flags),
-        fumbles=flags.fumbles,
+        recovery=flags.recovery,
         seed=flags.seed,
         episodes=flags.episodes,
         images=flags.images,
@@ -80,7 +80,7 @@ def run(argv: Sequence[str], prog: str) -> int:
 
 
 def _options(flags: Flags) -> dict[str, Any]:
-    given = {name: getattr(flags, name) for name in ("confusers", "positions", "mislabelled")}
+    given = {name: getattr(flags, name) for name in ("confusers", "positions", "label_noise")}
     asked_for = {name: value for name, value in given.items() if value is not None}
     asked_for |= {"robot_meshes": True} if flags.robot_meshes else {}
     return {name: getattr(flags, name) for name in DEMONSTRATED} | asked_for
@@ -113,7 +113,9 @@ def _collect(plan: CollectPlan, out: Path, workers: int, console: Console) -> Co
                 discarded=f"{discarded} discarded" if discarded else "",
             )
 
-        return collect(plan, out, partial(expert_demonstrator, fumbles=plan.fumbles), workers=workers, on_progress=show)
+        return collect(
+            plan, out, partial(expert_demonstrator, recovery=plan.recovery), workers=workers, on_progress=show
+        )
 
 
 def _summary(done: Collected, seconds: float) -> str:

@@ -26,9 +26,9 @@ class Flags:
     """
 
     runs: tyro.conf.Positional[tuple[str, ...]] = ()
-    """BASE and NEW: run folders of `evaluate`, files of `baseline`, or single arms as RUN:ARM."""
-    arm: tuple[str, ...] = ()
-    """Arms to compare, as NAME or BASE_NAME=NEW_NAME; by default those that both have."""
+    """BASE and NEW: run folders of `evaluate`, files of `baseline`, or single conditions as RUN:CONDITION."""
+    condition: tuple[str, ...] = ()
+    """Conditions to compare, as NAME or BASE_NAME=NEW_NAME; by default those that both have."""
     unpaired: bool = False
     """Compare the rates of different episodes, by Barnard's exact test."""
     require: Literal["no-regression", "non-inferior"] = "no-regression"
@@ -36,7 +36,7 @@ class Flags:
     margin: float = 0.05
     """Difference of success rates that does not matter."""
     alpha: float = 0.05
-    """Level of the two-sided tests, over all arms together."""
+    """Level of the two-sided tests, over all conditions together."""
     noise_floor: tuple[str, ...] = ()
     """Also say how large differences arise from nothing: runs of the same weights on disjoint suites (--seed), or
     one run that is cut into such suites."""
@@ -83,7 +83,7 @@ def _compare(flags: Flags, console: Console) -> int:
     from act_eval.comparison.verdicts import Rules
 
     rules = Rules(alpha=flags.alpha, margin=flags.margin, paired=not flags.unpaired)
-    found = compare_places(*flags.runs, arms=flags.arm, rules=rules, requirement=flags.require)
+    found = compare_places(*flags.runs, conditions=flags.condition, rules=rules, requirement=flags.require)
     noise = noise_of(flags.noise_floor, len(found.base.suite.seeds))
     show_comparison(console, found, noise)
     _write(flags.markdown, lambda: comparison_markdown(found, noise, flags.markdown), console)
@@ -94,7 +94,7 @@ def _compare(flags: Flags, console: Console) -> int:
 
 def _select(flags: Flags, console: Console) -> int:
     if flags.runs or flags.noise_floor or flags.unpaired or flags.junit:
-        raise UsageError("--checkpoints takes --arm, --held-out, --markdown and --json, and no other run or test")
+        raise UsageError("--checkpoints takes --condition, --held-out, --markdown and --json, and no other run or test")
     from act_eval.comparison.formats import selection_json, selection_markdown
     from act_eval.comparison.screen import show_selection
     from act_eval.comparison.selection import select
@@ -102,7 +102,7 @@ def _select(flags: Flags, console: Console) -> int:
 
     runs = [Side.read(Path(place)) for place in flags.checkpoints]
     held_out = Side.read(Path(flags.held_out)) if flags.held_out else None
-    selection = select(runs, flags.arm, held_out)
+    selection = select(runs, flags.condition, held_out)
     show_selection(console, selection)
     _write(flags.markdown, lambda: selection_markdown(selection), console)
     _write(flags.json, lambda: _dump({**selection_json(selection), "exit_code": PASSED}), console)

@@ -25,8 +25,8 @@ class Flags:
     """Folder of the files; the run folder by default."""
     episodes: str = "failures"
     """Which episodes rerun shows: failures, all, an outcome such as wrong_block, or numbers as in 3,17."""
-    arm: tuple[str, ...] = ()
-    """Arms that rerun shows; all by default."""
+    condition: tuple[str, ...] = ()
+    """Conditions that rerun shows; all by default."""
     project: str = "act_eval"
     """Project of Weights & Biases."""
 
@@ -46,6 +46,8 @@ def run(argv: Sequence[str], prog: str) -> int:
     check_tools(flags.to)
     found = read_run(flags.run)
     for tool in dict.fromkeys(flags.to):
-        for line in share(found, tool, flags.out, episodes=flags.episodes, arms=flags.arm, project=flags.project):
+        for line in share(
+            found, tool, flags.out, episodes=flags.episodes, conditions=flags.condition, project=flags.project
+        ):
             print(line, flush=True)
     return OK

@@ -15,7 +15,7 @@ from act_eval.diagnostics.observation_set import EPISODES, EVERY, PER_EPISODE
 
 @dataclass(frozen=True)
 class Flags:
-    """Tell which declared inputs move a policy's output. Exit code 0: no input is dead; 3: at least one is."""
+    """Tell which declared inputs move a policy's output. Exit code 0: no input is ignored; 3: at least one is."""
 
     policy: str = "act_rtc"
     """A shipped policy, a checkpoint folder, a hub id, module:factory, or a server, as `evaluate` takes it."""

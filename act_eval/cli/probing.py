@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from act_eval.cli import OK
-from act_eval.diagnostics import ProbeReport, collect_bank, probe
+from act_eval.diagnostics import ProbeReport, collect_observations, probe
 from act_eval.diagnostics.effects import Effect
 from act_eval.errors import ActEvalError, UsageError
 from act_eval.results.records import write_atomically
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
     from act_eval.cli.probe import Flags
 
-DEAD_INPUT = 3
+IGNORED_INPUT = 3
 """Exit code: a declared input moves nothing."""
 SHORT_EPISODES, SHORT_PER_EPISODE = 4, 4
-_CONTROLS = ("coordinates",)  # a probe exchanges coordinates itself, so the environment must tell true ones
+_CONTROLS = ("goal_input",)  # a probe exchanges coordinates itself, so the environment must tell true ones
 
 
 def probe_policy(flags: "Flags", stream: TextIO) -> int:
@@ -39,8 +39,8 @@ def probe_policy(flags: "Flags", stream: TextIO) -> int:
     """
     if flags.policy == EXPERT:
         raise UsageError("the scripted expert declares no inputs; --policy takes a shipped policy or a checkpoint")
-    if flags.environment.goal_input not in (None, "target"):
-        raise UsageError(f"--coordinates {flags.environment.goal_input}: a probe changes the coordinates itself")
+    if flags.environment.goal_input not in (None, "exact"):
+        raise UsageError(f"--goal-input {flags.environment.goal_input}: a probe changes the coordinates itself")
     console = Console(file=stream, highlight=False, soft_wrap=True, markup=False)  # units stand in brackets
     source = env_source(flags.env, flags.environment.given(), flags.declaration, film=False)
     options = named_values(flags.policy_options, "--policy-options")
@@ -52,7 +52,7 @@ def probe_policy(flags: "Flags", stream: TextIO) -> int:
         check_features(policy.spec, env)
         who, executor = _actor(flags, policy, env)
         seeds = episode_seeds(Purpose.PROBE, flags.seed, flags.episodes)
-        bank = collect_bank(env, executor, seeds, flags.per_episode, flags.every)
+        bank = collect_observations(env, executor, seeds, flags.per_episode, flags.every)
         report = probe(policy, bank, hooks_of(env), short=flags.short)
     finally:
         env.close()
@@ -60,11 +60,11 @@ def probe_policy(flags: "Flags", stream: TextIO) -> int:
     if flags.json is not None:
         _write(flags, report)
         console.print(f"numbers {flags.json}")
-    return DEAD_INPUT if report.dead else OK
+    return IGNORED_INPUT if report.ignored else OK
 
 
 def input_warnings(policy: ChunkPolicy, source: EnvSource) -> tuple[str, ...]:
-    """Return what an evaluation must say of a policy's inputs: which are dead, and coordinates that decide little.
+    """Return what an evaluation must say of a policy's inputs: which are ignored, and coordinates that decide little.
 
     A policy that cannot be probed is no reason not to evaluate it: that says so too.
     """
@@ -75,7 +75,7 @@ def input_warnings(policy: ChunkPolicy, source: EnvSource) -> tuple[str, ...]:
 
 
 def _warnings(report: ProbeReport) -> tuple[str, ...]:
-    accused = [v for v in report.verdicts if v.mode == "dead" or (v.mode == "weak" and v.input == ENVIRONMENT_STATE)]
+    accused = [v for v in report.verdicts if v.mode == "ignored" or (v.mode == "weak" and v.input == ENVIRONMENT_STATE)]
     return tuple(f"warning: input {verdict.line}" for verdict in accused)
 
 
@@ -84,7 +84,7 @@ def short_probe(policy: ChunkPolicy, source: EnvSource) -> ProbeReport:
     env = _env(source)
     try:
         seeds = episode_seeds(Purpose.PROBE, 0, SHORT_EPISODES)
-        bank = collect_bank(env, _acting(policy, env), seeds, per_episode=SHORT_PER_EPISODE)
+        bank = collect_observations(env, _acting(policy, env), seeds, per_episode=SHORT_PER_EPISODE)
         return probe(policy, bank, hooks_of(env), short=True)
     finally:
         env.close()

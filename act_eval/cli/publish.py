@@ -8,7 +8,7 @@ from typing import Any
 import tyro
 
 from act_eval.cli.parsing import parse
-from act_eval.cli.screen import mode_lines
+from act_eval.cli.screen import grasp_choice_lines
 from act_eval.errors import CheckpointError, RunFolderError, UsageError
 from act_eval.results import Manifest
 from act_eval.results.records import read_episodes
@@ -127,17 +127,17 @@ def _steps(training: Mapping[str, Any]) -> str:
 
 
 def _closings(place: Path) -> list[str]:
-    """Return a line per arm of a run on where it closed."""
+    """Return a line per condition of a run on where it closed."""
     manifest = Manifest.read(place)
-    results = {arm: read_episodes(place / arm / "episodes.jsonl") for arm in manifest.arms}
-    return mode_lines(results, manifest.suite.kwargs)
+    results = {condition: read_episodes(place / condition / "episodes.jsonl") for condition in manifest.conditions}
+    return grasp_choice_lines(results, manifest.suite.kwargs)
 
 
 def _data(part: Mapping[str, Any]) -> str:
     collection = part["collection"] or {}
     plan = collection.get("plan", collection)  # a data set's whole record, or the plan alone
     options = ", ".join(f"{key} {value}" for key, value in plan.get("options", {}).items())
-    options += f", fumbles {plan['fumbles']}" if plan.get("fumbles") else ""
+    options += f", fumbles {plan['recovery']}" if plan.get("recovery") else ""
     collected = f" ({plan['env']}; {options}; seed {plan['seed']})" if plan else ""
     return (
         f"- data: {part['episodes']} demonstrations of `{part['folder']}`{collected}, "
@@ -148,7 +148,7 @@ def _data(part: Mapping[str, Any]) -> str:
 def _table(measured: Sequence[str]) -> list[str]:
     if not measured:
         return ["Nothing yet."]
-    head = "| environment | episodes, suite | arm | success | 95 % interval | other outcomes |"
+    head = "| environment | episodes, suite | condition | success | 95 % interval | other outcomes |"
     return [head, "|---|---|---|---|---|---|", *measured]
 
 
@@ -158,13 +158,15 @@ def _measured(place: Path, wanted: str) -> list[str]:
     if found != wanted:
         raise RunFolderError(f"{place} evaluated another policy: digest {found}, this one has {wanted}")
     rows = []
-    for arm in manifest.arms:
-        outcomes = [record.outcome for record in read_episodes(place / arm / "episodes.jsonl")]
+    for condition in manifest.conditions:
+        outcomes = [record.outcome for record in read_episodes(place / condition / "episodes.jsonl")]
         success = SuccessRate.of_outcomes(outcomes)
         interval = success.wilson()
         others = ", ".join(f"{outcomes.count(o)} {o}" for o in sorted(set(outcomes) - {SUCCESS})) or "none"
         rate = f"{success.successes}/{success.trials}" + (f" = {success.rate:.1%}" if success.trials else "")
         limits = f"{interval.low:.1%} – {interval.high:.1%}"
         suite = manifest.suite
-        rows.append(f"| {suite.env} | {len(outcomes)}, suite {suite.hash} | {arm} | {rate} | {limits} | {others} |")
+        rows.append(
+            f"| {suite.env} | {len(outcomes)}, suite {suite.hash} | {condition} | {rate} | {limits} | {others} |"
+        )
     return rows

@@ -22,13 +22,13 @@ class Flags:
     """failures, all, an outcome such as wrong_block, or episode numbers as in 3,17."""
     seeds: str | None = None
     """Episode seeds as in 4348884358902,17; instead of --episodes."""
-    arm: tuple[str, ...] = ()
-    """Arms; all by default."""
+    condition: tuple[str, ...] = ()
+    """Conditions; all by default."""
     size: int = 720
     """Height of the videos, an even number from 256 to 1280 [px]."""
     out: Path | None = None
-    """Folder; by default videos_SIZE in each arm's folder. The size of an evaluation's own videos, 256, goes to their
-    place, ARM/videos, where the review page finds it."""
+    """Folder; by default videos_SIZE in each condition's folder. The size of an evaluation's own videos, 256, goes to their
+    place, CONDITION/videos, where the review page finds it."""
     workers: int | None = None
     """Processes; as many as there are processor cores by default."""
 
@@ -53,7 +53,7 @@ def run(argv: Sequence[str], prog: str) -> int:
         found,
         replaying_env,
         title_of(found.manifest),
-        conditions=flags.arm,
+        conditions=flags.condition,
         episodes=flags.episodes,
         seeds=flags.seeds,
         size=flags.size,

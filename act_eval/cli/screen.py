@@ -6,7 +6,7 @@ from typing import Any, TextIO
 
 from rich.console import Console
 
-from act_eval.diagnostics.grasp_choice import describe, modes_of, named_block
+from act_eval.diagnostics.grasp_choice import describe, grasp_choices_of, named_block
 from act_eval.evaluation.finish import HISTOGRAM, MAP, FinishedRun
 from act_eval.evaluation.run import FinishedPart
 from act_eval.evaluation.worker import INITIAL_STATE
@@ -41,9 +41,9 @@ def sweep_console(stream: TextIO) -> Console:
     return console_for(stream, _LOG_WIDTH)
 
 
-def mode_lines(results: Mapping[str, Sequence[EpisodeRecord]], options: Mapping[str, Any]) -> list[str]:
+def grasp_choice_lines(results: Mapping[str, Sequence[EpisodeRecord]], options: Mapping[str, Any]) -> list[str]:
     """Return a line per condition on where it closed between two blocks; `options` are the environment's."""
-    found = {name: modes_of(records) for name, records in results.items()}
+    found = {name: grasp_choices_of(records) for name, records in results.items()}
     return [f"{name}: {describe(modes, named_block(options))}" for name, modes in found.items() if modes is not None]
 
 
@@ -67,13 +67,13 @@ def print_run(run: FinishedRun, console: Console) -> None:
     if run.summaries:
         own = definitions_of(run.manifest.configuration)
         console.print(metric_table(run.records, run.summaries, own).text(console.width), markup=False)
-    lines = [*mode_lines(run.records, run.manifest.suite.kwargs), *remarks(run.records), *run.unmeasured]
-    files = "manifest.json; per arm episodes.jsonl, metrics.jsonl, summary.json, timings.jsonl, steps"
+    lines = [*grasp_choice_lines(run.records, run.manifest.suite.kwargs), *remarks(run.records), *run.unmeasured]
+    files = "manifest.json; per condition episodes.jsonl, metrics.jsonl, summary.json, timings.jsonl, steps"
     lines.append(f"results {run.folder} ({files})")
     if run.figures:
         lines.append(f"figures {run.folder}/{HISTOGRAM}.png, {run.folder}/{MAP}.png (and .svg)")
     if run.manifest.configuration.get("video") != "none":
-        lines.append(f"videos  {run.folder}/ARM/videos")
+        lines.append(f"videos  {run.folder}/CONDITION/videos")
     _print_lines([*lines, *page_lines(run.page)], console)
 
 
@@ -114,7 +114,7 @@ def print_sweep(done: FinishedSweep, console: Console) -> None:
 
 def print_sweep_part(done: FinishedSweepPart, console: Console) -> None:
     """Print that a part is finished, and how the parts become a sweep. No table: only the whole sweep has one."""
-    cells = [records for arms in done.results.values() for records in arms.values()]
+    cells = [records for conditions in done.results.values() for records in conditions.values()]
     episodes, part = sum(map(len, cells)), done.part
     shards = f"{done.out}/*/shards/{part.name}.jsonl"
     _print_lines(
@@ -147,7 +147,7 @@ def env_table(analysis: Analysis, env: str) -> Table:
         "policy": [cell.policy for cell in cells],
         "executor": [cell.setting.executor + str(cell.setting.variant) for cell in cells],
         "d": [str(cell.setting.delay) for cell in cells],
-        "s": [str(cell.setting.execute) for cell in cells],
+        "s": [str(cell.setting.execution_horizon) for cell in cells],
         "success, 95 % Wilson": [_rate(cell) for cell in cells],
         **{
             header: [_change(found.get(cell.name), header == "against") for cell in cells]
@@ -162,7 +162,11 @@ def sentences(analysis: Analysis) -> list[str]:
     """Return what may be said, one line each: of series, recovered shares, environments, and invalid episodes."""
     lines = [found.sentence() for found in analysis.trends]
     # A wrong delay estimate is there to be compared with the right one, not to recover anything.
-    lines += [found.sentence() for found in analysis.recovered if found.other.setting.variant.told == PLAIN.told]
+    lines += [
+        found.sentence()
+        for found in analysis.recovered
+        if found.other.setting.variant.delay_estimator == PLAIN.delay_estimator
+    ]
     for env, falls in analysis.sensitive_environments().items():
         word = "delay shows" if falls else "no fall with delay is shown"
         lines.append(f"{env} under naive execution: {word}")

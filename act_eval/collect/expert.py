@@ -12,13 +12,13 @@ from act_eval.errors import UsageError
 from act_eval.scenes.arm import JOINTS
 
 
-def expert_demonstrator(env_id: str, options: Mapping[str, Any], fumbles: float = 0.0) -> Demonstrator:
+def expert_demonstrator(env_id: str, options: Mapping[str, Any], recovery: float = 0.0) -> Demonstrator:
     """Return an environment of act_eval with its expert.
 
     Args:
         env_id: Gymnasium id.
         options: options of the environment.
-        fumbles: share of the episodes that begin with a fumble, which is not recorded.
+        recovery: share of the episodes that begin with a fumble, which is not recorded.
 
     Raises:
         UsageError: if the environment does not know an option.
@@ -27,5 +27,5 @@ def expert_demonstrator(env_id: str, options: Mapping[str, Any], fumbles: float 
         env = gym.make(env_id, disable_env_checker=True, **options)
     except TypeError as error:  # Gymnasium lets the constructor's complaint through
         raise UsageError(f"{env_id} does not take the options {dict(options)}: {error}") from error
-    expert = FumblingExpert(env.unwrapped, fumbles)  # pyright: ignore[reportArgumentType]
+    expert = FumblingExpert(env.unwrapped, recovery)  # pyright: ignore[reportArgumentType]
     return Demonstrator(env, expert, JOINTS, expert.begin)

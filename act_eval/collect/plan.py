@@ -10,7 +10,7 @@ from act_eval.datasets import Attempt, ImageStorage
 from act_eval.errors import UsageError
 from act_eval.seeding import Purpose, episode_seeds
 
-DEMONSTRATED: Mapping[str, Any] = {"action_noise": 0.03, "slips": 0.008, "image_size": 96}
+DEMONSTRATED: Mapping[str, Any] = {"action_noise": 0.03, "gripper_faults": 0.008, "image_size": 96}
 """Options of the environments that demonstrations are collected in by default."""
 
 
@@ -22,7 +22,7 @@ class CollectPlan:
     """Gymnasium id."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Options of the environment (JSON values), action noise among them."""
-    fumbles: float = 0.0
+    recovery: float = 0.0
     """Share of the episodes in which the expert goes after an imagined block first; what is recorded begins when it
     turns to the real one."""
     seed: int = 0
@@ -39,8 +39,8 @@ class CollectPlan:
             raise UsageError(f"episodes is {self.episodes}; it must be at least 1")
         if self.images not in ("image", "video"):
             raise UsageError(f"images is {self.images!r}; allowed: image (PNG), video (H.264)")
-        if not 0 <= self.fumbles <= 1:
-            raise UsageError(f"fumbles is {self.fumbles}; it is a share of the episodes, 0 to 1")
+        if not 0 <= self.recovery <= 1:
+            raise UsageError(f"fumbles is {self.recovery}; it is a share of the episodes, 0 to 1")
         episode_seeds(Purpose.COLLECT, self.seed, 0)
 
     def identity(self) -> dict[str, Any]:

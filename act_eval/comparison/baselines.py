@@ -19,16 +19,16 @@ from act_eval.results.suites import Suite, differences
 from act_eval.stats import SuccessRate
 from act_eval.types import INVALID, OUTCOMES, SUCCESS
 
-SCHEMA = 1
+SCHEMA = 2
 
 _NO_MATTER = ("act_eval", "scipy", "av")
 """Entries of the fingerprint that no outcome depends on."""
-_DECIDING = ("policy", "arms", "device", "precision", "compile", "rows_per_call")
+_DECIDING = ("policy", "conditions", "device", "precision", "compile", "rows_per_call")
 """Entries of the configuration that outcomes depend on."""
 _HOW = "record one with: act-eval baseline RUN FILE --reason WHY"
 
 Outcomes = Mapping[str, tuple[str, ...]]
-"""Arm → outcome of each episode in suite order."""
+"""Condition → outcome of each episode in suite order."""
 
 
 def numeric(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
@@ -116,12 +116,12 @@ class Baseline:
         write_atomically(path, (json.dumps(values, indent=1) + "\n").encode())
 
     def describe(self) -> str:
-        """Return one line per arm: its success rate."""
-        return "\n".join(f"{arm}: {rate.describe()}" for arm, rate in self._rates().items())
+        """Return one line per condition: its success rate."""
+        return "\n".join(f"{condition}: {rate.describe()}" for condition, rate in self._rates().items())
 
     def replacing(self, earlier: "Baseline") -> "Baseline":
         """Return this baseline with what it replaces in its history."""
-        rates = ", ".join(f"{arm} {rate.successes}/{rate.trials}" for arm, rate in earlier._rates().items())
+        rates = ", ".join(f"{condition} {rate.successes}/{rate.trials}" for condition, rate in earlier._rates().items())
         return replace(self, history=(*earlier.history, f"{earlier.reason} ({rates}; suite {earlier.suite.hash})"))
 
     def with_machine(self, other: "Baseline") -> "Baseline":
@@ -153,20 +153,22 @@ class Baseline:
         lines = differences(self.suite.to_json(), run.suite.to_json(), "suite")
         lines += differences(self.configuration, run.configuration, "configuration")
         if lines:
-            told = "\n  ".join(line for line in lines if not line.startswith("suite.hash"))
+            message = "\n  ".join(line for line in lines if not line.startswith("suite.hash"))
             raise SuiteMismatch(
-                f"the run is not one of the baseline's (there, against here):\n  {told}\nRecord it anew."
+                f"the run is not one of the baseline's (there, against here):\n  {message}\nRecord it anew."
             )
 
     def _rates(self) -> dict[str, SuccessRate]:
-        return {arm: SuccessRate(vector.count(SUCCESS), len(vector)) for arm, vector in self.outcomes.items()}
+        return {
+            condition: SuccessRate(vector.count(SUCCESS), len(vector)) for condition, vector in self.outcomes.items()
+        }
 
     def _check(self, path: Path) -> None:
         for outcomes in (self.outcomes, *(recording.outcomes for recording in self.machines)):
             if set(outcomes) != set(self.outcomes):
-                raise RunFolderError(f"{path}: its machines recorded different arms; {_HOW}")
-            for arm, vector in outcomes.items():
-                _check_vector(vector, len(self.suite.seeds), f"{path}: arm {arm}")
+                raise RunFolderError(f"{path}: its machines recorded different conditions; {_HOW}")
+            for condition, vector in outcomes.items():
+                _check_vector(vector, len(self.suite.seeds), f"{path}: condition {condition}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,5 +215,5 @@ def _check_vector(vector: tuple[str, ...], episodes: int, place: str) -> None:
 def _recording_json(fingerprint: Mapping[str, Any], outcomes: Outcomes) -> dict[str, Any]:
     return {
         "fingerprint": dict(fingerprint),
-        "outcomes": {arm: list(vector) for arm, vector in outcomes.items()},
+        "outcomes": {condition: list(vector) for condition, vector in outcomes.items()},
     }

@@ -1,11 +1,19 @@
-"""A comparison of two runs: every arm's finding, whether the requirement is met, and the sentences that say so."""
+"""A comparison of two runs: every condition's finding, whether the requirement is met, and the sentences that say so."""
 
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from act_eval.comparison.pairing import ArmPair, Reading, Vectors, check_pairable, migration, pair_arms, remarks
+from act_eval.comparison.pairing import (
+    ConditionPair,
+    Reading,
+    Vectors,
+    check_pairable,
+    migration,
+    pair_conditions,
+    remarks,
+)
 from act_eval.comparison.sides import Clip, Side, clip, parse_place
 from act_eval.comparison.verdicts import Assessment, Requirement, Rules, Verdict, detectable, meets, read_all
 from act_eval.errors import UsageError
@@ -29,18 +37,18 @@ class Flip:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ArmFinding:
-    """What the comparison says of one pair of arms."""
+class ConditionFinding:
+    """What the comparison says of one pair of conditions."""
 
-    arms: ArmPair
+    conditions: ConditionPair
     assessment: Assessment
     """Over the valid episodes."""
     verdict: Verdict
-    """`cannot tell` where invalid episodes could change what the valid ones say."""
+    """`inconclusive` where invalid episodes could change what the valid ones say."""
     doubt: str
     """Why the verdict was refused; empty if it was not."""
     passed: bool | None
-    """Whether this arm meets the requirement; None where that cannot be said."""
+    """Whether this condition meets the requirement; None where that cannot be said."""
     invalid: tuple[int, int]
     """Invalid episodes in BASE and in NEW."""
     migration: Mapping[tuple[str, str], int]
@@ -105,12 +113,12 @@ class Decision:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """BASE against NEW, arm by arm."""
+    """BASE against NEW, condition by condition."""
 
     base: Side
     new: Side
     rules: Rules
-    findings: tuple[ArmFinding, ...]
+    findings: tuple[ConditionFinding, ...]
     decision: Decision
     remarks: tuple[str, ...]
 
@@ -122,15 +130,17 @@ class Comparison:
     @property
     def verdicts(self) -> dict[str, Verdict]:
         """Name of each pair of conditions → verdict."""
-        return {finding.arms.name: finding.verdict for finding in self.findings}
+        return {finding.conditions.name: finding.verdict for finding in self.findings}
 
     def __str__(self) -> str:
         lines = [finding_text(finding, len(self.findings)) for finding in self.findings]
         return "\n".join([*lines, headline(self.decision)])
 
 
-def compare(base: Side, new: Side, pairs: Sequence[ArmPair], rules: Rules, requirement: Requirement) -> Comparison:
-    """Compare pairs of arms as one family.
+def compare(
+    base: Side, new: Side, pairs: Sequence[ConditionPair], rules: Rules, requirement: Requirement
+) -> Comparison:
+    """Compare pairs of conditions as one family.
 
     Raises:
         SuiteMismatch: if episodes are to be paired and the suites differ.
@@ -153,16 +163,16 @@ def compare_places(
     base: Path | str | StoredRun,
     new: Path | str | StoredRun,
     *,
-    arms: Sequence[str] = (),
+    conditions: Sequence[str] = (),
     rules: Rules | None = None,
     requirement: Requirement = "no-regression",
 ) -> Comparison:
-    """Compare what two places hold: run folders, files of `baseline`, or one condition of either, as in `RUN:ARM`.
+    """Compare what two places hold: run folders, files of `baseline`, or one condition of either, as in `RUN:CONDITION`.
 
     Args:
         base: What the other is compared with.
         new: What may have become better or worse.
-        arms: Entries `NAME` or `BASE_NAME=NEW_NAME`; by default the conditions that both have.
+        conditions: Entries `NAME` or `BASE_NAME=NEW_NAME`; by default the conditions that both have.
         rules: Of the tests.
         requirement: What must be shown for the comparison to pass.
 
@@ -171,18 +181,20 @@ def compare_places(
         RunFolderError: if a place holds nothing that can be compared.
         UsageError: if nothing says which conditions belong together, or a condition would be compared with itself.
     """
-    (first, base_arm), (second, new_arm) = _side(base), _side(new)
+    (first, base_condition), (second, new_condition) = _side(base), _side(new)
     if first.place == second.place:
         second = first
-    pairs = pair_arms(first, second, arms, (base_arm, new_arm))
+    pairs = pair_conditions(first, second, conditions, (base_condition, new_condition))
     if first is second and any(pair.base == pair.new for pair in pairs):
-        raise UsageError(f"{base} {new} are the same arm of the same run; name two, as in RUN:ARM RUN:OTHER")
+        raise UsageError(
+            f"{base} {new} are the same condition of the same run; name two, as in RUN:CONDITION RUN:OTHER"
+        )
     return compare(first, second, pairs, rules or Rules(), requirement)
 
 
 def compare_conditions(
     run: StoredRun, base: str, new: str, *, alpha: float = Rules.alpha, margin: float = Rules.margin
-) -> ArmFinding:
+) -> ConditionFinding:
     """Compare two conditions of one run, by their names.
 
     Raises:
@@ -193,62 +205,66 @@ def compare_conditions(
     if base == new:
         raise UsageError(f"{base!r} cannot be compared with itself; {run.folder} has {', '.join(run.conditions)}")
     side = Side.of_run(run)
-    pair = ArmPair(side.check_arm(base), side.check_arm(new))
+    pair = ConditionPair(side.check_condition(base), side.check_condition(new))
     return compare(side, side, [pair], Rules(alpha=alpha, margin=margin), "no-regression").findings[0]
 
 
 def _side(place: Path | str | StoredRun) -> tuple[Side, str | None]:
     if isinstance(place, StoredRun):
         return Side.of_run(place), None
-    path, arm = parse_place(str(place))
-    return Side.read(path), arm
+    path, condition = parse_place(str(place))
+    return Side.read(path), condition
 
 
 def decide(readings: Mapping[Reading, Mapping[str, Assessment]], requirement: Requirement, rules: Rules) -> Decision:
     """Return whether the requirement is met under every reading of the invalid episodes."""
     if empty := [
-        arm for arm, found in readings["valid"].items() if not found.table.first.trials * found.table.second.trials
+        condition
+        for condition, found in readings["valid"].items()
+        if not found.table.first.trials * found.table.second.trials
     ]:
-        told = f"nothing to compare: no valid episode is left in {', '.join(empty)}"
-        return Decision(requirement=requirement, passed=None, reason=told)
-    answers = {reading: meets(arms, requirement, rules.margin) for reading, arms in readings.items()}
+        message = f"nothing to compare: no valid episode is left in {', '.join(empty)}"
+        return Decision(requirement=requirement, passed=None, reason=message)
+    answers = {reading: meets(conditions, requirement, rules.margin) for reading, conditions in readings.items()}
     if len(set(answers.values())) > 1:
-        told = "invalid episodes could change the answer: evaluate again, they are the environment's failure"
-        return Decision(requirement=requirement, passed=None, reason=told)
+        message = "invalid episodes could change the answer: evaluate again, they are the environment's failure"
+        return Decision(requirement=requirement, passed=None, reason=message)
     passed = answers["valid"]
     return Decision(
         requirement=requirement, passed=passed, reason=_reason(readings["valid"], passed, requirement, rules)
     )
 
 
-def _reason(arms: Mapping[str, Assessment], passed: bool | None, requirement: Requirement, rules: Rules) -> str:
+def _reason(conditions: Mapping[str, Assessment], passed: bool | None, requirement: Requirement, rules: Rules) -> str:
     if requirement == "no-regression":
-        worse = [arm for arm, found in arms.items() if found.verdict == "worse"]
+        worse = [condition for condition, found in conditions.items() if found.verdict == "worse"]
         if worse:
             return f"a drop is shown in {', '.join(worse)}"
-        blind = all(detectable(found.table, len(arms), rules.alpha)[0] is None for found in arms.values())
-        return "no drop is shown" + (", and none could be: too few episodes" if blind else "")
-    open_arms = [arm for arm, found in arms.items() if not found.no_worse_than(rules.margin)]
+        mask_images = all(
+            detectable(found.table, len(conditions), rules.alpha)[0] is None for found in conditions.values()
+        )
+        return "no drop is shown" + (", and none could be: too few episodes" if mask_images else "")
+    open_conditions = [condition for condition, found in conditions.items() if not found.no_worse_than(rules.margin)]
     if passed:
         return f"a drop of {rules.margin:g} or more is excluded"
     shown = "a drop is shown, and one of" if passed is False else "inconclusive: a drop of"
-    return f"{shown} {rules.margin:g} or more is not excluded in {', '.join(open_arms)}"
+    return f"{shown} {rules.margin:g} or more is not excluded in {', '.join(open_conditions)}"
 
 
 def _finding(
     base: Side,
     new: Side,
-    pair: ArmPair,
+    pair: ConditionPair,
     vectors: Vectors,
     readings: Mapping[Reading, Mapping[str, Assessment]],
     rules: Rules,
     requirement: Requirement,
-) -> ArmFinding:
+) -> ConditionFinding:
     own: dict[Reading, dict[str, Assessment]] = {
-        reading: {pair.name: arms[pair.name]} for reading, arms in readings.items()
+        reading: {pair.name: conditions[pair.name]} for reading, conditions in readings.items()
     }
     found = readings["valid"][pair.name]
-    verdicts = {reading: arms[pair.name].verdict for reading, arms in readings.items()}
+    verdicts = {reading: conditions[pair.name].verdict for reading, conditions in readings.items()}
     doubt = ""
     if len(set(verdicts.values())) > 1:
         doubt = (
@@ -256,10 +272,10 @@ def _finding(
             f"the valid ones alone say {verdicts['valid']!r}"
         )
     drop, gain = detectable(found.table, len(readings["valid"]), rules.alpha)
-    return ArmFinding(
-        arms=pair,
+    return ConditionFinding(
+        conditions=pair,
         assessment=found,
-        verdict="cannot tell" if doubt else found.verdict,
+        verdict="inconclusive" if doubt else found.verdict,
         doubt=doubt,
         passed=decide(own, requirement, rules).passed,
         invalid=vectors.invalid,
@@ -270,7 +286,7 @@ def _finding(
     )
 
 
-def _flips(base: Side, new: Side, pair: ArmPair) -> tuple[Flip, ...]:
+def _flips(base: Side, new: Side, pair: ConditionPair) -> tuple[Flip, ...]:
     both = zip(base.outcomes[pair.base], new.outcomes[pair.new], strict=True)
     return tuple(
         Flip(
@@ -288,7 +304,7 @@ def _flips(base: Side, new: Side, pair: ArmPair) -> tuple[Flip, ...]:
 
 def headline(decision: Decision) -> str:
     """Return the decision in a line."""
-    word = {True: "PASS", False: "FAIL", None: "CANNOT SAY"}[decision.passed]
+    word = {True: "PASS", False: "FAIL", None: "INCONCLUSIVE"}[decision.passed]
     return f"{word} --require {decision.requirement}: {decision.reason}"
 
 
@@ -297,7 +313,7 @@ def rate_text(rate: SuccessRate) -> str:
     return f"{rate.successes}/{rate.trials} = {rate.rate:.2f}" if rate.trials else "0/0"
 
 
-def difference_text(finding: ArmFinding) -> str:
+def difference_text(finding: ConditionFinding) -> str:
     """Return the difference with its interval, as in `-0.06 [-0.14, 0.01]`."""
     return f"{finding.difference:+.2f} {finding.interval}" if finding.base.trials and finding.new.trials else "–"
 
@@ -307,29 +323,29 @@ def p_text(p_value: float) -> str:
     return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
 
 
-def p_values_text(finding: ArmFinding, arms: int) -> str:
-    """Return the p-value, with its adjustment where there are several arms."""
+def p_values_text(finding: ConditionFinding, conditions: int) -> str:
+    """Return the p-value, with its adjustment where there are several conditions."""
     found = finding.assessment
-    return p_text(found.p_value) if arms == 1 else f"{p_text(found.p_value)}, Holm {p_text(found.adjusted)}"
+    return p_text(found.p_value) if conditions == 1 else f"{p_text(found.p_value)}, Holm {p_text(found.adjusted)}"
 
 
 def method_text(comparison: Comparison) -> str:
     """Return how the figures were made."""
-    rules, arms = comparison.rules, len(comparison.findings)
+    rules, conditions = comparison.rules, len(comparison.findings)
     how = "paired by episode seed; exact McNemar" if rules.paired else "different episodes; Barnard's exact test"
-    family = "" if arms == 1 else f", Holm over {arms} arms"
+    family = "" if conditions == 1 else f", Holm over {conditions} conditions"
     level = f"{100 * (1 - rules.alpha):g}"
     return f"{how}{family}, level {rules.alpha:g}; Newcombe {level}% interval of NEW - BASE; margin {rules.margin:g}"
 
 
-def finding_text(finding: ArmFinding, arms: int) -> str:
-    """Return one arm's finding in a line."""
+def finding_text(finding: ConditionFinding, conditions: int) -> str:
+    """Return one condition's finding in a line."""
     pairs = finding.pairs
     counted = f"{pairs.only_first} lost, {pairs.only_second} won, " if pairs else ""
     doubt = f" ({finding.doubt})" if finding.doubt else ""
     return (
-        f"{finding.arms.name}: BASE {rate_text(finding.base)}, NEW {rate_text(finding.new)}, difference "
-        f"{difference_text(finding)}, {counted}p {p_values_text(finding, arms)}: {finding.verdict}{doubt}; "
+        f"{finding.conditions.name}: BASE {rate_text(finding.base)}, NEW {rate_text(finding.new)}, difference "
+        f"{difference_text(finding)}, {counted}p {p_values_text(finding, conditions)}: {finding.verdict}{doubt}; "
         f"{finding.detectable()}"
     )
 

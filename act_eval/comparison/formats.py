@@ -13,8 +13,8 @@ from urllib.parse import quote
 from xml.etree import ElementTree as ET
 
 from act_eval.comparison.findings import (
-    ArmFinding,
     Comparison,
+    ConditionFinding,
     Flip,
     difference_text,
     finding_text,
@@ -29,7 +29,7 @@ from act_eval.comparison.selection import Selection, selection_lines
 from act_eval.comparison.sides import Clip, Side
 from act_eval.stats import PairedTable, SuccessRate
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the JSON's fields."""
 
 _CLASS = "act_eval.compare"
@@ -45,7 +45,7 @@ def comparison_json(comparison: Comparison, noise: Sequence[NoiseFloor] = ()) ->
         "new": _side(comparison.new),
         "rules": asdict(rules),
         "decision": {"require": decision.requirement, "passed": decision.passed, "reason": decision.reason},
-        "arms": [_finding(finding) for finding in comparison.findings],
+        "conditions": [_finding(finding) for finding in comparison.findings],
         "remarks": list(comparison.remarks),
         "noise_floor": [noise_json(floor) for floor in noise],
     }
@@ -63,21 +63,24 @@ def selection_json(selection: Selection) -> dict[str, Any]:
         "schema": SCHEMA,
         "checkpoints": [_side(run) for run in selection.runs],
         "best": selection.best,
-        "arms": [{**asdict(arm), "rates": [_rate(rate) for rate in arm.rates]} for arm in selection.arms],
+        "conditions": [
+            {**asdict(condition), "rates": [_rate(rate) for rate in condition.rates]}
+            for condition in selection.conditions
+        ],
         "held_out": held_out
         and {
             **_side(held_out.side),
             "chosen": held_out.chosen,
-            "rates": {arm: _rate(rate) for arm, rate in held_out.rates.items()},
+            "rates": {condition: _rate(rate) for condition, rate in held_out.rates.items()},
         },
     }
 
 
-def _finding(finding: ArmFinding) -> dict[str, Any]:
+def _finding(finding: ConditionFinding) -> dict[str, Any]:
     found = finding.assessment
     return {
-        "base_arm": finding.arms.base,
-        "new_arm": finding.arms.new,
+        "base_condition": finding.conditions.base,
+        "new_condition": finding.conditions.new,
         "verdict": finding.verdict,
         "doubt": finding.doubt,
         "passed": finding.passed,
@@ -128,7 +131,7 @@ def _number(value: float) -> float | None:
 
 
 def comparison_markdown(comparison: Comparison, noise: Sequence[NoiseFloor] = (), place: Path | None = None) -> str:
-    """Return a page: decision, table of arms, and per arm what moved.
+    """Return a page: decision, table of conditions, and per condition what moved.
 
     Args:
         comparison: What was found.
@@ -136,19 +139,26 @@ def comparison_markdown(comparison: Comparison, noise: Sequence[NoiseFloor] = ()
         place: File that the page will be; videos are linked as seen from there, by default from the working folder.
     """
     folder = Path() if place is None else place.parent
-    base, new, arms = comparison.base, comparison.new, len(comparison.findings)
+    base, new, conditions = comparison.base, comparison.new, len(comparison.findings)
     rows = [
-        (f.arms.name, rate_text(f.base), rate_text(f.new), difference_text(f), p_values_text(f, arms), f.verdict)
+        (
+            f.conditions.name,
+            rate_text(f.base),
+            rate_text(f.new),
+            difference_text(f),
+            p_values_text(f, conditions),
+            f.verdict,
+        )
         for f in comparison.findings
     ]
     parts = [
         f"## {_escape(headline(comparison.decision))}",
         f"BASE {_code(base.place)} ({_escape(base.policy_name)}), NEW {_code(new.place)} ({_escape(new.policy_name)}), "
         f"suite {base.suite.hash}",
-        _table(("arm", "BASE", "NEW", "NEW − BASE", "p", "verdict"), rows),
+        _table(("condition", "BASE", "NEW", "NEW − BASE", "p", "verdict"), rows),
         f"{method_text(comparison)}.",
         _bullets([*comparison.remarks, *(f"noise floor: {floor.describe()}" for floor in noise)]),
-        *(_arm(finding, folder) for finding in comparison.findings),
+        *(_condition(finding, folder) for finding in comparison.findings),
         f"Side by side: {_code(command)}" if (command := side_by_side(comparison)) else "",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -156,8 +166,11 @@ def comparison_markdown(comparison: Comparison, noise: Sequence[NoiseFloor] = ()
 
 def selection_markdown(selection: Selection) -> str:
     """Return a page on several checkpoints."""
-    head = ("checkpoint", *(arm.arm for arm in selection.arms))
-    rows = [(run.place, *(arm.rates[i].describe() for arm in selection.arms)) for i, run in enumerate(selection.runs)]
+    head = ("checkpoint", *(condition.condition for condition in selection.conditions))
+    rows = [
+        (run.place, *(condition.rates[i].describe() for condition in selection.conditions))
+        for i, run in enumerate(selection.runs)
+    ]
     return "\n\n".join(["## Checkpoints", _table(head, rows), _bullets(selection_lines(selection))]) + "\n"
 
 
@@ -171,8 +184,8 @@ def refusal_markdown(text: str) -> str:
     return f"## Not compared\n\n{_fence(text)}\n"
 
 
-def _arm(finding: ArmFinding, folder: Path) -> str:
-    lines = [f"### {_escape(finding.arms.name)}: {finding.verdict}"]
+def _condition(finding: ConditionFinding, folder: Path) -> str:
+    lines = [f"### {_escape(finding.conditions.name)}: {finding.verdict}"]
     if finding.doubt:
         lines.append(_escape(f"{finding.doubt}."))
     lines.append(f"{finding.detectable()[0].upper()}{finding.detectable()[1:]}.")
@@ -240,10 +253,12 @@ def _fence(text: str) -> str:
 
 
 def comparison_junit(comparison: Comparison) -> str:
-    """Return the document: an arm that does not meet the requirement is a failure, an open one an error."""
+    """Return the document: a condition that does not meet the requirement is a failure, an open one an error."""
     suite = ET.Element("testsuite", _counts(comparison.findings))
     for finding in comparison.findings:
-        case = ET.SubElement(suite, "testcase", {"classname": _CLASS, "name": _legal(finding.arms.name), "time": "0"})
+        case = ET.SubElement(
+            suite, "testcase", {"classname": _CLASS, "name": _legal(finding.conditions.name), "time": "0"}
+        )
         text = _legal(finding_text(finding, len(comparison.findings)))
         if finding.passed is not True:
             kind = ("error", "cannot say") if finding.passed is None else ("failure", "regression")
@@ -262,7 +277,7 @@ def refusal_junit(text: str) -> str:
     return _document(suite)
 
 
-def _counts(findings: tuple[ArmFinding, ...]) -> dict[str, str]:
+def _counts(findings: tuple[ConditionFinding, ...]) -> dict[str, str]:
     passed = [finding.passed for finding in findings]
     numbers = {"tests": len(passed), "failures": passed.count(False), "errors": passed.count(None), "skipped": 0}
     return {"name": _CLASS, **{name: str(number) for name, number in numbers.items()}}

@@ -18,8 +18,8 @@ from act_eval.types import OUTCOMES, SUCCESS
 Rollouts = Callable[[Sequence[int]], Sequence[bool | str]]
 """Episode seeds → for each whether it succeeded, or its outcome."""
 
-ARM = "rollouts"
-"""Name of the arm that `SuccessGate.rollouts` makes."""
+CONDITION = "rollouts"
+"""Name of the condition that `SuccessGate.rollouts` makes."""
 _FAILURE = "timeout"
 
 Judge = Literal["recorded", "exact", "paired", "sequential"]
@@ -152,7 +152,7 @@ class SuccessGate:
             suite=suite,
             configuration=dict(configuration or {}),
             fingerprint=_fingerprint(numeric or {}),
-            outcomes={ARM: ()},
+            outcomes={CONDITION: ()},
         )
 
         def outcomes(seeds: Sequence[int]) -> list[str]:
@@ -162,11 +162,11 @@ class SuccessGate:
         if isinstance(tier, AgainstBaseline) and tier.tier == "sequential" and self._record is None:
             baseline = Baseline.read(tier.baseline)
             baseline.check_same(run)
-            return judge_sequentially(baseline, ARM, outcomes, tier.block, tier.stopping_rule)
+            return judge_sequentially(baseline, CONDITION, outcomes, tier.block, tier.stopping_rule)
         answers = tuple(outcomes(suite.seeds))
         if len(answers) != len(suite.seeds):
             raise UsageError(f"asked for {len(suite.seeds)} episodes, got {len(answers)} outcomes")
-        return self._judge(replace(run, outcomes={ARM: answers}))
+        return self._judge(replace(run, outcomes={CONDITION: answers}))
 
     def _judge(self, run: Baseline) -> Judgement:
         match self._tier:

@@ -51,9 +51,9 @@ def judge(
 def judge_exactly(recorded: Outcomes, run: Baseline) -> Judgement:
     """Judge by equality, episode by episode."""
     flips = [
-        f"{arm}, episode {i} (seed {run.suite.seeds[i]}): {before} before, {now} now"
-        for arm, vector in recorded.items()
-        for i, (before, now) in enumerate(zip(vector, run.outcomes[arm], strict=True))
+        f"{condition}, episode {i} (seed {run.suite.seeds[i]}): {before} before, {now} now"
+        for condition, vector in recorded.items()
+        for i, (before, now) in enumerate(zip(vector, run.outcomes[condition], strict=True))
         if before != now
     ]
     compared = sum(map(len, recorded.values()))
@@ -71,20 +71,22 @@ def judge_paired(
     """
     baseline.check_same(run)
     rules = rules or Rules()
-    vectors = {arm: Vectors(vector, run.outcomes[arm]) for arm, vector in baseline.outcomes.items()}
+    vectors = {condition: Vectors(vector, run.outcomes[condition]) for condition, vector in baseline.outcomes.items()}
     readings = read_all(vectors, rules)
     decision: Decision = decide(readings, requirement, rules)
     noise = differences(numeric(baseline.fingerprint), numeric(run.fingerprint), "fingerprint")
     where = f"not the recorded machine ({'; '.join(noise)})" if noise else "the recorded machine"
     lines = [f"{where}: paired test instead of equality: {decision.reason}"]
-    for arm, found in readings["valid"].items():
-        invalid = run.outcomes[arm].count(INVALID)
-        lines.append(_arm_line(arm, found, rules) + (f", {invalid} invalid episodes" if invalid else ""))
+    for condition, found in readings["valid"].items():
+        invalid = run.outcomes[condition].count(INVALID)
+        lines.append(_condition_line(condition, found, rules) + (f", {invalid} invalid episodes" if invalid else ""))
     return Judgement(decision.passed is True, False, "\n".join(lines))
 
 
-def judge_sequentially(baseline: Baseline, arm: str, episodes: Episodes, block: int, rule: StoppingRule) -> Judgement:
-    """Run the episodes of an arm of a baseline, some at a time, until the answer is clear.
+def judge_sequentially(
+    baseline: Baseline, condition: str, episodes: Episodes, block: int, rule: StoppingRule
+) -> Judgement:
+    """Run the episodes of a condition of a baseline, some at a time, until the answer is clear.
 
     Passes unless a drop is shown. An invalid episode counts as whatever delays either answer.
 
@@ -93,7 +95,7 @@ def judge_sequentially(baseline: Baseline, arm: str, episodes: Episodes, block: 
     """
     if block < 1:
         raise UsageError(f"block is {block}; it must be at least 1")
-    seeds, before = baseline.suite.seeds, baseline.outcomes[arm]
+    seeds, before = baseline.suite.seeds, baseline.outcomes[condition]
     now: list[str] = []
     answer = "go on"
     while answer == "go on":
@@ -107,14 +109,14 @@ def judge_sequentially(baseline: Baseline, arm: str, episodes: Episodes, block: 
                 break
     counted = count(before, now)
     text = (
-        f"{arm}: {answer} after {len(now)} of {len(seeds)} pairs; {counted.lost} lost, {counted.won} won"
+        f"{condition}: {answer} after {len(now)} of {len(seeds)} pairs; {counted.lost} lost, {counted.won} won"
         f"{f', {counted.invalid} invalid' if counted.invalid else ''} (level {rule.alpha:g}, margin {rule.margin:g})"
     )
     return Judgement(answer != "drop shown", False, text)
 
 
 def judge_bar(outcomes: Outcomes, bar: float, episodes: int, confidence: float = 0.95) -> Judgement:
-    """Judge whether every arm's true success rate is at least `bar`, with the given confidence.
+    """Judge whether every condition's true success rate is at least `bar`, with the given confidence.
 
     The number of episodes is chosen beforehand: adding episodes until the bar is passed would pass too often.
     An invalid episode counts as failed.
@@ -130,14 +132,14 @@ def judge_bar(outcomes: Outcomes, bar: float, episodes: int, confidence: float =
             f"{confidence:g}; that takes {episodes_for(bar, confidence)}"
         )
     lines, passed = [], True
-    for arm, vector in outcomes.items():
+    for condition, vector in outcomes.items():
         if len(vector) != episodes:
-            raise UsageError(f"the bar is set for {episodes} episodes, arm {arm} has {len(vector)}")
+            raise UsageError(f"the bar is set for {episodes} episodes, condition {condition} has {len(vector)}")
         successes = vector.count(SUCCESS)
         low = clopper_pearson_lower(successes, episodes, confidence)
         passed = passed and low >= bar
-        told = f"{arm}: {successes}/{episodes}, at least {low:.3f} with confidence {confidence:g}; the bar is {bar:g}"
-        lines.append(told + _invalid_text(vector))
+        message = f"{condition}: {successes}/{episodes}, at least {low:.3f} with confidence {confidence:g}; the bar is {bar:g}"
+        lines.append(message + _invalid_text(vector))
     return Judgement(passed, False, "\n".join(lines))
 
 
@@ -149,11 +151,11 @@ def episodes_for(bar: float, confidence: float) -> int:
     return episodes
 
 
-def _arm_line(arm: str, found: Assessment, rules: Rules) -> str:
+def _condition_line(condition: str, found: Assessment, rules: Rules) -> str:
     table = found.table
     assert isinstance(table, PairedTable)
     return (
-        f"{arm}: {table.first.successes}/{table.pairs} before, {table.second.successes}/{table.pairs} now, "
+        f"{condition}: {table.first.successes}/{table.pairs} before, {table.second.successes}/{table.pairs} now, "
         f"{table.only_first} lost, {table.only_second} won, McNemar p = {found.adjusted:.3f} (Holm), "
         f"{_resolution(table, rules.alpha)}"
     )

@@ -22,7 +22,7 @@ from act_eval.stats import SuccessRate
 class NoiseFloor:
     """Success rates of the same weights on disjoint suites."""
 
-    arm: str
+    condition: str
     size: int
     """Episodes in each suite."""
     rates: tuple[SuccessRate, ...]
@@ -38,14 +38,14 @@ class NoiseFloor:
         """Return one line."""
         shown = " ".join(f"{rate.rate:.2f}" for rate in self.rates[:10]) + (" …" if len(self.rates) > 10 else "")
         return (
-            f"{self.arm}: {len(self.rates)} disjoint suites of {self.size} episodes, same weights: {shown}; two of "
+            f"{self.condition}: {len(self.rates)} disjoint suites of {self.size} episodes, same weights: {shown}; two of "
             f"them differ by {self.typical:.3f} on average and {self.largest:.3f} at most; by counting alone 95 of "
             f"100 such differences are at most {self.by_counting:.3f}"
         )
 
 
 def noise_floor(runs: Sequence[Side], size: int | None = None) -> list[NoiseFloor]:
-    """Return the noise floor of every arm that all runs have.
+    """Return the noise floor of every condition that all runs have.
 
     Args:
         runs: of the same weights, on disjoint episode seeds.
@@ -63,10 +63,12 @@ def noise_floor(runs: Sequence[Side], size: int | None = None) -> list[NoiseFloo
         size = shortest // 2
     if size < 2:
         raise UsageError(f"{shortest} episodes are too few to be cut into two suites; a noise floor takes at least 4")
-    arms = [arm for arm in runs[0].outcomes if all(arm in run.outcomes for run in runs)]
-    if not arms:
-        raise UsageError(f"no arm is in all of {', '.join(run.place for run in runs)}")
-    return [_floor(arm, _blocks([run.outcomes[arm] for run in runs], size), size) for arm in arms]
+    conditions = [condition for condition in runs[0].outcomes if all(condition in run.outcomes for run in runs)]
+    if not conditions:
+        raise UsageError(f"no condition is in all of {', '.join(run.place for run in runs)}")
+    return [
+        _floor(condition, _blocks([run.outcomes[condition] for run in runs], size), size) for condition in conditions
+    ]
 
 
 def noise_of(places: Sequence[str], size: int | None = None) -> list[NoiseFloor]:
@@ -78,14 +80,14 @@ def noise_of(places: Sequence[str], size: int | None = None) -> list[NoiseFloor]
     return noise_floor([Side.read(Path(place)) for place in places], size) if places else []
 
 
-def _floor(arm: str, blocks: Sequence[Sequence[str]], size: int) -> NoiseFloor:
+def _floor(condition: str, blocks: Sequence[Sequence[str]], size: int) -> NoiseFloor:
     rates = tuple(SuccessRate.of_outcomes(b) for b in blocks)
     if any(not rate.trials for rate in rates):
-        raise UsageError(f"arm {arm} has a suite of {size} episodes that are all invalid")
+        raise UsageError(f"condition {condition} has a suite of {size} episodes that are all invalid")
     gaps = [abs(first.rate - second.rate) for first, second in combinations(rates, 2)]
     pooled = sum(rate.successes for rate in rates) / sum(rate.trials for rate in rates)
     return NoiseFloor(
-        arm=arm,
+        condition=condition,
         size=size,
         rates=rates,
         largest=max(gaps),
@@ -112,8 +114,8 @@ def _check_same_but_seeds(runs: Sequence[Side]) -> None:
         lines = differences(_task(first), _task(run), "suite")
         lines += differences(first.policy.get("digest"), run.policy.get("digest"), "configuration.policy.digest")
         if lines:
-            told = "\n  ".join(lines)
-            raise SuiteMismatch(f"a noise floor takes the same weights on the same task; {run.place} has\n  {told}")
+            message = "\n  ".join(lines)
+            raise SuiteMismatch(f"a noise floor takes the same weights on the same task; {run.place} has\n  {message}")
         repeated = [seed for seed in run.suite.seeds if seed in seen]
         if repeated:
             raise SuiteMismatch(

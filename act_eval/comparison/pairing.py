@@ -29,7 +29,7 @@ _TASK_ADVICE = {
 }
 """Beginning of a differing field → what mends it."""
 _DECIDING = ("device", "precision", "compile", "rows_per_call")
-"""Entries of the configuration, policy and arms apart, that outcomes depend on."""
+"""Entries of the configuration, policy and conditions apart, that outcomes depend on."""
 
 
 Table = PairedTable | UnpairedTable
@@ -41,7 +41,7 @@ READINGS: tuple[Reading, ...] = ("valid", "worst", "best")
 
 @dataclass(frozen=True)
 class Vectors:
-    """Outcomes of one arm in two runs."""
+    """Outcomes of one condition in two runs."""
 
     base: tuple[str, ...]
     new: tuple[str, ...]
@@ -87,8 +87,8 @@ def migration(vectors: Vectors) -> Mapping[tuple[str, str], int]:
 
 
 @dataclass(frozen=True)
-class ArmPair:
-    """An arm of BASE and the arm of NEW that it is compared with."""
+class ConditionPair:
+    """A condition of BASE and the condition of NEW that it is compared with."""
 
     base: str
     new: str
@@ -99,41 +99,43 @@ class ArmPair:
         return self.base if self.base == self.new else f"{self.base} → {self.new}"
 
 
-def pair_arms(base: Side, new: Side, wanted: Sequence[str], own: tuple[str | None, str | None]) -> list[ArmPair]:
-    """Return the pairs of arms to compare.
+def pair_conditions(
+    base: Side, new: Side, wanted: Sequence[str], own: tuple[str | None, str | None]
+) -> list[ConditionPair]:
+    """Return the pairs of conditions to compare.
 
     Args:
         base: side of BASE.
         new: side of NEW.
-        wanted: entries `NAME` or `BASE_NAME=NEW_NAME`; all arms of the same name if empty.
-        own: arm given beside each place, as in `RUN:ARM`.
+        wanted: entries `NAME` or `BASE_NAME=NEW_NAME`; all conditions of the same name if empty.
+        own: condition given beside each place, as in `RUN:CONDITION`.
 
     Raises:
-        UnknownName: naming an arm that is not there.
-        UsageError: if nothing says which arms belong together.
+        UnknownName: naming a condition that is not there.
+        UsageError: if nothing says which conditions belong together.
     """
     if any(own):
         if wanted:
-            raise UsageError("RUN:ARM names the arms already; leave --arm away")
+            raise UsageError("RUN:CONDITION names the conditions already; leave --condition away")
         for side, name in ((base, own[0]), (new, own[1])):
             if name is not None:
-                side.check_arm(name)
+                side.check_condition(name)
         first, second = own[0] or _partner(base, own[1]), own[1] or _partner(new, own[0])
         return [_checked(base, new, first, second)]
     if wanted:
         split = [entry.partition("=") for entry in wanted]
         pairs = [_checked(base, new, first, second if mark else first) for first, mark, second in split]
         if len({pair.name for pair in pairs}) < len(pairs):
-            raise UsageError(f"--arm names a pair twice: {' '.join(wanted)}")
+            raise UsageError(f"--condition names a pair twice: {' '.join(wanted)}")
         return pairs
-    if shared := [arm for arm in base.outcomes if arm in new.outcomes]:
-        return [_checked(base, new, arm, arm) for arm in shared]
+    if shared := [condition for condition in base.outcomes if condition in new.outcomes]:
+        return [_checked(base, new, condition, condition) for condition in shared]
     if len(base.outcomes) == len(new.outcomes) == 1:
         return [_checked(base, new, next(iter(base.outcomes)), next(iter(new.outcomes)))]
     there, here = ", ".join(base.outcomes), ", ".join(new.outcomes)
     raise UsageError(
-        f"no arm of {base.place} ({there}) has the name of one of {new.place} ({here}); "
-        f"say which belong together, as in --arm {next(iter(base.outcomes))}={next(iter(new.outcomes))}"
+        f"no condition of {base.place} ({there}) has the name of one of {new.place} ({here}); "
+        f"say which belong together, as in --condition {next(iter(base.outcomes))}={next(iter(new.outcomes))}"
     )
 
 
@@ -152,8 +154,8 @@ def check_pairable(base: Side, new: Side) -> None:
         advice.append(f"{common} seeds are in both; --unpaired compares the rates of different episodes")
     else:
         advice.append("--unpaired compares the rates all the same, as rates of two different tasks")
-    told = "\n  ".join([*lines, *(f"→ {text}" for text in advice)])
-    raise SuiteMismatch(f"{base.place} and {new.place} were made on different suites (BASE against NEW):\n  {told}")
+    message = "\n  ".join([*lines, *(f"→ {text}" for text in advice)])
+    raise SuiteMismatch(f"{base.place} and {new.place} were made on different suites (BASE against NEW):\n  {message}")
 
 
 def suite_differences(base: Side, new: Side) -> list[str]:
@@ -162,8 +164,8 @@ def suite_differences(base: Side, new: Side) -> list[str]:
     return [line for line in lines if not line.startswith("suite.hash")]
 
 
-def remarks(base: Side, new: Side, pairs: Sequence[ArmPair], paired: bool) -> list[str]:
-    """Return what a reader of the verdict must know: other versions, tasks, seeds, arms left out."""
+def remarks(base: Side, new: Side, pairs: Sequence[ConditionPair], paired: bool) -> list[str]:
+    """Return what a reader of the verdict must know: other versions, tasks, seeds, conditions left out."""
     noise = differences(numeric(base.fingerprint), numeric(new.fingerprint), "fingerprint")
     lines = [f"{line}: floating-point noise may flip an episode" for line in noise]
     lines += [
@@ -181,22 +183,24 @@ def remarks(base: Side, new: Side, pairs: Sequence[ArmPair], paired: bool) -> li
     return list(dict.fromkeys(lines))
 
 
-def _left_out(side: Side, pairs: Sequence[ArmPair]) -> list[str]:
-    named = {arm for pair in pairs for arm in (pair.base, pair.new)}
-    return [arm for arm in side.outcomes if arm not in named]
+def _left_out(side: Side, pairs: Sequence[ConditionPair]) -> list[str]:
+    named = {condition for pair in pairs for condition in (pair.base, pair.new)}
+    return [condition for condition in side.outcomes if condition not in named]
 
 
-def _about_weights(base: Side, new: Side, pairs: Sequence[ArmPair]) -> list[str]:
+def _about_weights(base: Side, new: Side, pairs: Sequence[ConditionPair]) -> list[str]:
     lines = []
     for pair in pairs:
         if pair.base == pair.new:
-            lines += differences(_arm(base, pair.base), _arm(new, pair.new), f"configuration.arms.{pair.base}")
+            lines += differences(
+                _condition(base, pair.base), _condition(new, pair.new), f"configuration.conditions.{pair.base}"
+            )
     if not base.policy or not new.policy:
         return lines
     if differences(base.policy, new.policy, "policy"):
         lines.append("a verdict on these two checkpoints; one on the methods that made them takes several trainings")
-    elif all(_arm(base, pair.base) == _arm(new, pair.new) for pair in pairs):
-        lines.append("same policy, same arms: what differs comes from the code or from the machine")
+    elif all(_condition(base, pair.base) == _condition(new, pair.new) for pair in pairs):
+        lines.append("same policy, same conditions: what differs comes from the code or from the machine")
     return lines
 
 
@@ -204,29 +208,31 @@ def _about_unpaired(base: Side, new: Side) -> list[str]:
     lines = suite_differences(base, new)
     if not lines:
         return ["same suite: without --unpaired the comparison sees smaller differences"]
-    told = [f"{line}: rates of two different tasks" for line in lines if not line.startswith("suite.seeds")]
+    message = [f"{line}: rates of two different tasks" for line in lines if not line.startswith("suite.seeds")]
     if common := len(set(base.suite.seeds) & set(new.suite.seeds)):
-        told.append(f"{common} seeds are in both runs: these episodes are not independent of one another")
-    return told
+        message.append(f"{common} seeds are in both runs: these episodes are not independent of one another")
+    return message
 
 
-def _arm(side: Side, name: str) -> Mapping[str, Any]:
-    arms = side.configuration.get("arms", {})
-    return arms.get(name, {}) if isinstance(arms, Mapping) else {}
+def _condition(side: Side, name: str) -> Mapping[str, Any]:
+    conditions = side.configuration.get("conditions", {})
+    return conditions.get(name, {}) if isinstance(conditions, Mapping) else {}
 
 
 def _partner(side: Side, other: str | None) -> str:
-    """Return the arm that belongs to the other side's: of the same name, or the only one."""
+    """Return the condition that belongs to the other side's: of the same name, or the only one."""
     if other in side.outcomes:
         return str(other)
     if len(side.outcomes) == 1:
         return next(iter(side.outcomes))
-    arms = ", ".join(side.outcomes)
-    raise UsageError(f"{side.place} has no arm {other!r} but {arms}: name one, as in {side.place}:ARM")
+    conditions = ", ".join(side.outcomes)
+    raise UsageError(
+        f"{side.place} has no condition {other!r} but {conditions}: name one, as in {side.place}:CONDITION"
+    )
 
 
-def _checked(base: Side, new: Side, first: str, second: str) -> ArmPair:
-    return ArmPair(base.check_arm(first), new.check_arm(second))
+def _checked(base: Side, new: Side, first: str, second: str) -> ConditionPair:
+    return ConditionPair(base.check_condition(first), new.check_condition(second))
 
 
 def _successes(outcomes: Sequence[str], invalid_succeeds: bool) -> list[bool]:

@@ -8,8 +8,8 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from act_eval.comparison.findings import (
-    ArmFinding,
     Comparison,
+    ConditionFinding,
     difference_text,
     headline,
     method_text,
@@ -21,7 +21,7 @@ from act_eval.comparison.selection import Selection, selection_lines
 from act_eval.types import OUTCOMES
 
 _MOST_FLIPS = 10
-_STYLES = {"better": "green", "worse": "red", "equivalent within margin": "green", "cannot tell": "yellow"}
+_STYLES = {"better": "green", "worse": "red", "equivalent within margin": "green", "inconclusive": "yellow"}
 
 
 def show_comparison(console: Console, comparison: Comparison, noise: Sequence[NoiseFloor]) -> None:
@@ -31,7 +31,7 @@ def show_comparison(console: Console, comparison: Comparison, noise: Sequence[No
     console.print(_findings(comparison))
     _say(console, method_text(comparison))
     for finding in comparison.findings:
-        _show_arm(console, finding)
+        _show_condition(console, finding)
     if command := side_by_side(comparison):
         _say(console, f"side by side: {command}")
     show_noise(console, noise)
@@ -42,31 +42,33 @@ def show_comparison(console: Console, comparison: Comparison, noise: Sequence[No
 
 
 def show_noise(console: Console, noise: Sequence[NoiseFloor]) -> None:
-    """Show a line per arm."""
+    """Show a line per condition."""
     for floor in noise:
         _say(console, f"noise floor, {floor.describe()}")
 
 
 def show_selection(console: Console, selection: Selection) -> None:
     """Show every checkpoint's rates, their mean, and what the best of them is worth."""
-    table = Table("checkpoint", *(Column(Text(arm.arm)) for arm in selection.arms))
+    table = Table("checkpoint", *(Column(Text(condition.condition)) for condition in selection.conditions))
     for i, run in enumerate(selection.runs):
         best = " (best)" if i == selection.best else ""
-        table.add_row(Text(f"{run.place}{best}"), *(arm.rates[i].describe() for arm in selection.arms))
+        table.add_row(
+            Text(f"{run.place}{best}"), *(condition.rates[i].describe() for condition in selection.conditions)
+        )
     console.print(table)
     for line in selection_lines(selection):
         _say(console, line)
 
 
 def _findings(comparison: Comparison) -> Table:
-    arms = len(comparison.findings)
-    p_name = "p" if arms == 1 else "Holm p"
+    conditions = len(comparison.findings)
+    p_name = "p" if conditions == 1 else "Holm p"
     heads = ("NEW - BASE", "lost", "won", p_name, "verdict")
-    table = Table(Column("arm", no_wrap=True), "BASE", "NEW", *heads, box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(Column("condition", no_wrap=True), "BASE", "NEW", *heads, box=SIMPLE_HEAD, pad_edge=False)
     for finding in comparison.findings:
         pairs, difference = finding.pairs, difference_text(finding)
         table.add_row(
-            Text(finding.arms.name.replace(" → ", "\n→ ")),
+            Text(finding.conditions.name.replace(" → ", "\n→ ")),
             f"{finding.base.successes}/{finding.base.trials}",
             f"{finding.new.successes}/{finding.new.trials}",
             Text(difference.replace(" [", "\n[")),
@@ -78,10 +80,10 @@ def _findings(comparison: Comparison) -> Table:
     return table
 
 
-def _show_arm(console: Console, finding: ArmFinding) -> None:
-    _say(console, f"{finding.arms.name}: {finding.detectable()}")
+def _show_condition(console: Console, finding: ConditionFinding) -> None:
+    _say(console, f"{finding.conditions.name}: {finding.detectable()}")
     if finding.doubt:
-        _say(console, f"{finding.arms.name}: {finding.doubt}")
+        _say(console, f"{finding.conditions.name}: {finding.doubt}")
     if any(before != now for before, now in finding.migration):
         console.print(_migration(finding))
     for flip in finding.flips[:_MOST_FLIPS]:
@@ -93,7 +95,7 @@ def _show_arm(console: Console, finding: ArmFinding) -> None:
         _say(console, f"  and {len(finding.flips) - _MOST_FLIPS} more flipped seeds: --json or --markdown lists them")
 
 
-def _migration(finding: ArmFinding) -> Table:
+def _migration(finding: ConditionFinding) -> Table:
     rows = [outcome for outcome in OUTCOMES if any(before == outcome for before, _ in finding.migration)]
     columns = [outcome for outcome in OUTCOMES if any(now == outcome for _, now in finding.migration)]
     table = Table("BASE \\ NEW", *columns, box=SIMPLE_HEAD, pad_edge=False)

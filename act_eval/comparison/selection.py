@@ -19,10 +19,10 @@ _SHUFFLES = 2000
 
 
 @dataclass(frozen=True, kw_only=True)
-class ArmSelection:
-    """One arm of several checkpoints."""
+class ConditionSelection:
+    """One condition of several checkpoints."""
 
-    arm: str
+    condition: str
     rates: tuple[SuccessRate, ...]
     """One per checkpoint, in the order given."""
     mean: float
@@ -45,7 +45,7 @@ class HeldOut:
     chosen: int
     """Number of the checkpoint."""
     rates: dict[str, SuccessRate]
-    """Arm → success rate: the number to report."""
+    """Condition → success rate: the number to report."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +53,9 @@ class Selection:
     """Several checkpoints on one suite."""
 
     runs: tuple[Side, ...]
-    arms: tuple[ArmSelection, ...]
+    conditions: tuple[ConditionSelection, ...]
     best: int
-    """Number of the checkpoint with the best mean over the arms."""
+    """Number of the checkpoint with the best mean over the conditions."""
     held_out: HeldOut | None
 
 
@@ -64,32 +64,37 @@ def select(runs: Sequence[Side], wanted: Sequence[str] = (), held_out: Side | No
 
     Args:
         runs: one per checkpoint.
-        wanted: arms; those that all runs have if empty.
+        wanted: conditions; those that all runs have if empty.
         held_out: a run of the chosen checkpoint on other episode seeds.
 
     Raises:
         SuiteMismatch: if the suites differ, or the held-out run shares episodes with them.
-        UsageError: if there are fewer than two checkpoints, an arm is missing, or the held-out run is of none.
+        UsageError: if there are fewer than two checkpoints, a condition is missing, or the held-out run is of none.
     """
     if len(runs) < 2:
         raise UsageError(f"choosing takes at least two checkpoints, got {len(runs)}")
     for run in runs[1:]:
         check_pairable(runs[0], run)
-    for arm in wanted:
+    for condition in wanted:
         for run in runs:
-            run.check_arm(arm)
-    names = list(wanted) or [arm for arm in runs[0].outcomes if all(arm in run.outcomes for run in runs)]
+            run.check_condition(condition)
+    names = list(wanted) or [
+        condition for condition in runs[0].outcomes if all(condition in run.outcomes for run in runs)
+    ]
     if not names:
-        raise UsageError(f"no arm is in all of {', '.join(run.place for run in runs)}")
-    arms = tuple(select_arm(arm, [run.outcomes[arm] for run in runs]) for arm in names)
-    best = int(np.argmax([sum(arm.rates[i].rate for arm in arms) for i in range(len(runs))]))
+        raise UsageError(f"no condition is in all of {', '.join(run.place for run in runs)}")
+    conditions = tuple(select_condition(condition, [run.outcomes[condition] for run in runs]) for condition in names)
+    best = int(np.argmax([sum(condition.rates[i].rate for condition in conditions) for i in range(len(runs))]))
     return Selection(
-        runs=tuple(runs), arms=arms, best=best, held_out=_hold_out(runs, names, held_out) if held_out else None
+        runs=tuple(runs),
+        conditions=conditions,
+        best=best,
+        held_out=_hold_out(runs, names, held_out) if held_out else None,
     )
 
 
-def select_arm(arm: str, vectors: Sequence[Sequence[str]]) -> ArmSelection:
-    """Return what one arm says of the checkpoints, given an outcome vector of each.
+def select_condition(condition: str, vectors: Sequence[Sequence[str]]) -> ConditionSelection:
+    """Return what one condition says of the checkpoints, given an outcome vector of each.
 
     Episodes that are invalid in one checkpoint leave all of them, so that each is judged on the same ones.
 
@@ -98,12 +103,12 @@ def select_arm(arm: str, vectors: Sequence[Sequence[str]]) -> ArmSelection:
     """
     success_NK = valid_in_all(vectors).T
     if not len(success_NK):
-        raise UsageError(f"arm {arm} has no episode that is valid in every checkpoint")
+        raise UsageError(f"condition {condition} has no episode that is valid in every checkpoint")
     episodes, totals = len(success_NK), success_NK.sum(0)
     rates = totals / episodes
     highest = _best_of_equals(success_NK)
-    return ArmSelection(
-        arm=arm,
+    return ConditionSelection(
+        condition=condition,
         rates=tuple(SuccessRate(int(total), episodes) for total in totals),
         mean=float(rates.mean()),
         spread=float(rates.std(ddof=1)),
@@ -120,28 +125,28 @@ def _best_of_equals(success_NK: np.ndarray) -> np.ndarray:
     return np.fromiter(shuffled, int, _SHUFFLES)
 
 
-def _hold_out(runs: Sequence[Side], arms: Sequence[str], held_out: Side) -> HeldOut:
+def _hold_out(runs: Sequence[Side], conditions: Sequence[str], held_out: Side) -> HeldOut:
     digests = [run.policy.get("digest") for run in runs]
     digest = held_out.policy.get("digest")
     if digest is None or digest not in digests:
         known = ", ".join(f"{run.place} ({d})" for run, d in zip(runs, digests, strict=True))
         raise UsageError(f"--held-out {held_out.place} is a run of policy {digest}, which is none of: {known}")
     if lines := [line for line in suite_differences(runs[0], held_out) if not line.startswith("suite.seeds")]:
-        told = "\n  ".join(lines)
-        raise SuiteMismatch(f"--held-out {held_out.place} is of another task than the checkpoints' runs:\n  {told}")
+        message = "\n  ".join(lines)
+        raise SuiteMismatch(f"--held-out {held_out.place} is of another task than the checkpoints' runs:\n  {message}")
     if common := len(set(held_out.suite.seeds) & set(runs[0].suite.seeds)):
         raise SuiteMismatch(
             f"--held-out {held_out.place} shares {common} episode seeds with the suite that chose the checkpoint: "
             "evaluate it with --held-out"
         )
-    vectors = {arm: held_out.outcomes[held_out.check_arm(arm)] for arm in arms}
-    rates = {arm: SuccessRate.of_outcomes(v) for arm, v in vectors.items()}
+    vectors = {condition: held_out.outcomes[held_out.check_condition(condition)] for condition in conditions}
+    rates = {condition: SuccessRate.of_outcomes(v) for condition, v in vectors.items()}
     return HeldOut(side=held_out, chosen=digests.index(digest), rates=rates)
 
 
 def selection_lines(selection: Selection) -> list[str]:
     """Return what is to be said of several checkpoints, beside their table."""
-    lines = [_mean_text(arm, len(selection.runs)) for arm in selection.arms]
+    lines = [_mean_text(condition, len(selection.runs)) for condition in selection.conditions]
     best = selection.runs[selection.best].place
     if selection.held_out is None:
         lines.append(
@@ -151,14 +156,14 @@ def selection_lines(selection: Selection) -> list[str]:
         )
         return lines
     chosen = selection.runs[selection.held_out.chosen].place
-    for arm, rate in selection.held_out.rates.items():
-        lines.append(f"{arm}: held out, {chosen}: {rate.describe()}: the number to report for this checkpoint")
+    for condition, rate in selection.held_out.rates.items():
+        lines.append(f"{condition}: held out, {chosen}: {rate.describe()}: the number to report for this checkpoint")
     return lines
 
 
-def _mean_text(arm: ArmSelection, count: int) -> str:
+def _mean_text(condition: ConditionSelection, count: int) -> str:
     return (
-        f"{arm.arm}: mean over {count} checkpoints {arm.mean:.3f}, standard deviation {arm.spread:.3f}; if all were "
-        f"equally good, the best would still lie {arm.luck:.3f} above the mean by luck, and at least as high as here "
-        f"with a chance of {arm.chance:.2f}"
+        f"{condition.condition}: mean over {count} checkpoints {condition.mean:.3f}, standard deviation {condition.spread:.3f}; if all were "
+        f"equally good, the best would still lie {condition.luck:.3f} above the mean by luck, and at least as high as here "
+        f"with a chance of {condition.chance:.2f}"
     )

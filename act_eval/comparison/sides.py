@@ -72,15 +72,15 @@ class Side:
         """Name of the policy; where there is none, the place of the results."""
         return str(self.policy.get("name", self.place))
 
-    def check_arm(self, arm: str) -> str:
-        """Return `arm`.
+    def check_condition(self, condition: str) -> str:
+        """Return `condition`.
 
         Raises:
             UnknownName: if there is no such condition.
         """
-        if arm not in self.outcomes:
-            raise UnknownName(f"arm of {self.place}", arm, self.outcomes)
-        return arm
+        if condition not in self.outcomes:
+            raise UnknownName(f"condition of {self.place}", condition, self.outcomes)
+        return condition
 
 
 @dataclass(frozen=True)
@@ -94,12 +94,12 @@ class Clip:
         return str(self.path) if self.path else self.remark
 
 
-def clip(side: Side, arm: str, episode: int) -> Clip:
+def clip(side: Side, condition: str, episode: int) -> Clip:
     """Return the video of an episode."""
     if side.run is None:
         return Clip(None, "a baseline keeps no videos")
-    record = side.run.conditions[arm].records[episode]
-    path = side.run.conditions[arm].folder / "videos" / video_name(record)
+    record = side.run.conditions[condition].records[episode]
+    path = side.run.conditions[condition].folder / "videos" / video_name(record)
     if path.is_file():
         return Clip(path)
     mode = side.configuration.get("video", "none")
@@ -107,13 +107,15 @@ def clip(side: Side, arm: str, episode: int) -> Clip:
         return Clip(None, f"not recorded (--video {mode})")
     if not side.run.manifest.replayable:
         return Clip(None, f"{path} is gone and cannot be made again: it was filmed while the episode ran")
-    again = shlex.join(["act-eval", "render", str(side.run.folder), "--arm", arm, "--episodes", str(episode)])
+    again = shlex.join(
+        ["act-eval", "render", str(side.run.folder), "--condition", condition, "--episodes", str(episode)]
+    )
     return Clip(None, f"{path} is gone; {again} --size {SMALL} makes it again")
 
 
 def parse_place(text: str) -> tuple[Path, str | None]:
-    """Return the path and the condition of `RUN` or `RUN:ARM`."""
+    """Return the path and the condition of `RUN` or `RUN:CONDITION`."""
     if ":" in text and not Path(text).exists():
-        place, _, arm = text.rpartition(":")
-        return Path(place), arm
+        place, _, condition = text.rpartition(":")
+        return Path(place), condition
     return Path(text), None

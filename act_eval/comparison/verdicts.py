@@ -1,8 +1,8 @@
-"""The verdict on every arm of a comparison, and whether the comparison meets a requirement.
+"""The verdict on every condition of a comparison, and whether the comparison meets a requirement.
 
-One planned family: the arms of a comparison. Their p-values are adjusted by Holm; equivalence is claimed only where
-an interval that holds for all arms at once (Bonferroni) lies inside the margin. The interval that is shown holds
-for its arm alone.
+One planned family: the conditions of a comparison. Their p-values are adjusted by Holm; equivalence is claimed only where
+an interval that holds for all conditions at once (Bonferroni) lies inside the margin. The interval that is shown holds
+for its condition alone.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from act_eval.comparison.pairing import READINGS, Reading, Table, Vectors
 from act_eval.errors import UsageError
 from act_eval.stats import Interval, PairedTable, holm, minimum_detectable_drop, unpaired_detectable_drop
 
-Verdict = Literal["better", "worse", "equivalent within margin", "cannot tell"]
+Verdict = Literal["better", "worse", "equivalent within margin", "inconclusive"]
 Requirement = Literal["no-regression", "non-inferior"]
 
 REQUIREMENTS: tuple[str, ...] = get_args(Requirement)
@@ -24,7 +24,7 @@ class Rules:
     """What a comparison promises."""
 
     alpha: float = 0.05
-    """Level of the two-sided tests, over all arms together; intervals have confidence 1 - alpha."""
+    """Level of the two-sided tests, over all conditions together; intervals have confidence 1 - alpha."""
     margin: float = 0.05
     """A difference of success rates that does not matter."""
     paired: bool = True
@@ -39,7 +39,7 @@ class Rules:
 
 @dataclass(frozen=True, kw_only=True)
 class Assessment:
-    """What one arm's table says."""
+    """What one condition's table says."""
 
     table: Table
     interval: Interval
@@ -56,18 +56,18 @@ class Assessment:
 
 
 def assess(tables: Mapping[str, Table], rules: Rules) -> dict[str, Assessment]:
-    """Return the assessment of every arm, as one family."""
-    p_values = {arm: p_value(table) for arm, table in tables.items()}
+    """Return the assessment of every condition, as one family."""
+    p_values = {condition: p_value(table) for condition, table in tables.items()}
     adjusted = dict(zip(p_values, holm(list(p_values.values())), strict=True))
     return {
-        arm: Assessment(
+        condition: Assessment(
             table=table,
             interval=table.newcombe(1 - rules.alpha),
-            p_value=p_values[arm],
-            adjusted=adjusted[arm],
-            verdict=_verdict(table, adjusted[arm], len(tables), rules),
+            p_value=p_values[condition],
+            adjusted=adjusted[condition],
+            verdict=_verdict(table, adjusted[condition], len(tables), rules),
         )
-        for arm, table in tables.items()
+        for condition, table in tables.items()
     }
 
 
@@ -80,28 +80,28 @@ def read_all(vectors: Mapping[str, Vectors], rules: Rules) -> dict[Reading, dict
     """Return the assessments under every reading of invalid episodes; a single one where there are none."""
     broken = any(sum(pair.invalid) for pair in vectors.values())
     return {
-        reading: assess({arm: pair.table(reading, rules.paired) for arm, pair in vectors.items()}, rules)
+        reading: assess({condition: pair.table(reading, rules.paired) for condition, pair in vectors.items()}, rules)
         for reading in (READINGS if broken else READINGS[:1])
     }
 
 
 def meets(assessments: Mapping[str, Assessment], requirement: Requirement, margin: float) -> bool | None:
     """Return whether a requirement is met; None where the episodes are too few to tell (`non-inferior` only)."""
-    arms = assessments.values()
+    conditions = assessments.values()
     if requirement == "no-regression":
-        return not any(arm.verdict == "worse" for arm in arms)
-    if all(arm.no_worse_than(margin) for arm in arms):
+        return not any(condition.verdict == "worse" for condition in conditions)
+    if all(condition.no_worse_than(margin) for condition in conditions):
         return True
-    shown = any(arm.verdict == "worse" and not arm.no_worse_than(margin) for arm in arms)
+    shown = any(condition.verdict == "worse" and not condition.no_worse_than(margin) for condition in conditions)
     return False if shown else None
 
 
-def detectable(table: Table, arms: int, alpha: float) -> tuple[float | None, float | None]:
+def detectable(table: Table, conditions: int, alpha: float) -> tuple[float | None, float | None]:
     """Return the smallest drop and the smallest gain that the test shows with a probability of 80 %.
 
     Between outcomes of a pair a correlation of 0.5 is assumed. None where no change could be shown.
     """
-    rate, level = table.first.rate, alpha / max(arms, 1)
+    rate, level = table.first.rate, alpha / max(conditions, 1)
     if isinstance(table, PairedTable):
         if not table.pairs:
             return None, None
@@ -115,9 +115,9 @@ def detectable(table: Table, arms: int, alpha: float) -> tuple[float | None, flo
     return drop, gain
 
 
-def _verdict(table: Table, adjusted: float, arms: int, rules: Rules) -> Verdict:
+def _verdict(table: Table, adjusted: float, conditions: int, rules: Rules) -> Verdict:
     if adjusted < rules.alpha:
         return "worse" if table.difference < 0 else "better"
-    joint = table.newcombe(1 - rules.alpha / arms)
+    joint = table.newcombe(1 - rules.alpha / conditions)
     inside = joint.low > -rules.margin and joint.high < rules.margin
-    return "equivalent within margin" if inside else "cannot tell"
+    return "equivalent within margin" if inside else "inconclusive"

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from act_eval.diagnostics.controls import blanked
-from act_eval.diagnostics.observation_set import Bank
+from act_eval.diagnostics.observation_set import ObservationSet
 from act_eval.types import ENVIRONMENT_STATE, IMAGE_PREFIX, STATE, FloatArray, ImageArray, Observation, PolicySpec
 from act_eval.types.env_hooks import EnvHooks
 
@@ -38,15 +38,15 @@ class Change:
     without any layer reading them."""
 
 
-def told_block(bank: Bank) -> NDArray[np.int64]:
+def named_block_of(bank: ObservationSet) -> NDArray[np.int64]:
     """Return for each row the block nearest to the told coordinates (N,), -1 without blocks or coordinates."""
-    told = bank.observation.environment_state
-    if told is None or told.shape[1] != 2 or bank.block_xy.shape[1] == 0:
+    estimated = bank.observation.environment_state
+    if estimated is None or estimated.shape[1] != 2 or bank.block_xy.shape[1] == 0:
         return np.full(len(bank), -1)
-    return np.linalg.norm(bank.block_xy - told[:, None], axis=2).argmin(axis=1)
+    return np.linalg.norm(bank.block_xy - estimated[:, None], axis=2).argmin(axis=1)
 
 
-def changes(spec: PolicySpec, bank: Bank, hooks: EnvHooks, short: bool = False) -> Iterator[Change]:
+def changes(spec: PolicySpec, bank: ObservationSet, hooks: EnvHooks, short: bool = False) -> Iterator[Change]:
     """Yield the changes that a policy's declared inputs and the scene allow.
 
     Args:
@@ -55,8 +55,8 @@ def changes(spec: PolicySpec, bank: Bank, hooks: EnvHooks, short: bool = False) 
         hooks: of the environment, which render changed scenes.
         short: only what verdicts on declared inputs rest on.
     """
-    whole, strangers = bank.observation, bank.strangers()
-    exchanged = whole.take(strangers)
+    whole, permuted_rows = bank.observation, bank.permuted_rows()
+    exchanged = whole.take(permuted_rows)
     for name in spec.inputs:
         if name == ENVIRONMENT_STATE and whole.environment_state is not None:
             yield from _coordinates(bank, exchanged, short)
@@ -68,10 +68,10 @@ def changes(spec: PolicySpec, bank: Bank, hooks: EnvHooks, short: bool = False) 
         yield from _scene(spec, bank, hooks)
 
 
-def _coordinates(bank: Bank, exchanged: Observation, short: bool) -> Iterator[Change]:
+def _coordinates(bank: ObservationSet, exchanged: Observation, short: bool) -> Iterator[Change]:
     whole = bank.observation
-    told = whole.environment_state
-    assert told is not None
+    estimated = whole.environment_state
+    assert estimated is not None
 
     def change(name: str, value: NDArray[np.floating] | None) -> Change:
         moved = None if value is None else value.astype(np.float32)
@@ -82,19 +82,19 @@ def _coordinates(bank: Bank, exchanged: Observation, short: bool) -> Iterator[Ch
         yield change(EXCHANGED, _other_block(bank))
     if short:
         return
-    yield change("zeroed", np.zeros_like(told))
-    if told.shape[1] == 2:
+    yield change("zeroed", np.zeros_like(estimated))
+    if estimated.shape[1] == 2:
         angle = np.random.default_rng(1).uniform(0, 2 * np.pi, len(bank))
         direction = np.stack([np.cos(angle), np.sin(angle)], axis=1)
         for distance in SHIFTS:
-            yield change(f"shifted {100 * distance:g} cm", told + distance * direction)
+            yield change(f"shifted {100 * distance:g} cm", estimated + distance * direction)
 
 
-def _other_block(bank: Bank) -> NDArray[np.float64]:
+def _other_block(bank: ObservationSet) -> NDArray[np.float64]:
     """Return (N, 2): where the block lies that the coordinates do not name; of several the nearest to the named."""
-    rows, told = np.arange(len(bank)), told_block(bank)
-    gaps = np.linalg.norm(bank.block_xy - bank.block_xy[rows, told][:, None], axis=2)
-    gaps[rows, told] = np.inf
+    rows, estimated = np.arange(len(bank)), named_block_of(bank)
+    gaps = np.linalg.norm(bank.block_xy - bank.block_xy[rows, estimated][:, None], axis=2)
+    gaps[rows, estimated] = np.inf
     return bank.block_xy[rows, gaps.argmin(axis=1)]
 
 
@@ -115,7 +115,7 @@ def _camera(whole: Observation, exchanged: Observation, name: str, short: bool) 
         yield Change(name, "grey", replace(whole, pixels=blanked(whole.pixels, (camera,))))
 
 
-def _scene(spec: PolicySpec, bank: Bank, hooks: EnvHooks) -> Iterator[Change]:
+def _scene(spec: PolicySpec, bank: ObservationSet, hooks: EnvHooks) -> Iterator[Change]:
     """Changes of what the cameras show; the coordinates stay."""
     shapes = [(name, spec.inputs[IMAGE_PREFIX + name]) for name in spec.cameras]
     if bank.block_xy.shape[1] < 2 or not shapes:

@@ -16,7 +16,7 @@ def blanked(pixels: Mapping[str, ImageArray], cameras: Sequence[str]) -> dict[st
     return {name: np.full_like(image, GREY) if name in cameras else image for name, image in pixels.items()}
 
 
-class Blinded:
+class MaskedImages:
     """A policy whose cameras show nothing but grey; implements `act_eval.types.ChunkPolicy`."""
 
     def __init__(self, policy: ChunkPolicy) -> None:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from act_eval.diagnostics.changes import Change, told_block
-from act_eval.diagnostics.observation_set import Bank
+from act_eval.diagnostics.changes import Change, named_block_of
+from act_eval.diagnostics.observation_set import ObservationSet
 from act_eval.errors import ActionError
 from act_eval.types import BoolArray, ChunkPolicy, ChunkRequest, FloatArray, Observation
 from act_eval.types.env_hooks import EnvHooks
@@ -24,7 +24,7 @@ Predict = Callable[[Observation], FloatArray]
 """Observations of the bank, changed or not, N rows → chunks (N, C, A)."""
 
 
-def predictor(policy: ChunkPolicy, bank: Bank) -> Predict:
+def predictor(policy: ChunkPolicy, bank: ObservationSet) -> Predict:
     """Return what asks a policy about changed observations of a bank, without delay; randomness is the same always."""
     rows, dim = np.arange(len(bank)), policy.spec.action_dim
 
@@ -34,7 +34,7 @@ def predictor(policy: ChunkPolicy, bank: Bank) -> Predict:
             rows=rows,
             steps=bank.steps,
             observation=observation,
-            told_delay=np.zeros(len(bank), np.int64),
+            estimated_delay=np.zeros(len(bank), np.int64),
             prefix=np.zeros((len(bank), policy.spec.max_delay, dim), np.float32),
             last_action=bank.last_action,
         )
@@ -88,17 +88,17 @@ class Baseline:
         return 0 if self.headings is None else int((self.headings == self.named)[self.undecided].sum())
 
 
-def baseline(predict: Predict, bank: Bank, hooks: EnvHooks) -> Baseline:
+def baseline(predict: Predict, bank: ObservationSet, hooks: EnvHooks) -> Baseline:
     """Return the chunks of the unchanged bank."""
     chunk_NCA = predict(bank.observation)
     near = np.zeros(len(bank), np.bool_)
     if hooks.gripper_position is not None and bank.block_xy.shape[1] > 1:
         gripper = hooks.gripper_position(bank.observation.agent_pos)[:, None, :2]
         near = np.linalg.norm(gripper - bank.block_xy, axis=2).min(axis=1) <= OPEN
-    return Baseline(chunk_NCA, _headings(chunk_NCA, bank, hooks), ~near, told_block(bank))
+    return Baseline(chunk_NCA, _headings(chunk_NCA, bank, hooks), ~near, named_block_of(bank))
 
 
-def effect_of(change: Change, predict: Predict, before: Baseline, bank: Bank, hooks: EnvHooks) -> Effect:
+def effect_of(change: Change, predict: Predict, before: Baseline, bank: ObservationSet, hooks: EnvHooks) -> Effect:
     """Return what a change does to the chunks of a bank."""
     chunk_NCA = predict(change.observation)
     compared_NCA, moved, rigid = chunk_NCA, _rms(chunk_NCA - before.chunks), False
@@ -129,7 +129,7 @@ def _distance(first_NCA: FloatArray, second_NCA: FloatArray, hooks: EnvHooks) ->
     return float(np.quantile(np.linalg.norm(gap, axis=-1).mean(axis=1), SHARE)) * 1000
 
 
-def _headings(chunk_NCA: FloatArray, bank: Bank, hooks: EnvHooks) -> NDArray[np.int64] | None:
+def _headings(chunk_NCA: FloatArray, bank: ObservationSet, hooks: EnvHooks) -> NDArray[np.int64] | None:
     """Return for each chunk the block that its path comes nearest to, seen from above."""
     if hooks.gripper_position is None or bank.block_xy.shape[1] < 2:
         return None
@@ -137,7 +137,7 @@ def _headings(chunk_NCA: FloatArray, bank: Bank, hooks: EnvHooks) -> NDArray[np.
     return np.linalg.norm(path - bank.block_xy[:, None], axis=-1).min(axis=1).argmin(axis=1)
 
 
-def _turned(chunk_NCA: FloatArray, before: Baseline, bank: Bank, hooks: EnvHooks) -> int | None:
+def _turned(chunk_NCA: FloatArray, before: Baseline, bank: ObservationSet, hooks: EnvHooks) -> int | None:
     after = _headings(chunk_NCA, bank, hooks)
     if after is None or before.headings is None:
         return None

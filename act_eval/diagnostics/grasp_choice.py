@@ -1,13 +1,13 @@
 """Where a policy closes its gripper when two blocks look alike: at the named one, at either, or halfway between.
 
-A closing is described by its collapse index (0 target, 1 confuser; `act_eval.envs.outcomes`). An arm's closings give
+A closing is described by its grasp choice (0 target, 1 confuser; `act_eval.envs.outcomes`). A condition's closings give
 counts at the target, between the blocks and at the confuser, and with them one of four verdicts:
 
-- `grounded`: at least `GROUNDED_SHARE` of the closings lie at one and the same block;
-- `collapsed`: it is not grounded, and what does not lie at its favourite block lies between them rather than at the
+- `goal followed`: at least `GROUNDED_SHARE` of the closings lie at one and the same block;
+- `averaging`: it is not grounded, and what does not lie at its favourite block lies between them rather than at the
   other block;
-- `guessing`: it is not grounded, and what does not lie at its favourite block lies at the other one;
-- `cannot tell`: the closings do not decide between these with the error rates below.
+- `random`: it is not grounded, and what does not lie at its favourite block lies at the other one;
+- `inconclusive`: the closings do not decide between these with the error rates below.
 
 The first three are regions that fill the whole triangle of possible shares, so enough closings always decide. Each is
 claimed by exact binomial tests whose levels add up to at most 1 % of wrong verdicts, whatever the true shares are
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from act_eval.stats import SuccessRate
 from act_eval.types import INVALID, EpisodeRecord
 
-Mode = Literal["collapsed", "guessing", "grounded", "cannot tell"]
+Mode = Literal["averaging", "random", "goal followed", "inconclusive"]
 Block = Literal["target", "confuser"]
 
 BETWEEN = (0.25, 0.75)
@@ -52,7 +52,7 @@ class Closings:
 
     @classmethod
     def count(cls, indices: Sequence[float] | NDArray[np.float64]) -> "Closings":
-        """Count collapse indices by `BETWEEN`, both ends included."""
+        """Count grasp choices by `BETWEEN`, both ends included."""
         values = np.asarray(indices, np.float64)
         at_target, at_confuser = int((values < BETWEEN[0]).sum()), int((values > BETWEEN[1]).sum())
         return cls(at_target, len(values) - at_target - at_confuser, at_confuser)
@@ -70,21 +70,21 @@ class Closings:
 
 @dataclass(frozen=True)
 class ModeVerdict:
-    """What an arm's closings say."""
+    """What a condition's closings say."""
 
     mode: Mode
     block: Block | None = None
     """The block that a grounded policy closes at."""
     needed: int | None = None
-    """For `cannot tell`: closings that would decide if the shares stayed; None where more than 5,000 would be."""
+    """For `inconclusive`: closings that would decide if the shares stayed; None where more than 5,000 would be."""
 
 
 def detect(closings: Closings) -> ModeVerdict:
-    """Return the verdict on an arm's closings; wrong with a probability of at most 1 % for any true shares."""
+    """Return the verdict on a condition's closings; wrong with a probability of at most 1 % for any true shares."""
     decided = _decide(closings)
     if decided is not None:
         return decided
-    return ModeVerdict("cannot tell", needed=_needed(closings))
+    return ModeVerdict("inconclusive", needed=_needed(closings))
 
 
 def _decide(closings: Closings) -> ModeVerdict | None:
@@ -92,12 +92,12 @@ def _decide(closings: Closings) -> ModeVerdict | None:
     most, least = max(closings.at_target, closings.at_confuser), min(closings.at_target, closings.at_confuser)
     fewest_grounded, most_scattered = _bounds(total)
     if most >= fewest_grounded:
-        return ModeVerdict("grounded", closings.favourite)
+        return ModeVerdict("goal followed", closings.favourite)
     if most > most_scattered:
         return None
     if _outnumbers(closings.between, least):
-        return ModeVerdict("collapsed")
-    return ModeVerdict("guessing") if _outnumbers(least, closings.between) else None
+        return ModeVerdict("averaging")
+    return ModeVerdict("random") if _outnumbers(least, closings.between) else None
 
 
 @lru_cache(maxsize=8192)
@@ -130,8 +130,8 @@ def _needed(closings: Closings) -> int | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ArmModes:
-    """What the episodes of one arm say of its modes."""
+class ConditionModes:
+    """What the episodes of one condition say of its modes."""
 
     verdict: ModeVerdict
     episodes: int
@@ -168,15 +168,15 @@ class ArmModes:
         }
 
 
-def modes_of(records: Sequence[EpisodeRecord]) -> ArmModes | None:
-    """Return what an arm's episodes say of its modes; None where no episode had a confuser."""
+def grasp_choices_of(records: Sequence[EpisodeRecord]) -> ConditionModes | None:
+    """Return what a condition's episodes say of its modes; None where no episode had a confuser."""
     valid = [record for record in records if record.outcome != INVALID and record.detail.get("confuser_xy")]
     if not valid:
         return None
-    indices = tuple(record.collapse_index for record in valid if record.collapse_index is not None)
-    closed = sum(record.detail.get("closing_step") is not None for record in valid)
+    indices = tuple(record.grasp_choice for record in valid if record.grasp_choice is not None)
+    closed = sum(record.detail.get("grasp_step") is not None for record in valid)
     closings = Closings.count(indices)
-    return ArmModes(
+    return ConditionModes(
         verdict=detect(closings),
         episodes=len(valid),
         closings=closings,
@@ -189,11 +189,11 @@ def modes_of(records: Sequence[EpisodeRecord]) -> ArmModes | None:
     )
 
 
-def closing_points(records: Sequence[EpisodeRecord]) -> dict[str, NDArray[np.float64]]:
+def grasp_points(records: Sequence[EpisodeRecord]) -> dict[str, NDArray[np.float64]]:
     """Return outcome → (n, 2) closing points seen from above, for episodes that recorded where the blocks lay then.
 
     The frame is that of the blocks: the target at (0, 0), the confuser at (1, 0), so that the first coordinate is the
-    collapse index; the second is to the left of the way from target to confuser.
+    grasp choice; the second is to the left of the way from target to confuser.
     """
     found: dict[str, list[tuple[float, float]]] = {}
     for record in records:
@@ -204,8 +204,8 @@ def closing_points(records: Sequence[EpisodeRecord]) -> dict[str, NDArray[np.flo
 
 
 def closing_point(record: EpisodeRecord) -> tuple[float, float] | None:
-    """Return where an episode closed, in the frame of `closing_points`; None where it recorded no such place."""
-    places = [record.detail.get(name) for name in ("closing_xy", "closing_target_xy", "closing_confuser_xy")]
+    """Return where an episode closed, in the frame of `grasp_points`; None where it recorded no such place."""
+    places = [record.detail.get(name) for name in ("grasp_xy", "grasp_target_xy", "grasp_confuser_xy")]
     if not all(isinstance(place, (list, tuple)) and len(place) == 2 for place in places):
         return None
     closed, target, confuser = np.array(places, np.float64)
@@ -215,43 +215,46 @@ def closing_point(record: EpisodeRecord) -> tuple[float, float] | None:
     return float(np.sum(offset * along) / length), float(left / length)
 
 
-def describe(modes: ArmModes, named: Block | None = "target") -> str:
+def describe(modes: ConditionModes, named: Block | None = "target") -> str:
     """Return the verdict in words with its numbers.
 
     Args:
-        modes: of one arm.
+        modes: of one condition.
         named: the block whose place the policy was told; None where it was told neither.
     """
     closings, total = modes.closings, modes.closings.total
-    counts = f"{closings.at_target} at the target, {closings.between} between, {closings.at_confuser} at the confuser"
+    counts = (
+        f"{closings.at_target}/{total} grasps at the target, {closings.between} between, "
+        f"{closings.at_confuser} at the confuser"
+    )
     if total == 0:
         return (
-            f"cannot tell: none of {modes.episodes} episodes closed the gripper within 10 cm of the blocks; "
-            f"at least {FEWEST_CLOSINGS} closings are needed"
+            f"inconclusive: none of {modes.episodes} episodes closed the gripper within 10 cm of the blocks; "
+            f"at least {FEWEST_CLOSINGS} grasps are needed"
         )
-    spread = "index median {1:.2f}, 90 % within {0:.2f} … {2:.2f}".format(
+    spread = "grasp choice median {1:.2f}, 90 % within {0:.2f} … {2:.2f}".format(
         *np.quantile(modes.indices, (0.05, 0.5, 0.95))
     )
     beside = modes.episodes - total
-    silent = f"; {beside} of {modes.episodes} episodes closed nowhere near" if beside else ""
-    return f"{_words(modes.verdict, named, total)}: of {total} closings {counts}; {spread}{silent}"
+    silent = f"; {beside} of {modes.episodes} episodes grasped nowhere near the blocks" if beside else ""
+    return f"{_words(modes.verdict, named, total)}: {counts}; {spread}{silent}"
 
 
 def _words(verdict: ModeVerdict, named: Block | None, total: int) -> str:
     match verdict.mode:
-        case "collapsed":
-            return "collapsed (it closes between the blocks)"
-        case "guessing":
-            return "guessing (it closes at either block)"
-        case "grounded" if named is None:
-            return f"grounded in the {verdict.block}, though its coordinates named no block"
-        case "grounded" if verdict.block == named:
-            return "grounded (it closes at the named block)"
-        case "grounded":
-            return f"grounded in the wrong block (it closes at the {verdict.block}, its coordinates named the {named})"
+        case "averaging":
+            return "averaging (mode collapse)"
+        case "random":
+            return "random"
+        case "goal followed" if named is None:
+            return f"always the {verdict.block}, although the goal input names no block"
+        case "goal followed" if verdict.block == named:
+            return "goal followed"
+        case "goal followed":
+            return f"goal reversed (grasps at the {verdict.block}, the goal input names the {named})"
         case _:
-            more = "more than 5,000 closings" if verdict.needed is None else f"about {verdict.needed} closings"
-            return f"cannot tell from {total} closings ({more} like these would)"
+            more = "more than 5,000 grasps" if verdict.needed is None else f"about {verdict.needed} grasps"
+            return f"inconclusive with {total} grasps ({more} like these would decide)"
 
 
 NEARER = 0.001
@@ -260,7 +263,7 @@ SWING = 0.01
 """Motion along the axis target → confuser must go back this far to count as a reversal [m]."""
 
 
-def hesitation(pinch_pos: NDArray[np.float64], closing_step: int) -> int:
+def hesitation(pinch_pos: NDArray[np.float64], grasp_step: int) -> int:
     """Return the control steps before closing in which the gripper came no nearer to where it closed.
 
     Standing still, going back and making up for it again all count; a straight approach of any speed above 2 cm/s
@@ -268,9 +271,9 @@ def hesitation(pinch_pos: NDArray[np.float64], closing_step: int) -> int:
 
     Args:
         pinch_pos: (T + 1, 3) point between the jaws, entry 0 after reset [m].
-        closing_step: state in which the gripper closed.
+        grasp_step: state in which the gripper closed.
     """
-    distance = np.linalg.norm(pinch_pos[: closing_step + 1] - pinch_pos[closing_step], axis=1)
+    distance = np.linalg.norm(pinch_pos[: grasp_step + 1] - pinch_pos[grasp_step], axis=1)
     nearest = np.minimum.accumulate(distance)
     return int(np.sum(nearest[:-1] - distance[1:] < NEARER))
 
@@ -299,9 +302,9 @@ def reversals(pinch_xy: NDArray[np.float64], target_xy: NDArray[np.float64], con
 
 
 def named_block(options: Mapping[str, Any]) -> Block | None:
-    """Return the block whose place the option `coordinates` of a suite tells the policy."""
-    coordinates = options.get("coordinates", "target")
-    return coordinates if coordinates in ("target", "confuser") else None
+    """Return the block whose place a suite's option `goal_input` names to the policy."""
+    named: dict[str, Block] = {"exact": "target", "confuser": "confuser"}
+    return named.get(options.get("goal_input", "exact"))
 
 
 def _recorded(records: Sequence[EpisodeRecord], name: str) -> list[int]:

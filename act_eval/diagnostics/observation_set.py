@@ -23,7 +23,7 @@ EVERY = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bank:
+class ObservationSet:
     """Observations with the moments that they come from."""
 
     observation: Observation
@@ -47,7 +47,7 @@ class Bank:
         """Number of episodes."""
         return len(np.unique(self.seeds))
 
-    def strangers(self) -> IntArray:
+    def permuted_rows(self) -> IntArray:
         """Return for each row a row (N,) of another episode, the same in every call.
 
         Raises:
@@ -59,13 +59,13 @@ class Bank:
         return np.array([rng.choice(np.flatnonzero(self.seeds != seed)) for seed in self.seeds], np.int64)
 
 
-def collect_bank(
+def collect_observations(
     env: gym.Env[Any, Any],
     executor: Executor,
     seeds: Sequence[int],
     per_episode: int = PER_EPISODE,
     every: int = EVERY,
-) -> Bank:
+) -> ObservationSet:
     """Run the beginning of each episode and keep every `every`-th observation.
 
     Args:
@@ -82,7 +82,7 @@ def collect_bank(
         if value < 1:
             raise UsageError(f"{name} of a bank is {value}; it must be at least 1")
     rows = [row for seed in seeds for row in _beginning(env, executor, seed, per_episode, every)]
-    return Bank(
+    return ObservationSet(
         observation=batch_observations([row.observed for row in rows]),
         seeds=np.array([row.seed for row in rows], np.int64),
         steps=np.array([row.step for row in rows], np.int64),

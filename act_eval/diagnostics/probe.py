@@ -8,7 +8,7 @@ import numpy as np
 
 from act_eval.diagnostics.changes import SHUFFLED, Change, changes
 from act_eval.diagnostics.effects import Effect, Predict, baseline, effect_of, predictor
-from act_eval.diagnostics.observation_set import Bank
+from act_eval.diagnostics.observation_set import ObservationSet
 from act_eval.diagnostics.verdicts import InputVerdict, Scale, verdict_on
 from act_eval.types import ENVIRONMENT_STATE, IMAGE_PREFIX, STATE, ChunkPolicy, Observation, PolicySpec
 from act_eval.types.env_hooks import EnvHooks
@@ -37,16 +37,16 @@ class ProbeReport:
     """Input → gradient and attention, where the policy tells; supporting evidence only."""
 
     @property
-    def dead(self) -> tuple[InputVerdict, ...]:
+    def ignored(self) -> tuple[InputVerdict, ...]:
         """Declared inputs that move nothing."""
-        return tuple(verdict for verdict in self.verdicts if verdict.mode == "dead")
+        return tuple(verdict for verdict in self.verdicts if verdict.mode == "ignored")
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values."""
         return asdict(self)
 
 
-def probe(policy: ChunkPolicy, bank: Bank, hooks: EnvHooks, short: bool = False) -> ProbeReport:
+def probe(policy: ChunkPolicy, bank: ObservationSet, hooks: EnvHooks, short: bool = False) -> ProbeReport:
     """Return which inputs move a policy's chunks on a bank of observations.
 
     Args:
@@ -61,7 +61,7 @@ def probe(policy: ChunkPolicy, bank: Bank, hooks: EnvHooks, short: bool = False)
     """
     predict = predictor(policy, bank)
     before = baseline(predict, bank, hooks)
-    whole = Change(None, SHUFFLED, bank.observation.take(bank.strangers()))
+    whole = Change(None, SHUFFLED, bank.observation.take(bank.permuted_rows()))
     scale = Scale(
         whole=effect_of(whole, predict, before, bank, hooks),
         noise=_noise(predict, bank.observation, before.chunks),
@@ -87,7 +87,9 @@ def _noise(predict: Predict, observation: Observation, chunk_NCA: np.ndarray) ->
     return float(np.sqrt(difference.mean(axis=(1, 2))).max())
 
 
-def _verdicts(spec: PolicySpec, bank: Bank, effects: tuple[Effect, ...], scale: Scale) -> tuple[InputVerdict, ...]:
+def _verdicts(
+    spec: PolicySpec, bank: ObservationSet, effects: tuple[Effect, ...], scale: Scale
+) -> tuple[InputVerdict, ...]:
     shown = [STATE, *(IMAGE_PREFIX + camera for camera in bank.observation.pixels)]
     shown += [ENVIRONMENT_STATE] if bank.observation.environment_state is not None else []
     undeclared = [
@@ -98,7 +100,7 @@ def _verdicts(spec: PolicySpec, bank: Bank, effects: tuple[Effect, ...], scale: 
     return (*(verdict_on(name, effects, scale) for name in spec.inputs), *undeclared)
 
 
-def _sensitivity(policy: ChunkPolicy, bank: Bank) -> Mapping[str, Mapping[str, float]]:
+def _sensitivity(policy: ChunkPolicy, bank: ObservationSet) -> Mapping[str, Mapping[str, float]]:
     ask = getattr(policy, "sensitivity", None)
     if ask is None:
         return {}

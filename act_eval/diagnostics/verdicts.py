@@ -1,4 +1,4 @@
-"""From effects to one verdict per input: used, weak or dead.
+"""From effects to one verdict per input: used, weak or ignored.
 
 The thresholds come from the shipped policies and from copies of them with one input cut off or left un-normalised;
 figures in docs/mode-collapse.md.
@@ -12,7 +12,7 @@ from act_eval.diagnostics.changes import EXCHANGED, SHUFFLED
 from act_eval.diagnostics.effects import Effect
 from act_eval.types import ENVIRONMENT_STATE
 
-InputMode = Literal["used", "weak", "dead", "not an input", "cannot tell"]
+InputMode = Literal["used", "weak", "ignored", "not an input", "inconclusive"]
 
 NUMERICAL = 1e-5
 """A chunk that moves less than this does not move: 0.003 mm at the end of a stretched arm [rad]."""
@@ -66,14 +66,14 @@ def verdict_on(name: str, effects: Sequence[Effect], scale: Scale) -> InputVerdi
     """Return the verdict on a declared input from the effects of its changes."""
     if scale.observations < FEWEST_OBSERVATIONS:
         return InputVerdict(
-            name, "cannot tell", f"from {scale.observations} observations; {FEWEST_OBSERVATIONS} are needed"
+            name, "inconclusive", f"from {scale.observations} observations; {FEWEST_OBSERVATIONS} are needed"
         )
     mine = [effect for effect in effects if effect.input == name]
     if not mine:
-        return InputVerdict(name, "cannot tell", "the environment does not show it")
+        return InputVerdict(name, "inconclusive", "the environment does not show it")
     largest = max(mine, key=lambda effect: effect.most_rad)
     if largest.most_rad <= scale.floor:
-        return InputVerdict(name, "dead", _dead_evidence(mine, scale))
+        return InputVerdict(name, "ignored", _ignored_evidence(mine, scale))
     shuffled = next(effect for effect in mine if effect.name == SHUFFLED)
     exchanged = next((effect for effect in mine if effect.name == EXCHANGED), None)
     used = shuffled.rad >= USED_SHARE * scale.whole.rad and shuffled.rad > scale.floor
@@ -91,7 +91,7 @@ def _moved(effect: Effect, scale: Scale) -> str:
     return f"another episode's moves the chunk by {effect.rad:.4f} rad{where}{rigid} ({share:.0f} % of all inputs')"
 
 
-def _dead_evidence(effects: Sequence[Effect], scale: Scale) -> str:
+def _ignored_evidence(effects: Sequence[Effect], scale: Scale) -> str:
     names = ", ".join(effect.name for effect in effects)
     rigid = "; the chunk moves along with the joints that it is relative to, and that is all"
     more = rigid if any(effect.rigid for effect in effects) else ""

@@ -11,10 +11,10 @@ from act_eval.timing import (
     ExpertPrefix,
     Schedule,
     Shown,
-    arm_name,
+    condition_name,
     describe_prefix,
+    parse_estimator,
     parse_prefix,
-    parse_told,
 )
 from act_eval.types import PolicySpec
 
@@ -53,9 +53,9 @@ def conditions_of(config: EvaluateConfig, spec: PolicySpec, delays: Sequence[Del
             if shown == Shown():
                 schedule.check(spec)
             if reason := schedule.refusal(spec):
-                refused[arm_name(schedule)] = shown, reason
+                refused[condition_name(schedule)] = shown, reason
             else:
-                schedules[arm_name(schedule)] = schedule
+                schedules[condition_name(schedule)] = schedule
     running = {schedule.shown for schedule in schedules.values()}
     for shown, reason in refused.values():
         if shown not in running:
@@ -70,11 +70,13 @@ def _schedule(config: EvaluateConfig, spec: PolicySpec, delay: DelayModel, shown
     if not conditioned and config.beyond_max_delay != "error":
         raise UsageError(f"--beyond-max-delay is for rtc, which alone is told a delay; this is {executor.name}")
     if not conditioned and config.delay_estimator is not None and not shown.predicts:
-        raise UsageError(f"--told is for rtc and for predicted joints, which alone need it; this is {executor.name}")
+        raise UsageError(
+            f"--delay-estimator is for rtc and for predicted joints, which alone need it; this is {executor.name}"
+        )
     return Schedule(
         method=executor.build(config.execution_horizon or executor.horizon or max(1, spec.chunk // 2)),
         delay=delay,
-        told=None if config.delay_estimator is None else parse_told(config.delay_estimator),
+        delay_estimator=None if config.delay_estimator is None else parse_estimator(config.delay_estimator),
         beyond_max_delay=config.beyond_max_delay,
         timeout=config.timeout,
         observation_delay=config.observation_delay,
@@ -87,5 +89,5 @@ def _shown(config: EvaluateConfig) -> list[Shown]:
     """Return the ablations of the policy's input, each once."""
     prefixes = {describe_prefix(prefix): prefix for prefix in map(parse_prefix, config.prefix)}
     return [
-        Shown(prefix=one, observe=observe) for one in prefixes.values() for observe in dict.fromkeys(config.proprio)
+        Shown(prefix=one, proprio=proprio) for one in prefixes.values() for proprio in dict.fromkeys(config.proprio)
     ]

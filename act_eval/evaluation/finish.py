@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from act_eval.diagnostics.grasp_choice import closing_points, modes_of
+from act_eval.diagnostics.grasp_choice import grasp_choices_of, grasp_points
 from act_eval.errors import UnmeasuredRun
 from act_eval.evaluation.reporter import Reporter
 from act_eval.metrics import Summary
@@ -17,7 +17,7 @@ from act_eval.types import EpisodeRecord
 Records = Mapping[str, Sequence[EpisodeRecord]]
 """Condition → records in suite order."""
 
-HISTOGRAM, MAP = "closing_histogram", "closing_map"
+HISTOGRAM, MAP = "grasp_histogram", "grasp_map"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,14 +80,14 @@ def write_figures(folder: Path, results: Records) -> bool:
         folder: the run folder.
         results: condition → its records.
     """
-    found = {name: modes for name, records in results.items() if (modes := modes_of(records)) is not None}
+    found = {name: modes for name, records in results.items() if (modes := grasp_choices_of(records)) is not None}
     if not any(modes.indices for modes in found.values()):
         return False
     if not (folder / f"{HISTOGRAM}.png").exists() or not (folder / f"{MAP}.png").exists():
         from act_eval.plots import save  # matplotlib takes a second to load
-        from act_eval.plots.modes import closing_histogram, closing_map
+        from act_eval.plots.modes import grasp_histogram, grasp_map
 
-        save(closing_histogram(found, "Where the gripper closed"), folder / HISTOGRAM)
-        points = {name: closing_points(results[name]) for name in found}
-        save(closing_map(points, "Where the gripper closed, seen from above"), folder / MAP)
+        save(grasp_histogram(found, "Where the gripper closed"), folder / HISTOGRAM)
+        points = {name: grasp_points(results[name]) for name in found}
+        save(grasp_map(points, "Where the gripper closed, seen from above"), folder / MAP)
     return True

@@ -119,16 +119,16 @@ class _Watch:
         for folder, line in self._lines.read():
             if self._progress is None:
                 self._progress = self._stack.enter_context(self._begin())
-            self._progress.ended(self._labels[folder] + line.arm, line.record)
+            self._progress.ended(self._labels[folder] + line.condition, line.record)
 
     def _begin(self) -> Any:
         finished: dict[str, list[EpisodeRecord]] = {}
         horizons: dict[str, int] = {}
         for one in self._folders:
             manifest = one.manifest()
-            for arm in () if manifest is None else manifest.arms:
-                finished[one.label + arm] = self._before[one.path].get(arm, [])
-                horizons[one.label + arm] = 1 if manifest is None else manifest.suite.horizon
+            for condition in () if manifest is None else manifest.conditions:
+                finished[one.label + condition] = self._before[one.path].get(condition, [])
+                horizons[one.label + condition] = 1 if manifest is None else manifest.suite.horizon
         return self._reporter.episodes(finished, self._episodes, horizons)
 
 
@@ -174,7 +174,7 @@ class NewLines:
         """Yield each line that was not there the last time, with its run folder."""
         for run, shards in self._shards.items():
             for line in (line for file in shards.files() for line in self._grown(file)):
-                key = (run, line.arm, line.record.episode)
+                key = (run, line.condition, line.record.episode)
                 if key not in self._seen:
                     self._seen.add(key)
                     yield run, line

@@ -29,10 +29,10 @@ from act_eval.timing import (
     DelayModel,
     Measured,
     Schedule,
-    arm_settings,
-    arm_text,
+    condition_settings,
+    condition_text,
     parse_delay,
-    parse_told,
+    parse_estimator,
     steps_of_latency,
 )
 
@@ -116,7 +116,7 @@ def plan_workers(config: EvaluateConfig) -> WorkerPlan:
             env=source,
             policy=policy,
             slots=slots,
-            blind=config.mask_images,
+            mask_images=config.mask_images,
             probe=config.probe and not config.mask_images,  # masked images have no effect by design
             call_timeout_s=config.call_timeout_s,
         )
@@ -158,7 +158,7 @@ def plan_run(
         found = conditions_of(config, facts.policy, _delays(config, facts.env.control_ms), facts.env.foreseen)
         schedules, left_out = {**found.schedules}, found.left_out
         policy = policy_entry(workers.policy_label, PolicyFacts(spec=facts.policy, identity=facts.identity))
-        policy |= {"blind": True} if config.mask_images else {}
+        policy |= {"mask_images": True} if config.mask_images else {}
     for schedule in schedules.values():
         if schedule is not None:
             schedule.check_episodes(suite.seeds, suite.horizon)
@@ -174,13 +174,13 @@ def plan_run(
     job = Job(
         folder=config.out or _default_folder(workers, manifest),
         seeds=suite.seeds,
-        title=f"{workers.env_label} · {workers.policy_label}{' · blind' if config.mask_images else ''}",
-        arms=schedules,
+        title=f"{workers.env_label} · {workers.policy_label}{' · mask_images' if config.mask_images else ''}",
+        conditions=schedules,
         batch=workers.batch,
         video=config.video,
         metrics=metrics,
     )
-    remarks = (*(f"env     {line}" for line in facts.env.remarks), *(f"no arm  {line}" for line in left_out))
+    remarks = (*(f"env     {line}" for line in facts.env.remarks), *(f"no condition  {line}" for line in left_out))
     planned = PlannedRun(manifest=manifest, job=job, build=workers.build)
     return planned, _summary(config, planned, workers.workers, remarks)
 
@@ -215,12 +215,12 @@ def manifest_of(
         batch: episodes at a time, for the notes.
     """
     entries = {
-        name: {"executor": EXPERT} if schedule is None else arm_settings(schedule)
+        name: {"executor": EXPERT} if schedule is None else condition_settings(schedule)
         for name, schedule in schedules.items()
     }
     return Manifest(
         suite=suite,
-        configuration={"policy": policy, "arms": entries, **run, "video": video},
+        configuration={"policy": policy, "conditions": entries, **run, "video": video},
         fingerprint=fingerprint(threads=1, renderer=env.renderer, **env.versions, **numeric),
         notes=notes(workers=workers, batch=batch, replayable=env.renders_states),
     )
@@ -272,18 +272,18 @@ def _check_timing(config: EvaluateConfig) -> None:
     if config.executor is not None:
         load_executor(config.executor)
     delayed = any(_delay(one) != Constant(0) for one in config.delays or ()) or any(config.latency_ms or ())
-    told = config.delay_estimator is not None and parse_told(config.delay_estimator)
+    delay_estimator = config.delay_estimator is not None and parse_estimator(config.delay_estimator)
     if config.policy != EXPERT:
         return
     late = config.observation_delay or config.actuation_delay or config.timeout
-    if delayed or told or late or config.executor or config.execution_horizon:
+    if delayed or delay_estimator or late or config.executor or config.execution_horizon:
         raise UsageError("the expert acts in every step without inference: it takes no delay, executor or horizon")
     if config.policy_options:
         raise UsageError("the expert takes no --policy-options")
     if config.mask_images:
-        raise UsageError("the expert looks through no camera: it takes no --blind")
-    if {*config.prefix, *config.proprio} != {"own", "present"}:
-        raise UsageError("the expert is shown everything at once: it takes no --prefix and no --observe")
+        raise UsageError("the expert looks through no camera: it takes no --mask-images")
+    if {*config.prefix, *config.proprio} != {"committed", "observed"}:
+        raise UsageError("the expert is shown everything at once: it takes no --prefix and no --proprio")
 
 
 def _label(given: Any, source: Any, of_name: Callable[[str], str]) -> str:
@@ -333,7 +333,10 @@ def _summary(config: EvaluateConfig, run: PlannedRun, workers: int, remarks: tup
     return (
         f"suite   {suite.hash}: {suite.env} ({options}), {len(run.job.seeds)} episodes, {seeds}",
         f"policy  {_policy_text(configuration['policy'])}",
-        *(f"arm     {name}: {_arm_text(arm)}" for name, arm in configuration["arms"].items()),
+        *(
+            f"condition     {name}: {_condition_text(condition)}"
+            for name, condition in configuration["conditions"].items()
+        ),
         *remarks,
         f"run     {network}{workers} × {run.job.batch} episodes at a time, video {run.job.video}",
         f"folder  {run.job.folder}",
@@ -344,12 +347,12 @@ def _policy_text(policy: Mapping[str, Any]) -> str:
     if "chunk" not in policy:
         return f"{policy['name']}: scripted, reads privileged state, replans in every step"
     prefix = "no prefix" if policy["max_delay"] is None else f"prefix of up to {policy['max_delay']}"
-    blind = ", blind" if policy.get("blind") else ""
-    return f"{policy['name']}: chunk C = {policy['chunk']}, {policy['window']} window, {prefix}{blind}"
+    mask_images = ", blind" if policy.get("mask_images") else ""
+    return f"{policy['name']}: chunk C = {policy['chunk']}, {policy['window']} window, {prefix}{mask_images}"
 
 
-def _arm_text(arm: Mapping[str, Any]) -> str:
-    return arm_text(arm) if "delay" in arm else "no inference, no delay"
+def _condition_text(condition: Mapping[str, Any]) -> str:
+    return condition_text(condition) if "delay" in condition else "no inference, no delay"
 
 
 def _default_folder(workers: WorkerPlan, manifest: Manifest) -> Path:

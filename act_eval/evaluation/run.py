@@ -117,7 +117,7 @@ def _run_missing(
         reporter.line(f"{done} episodes are finished already; {len(finished) * episodes - done} are left to run")
         if done == len(finished) * episodes:
             return
-    horizons = {run.label + name: run.manifest.suite.horizon for run in runs for name in run.job.arms}
+    horizons = {run.label + name: run.manifest.suite.horizon for run in runs for name in run.job.conditions}
     with reporter.episodes(finished, episodes, horizons) as progress:
         for run, folder in zip(runs, folders, strict=True):
             if blocks := cut_blocks(run.job, folder.done(), workers):

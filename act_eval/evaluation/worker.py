@@ -59,7 +59,7 @@ class Job:
     """Episode seeds of the suite."""
     title: str
     """What the videos say of the run."""
-    arms: Mapping[str, Schedule | None]
+    conditions: Mapping[str, Schedule | None]
     """Name → schedule, in the order in which they begin."""
     batch: int
     """Most episodes that run at a time in one worker."""
@@ -89,12 +89,15 @@ def cut_blocks(job: Job, done: Mapping[str, set[int]], workers: int) -> list[Blo
     Within a block a slot that has finished takes the next episode; slots are empty only at its end, so blocks are
     large. Those of the last condition become smaller, so that workers end together.
     """
-    left = {arm: [i for i in range(len(job.seeds)) if i not in done.get(arm, set())] for arm in job.arms}
-    arms = [arm for arm in job.arms if left[arm]]
+    left = {
+        condition: [i for i in range(len(job.seeds)) if i not in done.get(condition, set())]
+        for condition in job.conditions
+    }
+    conditions = [condition for condition in job.conditions if left[condition]]
     return [
-        Block(arm, part)
-        for arm in arms
-        for part in (_shrinking if arm == arms[-1] else _even)(left[arm], job.batch, workers)
+        Block(condition, part)
+        for condition in conditions
+        for part in (_shrinking if condition == conditions[-1] else _even)(left[condition], job.batch, workers)
     ]
 
 
@@ -121,17 +124,17 @@ def _shrinking(episodes: list[int], batch: int, workers: int) -> list[tuple[int,
 def _run_block(
     job: Job, bench: EpisodeWorker, block: Block, shard: ShardWriter, worker: int, on_steps: OnSteps | None
 ) -> Iterator[EpisodeRecord]:
-    folder = job.folder / block.arm
+    folder = job.folder / block.condition
     (folder / "steps").mkdir(parents=True, exist_ok=True)
     hooks = hooks_of(bench.envs[0])
     recorder = StepRecorder(folder / "steps", hooks)
     clocks: list[EpisodeClock] = []
-    executor = bench.executor(job.arms[block.arm])
+    executor = bench.executor(job.conditions[block.condition])
     episodes = [Episode(number, job.seeds[number]) for number in block.episodes]
     frames = FrameLog() if job.video != "none" and hooks.render_state is None else None
     observers: list[Observer] = [recorder, *([] if frames is None else [frames])]
     if on_steps is not None:
-        observers.append(_StepCounter(block.arm, on_steps))
+        observers.append(_StepCounter(block.condition, on_steps))
     with Encoder() as encoder, _Ended(shard) as ended:
         for record in rollout(bench.envs, executor, episodes, observers, on_clock=clocks.append):
             steps = recorder.take(record.episode)
@@ -141,7 +144,7 @@ def _run_block(
             kept = None if frames is None else frames.take(record.episode)
             video = None
             if should_record(job.video, record.outcome):
-                title = f"{job.title} · {block.arm}"
+                title = f"{job.title} · {block.condition}"
                 what = VideoJob(title=title, record=record, steps=steps, control_s=_control_s(bench.envs[0]))
                 video = _film(folder / "videos" / video_name(record), bench.envs[0], what, kept, encoder)
             timing = Timing(
@@ -151,8 +154,8 @@ def _run_block(
                 video_s=round(time.perf_counter() - began, 4),
                 worker=worker,
             )
-            metrics = _measured(job, block.arm, record, steps, bench.envs[0], hooks)
-            ended.put(ShardLine(arm=block.arm, record=record, timing=timing, metrics=metrics), video)
+            metrics = _measured(job, block.condition, record, steps, bench.envs[0], hooks)
+            ended.put(ShardLine(condition=block.condition, record=record, timing=timing, metrics=metrics), video)
             yield from ended.complete()
         yield from ended.complete(wait=True)
 
@@ -160,15 +163,15 @@ def _run_block(
 class _StepCounter:
     """Reports the control steps of all slots a few times a second, so that progress moves within a batch."""
 
-    def __init__(self, arm: str, on_steps: OnSteps) -> None:
-        self._arm, self._on_steps = arm, on_steps
+    def __init__(self, condition: str, on_steps: OnSteps) -> None:
+        self._condition, self._on_steps = condition, on_steps
         self._count, self._reported = 0, time.monotonic()
 
     def on_step(self, record: StepRecord) -> None:
         """Count a step."""
         self._count += 1
         if (now := time.monotonic()) - self._reported > _REPORT_S:
-            self._on_steps(self._arm, self._count)
+            self._on_steps(self._condition, self._count)
             self._count, self._reported = 0, now
 
     def on_episode_end(self, record: EpisodeRecord) -> None:
@@ -222,11 +225,11 @@ def _with_initial_state(record: EpisodeRecord, steps: EpisodeSteps) -> EpisodeRe
 
 
 def _measured(
-    job: Job, arm: str, record: EpisodeRecord, steps: EpisodeSteps, env: gym.Env[Any, Any], hooks: EnvHooks
+    job: Job, condition: str, record: EpisodeRecord, steps: EpisodeSteps, env: gym.Env[Any, Any], hooks: EnvHooks
 ) -> EpisodeMetrics:
     """Return an episode's metrics; those of the arm's motion only where the environment tells it from states."""
     motion = hooks.motion(steps.state) if hooks.motion is not None and steps.state.size else None
-    schedule = job.arms[arm]
+    schedule = job.conditions[condition]
     late = 0 if schedule is None else schedule.actuation_delay
     return measure(record, steps, _control_s(env), motion, late, job.metrics)
 

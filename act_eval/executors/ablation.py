@@ -12,7 +12,7 @@ import numpy as np
 
 from act_eval.errors import TimingError, UsageError
 from act_eval.seeding import Stream, stream
-from act_eval.timing import ExpertPrefix, OwnPrefix, PadPrefix, Schedule, ShuffledPrefix, WrongDelay
+from act_eval.timing import CommittedPrefix, ExpertPrefix, PadPrefix, Schedule, ShuffledPrefix, WrongDelay
 from act_eval.types import FloatArray, Request
 
 Foresee = Callable[[int, int], FloatArray]
@@ -26,7 +26,7 @@ _GRIPPER = -1
 class PolicyInput:
     """A request as the policy receives it."""
 
-    told: int
+    estimated: int
     prefix: FloatArray
     """(told, A); NaN where it is hidden from the policy."""
     known: int
@@ -75,40 +75,40 @@ class InputAblation:
         """
         if request.number == 0:
             return PolicyInput(0, request.prefix, 0, joints, last_action)
-        if self._shown.predicts and request.told:
+        if self._shown.predicts and request.estimated:
             joints, last_action = self._predicted(request, joints, last_action)
         if not self._hands_over:  # it needed the committed commands for the prediction alone
             return PolicyInput(0, request.prefix[:0], 0, joints, last_action)
-        told, prefix = request.told + self._shown.offset, self._prefix(row, request)
-        known = 0 if isinstance(self._shown.prefix, PadPrefix) else told
-        return PolicyInput(told, prefix, known, joints, last_action)
+        estimated, prefix = request.estimated + self._shown.offset, self._prefix(row, request)
+        known = 0 if isinstance(self._shown.prefix, PadPrefix) else estimated
+        return PolicyInput(estimated, prefix, known, joints, last_action)
 
     def _prefix(self, row: int, request: Request) -> FloatArray:
-        own = request.prefix[: request.told]
+        own = request.prefix[: request.estimated]
         match self._shown.prefix:
-            case OwnPrefix():
+            case CommittedPrefix():
                 return own
             case WrongDelay(offset):
-                return request.prefix[: request.told + offset]
+                return request.prefix[: request.estimated + offset]
             case PadPrefix():
                 return np.full_like(own, np.nan)
             case ShuffledPrefix():
                 return _shuffled(own, self._streams[row])
             case ExpertPrefix():
                 assert self._foresee is not None
-                return self._foresee(row, request.told) if request.told else own
+                return self._foresee(row, request.estimated) if request.estimated else own
 
     def _predicted(
         self, request: Request, joints: FloatArray, last_action: FloatArray
     ) -> tuple[FloatArray, FloatArray]:
         """Return the joints and the last action of the step at which the answer is expected to act."""
-        last = request.prefix[request.told - 1]
+        last = request.prefix[request.estimated - 1]
         if joints.shape != last.shape:
             raise UsageError(
                 f"predicted joints are the last command: agent_pos has shape {joints.shape}, a command {last.shape}"
             )
         expected = last.copy()
-        if self._shown.observe == "predicted":
+        if self._shown.proprio == "predicted":
             expected[_GRIPPER] = joints[_GRIPPER]
         # Under rtc the prefix begins at the observation, and with it whatever is relative to the action before.
         return expected, last_action if self._hands_over else last

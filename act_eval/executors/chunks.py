@@ -32,7 +32,7 @@ def switch_change(slot: Slot, chunk: Chunk, step: int) -> Takeover | None:
     """Return the change at a slot's chunk switch, or None if the chunks of the step before do not reach it.
 
     Both fields refer to the chunks behind the command of the step before. A hold action has none, so there is no
-    result after starvation, nor under `Sync` with a ticking clock and a delay.
+    result after underrun, nor under `Sync` with a ticking clock and a delay.
     """
     old = slot.method.actions_from([chunk for chunk in slot.ran if chunk.covers(step)], step)
     if not len(old):

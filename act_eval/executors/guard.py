@@ -67,4 +67,4 @@ class GuardedMethod(Method):
 
 def guarded(method: Method) -> GuardedMethod:
     """Return a user's method with its results checked."""
-    return GuardedMethod(method.execute, method)
+    return GuardedMethod(method.execution_horizon, method)

@@ -15,7 +15,7 @@ from act_eval.errors import RemoteError, TimingError, UsageError
 from act_eval.executors.ablation import PolicyInput
 from act_eval.executors.chunks import action_at
 from act_eval.executors.slot import Hold, Slot
-from act_eval.timing import Draw, Oracle, Schedule, Sync, first_request, told_delay
+from act_eval.timing import Draw, Oracle, Schedule, Sync, estimated_delay, first_request
 from act_eval.types import ActionChunks, ChunkPolicy, ChunkRequest, FloatArray, Observation, PolicySpec, Request
 
 _NO_PREFIX = np.zeros((0, 0), np.float32)
@@ -25,14 +25,14 @@ Answer = FloatArray | str
 
 
 def make_request(slot: Slot, step: int, schedule: Schedule, spec: PolicySpec, hold: Hold) -> Request:
-    """Return a slot's request at a step, with its observation step, told delay and committed prefix."""
+    """Return a slot's request at a step, with its observation step, estimated delay and committed prefix."""
     observed = max(0, step - schedule.observation_delay)
-    told, prefix = 0, _NO_PREFIX
+    estimated, prefix = 0, _NO_PREFIX
     if slot.requests and schedule.estimates_delay:
-        told = _within_max_delay(slot, step - observed + _estimate(slot, schedule), schedule, spec)
-        count = told + max(0, schedule.shown.offset)
+        estimated = _within_max_delay(slot, step - observed + _estimate(slot, schedule), schedule, spec)
+        count = estimated + max(0, schedule.shown.offset)
         prefix = _committed(slot, step, observed, count, spec.action_dim, hold) if count else _NO_PREFIX
-    return Request(number=len(slot.requests), sent=step, observation_step=observed, told=told, prefix=prefix)
+    return Request(number=len(slot.requests), sent=step, observation_step=observed, estimated=estimated, prefix=prefix)
 
 
 def resolve_timing(
@@ -65,34 +65,34 @@ def _estimate(slot: Slot, schedule: Schedule) -> int:
     """Return the estimated steps from the next request to its answer; only the oracle looks ahead."""
     oracle = isinstance(schedule.estimator, Oracle)
     happening = slot.peek().within(schedule.timeout).steps if oracle else 0
-    return told_delay(schedule.estimator, happening, slot.arrived)
+    return estimated_delay(schedule.estimator, happening, slot.arrived)
 
 
 def _first_due(slot: Slot, step: int, schedule: Schedule, spec: PolicySpec) -> int:
     if isinstance(schedule.method, Sync):
-        return step + schedule.method.execute
+        return step + schedule.method.execution_horizon
     return step + first_request(schedule, spec, lambda: _estimate(slot, schedule))
 
 
 def _time_waiting(slot: Slot, request: Request, draw: Draw, method: Sync, timeout: int | None) -> None:
     slot.installed = []
     spent = timeout or 0 if draw.lost else draw.steps
-    begins = request.sent if method.clock == "frozen" else request.sent + spent
+    begins = request.sent if method.clock == "paused" else request.sent + spent
     slot.stopped_steps += request.sent + spent - begins
-    slot.next_due = begins if draw.lost else begins + method.execute
+    slot.next_due = begins if draw.lost else begins + method.execution_horizon
     request.start = request.ready = begins
 
 
 def _time_running(slot: Slot, request: Request, draw: Draw, schedule: Schedule, spec: PolicySpec) -> None:
-    slot.next_due = request.sent + schedule.method.execute
-    expected = request.observation_step + request.told  # an early answer waits until then
+    slot.next_due = request.sent + schedule.method.execution_horizon
+    expected = request.observation_step + request.estimated  # an early answer waits until then
     request.start = expected if spec.window == "shifted" else request.observation_step
     request.ready = request.sent + (schedule.timeout or 0) if draw.lost else max(expected, request.sent + draw.steps)
 
 
-def _within_max_delay(slot: Slot, told: int, schedule: Schedule, spec: PolicySpec) -> int:
-    if told <= spec.max_delay:
-        return told
+def _within_max_delay(slot: Slot, estimated: int, schedule: Schedule, spec: PolicySpec) -> int:
+    if estimated <= spec.max_delay:
+        return estimated
     slot.beyond_max_delay += 1
     match schedule.beyond_max_delay:
         case "clip":
@@ -100,7 +100,7 @@ def _within_max_delay(slot: Slot, told: int, schedule: Schedule, spec: PolicySpe
         case "naive":
             return 0
         case "error":
-            raise TimingError(f"told delay {told} is above the policy's max_delay = {spec.max_delay}")
+            raise TimingError(f"estimated delay {estimated} is above the policy's max_delay = {spec.max_delay}")
 
 
 def _committed(slot: Slot, step: int, observed: int, count: int, action_dim: int, hold: Hold) -> FloatArray:
@@ -138,13 +138,13 @@ def batch_requests(
     """Return the requests of N slots as one, with N rows of `observation`."""
     prefix = np.zeros((len(slots), spec.max_delay, spec.action_dim), np.float32)
     for n, one in enumerate(inputs):
-        if one.told:
-            prefix[n, : one.told] = one.prefix
+        if one.estimated:
+            prefix[n, : one.estimated] = one.prefix
     return ChunkRequest(
         rows=np.array([slot.row for slot in slots], np.int64),
         steps=np.array([request.observation_step for request in requests], np.int64),
         observation=replace(observation, agent_pos=np.array([one.joints for one in inputs], np.float32)),
-        told_delay=np.array([one.told for one in inputs], np.int64),
+        estimated_delay=np.array([one.estimated for one in inputs], np.int64),
         prefix=prefix,
         prefix_known=np.array([one.known for one in inputs], np.int64),
         last_action=np.array([one.last_action for one in inputs], np.float32),
@@ -199,7 +199,7 @@ def _rows(request: ChunkRequest, rows: Sequence[int]) -> ChunkRequest:
         rows=request.rows[take],
         steps=request.steps[take],
         observation=request.observation.take(take),
-        told_delay=request.told_delay[take],
+        estimated_delay=request.estimated_delay[take],
         prefix=request.prefix[take],
         prefix_known=None if request.prefix_known is None else request.prefix_known[take],
         last_action=request.last_action[take],

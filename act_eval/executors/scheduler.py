@@ -71,7 +71,7 @@ class ChunkExecutor:
 
     Args:
         policy: Predicts chunks.
-        schedule: Method, delays, told delays.
+        schedule: Method, delays, estimated delays.
         hold: What runs where no chunk covers the step: `act_eval.rollout.hold_of(envs)`, the environments' own rule.
             `repeat_last` is right for absolute positions alone: repeating a velocity goes on moving.
         control_ms: Δt, length of a control step [ms]; needed for measured delays alone.
@@ -207,9 +207,9 @@ class ChunkExecutor:
         command = np.zeros((size, self._spec.action_dim), np.float32)
         source = np.empty((5, size), np.int64)
         source.fill(-1)
-        chunk, index, observed, told, actual = source
+        chunk, index, observed, estimated, actual = source
         in_flight = np.zeros(size, np.int64)
-        seam = np.zeros(size, np.bool_)
+        chunk_switch = np.zeros(size, np.bool_)
         takeovers: dict[int, Takeover] = {}
         starving: list[Slot] = []
         for slot, t in active:
@@ -223,10 +223,16 @@ class ChunkExecutor:
             request = planned.chunk.request
             command[row] = planned.command
             slot.commands.append(planned.command)
-            source[:, row] = request.number, t - request.start, request.observation_step, request.told, request.actual
+            source[:, row] = (
+                request.number,
+                t - request.start,
+                request.observation_step,
+                request.estimated,
+                request.actual,
+            )
             if 0 <= slot.last_chunk != request.number:
-                seam[row] = True
-                slot.seams += 1
+                chunk_switch[row] = True
+                slot.chunk_switches += 1
                 change = switch_change(slot, planned.chunk, t)
                 if change is not None:
                     takeovers[row] = change
@@ -241,10 +247,10 @@ class ChunkExecutor:
             index=index,
             observed=observed,
             requested=requested,
-            told_delay=told,
+            estimated_delay=estimated,
             actual_delay=actual,
             in_flight=in_flight,
-            seam=seam,
+            chunk_switch=chunk_switch,
             takeovers=takeovers,
             predictions=notes.predictions,
             errors=notes.errors,
@@ -257,7 +263,7 @@ class ChunkExecutor:
         for slot, action in zip(starving, held, strict=True):
             command[slot.row] = action
             slot.commands.append(action)
-            slot.starved_steps += 1
+            slot.underrun_steps += 1
             slot.ran = []
 
     def _delayed(self, active: list[_Due], command: FloatArray, observation: Observation) -> FloatArray:
@@ -276,11 +282,11 @@ def _prediction(request: Request, actions: FloatArray, environment_states: Float
         observation_step=request.observation_step,
         start=request.start,
         ready=request.ready,
-        told=request.told,
+        estimated=request.estimated,
         actual=request.actual,
         lost=request.lost,
         actions=actions,
-        coordinates=_NO_STATE if environment_states is None else environment_states[row],
+        goal_input=_NO_STATE if environment_states is None else environment_states[row],
     )
 
 

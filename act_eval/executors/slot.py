@@ -39,8 +39,8 @@ class Slot:
     requests: list[Request] = field(default_factory=list)
     inference_ms: list[float] = field(default_factory=list)
     upcoming: Draw | None = None
-    seams: int = 0
-    starved_steps: int = 0
+    chunk_switches: int = 0
+    underrun_steps: int = 0
     stopped_steps: int = 0
     beyond_max_delay: int = 0
     predicted_actions: int = 0
@@ -87,14 +87,14 @@ class Slot:
         """Return the counts so far."""
         return ExecutorStatistics(
             requests=len(self.requests),
-            seams=self.seams,
-            starved_steps=self.starved_steps,
+            chunk_switches=self.chunk_switches,
+            underrun_steps=self.underrun_steps,
             stopped_steps=self.stopped_steps,
-            told_delays=tuple(request.told for request in self.requests),
+            estimated_delays=tuple(request.estimated for request in self.requests),
             actual_delays=tuple(None if request.lost else request.actual for request in self.requests),
             observation_ages=tuple(request.age for request in self.requests),
             lost=sum(request.lost for request in self.requests),
-            late=sum(not r.lost and 0 < r.told < r.actual for r in self.requests),
+            late=sum(not r.lost and 0 < r.estimated < r.actual for r in self.requests),
             beyond_max_delay=self.beyond_max_delay,
             predicted_actions=self.predicted_actions,
             discarded_actions=self.predicted_actions - self.used_actions,

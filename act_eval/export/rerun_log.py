@@ -92,18 +92,18 @@ def _log_scene(rr: ModuleType, stream: Any, steps: EpisodeSteps, state: int, sta
 def _log_step(rr: ModuleType, stream: Any, steps: EpisodeSteps, step: int, chunks: NDArray[np.float64] | None) -> None:
     chunk = int(steps.chunk[step])
     stream.log("command", rr.Scalars(steps.command[step]))
-    stream.log("delay", rr.Scalars([steps.told_delay[step], steps.actual_delay[step]]))
+    stream.log("delay", rr.Scalars([steps.estimated_delay[step], steps.actual_delay[step]]))
     stream.log("in_flight", rr.Scalars([steps.in_flight[step]]))
     stream.log("chunk", rr.Scalars([chunk]))
-    if steps.seam[step]:
-        stream.log("events", rr.TextLog(f"seam: chunk {chunk} begins to act"))
+    if steps.chunk_switch[step]:
+        stream.log("events", rr.TextLog(f"chunk switch: chunk {chunk} begins to act"))
     if chunk < 0:
         stream.log("events", rr.TextLog("hold: no chunk covers this step", level="WARN"))
     elif chunks is not None and chunk < len(chunks):
         stream.log("scene/chunk", rr.LineStrips3D([chunks[chunk]], colors=[CHUNK], radii=0.001))
     latest = int(np.searchsorted(steps.sent, step, side="right")) - 1
     if latest >= 0 and steps.sent[latest] == step:
-        stream.log("events", rr.TextLog(f"request {latest}, told {steps.told[latest]}", color=COMMITTED))
-        if steps.coordinates.shape[1:] == (2,):
-            told = [*steps.coordinates[latest].tolist(), 0.0]
-            stream.log("scene/told", rr.Points3D([told], radii=0.004, labels=["told"]))
+        stream.log("events", rr.TextLog(f"request {latest}, told {steps.estimated[latest]}", color=COMMITTED))
+        if steps.goal_input.shape[1:] == (2,):
+            estimated = [*steps.goal_input[latest].tolist(), 0.0]
+            stream.log("scene/told", rr.Points3D([estimated], radii=0.004, labels=["estimated"]))

@@ -41,7 +41,7 @@ def share(
     target: Path | None = None,
     *,
     episodes: str = "failures",
-    arms: Sequence[str] = (),
+    conditions: Sequence[str] = (),
     project: str = "act_eval",
 ) -> list[str]:
     """Hand a finished run to one tool; return what was made, a line each.
@@ -51,7 +51,7 @@ def share(
         tool: Which tool.
         target: Folder of the files; the run folder by default.
         episodes: Which episodes `rerun` shows: `failures`, `all`, an outcome, or numbers with commas between.
-        arms: Conditions that `rerun` shows; all by default.
+        conditions: Conditions that `rerun` shows; all by default.
         project: Project of Weights & Biases.
 
     Raises:
@@ -77,11 +77,11 @@ def share(
         case "wandb":
             return [log_to_wandb(run, project)]
         case "rerun":
-            return _recordings(run, target, episodes, arms)
+            return _recordings(run, target, episodes, conditions)
 
 
-def _recordings(run: StoredRun, target: Path, episodes: str, arms: Sequence[str]) -> list[str]:
-    shown = [run.conditions[name] for name in arms or run.conditions]
+def _recordings(run: StoredRun, target: Path, episodes: str, conditions: Sequence[str]) -> list[str]:
+    shown = [run.conditions[name] for name in conditions or run.conditions]
     lines: list[str] = []
     hooks = hooks_of(_env_of(run.suite))
     for condition in shown:

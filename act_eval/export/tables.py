@@ -21,7 +21,7 @@ from act_eval.types.steps import EpisodeSteps
 
 EPISODES_CSV, EPISODES_PARQUET, STEPS_PARQUET = "episodes.csv", "episodes.parquet", "steps.parquet"
 
-_SCALARS = ("chunk", "index", "observed", "requested", "told_delay", "actual_delay", "in_flight", "seam")
+_SCALARS = ("chunk", "index", "observed", "requested", "estimated_delay", "actual_delay", "in_flight", "chunk_switch")
 _VECTORS = ("command", "ran")
 _STATES = ("joints", "gripper_xyz")  # one more than steps: the terminal state's is left out
 
@@ -69,18 +69,18 @@ def _write(table: pa.Table, path: Path) -> None:
 
 
 def _step_tables(run: StoredRun) -> Iterator[pa.Table]:
-    for arm in run.conditions.values():
-        for record in arm.records:
-            yield _step_table(arm.name, record, arm.steps(record.episode))
+    for condition in run.conditions.values():
+        for record in condition.records:
+            yield _step_table(condition.name, record, condition.steps(record.episode))
 
 
-def _step_table(arm: str, record: EpisodeRecord, steps: EpisodeSteps) -> pa.Table:
+def _step_table(condition: str, record: EpisodeRecord, steps: EpisodeSteps) -> pa.Table:
     count = steps.steps
     vectors = {name: getattr(steps, name) for name in _VECTORS}
     vectors |= {name: getattr(steps, name)[:count] for name in _STATES}
     return pa.table(
         {
-            "arm": pa.array([arm] * count, pa.string()),
+            "condition": pa.array([condition] * count, pa.string()),
             "episode": pa.array([record.episode] * count, pa.int64()),
             "seed": pa.array([record.seed] * count, pa.int64()),
             "outcome": pa.array([record.outcome] * count, pa.string()),
@@ -98,7 +98,7 @@ def _lists(values: np.ndarray, count: int) -> pa.Array:
 
 
 def _names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the columns of all rows: arms may have details that others lack."""
+    """Return the columns of all rows: conditions may have details that others lack."""
     return list(dict.fromkeys(name for row in rows for name in row))
 
 

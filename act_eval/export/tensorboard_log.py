@@ -1,4 +1,4 @@
-"""TensorBoard: an arm's rates and metrics, and its episodes one after another."""
+"""TensorBoard: a condition's rates and metrics, and its episodes one after another."""
 
 import json
 from pathlib import Path
@@ -6,33 +6,33 @@ from pathlib import Path
 from act_eval.results.records import writing
 from act_eval.results.run import StoredCondition, StoredRun
 
-_PER_EPISODE = ("steps", "collapse_index", "seams", "starved_steps")
+_PER_EPISODE = ("steps", "grasp_choice", "chunk_switches", "underrun_steps")
 
 
 def write_tensorboard(run: StoredRun, folder: Path) -> None:
-    """Write event files to `folder/ARM`, in the place of those that an earlier call left there."""
+    """Write event files to `folder/CONDITION`, in the place of those that an earlier call left there."""
     with writing(folder):
-        for arm in run.conditions.values():
-            place = folder / arm.name
+        for condition in run.conditions.values():
+            place = folder / condition.name
             place.mkdir(parents=True, exist_ok=True)
             for old in place.glob("events.out.tfevents.*"):
                 old.unlink()
-            _write_arm(run, arm, place)
+            _write_condition(run, condition, place)
 
 
-def _write_arm(run: StoredRun, arm: StoredCondition, place: Path) -> None:
+def _write_condition(run: StoredRun, condition: StoredCondition, place: Path) -> None:
     from torch.utils.tensorboard.writer import SummaryWriter  # torch takes seconds to load
 
     with SummaryWriter(str(place)) as board:
-        interval = arm.rate.wilson()
-        rates = {"rate": arm.rate.rate, "low": interval.low, "high": interval.high}
+        interval = condition.rate.wilson()
+        rates = {"rate": condition.rate.rate, "low": interval.low, "high": interval.high}
         for name, value in rates.items():
             board.add_scalar(f"success/{name}", value, 0)
-        for name, value in arm.metrics.items():
+        for name, value in condition.metrics.items():
             if value is not None:
                 board.add_scalar(f"metrics/{name}", value, 0)
-        counts = dict.fromkeys(sorted({record.outcome for record in arm.records}), 0)
-        for number, record in enumerate(arm.records):
+        counts = dict.fromkeys(sorted({record.outcome for record in condition.records}), 0)
+        for number, record in enumerate(condition.records):
             counts[record.outcome] += 1
             board.add_scalar("episode/success", float(record.outcome == "success"), number)
             for name in _PER_EPISODE:

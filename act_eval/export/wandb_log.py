@@ -1,4 +1,4 @@
-"""Weights & Biases: rates and metrics of every arm, and a table of all episodes with their videos."""
+"""Weights & Biases: rates and metrics of every condition, and a table of all episodes with their videos."""
 
 import hashlib
 import json
@@ -10,7 +10,17 @@ from act_eval.errors import ShareError
 from act_eval.results.run import StoredRun
 from act_eval.stats import SuccessRate
 
-_COLUMNS = ("arm", "episode", "seed", "outcome", "steps", "collapse_index", "seams", "starved_steps", "error")
+_COLUMNS = (
+    "condition",
+    "episode",
+    "seed",
+    "outcome",
+    "steps",
+    "grasp_choice",
+    "chunk_switches",
+    "underrun_steps",
+    "error",
+)
 
 
 def log_to_wandb(run: StoredRun, project: str) -> str:
@@ -36,8 +46,8 @@ def log_to_wandb(run: StoredRun, project: str) -> str:
             config=run.manifest.to_json(),
             resume="allow",
         ) as session:
-            for arm in run.conditions.values():
-                _summarise(session, arm.name, {**arm.metrics, **_rates(arm.rate)})
+            for condition in run.conditions.values():
+                _summarise(session, condition.name, {**condition.metrics, **_rates(condition.rate)})
             session.log({"episodes": _table(wandb, run)})
             return session.url or session.dir
     except wandb.errors.Error as error:
@@ -61,17 +71,17 @@ def _rates(success: SuccessRate) -> dict[str, float]:
     return {"success": success.rate, "success_low": interval.low, "success_high": interval.high}
 
 
-def _summarise(session: Any, arm: str, values: dict[str, float | None]) -> None:
+def _summarise(session: Any, condition: str, values: dict[str, float | None]) -> None:
     for name, value in values.items():
         if value is not None:
-            session.summary[f"{arm}/{name}"] = value
+            session.summary[f"{condition}/{name}"] = value
 
 
 def _table(wandb: ModuleType, run: StoredRun) -> Any:
     table = wandb.Table(columns=[*_COLUMNS, "video"])
-    for arm in run.conditions.values():
-        for record in arm.records:
-            path = arm.videos.get(record.episode)
+    for condition in run.conditions.values():
+        for record in condition.records:
+            path = condition.videos.get(record.episode)
             video = None if path is None else wandb.Video(str(path), format="mp4")
-            table.add_data(arm.name, *(getattr(record, name) for name in _COLUMNS[1:]), video)
+            table.add_data(condition.name, *(getattr(record, name) for name in _COLUMNS[1:]), video)
     return table

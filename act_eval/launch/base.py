@@ -25,7 +25,7 @@ WORKER_ENVIRONMENT = {
 class Block:
     """Episodes of one condition that one worker runs, in their order."""
 
-    arm: str
+    condition: str
     episodes: tuple[int, ...]
 
 

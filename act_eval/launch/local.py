@@ -66,7 +66,7 @@ class InProcessPool:
         with ShardWriter(shards[0]) as writer:
             for block in blocks:
                 for record in job.run_block(self._worker, block, writer, 0, on_steps):
-                    progress(block.arm, record)
+                    progress(block.condition, record)
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class _Idle:
 
 @dataclass(frozen=True)
 class _Episode:
-    arm: str
+    condition: str
     record: EpisodeRecord
 
 
@@ -91,7 +91,7 @@ class _Episode:
 class _Steps:
     """A worker's episodes of a condition have taken further control steps."""
 
-    arm: str
+    condition: str
     count: int
 
 
@@ -121,19 +121,19 @@ class _Process:
     def ended(self, episode: int) -> None:
         """Take note of an episode that has ended."""
         assert self.block is not None
-        self.block = Block(self.block.arm, tuple(one for one in self.block.episodes if one != episode))
+        self.block = Block(self.block.condition, tuple(one for one in self.block.episodes if one != episode))
 
     def not_begun(self) -> list[Block]:
         """Return what another worker can take over: not those that were running, which may be what ended this one."""
         waiting = self.block.episodes[self.batch :] if self.block else ()
-        return [Block(self.block.arm, waiting)] if self.block and waiting else []
+        return [Block(self.block.condition, waiting)] if self.block and waiting else []
 
     def exit_reason(self) -> str:
         """Return how the worker ended."""
         self.process.join(_GRACE_S)
         code = self.process.exitcode
         running = list(self.block.episodes[: self.batch]) if self.block else []
-        during = f" during episodes {running} of {self.block.arm}" if self.block and running else ""
+        during = f" during episodes {running} of {self.block.condition}" if self.block and running else ""
         how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with exit code {code}"
         return f"worker {self.number} {how}{during}"
 
@@ -172,19 +172,19 @@ class _ProcessPool:
                     queue += worker.not_begun()
         if lost or queue:
             left = sum(len(block.episodes) for block in queue)
-            told = "; ".join([*lost, f"{left} episodes were not begun"] if left else lost)
-            raise LaunchError(f"{told}. Finished episodes are kept: repeat the command to run the others.")
+            message = "; ".join([*lost, f"{left} episodes were not begun"] if left else lost)
+            raise LaunchError(f"{message}. Finished episodes are kept: repeat the command to run the others.")
 
 
 def _serve(worker: _Process, queue: list[Block], progress: Progress, on_steps: OnSteps | None) -> None:
     """Answer one message of a worker."""
     match worker.receive():
-        case _Steps(arm, count):
+        case _Steps(condition, count):
             if on_steps is not None:
-                on_steps(arm, count)
-        case _Episode(arm, record):
+                on_steps(condition, count)
+        case _Episode(condition, record):
             worker.ended(record.episode)
-            progress(arm, record)
+            progress(condition, record)
         case _Idle():
             worker.dismissed, worker.block = not queue, queue.pop(0) if queue else None
             worker.pipe.send(worker.block)
@@ -258,7 +258,7 @@ def _work_through(build: Build, number: int, pipe: Connection) -> None:
             pipe.send(_Idle())
             while (block := pipe.recv()) is not None:
                 for record in job.run_block(worker, block, writer, number, lambda *steps: pipe.send(_Steps(*steps))):
-                    pipe.send(_Episode(block.arm, record))
+                    pipe.send(_Episode(block.condition, record))
                 pipe.send(_Idle())
     finally:
         worker.close()

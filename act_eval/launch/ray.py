@@ -89,7 +89,7 @@ def _run(job: Job, worker: Worker, block: Block) -> Iterator[_Episode]:
         for number, _ in enumerate(job.run_block(worker, block, writer, 0)):
             line = list(read_shard(shard))[number]
             files = {}
-            for path in sorted((job.folder / block.arm).rglob("*")):
+            for path in sorted((job.folder / block.condition).rglob("*")):
                 if path.suffix != ".part" and path.is_file():  # else the encoder is writing the next one's video
                     files[path.relative_to(job.folder).as_posix()] = path.read_bytes()
                     path.unlink()
@@ -272,7 +272,7 @@ class _ActorPool:
             unfinished.replace(path)
         writer.write(episode.line)
         task.left.discard(episode.line.record.episode)
-        progress(task.block.arm, episode.line.record)
+        progress(task.block.condition, episode.line.record)
         return []
 
     def _lost(self, task: _Task, error: RayError) -> list[Block]:
@@ -280,14 +280,14 @@ class _ActorPool:
         if not task.left:
             return []
         for episode in task.left:
-            key = (task.block.arm, episode)
+            key = (task.block.condition, episode)
             self._losses[key] = self._losses.get(key, 0) + 1
             if self._losses[key] >= _MOST_LOSSES:
                 raise LaunchError(
                     f"{_MOST_LOSSES} Ray workers were lost during {_named(task)} ({_said(error)}). "
                     "Finished episodes are kept: repeat the command to run the others."
                 )
-        return [Block(task.block.arm, tuple(sorted(task.left)))]
+        return [Block(task.block.condition, tuple(sorted(task.left)))]
 
 
 def _given(message: Any) -> Any:
@@ -298,7 +298,7 @@ def _given(message: Any) -> Any:
 
 
 def _named(task: _Task) -> str:
-    return f"episodes {sorted(task.left)} of {task.block.arm}"
+    return f"episodes {sorted(task.left)} of {task.block.condition}"
 
 
 def _said(error: RayError) -> str:

@@ -78,7 +78,7 @@ def _executor(folder: Path, options: Mapping[str, Any]) -> Any:
     try:
         executor.update_parameters(**chosen)
     except (NameError, ValueError, AssertionError, TypeError) as error:
-        raise UsageError(f"--slurm: {error}") from error
+        raise UsageError(f"--launcher-options: {error}") from error
     return executor
 
 

@@ -42,7 +42,7 @@ class TimeUse(MetricFamily):
             "action_age_p50": percentile_of_counts(ages, 0.50),
             "action_age_p95": percentile_of_counts(ages, 0.95),
             "action_age_max": len(ages) - 1 if ages else None,
-            "stall_fraction": rounded(stall_fraction(record.steps, record.starved_steps, record.stopped_steps)),
+            "stall_fraction": rounded(stall_fraction(record.steps, record.underrun_steps, record.stopped_steps)),
             "discarded_fraction": rounded(
                 discarded_fraction(detail.get("predicted_actions", 0), detail.get("discarded_actions", 0))
             ),
@@ -59,7 +59,7 @@ class TimeUse(MetricFamily):
             "action_age_max": len(ages) - 1 if ages else None,
             "stall_fraction": stall_fraction(
                 sum(record.steps for record in records),
-                sum(record.starved_steps for record in records),
+                sum(record.underrun_steps for record in records),
                 sum(record.stopped_steps for record in records),
             ),
             "discarded_fraction": discarded_fraction(
@@ -84,13 +84,13 @@ def action_age_counts(observed_T: ArrayLike, actuation_delay: int = 0) -> list[i
     return np.bincount(steps - observed[steps] + actuation_delay).tolist() if len(steps) else []
 
 
-def stall_fraction(steps: int, starved_steps: int, stopped_steps: int) -> float | None:
-    """Return (starved + stopped) / (steps + stopped): the share of time in which no chunk ran or the world stood [1].
+def stall_fraction(steps: int, underrun_steps: int, stopped_steps: int) -> float | None:
+    """Return (underrun + stopped) / (steps + stopped): the share of time in which no chunk ran or the world stood [1].
 
     None for an episode without any time.
     """
     time = steps + stopped_steps
-    return (starved_steps + stopped_steps) / time if time else None
+    return (underrun_steps + stopped_steps) / time if time else None
 
 
 def discarded_fraction(predicted: int, discarded: int) -> float | None:

@@ -56,7 +56,7 @@ def measure(
         record: The episode's record.
         steps: Its steps.
         control_s: Δt [s].
-        motion: Motion of the arm through the states; None if the environment does not offer it.
+        motion: Motion of the condition through the states; None if the environment does not offer it.
         actuation_delay: Steps by which commands reached the arm late.
         own: User-defined metrics.
     """

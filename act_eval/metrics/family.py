@@ -40,7 +40,7 @@ class MeasuredEpisode:
     control_s: float
     """Δt [s]."""
     motion: Motion | None = None
-    """Motion of the arm through the states; None if the environment does not offer it."""
+    """Motion of the condition through the states; None if the environment does not offer it."""
     actuation_delay: int = 0
     """Steps by which commands reached the arm late."""
 

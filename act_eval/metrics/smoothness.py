@@ -1,6 +1,6 @@
-"""How smoothly one chunk follows another: at the seams, around them, and in what the arm does.
+"""How smoothly one chunk follows another: at the chunk switches, around them, and in what the arm does.
 
-Legend: `T` control steps taken · `A` action dim · `J` joints · `k` seams. Angles in rad. A seam is the first step
+Legend: `T` control steps taken · `A` action dim · `J` joints · `k` chunk switches. Angles in rad. A chunk switch is the first step
 that a new chunk drives where another one drove the step before.
 """
 
@@ -26,7 +26,7 @@ from act_eval.metrics.quantiles import percentile
 from act_eval.types import Motion
 
 SPIKE_WINDOW = 2
-"""Steps on either side of a seam that `boundary_spike_ratio` counts as the seam's."""
+"""Steps on either side of a chunk switch that `boundary_spike_ratio` counts as the chunk switch's."""
 
 Array = NDArray[np.float64]
 
@@ -35,10 +35,10 @@ Array = NDArray[np.float64]
 class Smoothness(MetricFamily):
     """Chunk switches, and the smoothness of commands and joints."""
 
-    seam_steps: tuple[int, ...]
+    switch_steps: tuple[int, ...]
     """Steps at which another chunk takes over."""
-    seam_jumps: tuple[float | None, ...]
-    """See `seam_jumps`, of the arm's joints [rad]; one entry per seam, as the next two."""
+    switch_jumps: tuple[float | None, ...]
+    """See `switch_jumps`, of the arm's joints [rad]; one entry per chunk switch, as the next two."""
     gripper_jumps: tuple[float | None, ...]
     """The same of the gripper [rad]."""
     overlap_rmses: tuple[float | None, ...]
@@ -49,26 +49,40 @@ class Smoothness(MetricFamily):
     """See `jerk_rms`, of the arm's joints [rad/s³]."""
 
     numbers: ClassVar = (
-        Metric("seam_jump_mean", "rad", "largest joint jump of the command at a change of chunk, mean over seams"),
-        Metric("seam_jump_p95", "rad", "the same, 95th percentile over seams"),
-        Metric("gripper_jump_mean", "rad", "jump of the gripper's command at a change of chunk, mean over seams"),
-        Metric("overlap_rmse_mean", "rad", "disagreement of new and old chunk over the steps of both, mean over seams"),
-        Metric("boundary_spike_ratio", "1", "acceleration of the commands within 2 steps of seams over that elsewhere"),
+        Metric(
+            "switch_jump_mean",
+            "rad",
+            "largest joint jump of the command at a change of chunk, mean over chunk switches",
+        ),
+        Metric("switch_jump_p95", "rad", "the same, 95th percentile over chunk switches"),
+        Metric(
+            "gripper_jump_mean", "rad", "jump of the gripper's command at a change of chunk, mean over chunk switches"
+        ),
+        Metric(
+            "overlap_rmse_mean",
+            "rad",
+            "disagreement of new and old chunk over the steps of both, mean over chunk switches",
+        ),
+        Metric(
+            "boundary_spike_ratio",
+            "1",
+            "acceleration of the commands within 2 steps of chunk switches over that elsewhere",
+        ),
         Metric("jerk_rms", "rad/s^3", "third derivative of the executed arm joints, root mean square"),
     )
 
     @classmethod
     def of_episode(cls, episode: MeasuredEpisode) -> dict[str, Any]:
         steps, command, joints, gripper = episode.steps, episode.command, episode.arm_columns, episode.gripper
-        replaced, motion, none = columns(steps.replaced), episode.motion, (None,) * int(steps.seam.sum())
+        replaced, motion, none = columns(steps.replaced), episode.motion, (None,) * int(steps.chunk_switch.sum())
         return {
-            "seam_steps": tuple(np.flatnonzero(steps.seam).tolist()),
-            "seam_jumps": all_rounded(seam_jumps(command[:, joints], replaced[:, joints], steps.seam)),
+            "switch_steps": tuple(np.flatnonzero(steps.chunk_switch).tolist()),
+            "switch_jumps": all_rounded(switch_jumps(command[:, joints], replaced[:, joints], steps.chunk_switch)),
             "gripper_jumps": none
             if gripper is None
-            else all_rounded(seam_jumps(command[:, [gripper]], replaced[:, [gripper]], steps.seam)),
-            "overlap_rmses": all_rounded(overlap_rmses(columns(steps.overlap_rmse)[:, joints], steps.seam)),
-            "boundary_spike_ratio": rounded(boundary_spike_ratio(command[:, joints], steps.seam)),
+            else all_rounded(switch_jumps(command[:, [gripper]], replaced[:, [gripper]], steps.chunk_switch)),
+            "overlap_rmses": all_rounded(overlap_rmses(columns(steps.overlap_rmse)[:, joints], steps.chunk_switch)),
+            "boundary_spike_ratio": rounded(boundary_spike_ratio(command[:, joints], steps.chunk_switch)),
             "jerk_rms": None
             if motion is None
             else rounded(jerk_rms(motion.joints[:, _arm_joints(motion)], episode.control_s)),
@@ -77,10 +91,10 @@ class Smoothness(MetricFamily):
     @classmethod
     def of_condition(cls, condition: MeasuredCondition) -> Summary:
         metrics = condition.metrics
-        jumps = defined(jump for one in metrics for jump in one.seam_jumps)
+        jumps = defined(jump for one in metrics for jump in one.switch_jumps)
         return {
-            "seam_jump_mean": mean(jumps),
-            "seam_jump_p95": percentile(jumps, 0.95),
+            "switch_jump_mean": mean(jumps),
+            "switch_jump_p95": percentile(jumps, 0.95),
             "gripper_jump_mean": mean(defined(jump for one in metrics for jump in one.gripper_jumps)),
             "overlap_rmse_mean": mean(defined(rmse for one in metrics for rmse in one.overlap_rmses)),
             "boundary_spike_ratio": mean(defined(one.boundary_spike_ratio for one in metrics)),
@@ -92,8 +106,8 @@ def _arm_joints(motion: Motion) -> list[int]:
     return [joint for joint in range(motion.joints.shape[1]) if joint != motion.gripper_joint]
 
 
-def seam_jumps(command_TA: ArrayLike, replaced_TA: ArrayLike, seam_T: ArrayLike) -> list[float | None]:
-    """Return for each seam how far the command jumps because the chunk changes [rad].
+def switch_jumps(command_TA: ArrayLike, replaced_TA: ArrayLike, switch_T: ArrayLike) -> list[float | None]:
+    """Return for each chunk switch how far the command jumps because the chunk changes [rad].
 
     max over joints of |command that runs − command that would have run at the same step without the new chunk|.
     None where nothing would have run: the old chunk had ended, or the arm was holding.
@@ -101,46 +115,48 @@ def seam_jumps(command_TA: ArrayLike, replaced_TA: ArrayLike, seam_T: ArrayLike)
     Args:
         command_TA: Commands that ran.
         replaced_TA: What the chunks of the step before give for this step; NaN where they give nothing.
-        seam_T: Whether a step is a seam.
+        switch_T: Whether a step is a chunk switch.
     """
-    seams = np.asarray(seam_T, bool)
-    difference = np.asarray(command_TA, np.float64)[seams] - np.asarray(replaced_TA, np.float64)[seams]
+    chunk_switches = np.asarray(switch_T, bool)
+    difference = (
+        np.asarray(command_TA, np.float64)[chunk_switches] - np.asarray(replaced_TA, np.float64)[chunk_switches]
+    )
     return [_or_none(np.abs(jump).max(initial=0.0)) for jump in difference]
 
 
-def overlap_rmses(rmse_TA: ArrayLike, seam_T: ArrayLike) -> list[float | None]:
-    """Return for each seam how much the new chunk disagrees with the old plan [rad].
+def overlap_rmses(rmse_TA: ArrayLike, switch_T: ArrayLike) -> list[float | None]:
+    """Return for each chunk switch how much the new chunk disagrees with the old plan [rad].
 
-    sqrt(mean over steps of ‖predicted − old plan‖²), over the steps from the seam on that both cover, with the
+    sqrt(mean over steps of ‖predicted − old plan‖²), over the steps from the chunk switch on that both cover, with the
     Euclidean norm over joints. The prediction counts as the policy made it, before it is blended or averaged: this
-    measures the policy, `seam_jumps` measures what the executor makes of it. None as there.
+    measures the policy, `switch_jumps` measures what the executor makes of it. None as there.
 
     Args:
         rmse_TA: The same of each joint alone, see `act_eval.types.Takeover`; NaN where nothing was replaced.
-        seam_T: Whether a step is a seam.
+        switch_T: Whether a step is a chunk switch.
     """
-    at_seams = np.asarray(rmse_TA, np.float64)[np.asarray(seam_T, bool)]
-    return [_or_none(np.sqrt(np.sum(rmse**2))) for rmse in at_seams]
+    at_switches = np.asarray(rmse_TA, np.float64)[np.asarray(switch_T, bool)]
+    return [_or_none(np.sqrt(np.sum(rmse**2))) for rmse in at_switches]
 
 
-def boundary_spike_ratio(command_TA: ArrayLike, seam_T: ArrayLike) -> float | None:
-    """Return mean |second difference| of the commands within ±2 steps of seams over the mean elsewhere [1].
+def boundary_spike_ratio(command_TA: ArrayLike, switch_T: ArrayLike) -> float | None:
+    """Return mean |second difference| of the commands within ±2 steps of chunk switches over the mean elsewhere [1].
 
-    1 means that seams cannot be told from the rest. It is taken of the commands and not of the joints, because the
+    1 means that chunk switches cannot be told from the rest. It is taken of the commands and not of the joints, because the
     servos smear a jump over more steps than the window has. |·| is the Euclidean norm over joints, the second
-    difference at t is a[t+1] − 2·a[t] + a[t−1]. None without a seam, without a step elsewhere, or where the commands
+    difference at t is a[t+1] − 2·a[t] + a[t−1]. None without a chunk switch, without a step elsewhere, or where the commands
     elsewhere do not accelerate at all.
 
     Args:
         command_TA: Commands that ran; leave out the gripper, whose closing is a spike of its own.
-        seam_T: Whether a step is a seam.
+        switch_T: Whether a step is a chunk switch.
     """
-    command, seams = np.asarray(command_TA, np.float64), np.flatnonzero(np.asarray(seam_T, bool))
-    if len(command) < 3 or not len(seams):
+    command, chunk_switches = np.asarray(command_TA, np.float64), np.flatnonzero(np.asarray(switch_T, bool))
+    if len(command) < 3 or not len(chunk_switches):
         return None
     size = np.sqrt(np.sum(np.diff(command, 2, axis=0) ** 2, axis=1))
     steps = np.arange(1, len(command) - 1)
-    near = (np.abs(steps[:, None] - seams) <= SPIKE_WINDOW).any(axis=1)
+    near = (np.abs(steps[:, None] - chunk_switches) <= SPIKE_WINDOW).any(axis=1)
     if near.all() or not near.any():
         return None
     elsewhere = float(size[~near].mean())

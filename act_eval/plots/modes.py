@@ -1,4 +1,4 @@
-"""Where arms close between two blocks: a histogram along the axis target → confuser, and the view from above."""
+"""Where conditions close between two blocks: a histogram along the axis target → confuser, and the view from above."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from act_eval.diagnostics.grasp_choice import BETWEEN, ArmModes
+from act_eval.diagnostics.grasp_choice import BETWEEN, ConditionModes
 from act_eval.plots.style import caption, looks, panels
 
 _RANGE = (-0.4, 1.4)
@@ -17,37 +17,37 @@ _BLOCKS = {"target": 0.0, "confuser": 1.0}
 _OUTSIDE = "closings beyond the ends stand in the outermost bin"
 
 
-def closing_histogram(arms: Mapping[str, ArmModes], title: str) -> Figure:
-    """Return one panel per arm: how many closings have which collapse index; the part between the blocks is shaded.
+def grasp_histogram(conditions: Mapping[str, ConditionModes], title: str) -> Figure:
+    """Return one panel per condition: how many closings have which grasp choice; the part between the blocks is shaded.
 
     Args:
-        arms: Name of an arm → its modes.
+        conditions: Name of a condition → its modes.
         title: Of the figure.
     """
-    figure, axes = panels(len(arms))
-    for axis, (name, modes) in zip(axes, arms.items(), strict=True):
+    figure, axes = panels(len(conditions))
+    for axis, (name, modes) in zip(axes, conditions.items(), strict=True):
         axis.axvspan(*BETWEEN, color="#eeeeee", zorder=0)
         axis.hist(np.clip(modes.indices, *_RANGE), bins=list(_BINS), color=looks(1)[0].colour)
         axis.set_title(f"{name}: {modes.verdict.mode}, n = {modes.closings.total}", fontsize=9)
         _name_blocks(axis)
         axis.set_ylabel("closings")
         axis.yaxis.set_major_locator(MaxNLocator(integer=True))
-    caption(figure, title, f"collapse index of the closing position; grey: between the blocks; {_OUTSIDE}")
+    caption(figure, title, f"grasp choice of the closing position; grey: between the blocks; {_OUTSIDE}")
     return figure
 
 
-def closing_map(arms: Mapping[str, Mapping[str, NDArray[np.float64]]], title: str) -> Figure:
-    """Return one panel per arm: where it closed, seen from above, with both blocks at their places.
+def grasp_map(conditions: Mapping[str, Mapping[str, NDArray[np.float64]]], title: str) -> Figure:
+    """Return one panel per condition: where it closed, seen from above, with both blocks at their places.
 
     Args:
-        arms: Name of an arm → outcome → closing points (n, 2) in the frame of
-            `act_eval.diagnostics.grasp_choice.closing_points`.
+        conditions: Name of a condition → outcome → closing points (n, 2) in the frame of
+            `act_eval.diagnostics.grasp_choice.grasp_points`.
         title: Of the figure.
     """
-    outcomes: Sequence[str] = list(dict.fromkeys(outcome for points in arms.values() for outcome in points))
+    outcomes: Sequence[str] = list(dict.fromkeys(outcome for points in conditions.values() for outcome in points))
     look_of = dict(zip(outcomes, looks(len(outcomes)), strict=True))
-    figure, axes = panels(len(arms))
-    for axis, (name, points) in zip(axes, arms.items(), strict=True):
+    figure, axes = panels(len(conditions))
+    for axis, (name, points) in zip(axes, conditions.items(), strict=True):
         for place in _BLOCKS.values():
             axis.plot(place, 0, marker="s", markersize=16, color="#dddddd", linestyle="none", zorder=1)
         for outcome, at in points.items():

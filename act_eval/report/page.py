@@ -21,8 +21,8 @@ from markupsafe import Markup
 
 from act_eval.errors import RunFolderError
 from act_eval.report.overview import overview
-from act_eval.report.payload import arms_of, payload
-from act_eval.report.sources import ArmSource, RunSource, read_source
+from act_eval.report.payload import conditions_of, payload
+from act_eval.report.sources import ConditionSource, RunSource, read_source
 from act_eval.report.tracks import write_track
 from act_eval.results.records import write_atomically, writing
 from act_eval.results.suites import Suite
@@ -82,12 +82,12 @@ def write_report(
         problems += [line for run in runs for line in run.problems] + more
         title = _title(runs)
         data = payload(runs, path, title)
-        for arm in data["arms"]:
-            arm["tracks"] = tracked[arm["key"]]
+        for condition in data["conditions"]:
+            condition["tracks"] = tracked[condition["key"]]
         content = _render(runs, data, problems).encode()
         if not path.is_file() or path.read_bytes() != content:  # a finished run is left alone
             write_atomically(path, content)
-    return Report(path=path, episodes=sum(len(a.records) for _, _, a in arms_of(runs)), problems=tuple(problems))
+    return Report(path=path, episodes=sum(len(a.records) for _, _, a in conditions_of(runs)), problems=tuple(problems))
 
 
 def our_joint_names(suite: Suite) -> Sequence[str]:
@@ -130,28 +130,28 @@ def _title(runs: Sequence[RunSource]) -> str:
 
 def _with_copied_videos(run: RunSource, data: Path, number: int) -> RunSource:
     """Return the run with its videos read from copies below the page's folder."""
-    arms = []
-    for arm in run.arms:
-        # By number: the name of a run or an arm decides nothing of where files are written.
-        folder = data / f"run{number}" / f"arm{len(arms)}" / "videos"
+    conditions = []
+    for condition in run.conditions:
+        # By number: the name of a run or a condition decides nothing of where files are written.
+        folder = data / f"run{number}" / f"condition{len(conditions)}" / "videos"
         folder.mkdir(parents=True, exist_ok=True)
-        for name in arm.videos.values():
-            shutil.copyfile(arm.videos_folder / name, folder / name)
-        arms.append(replace(arm, videos_folder=folder))
-    return replace(run, arms=tuple(arms))
+        for name in condition.videos.values():
+            shutil.copyfile(condition.videos_folder / name, folder / name)
+        conditions.append(replace(condition, videos_folder=folder))
+    return replace(run, conditions=tuple(conditions))
 
 
 def _write_tracks(
     runs: Sequence[RunSource], out: Path, joint_names: JointNames, progress: Callable[[int, int], None]
 ) -> tuple[dict[str, Any], list[str]]:
-    """Write what is loaded later; return by arm the folder's address and what is missing there, and the problems."""
-    arms = arms_of(runs)
-    total, done = sum(len(arm.records) for _, _, arm in arms), 0
+    """Write what is loaded later; return by condition the folder's address and what is missing there, and the problems."""
+    conditions = conditions_of(runs)
+    total, done = sum(len(condition.records) for _, _, condition in conditions), 0
     found: dict[str, Any] = {}
     problems: list[str] = []
-    for i, (_, run, arm) in enumerate(arms):
+    for i, (_, run, condition) in enumerate(conditions):
         key, lacking = f"a{i}", {}
-        for episode, problem in _write_arm_tracks(arm, out / DATA / key, key):
+        for episode, problem in _write_condition_tracks(condition, out / DATA / key, key):
             done += 1
             progress(done, total)
             if problem is not None:
@@ -162,12 +162,12 @@ def _write_tracks(
     return found, problems
 
 
-def _write_arm_tracks(arm: ArmSource, folder: Path, key: str) -> Iterator[tuple[int, str | None]]:
-    """Write an arm's tracks; yield each episode with what kept it from being written, None where nothing did."""
-    for episode, record in sorted(arm.records.items()):
+def _write_condition_tracks(condition: ConditionSource, folder: Path, key: str) -> Iterator[tuple[int, str | None]]:
+    """Write a condition's tracks; yield each episode with what kept it from being written, None where nothing did."""
+    for episode, record in sorted(condition.records.items()):
         path = folder / f"{episode:04d}.js"
         try:
-            write_track(path, f"{key}/{episode}", arm.folder / "steps", record, arm.metrics.get(episode))
+            write_track(path, f"{key}/{episode}", condition.folder / "steps", record, condition.metrics.get(episode))
         except RunFolderError as error:
             with suppress(FileNotFoundError):
                 path.unlink()  # of steps that were there once

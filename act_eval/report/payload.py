@@ -1,4 +1,4 @@
-"""What the page holds of every run, arm and episode: plain JSON values, columns instead of rows to stay small."""
+"""What the page holds of every run, condition and episode: plain JSON values, columns instead of rows to stay small."""
 
 import math
 import os
@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from act_eval.diagnostics.grasp_choice import closing_point, describe, modes_of, named_block
-from act_eval.report.sources import ArmSource, RunSource, render_command
+from act_eval.diagnostics.grasp_choice import closing_point, describe, grasp_choices_of, named_block
+from act_eval.report.sources import ConditionSource, RunSource, render_command
 from act_eval.results.suites import Suite
 from act_eval.stats import SuccessRate
 from act_eval.types import INVALID, OUTCOMES, SUCCESS, EpisodeRecord
 from act_eval.video import FPS
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the page's data, which its scripts check."""
 
 ANSWERLESS = "expert"
-"""Name of the group of an arm without inference."""
+"""Name of the group of a condition without inference."""
 
 
 def payload(runs: Sequence[RunSource], page: Path, title: str) -> dict[str, Any]:
@@ -30,11 +30,11 @@ def payload(runs: Sequence[RunSource], page: Path, title: str) -> dict[str, Any]
         title: Of the page.
     """
     suites = suites_of(runs)
-    arms = [
-        _arm(arm, run, number, list(suites).index(run.manifest.suite.hash), f"a{i}", page)
-        for i, (number, run, arm) in enumerate(arms_of(runs))
+    conditions = [
+        _condition(condition, run, number, list(suites).index(run.manifest.suite.hash), f"a{i}", page)
+        for i, (number, run, condition) in enumerate(conditions_of(runs))
     ]
-    labels = _short_labels(arms, len(runs))
+    labels = _short_labels(conditions, len(runs))
     values = {
         "schema": SCHEMA,
         "title": title,
@@ -43,7 +43,7 @@ def payload(runs: Sequence[RunSource], page: Path, title: str) -> dict[str, Any]
         "invalid": INVALID,
         "runs": [{"label": run.label, "policy": run.policy} for run in runs],
         "suites": [_suite(suite, _control_s(suite, runs)) for suite in suites.values()],
-        "arms": [{**arm, "label": label} for arm, label in zip(arms, labels, strict=True)],
+        "conditions": [{**condition, "label": label} for condition, label in zip(conditions, labels, strict=True)],
     }
     return _finite(values)
 
@@ -53,9 +53,9 @@ def suites_of(runs: Sequence[RunSource]) -> dict[str, Suite]:
     return {run.manifest.suite.hash: run.manifest.suite for run in runs}
 
 
-def arms_of(runs: Sequence[RunSource]) -> list[tuple[int, RunSource, ArmSource]]:
-    """Return every arm with its run and the run's number, in the order of the page; suites stand together."""
-    found = [(i, run, arm) for i, run in enumerate(runs) for arm in run.arms]
+def conditions_of(runs: Sequence[RunSource]) -> list[tuple[int, RunSource, ConditionSource]]:
+    """Return every condition with its run and the run's number, in the order of the page; suites stand together."""
+    found = [(i, run, condition) for i, run in enumerate(runs) for condition in run.conditions]
     order = {suite: i for i, suite in enumerate(suites_of(runs))}
     return sorted(found, key=lambda entry: order[entry[1].manifest.suite.hash])
 
@@ -68,8 +68,8 @@ def link(target: Path, page: Path) -> str:
 
 def _control_s(suite: Suite, runs: Sequence[RunSource]) -> float:
     """Return Δt [s] as the episodes measured it; where none did, as the environment says."""
-    arms = (arm for run in runs if run.manifest.suite == suite for arm in run.arms)
-    measured = next((one.control_s for arm in arms for one in arm.metrics.values()), None)
+    conditions = (condition for run in runs if run.manifest.suite == suite for condition in run.conditions)
+    measured = next((one.control_s for condition in conditions for one in condition.metrics.values()), None)
     hertz = suite.facts.get("control_hz")
     said = 1 / hertz if isinstance(hertz, (int, float)) and hertz > 0 else 1 / FPS
     return measured if measured is not None and measured > 0 else said
@@ -87,18 +87,20 @@ def _suite(suite: Suite, control_s: float) -> dict[str, Any]:
     }
 
 
-def _arm(arm: ArmSource, run: RunSource, number: int, suite: int, key: str, page: Path) -> dict[str, Any]:
-    records = list(arm.records.values())
+def _condition(
+    condition: ConditionSource, run: RunSource, number: int, suite: int, key: str, page: Path
+) -> dict[str, Any]:
+    records = list(condition.records.values())
     count = len(run.manifest.suite.seeds)
     rate = SuccessRate.of_outcomes(record.outcome for record in records)
     low, high = rate.wilson()
-    modes = modes_of(records)
-    settings = {str(k): v for k, v in arm.settings.items()}
+    modes = grasp_choices_of(records)
+    settings = {str(k): v for k, v in condition.settings.items()}
     return {
         "key": key,
         "run": number,
         "suite": suite,
-        "name": arm.name,
+        "name": condition.name,
         "policy": run.policy,
         "settings": settings,
         "group": _group(run.policy, settings),
@@ -110,39 +112,42 @@ def _arm(arm: ArmSource, run: RunSource, number: int, suite: int, key: str, page
         "counts": {name: n for name in OUTCOMES if (n := sum(r.outcome == name for r in records))},
         "steps_mean": sum(r.steps for r in records) / len(records) if records else None,
         "modes": describe(modes, named_block(run.manifest.suite.kwargs)) if modes else None,
-        "metrics": dict(arm.summary or {}),
-        "videos": link(arm.videos_folder, page) + "/",
-        "render": render_command(run.folder, arm.name) if run.manifest.replayable else None,
-        "episodes": _episodes(arm, count),
+        "metrics": dict(condition.summary or {}),
+        "videos": link(condition.videos_folder, page) + "/",
+        "render": render_command(run.folder, condition.name) if run.manifest.replayable else None,
+        "episodes": _episodes(condition, count),
     }
 
 
-def _episodes(arm: ArmSource, count: int) -> dict[str, Any]:
+def _episodes(condition: ConditionSource, count: int) -> dict[str, Any]:
     """Return columns over the episodes of the suite; null where an episode is not there."""
-    rows = [arm.records.get(i) for i in range(count)]
+    rows = [condition.records.get(i) for i in range(count)]
     places = [None if row is None else closing_point(row) for row in rows]
     return {
         "outcome": [None if row is None else OUTCOMES.index(row.outcome) for row in rows],
         "steps": [None if row is None else row.steps for row in rows],
-        "index": [None if row is None else _rounded(row.collapse_index, 3) for row in rows],
+        "index": [None if row is None else _rounded(row.grasp_choice, 3) for row in rows],
         "place": [None if place is None else [round(place[0], 3), round(place[1], 3)] for place in places],
-        "seam": [_largest_jump(arm, i) for i in range(count)],
-        "starved": [None if row is None else row.starved_steps for row in rows],
-        "video": [quote(arm.videos[i]) if row is not None and i in arm.videos else None for i, row in enumerate(rows)],
-        "why": {i: text for i, text in arm.missing.items() if not text.startswith("not recorded")},
-        "unrecorded": next((text for text in arm.missing.values() if text.startswith("not recorded")), None),
+        "chunk_switch": [_largest_jump(condition, i) for i in range(count)],
+        "underrun": [None if row is None else row.underrun_steps for row in rows],
+        "video": [
+            quote(condition.videos[i]) if row is not None and i in condition.videos else None
+            for i, row in enumerate(rows)
+        ],
+        "why": {i: text for i, text in condition.missing.items() if not text.startswith("not recorded")},
+        "unrecorded": next((text for text in condition.missing.values() if text.startswith("not recorded")), None),
         "error": {i: row.error for i, row in enumerate(rows) if row is not None and row.error},
     }
 
 
-def _largest_jump(arm: ArmSource, episode: int) -> float | None:
-    metrics = arm.metrics.get(episode)
-    jumps = [jump for jump in metrics.seam_jumps if jump is not None] if metrics else []
+def _largest_jump(condition: ConditionSource, episode: int) -> float | None:
+    metrics = condition.metrics.get(episode)
+    jumps = [jump for jump in metrics.switch_jumps if jump is not None] if metrics else []
     return round(max(jumps), 4) if jumps else None
 
 
 def _group(policy: str, settings: Mapping[str, Any]) -> str:
-    """Return the line that an arm belongs to in the plot of success against delay: everything but its delay."""
+    """Return the line that a condition belongs to in the plot of success against delay: everything but its delay."""
     if "delay" not in settings:
         return f"{policy} {ANSWERLESS}" if policy != ANSWERLESS else policy
     method = str(settings.get("executor", ""))
@@ -159,16 +164,16 @@ def _mean_delay(delay: Any, records: Sequence[EpisodeRecord]) -> float | None:
     return round(sum(happened) / len(happened), 3) if happened else None
 
 
-def _short_labels(arms: Sequence[Mapping[str, Any]], runs: int) -> list[str]:
-    """Return labels that tell arms apart: the arm's name, with its policy or its run before it where names repeat."""
-    names = [str(arm["name"]) for arm in arms]
+def _short_labels(conditions: Sequence[Mapping[str, Any]], runs: int) -> list[str]:
+    """Return labels that tell conditions apart: the condition's name, with its policy or its run before it where names repeat."""
+    names = [str(condition["name"]) for condition in conditions]
     if runs == 1:
         return names
-    with_policy = [f"{arm['policy']} {arm['name']}" for arm in arms]
-    keys = [(arm["suite"], label) for arm, label in zip(arms, with_policy, strict=True)]
+    with_policy = [f"{condition['policy']} {condition['name']}" for condition in conditions]
+    keys = [(condition["suite"], label) for condition, label in zip(conditions, with_policy, strict=True)]
     return [
-        label if keys.count(key) == 1 else f"{label} ({arm['run'] + 1})"
-        for arm, label, key in zip(arms, with_policy, keys, strict=True)
+        label if keys.count(key) == 1 else f"{label} ({condition['run'] + 1})"
+        for condition, label, key in zip(conditions, with_policy, keys, strict=True)
     ]
 
 

@@ -1,6 +1,6 @@
 """Read run folders for the page: as much as is there, with a line for everything that is not.
 
-A page is what one opens when something went wrong, so a damaged arm, an unfinished run or a video that is gone is
+A page is what one opens when something went wrong, so a damaged condition, an unfinished run or a video that is gone is
 named and left out, and the rest is shown. Only a folder that holds no run at all is refused.
 """
 
@@ -22,8 +22,8 @@ _Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ArmSource:
-    """One arm of a run, with what could be read of it."""
+class ConditionSource:
+    """One condition of a run, with what could be read of it."""
 
     name: str
     folder: Path
@@ -48,7 +48,7 @@ class RunSource:
     folder: Path
     label: str
     manifest: Manifest
-    arms: tuple[ArmSource, ...]
+    conditions: tuple[ConditionSource, ...]
     problems: tuple[str, ...] = field(default=())
     """One line per thing that is missing or damaged, with what mends it."""
 
@@ -68,23 +68,25 @@ def read_source(folder: Path, label: str) -> RunSource:
     run = read_run(folder)
     problems: list[str] = []
     shards = run.shard_records(problems)
-    arms = []
+    conditions = []
     for name, condition in run.conditions.items():
         if name in ("", ".", "..") or "/" in name or "\\" in name:
-            problems.append(f"{folder}: arm {name!r} is left out: its name is not that of a folder")
+            problems.append(f"{folder}: condition {name!r} is left out: its name is not that of a folder")
             continue
-        arms.append(_read_arm(run, condition, shards.get(name, {}), problems))
-    return RunSource(folder=folder, label=label, manifest=run.manifest, arms=tuple(arms), problems=tuple(problems))
+        conditions.append(_read_condition(run, condition, shards.get(name, {}), problems))
+    return RunSource(
+        folder=folder, label=label, manifest=run.manifest, conditions=tuple(conditions), problems=tuple(problems)
+    )
 
 
-def render_command(folder: Path, arm: str) -> str:
-    """Return what makes videos of an arm where the page looks for them, but for `--episodes`."""
-    return f"{shlex.join(['act-eval', 'render', str(folder), '--arm', arm])} --size {SMALL}"
+def render_command(folder: Path, condition: str) -> str:
+    """Return what makes videos of a condition where the page looks for them, but for `--episodes`."""
+    return f"{shlex.join(['act-eval', 'render', str(folder), '--condition', condition])} --size {SMALL}"
 
 
-def _read_arm(
+def _read_condition(
     run: StoredRun, condition: StoredCondition, shard: Mapping[int, EpisodeRecord], problems: list[str]
-) -> ArmSource:
+) -> ConditionSource:
     folder, seeds, finished = condition.folder, condition.suite.seeds, condition.is_finished
     records = condition.readable_records(problems) if finished else dict(shard)
     foreign = [i for i, r in records.items() if not (0 <= i < len(seeds) and r.seed == seeds[i])]
@@ -105,7 +107,7 @@ def _read_arm(
         if lost := [i for i, text in missing.items() if text.endswith(how)]:
             mending = _mending(run.folder, run.manifest, condition.name, lost)
             problems.append(f"{folder}: the video of {_list(lost)} is {how}{mending}")
-    return ArmSource(
+    return ConditionSource(
         name=condition.name,
         folder=folder,
         settings=condition.settings,

@@ -20,7 +20,7 @@ from act_eval.results.steps import load, path_of
 from act_eval.types import EpisodeRecord
 from act_eval.types.steps import EpisodeSteps
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the fields of a track; files of another one are written again."""
 
 _ANGLE_DIGITS, _LENGTH_DIGITS = 4, 4  # 0.1 mrad, 0.1 mm
@@ -35,7 +35,7 @@ def write_track(
     Args:
         path: The script to write.
         key: By which the page asks for it.
-        steps_folder: `steps` folder of the arm.
+        steps_folder: `steps` folder of the condition.
         record: The episode.
         metrics: Of the episode; None where they were not recorded.
 
@@ -72,9 +72,9 @@ def _values(steps: EpisodeSteps, record: EpisodeRecord, metrics: EpisodeMetrics 
         "chunk": steps.chunk.tolist(),
         "index": steps.index.tolist(),
         "observed": steps.observed.tolist(),
-        "told": steps.told_delay.tolist(),
+        "estimated": steps.estimated_delay.tolist(),
         "actual": steps.actual_delay.tolist(),
-        "seams": np.flatnonzero(steps.seam).tolist(),
+        "chunk_switches": np.flatnonzero(steps.chunk_switch).tolist(),
         "requests": _requests(steps),
         "command": _columns(steps.command, _ANGLE_DIGITS),
         "joints": _columns(steps.joints, _ANGLE_DIGITS),
@@ -83,7 +83,7 @@ def _values(steps: EpisodeSteps, record: EpisodeRecord, metrics: EpisodeMetrics 
         **{name: record.detail.get(f"{name}_step") for name in ("event", "closing", "lift")},
     }
     if metrics is not None:
-        values["jumps"] = [None if jump is None else round(jump, 4) for jump in metrics.seam_jumps]
+        values["jumps"] = [None if jump is None else round(jump, 4) for jump in metrics.switch_jumps]
     return values
 
 

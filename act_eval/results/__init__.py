@@ -1,8 +1,8 @@
 """The run folder: its manifest, its layout, what may be resumed, and how parts of a run become one.
 
 `OUT/manifest.json` says how the run was made. While it runs, every process appends to its own file below
-`OUT/shards/`; at the end each arm gets `episodes.jsonl` and `timings.jsonl` in suite order and the shards go.
-`ARM/steps/` holds per-step arrays and `ARM/videos/` the recordings of single episodes.
+`OUT/shards/`; at the end each condition gets `episodes.jsonl` and `timings.jsonl` in suite order and the shards go.
+`CONDITION/steps/` holds per-step arrays and `CONDITION/videos/` the recordings of single episodes.
 """
 
 from act_eval.results.folder import TRACE, RunFolder, delays_of

@@ -14,7 +14,7 @@ def chosen(suite: Suite, records: Sequence[EpisodeRecord], episodes: str, seeds:
 
     Args:
         suite: The run's.
-        records: Of an arm, in any order.
+        records: Of a condition, in any order.
         episodes: `failures`, `all`, an outcome, or numbers with commas between.
         seeds: Episode seeds with commas between; they win over `episodes`.
 

@@ -1,4 +1,4 @@
-"""What lies in a run folder, and how the shards of its processes become an arm's files."""
+"""What lies in a run folder, and how the shards of its processes become a condition's files."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,9 +12,9 @@ from act_eval.timing import Trace, recorded_trace, write_trace
 from act_eval.types import EpisodeRecord
 
 TRACE = "trace.json"
-"""File in an arm's folder: the delays of its requests, which `--delay trace:FILE` replays."""
+"""File in a condition's folder: the delays of its requests, which `--delay trace:FILE` replays."""
 EPISODES = "episodes.jsonl"
-"""File in an arm's folder, whose presence says that the arm is finished."""
+"""File in a condition's folder, whose presence says that the condition is finished."""
 
 
 class RunFolder:
@@ -27,16 +27,16 @@ class RunFolder:
         """The part of the run that this process owns; None where it owns all of it."""
         self._shards = Shards(path / SHARDS)
 
-    def arm(self, name: str) -> Path:
-        """Return an arm's folder."""
+    def condition(self, name: str) -> Path:
+        """Return a condition's folder."""
         return self.path / name
 
     def finished(self) -> dict[str, list[EpisodeRecord]]:
-        """Return the records of finished episodes by arm, in no particular order; of a part, its own only."""
-        found: dict[str, dict[int, EpisodeRecord]] = {name: {} for name in self.manifest.arms}
+        """Return the records of finished episodes by condition, in no particular order; of a part, its own only."""
+        found: dict[str, dict[int, EpisodeRecord]] = {name: {} for name in self.manifest.conditions}
         for _, line in self._shards.lines(self.part):
-            found.setdefault(line.arm, {})[line.record.episode] = line.record
-        for name in self.manifest.arms:
+            found.setdefault(line.condition, {})[line.record.episode] = line.record
+        for name in self.manifest.conditions:
             if self.is_merged(name):
                 found[name] = {record.episode: record for record in self.episodes(name)}
         wanted = set(self.wanted())
@@ -45,10 +45,10 @@ class RunFolder:
     def is_complete(self) -> bool:
         """Whether every episode that this process is to run has finished."""
         finished = self.finished()
-        return all(len(finished[name]) == len(self.wanted()) for name in self.manifest.arms)
+        return all(len(finished[name]) == len(self.wanted()) for name in self.manifest.conditions)
 
     def done(self) -> dict[str, set[int]]:
-        """Return by arm the numbers of the episodes that are not left to run: finished ones, and other parts'."""
+        """Return by condition the numbers of the episodes that are not left to run: finished ones, and other parts'."""
         foreign = set(range(len(self.manifest.suite.seeds))).difference(self.wanted())
         return {name: foreign | {record.episode for record in records} for name, records in self.finished().items()}
 
@@ -62,22 +62,22 @@ class RunFolder:
             return self._shards.new(count, self.part)
 
     def finish(self) -> dict[str, list[EpisodeRecord]]:
-        """Merge the shards into every arm's files and return the records by arm.
+        """Merge the shards into every condition's files and return the records by condition.
 
         Raises:
             RunFolderError: if the shards do not cover the suite exactly once, or the files cannot be written.
         """
         lines = [line for _, line in self._shards.lines()]
-        for name in self.manifest.arms:
+        for name in self.manifest.conditions:
             if not self.is_merged(name):
                 with writing(self.path):
-                    self._write_arm(name, merge(lines, name, self.manifest.suite.seeds))
+                    self._write_condition(name, merge(lines, name, self.manifest.suite.seeds))
         with writing(self.path):
             self._shards.clear()
-        return {name: self.episodes(name) for name in self.manifest.arms}
+        return {name: self.episodes(name) for name in self.manifest.conditions}
 
     def finish_part(self) -> dict[str, list[EpisodeRecord]]:
-        """Put the part's lines into one file and return its records by arm.
+        """Put the part's lines into one file and return its records by condition.
 
         Raises:
             RunFolderError: if they do not cover the part exactly once, or the file cannot be written.
@@ -85,9 +85,9 @@ class RunFolder:
         assert self.part is not None
         found = list(self._shards.lines(self.part))
         whole = set(self._shards.whole())
-        elsewhere = {(line.arm, line.record.episode) for path, line in found if path in whole}
+        elsewhere = {(line.condition, line.record.episode) for path, line in found if path in whole}
         own: list[ShardLine] = []
-        for name in self.manifest.arms:
+        for name in self.manifest.conditions:
             if not self.is_merged(name):
                 lines = [line for _, line in found if line.record.episode in self.wanted()]
                 merged = merge(lines, name, self.manifest.suite.seeds, self.wanted())
@@ -96,11 +96,11 @@ class RunFolder:
             self._shards.finish(self.part, own)
         return self.finished()
 
-    def episodes(self, arm: str) -> list[EpisodeRecord]:
-        """Return a finished arm's records in suite order."""
-        records = read_episodes(self.arm(arm) / EPISODES)
+    def episodes(self, condition: str) -> list[EpisodeRecord]:
+        """Return a finished condition's records in suite order."""
+        records = read_episodes(self.condition(condition) / EPISODES)
         if [record.seed for record in records] != list(self.manifest.suite.seeds):
-            raise RunFolderError(f"{self.arm(arm) / EPISODES} does not hold the seeds of the suite")
+            raise RunFolderError(f"{self.condition(condition) / EPISODES} does not hold the seeds of the suite")
         return records
 
     def lines(self) -> Iterator[tuple[Path, ShardLine]]:
@@ -108,33 +108,33 @@ class RunFolder:
         yield from self._shards.lines()
 
     def is_merged(self, name: str) -> bool:
-        """Whether an arm has files of its own, in which all of its episodes lie."""
-        return (self.arm(name) / EPISODES).is_file()
+        """Whether a condition has files of its own, in which all of its episodes lie."""
+        return (self.condition(name) / EPISODES).is_file()
 
     def finish_own(self) -> dict[str, list[EpisodeRecord]]:
         """Finish what this process owns: the run, or its part."""
         return self.finish() if self.part is None else self.finish_part()
 
-    def _write_arm(self, name: str, lines: list[ShardLine]) -> None:
-        self.arm(name).mkdir(exist_ok=True)
+    def _write_condition(self, name: str, lines: list[ShardLine]) -> None:
+        self.condition(name).mkdir(exist_ok=True)
         timings = "".join(encode_line(line.timing) for line in lines)
-        write_atomically(self.arm(name) / "timings.jsonl", timings.encode())
+        write_atomically(self.condition(name) / "timings.jsonl", timings.encode())
         metrics = "".join(encode_line(line.metrics) for line in lines)
-        write_atomically(self.arm(name) / METRICS, metrics.encode())
+        write_atomically(self.condition(name) / METRICS, metrics.encode())
         trace = delays_of([line.record for line in lines]) if self._delays_vary(name) else None
         if trace is not None:
-            write_trace(self.arm(name) / TRACE, trace)
-        # Last, because its presence says that the arm is finished.
+            write_trace(self.condition(name) / TRACE, trace)
+        # Last, because its presence says that the condition is finished.
         episodes = "".join(encode_line(line.record) for line in lines)
-        write_atomically(self.arm(name) / EPISODES, episodes.encode())
+        write_atomically(self.condition(name) / EPISODES, episodes.encode())
 
     def _delays_vary(self, name: str) -> bool:
-        """Whether an arm's delay model is not constant: its entry names the model instead of a number."""
-        return isinstance(self.manifest.configuration["arms"][name].get("delay"), str)
+        """Whether a condition's delay model is not constant: its entry names the model instead of a number."""
+        return isinstance(self.manifest.configuration["conditions"][name].get("delay"), str)
 
 
 def delays_of(records: Sequence[EpisodeRecord]) -> Trace | None:
-    """Return the trace that replays an arm's delays, None where no answer ever came.
+    """Return the trace that replays a condition's delays, None where no answer ever came.
 
     A trace holds the steps from request to answer; records count from the observation, whose age is taken off.
     """

@@ -9,7 +9,7 @@ from act_eval.decoding import JSON, build, read_json, shown
 from act_eval.errors import RunFolderError
 from act_eval.results.suites import Suite
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the layout and of the manifest's fields."""
 MANIFEST = "manifest.json"
 
@@ -21,16 +21,16 @@ class Manifest:
     suite: Suite
     """What is evaluated on."""
     configuration: Mapping[str, Any]
-    """What else decides the records (JSON values): policy, arms by name, precision, compile mode, video mode."""
+    """What else decides the records (JSON values): policy, conditions by name, precision, compile mode, video mode."""
     fingerprint: Mapping[str, Any]
     """What the numbers may depend on beyond that (JSON values): versions, CPU, threads, renderer."""
     notes: Mapping[str, Any]
     """What decides nothing (JSON values): command, date, git commit, workers, batch size, `replayable`."""
 
     @property
-    def arms(self) -> tuple[str, ...]:
-        """Names of the arms, in their order."""
-        return tuple(self.configuration["arms"])
+    def conditions(self) -> tuple[str, ...]:
+        """Names of the conditions, in their order."""
+        return tuple(self.configuration["conditions"])
 
     @property
     def replayable(self) -> bool:
@@ -58,8 +58,8 @@ class Manifest:
         content = read_versioned(path, SCHEMA, f"{folder} is not a run folder: it has no {MANIFEST}")
         suite = Suite.from_json(build(_Content, content, str(path)).suite, f"{path}, suite")
         parts = {name: content[name] for name in ("configuration", "fingerprint", "notes")}
-        if not isinstance(parts["configuration"].get("arms"), dict):
-            raise RunFolderError(f"{path} names no arms")
+        if not isinstance(parts["configuration"].get("conditions"), dict):
+            raise RunFolderError(f"{path} names no conditions")
         return cls(suite=suite, **parts)
 
 
@@ -87,5 +87,8 @@ def read_versioned(path: Path, schema: int, missing: str) -> JSON:
     """
     content = read_json(path, JSON, missing=missing)
     if content.get("schema") != schema or type(content["schema"]) is not int:
-        raise RunFolderError(f"{path} has schema {shown(content.get('schema'))}; this version reads schema {schema}")
+        older = "; act_eval 0.1.0 reads it" if content.get("schema") == 1 else ""
+        raise RunFolderError(
+            f"{path} has schema {shown(content.get('schema'))}; this version reads schema {schema}{older}"
+        )
     return content

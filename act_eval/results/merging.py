@@ -59,10 +59,10 @@ def sources(paths: Sequence[Path]) -> list[Source]:
 
 
 def merge_runs(parts: Sequence[Source], out: Path) -> tuple[Manifest, dict[str, list[EpisodeRecord]]]:
-    """Make one run folder of parts of a run, and return its manifest and the records by arm.
+    """Make one run folder of parts of a run, and return its manifest and the records by condition.
 
     Args:
-        parts: which together cover every episode of every arm exactly once.
+        parts: which together cover every episode of every condition exactly once.
         out: a new folder; or that of the only source, which is merged in its place.
 
     Raises:
@@ -108,17 +108,19 @@ def _taken_hold_of(
         raise RunFolderError(f"{out} is one of the runs that are merged; choose another --out")
     for part in parts:
         stack.enter_context(locked(part.run))
-        if finished := [arm for arm in manifest.arms if RunFolder(part.run, manifest).is_merged(arm)]:
+        if finished := [
+            condition for condition in manifest.conditions if RunFolder(part.run, manifest).is_merged(condition)
+        ]:
             raise RunFolderError(f"{part.run} is merged already ({', '.join(finished)}): it is no part of a run")
     found = [entry for part in parts for entry in part.lines()]
-    _check_cover(manifest, found, manifest.arms)
+    _check_cover(manifest, found, manifest.conditions)
     return found
 
 
 def _check_left(part: Source, manifest: Manifest) -> None:
-    """Refuse a folder whose shards do not cover the arms that are not merged yet."""
+    """Refuse a folder whose shards do not cover the conditions that are not merged yet."""
     folder = RunFolder(part.run, manifest)
-    if left := [arm for arm in manifest.arms if not folder.is_merged(arm)]:
+    if left := [condition for condition in manifest.conditions if not folder.is_merged(condition)]:
         _check_cover(manifest, list(part.lines()), left)
 
 
@@ -147,30 +149,35 @@ def _manifest(parts: Sequence[Source]) -> Manifest:
     return manifest if len(manifests) == 1 else replace(manifest, notes={**manifest.notes, "merged": merged})
 
 
-def _check_cover(manifest: Manifest, found: Sequence[tuple[Path, ShardLine]], arms: Sequence[str]) -> None:
-    """Refuse lines that do not cover the arms exactly once, and name the files of those that are there twice."""
+def _check_cover(manifest: Manifest, found: Sequence[tuple[Path, ShardLine]], conditions: Sequence[str]) -> None:
+    """Refuse lines that do not cover the conditions exactly once, and name the files of those that are there twice."""
     places: dict[tuple[str, int], list[Path]] = {}
     for path, line in found:
-        if line.arm in arms:
-            places.setdefault((line.arm, line.record.episode), []).append(path)
+        if line.condition in conditions:
+            places.setdefault((line.condition, line.record.episode), []).append(path)
     doubled = {key: files for key, files in places.items() if len(files) > 1}
     if doubled:
-        lines = [f"{arm}, episode {number}: {', '.join(map(str, files))}" for (arm, number), files in doubled.items()]
+        lines = [
+            f"{condition}, episode {number}: {', '.join(map(str, files))}"
+            for (condition, number), files in doubled.items()
+        ]
         more = f"\n  … and {len(lines) - 10} more" if len(lines) > 10 else ""
         raise RunFolderError(f"{len(lines)} episodes are there twice:\n  " + "\n  ".join(lines[:10]) + more)
-    for arm in arms:
-        merge([line for _, line in found], arm, manifest.suite.seeds)
+    for condition in conditions:
+        merge([line for _, line in found], condition, manifest.suite.seeds)
 
 
 def _take(folder: RunFolder, part: Source) -> None:
     """Copy the files of a part's episodes; their names begin with the episode's number."""
     numbers: dict[str, set[int]] = {}
     for _, line in part.lines():
-        numbers.setdefault(line.arm, set()).add(line.record.episode)
-    for arm, episodes in numbers.items():
-        if lost := [number for number in sorted(episodes) if not path_of(part.run / arm / "steps", number).is_file()]:
-            raise RunFolderError(f"{path_of(part.run / arm / 'steps', lost[0])} is missing; run that shard again")
-        for path in sorted((part.run / arm).glob("*/*")):
+        numbers.setdefault(line.condition, set()).add(line.record.episode)
+    for condition, episodes in numbers.items():
+        if lost := [
+            number for number in sorted(episodes) if not path_of(part.run / condition / "steps", number).is_file()
+        ]:
+            raise RunFolderError(f"{path_of(part.run / condition / 'steps', lost[0])} is missing; run that shard again")
+        for path in sorted((part.run / condition).glob("*/*")):
             number = re.match(r"\d+", path.name)
             if number and int(number[0]) in episodes and path.suffix != ".part" and path.is_file():
                 _copy(path, folder.path / path.relative_to(part.run))

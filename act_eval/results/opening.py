@@ -25,7 +25,7 @@ def open_run(path: Path, manifest: Manifest, may_grow: bool = False, part: Part 
     Args:
         path: the folder.
         manifest: the run that is wanted.
-        may_grow: whether arms may be added to the run that is there; its own arms must all be wanted, unchanged.
+        may_grow: whether conditions may be added to the run that is there; its own conditions must all be wanted, unchanged.
         part: own only this part of it, beside others who own other parts.
 
     Raises:
@@ -97,22 +97,22 @@ def check_growing_run(path: Path, wanted: Manifest) -> None:
 
 
 def _smaller(path: Path, wanted: Manifest) -> Manifest:
-    """Return the folder's own manifest if the wanted run is the same but for further arms."""
-    known = set(Manifest.read(path).arms)
-    shared = {name: arm for name, arm in wanted.configuration["arms"].items() if name in known}
-    return _resume(path, replace(wanted, configuration={**wanted.configuration, "arms": shared}))
+    """Return the folder's own manifest if the wanted run is the same but for further conditions."""
+    known = set(Manifest.read(path).conditions)
+    shared = {name: condition for name, condition in wanted.configuration["conditions"].items() if name in known}
+    return _resume(path, replace(wanted, configuration={**wanted.configuration, "conditions": shared}))
 
 
 def _grow(path: Path, wanted: Manifest) -> Manifest:
-    """Return the folder's own manifest with the wanted arms that it lacks, after writing it."""
+    """Return the folder's own manifest with the wanted conditions that it lacks, after writing it."""
     present = _smaller(path, wanted)
-    arms = wanted.configuration["arms"]
-    if set(present.arms) == set(arms):
+    conditions = wanted.configuration["conditions"]
+    if set(present.conditions) == set(conditions):
         return present
     # In the wanted order, which is that of the tables.
     grown = replace(
         present,
-        configuration={**present.configuration, "arms": dict(arms)},
+        configuration={**present.configuration, "conditions": dict(conditions)},
         notes={**present.notes, "grown": [*present.notes.get("grown", ()), dict(wanted.notes)]},
     )
     _write(path, grown)

@@ -18,14 +18,14 @@ from act_eval.errors import RunFolderError
 from act_eval.types import OUTCOMES, EpisodeRecord, Timing
 
 METRICS = "metrics.jsonl"
-"""Below an arm's folder: the metrics of its episodes, one line each, in suite order."""
+"""Below a condition's folder: the metrics of its episodes, one line each, in suite order."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardLine:
-    """What a worker writes when an episode of an arm has ended and its other files lie in their place."""
+    """What a worker writes when an episode of a condition has ended and its other files lie in their place."""
 
-    arm: str
+    condition: str
     record: EpisodeRecord
     timing: Timing
     metrics: Any = field(default_factory=dict)
@@ -85,13 +85,13 @@ def read_shard(path: Path) -> Iterator[ShardLine]:
 
 
 def merge(
-    lines: Iterable[ShardLine], arm: str, seeds: Sequence[int], among: Collection[int] | None = None
+    lines: Iterable[ShardLine], condition: str, seeds: Sequence[int], among: Collection[int] | None = None
 ) -> list[ShardLine]:
-    """Return an arm's lines in suite order, after checking that they cover the suite exactly once.
+    """Return a condition's lines in suite order, after checking that they cover the suite exactly once.
 
     Args:
-        lines: of any arm, in any order.
-        arm: whose lines are wanted.
+        lines: of any condition, in any order.
+        condition: whose lines are wanted.
         seeds: of the suite.
         among: the episodes that are to be covered; all of the suite by default.
 
@@ -102,19 +102,25 @@ def merge(
     doubled: set[int] = set()
     wanted = sorted(range(len(seeds)) if among is None else among)
     for line in lines:
-        if line.arm != arm:
+        if line.condition != condition:
             continue
         episode, seed = line.record.episode, line.record.seed
         if not 0 <= episode < len(seeds):
-            raise RunFolderError(f"arm {arm}: episode {episode} is not in the suite of {len(seeds)} episodes")
+            raise RunFolderError(
+                f"condition {condition}: episode {episode} is not in the suite of {len(seeds)} episodes"
+            )
         if seed != seeds[episode]:
-            raise RunFolderError(f"arm {arm}: episode {episode} ran with seed {seed}, the suite says {seeds[episode]}")
+            raise RunFolderError(
+                f"condition {condition}: episode {episode} ran with seed {seed}, the suite says {seeds[episode]}"
+            )
         doubled |= {episode} & found.keys()
         found[episode] = line
     if doubled:
-        raise RunFolderError(f"arm {arm}: these episodes are there twice: {_list(sorted(doubled))}")
+        raise RunFolderError(f"condition {condition}: these episodes are there twice: {_list(sorted(doubled))}")
     if missing := [i for i in wanted if i not in found]:
-        raise RunFolderError(f"arm {arm}: {len(missing)} of {len(wanted)} episodes are missing: {_list(missing)}")
+        raise RunFolderError(
+            f"condition {condition}: {len(missing)} of {len(wanted)} episodes are missing: {_list(missing)}"
+        )
     return [found[i] for i in wanted]
 
 

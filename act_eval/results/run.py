@@ -35,7 +35,7 @@ from act_eval.types.steps import EpisodeSteps
 
 SUMMARY_FILE = "summary.json"
 """Below a condition's folder."""
-SUMMARY_SCHEMA = 1
+SUMMARY_SCHEMA = 2
 """Version of its fields."""
 
 _VIDEO = re.compile(r"(\d{4,})_seed(\d+)_\w+\.mp4")
@@ -185,7 +185,7 @@ class Conditions(dict[str, StoredCondition]):
         self._place = place
 
     def __missing__(self, name: str) -> StoredCondition:
-        raise UnknownName(f"arm of {self._place}", str(name), self)
+        raise UnknownName(f"condition of {self._place}", str(name), self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,7 +249,7 @@ class StoredRun:
         found: dict[str, dict[int, EpisodeRecord]] = {}
         for path in sorted((self.folder / SHARDS).glob("*.jsonl")):
             for line in _until_damage(read_shard(path), problems):
-                found.setdefault(line.arm, {})[line.record.episode] = line.record
+                found.setdefault(line.condition, {})[line.record.episode] = line.record
         return found
 
     def rows(self) -> list[dict[str, Any]]:
@@ -288,7 +288,7 @@ def read_run(folder: Path | str) -> StoredRun:
             settings=entry if isinstance(entry, Mapping) else {},
             own_metrics=own,
         )
-        for name, entry in manifest.configuration["arms"].items()
+        for name, entry in manifest.configuration["conditions"].items()
     )
     return StoredRun(folder=folder, manifest=manifest, conditions=Conditions(folder, conditions))
 
@@ -316,16 +316,16 @@ def run_folders(places: Iterable[Path]) -> list[Path]:
     return found
 
 
-def read_metrics(arm: Path) -> list[EpisodeMetrics]:
+def read_metrics(condition: Path) -> list[EpisodeMetrics]:
     """Read the metrics of the episodes of a condition by its folder, in suite order.
 
     Raises:
         UnmeasuredRun: if the run was made by a version that did not measure.
         RunFolderError: if the file is damaged, or is not there because the run has not finished.
     """
-    path = arm / METRICS_FILE
+    path = condition / METRICS_FILE
     if not path.is_file():
-        if (arm / EPISODES).is_file():
+        if (condition / EPISODES).is_file():
             raise UnmeasuredRun(
                 f"{path} is missing: the run was made by a version that did not record metrics; "
                 "repeat its command with another --out"
@@ -344,7 +344,7 @@ def _rows(run: StoredRun, condition: StoredCondition) -> Iterable[dict[str, Any]
     for record, metrics, timing in together:
         video = condition.videos.get(record.episode)
         yield {
-            "arm": condition.name,
+            "condition": condition.name,
             **{f.name: getattr(record, f.name) for f in fields(record) if f.name != "detail"},
             # Null where the episode is invalid: it neither succeeded nor failed.
             "success": None if record.outcome == INVALID else record.outcome == SUCCESS,

@@ -2,7 +2,7 @@
 
 OUT/shards/00000.jsonl           lines of one process of a whole run
 OUT/shards/2-of-8/00000.jsonl    lines of one process of part 2, while it runs
-OUT/shards/2-of-8.jsonl          part 2, finished: its lines by arm and episode
+OUT/shards/2-of-8.jsonl          part 2, finished: its lines by condition and episode
 """
 
 import re
@@ -23,7 +23,7 @@ _PART = re.compile(r"(\d+)-of-(\d+)")
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a run: every `count`-th episode of every arm, beginning with episode `number - 1`."""
+    """A part of a run: every `count`-th episode of every condition, beginning with episode `number - 1`."""
 
     number: int
     """1 … count"""
@@ -129,20 +129,20 @@ class Shards:
     def _lines(self, part: str) -> Iterator[tuple[Path, ShardLine]]:
         """Yield a part's lines; those of its processes that its file holds too come once.
 
-        A finished part has files of processes where arms were added to the run, or its process died at its very end.
+        A finished part has files of processes where conditions were added to the run, or its process died at its very end.
         """
         finished = self.finished_file(part)
         kept: set[tuple[str, int]] = set()
         for path in self._files(part):
             for line in read_shard(path):
-                key = (line.arm, line.record.episode)
+                key = (line.condition, line.record.episode)
                 if path == finished:
                     kept.add(key)
                 if path == finished or key not in kept:
                     yield path, line
 
     def clear(self) -> None:
-        """Drop every shard: the arms' own files hold what was in them."""
+        """Drop every shard: the conditions' own files hold what was in them."""
         for path in self.whole():
             path.unlink()
         for name in self.parts():

@@ -70,10 +70,10 @@ def collect(records: Sequence[StepRecord], terminal: NDArray[np.float64]) -> Epi
         index=np.array([record.index for record in records], np.int64),
         observed=np.array([record.observed for record in records], np.int64),
         requested=np.array([record.requested for record in records], np.bool_),
-        told_delay=np.array([record.told_delay for record in records], np.int64),
+        estimated_delay=np.array([record.estimated_delay for record in records], np.int64),
         actual_delay=np.array([record.actual_delay for record in records], np.int64),
         in_flight=np.array([record.in_flight for record in records], np.int64),
-        seam=np.array([record.seam for record in records], np.bool_),
+        chunk_switch=np.array([record.chunk_switch for record in records], np.bool_),
         replaced=np.array([change.replaced for change in takeovers], np.float32),
         overlap_rmse=np.array([change.overlap_rmse for change in takeovers], np.float32),
         state=np.stack([*(record.state for record in records), terminal]).astype(np.float64),
@@ -82,12 +82,12 @@ def collect(records: Sequence[StepRecord], terminal: NDArray[np.float64]) -> Epi
 
 
 def _requests(predictions: Sequence[Prediction]) -> dict[str, Any]:
-    numbers = ("sent", "observation_step", "start", "ready", "told", "actual")
+    numbers = ("sent", "observation_step", "start", "ready", "estimated", "actual")
     return {
         **{name: np.array([getattr(one, name) for one in predictions], np.int64) for name in numbers},
         "lost": np.array([one.lost for one in predictions], np.bool_),
         "predicted": np.array([one.actions for one in predictions], np.float32),
-        "coordinates": np.array([one.coordinates for one in predictions], np.float32),
+        "goal_input": np.array([one.goal_input for one in predictions], np.float32),
     }
 
 
@@ -111,7 +111,7 @@ def _takeover(record: StepRecord) -> Takeover:
 
 
 def path_of(folder: Path, episode: int) -> Path:
-    """Return where an episode's steps lie in the `steps` folder of an arm."""
+    """Return where an episode's steps lie in the `steps` folder of a condition."""
     return folder / f"{episode:04d}.npz"
 
 

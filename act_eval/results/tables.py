@@ -15,7 +15,7 @@ from act_eval.stats import SuccessRate
 from act_eval.types import OUTCOMES, SUCCESS, EpisodeRecord
 
 _NOTHING = "–"
-_CAPTION = "a / b: median / 95th percentile; seam jump: mean; time: median [95 % interval]; see docs/metrics.md"
+_CAPTION = "a / b: median / 95th percentile; switch jump: mean; time: median [95 % interval]; see docs/metrics.md"
 
 Records = Mapping[str, Sequence[EpisodeRecord]]
 """Condition → its records."""
@@ -71,7 +71,7 @@ def outcome_table(results: StoredRun | Records) -> Table:
         if outcome != SUCCESS and any(one.outcome == outcome for own in records.values() for one in own)
     ]
     return Table(
-        heads=("arm", "success", *(name.replace("_", " ") for name in shown), "steps"),
+        heads=("condition", "success", *(name.replace("_", " ") for name in shown), "steps"),
         rows=tuple(
             (
                 name,
@@ -107,7 +107,7 @@ def metric_table(
     columns = {
         "success": [_share(success_rate(records[name]).rate) for name in summaries],
         "time to\nsuccess, s": [_time(found) for found in summaries.values()],
-        "seam\njump, rad": [_number(found["seam_jump_mean"], "{:.3f}") for found in summaries.values()],
+        "switch\njump, rad": [_number(found["switch_jump_mean"], "{:.3f}") for found in summaries.values()],
         "action\nage, steps": [_pair(found, "action_age") for found in summaries.values()],
         "stalled": [_share(found["stall_fraction"]) for found in summaries.values()],
         "reaction,\nsteps": [_pair(found, "reaction") for found in summaries.values()],
@@ -118,7 +118,7 @@ def metric_table(
         columns[one.head.replace(" ", "\n", 1)] = [one.text(found) or _NOTHING for found in summaries.values()]
     shown = {name: cells for name, cells in columns.items() if set(cells) != {_NOTHING}}
     rows = tuple(zip(summaries, *shown.values(), strict=True))
-    return Table(heads=("arm", *shown), rows=rows, caption=_CAPTION)
+    return Table(heads=("condition", *shown), rows=rows, caption=_CAPTION)
 
 
 def success_rate(records: Iterable[EpisodeRecord]) -> SuccessRate:

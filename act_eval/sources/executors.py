@@ -45,7 +45,7 @@ def load_executor(executor: "str | type | Method | Callable[..., Any] | Executor
     if isinstance(executor, str):
         return _named(executor)
     if isinstance(executor, Method):
-        return _source(type(executor).__name__, partial(_with_horizon, executor), executor.execute)
+        return _source(type(executor).__name__, partial(_with_horizon, executor), executor.execution_horizon)
     target, options = (executor.func, executor.keywords) if isinstance(executor, partial) else (executor, {})
     given = ",".join(f"{name}={value}" for name, value in options.items())
     text = f"{_text_of(target)}:{given}" if given else _text_of(target)
@@ -72,7 +72,7 @@ def _options(text: str, rest: str) -> dict[str, Any]:
 def _builder(text: str, target: Any, options: Mapping[str, Any]) -> Callable[[int], Method]:
     kind = target.func if isinstance(target, partial) else target
     if isinstance(kind, type) and issubclass(kind, Method):
-        offered = [f.name for f in fields(kind) if f.name not in ("execute", *_fixed(target))]
+        offered = [f.name for f in fields(kind) if f.name not in ("execution_horizon", *_fixed(target))]
         unknown = [name for name in options if name not in offered]
         if unknown:
             raise UsageError(
@@ -106,8 +106,8 @@ def _source(text: str, build: Callable[[int], Method], horizon: int | None = Non
     )
 
 
-def _with_horizon(method: Method, execute: int) -> Method:
-    return replace(method, execute=execute) if is_dataclass(method) else method
+def _with_horizon(method: Method, execution_horizon: int) -> Method:
+    return replace(method, execution_horizon=execution_horizon) if is_dataclass(method) else method
 
 
 def _text_of(target: Any) -> str:

@@ -44,10 +44,10 @@ def _environment(name: str, options: str, scene: str | None) -> Any:
 
 
 def title_of(manifest: Manifest) -> str:
-    """Return what a run's videos say of it but for the arm."""
+    """Return what a run's videos say of it but for the condition."""
     from act_eval.envs.registration import ENVIRONMENTS
 
     policy: Mapping[str, Any] = manifest.configuration["policy"]
     env = manifest.suite.env
     short = next((name for name, env_id in ENVIRONMENTS.items() if env_id == env), env)
-    return " · ".join([env_label(short), str(policy["name"]), *(["blind"] if policy.get("blind") else [])])
+    return " · ".join([env_label(short), str(policy["name"]), *(["mask_images"] if policy.get("mask_images") else [])])

@@ -1,4 +1,4 @@
-"""Picklable builders of what a worker needs: environments, and a policy behind an executor per arm.
+"""Picklable builders of what a worker needs: environments, and a policy behind an executor per condition.
 
 Everything heavy is imported when a worker builds its bench, in that worker. What a run's plan must know of them
 travels back as `BenchFacts`, so that the planning process needs neither torch nor MuJoCo.
@@ -48,7 +48,7 @@ class PolicyBenchSource:
     env: EnvSource
     policy: PolicySource
     slots: int
-    blind: bool = False
+    mask_images: bool = False
     """Show the policy grey in place of every camera's images."""
     probe: bool = False
     """Whether facts hold warnings about inputs that move nothing."""
@@ -56,7 +56,7 @@ class PolicyBenchSource:
     """Time that a call of the policy or of an environment may take [s]; None: any."""
 
     def __call__(self) -> "PolicyBench":
-        from act_eval.diagnostics import Blinded
+        from act_eval.diagnostics import MaskedImages
 
         policy = self.policy.load()
         envs = [self.env.make() for _ in range(self.slots)]
@@ -68,7 +68,7 @@ class PolicyBenchSource:
             numeric=about.numeric,
             identity=about.identity,
         )
-        seeing = Blinded(policy) if self.blind else policy
+        seeing = MaskedImages(policy) if self.mask_images else policy
         if self.call_timeout_s is not None:
             from act_eval.rollout.timeouts import PunctualPolicy
 
@@ -77,7 +77,7 @@ class PolicyBenchSource:
 
 
 class PolicyBench:
-    """Environments and a policy; each arm runs it under its own schedule."""
+    """Environments and a policy; each condition runs it under its own schedule."""
 
     def __init__(self, envs: "Envs", policy: ChunkPolicy, facts: BenchFacts, probed: EnvSource | None = None) -> None:
         self.envs = envs

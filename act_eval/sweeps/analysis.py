@@ -45,7 +45,7 @@ class SeriesTrend:
         )
         if self.word == "insensitive to delay":
             return f"{ends}, which excludes a loss of {100 * MARGIN:.0f}"
-        if self.word != "cannot tell":
+        if self.word != "inconclusive":
             return ""
         if m.excluded:
             return f"; {m.excluded} episodes are invalid and might change the verdict"
@@ -70,7 +70,7 @@ class Recovered:
         setting = self.other.setting
         return (
             f"{self.part.env}, {self.part.policy} {setting.executor}{setting.variant}, d = {setting.delay}, "
-            f"s = {setting.execute}: of naive's loss recovered: {self.result.describe()}"
+            f"s = {setting.execution_horizon}: of naive's loss recovered: {self.result.describe()}"
         )
 
 

@@ -107,7 +107,7 @@ def _plain(part: Part) -> list[Cell]:
 
 
 def _place(cell: Cell) -> tuple[int, int]:
-    return cell.setting.delay, cell.setting.execute
+    return cell.setting.delay, cell.setting.execution_horizon
 
 
 def _outcomes(cell: Cell) -> list[str]:

@@ -43,9 +43,9 @@ def figures(analysis: Analysis) -> Iterator[tuple[str, Figure]]:
         if maps := _delay_by_horizon(parts):
             title = f"{env}: success over delay and execution horizon"
             yield f"delay_horizon_{env}", heat_maps(maps, title, "delay d [steps]", "execution horizon s [steps]")
-        if maps := _told_by_actual(parts):
-            title = f"{env}: success over actual and told delay"
-            yield f"told_actual_{env}", heat_maps(maps, title, "actual delay [steps]", "told delay [steps]")
+        if maps := _estimated_by_actual(parts):
+            title = f"{env}: success over actual and estimated delay"
+            yield f"told_actual_{env}", heat_maps(maps, title, "actual delay [steps]", "estimated delay [steps]")
         yield from _times(env, parts)
 
 
@@ -63,7 +63,7 @@ def _times(env: str, parts: Sequence[Part]) -> Iterator[tuple[str, Figure]]:
 
 
 def _curves(parts: Sequence[Part]) -> dict[str, list[Curve]]:
-    """Return how s is set → a curve per policy, executor and told delay."""
+    """Return how s is set → a curve per policy, executor and estimated delay."""
     panels: dict[str, list[Curve]] = {}
     for part in parts:
         for series in part.series:
@@ -87,7 +87,7 @@ def _delay_by_horizon(parts: Sequence[Part]) -> list[HeatMap]:
                 for cell in part.cells.values()
                 if cell.setting.executor == executor and cell.setting.variant == PLAIN
             ]
-            horizons = sorted({cell.setting.execute for cell in cells})
+            horizons = sorted({cell.setting.execution_horizon for cell in cells})
             if len(horizons) > 1:
                 refused = [
                     (cell.delay, int(cell.rule))
@@ -99,34 +99,41 @@ def _delay_by_horizon(parts: Sequence[Part]) -> list[HeatMap]:
                         title=f"{part.policy} {executor}",
                         across=tuple(sorted({cell.setting.delay for cell in cells} | {d for d, _ in refused})),
                         up=tuple(sorted({*horizons, *(s for _, s in refused)})),
-                        rates={(cell.setting.delay, cell.setting.execute): cell.rate for cell in cells},
+                        rates={(cell.setting.delay, cell.setting.execution_horizon): cell.rate for cell in cells},
                         refused=frozenset(refused),
                     )
                 )
     return maps
 
 
-def _told_by_actual(parts: Sequence[Part]) -> list[HeatMap]:
-    """Return a map per policy, executor and s with constant told delays."""
+def _estimated_by_actual(parts: Sequence[Part]) -> list[HeatMap]:
+    """Return a map per policy, executor and s with constant estimated delays."""
     maps = []
     for part in parts:
         groups: dict[tuple[str, str], list[Series]] = {}
         for series in part.series:
-            if _told(series.variant) is not None:
+            if _estimated(series.variant) is not None:
                 groups.setdefault((series.executor, series.rule), []).append(series)
         for (executor, rule), rows in groups.items():
-            cells = [(_told(series.variant) or 0, cell) for series in rows for cell in part.series_cells(series)]
+            cells = [(_estimated(series.variant) or 0, cell) for series in rows for cell in part.series_cells(series)]
             refused = frozenset(
-                (cell.delay, told)
+                (cell.delay, delay_estimator)
                 for cell in part.refused
-                if cell.executor == executor and cell.rule == rule and (told := _told(cell.variant)) is not None
+                if cell.executor == executor
+                and cell.rule == rule
+                and (delay_estimator := _estimated(cell.variant)) is not None
             )
             maps.append(
                 HeatMap(
                     title=f"{part.policy} {executor}, {_rule_text(rule)}",
                     across=tuple(sorted({cell.setting.delay for _, cell in cells} | {d for d, _ in refused})),
-                    up=tuple(sorted({told for told, _ in cells} | {told for _, told in refused})),
-                    rates={(cell.setting.delay, told): cell.rate for told, cell in cells},
+                    up=tuple(
+                        sorted(
+                            {delay_estimator for delay_estimator, _ in cells}
+                            | {delay_estimator for _, delay_estimator in refused}
+                        )
+                    ),
+                    rates={(cell.setting.delay, delay_estimator): cell.rate for delay_estimator, cell in cells},
                     refused=refused,
                 )
             )
@@ -172,10 +179,10 @@ def _label(part: Part, series: Series) -> str:
     return f"{part.policy} {series.executor}{series.variant}"
 
 
-def _told(variant: Variant) -> int | None:
+def _estimated(variant: Variant) -> int | None:
     """Return the constant delay that is told, where nothing else differs from the plain variant."""
-    alone = variant.told.isdecimal() and variant._replace(told=PLAIN.told) == PLAIN
-    return int(variant.told) if alone else None
+    alone = variant.delay_estimator.isdecimal() and variant._replace(delay_estimator=PLAIN.delay_estimator) == PLAIN
+    return int(variant.delay_estimator) if alone else None
 
 
 def _rule_text(rule: str) -> str:

@@ -1,6 +1,6 @@
 """A grid of delays, execution horizons, executors and variants, and the cells of it that a policy can run.
 
-A cell is one executor at one d and s; it becomes an arm of a run. A variant is what a policy is told and shown, where
+A cell is one executor at one d and s; it becomes a condition of a run. A variant is what a policy is told and shown, where
 that is not what there is. A series is a row of cells that differ in d alone, under one rule for s: what a curve of
 success against delay is drawn through. Cells may be shared by series (`delay` and a fixed 4 meet at d = 4).
 """
@@ -10,18 +10,18 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from act_eval.sources.executors import ExecutorSource
-from act_eval.sweeps.rules import ExecuteRule, execution_horizon
+from act_eval.sweeps.rules import ExecuteRule, horizon_of
 from act_eval.timing import (
     BeyondMaxDelay,
+    CommittedPrefix,
     Constant,
     Estimator,
-    Observe,
     Oracle,
-    OwnPrefix,
     PrefixShown,
+    Proprio,
     Schedule,
     Shown,
-    arm_name,
+    condition_name,
 )
 from act_eval.types import PolicySpec
 
@@ -29,14 +29,14 @@ from act_eval.types import PolicySpec
 class Variant(NamedTuple):
     """What a policy is told and shown, by the names on the command line."""
 
-    told: str = "oracle"
-    """Told delay: a number, or an estimator."""
-    prefix: str = "own"
-    observe: Observe = "present"
+    delay_estimator: str = "oracle"
+    """Estimated delay: a number, or an estimator."""
+    prefix: str = "committed"
+    proprio: Proprio = "observed"
 
     def __str__(self) -> str:
         """Return what is not as it is, as in `, told 4, prefix pad`; nothing for the plain variant."""
-        shown = {"told": "told {}", "prefix": "prefix {}", "observe": "joints {}"}
+        shown = {"delay_estimator": "told {}", "prefix": "prefix {}", "proprio": "joints {}"}
         parts = [
             text.format(value)
             for (name, text), value, plain in zip(shown.items(), self, PLAIN, strict=True)
@@ -57,11 +57,11 @@ class Grid:
     """d [steps]."""
     rules: tuple[ExecuteRule, ...]
     executors: tuple[ExecutorSource, ...]
-    told: Mapping[str, Estimator]
-    """Name → estimator of the told delay; only `rtc` is told one."""
+    delay_estimator: Mapping[str, Estimator]
+    """Name → estimator of the estimated delay; only `rtc` is told one."""
     prefixes: Mapping[str, PrefixShown]
     """Name → what is shown in the place of the prefix; only `rtc` is shown one."""
-    observe: tuple[Observe, ...]
+    proprio: tuple[Proprio, ...]
     beyond_max_delay: BeyondMaxDelay = "error"
 
 
@@ -72,15 +72,15 @@ class Setting:
     executor: str
     delay: int
     """d [steps]."""
-    execute: int
+    execution_horizon: int
     """s [steps]."""
     variant: Variant
     schedule: Schedule
 
     @property
-    def arm(self) -> str:
+    def condition(self) -> str:
         """Its name in a run folder."""
-        return arm_name(self.schedule)
+        return condition_name(self.schedule)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +101,7 @@ class Series:
     executor: str
     rule: str
     variant: Variant
-    arms: tuple[str, ...]
+    conditions: tuple[str, ...]
     """By rising delay."""
 
 
@@ -121,14 +121,16 @@ def expand(grid: Grid, spec: PolicySpec) -> Expansion:
     refused: list[Refused] = []
     for executor, variant, rule in _rows(grid):
         row = [_cell(grid, spec, executor, delay, rule, variant) for delay in sorted(grid.delays)]
-        found = {cell.arm: cell for cell in row if isinstance(cell, Setting)}
+        found = {cell.condition: cell for cell in row if isinstance(cell, Setting)}
         refused += [cell for cell in row if isinstance(cell, Refused)]
         settings = {**found, **settings}
         # Two rules that mean the same s for this policy are one series.
-        if found and all(other.arms != tuple(found) for other in series):
-            series.append(Series(executor=executor.name, rule=str(rule), variant=variant, arms=tuple(found)))
-    order = dict.fromkeys(arm for one in series for arm in one.arms)
-    return Expansion(settings=tuple(settings[arm] for arm in order), series=tuple(series), refused=tuple(refused))
+        if found and all(other.conditions != tuple(found) for other in series):
+            series.append(Series(executor=executor.name, rule=str(rule), variant=variant, conditions=tuple(found)))
+    order = dict.fromkeys(condition for one in series for condition in one.conditions)
+    return Expansion(
+        settings=tuple(settings[condition] for condition in order), series=tuple(series), refused=tuple(refused)
+    )
 
 
 def shared_refusals(refused: Sequence[Refused]) -> list[tuple[str, str]]:
@@ -145,10 +147,10 @@ def _rows(grid: Grid) -> Iterator[tuple[ExecutorSource, Variant, ExecuteRule]]:
     for executor in grid.executors:
         given = executor.example.hands_over_prefix
         variants = [
-            Variant(told, prefix, observe)
-            for told in (grid.told if given else (PLAIN.told,))
+            Variant(delay_estimator, prefix, proprio)
+            for delay_estimator in (grid.delay_estimator if given else (PLAIN.delay_estimator,))
             for prefix in (grid.prefixes if given else (PLAIN.prefix,))
-            for observe in grid.observe
+            for proprio in grid.proprio
         ]
         for variant in variants:
             for rule in grid.rules:
@@ -158,20 +160,22 @@ def _rows(grid: Grid) -> Iterator[tuple[ExecutorSource, Variant, ExecuteRule]]:
 def _cell(
     grid: Grid, spec: PolicySpec, executor: ExecutorSource, delay: int, rule: ExecuteRule, variant: Variant
 ) -> Setting | Refused:
-    execute = execution_horizon(rule, delay, spec.chunk)
-    if execute < 1:
-        reason = f"{rule} leaves s = {execute} at d = {delay}; s must be at least 1"
+    execution_horizon = horizon_of(rule, delay, spec.chunk)
+    if execution_horizon < 1:
+        reason = f"{rule} leaves s = {execution_horizon} at d = {delay}; s must be at least 1"
         return Refused(executor=executor.name, delay=delay, rule=str(rule), variant=variant, reason=reason)
     schedule = Schedule(
-        method=executor.build(execute),
+        method=executor.build(execution_horizon),
         delay=Constant(delay),
-        told=grid.told.get(variant.told, Oracle()),
+        delay_estimator=grid.delay_estimator.get(variant.delay_estimator, Oracle()),
         beyond_max_delay=grid.beyond_max_delay,
-        shown=Shown(prefix=grid.prefixes.get(variant.prefix, OwnPrefix()), observe=variant.observe),
+        shown=Shown(prefix=grid.prefixes.get(variant.prefix, CommittedPrefix()), proprio=variant.proprio),
     )
     if reason := schedule.refusal(spec):
-        if delay == 0 and variant != PLAIN and variant.told == PLAIN.told:
+        if delay == 0 and variant != PLAIN and variant.delay_estimator == PLAIN.delay_estimator:
             # Nothing is committed without delay, so that there is nothing else to show: this is the plain cell.
             return _cell(grid, spec, executor, delay, rule, PLAIN)
         return Refused(executor=executor.name, delay=delay, rule=str(rule), variant=variant, reason=reason)
-    return Setting(executor=executor.name, delay=delay, execute=execute, variant=variant, schedule=schedule)
+    return Setting(
+        executor=executor.name, delay=delay, execution_horizon=execution_horizon, variant=variant, schedule=schedule
+    )

@@ -35,13 +35,13 @@ from act_eval.sweeps.grid import Expansion, Grid, expand, shared_refusals
 from act_eval.sweeps.rules import parse_rule
 from act_eval.sweeps.survey import Survey
 from act_eval.timing import (
+    ConstantEstimate,
     Estimator,
     ExpertPrefix,
-    ToldConstant,
+    describe_estimator,
     describe_prefix,
-    describe_told,
+    parse_estimator,
     parse_prefix,
-    parse_told,
 )
 
 _MOST = 10_000  # steps of delay; a larger number is a typing error
@@ -107,9 +107,9 @@ def plan_sweep(config: SweepConfig) -> SweepPlan:
         delays=tuple(dict.fromkeys(map(_delay, config.delays))),
         rules=tuple(dict.fromkeys(map(parse_rule, config.execution_horizon))),
         executors=_executors(config.executors),
-        told=dict(map(_told, config.delay_estimator)),
+        delay_estimator=dict(map(_estimated, config.delay_estimator)),
         prefixes={describe_prefix(one): one for one in map(parse_prefix, config.prefix)},
-        observe=tuple(dict.fromkeys(config.proprio)),
+        proprio=tuple(dict.fromkeys(config.proprio)),
         beyond_max_delay=config.beyond_max_delay,
     )
     part = part_of(config.launch)
@@ -144,7 +144,7 @@ def plan_runs(plan: SweepPlan, facts: Survey) -> list[SweepRun]:
         UsageError: if no cell can run, with the reasons.
     """
     runs = [_run(plan, facts, policy, env) for env in plan.envs for policy in plan.policies]
-    if not any(one.run.job.arms for one in runs):
+    if not any(one.run.job.conditions for one in runs):
         reasons = [
             f"  {one.policy}, {one.env}: {cells}: {reason}"
             for one in runs
@@ -163,7 +163,7 @@ def _run(plan: SweepPlan, facts: Survey, policy: str, env: str) -> SweepRun:
     if not place.foreseen and any(isinstance(one, ExpertPrefix) for one in plan.grid.prefixes.values()):
         raise UsageError(f"--prefix expert needs an environment with the scripted expert; {env} has none")
     expansion = expand(plan.grid, about.spec)
-    schedules = {setting.arm: setting.schedule for setting in expansion.settings}
+    schedules = {setting.condition: setting.schedule for setting in expansion.settings}
     suite = suite_of(plan.envs[env].env_id, place, plan.seeds)
     folder = plan.out / f"{policy}_{env}"
     manifest = manifest_of(
@@ -177,7 +177,7 @@ def _run(plan: SweepPlan, facts: Survey, policy: str, env: str) -> SweepRun:
             folder=folder,
             seeds=plan.seeds,
             title=f"{env} · {policy}",
-            arms=schedules,
+            conditions=schedules,
             batch=plan.batch,
             video="none",
             metrics=plan.metrics,
@@ -213,10 +213,10 @@ def _executors(asked: Sequence[Any]) -> tuple[ExecutorSource, ...]:
     return tuple(found.values())
 
 
-def _told(text: str) -> tuple[str, Estimator]:
+def _estimated(text: str) -> tuple[str, Estimator]:
     """Return an estimator with the name that rows and axes give it: a constant is just its number."""
-    estimator = parse_told(f"constant:{text}" if text.isdecimal() else text)
-    name = str(estimator.steps) if isinstance(estimator, ToldConstant) else describe_told(estimator)
+    estimator = parse_estimator(f"constant:{text}" if text.isdecimal() else text)
+    name = str(estimator.steps) if isinstance(estimator, ConstantEstimate) else describe_estimator(estimator)
     return name, estimator
 
 
@@ -262,11 +262,11 @@ def _asked(config: SweepConfig, grid: Grid) -> dict[str, Any]:
         "policies": list(config.policies),
         "envs": list(config.envs),
         "delays": list(grid.delays),
-        "execute": [str(rule) for rule in grid.rules],
+        "execution_horizon": [str(rule) for rule in grid.rules],
         "executors": [one.text for one in grid.executors],
-        "told": list(grid.told),
+        "delay_estimator": list(grid.delay_estimator),
         "prefix": list(grid.prefixes),
-        "observe": list(grid.observe),
+        "proprio": list(grid.proprio),
         "beyond_max_delay": grid.beyond_max_delay,
         "episodes": config.episodes,
         "seed": config.seed,

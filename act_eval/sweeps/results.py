@@ -38,7 +38,7 @@ class Cell:
     @property
     def name(self) -> str:
         """Its place below the sweep's folder, as in `act_rtc_moving_pick/rtc_d4_s10`."""
-        return f"{self.policy}_{self.env}/{self.setting.arm}"
+        return f"{self.policy}_{self.env}/{self.setting.condition}"
 
     @property
     def rate(self) -> SuccessRate:
@@ -64,13 +64,13 @@ class Part:
     default_executor: str
     """What `evaluate` would choose for the policy."""
     cells: Mapping[str, Cell]
-    """Arm → cell, in the grid's order."""
+    """Condition → cell, in the grid's order."""
     series: tuple[Series, ...]
     refused: tuple[Refused, ...]
 
     def series_cells(self, series: Series) -> list[Cell]:
         """Return the cells of a series by rising delay."""
-        return [self.cells[arm] for arm in series.arms]
+        return [self.cells[condition] for condition in series.conditions]
 
 
 def check_paired(parts: Sequence[Part]) -> None:

@@ -52,7 +52,7 @@ WORDS = "a whole number of control steps from 1 on, half (C / 2), delay (s = max
 
 
 def parse_rule(text: str) -> ExecuteRule:
-    """Return the rule that a word of `--execute` means.
+    """Return the rule that a word of `--execution-horizon` means.
 
     Raises:
         UsageError: naming the word and what is allowed.
@@ -67,10 +67,10 @@ def parse_rule(text: str) -> ExecuteRule:
             return Covered(int(argument))
         case _ if _counts(text):
             return Fixed(int(text))
-    raise UsageError(f"--execute is {text!r}; it must be {WORDS}")
+    raise UsageError(f"--execution-horizon is {text!r}; it must be {WORDS}")
 
 
-def execution_horizon(rule: ExecuteRule, delay: int, chunk: int) -> int:
+def horizon_of(rule: ExecuteRule, delay: int, chunk: int) -> int:
     """Return s [steps]; below 1 where the rule leaves none.
 
     Args:

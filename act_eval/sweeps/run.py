@@ -59,7 +59,7 @@ def sweep(config: SweepConfig, reporter: Reporter) -> FinishedSweep | FinishedSw
     if config.launch.launcher == "slurm":
         return _sweep_by_jobs(config, reporter)
     plan, every = _plan(config, reporter)
-    runs = [one.run for one in every if one.run.job.arms]
+    runs = [one.run for one in every if one.run.job.conditions]
     check_folder(plan.out, runs)  # before anything is written into it, the lock included
     with writing(plan.out):
         plan.out.mkdir(parents=True, exist_ok=True)
@@ -86,7 +86,7 @@ def _sweep_by_jobs(config: SweepConfig, reporter: Reporter) -> FinishedSweep:
     """
     array = JobArray.of(config, ShardTask(sweep, config), reporter)
     plan, every = _plan(replace(config, device="auto"), reporter)  # the jobs' GPUs are elsewhere
-    runs = [one.run for one in every if one.run.job.arms]
+    runs = [one.run for one in every if one.run.job.conditions]
     check_folder(array.out, [replace(run, manifest=_as_begun(run, config)) for run in runs])
     folders = [PlannedFolder(run.job.folder, lambda run=run: _as_begun(run, config), run.label) for run in runs]
     results = array.run(folders, plan.workers, len(plan.seeds))
@@ -108,7 +108,7 @@ def _plan(config: SweepConfig, reporter: Reporter) -> tuple[SweepPlan, list[Swee
 
 def _plan_lines(plan: SweepPlan, runs: Sequence[SweepRun]) -> list[str]:
     """Return what is about to run, defaults included, and what cannot run with the reason."""
-    cells = sum(len(one.run.job.arms) for one in runs)
+    cells = sum(len(one.run.job.conditions) for one in runs)
     episodes = len(plan.seeds)
     share = "" if plan.part is None else f", of which shard {plan.part.text} has {cells * plan.episodes}"
     lines = [
@@ -120,7 +120,7 @@ def _plan_lines(plan: SweepPlan, runs: Sequence[SweepRun]) -> list[str]:
         prefix = "no prefix" if about["max_delay"] is None else f"prefix of up to {about['max_delay']}"
         lines.append(f"policy  {policy}: chunk C = {about['chunk']}, {about['window']} window, {prefix}")
     for one in runs:
-        lines.append(f"cells   {one.policy} in {one.env}: {', '.join(one.run.job.arms) or 'nothing'}")
+        lines.append(f"cells   {one.policy} in {one.env}: {', '.join(one.run.job.conditions) or 'nothing'}")
     not_run = {
         f"not run {one.policy}: {cells_text}: {reason}": None
         for one in runs
@@ -178,7 +178,7 @@ def _as_begun(run: PlannedRun, config: SweepConfig) -> Manifest:
     there = Manifest.read(run.job.folder)
     wanted = {"device": config.device, "compile": config.compile}
     asked = {name: value for name, value in wanted.items() if value != "auto" and name in there.configuration}
-    planned = {name: run.manifest.configuration[name] for name in ("policy", "arms", "video")}
+    planned = {name: run.manifest.configuration[name] for name in ("policy", "conditions", "video")}
     return replace(
         run.manifest,
         configuration={**there.configuration, **planned, **asked},
@@ -197,7 +197,7 @@ def _finish(plan: SweepPlan, runs: Sequence[SweepRun], results: Results) -> Fini
 
 def _analysed(one: SweepRun, records: Mapping[str, Sequence[EpisodeRecord]]) -> Analysed:
     """Return a finished run's cells, after writing the summary of each into its folder."""
-    rules = {arm: series.rule for series in reversed(one.expansion.series) for arm in series.arms}
+    rules = {condition: series.rule for series in reversed(one.expansion.series) for condition in series.conditions}
     return Analysed(
         policy=one.policy,
         env=one.env,
@@ -205,7 +205,7 @@ def _analysed(one: SweepRun, records: Mapping[str, Sequence[EpisodeRecord]]) -> 
         control_s=one.control_s,
         default_executor=one.default_executor,
         cells={
-            setting.arm: _cell(one, setting, rules[setting.arm], records[setting.arm])
+            setting.condition: _cell(one, setting, rules[setting.condition], records[setting.condition])
             for setting in one.expansion.settings
         },
         series=one.expansion.series,
@@ -214,7 +214,7 @@ def _analysed(one: SweepRun, records: Mapping[str, Sequence[EpisodeRecord]]) -> 
 
 
 def _cell(one: SweepRun, setting: Setting, rule: str, records: Sequence[EpisodeRecord]) -> Cell:
-    stored = read_run(one.folder).conditions[setting.arm]
+    stored = read_run(one.folder).conditions[setting.condition]
     measured = stored.episode_metrics
 
     def seconds(steps: int | None) -> float | None:

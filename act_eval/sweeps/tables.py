@@ -63,10 +63,10 @@ def trend_row(found: SeriesTrend) -> Row:
         "policy": found.part.policy,
         "env": found.part.env,
         "executor": found.series.executor,
-        "execute_rule": found.series.rule,
+        "execution_horizon_rule": found.series.rule,
         **found.series.variant._asdict(),
         "delays": list(m.delays),
-        "arms": list(found.series.arms),
+        "conditions": list(found.series.conditions),
         "episodes": m.episodes,
         "excluded": m.excluded,
         "slope_per_step": m.slope,
@@ -102,7 +102,7 @@ def refused_rows(analysis: Analysis) -> list[Row]:
             "env": part.env,
             "executor": cell.executor,
             "delay": cell.delay,
-            "execute_rule": cell.rule,
+            "execution_horizon_rule": cell.rule,
             **cell.variant._asdict(),
             "reason": cell.reason,
         }
@@ -126,7 +126,7 @@ def to_json(analysis: Analysis, grid: Mapping[str, Any]) -> dict[str, Any]:
             "p_holm": "Holm over the rows of the same family",
         },
         "naive_falls_with_delay": analysis.sensitive_environments(),
-        "cells": [{**row, "folder": f"{row['policy']}_{row['env']}/{row['arm']}"} for row in cell_rows(analysis)],
+        "cells": [{**row, "folder": f"{row['policy']}_{row['env']}/{row['condition']}"} for row in cell_rows(analysis)],
         "trends": [trend_row(found) for found in analysis.trends],
         "comparisons": [comparison_row(found) for found in analysis.comparisons],
         "recovered": [recovery_row(found) for found in analysis.recovered],
@@ -159,11 +159,11 @@ def _identity(part: Part, cell: Cell) -> Row:
         "env": part.env,
         "executor": setting.executor,
         "delay": setting.delay,
-        "execute": setting.execute,
-        "execute_rule": cell.rule,
-        "covered_horizon": setting.delay + setting.execute,
+        "execution_horizon": setting.execution_horizon,
+        "execution_horizon_rule": cell.rule,
+        "covered_horizon": setting.delay + setting.execution_horizon,
         **setting.variant._asdict(),
-        "arm": setting.arm,
+        "condition": setting.condition,
     }
 
 
@@ -193,7 +193,7 @@ def _against(prefix: str, comparison: Comparison | None) -> Row:
     if comparison is None:
         names = ("reference", "pairs", "gained", "lost", "difference", "low", "high", "p", "p_holm")
         return dict.fromkeys(f"{prefix}_{name}" for name in names)
-    values = {"reference": comparison.first.setting.arm, **_compared(comparison)}
+    values = {"reference": comparison.first.setting.condition, **_compared(comparison)}
     return {f"{prefix}_{name}": value for name, value in values.items()}
 
 

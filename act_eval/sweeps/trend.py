@@ -22,7 +22,7 @@ from act_eval.stats import CONFIDENCE, Interval, PairedTable
 
 Outcomes = NDArray[np.float64]
 """1 success, 0 failure, NaN invalid."""
-Verdict = Literal["falls with delay", "rises with delay", "insensitive to delay", "cannot tell"]
+Verdict = Literal["falls with delay", "rises with delay", "insensitive to delay", "inconclusive"]
 
 MARGIN = 0.10
 """`insensitive`: a loss of this size from the least to the largest delay is excluded by its interval."""
@@ -84,11 +84,11 @@ def verdict(measured: Trend, p_adjusted: float) -> Verdict:
         return "rises with delay"
     if measured.ends.newcombe().low > -MARGIN:
         return "insensitive to delay"
-    return "cannot tell"
+    return "inconclusive"
 
 
 def verdict_despite_invalid(outcomes_DN: Sequence[Outcomes], delays: Sequence[int], family: int) -> Verdict:
-    """Return the verdict that stands however the invalid episodes might have ended, else `cannot tell`.
+    """Return the verdict that stands however the invalid episodes might have ended, else `inconclusive`.
 
     They are counted as they would make the slope least, and as they would make it largest.
 
@@ -106,7 +106,7 @@ def verdict_despite_invalid(outcomes_DN: Sequence[Outcomes], delays: Sequence[in
         ]
         measured = trend(filled, delays)
         found.add(verdict(measured, min(1.0, family * measured.p)))
-    return found.pop() if len(found) == 1 else "cannot tell"
+    return found.pop() if len(found) == 1 else "inconclusive"
 
 
 def trend_p_value(outcomes_ND: Outcomes, delays: Sequence[int]) -> float:

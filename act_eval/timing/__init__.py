@@ -1,12 +1,12 @@
-"""Time in control steps: methods of running chunks, delay models, told delays and their bounds."""
+"""Time in control steps: methods of running chunks, delay models, estimated delays and their bounds."""
 
 from act_eval.timing.ablation import (
     PREFIXES,
+    CommittedPrefix,
     ExpertPrefix,
-    Observe,
-    OwnPrefix,
     PadPrefix,
     PrefixShown,
+    Proprio,
     Shown,
     ShuffledPrefix,
     WrongDelay,
@@ -15,13 +15,13 @@ from act_eval.timing.ablation import (
 )
 from act_eval.timing.custom import CustomExecutor, source_entry, source_of
 from act_eval.timing.delays import (
+    Bursty,
     Constant,
     DelayModel,
     Draw,
-    Dropped,
     Lognormal,
+    Lossy,
     Measured,
-    Spikes,
     Trace,
     Uniform,
     draws,
@@ -31,13 +31,13 @@ from act_eval.timing.delays import (
     steps_of_latency,
 )
 from act_eval.timing.estimators import (
+    ConstantEstimate,
     Estimator,
     MaxOfLast,
     MovingAverage,
     Oracle,
     Percentile,
-    ToldConstant,
-    told_delay,
+    estimated_delay,
 )
 from act_eval.timing.methods import (
     EXECUTORS,
@@ -55,9 +55,9 @@ from act_eval.timing.methods import (
     kept,
     snake_case,
 )
-from act_eval.timing.naming import arm_name, arm_settings, arm_text, method_label
-from act_eval.timing.parsing import describe, describe_told, parse_delay, parse_told
-from act_eval.timing.schedule import BeyondMaxDelay, Schedule, first_request, told_bounds
+from act_eval.timing.naming import condition_name, condition_settings, condition_text, method_label
+from act_eval.timing.parsing import describe, describe_estimator, parse_delay, parse_estimator
+from act_eval.timing.schedule import BeyondMaxDelay, Schedule, estimated_bounds, first_request
 from act_eval.timing.traces import read_trace, recorded_trace, write_trace
 
 __all__ = [
@@ -68,43 +68,45 @@ __all__ = [
     "RTC",
     "BeyondMaxDelay",
     "Blend",
+    "Bursty",
+    "CommittedPrefix",
     "Constant",
+    "ConstantEstimate",
     "CustomExecutor",
     "DelayModel",
     "Draw",
-    "Dropped",
     "Ensemble",
     "Estimator",
     "ExpertPrefix",
     "Lognormal",
+    "Lossy",
     "MaxOfLast",
     "Measured",
     "Method",
     "MovingAverage",
     "Naive",
-    "Observe",
     "Oracle",
-    "OwnPrefix",
     "PadPrefix",
     "Percentile",
     "PrefixShown",
+    "Proprio",
     "Schedule",
     "Shown",
     "ShuffledPrefix",
-    "Spikes",
     "Sync",
-    "ToldConstant",
     "Trace",
     "Uniform",
     "WrongDelay",
-    "arm_name",
-    "arm_settings",
-    "arm_text",
     "check_executor",
+    "condition_name",
+    "condition_settings",
+    "condition_text",
     "describe",
+    "describe_estimator",
     "describe_prefix",
-    "describe_told",
     "draws",
+    "estimated_bounds",
+    "estimated_delay",
     "executor_name",
     "extremes",
     "first_request",
@@ -114,15 +116,13 @@ __all__ = [
     "loses_answers",
     "method_label",
     "parse_delay",
+    "parse_estimator",
     "parse_prefix",
-    "parse_told",
     "read_trace",
     "recorded_trace",
     "snake_case",
     "source_entry",
     "source_of",
     "steps_of_latency",
-    "told_bounds",
-    "told_delay",
     "write_trace",
 ]

@@ -1,7 +1,7 @@
 """What a policy is shown of what will run while it computes: its prefix, an ablation of it, predicted joints.
 
 Nothing here changes which commands run meanwhile: those are committed, whatever the policy is shown. How success
-changes with what is shown tells whether a policy uses it. Only requests with a told delay are changed; the first
+changes with what is shown tells whether a policy uses it. Only requests with an estimated delay are changed; the first
 chunk of an episode commits nothing and is always asked for as it is.
 """
 
@@ -12,16 +12,16 @@ from act_eval.errors import TimingError, UnknownName
 from act_eval.timing.methods import Method
 from act_eval.types import PolicySpec
 
-Observe = Literal["present", "predicted", "predicted_all"]
+Proprio = Literal["observed", "predicted", "predicted-with-gripper"]
 """Which joints a policy is handed with the images and coordinates of the observation.
 
-`present`: those of the observation. `predicted`: those expected when the answer begins to act, the last command that
-is committed (VLASH's rule for absolute targets), the gripper as observed. `predicted_all`: the gripper's last command
+`observed`: those of the observation. `predicted`: those expected when the answer begins to act, the last command that
+is committed (VLASH's rule for absolute targets), the gripper as observed. `predicted-with-gripper`: the gripper's last command
 too, which a gripper that holds something never reaches."""
 
 
 @dataclass(frozen=True)
-class OwnPrefix:
+class CommittedPrefix:
     """The committed commands, which will run."""
 
 
@@ -32,7 +32,7 @@ class ExpertPrefix:
 
 @dataclass(frozen=True)
 class PadPrefix:
-    """None of the commands: the policy sees padding in their place, and the told delay."""
+    """None of the commands: the policy sees padding in their place, and the estimated delay."""
 
 
 @dataclass(frozen=True)
@@ -42,24 +42,24 @@ class ShuffledPrefix:
 
 @dataclass(frozen=True)
 class WrongDelay:
-    """A told delay that is off, with the prefix cut, or extended by what the plan would run.
+    """An estimated delay that is off, with the prefix cut, or extended by what the plan would run.
 
     The answer is run as if the policy had been told rightly.
     """
 
     offset: int = 2
-    """Added to the told delay [steps]."""
+    """Added to the estimated delay [steps]."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.offset, int) or isinstance(self.offset, bool) or self.offset == 0:
             raise TimingError(f"the offset of wrong_delay is {self.offset!r}; it must be a whole number other than 0")
 
 
-PrefixShown = OwnPrefix | ExpertPrefix | PadPrefix | ShuffledPrefix | WrongDelay
+PrefixShown = CommittedPrefix | ExpertPrefix | PadPrefix | ShuffledPrefix | WrongDelay
 """What stands in the place of the committed prefix."""
 
 PREFIXES: dict[str, type[PrefixShown]] = {
-    "own": OwnPrefix,
+    "committed": CommittedPrefix,
     "expert": ExpertPrefix,
     "pad": PadPrefix,
     "shuffled": ShuffledPrefix,
@@ -70,28 +70,28 @@ PREFIXES: dict[str, type[PrefixShown]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Shown:
-    """What an arm shows its policy."""
+    """What a condition shows its policy."""
 
-    prefix: PrefixShown = field(default_factory=OwnPrefix)
-    observe: Observe = "present"
+    prefix: PrefixShown = field(default_factory=CommittedPrefix)
+    proprio: Proprio = "observed"
 
     def __post_init__(self) -> None:
-        if self.observe not in get_args(Observe):
-            raise UnknownName("observe", str(self.observe), get_args(Observe))
+        if self.proprio not in get_args(Proprio):
+            raise UnknownName("proprio", str(self.proprio), get_args(Proprio))
 
     @property
     def offset(self) -> int:
-        """What is added to the told delay [steps]."""
+        """What is added to the estimated delay [steps]."""
         return self.prefix.offset if isinstance(self.prefix, WrongDelay) else 0
 
     @property
     def predicts(self) -> bool:
         """Whether the joints are predicted."""
-        return self.observe != "present"
+        return self.proprio != "observed"
 
 
 def parse_prefix(text: str) -> PrefixShown:
-    """Return the prefix that a text names: `own`, `expert`, `pad`, `shuffled`, `wrong_delay` or `wrong_delay:-2`.
+    """Return the prefix that a text names: `committed`, `expert`, `pad`, `shuffled`, `wrong_delay` or `wrong_delay:-2`.
 
     Raises:
         TimingError: naming the text and what there is.
@@ -117,14 +117,14 @@ def describe_prefix(prefix: PrefixShown) -> str:
 
 
 def refuse_shown(
-    shown: Shown, method: Method, told: tuple[int, int | None], late_taps: bool, spec: PolicySpec
+    shown: Shown, method: Method, estimated: tuple[int, int | None], late_taps: bool, spec: PolicySpec
 ) -> str | None:
     """Return why a method cannot show a policy this, or None where it can.
 
     Args:
         shown: What is asked for.
-        method: The arm's.
-        told: Least and largest told delay [steps]; None where nothing bounds it.
+        method: The condition's.
+        estimated: Least and largest estimated delay [steps]; None where nothing bounds it.
         late_taps: Whether observations or commands are late.
         spec: The policy's.
     """
@@ -133,15 +133,17 @@ def refuse_shown(
             f"joints are predicted under naive and rtc; got {method.name}, which "
             "waits at rest or mixes chunks that were predicted for different moments"
         )
-    if shown.predicts and told[1] == 0:
-        return f"joints {shown.observe!r} are the present ones where the told delay is 0"
-    return None if isinstance(shown.prefix, OwnPrefix) else _refuse_prefix(shown, method, told, late_taps, spec)
+    if shown.predicts and estimated[1] == 0:
+        return f"joints {shown.proprio!r} are the observed ones where the estimated delay is 0"
+    return (
+        None if isinstance(shown.prefix, CommittedPrefix) else _refuse_prefix(shown, method, estimated, late_taps, spec)
+    )
 
 
 def _refuse_prefix(
-    shown: Shown, method: Method, told: tuple[int, int | None], late_taps: bool, spec: PolicySpec
+    shown: Shown, method: Method, estimated: tuple[int, int | None], late_taps: bool, spec: PolicySpec
 ) -> str | None:
-    name, (low, high) = describe_prefix(shown.prefix), told
+    name, (low, high) = describe_prefix(shown.prefix), estimated
     if not method.hands_over_prefix:
         return f"prefix {name!r} needs rtc, which alone hands over a prefix; got {method.name}"
     if late_taps and isinstance(shown.prefix, ExpertPrefix | WrongDelay):
@@ -149,11 +151,11 @@ def _refuse_prefix(
     if isinstance(shown.prefix, WrongDelay):
         least, most = low + shown.offset, None if high is None else high + shown.offset
         if least < 0 or most is None or most > spec.max_delay:
-            told_text = f"{least}" if least == most else f"{least} .. {most}"
-            return f"prefix {name!r} would tell delay {told_text}; the policy takes 0 .. {spec.max_delay}"
+            estimated_text = f"{least}" if least == most else f"{least} .. {most}"
+            return f"prefix {name!r} would tell delay {estimated_text}; the policy takes 0 .. {spec.max_delay}"
         return None
     needed = 2 if isinstance(shown.prefix, ShuffledPrefix) else 1
     if high is not None and high < needed:
         commands = "command" if needed == 1 else "commands"
-        return f"prefix {name!r} needs {needed} committed {commands} or more; the told delay is {high}"
+        return f"prefix {name!r} needs {needed} committed {commands} or more; the estimated delay is {high}"
     return None

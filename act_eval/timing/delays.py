@@ -79,7 +79,7 @@ class Lognormal:
 
 
 @dataclass(frozen=True)
-class Spikes:
+class Bursty:
     """Two states (Gilbert–Elliott): calm requests take `calm` steps, those within a spike `spike` steps."""
 
     calm: int
@@ -97,18 +97,18 @@ class Spikes:
 
 
 @dataclass(frozen=True)
-class Dropped:
+class Lossy:
     """Each answer of another model is lost with a probability; needs a timeout."""
 
     probability: float
-    of: "Constant | Uniform | Lognormal | Spikes | Trace" = field(default_factory=Constant)
+    of: "Constant | Uniform | Lognormal | Bursty | Trace" = field(default_factory=Constant)
     """Delays of the answers that arrive."""
 
     def __post_init__(self) -> None:
         _probability("probability of a lost answer", self.probability)
         if self.probability == 1:
             raise TimingError("probability of a lost answer is 1; no answer would ever arrive, it must be below 1")
-        if not isinstance(self.of, Constant | Uniform | Lognormal | Spikes | Trace):
+        if not isinstance(self.of, Constant | Uniform | Lognormal | Bursty | Trace):
             kind = type(self.of).__name__.lower()
             raise TimingError(f"answers of a {kind} delay cannot be dropped; of must draw delays and lose none itself")
 
@@ -156,7 +156,7 @@ class Measured:
         return Draw(steps_of_latency(inference_ms + self.injected_ms, control_ms))
 
 
-DelayModel = Constant | Uniform | Lognormal | Spikes | Dropped | Trace | Measured
+DelayModel = Constant | Uniform | Lognormal | Bursty | Lossy | Trace | Measured
 """Where the delay of a request comes from."""
 
 
@@ -178,7 +178,7 @@ def is_bounded(model: DelayModel) -> bool:
 def loses_answers(model: DelayModel) -> bool:
     """Return whether answers may never come, so that a timeout is needed."""
     match model:
-        case Dropped():
+        case Lossy():
             return True
         case Trace(steps=steps, episodes=episodes):
             return any(None in delays for delays in (steps, *episodes.values()))
@@ -195,9 +195,9 @@ def extremes(model: DelayModel) -> tuple[int, int | None]:
             return low, high
         case Lognormal(shift=shift):
             return math.ceil(shift), None
-        case Spikes(calm=calm, spike=spike):
+        case Bursty(calm=calm, spike=spike):
             return min(calm, spike), max(calm, spike)
-        case Dropped(of=inner):
+        case Lossy(of=inner):
             return extremes(inner)
         case Trace(steps=steps, episodes=episodes):
             every = [delay for delays in (steps, *episodes.values()) for delay in delays if delay is not None]
@@ -223,9 +223,9 @@ def _draws(model: DelayModel, seed: int, rng: np.random.Generator) -> Iterator[D
         case Lognormal(shift, median, sigma):
             while True:
                 yield Draw(math.ceil(shift + median * math.exp(sigma * rng.standard_normal())))
-        case Spikes():
-            yield from _spikes(model, rng)
-        case Dropped(probability, inner):
+        case Bursty():
+            yield from _bursty(model, rng)
+        case Lossy(probability, inner):
             # The inner delay is drawn whether or not it is used: arms with other probabilities share it.
             for draw in _draws(inner, seed, rng):
                 yield LOST if rng.random() < probability else draw
@@ -235,7 +235,7 @@ def _draws(model: DelayModel, seed: int, rng: np.random.Generator) -> Iterator[D
             raise TimingError("measured delays are not drawn: nobody knows them before the prediction")
 
 
-def _spikes(model: Spikes, rng: np.random.Generator) -> Iterator[Draw]:
+def _bursty(model: Bursty, rng: np.random.Generator) -> Iterator[Draw]:
     spiking = False
     while True:
         yield Draw(model.spike if spiking else model.calm)

@@ -21,13 +21,13 @@ class Oracle:
 
 
 @dataclass(frozen=True)
-class ToldConstant:
+class ConstantEstimate:
     """The same number for every request."""
 
     steps: int
 
     def __post_init__(self) -> None:
-        whole_steps("told delay", self.steps)
+        whole_steps("estimated delay", self.steps)
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class MaxOfLast:
     """Told before any answer has arrived."""
 
     def __post_init__(self) -> None:
-        whole_steps("window of the told delay", self.window, least=1)
-        whole_steps("initial told delay", self.initial)
+        whole_steps("window of the estimated delay", self.window, least=1)
+        whole_steps("initial estimated delay", self.initial)
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,10 @@ class Percentile:
     initial: int = 0
 
     def __post_init__(self) -> None:
-        whole_steps("window of the told delay", self.window, least=1)
-        whole_steps("initial told delay", self.initial)
+        whole_steps("window of the estimated delay", self.window, least=1)
+        whole_steps("initial estimated delay", self.initial)
         if not 0 <= self.percent <= 100:
-            raise TimingError(f"percentile of the told delay is {self.percent}; it must lie between 0 and 100")
+            raise TimingError(f"percentile of the estimated delay is {self.percent}; it must lie between 0 and 100")
 
 
 @dataclass(frozen=True)
@@ -66,15 +66,15 @@ class MovingAverage:
     initial: int = 0
 
     def __post_init__(self) -> None:
-        whole_steps("window of the told delay", self.window, least=1)
-        whole_steps("initial told delay", self.initial)
+        whole_steps("window of the estimated delay", self.window, least=1)
+        whole_steps("initial estimated delay", self.initial)
 
 
-Estimator = Oracle | ToldConstant | MaxOfLast | Percentile | MovingAverage
+Estimator = Oracle | ConstantEstimate | MaxOfLast | Percentile | MovingAverage
 """Which delay a policy is told."""
 
 
-def told_delay(estimator: Estimator, actual: int, arrived: Sequence[int]) -> int:
+def estimated_delay(estimator: Estimator, actual: int, arrived: Sequence[int]) -> int:
     """Return the delay to tell [steps].
 
     Args:
@@ -85,7 +85,7 @@ def told_delay(estimator: Estimator, actual: int, arrived: Sequence[int]) -> int
     match estimator:
         case Oracle():
             return actual
-        case ToldConstant(steps):
+        case ConstantEstimate(steps):
             return steps
         case MaxOfLast(window, initial):
             return max(arrived[-window:], default=initial)
@@ -99,12 +99,12 @@ def _round_up(steps: float) -> int:
     return math.ceil(steps - 1e-9)  # interpolation between two equal delays may exceed them by a rounding error
 
 
-def told_range(estimator: Estimator, low: int, high: int | None) -> tuple[int, int | None]:
+def estimated_range(estimator: Estimator, low: int, high: int | None) -> tuple[int, int | None]:
     """Return the least and the largest delay that may be told where delays lie in `low … high` (None: no bound)."""
     match estimator:
         case Oracle():
             return low, high
-        case ToldConstant(steps):
+        case ConstantEstimate(steps):
             return steps, steps
         case MaxOfLast(initial=initial) | Percentile(initial=initial) | MovingAverage(initial=initial):
             return min(low, initial), None if high is None else max(high, initial)

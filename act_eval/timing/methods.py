@@ -40,7 +40,7 @@ class Method:
     newest chunk runs and replaces the one before.
     """
 
-    execute: int
+    execution_horizon: int
     """s, steps between two requests."""
 
     hands_over_prefix: ClassVar[bool] = False
@@ -55,7 +55,7 @@ class Method:
     """Whether the policy may be given joints predicted for the step at which its answer acts."""
 
     def __post_init__(self) -> None:
-        whole_steps("execution horizon s", self.execute, least=1)
+        whole_steps("execution horizon s", self.execution_horizon, least=1)
 
     @property
     def name(self) -> str:
@@ -66,7 +66,7 @@ class Method:
     @property
     def options(self) -> dict[str, Any]:
         """Options that are not at their default, by name."""
-        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "execute"}
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "execution_horizon"}
         return {name: value for name, value in values.items() if value != getattr(type(self), name, MISSING)}
 
     @property
@@ -151,21 +151,21 @@ def kept(installed: Sequence[Chunk], new: Chunk, step: int) -> list[Chunk]:
 class Sync(Method):
     """Stop and wait: request when `s` actions have run, then run the new chunk from its beginning."""
 
-    clock: Literal["frozen", "ticking"] = "frozen"
-    """`frozen`: the world stops while the policy computes, and the time is counted as stopped.
-    `ticking`: the world goes on and the hold action runs for d steps."""
+    clock: Literal["paused", "hold"] = "paused"
+    """`paused`: the world stops while the policy computes, and the time is counted as stopped.
+    `hold`: the world goes on and the hold action runs for d steps."""
 
     runs_meanwhile: ClassVar[bool] = False
     allows_predicted_joints: ClassVar[bool] = False
 
     @property
     def options(self) -> dict[str, Any]:
-        return {}  # the clock is in the name: sync, sync_ticking
+        return {}  # the clock is in the name: sync_paused, sync_hold
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.clock not in ("frozen", "ticking"):
-            raise TimingError(f"clock is {self.clock!r}; there are: frozen, ticking")
+        if self.clock not in ("paused", "hold"):
+            raise TimingError(f"clock is {self.clock!r}; there are: paused, hold")
 
 
 @dataclass(frozen=True)
@@ -245,7 +245,7 @@ class Blend(Method):
 
 
 METHODS: dict[str, type[Method]] = {
-    "sync": Sync,
+    "sync_paused": Sync,
     "naive": Naive,
     "rtc": RTC,
     "ensemble": Ensemble,
@@ -261,7 +261,7 @@ NOT_APPLICABLE: dict[str, str] = {
 """Known methods that are not offered, with the reason."""
 
 
-EXECUTORS: dict[str, Callable[[int], Method]] = {**METHODS, "sync_ticking": partial(Sync, clock="ticking")}
+EXECUTORS: dict[str, Callable[[int], Method]] = {**METHODS, "sync_hold": partial(Sync, clock="hold")}
 """Name on the command line → builder of a method from the execution horizon."""
 
 
@@ -271,6 +271,10 @@ def check_executor(name: str) -> None:
     Raises:
         UsageError: saying why it is not offered, or what is.
     """
+    if name == "sync":
+        raise UsageError(
+            "executor 'sync' is ambiguous: sync_paused stops the world during inference, sync_hold holds the robot"
+        )
     if name in NOT_APPLICABLE:
         raise UsageError(f"executor {name!r} is not offered: {NOT_APPLICABLE[name]}")
     if name not in EXECUTORS:
@@ -279,7 +283,7 @@ def check_executor(name: str) -> None:
 
 def executor_name(method: Method) -> str:
     """Return the name under which `EXECUTORS` lists a method; for a user's one its `name`."""
-    return "sync_ticking" if isinstance(method, Sync) and method.clock == "ticking" else method.name
+    return "sync_hold" if isinstance(method, Sync) and method.clock == "hold" else method.name
 
 
 def is_shipped(method: Method) -> bool:

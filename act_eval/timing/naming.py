@@ -1,39 +1,39 @@
-"""An arm's timing in words: its name, its entry in a manifest, its line on the screen."""
+"""A condition's timing in words: its name, its entry in a manifest, its line on the screen."""
 
 import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from act_eval.timing.ablation import OwnPrefix, describe_prefix
+from act_eval.timing.ablation import CommittedPrefix, describe_prefix
 from act_eval.timing.custom import source_of
-from act_eval.timing.estimators import Oracle, ToldConstant
+from act_eval.timing.estimators import ConstantEstimate, Oracle
 from act_eval.timing.methods import Method, executor_name
-from act_eval.timing.parsing import describe, describe_told, short_name
+from act_eval.timing.parsing import describe, describe_estimator, short_name
 from act_eval.timing.schedule import Schedule
 
 
-def arm_name(schedule: Schedule) -> str:
-    """Return an arm's name, fit for a folder: `rtc_d4_s10`, with everything that is not at its default after it.
+def condition_name(schedule: Schedule) -> str:
+    """Return a condition's name, fit for a folder: `rtc_d4_s10`, with everything that is not at its default after it.
 
     Schedules that differ in anything that the command line offers have different names.
     """
     parts = [
         method_label(schedule.method),
         short_name(schedule.delay),
-        f"s{schedule.method.execute}",
+        f"s{schedule.method.execution_horizon}",
     ]
-    settings = arm_settings(schedule)
+    settings = condition_settings(schedule)
     match schedule.estimator:
-        case ToldConstant(steps) if "told" in settings:
+        case ConstantEstimate(steps) if "delay_estimator" in settings:
             parts.append(f"told{steps}")
-        case estimator if "told" in settings and schedule.told is not None:
-            parts.append("told-" + describe_told(estimator).translate(_PLAIN))
+        case estimator if "delay_estimator" in settings and schedule.delay_estimator is not None:
+            parts.append("told-" + describe_estimator(estimator).translate(_PLAIN))
     if "beyond_max_delay" in settings:
         parts.append(schedule.beyond_max_delay)
     letters = {"timeout": "t", "observation_delay": "o", "actuation_delay": "a"}
     parts += [f"{letter}{settings[key]}" for key, letter in letters.items() if key in settings]
-    parts += [str(settings[key]).replace(":", "") for key in ("prefix", "observe") if key in settings]
+    parts += [str(settings[key]).replace(":", "") for key in ("prefix", "proprio") if key in settings]
     return "_".join(parts)
 
 
@@ -46,8 +46,8 @@ def method_label(method: Method) -> str:
 _PLAIN = str.maketrans(":,=", "---")
 
 
-def arm_settings(schedule: Schedule) -> dict[str, Any]:
-    """Return an arm's entry in a manifest (JSON values); what is absent is at its default.
+def condition_settings(schedule: Schedule) -> dict[str, Any]:
+    """Return a condition's entry in a manifest (JSON values); what is absent is at its default.
 
     A constant delay is a number, any other one the text that `parse_delay` reads, but for a recorded trace, of which
     a digest is given.
@@ -55,42 +55,44 @@ def arm_settings(schedule: Schedule) -> dict[str, Any]:
     text = describe(schedule.delay)
     tells, estimates, shown = schedule.method.hands_over_prefix, schedule.estimates_delay, schedule.shown
     optional = {
-        "told": describe_told(schedule.estimator) if estimates and schedule.estimator != Oracle() else None,
+        "delay_estimator": describe_estimator(schedule.estimator)
+        if estimates and schedule.estimator != Oracle()
+        else None,
         "beyond_max_delay": schedule.beyond_max_delay if tells and schedule.beyond_max_delay != "error" else None,
         "timeout": schedule.timeout,
         "observation_delay": schedule.observation_delay or None,
         "actuation_delay": schedule.actuation_delay or None,
-        "prefix": describe_prefix(shown.prefix) if shown.prefix != OwnPrefix() else None,
-        "observe": shown.observe if shown.predicts else None,
+        "prefix": describe_prefix(shown.prefix) if shown.prefix != CommittedPrefix() else None,
+        "proprio": shown.proprio if shown.predicts else None,
     }
     return {
         "executor": executor_name(schedule.method),
         "delay": int(text) if text.isdecimal() else text,
-        "execute": schedule.method.execute,
+        "execution_horizon": schedule.method.execution_horizon,
         **({"executor_options": schedule.method.options} if schedule.method.options else {}),
         **source_of(schedule.method),
         **{key: value for key, value in optional.items() if value is not None},
     }
 
 
-def arm_text(settings: Mapping[str, Any]) -> str:
-    """Return an arm's entry in words."""
+def condition_text(settings: Mapping[str, Any]) -> str:
+    """Return a condition's entry in words."""
     delay = settings["delay"]
     options = settings.get("executor_options", {})
     given = " (" + ", ".join(f"{name} = {value}" for name, value in options.items()) + ")" if options else ""
     parts = [
         f"executor {settings['executor']}{given}",
         f"delay d = {delay}" if isinstance(delay, int) else f"delay {delay}",
-        f"execution horizon s = {settings['execute']}",
+        f"execution horizon s = {settings['execution_horizon']}",
     ]
     words = {
-        "told": "told {}",
+        "delay_estimator": "told {}",
         "beyond_max_delay": "beyond the largest trained delay: {}",
         "timeout": "answers lost after {} steps",
         "observation_delay": "observations {} steps late",
         "actuation_delay": "commands {} steps late",
         "prefix": "shown prefix: {}",
-        "observe": "shown joints: {}",
+        "proprio": "shown joints: {}",
     }
     parts += [text.format(settings[key]) for key, text in words.items() if key in settings]
     return ", ".join(parts)

@@ -1,8 +1,8 @@
-"""Delay models and told delays as text, for command lines and manifests: `NAME` or `NAME:PARAMETERS`.
+"""Delay models and estimated delays as text, for command lines and manifests: `NAME` or `NAME:PARAMETERS`.
 
-Parameters stand in the order of the model's fields or are named, as in `spikes:1,6,enter=0.1,leave=0.5`. A bare
+Parameters stand in the order of the model's fields or are named, as in `bursty:1,6,enter=0.1,leave=0.5`. A bare
 number is a constant delay. `dropped` takes another model as its last parameter, which is everything that follows:
-`dropped:0.1,of=uniform:1,6`. `trace:FILE` reads recorded delays. What `describe` returns means the same model.
+`lossy:0.1,of=uniform:1,6`. `trace:FILE` reads recorded delays. What `describe` returns means the same model.
 """
 
 from collections.abc import Mapping
@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from act_eval.errors import TimingError, UsageError
-from act_eval.timing.delays import Constant, DelayModel, Dropped, Lognormal, Measured, Spikes, Trace, Uniform
-from act_eval.timing.estimators import Estimator, MaxOfLast, MovingAverage, Oracle, Percentile, ToldConstant
+from act_eval.timing.delays import Bursty, Constant, DelayModel, Lognormal, Lossy, Measured, Trace, Uniform
+from act_eval.timing.estimators import ConstantEstimate, Estimator, MaxOfLast, MovingAverage, Oracle, Percentile
 from act_eval.timing.traces import read_trace, trace_digest
 
 DELAYS: dict[str, type] = {
     "constant": Constant,
     "uniform": Uniform,
     "lognormal": Lognormal,
-    "spikes": Spikes,
-    "dropped": Dropped,
+    "bursty": Bursty,
+    "dropped": Lossy,
     "trace": Trace,
     "measured": Measured,
 }
@@ -28,12 +28,12 @@ DELAYS: dict[str, type] = {
 
 TOLD: dict[str, type] = {
     "oracle": Oracle,
-    "constant": ToldConstant,
+    "constant": ConstantEstimate,
     "max": MaxOfLast,
     "percentile": Percentile,
     "average": MovingAverage,
 }
-"""Name → estimator of the told delay."""
+"""Name → estimator of the estimated delay."""
 
 _SHORT = {"p95": ("percentile", "95")}
 """Name → (the name it stands for, its first parameters)."""
@@ -53,8 +53,8 @@ def parse_delay(text: str) -> DelayModel:
         raise TimingError(f"delay {text!r}: {error}") from error
 
 
-def parse_told(text: str) -> Estimator:
-    """Return the estimator of the told delay that a text names: `oracle`, `constant:4`, `max`, `p95`, `average`.
+def parse_estimator(text: str) -> Estimator:
+    """Return the estimator of the estimated delay that a text names: `oracle`, `constant:4`, `max`, `p95`, `average`.
 
     Raises:
         TimingError: naming the text, the parameter at fault, and what there is.
@@ -62,7 +62,7 @@ def parse_told(text: str) -> Estimator:
     try:
         return _build(text.strip(), TOLD)
     except UsageError as error:
-        raise TimingError(f"told delay {text!r}: {error}") from error
+        raise TimingError(f"estimated delay {text!r}: {error}") from error
 
 
 def describe(model: DelayModel) -> str:
@@ -76,14 +76,14 @@ def describe(model: DelayModel) -> str:
             return _describe(model, DELAYS)
 
 
-def describe_told(estimator: Estimator) -> str:
-    """Return the text that names an estimator of the told delay."""
+def describe_estimator(estimator: Estimator) -> str:
+    """Return the text that names an estimator of the estimated delay."""
     text = _describe(estimator, TOLD)
     return text.replace("percentile", "p95", 1) if "percent=" not in text else text
 
 
 def short_name(model: DelayModel) -> str:
-    """Return a delay model's part of an arm's name, fit for a file name: `d4`, `uniform1-6`, `trace1a2b3c4d`."""
+    """Return a delay model's part of a condition's name, fit for a file name: `d4`, `uniform1-6`, `trace1a2b3c4d`."""
     match model:
         case Constant(steps):
             return f"d{steps}"
@@ -91,7 +91,7 @@ def short_name(model: DelayModel) -> str:
             return f"trace{trace_digest(model)}"
         case Measured(injected_ms):
             return f"measured{_number(injected_ms)}ms" if injected_ms else "measured"
-        case Dropped(probability, of):
+        case Lossy(probability, of):
             return f"dropped{_number(probability)}-{short_name(of)}"
         case _:
             return short_values(_name_of(model, DELAYS), model)

@@ -4,7 +4,7 @@ A chunk must last until the next one takes over, and a request must wait for the
 for s is in DESIGN §4 for a constant delay d; for delays between `low` and `high` the same two conditions read
 `high ≤ s` (one request in flight) and `s ≤ C - (k + high - start)`, k being the age of the observation that a
 request reads and `start` the steps after that observation at which a window begins: 0 for the same window, the least
-told delay for a shifted one.
+estimated delay for a shifted one.
 """
 
 from collections.abc import Callable, Iterable
@@ -16,19 +16,19 @@ from act_eval.timing.ablation import Shown, refuse_shown
 from act_eval.timing.delays import (
     Constant,
     DelayModel,
-    Dropped,
+    Lossy,
     Measured,
     Trace,
     extremes,
     is_bounded,
     loses_answers,
 )
-from act_eval.timing.estimators import Estimator, MaxOfLast, Oracle, told_range
+from act_eval.timing.estimators import Estimator, MaxOfLast, Oracle, estimated_range
 from act_eval.timing.methods import Method, Sync, whole_steps
 from act_eval.types import PolicySpec
 
 BeyondMaxDelay = Literal["error", "clip", "naive"]
-"""What happens when a told delay is above the policy's `max_delay`: refuse, tell `max_delay` instead, or ask
+"""What happens when an estimated delay is above the policy's `max_delay`: refuse, tell `max_delay` instead, or ask
 without a prefix as `naive` does."""
 
 _UNBOUNDED = 1 << 30  # a delay that no episode lasts [steps]
@@ -40,8 +40,8 @@ class Schedule:
 
     method: Method
     delay: DelayModel = field(default_factory=Constant)
-    told: Estimator | None = None
-    """Estimator of the told delay, which only `rtc` and predicted joints need. None: the oracle, and for measured
+    delay_estimator: Estimator | None = None
+    """Estimator of the estimated delay, which only `rtc` and predicted joints need. None: the oracle, and for measured
     delays, which no oracle knows, the largest of the last ten."""
     beyond_max_delay: BeyondMaxDelay = "error"
     timeout: int | None = None
@@ -60,17 +60,17 @@ class Schedule:
             whole_steps("timeout", self.timeout, least=1)
         whole_steps("observation delay", self.observation_delay)
         whole_steps("actuation delay", self.actuation_delay)
-        if isinstance(self.delay, Measured) and isinstance(self.told, Oracle):
+        if isinstance(self.delay, Measured) and isinstance(self.delay_estimator, Oracle):
             raise TimingError(
-                "the oracle cannot tell a measured delay before it has happened; choose another estimator"
+                "the oracle cannot know a measured delay before it has happened; choose another estimator"
             )
         _check_timeout(self)
 
     @property
     def estimator(self) -> Estimator:
         """What tells the delay, with the default resolved."""
-        if self.told is not None:
-            return self.told
+        if self.delay_estimator is not None:
+            return self.delay_estimator
         return MaxOfLast() if isinstance(self.delay, Measured) else Oracle()
 
     @property
@@ -108,26 +108,26 @@ class Schedule:
         Raises:
             TimingError: naming the first such episode, what its recording holds and what it may need.
         """
-        trace = self.delay.of if isinstance(self.delay, Dropped) else self.delay
+        trace = self.delay.of if isinstance(self.delay, Lossy) else self.delay
         if not isinstance(trace, Trace) or trace.steps:
             return
-        needed = -(-horizon // self.method.execute)
+        needed = -(-horizon // self.method.execution_horizon)
         for seed in seeds:
             arriving = sum(delay is not None for delay in trace.episodes.get(seed, ()))
             if arriving < needed:
                 raise TimingError(
                     f"the delay trace holds {arriving} answers for episode seed {seed}; {horizon} steps with "
-                    f"s = {self.method.execute} may need {needed} (delays under `steps` serve what is missing)"
+                    f"s = {self.method.execution_horizon} may need {needed} (delays under `steps` serve what is missing)"
                 )
 
     def refusal(self, spec: PolicySpec) -> str | None:
         """Return why this schedule cannot run with a policy, or None where it can."""
         if self.method.hands_over_prefix:
-            reason = _refuse_told(self, spec)
+            reason = _refuse_estimated(self, spec)
             if reason is not None:
                 return reason
         late_taps = bool(self.observation_delay or self.actuation_delay)
-        reason = refuse_shown(self.shown, self.method, told_bounds(self, spec.max_delay), late_taps, spec)
+        reason = refuse_shown(self.shown, self.method, estimated_bounds(self, spec.max_delay), late_taps, spec)
         reason = reason or _refuse_horizon(self, self.treats(spec))
         return reason or self.method.refusal(spec, *extremes(self.delay))
 
@@ -138,8 +138,8 @@ def _check_timeout(schedule: Schedule) -> None:
         if loses_answers(schedule.delay):
             raise TimingError("lost answers need a timeout, in steps, after which the next request may go")
         return
-    if isinstance(schedule.delay, Measured) and schedule.method == Sync(schedule.method.execute, "frozen"):
-        raise TimingError("a stopped world waits for every measured answer: sync takes no timeout with them")
+    if isinstance(schedule.delay, Measured) and schedule.method == Sync(schedule.method.execution_horizon, "paused"):
+        raise TimingError("a stopped world waits for every measured answer: sync_paused takes no timeout with them")
     worst = high if high is not None and is_bounded(schedule.delay) else low
     if worst > schedule.timeout:
         raise TimingError(
@@ -147,12 +147,12 @@ def _check_timeout(schedule: Schedule) -> None:
         )
 
 
-def told_bounds(schedule: Schedule, max_delay: int) -> tuple[int, int | None]:
+def estimated_bounds(schedule: Schedule, max_delay: int) -> tuple[int, int | None]:
     """Return the least and the largest delay that a policy is told under `beyond_max_delay` [steps].
 
     Both count from an observation of full age; in the first steps of an episode o_0 is younger, and less is told.
     """
-    low, high = told_range(schedule.estimator, *extremes(schedule.delay))
+    low, high = estimated_range(schedule.estimator, *extremes(schedule.delay))
     low += schedule.observation_delay
     high = None if high is None else high + schedule.observation_delay
     if high is not None and high <= max_delay:
@@ -166,10 +166,10 @@ def told_bounds(schedule: Schedule, max_delay: int) -> tuple[int, int | None]:
             return 0, max_delay
 
 
-def _refuse_told(schedule: Schedule, spec: PolicySpec) -> str | None:
+def _refuse_estimated(schedule: Schedule, spec: PolicySpec) -> str | None:
     if not spec.takes_prefix:
         return "rtc needs a policy that takes a prefix of committed commands; this one takes none (run it as naive)"
-    _, high = told_bounds(schedule, spec.max_delay)
+    _, high = estimated_bounds(schedule, spec.max_delay)
     if high is None or high > spec.max_delay:
         what = "an unbounded delay" if high is None else f"delay {high}"
         if schedule.observation_delay:
@@ -201,10 +201,10 @@ def _refuse_horizon(schedule: Schedule, spec: PolicySpec) -> str | None:
 def _refuse_rtc_horizon(schedule: Schedule, spec: PolicySpec, given: str) -> str | None:
     _, high = extremes(schedule.delay)
     k = schedule.observation_delay
-    told_low, told_high = told_bounds(schedule, spec.max_delay)
-    takes_over = max(k + (high or 0), told_high or 0)  # an early answer waits for the told step
+    estimated_low, estimated_high = estimated_bounds(schedule, spec.max_delay)
+    takes_over = max(k + (high or 0), estimated_high or 0)  # an early answer waits for the told step
     least = max(1, takes_over - k)
-    begins = told_low if spec.window == "shifted" else 0
+    begins = estimated_low if spec.window == "shifted" else 0
     if takes_over == begins:
         return _outside(schedule.method, least, spec.chunk, "d <= s <= C", given)
     rule = "d <= s <= C - (largest takeover - earliest start of a window)"
@@ -213,7 +213,7 @@ def _refuse_rtc_horizon(schedule: Schedule, spec: PolicySpec, given: str) -> str
 
 
 def _outside(method: Method, least: int, most: int, rule: str, given: str) -> str | None:
-    s = method.execute
+    s = method.execution_horizon
     if least <= s <= most:
         return None
     region = f"{least} <= s <= {most}" if least <= most else "no s at all"
@@ -232,11 +232,11 @@ def first_request(schedule: Schedule, spec: PolicySpec, estimate: Callable[[], i
     """
     _, high = extremes(schedule.delay)
     if is_bounded(schedule.delay) and high is not None:
-        _, told_high = told_bounds(schedule, schedule.treats(spec).max_delay)
-        told = (told_high or 0) - schedule.observation_delay
-        takes_over = max(high, told) if schedule.estimates_delay else high
+        _, estimated_high = estimated_bounds(schedule, schedule.treats(spec).max_delay)
+        delay_estimator = (estimated_high or 0) - schedule.observation_delay
+        takes_over = max(high, delay_estimator) if schedule.estimates_delay else high
     else:
         takes_over = estimate() if schedule.estimates_delay else 0
     # At step 0 only an answer that begins where chunk 0 ends is worth asking for again.
     least = 0 if schedule.estimates_delay else 1
-    return max(least, min(schedule.method.execute, spec.chunk - takes_over))
+    return max(least, min(schedule.method.execution_horizon, spec.chunk - takes_over))

@@ -68,13 +68,13 @@ class ClosedLoop:
         return rates
 
 
-def _rates(arm: str, outcomes: Sequence[str]) -> dict[str, float]:
+def _rates(condition: str, outcomes: Sequence[str]) -> dict[str, float]:
     success = SuccessRate.of_outcomes(outcomes)
-    rates = {f"{SUCCESS}_d{arm}": success.rate} if success.trials else {}
+    rates = {f"{SUCCESS}_d{condition}": success.rate} if success.trials else {}
     for outcome in sorted(set(outcomes) - {SUCCESS, INVALID}):
-        rates[f"{outcome}_d{arm}"] = outcomes.count(outcome) / success.trials
+        rates[f"{outcome}_d{condition}"] = outcomes.count(outcome) / success.trials
     if INVALID in outcomes:
-        rates[f"{INVALID}_d{arm}"] = outcomes.count(INVALID)
+        rates[f"{INVALID}_d{condition}"] = outcomes.count(INVALID)
     return rates
 
 

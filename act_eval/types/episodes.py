@@ -34,10 +34,10 @@ class StepRecord:
     index: int
     observed: int
     requested: bool
-    told_delay: int
+    estimated_delay: int
     actual_delay: int
     in_flight: int
-    seam: bool
+    chunk_switch: bool
     takeover: Takeover | None = None
     """See `Actions.takeovers`."""
     predictions: Sequence[Prediction] = ()
@@ -59,10 +59,10 @@ class EpisodeRecord:
     """Control steps taken."""
     stopped_steps: int = 0
     """Control steps' worth of time for which the world stood still (`sync` frozen)."""
-    collapse_index: float | None = None
+    grasp_choice: float | None = None
     """Closing position of the gripper on the segment target → confuser: 0 target, 1 confuser."""
-    seams: int = 0
-    starved_steps: int = 0
+    chunk_switches: int = 0
+    underrun_steps: int = 0
     requests: int = 0
     detail: Mapping[str, Any] = field(default_factory=dict)
     """Further measurements of this episode (JSON values), named in docs/file-formats.md."""
@@ -90,8 +90,8 @@ class Verdict:
 
     outcome: str
     """One of `act_eval.results.records.OUTCOMES`."""
-    collapse_index: float | None = None
-    """See `EpisodeRecord.collapse_index`."""
+    grasp_choice: float | None = None
+    """See `EpisodeRecord.grasp_choice`."""
     detail: Mapping[str, Any] = field(default_factory=dict)
     """Further measurements (JSON values)."""
 

@@ -26,11 +26,11 @@ class Request:
     """Step at which the request goes out."""
     observation_step: int
     """Step of the observation that it reads: `sent`, minus the observation delay."""
-    told: int
-    """Told delay: from the observation to the first step that the answer is expected to act."""
+    estimated: int
+    """Estimated delay: from the observation to the first step that the answer is expected to act."""
     prefix: FloatArray
     """(told, A) commands from the observation on: executed ones, then planned ones. Longer where the policy is
-    conditioned on more than the told delay."""
+    conditioned on more than the estimated delay."""
     start: int = 0
     """Step of the answer's first action."""
     ready: int = 0
@@ -91,14 +91,14 @@ class Prediction:
     """Step of the answer's first action."""
     ready: int
     """First step at which the answer may act; for a lost one the step at which it is given up."""
-    told: int
-    """Told delay."""
+    estimated: int
+    """Estimated delay."""
     actual: int
     """Actual delay, 0 for a lost answer."""
     lost: bool
     actions: FloatArray
     """(C, A) what the policy answered."""
-    coordinates: FloatArray
+    goal_input: FloatArray
     """(K,) the observation's `environment_state` as the policy was shown it; K = 0 without one."""
 
     def __eq__(self, other: object) -> bool:
@@ -123,16 +123,16 @@ class Actions:
     """(B,) step of the observation behind the action, -1 where the hold action runs."""
     requested: BoolArray
     """(B,) whether a request was sent at this step."""
-    told_delay: IntArray
-    """(B,) told delay of the running chunk, -1 without one."""
+    estimated_delay: IntArray
+    """(B,) estimated delay of the running chunk, -1 without one."""
     actual_delay: IntArray
     """(B,) actual delay of the running chunk, -1 without one."""
     in_flight: IntArray
     """(B,) requests that have no answer yet after this step's bookkeeping."""
-    seam: BoolArray
+    chunk_switch: BoolArray
     """(B,) whether this is the first step of a chunk that replaces another."""
     takeovers: Mapping[int, Takeover] = field(default_factory=dict)
-    """Slot → what its seam changes; none at a seam where the chunks of the step before do not reach."""
+    """Slot → what its chunk switch changes; none at a chunk switch where the chunks of the step before do not reach."""
     predictions: Mapping[int, Sequence[Prediction]] = field(default_factory=dict)
     """Slot → the requests of this step with their answers."""
     errors: Mapping[int, str] = field(default_factory=dict)
@@ -141,7 +141,7 @@ class Actions:
     """Slot → what its environment could not do for a request; its command means nothing and its episode is over."""
 
     @property
-    def starved(self) -> BoolArray:
+    def underrun(self) -> BoolArray:
         """(B,) whether no chunk covers this step, so that the hold action runs."""
         return self.chunk < 0
 
@@ -152,12 +152,12 @@ class ExecutorStatistics:
 
     requests: int
     """Questions to the policy, the first chunk of the episode included."""
-    seams: int
-    starved_steps: int
+    chunk_switches: int
+    underrun_steps: int
     stopped_steps: int
     """See `EpisodeRecord.stopped_steps`; the first chunk, for which the world always stops, is not counted."""
-    told_delays: tuple[int, ...]
-    """Told delay of each request, in order."""
+    estimated_delays: tuple[int, ...]
+    """Estimated delay of each request, in order."""
     actual_delays: tuple[int | None, ...]
     """Steps until each answer was there; None for a lost one."""
     lost: int
@@ -167,7 +167,7 @@ class ExecutorStatistics:
     observation_ages: tuple[int, ...] = ()
     """Steps from the observation that each request read to the request, contained in its told and actual delay."""
     beyond_max_delay: int
-    """Requests whose told delay was above the policy's `max_delay`: clipped or asked without a prefix."""
+    """Requests whose estimated delay was above the policy's `max_delay`: clipped or asked without a prefix."""
     predicted_actions: int
     discarded_actions: int
     """Predicted actions that were never run."""
@@ -175,10 +175,10 @@ class ExecutorStatistics:
 
 NOTHING_COUNTED = ExecutorStatistics(
     requests=0,
-    seams=0,
-    starved_steps=0,
+    chunk_switches=0,
+    underrun_steps=0,
     stopped_steps=0,
-    told_delays=(),
+    estimated_delays=(),
     actual_delays=(),
     lost=0,
     late=0,

@@ -12,7 +12,7 @@ from act_eval.errors import UsageError
 from act_eval.types.arrays import FloatArray, ImageArray, IntArray
 
 Window = Literal["same", "shifted"]
-"""Which steps a chunk covers: `same` starts at the observation's step t, `shifted` at t + told delay."""
+"""Which steps a chunk covers: `same` starts at the observation's step t, `shifted` at t + estimated delay."""
 
 STATE = "observation.state"
 ENVIRONMENT_STATE = "observation.environment_state"
@@ -51,9 +51,9 @@ class PolicySpec:
     window: Window
     """Which steps a chunk covers."""
     takes_prefix: bool
-    """Whether the committed prefix and the told delay are inputs."""
+    """Whether the committed prefix and the estimated delay are inputs."""
     max_delay: int
-    """Largest told delay that the policy was trained for; 0 for a policy without a prefix."""
+    """Largest estimated delay that the policy was trained for; 0 for a policy without a prefix."""
     inputs: Mapping[str, tuple[int, ...]]
     """Declared inputs with their shapes: `observation.state`, `observation.environment_state`,
     `observation.images.NAME` as (H, W, 3)."""
@@ -81,7 +81,7 @@ class ChunkRequest:
     """(N,) step of the observation: t, less what observations are late."""
     observation: Observation
     """N rows."""
-    told_delay: IntArray
+    estimated_delay: IntArray
     """(N,) delay d that the policy is to be conditioned on."""
     prefix: FloatArray
     """(N, P, A) committed commands a_t … a_{t+d-1}; entries from d on are zero and mean nothing."""
@@ -97,7 +97,7 @@ class ActionChunks:
     """A policy's answer."""
 
     actions: FloatArray
-    """(N, C, A) absolute commands; output 0 belongs to step t (`same`) or t + told delay (`shifted`)."""
+    """(N, C, A) absolute commands; output 0 belongs to step t (`same`) or t + estimated delay (`shifted`)."""
 
 
 class ChunkPolicy(Protocol):

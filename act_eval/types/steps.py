@@ -40,16 +40,16 @@ class EpisodeSteps:
     """(T,)"""
     requested: BoolArray
     """(T,)"""
-    told_delay: IntArray
+    estimated_delay: IntArray
     """(T,)"""
     actual_delay: IntArray
     """(T,)"""
     in_flight: IntArray
     """(T,)"""
-    seam: BoolArray
+    chunk_switch: BoolArray
     """(T,)"""
     replaced: FloatArray
-    """(T, A) see `act_eval.types.Takeover`; NaN at a step that is no seam or where nothing else could have run"""
+    """(T, A) see `act_eval.types.Takeover`; NaN at a step that is no chunk switch or where nothing else could have run"""
     overlap_rmse: FloatArray
     """(T, A) see `act_eval.types.Takeover`; NaN as `replaced`"""
     state: NDArray[np.float64]
@@ -62,15 +62,15 @@ class EpisodeSteps:
     """(N,) step of the answer's first action"""
     ready: IntArray = field(default_factory=_no_integers)
     """(N,) first step at which the answer may act"""
-    told: IntArray = field(default_factory=_no_integers)
-    """(N,) told delay"""
+    estimated: IntArray = field(default_factory=_no_integers)
+    """(N,) estimated delay"""
     actual: IntArray = field(default_factory=_no_integers)
     """(N,) actual delay, 0 for a lost answer"""
     lost: BoolArray = field(default_factory=lambda: np.zeros(0, np.bool_))
     """(N,)"""
     predicted: FloatArray = field(default_factory=_no_floats(0, 0, 0))
     """(N, C, A) what the policy answered, absolute commands"""
-    coordinates: FloatArray = field(default_factory=_no_floats(0, 0))
+    goal_input: FloatArray = field(default_factory=_no_floats(0, 0))
     """(N, K) the observation's `environment_state` as the policy was shown it"""
     joints: FloatArray = field(default_factory=_no_floats(0, 0))
     """(T + 1, J) joint positions [rad]"""

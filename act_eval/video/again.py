@@ -64,7 +64,9 @@ def shots(
     ended = run.ended()
     names = list(conditions) or list(run.conditions)
     if out is not None and len(names) > 1:
-        raise UsageError(f"--out is one folder and there are {len(names)} arms: name one by --arm ({', '.join(names)})")
+        raise UsageError(
+            f"--out is one folder and there are {len(names)} conditions: name one by --condition ({', '.join(names)})"
+        )
     found: list[Shot] = []
     for condition in [run.conditions[name] for name in names]:
         target = out or condition.folder / ("videos" if size == SMALL else f"videos_{size}")

@@ -70,9 +70,9 @@ class Overlay:
         step = min(state, self._steps.steps - 1)
         if step < 0 or not len(self._steps.sent):
             return
-        coordinates = told_coordinates(self._steps, step)
-        if coordinates is not None and len(coordinates) == 2:
-            self._board.draw(frame, self._cross(*coordinates))
+        goal_input = goal_of_chunk(self._steps, step)
+        if goal_input is not None and len(goal_input) == 2:
+            self._board.draw(frame, self._cross(*goal_input))
         chunk = int(self._steps.chunk[step])
         if self._chunks is not None and 0 <= chunk < len(self._chunks):
             self._board.draw(frame, self._chunk(chunk))
@@ -170,11 +170,11 @@ def paths_of(hooks: EnvHooks, steps: EpisodeSteps) -> Paths | None:
     return Paths(hooks.gripper_position, steps)
 
 
-def told_coordinates(steps: EpisodeSteps, step: int) -> tuple[float, ...] | None:
+def goal_of_chunk(steps: EpisodeSteps, step: int) -> tuple[float, ...] | None:
     """Return the coordinates that the chunk of a step was told, of the request before where the arm holds."""
-    if not steps.coordinates.size:
+    if not steps.goal_input.size:
         return None
     chunk = int(steps.chunk[step])
     if chunk < 0:
         chunk = max(0, int(np.searchsorted(steps.sent, step, side="right")) - 1)
-    return tuple(steps.coordinates[min(chunk, len(steps.coordinates) - 1)].tolist())
+    return tuple(steps.goal_input[min(chunk, len(steps.goal_input) - 1)].tolist())

@@ -29,11 +29,11 @@ from act_eval.video.drawing import (
     words,
 )
 from act_eval.video.layout import Layout
-from act_eval.video.overlay import told_coordinates
+from act_eval.video.overlay import goal_of_chunk
 
 _OTHER_CHUNK: Colour = (22, 88, 160)
 _LANE: Colour = (52, 52, 60)
-_SEAM_SHOWN = 3  # frames for which a seam is pointed out
+_SWITCH_SHOWN = 3  # frames for which a chunk switch is pointed out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class Words:
     """Facts of an episode that the panel shows besides its steps."""
 
     title: str
-    """What runs: environment, policy, arm."""
+    """What runs: environment, policy, condition."""
     record: EpisodeRecord
     control_s: float
     """Δt [s]."""
@@ -97,7 +97,7 @@ class Panel:
         self._draw_gripper(frame, state)
         if state < last:
             self._draw_source(frame, state)
-            self._draw_told(frame, state)
+            self._draw_estimated(frame, state)
             self._draw_flight(frame, state)
         else:
             text, ink = outcome_text(self._said.record)
@@ -128,21 +128,25 @@ class Panel:
     def _draw_source(self, frame: ImageArray, step: int) -> None:
         """Say which action of which chunk runs, and which delay it was told and had."""
         steps = self._steps
-        chunk, told, actual = int(steps.chunk[step]), int(steps.told_delay[step]), int(steps.actual_delay[step])
+        chunk, estimated, actual = (
+            int(steps.chunk[step]),
+            int(steps.estimated_delay[step]),
+            int(steps.actual_delay[step]),
+        )
         if chunk < 0:
             self._put(frame, 0, 1, "HOLD: no chunk", BAD)
             return
         self._put(frame, 0, 1, f"chunk {chunk} · action {steps.index[step]}", CHUNK_TEXT)
-        self._put(frame, 0, 2, f"delay told {told} · actual {actual}", INK if told in (0, actual) else BAD)
+        self._put(frame, 0, 2, f"delay told {estimated} · actual {actual}", INK if estimated in (0, actual) else BAD)
 
-    def _draw_told(self, frame: ImageArray, step: int) -> None:
-        coordinates = told_coordinates(self._steps, step)
-        if coordinates is not None:
-            told = ", ".join(f"{value:.3f}" for value in coordinates[:3])
-            self._put(frame, 1, 0, f"told xy {told}", INK)
+    def _draw_estimated(self, frame: ImageArray, step: int) -> None:
+        goal_input = goal_of_chunk(self._steps, step)
+        if goal_input is not None:
+            estimated = ", ".join(f"{value:.3f}" for value in goal_input[:3])
+            self._put(frame, 1, 0, f"told xy {estimated}", INK)
 
     def _draw_flight(self, frame: ImageArray, step: int) -> None:
-        """Show a request that is in flight as a bar that fills, and a seam in the frames after it."""
+        """Show a request that is in flight as a bar that fills, and a chunk switch in the frames after it."""
         steps = self._steps
         flying = np.flatnonzero((steps.sent <= step) & (step < steps.ready))
         if len(flying):
@@ -151,8 +155,8 @@ class Panel:
             left = self._put(frame, 1, 1, "in flight ", COMMITTED)
             left = self._bar(frame, 1, left, gone / whole, COMMITTED)
             self._write(frame, 1, left, f" {gone}/{whole}", COMMITTED)
-        elif steps.seam[max(0, step - _SEAM_SHOWN + 1) : step + 1].any():
-            self._put(frame, 1, 1, "SEAM", TOLD)
+        elif steps.chunk_switch[max(0, step - _SWITCH_SHOWN + 1) : step + 1].any():
+            self._put(frame, 1, 1, "SWITCH", TOLD)
 
     def _draw_gripper(self, frame: ImageArray, state: int) -> None:
         """Show how far the jaws are open, and what they are told to do."""
@@ -196,7 +200,7 @@ class Panel:
         for sent, ready in zip(steps.sent.tolist(), steps.ready.tolist(), strict=True):
             end = min(ready, steps.steps)
             frame[middle + gap : bottom, self._column_of(sent) : self._column_of(end)] = COMMITTED
-        for step in np.flatnonzero(steps.seam).tolist():
+        for step in np.flatnonzero(steps.chunk_switch).tolist():
             x = self._column_of(step)
             frame[top : middle + gap, x : x + layout.scaled(1)] = TOLD
 

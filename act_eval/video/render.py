@@ -22,7 +22,7 @@ HOLD_S = 0.5
 
 CAMERAS = ("review", "overhead", "wrist")
 """The large view and the two small ones, where the environment does not say otherwise by `video_cameras`."""
-_OVERLAID = 2  # the wrist camera moves with the arm
+_OVERLAID = 2  # the wrist camera moves with the condition
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class VideoJob:
     """One episode to render."""
 
     title: str
-    """What runs: environment, policy, arm."""
+    """What runs: environment, policy, condition."""
     record: EpisodeRecord
     steps: EpisodeSteps
     control_s: float

@@ -98,9 +98,9 @@ class ACT(nn.Module):
             Normalised actions (B, C, A), and the auxiliary outputs.
         """
         latent_BL, aside = self.latent(batch, noise_BL)
-        told_BE = batch.get(ENVIRONMENT_STATE)
-        memory_BND, pos_1ND = self.encode(*self.observation_tokens(batch, latent_BL), told_BE)
-        query_pos_BCD = self.query_positions(told_BE)
+        goal_BE = batch.get(ENVIRONMENT_STATE)
+        memory_BND, pos_1ND = self.encode(*self.observation_tokens(batch, latent_BL), goal_BE)
+        query_pos_BCD = self.query_positions(goal_BE)
         out_BGCD = self.decoder(None, query_pos_BCD[:, None], memory_BND, pos_1ND)
         return self.action_head(out_BGCD[:, 0]), self.with_recovered(aside, batch, memory_BND)
 
@@ -136,16 +136,16 @@ class ACT(nn.Module):
         tokens_BND = torch.cat((tokens_BND, self._image_tokens(batch)), dim=1)
         return tokens_BND, torch.cat((pos_1ND, self._image_token_positions()[None]), dim=1)
 
-    def encode(self, tokens_BND: Tensor, pos_BND: Tensor, told_BE: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return the memory (B, N, D) with its positions; `told_BE` are the coordinates where they are declared."""
-        if told_BE is None:
+    def encode(self, tokens_BND: Tensor, pos_BND: Tensor, goal_BE: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the memory (B, N, D) with its positions; `goal_BE` are the coordinates where they are declared."""
+        if goal_BE is None:
             return self.encoder(tokens_BND, pos_BND), pos_BND
-        before = partial(self.conditioning.in_layer, told_BE=told_BE)
+        before = partial(self.conditioning.in_layer, goal_BE=goal_BE)
         return self.encoder(tokens_BND, pos_BND, before=before), pos_BND
 
-    def query_positions(self, told_BE: Tensor | None) -> Tensor:
+    def query_positions(self, goal_BE: Tensor | None) -> Tensor:
         """Return the positions of the decoder's queries, (1, C, D), or (B, C, D) where coordinates change them."""
-        added_BD = None if told_BE is None else self.conditioning.for_queries(told_BE)
+        added_BD = None if goal_BE is None else self.conditioning.for_queries(goal_BE)
         query_pos_1CD = self.decoder_pos_embed.weight[None]
         return query_pos_1CD if added_BD is None else query_pos_1CD + added_BD[:, None]
 
@@ -166,9 +166,9 @@ class ACT(nn.Module):
         images_M3HW = stack_images([batch[key] for key in cameras])
         if self.config.conditioning != "film":
             return self.backbone(images_M3HW)
-        told_ME = repeat(batch[ENVIRONMENT_STATE], "b e -> (v b) e", v=len(cameras))
+        estimated_ME = repeat(batch[ENVIRONMENT_STATE], "b e -> (v b) e", v=len(cameras))
         return run_stages(
-            self.backbone, images_M3HW, lambda stage, x_MFhw: self.conditioning.in_stage(stage, x_MFhw, told_ME)
+            self.backbone, images_M3HW, lambda stage, x_MFhw: self.conditioning.in_stage(stage, x_MFhw, estimated_ME)
         )
 
     def _image_token_positions(self) -> Tensor:

@@ -142,11 +142,11 @@ class ChunkingPolicy(nn.Module):
             metrics["coordinate_loss"] = (aside.recovered.float() - batch[ENVIRONMENT_STATE]).abs().mean()
             loss = loss + config.auxiliary_weight * metrics["coordinate_loss"]
         if config.conditioning == "contrastive":
-            told_BE = batch[ENVIRONMENT_STATE]
-            others_BE = told_BE.roll(1, dims=0)  # of another sample
+            goal_BE = batch[ENVIRONMENT_STATE]
+            others_BE = goal_BE.roll(1, dims=0)  # of another sample
             other_BCA = ask({**batch, ENVIRONMENT_STATE: others_BE})
             metrics["sameness_loss"] = contrastive_hinge(
-                told_BE, chunk_BCA, others_BE, other_BCA, config.contrastive_margin
+                goal_BE, chunk_BCA, others_BE, other_BCA, config.contrastive_margin
             )
             loss = loss + config.contrastive_weight * metrics["sameness_loss"]
         for name, value in metrics.items():

@@ -107,7 +107,7 @@ class PredictRequest:
             OURS: about,
             "rows": request.rows,
             "steps": request.steps,
-            "told_delay": request.told_delay,
+            "estimated_delay": request.estimated_delay,
             "prefix": request.prefix,
             "last_action": request.last_action,
             **known,
@@ -134,8 +134,8 @@ class PredictRequest:
         if prefix.shape[1] > MOST_PREFIX:
             raise RemoteError(f"a prefix may have {MOST_PREFIX} commands, got {prefix.shape[1]}")
         known = _array(message, "prefix_known", (count,), np.int64) if "prefix_known" in message else None
-        told = _array(message, "told_delay", (count,), np.int64)
-        for name, steps in (("told_delay", told), ("prefix_known", known)):
+        estimated = _array(message, "estimated_delay", (count,), np.int64)
+        for name, steps in (("estimated_delay", estimated), ("prefix_known", known)):
             if steps is not None and not ((steps >= 0) & (steps <= MOST_PREFIX)).all():
                 raise RemoteError(f"{name!r} must be 0 to {MOST_PREFIX} in every row, got {steps.tolist()}")
         return PredictRequest(
@@ -146,7 +146,7 @@ class PredictRequest:
                 rows=rows,
                 steps=_array(message, "steps", (count,), np.int64),
                 observation=_observation(message, spec, count),
-                told_delay=told,
+                estimated_delay=estimated,
                 prefix=prefix,
                 prefix_known=known,
                 last_action=_array(message, "last_action", (count, spec.action_dim), np.float32),
@@ -157,7 +157,7 @@ class PredictRequest:
 def openpi_request(message: Mapping[str, Any], spec: PolicySpec, session: str, number: int) -> PredictRequest:
     """Return the request in one observation without a batch axis, as openpi's client sends it.
 
-    Beside the policy's inputs it may hold `prefix` (d, A), `told_delay` (as long as the prefix if absent),
+    Beside the policy's inputs it may hold `prefix` (d, A), `estimated_delay` (as long as the prefix if absent),
     `last_action` (A,) (the joints if absent), `step`, and `seed`, which begins a new episode.
 
     Raises:
@@ -165,7 +165,7 @@ def openpi_request(message: Mapping[str, Any], spec: PolicySpec, session: str, n
         FeatureMismatch: if an entry does not have the shape or type that the policy was made for.
     """
     seed, prefix = message.get("seed"), message.get("prefix", np.zeros((0, spec.action_dim), np.float32))
-    told = message.get("told_delay", len(prefix) if isinstance(prefix, np.ndarray) and prefix.ndim else 0)
+    estimated = message.get("estimated_delay", len(prefix) if isinstance(prefix, np.ndarray) and prefix.ndim else 0)
     state = message.get(STATE)
     fits = isinstance(state, np.ndarray) and state.shape == (spec.action_dim,)
     last = message.get("last_action", state if fits else np.full(spec.action_dim, np.nan, np.float32))
@@ -174,7 +174,7 @@ def openpi_request(message: Mapping[str, Any], spec: PolicySpec, session: str, n
         OURS: {"session": session, "number": number, "resets": [[], []] if seed is None else [[0], [seed]]},
         "rows": np.zeros(1, np.int64),
         "steps": np.array([_whole(message, "step", 0)], np.int64),
-        "told_delay": np.array([_whole({"told_delay": told}, "told_delay")], np.int64),
+        "estimated_delay": np.array([_whole({"estimated_delay": estimated}, "estimated_delay")], np.int64),
         "prefix": prefix[None] if isinstance(prefix, np.ndarray) else prefix,
         "last_action": last[None] if isinstance(last, np.ndarray) else last,
         **{name: message[name][None] if isinstance(message[name], np.ndarray) else message[name] for name in names},

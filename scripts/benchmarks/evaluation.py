@@ -47,7 +47,7 @@ class Arguments:
     """Of the network in evaluate; the loop has float32."""
     compile: str = "off"
     """Mode in evaluate, which is started once before it is timed; the loop is eager."""
-    execute: int = 10
+    execution_horizon: int = 10
     """Control steps between two predictions."""
     loop: str | None = None
     """Run only the sequential loop, on these seeds, and print what it took as JSON."""
@@ -76,7 +76,14 @@ def speed(arguments: Arguments) -> None:
         print(f"  first start, one episode: {first.wall_s:.1f} s")
     for part in np.array_split(np.array(seeds), arguments.rounds):
         text = ",".join(map(str, part.tolist()))
-        same = ("--policy", arguments.policy, "--env", arguments.env, "--execute", arguments.execute)
+        same = (
+            "--policy",
+            arguments.policy,
+            "--env",
+            arguments.env,
+            "--execution-horizon",
+            arguments.execution_horizon,
+        )
         loop = timed(sys.executable, __file__, *same, "--loop", text)
         inner = json.loads(loop.output)
         with tempfile.TemporaryDirectory() as folder:
@@ -126,11 +133,11 @@ def sequential(arguments: Arguments, seeds: Sequence[int]) -> dict[str, float]:
                     rows=zero,
                     steps=zero + step,
                     observation=batch,
-                    told_delay=zero,
+                    estimated_delay=zero,
                     prefix=np.zeros((1, 0, len(last)), np.float32),
                     last_action=last[None],
                 )
-                queue = list(served.predict(request).actions[0, : arguments.execute])
+                queue = list(served.predict(request).actions[0, : arguments.execution_horizon])
             last = queue.pop(0)
             observed, _, terminated, truncated, _ = env.step(last)
             over, step = terminated or truncated, step + 1
@@ -166,7 +173,7 @@ def evaluated(arguments: Arguments, out: Path, *flags: object) -> Took:
 
 
 def _flags(arguments: Arguments) -> list[object]:
-    asked = ["--policy", arguments.policy, "--env", arguments.env, "--execute", arguments.execute]
+    asked = ["--policy", arguments.policy, "--env", arguments.env, "--execution-horizon", arguments.execution_horizon]
     network = ["--precision", arguments.precision, "--compile", arguments.compile]
     return [*asked, *network, "--delay", 0, "--video", "none", "--no-probe"]
 
@@ -221,8 +228,8 @@ def where(arguments: Arguments) -> None:
             total = time.process_time() - began
         watch.unwatch()
         shares = {**watch.spent, "rest": total - sum(watch.spent.values())}
-        told = ", ".join(f"{name} {share:.1f} s ({share / total:.0%})" for name, share in shares.items())
-        print(f"24 episodes, video {video}: {total:.1f} s: {told}")
+        delay_estimator = ", ".join(f"{name} {share:.1f} s ({share / total:.0%})" for name, share in shares.items())
+        print(f"24 episodes, video {video}: {total:.1f} s: {delay_estimator}")
 
 
 class Stopwatch:

@@ -74,7 +74,7 @@ def _request(env: gym.Env, episodes: int) -> ChunkRequest:
             agent_pos=joints,
             environment_state=np.stack([o["environment_state"] for o in seen]),
         ),
-        told_delay=np.zeros_like(rows),
+        estimated_delay=np.zeros_like(rows),
         prefix=np.zeros((len(seen), 0, joints.shape[1]), np.float32),
         last_action=joints,
     )

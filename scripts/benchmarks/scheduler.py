@@ -30,7 +30,7 @@ class Arguments:
 
     env: str = "act_eval/Pick-v0"
     """Gymnasium id."""
-    execute: int = 10
+    execution_horizon: int = 10
     """Control steps between two requests."""
     slots: int = 8
     """Episodes that run at a time."""
@@ -39,7 +39,7 @@ class Arguments:
 
 
 class Swaying:
-    """Answers at once, with small movements around the arm's rest."""
+    """Answers at once, with small movements around the condition's rest."""
 
     spec = PolicySpec(chunk=CHUNK, action_dim=6, window="same", takes_prefix=False, max_delay=0, inputs={})
 
@@ -56,8 +56,8 @@ def main() -> None:
     arguments = tyro.cli(Arguments, description=__doc__)
     envs = [gym.make(arguments.env, disable_env_checker=True) for _ in range(arguments.slots)]
     contestants = {
-        "bare": partial(bare_episodes, envs, Swaying(), arguments.execute),
-        "ours": partial(our_episodes, envs, Swaying(), arguments.execute),
+        "bare": partial(bare_episodes, envs, Swaying(), arguments.execution_horizon),
+        "ours": partial(our_episodes, envs, Swaying(), arguments.execution_horizon),
     }
     times: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(arguments.rounds + 1):
@@ -65,7 +65,9 @@ def main() -> None:
             times[name].append(_cpu_per_step(episodes))
     best = {name: 1e6 * min(values[1:]) for name, values in times.items()}  # the first of each warms up
     added = best["ours"] - best["bare"]
-    print(f"{arguments.env}, s = {arguments.execute}, {arguments.slots} episodes at a time, {arguments.rounds} rounds")
+    print(
+        f"{arguments.env}, s = {arguments.execution_horizon}, {arguments.slots} episodes at a time, {arguments.rounds} rounds"
+    )
     print(f"lowest processor time of an environment step: bare {best['bare']:.0f} µs, ours {best['ours']:.0f} µs")
     print(f"the scheduler adds {added:.0f} µs, {added / best['bare']:.1%}")
 
@@ -76,7 +78,7 @@ def _cpu_per_step(episodes: Callable[[], int]) -> float:
     return (time.process_time() - began) / steps
 
 
-def bare_episodes(envs: Sequence[gym.Env], policy: Swaying, execute: int) -> int:
+def bare_episodes(envs: Sequence[gym.Env], policy: Swaying, execution_horizon: int) -> int:
     """Run an episode in each environment, with nothing around predictions and steps; return the steps of all.
 
     All have the same seed and end together.
@@ -89,19 +91,19 @@ def bare_episodes(envs: Sequence[gym.Env], policy: Swaying, execute: int) -> int
     chunks, last = np.zeros((len(envs), CHUNK, 6), np.float32), np.zeros((len(envs), 6), np.float32)
     step, over = 0, False
     while not over:
-        index = step % execute
+        index = step % execution_horizon
         if index == 0:
             request = ChunkRequest(
                 rows=rows,
                 steps=np.full(len(envs), step),
                 observation=batch_observations(observed),
-                told_delay=np.zeros(len(envs), np.int64),
+                estimated_delay=np.zeros(len(envs), np.int64),
                 prefix=prefix,
                 last_action=last,
             )
             chunks = policy.predict(request).actions
         for n, env in enumerate(envs):
-            show[n].skip_cameras((step + 1) % execute != 0)
+            show[n].skip_cameras((step + 1) % execution_horizon != 0)
             observed[n], _, terminated, truncated, _ = env.step(chunks[n, index])
             over = terminated or truncated
         step += 1
@@ -110,9 +112,9 @@ def bare_episodes(envs: Sequence[gym.Env], policy: Swaying, execute: int) -> int
     return step * len(envs)
 
 
-def our_episodes(envs: Sequence[gym.Env], policy: Swaying, execute: int) -> int:
+def our_episodes(envs: Sequence[gym.Env], policy: Swaying, execution_horizon: int) -> int:
     """Run the same episodes under the scheduler; return the steps of all."""
-    executor = ChunkExecutor(policy, Schedule(method=Naive(execute)), hold_of(envs))
+    executor = ChunkExecutor(policy, Schedule(method=Naive(execution_horizon)), hold_of(envs))
     return sum(record.steps for record in rollout(envs, executor, [Episode(n, SEED) for n in range(len(envs))]))
 
 

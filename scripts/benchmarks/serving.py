@@ -65,7 +65,7 @@ def question(spec: PolicySpec, rows: int) -> ChunkRequest:
         rows=np.arange(rows),
         steps=np.zeros(rows, np.int64),
         observation=Observation(pixels, np.zeros((rows, JOINTS), np.float32), None),
-        told_delay=np.zeros(rows, np.int64),
+        estimated_delay=np.zeros(rows, np.int64),
         prefix=np.zeros((rows, 0, JOINTS), np.float32),
         last_action=np.zeros((rows, JOINTS), np.float32),
     )

@@ -79,11 +79,11 @@ def measure(flags: Flags, workers: int, out: Path) -> Measured:
             ended: list[tuple[float, float]] = []
             team.run(
                 planned.job, blocks, folder.new_shards(workers),
-                lambda arm, record: ended.append((time.perf_counter(), processor_s())),
+                lambda condition, record: ended.append((time.perf_counter(), processor_s())),
             )  # fmt: skip
             folder.finish()
-    records = b"".join((out / arm / "episodes.jsonl").read_bytes() for arm in planned.manifest.arms)
-    count = len(planned.manifest.arms) * flags.episodes
+    records = b"".join((out / condition / "episodes.jsonl").read_bytes() for condition in planned.manifest.conditions)
+    count = len(planned.manifest.conditions) * flags.episodes
     return Measured(count / (ended[-1][0] - began), (ended[-1][1] - used) / count, records)
 
 

@@ -48,13 +48,13 @@ class Data:
     """Where the target starts, see `PickOptions`."""
     confusers: int = 1
     """Blocks beside the target."""
-    mislabelled: float = 0.0
+    label_noise: float = 0.0
     """Share of the demonstrations whose coordinates name the confuser."""
 
     @property
     def name(self) -> str:
         """Its folder."""
-        labels = f"_mislabelled{self.mislabelled:g}" if self.mislabelled else ""
+        labels = f"_mislabelled{self.label_noise:g}" if self.label_noise else ""
         return f"{self.positions}_{'present' if self.confusers else 'absent'}{labels}"
 
 
@@ -165,7 +165,7 @@ def commands(cell: Cell, budget: Budget, folder: Path) -> dict[Stage, list[str]]
                 "1",
             ),
             *("--positions", cell.data.positions, "--confusers", str(cell.data.confusers), *size),
-            *(("--mislabelled", str(cell.data.mislabelled)) if cell.data.mislabelled else ()),
+            *(("--label-noise", str(cell.data.label_noise)) if cell.data.label_noise else ()),
             *("--out", str(data)),
         ],
         "train": [

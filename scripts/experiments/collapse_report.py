@@ -12,14 +12,14 @@ from matplotlib.ticker import PercentFormatter
 from safetensors import safe_open
 
 from act_eval.comparison.pairing import paired_table
-from act_eval.diagnostics.grasp_choice import modes_of
+from act_eval.diagnostics.grasp_choice import grasp_choices_of
 from act_eval.plots.style import caption, looks, panels, save
 from act_eval.results.records import read_episodes, read_timings, write_atomically
 from act_eval.stats import PairedTable, SuccessRate, holm
 from act_eval.types import ENVIRONMENT_STATE, EpisodeRecord
 from collapse_cells import STATE, Budget, Cell, Stage, cells
 
-ARM = "naive_d0_s10"
+CONDITION = "naive_d0_s10"
 _LINE_IN = 0.24  # height of a cell in the figure
 _QUESTIONS = {
     1: "Does plain ACT collapse on clean data?",
@@ -39,7 +39,7 @@ class Evaluated:
     mode: str
     """Verdict on where it closes; `no confuser` where there was none."""
     index_median: float | None
-    """Of the collapse index, over the episodes that closed."""
+    """Of the grasp choice, over the episodes that closed."""
     call_ms: float | None
     """Median of a network call with up to 8 rows; under whatever else the machine did."""
 
@@ -127,7 +127,7 @@ def read_cell(cell: Cell, budget: Budget, folder: Path) -> Finished:
         validation_loss=validations[-1],
         parameters=_parameters(own / "train" / "checkpoints" / "last" / "pretrained_model" / "model.safetensors"),
         coordinates=verdict,
-        scenes={scene: _evaluated(own / scene / ARM) for scene in cell.conditions},
+        scenes={scene: _evaluated(own / scene / CONDITION) for scene in cell.conditions},
         commands={stage: entry["command"] for stage, entry in read_state(own).items()},
     )
 
@@ -136,7 +136,10 @@ def compare_planned(finished: Sequence[Finished], folder: Path) -> list[Compared
     """Return the planned comparisons whose two cells have finished, on the same episodes with the confuser present."""
     names = {done.cell.name for done in finished}
     pairs = [(done.cell.against, done.cell.name) for done in finished if done.cell.against in names]
-    tables = [_paired(folder / first / "present" / ARM, folder / second / "present" / ARM) for first, second in pairs]
+    tables = [
+        _paired(folder / first / "present" / CONDITION, folder / second / "present" / CONDITION)
+        for first, second in pairs
+    ]
     corrected = holm([table.mcnemar() for table in tables])
     return [
         Compared(first=first, second=second, table=table, p_holm=p)
@@ -151,10 +154,10 @@ def _paired(first: Path, second: Path) -> PairedTable:
     return paired_table([one[seed] for seed in seeds], [other[seed] for seed in seeds])
 
 
-def _evaluated(arm: Path) -> Evaluated:
-    records = read_episodes(arm / "episodes.jsonl")
-    modes = modes_of(records)
-    calls = [call for timing in read_timings(arm / "timings.jsonl") for call in timing.inference_ms]
+def _evaluated(condition: Path) -> Evaluated:
+    records = read_episodes(condition / "episodes.jsonl")
+    modes = grasp_choices_of(records)
+    calls = [call for timing in read_timings(condition / "timings.jsonl") for call in timing.inference_ms]
     return Evaluated(
         success=SuccessRate.of_outcomes(record.outcome for record in records),
         wrong_block=_count(records, "wrong_block"),

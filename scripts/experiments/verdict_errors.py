@@ -24,7 +24,7 @@ CASES: Mapping[str, Mapping[float, float]] = {
     "30 % target, 70 % midpoint": {0.0: 0.3, 0.5: 0.7},
     "a quarter, a half, a quarter": {0.0: 0.25, 0.5: 0.5, 1.0: 0.25},
 }
-"""What a policy aims at → collapse index of an aim → its share."""
+"""What a policy aims at → grasp choice of an aim → its share."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Flags:
     closings: tuple[int, ...] = (24, 50, 100, 200)
     """Closings per verdict."""
     scatter: float = 0.1
-    """Standard deviation of the collapse index about its aim; the shipped policies have 0.05."""
+    """Standard deviation of the grasp choice about its aim; the shipped policies have 0.05."""
     rounds: int = 10_000
     """Verdicts per row."""
     seed: int = 0
@@ -46,12 +46,12 @@ def main() -> int:
     """Simulate, and print both tables."""
     flags = tyro.cli(Flags, description=__doc__)
     console = Console(width=110)
-    table = Table("policy", "closings", "grounded", "collapsed", "guessing", "cannot tell")
+    table = Table("policy", "closings", "goal followed", "averaging", "random", "inconclusive")
     for number, (name, aims) in enumerate(CASES.items()):
         for total in flags.closings:
             rng = np.random.default_rng((flags.seed, number, total))
             found = _simulated(aims, total, flags, rng)
-            shares = (f"{100 * found[mode] / flags.rounds:.2f} %" for mode in ("grounded", "collapsed", "guessing"))
+            shares = (f"{100 * found[mode] / flags.rounds:.2f} %" for mode in ("goal followed", "averaging", "random"))
             table.add_row(name, str(total), *shares, f"{100 * found['cannot tell'] / flags.rounds:.2f} %")
     console.print(table)
     for total in flags.closings if flags.worst else ():
@@ -78,7 +78,7 @@ def _worst(total: int) -> float:
     for shares in ((i / 20, j / 20, (20 - i - j) / 20) for i in range(21) for j in range(21 - i)):
         true = _truth(*shares)
         if true is not None:
-            wrong = (modes != true) & (modes != "cannot tell")
+            wrong = (modes != true) & (modes != "inconclusive")
             worst = max(worst, float(multinomial.pmf(counts, total, shares)[wrong].sum()))
     return worst
 
@@ -87,10 +87,10 @@ def _truth(at_target: float, between: float, at_confuser: float) -> str | None:
     """Return the mode of true shares; None on the border of two."""
     least = min(at_target, at_confuser)
     if max(at_target, at_confuser) >= GROUNDED_SHARE:
-        return "grounded"
+        return "goal followed"
     if np.isclose(between, least):
         return None
-    return "collapsed" if between > least else "guessing"
+    return "averaging" if between > least else "random"
 
 
 if __name__ == "__main__":

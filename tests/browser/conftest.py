@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reviewed_runs import ARMS, make_reviewed_run
+from reviewed_runs import CONDITIONS, make_reviewed_run
 from waiting import PATIENCE_S, until
 
 from act_eval.report import write_report
@@ -44,8 +44,8 @@ def chromium() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of five seeds in three arms with its page."""
-    out = make_reviewed_run(tmp_path_factory.mktemp("reviewed") / "run", ARMS, lengths=(40, 60, 30, 50, 45))
+    """A run of five seeds in three conditions with its page."""
+    out = make_reviewed_run(tmp_path_factory.mktemp("reviewed") / "run", CONDITIONS, lengths=(40, 60, 30, 50, 45))
     write_report([out], out, joint_names=lambda suite: JOINTS)
     return out
 

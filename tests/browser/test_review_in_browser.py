@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from made_runs import suite
-from reviewed_runs import ARMS, make_reviewed_run
+from reviewed_runs import CONDITIONS, make_reviewed_run
 from waiting import until
 
 from act_eval.report import write_report
@@ -71,7 +71,7 @@ def test_it_works_from_a_web_server_that_sends_no_parts_of_files(
     assert errors == []
 
 
-def test_filters_by_outcome_arm_flip_seam_and_text(run: Path, visit: Visit) -> None:
+def test_filters_by_outcome_condition_flip_switch_and_text(run: Path, visit: Visit) -> None:
     page = visit(address(run))
 
     def listed() -> list[int]:
@@ -98,7 +98,7 @@ def test_filters_by_outcome_arm_flip_seam_and_text(run: Path, visit: Visit) -> N
     assert listed() == []
     assert page.is_visible(".empty")
     page.fill("#search", "")
-    page.locator("#filter-seam").evaluate(
+    page.locator("#filter-chunk switch").evaluate(
         "field => { field.value = field.max; field.dispatchEvent(new Event('input')) }"
     )
     assert set(listed()) <= {0, 1, 2, 3, 4}
@@ -112,7 +112,7 @@ def test_sorting(run: Path, visit: Visit) -> None:
     assert page.evaluate(SEEDS) == [1, 3, 4, 0, 2]
 
 
-def test_a_click_opens_the_seed_in_all_arms(run: Path, visit: Visit, errors: list[str]) -> None:
+def test_a_click_opens_the_seed_in_all_conditions(run: Path, visit: Visit, errors: list[str]) -> None:
     page = visit(address(run))
     page.click("tr[data-episode='2'] button[data-column='1']")
     until(page, "document.querySelector('#episode-title')?.textContent === 'Episode 2'")
@@ -121,16 +121,16 @@ def test_a_click_opens_the_seed_in_all_arms(run: Path, visit: Visit, errors: lis
     assert page.evaluate("document.activeElement.id") == "scrubber", "after a click, keys move time"
     assert page.locator(".player.chosen .name").inner_text() == "rtc_d4_s10"
     assert "seed=102" in page.url
-    assert "arm=rtc_d4_s10" in page.url
+    assert "condition=rtc_d4_s10" in page.url
     assert page.locator(".lane").count() == 3
-    assert page.locator(".lane rect.starved").count() == 2
+    assert page.locator(".lane rect.underrun").count() == 2
     assert page.locator(".lane rect.flight").count() > 0
-    assert page.locator(".lane line.seam").count() == 6
+    assert page.locator(".lane line.chunk_switch").count() == 6
     assert errors == []
 
 
 def test_a_deep_link_opens_a_moment_and_the_address_follows(run: Path, visit: Visit) -> None:
-    page = visit(address(run, "#seed=103&t=21&arm=rtc_d8_s10"))
+    page = visit(address(run, "#seed=103&t=21&condition=rtc_d8_s10"))
     playable(page)
     wait_for_step(page, 21, [50, 50, 50])
     assert step_of(page) == 21
@@ -293,8 +293,8 @@ def test_ages_of_observations_are_counted_in_words(run: Path, visit: Visit) -> N
 
 
 def test_episodes_without_steps_or_record_can_be_opened(tmp_path: Path, visit: Visit, errors: list[str]) -> None:
-    arms = {"a": ["policy_error", "success"], "b": ["policy_error", "success"]}
-    out = make_reviewed_run(tmp_path / "run", arms, lengths=(0, 20), error="it gave no number")
+    conditions = {"a": ["policy_error", "success"], "b": ["policy_error", "success"]}
+    out = make_reviewed_run(tmp_path / "run", conditions, lengths=(0, 20), error="it gave no number")
     path = out / "b" / "episodes.jsonl"
     path.write_text(path.read_text().splitlines(keepends=True)[0])
     write_report([out], out)
@@ -304,7 +304,7 @@ def test_episodes_without_steps_or_record_can_be_opened(tmp_path: Path, visit: V
     assert step_of(page) == 0
     page.click("tr[data-episode='1'] button[data-column='1']")
     until(page, "document.querySelector('#episode-title').textContent === 'Episode 1'")
-    assert "There is no record of this episode." in page.inner_text(".player[data-arm=a1]")
+    assert "There is no record of this episode." in page.inner_text(".player[data-condition=a1]")
     page.keyboard.press("End")
     assert step_of(page) == 20
     assert errors == []
@@ -312,9 +312,11 @@ def test_episodes_without_steps_or_record_can_be_opened(tmp_path: Path, visit: V
 
 def test_names_are_never_run(tmp_path: Path, visit: Visit, errors: list[str]) -> None:
     hostile = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
-    arm = 'a"><svg onload=alert(3)>#?%41'
+    condition = 'a"><svg onload=alert(3)>#?%41'
     of = suite(2, kwargs={"note": hostile})
-    out = make_reviewed_run(tmp_path / "run", {arm: ["success", "policy_error"]}, of=of, policy=hostile, error=hostile)
+    out = make_reviewed_run(
+        tmp_path / "run", {condition: ["success", "policy_error"]}, of=of, policy=hostile, error=hostile
+    )
     write_report([out], out)
     page = visit(address(out, "#seed=101&t=0&text=<script>alert(4)</script>"))
     dialogs: list[str] = []
@@ -322,7 +324,7 @@ def test_names_are_never_run(tmp_path: Path, visit: Visit, errors: list[str]) ->
     page.fill("#search", "")
     playable(page)
     page.keyboard.press("n")
-    assert page.locator(".player .name").inner_text() == arm
+    assert page.locator(".player .name").inner_text() == condition
     assert hostile in page.inner_text(".player .error")
     assert hostile in page.inner_text("h1")
     assert page.locator("img, svg[onload]").count() == 0
@@ -332,8 +334,8 @@ def test_names_are_never_run(tmp_path: Path, visit: Visit, errors: list[str]) ->
 
 def test_a_thousand_episodes_open_in_two_seconds(tmp_path: Path, visit: Visit, errors: list[str]) -> None:
     cycle = ["success"] * 8 + ["missed", "dropped"]
-    arms = {name: (cycle[i:] + cycle[:i]) * 100 for i, name in enumerate(ARMS)}
-    out = make_reviewed_run(tmp_path / "run", arms, video="none", films=False, lengths=(12,))
+    conditions = {name: (cycle[i:] + cycle[:i]) * 100 for i, name in enumerate(CONDITIONS)}
+    out = make_reviewed_run(tmp_path / "run", conditions, video="none", films=False, lengths=(12,))
     write_report([out], out)
     found = []
     for _ in range(3):  # the best of three: other processes run too
@@ -404,17 +406,19 @@ def test_everything_that_can_be_pressed_has_a_name(run: Path, visit: Visit) -> N
     assert nameless == []
 
 
-def test_of_many_arms_some_are_shown_and_others_can_be_chosen(tmp_path: Path, visit: Visit, errors: list[str]) -> None:
-    arms = {f"arm{number}": ["success" if number else "missed"] for number in range(8)}
-    out = make_reviewed_run(tmp_path / "run", arms, video="none", films=False)
+def test_of_many_conditions_some_are_shown_and_others_can_be_chosen(
+    tmp_path: Path, visit: Visit, errors: list[str]
+) -> None:
+    conditions = {f"condition{number}": ["success" if number else "missed"] for number in range(8)}
+    out = make_reviewed_run(tmp_path / "run", conditions, video="none", films=False)
     write_report([out], out)
-    page = visit(address(out, "#seed=100&arm=arm7"))
+    page = visit(address(out, "#seed=100&condition=arm7"))
     names = "[...document.querySelectorAll('.player .name')].map(name => name.textContent)"
     assert page.evaluate(names) == ["arm1", "arm2", "arm3", "arm4", "arm5", "arm7"]
-    page.click(".arms summary")
-    page.locator(".arms input").nth(6).check()
+    page.click(".conditions summary")
+    page.locator(".conditions input").nth(6).check()
     until(page, "document.querySelectorAll('.player').length === 7")
-    page.locator(".arms input").nth(1).uncheck()
+    page.locator(".conditions input").nth(1).uncheck()
     until(page, "document.querySelectorAll('.player').length === 6")
     assert page.evaluate(names) == ["arm2", "arm3", "arm4", "arm5", "arm6", "arm7"]
     page.select_option("#filter-flipped", "arm3|arm0")

@@ -17,7 +17,7 @@ def test_it_declares_what_no_layer_reads_and_is_small() -> None:
     assert sum(path.stat().st_size for path in folder.iterdir()) < 4e6
 
 
-@pytest.mark.parametrize(("policy", "verdict", "code"), [("act_collapsed", "dead", 3), ("act_rtc", "used", 0)])
+@pytest.mark.parametrize(("policy", "verdict", "code"), [("act_collapsed", "ignored", 3), ("act_rtc", "used", 0)])
 def test_a_probe_tells_dead_coordinates_from_used_ones(
     policy: str, verdict: str, code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -32,5 +32,5 @@ def test_an_evaluation_says_that_it_collapsed(tmp_path: Path, capsys: pytest.Cap
         main(["evaluate", "--policy", "act_collapsed", "--delay", "0", "--video", "none", "--out", str(tmp_path)]) == 0
     )
     said = capsys.readouterr().out
-    assert "warning: input environment_state dead" in said
+    assert "warning: input environment_state ignored" in said
     assert "naive_d0_s10: collapsed (it closes between the blocks)" in said

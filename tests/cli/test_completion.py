@@ -51,7 +51,7 @@ def test_bash_completes_every_option_of_a_command(scripts: dict[str, Path]):
     assert set(options(EvaluateConfig)) <= set(offered)
     assert {"--confusers", "--shard", "--env-options"} <= set(offered)
     assert not [word for word in offered if not word.startswith("--") or " " in word]
-    assert completions(scripts["bash"], "evaluate", "--execut") == ["--execute", "--executor"]
+    assert completions(scripts["bash"], "evaluate", "--execut") == ["--execution-horizon", "--executor"]
 
 
 def test_bash_completes_values_and_files(scripts: dict[str, Path]):
@@ -83,6 +83,6 @@ def test_another_shell_is_refused(capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as left:
         main(["completion", "tcsh"])
     assert left.value.code == 2
-    told = capsys.readouterr().err
-    assert "Invalid choice" in told
-    assert all(shell in told for shell in ("tcsh", "bash", "zsh", "fish"))
+    delay_estimator = capsys.readouterr().err
+    assert "Invalid choice" in delay_estimator
+    assert all(shell in delay_estimator for shell in ("tcsh", "bash", "zsh", "fish"))

@@ -19,7 +19,7 @@ from act_eval.timing import read_trace
 
 SMALL = ["--image-size", "32", "--workers", "1", "--video", "none"]
 MEASURED = ["--delay", "measured:injected_ms=60", "--beyond-max-delay", "clip"]
-ARM = "rtc_measured60ms_s4_clip"
+CONDITION = "rtc_measured60ms_s4_clip"
 
 
 @pytest.fixture(scope="module")
@@ -40,32 +40,32 @@ def measured(tmp_path_factory: pytest.TempPathFactory, policy: str) -> Path:
         real = InProcessPool.run
 
         def interrupted(self, job, blocks, shards, progress, on_steps=None):
-            def stop(arm, record):
+            def stop(condition, record):
                 raise KeyboardInterrupt
 
             real(self, job, blocks, shards, stop)
 
         patch.setattr(InProcessPool, "run", interrupted)
         assert evaluate(*arguments) == 130
-    assert not (out / ARM / "trace.json").exists()
+    assert not (out / CONDITION / "trace.json").exists()
     assert evaluate(*arguments) == 0
     return out
 
 
 def test_a_measured_run_says_how_it_ran_and_leaves_a_trace(measured: Path):
     configuration = json.loads((measured / "manifest.json").read_text())["configuration"]
-    assert configuration["arms"] == {
-        ARM: {
+    assert configuration["conditions"] == {
+        CONDITION: {
             "executor": "rtc",
             "delay": "measured:injected_ms=60",
-            "execute": 4,
-            "told": "max",
+            "execution_horizon": 4,
+            "delay_estimator": "max",
             "beyond_max_delay": "clip",
         }
     }
     assert configuration["rows_per_call"] == 1, "a robot asks for one chunk at a time"
-    records = read_episodes(measured / ARM / "episodes.jsonl")
-    trace = read_trace(measured / ARM / "trace.json")
+    records = read_episodes(measured / CONDITION / "episodes.jsonl")
+    trace = read_trace(measured / CONDITION / "trace.json")
     assert list(trace.episodes) == [3, 17]
     for record in records:
         assert list(trace.episodes[record.seed]) == record.detail["actual_delays"][1:]
@@ -74,28 +74,48 @@ def test_a_measured_run_says_how_it_ran_and_leaves_a_trace(measured: Path):
 
 
 def test_its_trace_replays_it_to_the_last_bit(tmp_path: Path, measured: Path, policy: str):
-    trace = measured / ARM / "trace.json"
-    replay = ["--delay", f"trace:{trace}", "--told", "max", "--beyond-max-delay", "clip", "--rows-per-call", 1]
+    trace = measured / CONDITION / "trace.json"
+    replay = [
+        "--delay",
+        f"trace:{trace}",
+        "--delay-estimator",
+        "max",
+        "--beyond-max-delay",
+        "clip",
+        "--rows-per-call",
+        1,
+    ]
     assert evaluate("--policy", policy, "--seeds", "3,17", *replay, "--out", tmp_path / "run") == 0
-    (arm,) = json.loads((tmp_path / "run" / "manifest.json").read_text())["configuration"]["arms"]
-    assert arm.startswith("rtc_trace")
+    (condition,) = json.loads((tmp_path / "run" / "manifest.json").read_text())["configuration"]["conditions"]
+    assert condition.startswith("rtc_trace")
     for name in ("episodes.jsonl", "steps/0000.npz", "steps/0001.npz"):
-        assert (tmp_path / "run" / arm / name).read_bytes() == (measured / ARM / name).read_bytes(), name
-    assert (tmp_path / "run" / arm / "trace.json").read_bytes() == trace.read_bytes()
+        assert (tmp_path / "run" / condition / name).read_bytes() == (measured / CONDITION / name).read_bytes(), name
+    assert (tmp_path / "run" / condition / "trace.json").read_bytes() == trace.read_bytes()
 
 
-def test_every_delay_is_an_arm_and_constant_ones_leave_no_trace(tmp_path: Path, policy: str):
+def test_every_delay_is_an_condition_and_constant_ones_leave_no_trace(tmp_path: Path, policy: str):
     out = tmp_path / "run"
-    delays = ["2", "uniform:0,2", "dropped:0.2,of=1", "2", "constant:2"]
-    taps = ["--timeout", 5, "--observation-delay", 1, "--actuation-delay", 1, "--told", "p95", "--execute", 4]
+    delays = ["2", "uniform:0,2", "lossy:0.2,of=1", "2", "constant:2"]
+    taps = [
+        "--timeout",
+        5,
+        "--observation-delay",
+        1,
+        "--actuation-delay",
+        1,
+        "--delay-estimator",
+        "p95",
+        "--execution-horizon",
+        4,
+    ]
     assert evaluate("--policy", policy, "--seeds", 5, "--delay", *delays, *taps, "--out", out) == 0
-    arms = [f"rtc_{delay}_s4_told-p95_t5_o1_a1" for delay in ("d2", "uniform0-2", "dropped0.2-d1")]
-    assert list(json.loads((out / "manifest.json").read_text())["configuration"]["arms"]) == arms
-    assert [(out / arm / "trace.json").exists() for arm in arms] == [False, True, True]
-    (lossy,) = read_episodes(out / arms[2] / "episodes.jsonl")
+    conditions = [f"rtc_{delay}_s4_told-p95_t5_o1_a1" for delay in ("d2", "uniform0-2", "lossy0.2-d1")]
+    assert list(json.loads((out / "manifest.json").read_text())["configuration"]["conditions"]) == conditions
+    assert [(out / condition / "trace.json").exists() for condition in conditions] == [False, True, True]
+    (lossy,) = read_episodes(out / conditions[2] / "episodes.jsonl")
     assert lossy.detail["lost_answers"] > 0
     assert set(lossy.detail["observation_ages"]) == {0, 1}
-    steps = load(out / arms[0] / "steps" / "0000.npz")
+    steps = load(out / conditions[0] / "steps" / "0000.npz")
     assert np.array_equal(steps.ran[1:], steps.command[:-1])
     assert not np.array_equal(steps.ran[0], steps.command[0])
 
@@ -108,7 +128,7 @@ def test_every_delay_is_an_arm_and_constant_ones_leave_no_trace(tmp_path: Path, 
         (["--delay", "-1"], "delay '-1': delay d is -1; it must be a whole number of control steps, at least 0"),
         (["--delay", "1.5"], "delay '1.5': steps is '1.5'; it must be a whole number of control steps"),
         (["--delay", "trace:nowhere.json"], "delay trace nowhere.json cannot be read"),
-        (["--told", "mux"], "told delay 'mux': there is no 'mux'; there are: average, constant, max, oracle, p95"),
+        (["--delay-estimator", "mux"], "estimated delay 'mux': there is no 'mux'; there are: average, constant, max, oracle, p95"),
         (["--executor", "bid"], "executor 'bid' is not offered: bidirectional decoding chooses among sampled chunks"),
         (["--executor", "guided_rtc"], "executor 'guided_rtc' is not offered: guided real-time chunking steers"),
         (["--device", "quantum"], "--device quantum: "),
@@ -133,12 +153,12 @@ def test_what_needs_no_policy_is_refused_before_anything_is_loaded(
     ("arguments", "message"),
     [
         (["--delay", "measured"], "an unbounded delay may be told to a policy trained for delays up to max_delay = 4"),
-        (["--delay", "measured", "--told", "oracle"], "the oracle cannot tell a measured delay before it has happened"),
-        (["--delay", "dropped:0.1"], "lost answers need a timeout, in steps"),
+        (["--delay", "measured", "--delay-estimator", "oracle"], "the oracle inconclusive a measured delay before it has happened"),
+        (["--delay", "lossy:0.1"], "lost answers need a timeout, in steps"),
         (["--delay", "4", "--timeout", "3"], "delay 4 is above the timeout of 3 steps"),
         (["--delay", "3", "--observation-delay", "2"], "delay 5 (the observation's age k = 2 included) may be told"),
         (["--observation-delay", "-1"], "observation delay is -1; it must be a whole number of control steps"),
-        (["--executor", "naive", "--told", "max"], "rtc"),
+        (["--executor", "naive", "--delay-estimator", "max"], "rtc"),
         (["--delay", "trace:SHORT"], "the delay trace holds 3 answers for episode seed 3; 200 steps with s = 4 may"),
     ],
 )  # fmt: skip

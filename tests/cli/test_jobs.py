@@ -20,7 +20,7 @@ from act_eval.results import Part, open_run
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 
 EXPERT = ["evaluate", "--policy", "expert", "--env", "pick", "--seeds", "3,17,99", "--video", "none"]
-DEBUG = ["--launcher", "slurm", "--slurm", "cluster=debug"]
+DEBUG = ["--launcher", "slurm", "--launcher-options", "cluster=debug"]
 FIRST, SECOND = Part(1, 2), Part(2, 2)
 
 
@@ -30,18 +30,18 @@ def jobs_find_these_modules(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(out: Path, part: Part, only: int | None = None) -> None:
-    """Run a toy's part; only the first few episodes of its first arm if told so."""
+    """Run a toy's part; only the first few episodes of its first condition if told so."""
     work = job(out)
     with worker_pool(Walkers(work.batch), 1) as team, open_run(out, manifest(), part=part) as folder:
         if blocks := cut_blocks(work, folder.done(), 1):
             begun = blocks if only is None else [replace(blocks[0], episodes=blocks[0].episodes[:only])]
-            team.run(work, begun, folder.new_shards(1), lambda arm, record: None)
+            team.run(work, begun, folder.new_shards(1), lambda condition, record: None)
         if only is None:
             folder.finish_part()
 
 
-def told(news: NewLines) -> list[tuple[str, int]]:
-    return [(line.arm, line.record.episode) for _, line in news.read()]
+def delay_estimator(news: NewLines) -> list[tuple[str, int]]:
+    return [(line.condition, line.record.episode) for _, line in news.read()]
 
 
 def test_jobs_leave_what_one_process_leaves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,7 +66,17 @@ def test_jobs_leave_what_one_process_leaves(tmp_path: Path, capsys: pytest.Captu
 
 
 def test_a_gpu_is_looked_for_where_the_jobs_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    flags = ["--policy", "act", "--device", "cuda:99", *DEBUG, "--slurm", "cluster=nowhere", "--workers", "1"]
+    flags = [
+        "--policy",
+        "act",
+        "--device",
+        "cuda:99",
+        *DEBUG,
+        "--launcher-options",
+        "cluster=nowhere",
+        "--workers",
+        "1",
+    ]
     assert main([EXPERT[0], *flags, "--out", str(tmp_path / "out")]) == 1
     assert capsys.readouterr().err == "error: --launcher slurm: AutoExecutor doesn't know any executor named nowhere\n"
 
@@ -74,16 +84,16 @@ def test_a_gpu_is_looked_for_where_the_jobs_run(tmp_path: Path, capsys: pytest.C
 def test_every_episode_is_news_once(tmp_path: Path) -> None:
     run(tmp_path, FIRST, only=3)
     news = NewLines([tmp_path])
-    assert told(news) == []
+    assert delay_estimator(news) == []
     run(tmp_path, FIRST, only=3)
-    second = told(news)
-    assert told(news) == []
+    second = delay_estimator(news)
+    assert delay_estimator(news) == []
     run(tmp_path, SECOND)
-    third = told(news)
+    third = delay_estimator(news)
     run(tmp_path, FIRST)
-    every = [("d0", 0), ("d0", 2), ("d0", 4), *second, *third, *told(news)]
+    every = [("d0", 0), ("d0", 2), ("d0", 4), *second, *third, *delay_estimator(news)]
     assert len(second) == 3
-    assert sorted(every) == [(arm, episode) for arm in ("d0", "d2") for episode in range(len(SEEDS))]
+    assert sorted(every) == [(condition, episode) for condition in ("d0", "d2") for episode in range(len(SEEDS))]
 
 
 def test_a_part_may_finish_while_its_lines_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,8 +108,8 @@ def test_a_part_may_finish_while_its_lines_are_read(tmp_path: Path, monkeypatch:
         yield from reading(path)
 
     monkeypatch.setattr(jobs, "read_shard", finished_first)
-    assert told(news) == []
-    assert len(told(news)) == len(FIRST.episodes(len(SEEDS))) * 2
+    assert delay_estimator(news) == []
+    assert len(delay_estimator(news)) == len(FIRST.episodes(len(SEEDS))) * 2
 
 
 def test_a_damaged_shard_is_named(tmp_path: Path) -> None:
@@ -108,6 +118,6 @@ def test_a_damaged_shard_is_named(tmp_path: Path) -> None:
     news = NewLines([tmp_path])
     shard.write_text("{}\n")
     with pytest.raises(
-        RunFolderError, match=r"1-of-2.jsonl, line 1 is damaged: arm is missing; .* If another version began"
+        RunFolderError, match=r"1-of-2.jsonl, line 1 is damaged: condition is missing; .* If another version began"
     ):
-        told(news)
+        delay_estimator(news)

@@ -15,7 +15,7 @@ from act_eval.sources.external_envs import env_label
 
 OURS = ("--policy", "foreign_envs:Seeker", "--env", "foreign_envs:Reach", "--horizon", 12)
 HERE = ("--workers", 1, "--video", "none")
-ARMS = ("naive_d0_s4", "naive_d3_s4")
+CONDITIONS = ("naive_d0_s4", "naive_d3_s4")
 
 
 def evaluate(*arguments: object) -> int:
@@ -37,15 +37,15 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_run_has_records_steps_statistics_and_videos(reference: Path):
-    for arm in ARMS:
-        records = read_episodes(reference / arm / "episodes.jsonl")
+    for condition in CONDITIONS:
+        records = read_episodes(reference / condition / "episodes.jsonl")
         assert {record.outcome for record in records} == {"success"}
         assert len({record.detail["initial_state"] for record in records}) == 8
         for record in records:
-            steps = load(reference / arm / "steps" / f"{record.episode:04d}.npz")
+            steps = load(reference / condition / "steps" / f"{record.episode:04d}.npz")
             assert steps.steps == record.steps == record.detail["success_step"] + 1
             name = f"{record.episode:04d}_seed{record.seed}_success.mp4"
-            with av.open(str(reference / arm / "videos" / name)) as video:
+            with av.open(str(reference / condition / "videos" / name)) as video:
                 assert sum(1 for _ in video.decode(video=0)) > record.steps
                 assert video.streams.video[0].average_rate == 10
     suite = json.loads((reference / "manifest.json").read_text())["suite"]
@@ -56,7 +56,7 @@ def test_a_run_has_records_steps_statistics_and_videos(reference: Path):
 
 
 def test_delay_costs_steps_on_the_same_starts(reference: Path):
-    prompt, late = (read_episodes(reference / arm / "episodes.jsonl") for arm in ARMS)
+    prompt, late = (read_episodes(reference / condition / "episodes.jsonl") for condition in CONDITIONS)
     assert [r.detail["initial_state"] for r in prompt] == [r.detail["initial_state"] for r in late]
     assert {delay for record in late for delay in record.detail["actual_delays"][1:]} <= {3}
 
@@ -65,18 +65,18 @@ def test_delay_costs_steps_on_the_same_starts(reference: Path):
 def test_records_depend_neither_on_batch_nor_on_filming(tmp_path: Path, reference: Path, batch: int):
     out = tmp_path / "run"
     assert evaluate(*OURS, "--episodes", 8, "--delay", 0, 3, "--out", out, "--batch", batch, *HERE) == 0
-    for arm in ARMS:
+    for condition in CONDITIONS:
         for name in ("episodes.jsonl", "metrics.jsonl", "steps/0003.npz"):
-            assert (out / arm / name).read_bytes() == (reference / arm / name).read_bytes()
+            assert (out / condition / name).read_bytes() == (reference / condition / name).read_bytes()
 
 
 def test_two_runs_are_compared_and_gated(tmp_path: Path, reference: Path, capsys: pytest.CaptureFixture[str]):
     out = tmp_path / "slow"
     slow = (*OURS, "--policy-options", "gain=-1", "--episodes", 8, "--delay", 0, "--out", out, *HERE)
     assert evaluate(*slow) == 0
-    assert sum(r.outcome == "success" for r in read_episodes(out / ARMS[0] / "episodes.jsonl")) <= 1
+    assert sum(r.outcome == "success" for r in read_episodes(out / CONDITIONS[0] / "episodes.jsonl")) <= 1
     capsys.readouterr()
-    assert main(["compare", f"{reference}:{ARMS[0]}", f"{out}:{ARMS[0]}"]) == 1
+    assert main(["compare", f"{reference}:{CONDITIONS[0]}", f"{out}:{CONDITIONS[0]}"]) == 1
     assert "worse" in capsys.readouterr().out
     baseline = tmp_path / "baseline.json"
     assert main(["baseline", str(reference), str(baseline), "--reason", "first"]) == 0
@@ -89,8 +89,10 @@ def test_a_sweep_runs_there_on_the_suite_of_an_evaluation(tmp_path: Path, refere
     part = tmp_path / "sweep" / "Seeker_Reach"
     suites = [json.loads((folder / "manifest.json").read_text())["suite"] for folder in (part, reference)]
     assert suites[0] == suites[1]
-    for arm in ARMS:
-        assert (part / arm / "episodes.jsonl").read_bytes() == (reference / arm / "episodes.jsonl").read_bytes()
+    for condition in CONDITIONS:
+        assert (part / condition / "episodes.jsonl").read_bytes() == (
+            reference / condition / "episodes.jsonl"
+        ).read_bytes()
 
 
 def test_a_declaration_in_a_file_is_the_flags_declaration(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -158,7 +160,7 @@ def test_an_environment_that_breaks_later_makes_its_episodes_invalid(tmp_path: P
     out = tmp_path / "run"
     broken = ("--env-options", "fails_at=3", "ends=false", "--success", "reward>=1")
     assert evaluate(*OURS, *broken, "--episodes", 2, "--delay", 0, "--out", out, "--workers", 1) == 0
-    for record in read_episodes(out / ARMS[0] / "episodes.jsonl"):
+    for record in read_episodes(out / CONDITIONS[0] / "episodes.jsonl"):
         assert (record.outcome, record.error) == ("invalid", "RuntimeError: the motor caught fire")
 
 
@@ -200,8 +202,8 @@ def test_the_example_of_the_page_runs_as_it_stands(
     (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("env"))
     assert line in page
     counts = [
-        sum(record.outcome == "success" for record in read_episodes(tmp_path / "run" / arm / "episodes.jsonl"))
-        for arm in ("naive_d0_s5", "naive_d4_s5")
+        sum(record.outcome == "success" for record in read_episodes(tmp_path / "run" / condition / "episodes.jsonl"))
+        for condition in ("naive_d0_s5", "naive_d4_s5")
     ]
     assert counts[0] >= counts[1]
     assert len(list((tmp_path / "run" / "naive_d4_s5" / "videos").iterdir())) == 3

@@ -252,7 +252,19 @@ def test_an_import_that_fails_inside_names_what_is_missing(module: Path, capsys:
 
 def test_it_can_be_probed_and_swept(capsys: pytest.CaptureFixture[str]):
     assert main(["probe", "--policy", "mine_at_home:Hold", "--short", "--env", "pick", "--episodes", "2"]) in (0, 3)
-    grid = ["--envs", "pick", "--image-size", "32", "--delays", "0", "1", "--execute", "2", "--executors", "naive"]
+    grid = [
+        "--envs",
+        "pick",
+        "--image-size",
+        "32",
+        "--delays",
+        "0",
+        "1",
+        "--execution-horizon",
+        "2",
+        "--executors",
+        "naive",
+    ]
     assert (
         main(["sweep", "--policies", "mine_at_home:Hold", *grid, "--episodes", "1", "--workers", "1", "--out", "s"])
         == 0

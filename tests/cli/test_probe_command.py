@@ -63,21 +63,21 @@ def test_one_line_per_input_and_all_numbers_in_a_file(
 def test_a_dead_input_is_named_and_is_the_exit_code(deaf: Path, capsys: pytest.CaptureFixture[str], bank: str) -> None:
     assert probe("--policy", deaf, *SMALL, "--short", "--bank", bank, "--episodes", 4, "--per-episode", 4) == 3
     shown = capsys.readouterr().out
-    assert "\nenvironment_state dead no change moves the chunk by more than" in shown
-    assert shown.count(" dead ") == 1
+    assert "\nenvironment_state ignored no change moves the chunk by more than" in shown
+    assert shown.count(" ignored ") == 1
 
 
 def test_without_a_confuser_there_is_no_choice_to_report(deaf: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert probe("--policy", deaf, "--env", "pick", *SMALL, "--short", "--episodes", 4, "--per-episode", 4) == 3
     shown = capsys.readouterr().out
-    assert "environment_state dead" in shown
+    assert "environment_state ignored" in shown
     assert " open" not in shown
     assert "confuser" not in shown
 
 
 def test_what_cannot_be_probed_is_refused(intact: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "the scripted expert declares no inputs" in refusal(capsys, "--policy", "expert")
-    assert "--coordinates none: a probe changes the coordinates itself" in refusal(capsys, "--coordinates", "none")
+    assert "--goal-input none: a probe changes the coordinates itself" in refusal(capsys, "--goal-input", "none")
     assert "episodes of a bank is 0" in refusal(capsys, "--policy", intact, *SMALL, "--episodes", 0)
     assert "needs at least 2 episodes" in refusal(capsys, "--policy", intact, *SMALL, "--episodes", 1)
     assert "the policy was made for (32, 32, 3)" in refusal(capsys, "--policy", intact)
@@ -88,13 +88,13 @@ def evaluate(*arguments: object) -> int:
     return main(["evaluate", "--seeds", "3", "--delay", "0", *SMALL, "--workers", "1", *map(str, arguments)])
 
 
-def test_evaluate_warns_of_dead_inputs_unless_told_not_to(
+def test_evaluate_warns_of_dead_inputs_unless_estimated_not_to(
     tmp_path: Path, deaf: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert evaluate("--policy", deaf, "--out", tmp_path / "probed", "--video", "none") == 0
     shown = capsys.readouterr().out
-    assert "warning: input environment_state dead no change moves the chunk" in shown
-    assert "rtc_d0_s4: cannot tell" in shown
+    assert "warning: input environment_state ignored no change moves the chunk" in shown
+    assert "rtc_d0_s4: inconclusive" in shown
     assert evaluate("--policy", deaf, "--out", tmp_path / "silent", "--video", "none", "--no-probe") == 0
     assert "warning: input" not in capsys.readouterr().out
     runs = [(tmp_path / name / "rtc_d0_s4" / "episodes.jsonl").read_bytes() for name in ("probed", "silent")]
@@ -104,13 +104,13 @@ def test_evaluate_warns_of_dead_inputs_unless_told_not_to(
 def test_a_blind_run_says_so_and_is_another_configuration_of_the_same_suite(
     tmp_path: Path, intact: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name, flags in (("seeing", []), ("blind", ["--blind"])):
+    for name, flags in (("seeing", []), ("mask_images", ["--mask-images"])):
         assert evaluate("--policy", intact, "--out", tmp_path / name, "--video", "none", "--no-probe", *flags) == 0
     assert "prefix of up to 4, blind" in capsys.readouterr().out
-    seeing, blind = (Manifest.read(tmp_path / name) for name in ("seeing", "blind"))
-    assert seeing.suite.hash == blind.suite.hash
-    assert blind.configuration["policy"] == {**seeing.configuration["policy"], "blind": True}
-    assert evaluate("--policy", intact, "--out", tmp_path / "seeing", "--video", "none", "--blind") == 1
+    seeing, mask_images = (Manifest.read(tmp_path / name) for name in ("seeing", "mask_images"))
+    assert seeing.suite.hash == mask_images.suite.hash
+    assert mask_images.configuration["policy"] == {**seeing.configuration["policy"], "mask_images": True}
+    assert evaluate("--policy", intact, "--out", tmp_path / "seeing", "--video", "none", "--mask-images") == 1
     assert "configuration.policy" in capsys.readouterr().err
-    assert evaluate("--policy", "expert", "--blind") == 2
+    assert evaluate("--policy", "expert", "--mask-images") == 2
     assert "the expert looks through no camera" in capsys.readouterr().err

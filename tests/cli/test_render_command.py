@@ -19,7 +19,7 @@ from act_eval.results.records import read_episodes
 from act_eval.results.steps import load
 from act_eval.types.steps import EpisodeSteps
 
-ARM = "rtc_d2_s4"
+CONDITION = "rtc_d2_s4"
 
 
 @pytest.fixture(scope="module")
@@ -46,21 +46,21 @@ def error(capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def test_rendering_again_gives_the_recorded_video_to_the_bit(run: Path, capsys: pytest.CaptureFixture[str]):
-    recorded = {path.name: path.read_bytes() for path in (run / ARM / "videos").iterdir()}
+    recorded = {path.name: path.read_bytes() for path in (run / CONDITION / "videos").iterdir()}
     assert len(recorded) == 2
     for name in recorded:
-        (run / ARM / "videos" / name).unlink()
+        (run / CONDITION / "videos" / name).unlink()
     capsys.readouterr()
     assert render(run, "--episodes", "all", "--size", 256, "--workers", 1) == 0
     shown = capsys.readouterr().out.splitlines()
-    assert shown[1:] == [str(run / ARM / "videos" / name) for name in sorted(recorded)]
-    assert {path.name: path.read_bytes() for path in (run / ARM / "videos").iterdir()} == recorded
+    assert shown[1:] == [str(run / CONDITION / "videos" / name) for name in sorted(recorded)]
+    assert {path.name: path.read_bytes() for path in (run / CONDITION / "videos").iterdir()} == recorded
 
 
 def test_a_larger_video_shows_every_state_and_lies_beside(run: Path):
-    records = read_episodes(run / ARM / "episodes.jsonl")
+    records = read_episodes(run / CONDITION / "episodes.jsonl")
     assert render(run, "--seeds", "17", "--size", 300, "--workers", 1) == 0
-    (path,) = (run / ARM / "videos_300").iterdir()
+    (path,) = (run / CONDITION / "videos_300").iterdir()
     assert path.name == f"0001_seed17_{records[1].outcome}.mp4"
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
@@ -75,7 +75,7 @@ def test_a_larger_video_shows_every_state_and_lies_beside(run: Path):
         (["--episodes", "0,2"], "--episodes 2: the run has episodes 0 to 1"),
         (["--seeds", "4"], "--seeds 4 is no seed of the run's suite; it has 3, 17"),
         (["--episodes", "success"], "none of the 2 finished episodes in rtc_d2_s4 is meant by --episodes success"),
-        (["--arm", "rtc_d9"], "'rtc_d9'; there are: rtc_d2_s4"),
+        (["--condition", "rtc_d9"], "'rtc_d9'; there are: rtc_d2_s4"),
         (["--size", "719"], "video height is 719; even numbers from 256 to 1280 are allowed"),
         (["--workers", "0"], "--workers is 0; it must be at least 1"),
     ],
@@ -103,13 +103,13 @@ def test_a_run_of_another_scene_is_refused(tmp_path: Path, capsys: pytest.Captur
 def test_an_episode_whose_log_is_gone_is_named_and_the_others_are_filmed(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    steps = run / ARM / "steps" / "0000.npz"
+    steps = run / CONDITION / "steps" / "0000.npz"
     kept = steps.read_bytes()
     try:
         steps.write_bytes(kept[: len(kept) // 2])
         assert render(run, "--episodes", "all", "--size", 256, "--out", tmp_path / "out", "--workers", 1) == 1
-        assert "not filmed:" in (told := error(capsys))
-        assert "0000.npz is damaged" in told
+        assert "not filmed:" in (delay_estimator := error(capsys))
+        assert "0000.npz is damaged" in delay_estimator
         steps.unlink()
         assert render(run, "--episodes", "all", "--size", 256, "--out", tmp_path / "out", "--workers", 1) == 1
         assert "0000.npz is missing" in error(capsys)
@@ -120,7 +120,7 @@ def test_an_episode_whose_log_is_gone_is_named_and_the_others_are_filmed(
 
 def test_every_action_is_found_in_the_answer_that_it_came_from(run: Path):
     for episode in (0, 1):
-        steps = load(run / ARM / "steps" / f"{episode:04d}.npz")
+        steps = load(run / CONDITION / "steps" / f"{episode:04d}.npz")
         driven = np.flatnonzero(steps.chunk >= 0)
         assert len(driven) > 100
         np.testing.assert_array_equal(
@@ -130,13 +130,13 @@ def test_every_action_is_found_in_the_answer_that_it_came_from(run: Path):
         np.testing.assert_array_equal(np.flatnonzero(steps.requested), np.unique(steps.sent))
         flying = (steps.sent[:, None] <= np.arange(steps.steps)) & (np.arange(steps.steps) < steps.ready[:, None])
         np.testing.assert_array_equal(flying.sum(axis=0), steps.in_flight)
-        assert steps.told.tolist() == [0] + [2] * (len(steps.told) - 1)
+        assert steps.delay_estimator.tolist() == [0] + [2] * (len(steps.delay_estimator) - 1)
         assert steps.blocks_xyz.shape == (steps.steps + 1, 2, 3)
-        np.testing.assert_allclose(steps.coordinates, steps.blocks_xyz[steps.observation_step, 0, :2])
+        np.testing.assert_allclose(steps.goal_input, steps.blocks_xyz[steps.observation_step, 0, :2])
 
 
 def test_steps_of_an_earlier_version_are_read(run: Path, tmp_path: Path):
-    with np.load(run / ARM / "steps" / "0000.npz") as arrays:
+    with np.load(run / CONDITION / "steps" / "0000.npz") as arrays:
         required = {name: arrays[name] for name in arrays.files if name in _required()}
     np.savez_compressed(tmp_path / "0000.npz", **required)
     old = load(tmp_path / "0000.npz")
@@ -146,19 +146,23 @@ def test_steps_of_an_earlier_version_are_read(run: Path, tmp_path: Path):
 
 
 def _required() -> set[str]:
-    new = {"sent", "observation_step", "start", "ready", "told", "actual", "lost", "predicted", "coordinates"}
+    new = {"sent", "observation_step", "start", "ready", "delay_estimator", "actual", "lost", "predicted", "goal_input"}
     return {f.name for f in fields(EpisodeSteps)} - new - {"joints", "gripper_xyz", "blocks_xyz", "target"}
 
 
 def test_tables_hold_what_the_records_hold(run: Path):
-    records = read_episodes(run / ARM / "episodes.jsonl")
+    records = read_episodes(run / CONDITION / "episodes.jsonl")
     with (run / "episodes.csv").open() as file:
         rows = list(csv.DictReader(file))
     parquet = pq.read_table(run / "episodes.parquet").to_pylist()
     assert [row["seed"] for row in rows] == ["3", "17"]
     for record, row, typed in zip(records, rows, parquet, strict=True):
-        assert (row["arm"], row["outcome"], int(row["steps"])) == (ARM, record.outcome, record.steps)
-        assert json.loads(row["detail_told_delays"]) == record.detail["told_delays"] == typed["detail_told_delays"]
+        assert (row["condition"], row["outcome"], int(row["steps"])) == (CONDITION, record.outcome, record.steps)
+        assert (
+            json.loads(row["detail_estimated_delays"])
+            == record.detail["estimated_delays"]
+            == typed["detail_estimated_delays"]
+        )
         assert typed["success"] is False
         assert (run / typed["video"]).is_file()
         assert all(name.removeprefix("detail_") in json.loads(encode_line(record))["detail"]
@@ -166,7 +170,7 @@ def test_tables_hold_what_the_records_hold(run: Path):
     steps = pq.read_table(run / "steps.parquet")
     assert steps.num_rows == sum(record.steps for record in records)
     first = steps.slice(0, records[0].steps).to_pydict()
-    logged = load(run / ARM / "steps" / "0000.npz")
+    logged = load(run / CONDITION / "steps" / "0000.npz")
     np.testing.assert_array_equal(np.array(first["command"], np.float32), logged.command)
     assert first["chunk"] == logged.chunk.tolist()
 
@@ -175,7 +179,7 @@ def test_tensorboard_shows_rates_and_episodes(run: Path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     assert share(run, "--to", "tensorboard") == 0  # again: in the place of what is there
-    board = EventAccumulator(str(run / "tensorboard" / ARM))
+    board = EventAccumulator(str(run / "tensorboard" / CONDITION))
     board.Reload()
     assert [event.value for event in board.Scalars("success/rate")] == [0.0]
     assert [event.step for event in board.Scalars("episode/success")] == [0, 1]
@@ -220,7 +224,7 @@ def test_wandb_is_given_a_table_with_videos(run: Path, monkeypatch: pytest.Monke
 def test_rerun_is_given_a_recording_per_episode(run: Path, tmp_path: Path):
     pytest.importorskip("rerun")
     assert share(run, "--to", "rerun", "--episodes", "1", "--out", tmp_path) == 0
-    (path,) = (tmp_path / ARM / "rerun").iterdir()
+    (path,) = (tmp_path / CONDITION / "rerun").iterdir()
     content = path.read_bytes()
     assert content.startswith(b"RRF2")
     for entity in (b"scene/chunk", b"scene/blocks", b"command", b"events", b"video"):

@@ -9,7 +9,7 @@ from reviewed_runs import make_reviewed_run
 
 from act_eval.cli import main
 
-ARMS = {"rtc_d0_s10": ["success", "missed"]}
+CONDITIONS = {"rtc_d0_s10": ["success", "missed"]}
 
 
 def report(*arguments: object) -> int:
@@ -17,7 +17,7 @@ def report(*arguments: object) -> int:
 
 
 def test_the_page_of_a_run_lies_in_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = make_reviewed_run(tmp_path / "run", ARMS)
+    run = make_reviewed_run(tmp_path / "run", CONDITIONS)
     assert report(run) == 0
     assert capsys.readouterr().out == f"page    {run}/report.html\n"
     assert "shoulder_pan" in (run / "report.html").read_text()
@@ -27,7 +27,7 @@ def test_several_runs_get_a_page_of_their_own(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("a", "b"):
-        make_reviewed_run(tmp_path / "runs" / name, ARMS, policy=name)
+        make_reviewed_run(tmp_path / "runs" / name, CONDITIONS, policy=name)
     monkeypatch.chdir(tmp_path)
     assert report("runs/a", "runs/b") == 0
     assert report("runs") == 0
@@ -79,10 +79,10 @@ def test_an_evaluation_writes_its_page(tmp_path: Path, capsys: pytest.CaptureFix
     assert f"page    {out}/report.html" in capsys.readouterr().out
     text = (out / "report.html").read_text()
     data = json.loads(text.split('id="data">')[1].split("</script>")[0])
-    (arm,) = data["arms"]
-    assert (out / arm["videos"] / arm["episodes"]["video"][0]).is_file()
+    (condition,) = data["conditions"]
+    assert (out / condition["videos"] / condition["episodes"]["video"][0]).is_file()
     track = (out / "report" / "a0" / "0000.js").read_text()
     steps = json.loads(track.split("\n")[1].split(",", 1)[1].removesuffix(");"))
-    assert steps["steps"] == arm["episodes"]["steps"][0]
+    assert steps["steps"] == condition["episodes"]["steps"][0]
     assert len(steps["joints"]) == 6
     assert min(steps["distances"][0]) < 0.03, "the expert takes the block"

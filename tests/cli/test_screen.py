@@ -23,7 +23,7 @@ def console() -> Console:
 def test_tables_fit_with_long_names_and_many_outcomes() -> None:
     results = {name: [record(outcome) for outcome in OUTCOMES] for name in NAMES}
     summary = {
-        "seam_jump_mean": 0.123, "action_age_p50": 10.0, "action_age_p95": 100.0, "stall_fraction": 0.5,
+        "switch_jump_mean": 0.123, "action_age_p50": 10.0, "action_age_p95": 100.0, "stall_fraction": 0.5,
         "reaction_p50": 10.0, "reaction_p95": None, "behavioural_reaction_fraction": 0.5,
         "behavioural_reaction_p50": 10.0, "inference_ms_p50": 1193.0, "inference_ms_p95": 2087.0,
         "time_to_success_median": 10.0, "time_to_success_median_low": 9.0, "time_to_success_median_high": None,

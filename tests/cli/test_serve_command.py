@@ -87,10 +87,10 @@ def served(policy: str, port: int = 0) -> Iterator[PolicyServer]:
 
 
 def same(run: Path, local: Path) -> None:
-    arms = sorted(path.name for path in local.iterdir() if (path / "episodes.jsonl").is_file())
-    assert len(arms) == 2
-    for arm in arms:
-        assert (run / arm / "episodes.jsonl").read_bytes() == (local / arm / "episodes.jsonl").read_bytes()
+    conditions = sorted(path.name for path in local.iterdir() if (path / "episodes.jsonl").is_file())
+    assert len(conditions) == 2
+    for condition in conditions:
+        assert (run / condition / "episodes.jsonl").read_bytes() == (local / condition / "episodes.jsonl").read_bytes()
     configurations = [json.loads((path / "manifest.json").read_text())["configuration"] for path in (run, local)]
     assert configurations[0] == configurations[1]
 

@@ -11,7 +11,7 @@ from act_eval.envs.pick import PickEnv
 from act_eval.results.records import read_episodes
 from act_eval.scenes.rendering import OffscreenRenderer
 
-ARM = "rtc_d2_s4"
+CONDITION = "rtc_d2_s4"
 SAME = ("episodes.jsonl", "metrics.jsonl", "steps/0000.npz")
 
 
@@ -31,9 +31,9 @@ def renderings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def evaluate(checkpoint: Path, out: Path) -> Path:
     arguments = ("--policy", checkpoint, "--env", "nudged_pick", "--image-size", 32, "--seeds", "3", "--delay", 2)
-    more = ("--out", out, "--workers", 1, "--video", "none", "--no-probe", "--slips", 0.02)
+    more = ("--out", out, "--workers", 1, "--video", "none", "--no-probe", "--gripper-faults", 0.02)
     assert main(["evaluate", *map(str, (*arguments, *more))]) == 0
-    return out / ARM
+    return out / CONDITION
 
 
 def test_records_and_steps_are_those_of_rendering_always(

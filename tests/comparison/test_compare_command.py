@@ -26,7 +26,7 @@ def squeezed(text: str) -> str:
 
 @pytest.fixture
 def worse(tmp_path: Path) -> tuple[Path, Path]:
-    """Two arms of 40 episodes; NEW loses ten of the first arm's and wins none, in the second nothing moves."""
+    """Two conditions of 40 episodes; NEW loses ten of the first condition's and wins none, in the second nothing moves."""
     base = make_run(tmp_path / "base", {"d0": outcomes(38, 2), "d4": outcomes(30, 10)}, video="all")
     new = make_run(tmp_path / "new", {"d0": outcomes(28, 12), "d4": outcomes(30, 10)}, digest="bb", video="all")
     return base, new
@@ -46,8 +46,8 @@ def test_a_shown_drop_fails_and_everything_is_written(
     values = json.loads(files["json"].read_text())
     assert values["exit_code"] == 1
     assert values["decision"] == {"require": "no-regression", "passed": False, "reason": "a drop is shown in d0"}
-    d0, d4 = values["arms"]
-    assert (d0["verdict"], d4["verdict"]) == ("worse", "cannot tell")
+    d0, d4 = values["conditions"]
+    assert (d0["verdict"], d4["verdict"]) == ("worse", "inconclusive")
     assert d0["pairs"] == {"both": 28, "only_first": 10, "only_second": 0, "neither": 2}
     assert d0["p_value"] == pytest.approx(2 * 0.5**10)
     assert d0["p_adjusted"] == pytest.approx(4 * 0.5**10)
@@ -66,7 +66,7 @@ def test_a_shown_drop_fails_and_everything_is_written(
     assert f"Side by side: `{side_by_side}`" in page
 
 
-def test_junit_has_a_case_per_arm_and_counts_that_fit(worse: tuple[Path, Path], tmp_path: Path):
+def test_junit_has_a_case_per_condition_and_counts_that_fit(worse: tuple[Path, Path], tmp_path: Path):
     path = tmp_path / "c.xml"
     assert compare(*worse, "--junit", path) == 1
     (tests,) = ET.fromstring(path.read_bytes()).findall("testsuite")
@@ -87,7 +87,13 @@ def test_turned_around_it_is_a_gain_and_passes(worse: tuple[Path, Path], capsys:
     ("base", "new", "flags", "code", "said"),
     [
         (outcomes(300, 0), outcomes(300, 0), (), 0, "PASS --require non-inferior: a drop of 0.05 or more is excluded"),
-        (outcomes(30, 0), outcomes(30, 0), (), 3, "CANNOT SAY --require non-inferior: inconclusive: a drop of 0.05 or"),
+        (
+            outcomes(30, 0),
+            outcomes(30, 0),
+            (),
+            3,
+            "INCONCLUSIVE --require non-inferior: inconclusive: a drop of 0.05 or",
+        ),
         (outcomes(30, 0), outcomes(30, 0), ("--margin", "0.2"), 0, "a drop of 0.2 or more is excluded"),
         (outcomes(40, 0), outcomes(20, 20), (), 1, "FAIL --require non-inferior: a drop is shown, and one of 0.05"),
         # A drop is shown, and it is smaller than the margin: not inferior by what was asked for.
@@ -107,8 +113,10 @@ def test_invalid_episodes_that_could_change_the_answer_refuse_it(tmp_path: Path,
     new = make_run(tmp_path / "b", {"d0": outcomes(30, 0, invalid=10)})
     assert compare(base, new, "--junit", tmp_path / "c.xml") == 3
     shown = capsys.readouterr().out
-    assert "10 invalid episodes could make it 'worse' or 'cannot tell'; the valid ones alone say 'cannot tell'" in shown
-    assert "CANNOT SAY --require no-regression: invalid episodes could change the answer" in shown
+    assert (
+        "10 invalid episodes could make it 'worse' or 'inconclusive'; the valid ones alone say 'inconclusive'" in shown
+    )
+    assert "INCONCLUSIVE --require no-regression: invalid episodes could change the answer" in shown
     assert "30/30" in shown
     assert "<error message=" in (tmp_path / "c.xml").read_text()
 
@@ -161,9 +169,14 @@ def test_unpaired_compares_rates_of_different_episodes(tmp_path: Path, capsys: p
     shown = capsys.readouterr().out
     assert "different episodes; Barnard's exact test" in shown
     assert "note: suite.horizon: 200 against 100: rates of two different tasks" in shown
-    (arm,) = json.loads((tmp_path / "c.json").read_text())["arms"]
-    assert (arm["test"], arm["pairs"], arm["flips"], arm["migration"]) == ("Barnard", None, [], [])
-    assert arm["verdict"] == "worse"
+    (condition,) = json.loads((tmp_path / "c.json").read_text())["conditions"]
+    assert (condition["test"], condition["pairs"], condition["flips"], condition["migration"]) == (
+        "Barnard",
+        None,
+        [],
+        [],
+    )
+    assert condition["verdict"] == "worse"
     assert compare(base, make_run(tmp_path / "c", {"d0": outcomes(45, 5)}), "--unpaired") == 0
     assert "same suite: without --unpaired the comparison sees smaller differences" in capsys.readouterr().out
 
@@ -177,11 +190,11 @@ def test_another_machine_or_version_is_named(tmp_path: Path, capsys: pytest.Capt
     assert wanted in capsys.readouterr().out.splitlines()
 
 
-def test_arms_are_chosen_by_name_pair_or_place(worse: tuple[Path, Path], capsys: pytest.CaptureFixture[str]):
+def test_conditions_are_chosen_by_name_pair_or_place(worse: tuple[Path, Path], capsys: pytest.CaptureFixture[str]):
     base, new = worse
-    assert compare(base, new, "--arm", "d4") == 0
+    assert compare(base, new, "--condition", "d4") == 0
     assert f"note: d0 is in {base} and not compared" in capsys.readouterr().out
-    assert compare(base, new, "--arm", "d0=d4") == 1
+    assert compare(base, new, "--condition", "d0=d4") == 1
     assert "d0 → d4" in squeezed(capsys.readouterr().out)
     assert compare(f"{base}:d0", f"{base}:d4") == 1
     assert "a drop is shown in d0 → d4" in capsys.readouterr().out
@@ -189,14 +202,16 @@ def test_arms_are_chosen_by_name_pair_or_place(worse: tuple[Path, Path], capsys:
     assert "a drop is shown in d0" in capsys.readouterr().out
 
 
-def test_arms_of_other_names_are_paired_only_where_that_is_clear(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_conditions_of_other_names_are_paired_only_where_that_is_clear(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     one = make_run(tmp_path / "a", {"naive_d0": outcomes(5, 5)})
     other = make_run(tmp_path / "b", {"rtc_d0": outcomes(5, 5)})
     assert compare(one, other) == 0
     two = make_run(tmp_path / "c", {"rtc_d0": outcomes(5, 5), "rtc_d4": outcomes(5, 5)})
     capsys.readouterr()
     assert compare(one, two) == 2
-    assert "say which belong together, as in --arm naive_d0=rtc_d0" in capsys.readouterr().err
+    assert "say which belong together, as in --condition naive_d0=rtc_d0" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -204,10 +219,13 @@ def test_arms_of_other_names_are_paired_only_where_that_is_clear(tmp_path: Path,
     [
         (["{base}"], "compare takes BASE and NEW, got 1"),
         ([], "compare takes BASE and NEW, got 0: nothing"),
-        (["{base}", "{base}"], "are the same arm of the same run"),
-        (["{base}", "{new}", "--arm", "d9"], "unknown arm of"),
+        (["{base}", "{base}"], "are the same condition of the same run"),
+        (["{base}", "{new}", "--condition", "d9"], "unknown condition of"),
         (["{base}:d9", "{new}"], "'d9'; there are: d0, d4"),
-        (["{base}:d0", "{new}", "--arm", "d0"], "RUN:ARM names the arms already; leave --arm away"),
+        (
+            ["{base}:d0", "{new}", "--condition", "d0"],
+            "RUN:CONDITION names the conditions already; leave --condition away",
+        ),
         (["{base}", "{new}", "--alpha", "5"], "alpha is 5.0; it must lie between 0 and 1, as in 0.05"),
         (["{base}", "{new}", "--margin", "0"], "margin is 0.0; it is a difference of rates between 0 and 1"),
         (["{base}", "{new}", "--held-out", "{new}"], "--held-out belongs to --checkpoints"),
@@ -254,7 +272,7 @@ def damage_seeds(run: Path) -> None:
         (damage_truncate, "is truncated; delete it and repeat the run's command"),
         (damage_unfinished, "is missing: the run has not finished; repeat its command to resume it"),
         (damage_foreign, "is not a run folder: it has no manifest.json"),
-        (damage_schema, "has schema 7; this version reads schema 1"),
+        (damage_schema, "has schema 7; this version reads schema 2"),
         (damage_seeds, "does not hold the seeds of the suite"),
     ],
 )
@@ -274,7 +292,7 @@ def test_a_video_that_is_gone_is_named_with_what_to_do(worse: tuple[Path, Path],
     gone.unlink()
     assert compare(*worse) == 1
     shown = capsys.readouterr().out
-    again = f"act-eval render {worse[1]} --arm d0 --episodes 28 --size 256 makes it again"
+    again = f"act-eval render {worse[1]} --condition d0 --episodes 28 --size 256 makes it again"
     assert f"{gone} is gone; {again}" in shown
 
 
@@ -286,7 +304,7 @@ def test_no_command_is_offered_for_a_film_that_cannot_be_made_again(worse: tuple
     assert compare(*worse) == 1
     shown = capsys.readouterr().out
     assert f"{gone} is gone and cannot be made again: it was filmed while the episode ran" in shown
-    assert f"{worse[1]} --arm d0 --episodes 28" not in shown
+    assert f"{worse[1]} --condition d0 --episodes 28" not in shown
 
 
 def test_a_baseline_takes_the_place_of_a_run(worse: tuple[Path, Path], tmp_path: Path, capsys):
@@ -304,9 +322,9 @@ def test_a_baseline_takes_the_place_of_a_run(worse: tuple[Path, Path], tmp_path:
 
 
 def test_hostile_names_stay_names(tmp_path: Path):
-    arm = "<b>&|`x`\x1b[31m"
-    base = make_run(tmp_path / "a", {arm: outcomes(20, 0)})
-    new = make_run(tmp_path / "b", {arm: outcomes(0, 20)})
+    condition = "<b>&|`x`\x1b[31m"
+    base = make_run(tmp_path / "a", {condition: outcomes(20, 0)})
+    new = make_run(tmp_path / "b", {condition: outcomes(0, 20)})
     assert compare(base, new, "--markdown", tmp_path / "c.md", "--junit", tmp_path / "c.xml") == 1
     page = (tmp_path / "c.md").read_text()
     assert "<b>" not in page
@@ -379,10 +397,10 @@ def test_two_real_runs_of_the_expert_are_equal_episode_by_episode(tmp_path: Path
     capsys.readouterr()
     assert compare(tmp_path / "a", tmp_path / "b", "--json", tmp_path / "c.json") == 0
     shown = capsys.readouterr().out
-    assert "note: same policy, same arms: what differs comes from the code or from the machine" in shown
+    assert "note: same policy, same conditions: what differs comes from the code or from the machine" in shown
     assert "no drop is shown, and none could be: too few episodes" in shown
-    (arm,) = json.loads((tmp_path / "c.json").read_text())["arms"]
-    assert (arm["base"]["successes"], arm["flips"]) == (2, [])
+    (condition,) = json.loads((tmp_path / "c.json").read_text())["conditions"]
+    assert (condition["base"]["successes"], condition["flips"]) == (2, [])
 
 
 def test_a_held_out_evaluation_shares_no_episode_with_any_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

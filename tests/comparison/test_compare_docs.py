@@ -12,7 +12,7 @@ from act_eval.cli import main
 from act_eval.comparison.findings import compare
 from act_eval.comparison.formats import comparison_json
 from act_eval.comparison.gate import AboveBar, AgainstBaseline
-from act_eval.comparison.pairing import ArmPair
+from act_eval.comparison.pairing import ConditionPair
 from act_eval.comparison.sides import Side
 from act_eval.comparison.verdicts import REQUIREMENTS, Rules, Verdict
 
@@ -36,8 +36,8 @@ def test_every_field_verdict_requirement_and_option_is_documented(tmp_path: Path
     page = (DOCS / "comparing.md").read_text()
     base = Side.read(make_run(tmp_path / "a", {"d0": outcomes(5, 5)}))
     new = Side.read(make_run(tmp_path / "b", {"d0": outcomes(6, 4)}))
-    values = comparison_json(compare(base, new, [ArmPair("d0", "d0")], Rules(), "no-regression"))
-    names = {*values, *values["arms"][0]} - {"schema", "base_arm", "new_arm"}
+    values = comparison_json(compare(base, new, [ConditionPair("d0", "d0")], Rules(), "no-regression"))
+    names = {*values, *values["conditions"][0]} - {"schema", "base_condition", "new_condition"}
     assert not [name for name in names if f"`{name}`" not in page]
     assert not [verdict for verdict in Verdict.__args__ if f"`{verdict}`" not in page]
     assert not [name for name in REQUIREMENTS if name not in page]

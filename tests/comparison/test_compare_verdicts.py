@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from act_eval.comparison.noise import chance_difference
 from act_eval.comparison.pairing import Vectors, migration
-from act_eval.comparison.selection import select_arm
+from act_eval.comparison.selection import select_condition
 from act_eval.comparison.verdicts import Rules, assess, detectable, meets, read_all
 from act_eval.stats import PairedTable, SuccessRate, UnpairedTable, mcnemar_power
 from act_eval.types import OUTCOMES
@@ -21,28 +21,28 @@ VECTORS = st.lists(st.tuples(*[st.sampled_from(OUTCOMES)] * 2), min_size=1, max_
         (PairedTable(150, 30, 5, 15), "worse"),
         (PairedTable(150, 5, 30, 15), "better"),
         (PairedTable(190, 0, 0, 10), "equivalent within margin"),
-        (PairedTable(40, 3, 2, 5), "cannot tell"),
-        (PairedTable(0, 0, 0, 0), "cannot tell"),
+        (PairedTable(40, 3, 2, 5), "inconclusive"),
+        (PairedTable(0, 0, 0, 0), "inconclusive"),
         (UnpairedTable(SuccessRate(95, 100), SuccessRate(60, 100)), "worse"),
-        (UnpairedTable(SuccessRate(9, 10), SuccessRate(8, 10)), "cannot tell"),
+        (UnpairedTable(SuccessRate(9, 10), SuccessRate(8, 10)), "inconclusive"),
     ],
 )
 def test_verdicts(table, verdict: str):
     assert assess({"d0": table}, Rules())["d0"].verdict == verdict
 
 
-def test_arms_are_one_family():
-    """Alone 8 lost of 8 give p = 0.0078; among seven arms Holm makes it 0.055."""
+def test_conditions_are_one_family():
+    """Alone 8 lost of 8 give p = 0.0078; among seven conditions Holm makes it 0.055."""
     shown, quiet = PairedTable(100, 8, 0, 10), PairedTable(108, 1, 1, 8)
     alone = assess({"d0": shown}, Rules())["d0"]
     assert (alone.verdict, alone.adjusted) == ("worse", alone.p_value)
     among = assess({"d0": shown, **{f"q{i}": quiet for i in range(6)}}, Rules())["d0"]
-    assert (among.verdict, among.adjusted) == ("cannot tell", pytest.approx(7 * 2 * 0.5**8))
-    # The interval that is shown belongs to the arm alone; the claim of equivalence holds for all arms together.
+    assert (among.verdict, among.adjusted) == ("inconclusive", pytest.approx(7 * 2 * 0.5**8))
+    # The interval that is shown belongs to the arm alone; the claim of equivalence holds for all conditions together.
     assert among.interval == alone.interval
     close = PairedTable(180, 8, 8, 4)
     assert assess({"d0": close}, Rules())["d0"].verdict == "equivalent within margin"
-    assert assess({f"d{i}": close for i in range(8)}, Rules())["d0"].verdict == "cannot tell"
+    assert assess({f"d{i}": close for i in range(8)}, Rules())["d0"].verdict == "inconclusive"
 
 
 @given(VECTORS)
@@ -63,14 +63,14 @@ def test_invalid_episodes_are_bounded_by_both_extremes(vectors: Vectors):
 def test_what_both_extremes_show_every_completion_shows(vectors: Vectors, random):
     """A drop or gain that stands under both extremes stands whatever the invalid episodes would have been."""
     readings = read_all({"d0": vectors}, Rules())
-    shown = {arms["d0"].verdict for arms in readings.values()} & {"better", "worse"}
+    shown = {conditions["d0"].verdict for conditions in readings.values()} & {"better", "worse"}
     sides = [
         [random.choice(["success", "missed"]) if o == "invalid" else o for o in v] for v in (vectors.base, vectors.new)
     ]
     completed = assess({"d0": Vectors(*map(tuple, sides)).table("valid", True)}, Rules())["d0"].verdict
     if completed in ("better", "worse"):
         assert completed in shown
-    if len({arms["d0"].verdict for arms in readings.values()}) == 1 and shown:
+    if len({conditions["d0"].verdict for conditions in readings.values()}) == 1 and shown:
         assert {completed} == shown
 
 
@@ -84,9 +84,9 @@ def test_migration_counts_every_episode_once(vectors: Vectors):
 
 
 def test_no_regression_passes_what_is_open_and_non_inferior_does_not():
-    open_arm = assess({"d0": PairedTable(40, 3, 2, 5)}, Rules())
-    assert meets(open_arm, "no-regression", 0.05) is True
-    assert meets(open_arm, "non-inferior", 0.05) is None
+    open_condition = assess({"d0": PairedTable(40, 3, 2, 5)}, Rules())
+    assert meets(open_condition, "no-regression", 0.05) is True
+    assert meets(open_condition, "non-inferior", 0.05) is None
     lost = assess({"d0": PairedTable(40, 3, 2, 5), "d4": PairedTable(10, 30, 0, 10)}, Rules())
     assert meets(lost, "no-regression", 0.05) is False
     assert meets(lost, "non-inferior", 0.05) is False
@@ -114,20 +114,20 @@ def test_the_noise_floor_by_counting_is_the_binomial_one():
     assert chance_difference(1.0, 50) == 0.0
 
 
-def test_equal_checkpoints_are_told_to_be_equal_by_luck():
+def test_equal_checkpoints_are_estimated_to_be_equal_by_luck():
     rng = np.random.default_rng(3)
     vectors = [["success" if hit else "missed" for hit in rng.random(100) < 0.8] for _ in range(5)]
-    arm = select_arm("d0", vectors)
-    assert arm.chance > 0.05
+    condition = select_condition("d0", vectors)
+    assert condition.chance > 0.05
     # Expectation of the largest of five rates of 100 episodes at 0.8: about 1.16 standard deviations of 0.04.
-    assert arm.luck == pytest.approx(0.045, abs=0.012)
-    assert arm.mean == pytest.approx(np.mean([v.count("success") for v in vectors]) / 100)
+    assert condition.luck == pytest.approx(0.045, abs=0.012)
+    assert condition.mean == pytest.approx(np.mean([v.count("success") for v in vectors]) / 100)
 
 
 def test_a_checkpoint_that_is_better_on_every_seed_is_not_luck():
-    arm = select_arm("d0", [["missed"] * 60 + ["success"] * 40, ["success"] * 100])
-    assert (arm.best, arm.chance) == (1, 0.0)
-    same = select_arm("d0", [["success"] * 90 + ["missed"] * 10] * 4)
+    condition = select_condition("d0", [["missed"] * 60 + ["success"] * 40, ["success"] * 100])
+    assert (condition.best, condition.chance) == (1, 0.0)
+    same = select_condition("d0", [["success"] * 90 + ["missed"] * 10] * 4)
     assert (same.luck, same.chance, same.spread) == (pytest.approx(0.0), 1.0, 0.0)
 
 

@@ -17,7 +17,7 @@ GOOD = ("success",) * 28 + ("timeout", "between")
 BASE = Baseline(
     reason="first",
     suite=SUITE,
-    configuration={"policy": {"name": "act", "digest": "aa"}, "arms": {"d0": {"delay": 0}, "d4": {"delay": 4}}},
+    configuration={"policy": {"name": "act", "digest": "aa"}, "conditions": {"d0": {"delay": 0}, "d4": {"delay": 4}}},
     fingerprint=fingerprint(threads=1, renderer="llvmpipe", cpu_capability="AVX2"),
     outcomes={"d0": GOOD, "d4": GOOD},
 )
@@ -50,7 +50,7 @@ def test_versions_that_no_outcome_depends_on_do_not_end_equality():
 
 @pytest.mark.parametrize(("lost", "passed"), [(0, True), (1, True), (6, True), (7, False), (20, False)])
 def test_elsewhere_only_a_drop_that_is_shown_fails(lost: int, passed: bool):
-    """Two arms: Holm doubles the smaller p, so that 2·2·0.5^n must fall below 0.05: seven flips, not six."""
+    """Two conditions: Holm doubles the smaller p, so that 2·2·0.5^n must fall below 0.05: seven flips, not six."""
     judgement = judge(BASE, replace(BASE, fingerprint=ELSEWHERE, outcomes={"d0": GOOD, "d4": worse_by(lost)}))
     assert judgement.passed == passed
     assert not judgement.exact
@@ -89,9 +89,9 @@ def test_a_baseline_survives_the_disk(tmp_path: Path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema": 2}, "has schema 2; this version reads schema 1"),
-        ({"outcomes": {"d0": ["success"]}}, "arm d0 has 1 outcomes for 30 seeds"),
-        ({"outcomes": {"d0": ["fine"] * 30}}, r"arm d0 has unknown outcomes \['fine'\]"),
+        ({"schema": 1}, "has schema 1; this version reads schema 2; act_eval 0.1.0 reads it"),
+        ({"outcomes": {"d0": ["success"]}}, "condition d0 has 1 outcomes for 30 seeds"),
+        ({"outcomes": {"d0": ["fine"] * 30}}, r"condition d0 has unknown outcomes \['fine'\]"),
         ({"suite": {}}, "is damaged"),
         ({"outcomes": 3}, "is damaged"),
     ],
@@ -111,12 +111,12 @@ def test_a_missing_baseline_is_named(tmp_path: Path):
 
 def write_run(out: Path, outcomes: list[str]) -> None:
     suite = replace(SUITE, seeds=SUITE.seeds[: len(outcomes)])
-    configuration = {"policy": {"name": "act"}, "arms": {"d0": {"delay": 0}}, "video": "none"}
+    configuration = {"policy": {"name": "act"}, "conditions": {"d0": {"delay": 0}}, "video": "none"}
     manifest = Manifest(suite=suite, configuration=configuration, fingerprint=ELSEWHERE, notes=notes())
     with open_run(out, manifest) as run, ShardWriter(run.new_shards(1)[0]) as shard:
         for i, outcome in enumerate(outcomes):
             record = EpisodeRecord(episode=i, seed=i, outcome=outcome, steps=9)
-            shard.write(ShardLine(arm="d0", record=record, timing=Timing(episode=i, wall_s=1.0)))
+            shard.write(ShardLine(condition="d0", record=record, timing=Timing(episode=i, wall_s=1.0)))
         run.finish()
 
 
@@ -134,7 +134,7 @@ def test_a_run_is_recorded_from_the_command_line(tmp_path: Path, capsys: pytest.
 def test_a_run_with_invalid_episodes_makes_no_baseline(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     write_run(tmp_path / "run", ["success", "invalid"])
     assert main(["baseline", str(tmp_path / "run"), str(tmp_path / "act.json"), "--reason", "x"]) == 1
-    assert "arm d0 has invalid episodes; run them again before recording" in capsys.readouterr().err
+    assert "condition d0 has invalid episodes; run them again before recording" in capsys.readouterr().err
     assert not (tmp_path / "act.json").exists()
 
 

@@ -111,7 +111,7 @@ def test_sequential_stops_as_soon_as_a_drop_is_shown(pytester: pytest.Pytester, 
     [
         ("bar=0.8, episodes=60", 0, "d0: 57/60, at least 0.876 with confidence 0.95; the bar is 0.8"),
         ("bar=0.9, episodes=60", 1, "d0: 57/60, at least 0.876 with confidence 0.95; the bar is 0.9"),
-        ("bar=0.9, episodes=50", 1, "the bar is set for 50 episodes, arm d0 has 60"),
+        ("bar=0.9, episodes=50", 1, "the bar is set for 50 episodes, condition d0 has 60"),
         ("bar=0.99, episodes=60", 1, "with 60 episodes not even 60 successes show a rate of 0.99 at confidence 0.95; "),
         ("bar=0.9", 1, "bar needs episodes=N"),
         ("", 1, "takes either baseline=FILE or bar=RATE, episodes=N"),

@@ -14,14 +14,14 @@ POLICIES = ("act", "act_rtc")
 @pytest.mark.parametrize("policy", POLICIES)
 def test_a_shipped_policy_does_as_it_did(policy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     baseline = Baseline.read(FOLDER / f"{policy}.json")
-    arms = list(baseline.configuration["arms"].values())
+    conditions = list(baseline.configuration["conditions"].values())
     arguments = {
         "--policy": [policy],
         "--env": [baseline.suite.env],
         "--seeds": [",".join(map(str, baseline.suite.seeds))],
-        "--delay": [str(arm["delay"]) for arm in arms],
-        "--execute": [str(arms[0]["execute"])],
-        "--executor": [arms[0]["executor"]],
+        "--delay": [str(condition["delay"]) for condition in conditions],
+        "--execution-horizon": [str(conditions[0]["execution_horizon"])],
+        "--executor": [conditions[0]["executor"]],
         "--compile": ["off"],
         "--device": ["cpu"],
         "--video": ["none"],

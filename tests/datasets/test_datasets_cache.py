@@ -38,13 +38,13 @@ def test_frames_equal_the_decoded_ones(tmp_path: Path, make_demos, storage: str)
 
 def test_built_once_and_again_when_the_data_change(tmp_path: Path, make_demos) -> None:
     data, _ = make_demos(tmp_path / "set")
-    told: list[tuple[int, int]] = []
-    first = open_cache(data, on_episode=lambda done, total: told.append((done, total)))
-    assert told == [(1, 3), (2, 3), (3, 3)]
+    message: list[tuple[int, int]] = []
+    first = open_cache(data, on_episode=lambda done, total: message.append((done, total)))
+    assert message == [(1, 3), (2, 3), (3, 3)]
     assert first.folder.parent == data.root / ".frame_cache"
-    again = open_cache(data, on_episode=lambda done, total: told.append((done, total)))
+    again = open_cache(data, on_episode=lambda done, total: message.append((done, total)))
     assert again.folder == first.folder
-    assert len(told) == 3
+    assert len(message) == 3
     shutil.rmtree(data.root)
     changed, episodes = make_demos(tmp_path / "set", lengths=(5, 7, 3))
     rebuilt = open_cache(changed)

@@ -16,8 +16,8 @@ from act_eval.diagnostics.grasp_choice import (
     Closings,
     describe,
     detect,
+    grasp_choices_of,
     hesitation,
-    modes_of,
     named_block,
     reversals,
 )
@@ -61,7 +61,7 @@ def aimed_at():
             env.reset(seed=seed)
             for _ in range(CLOSED_BY):
                 env.step(expert.act())
-                if env.verdict().detail["closing_step"] is not None:
+                if env.verdict().detail["grasp_step"] is not None:
                     break
             verdict = env.verdict()
             found.append(
@@ -70,7 +70,7 @@ def aimed_at():
                     seed=seed,
                     outcome=verdict.outcome,
                     steps=CLOSED_BY,
-                    collapse_index=verdict.collapse_index,
+                    grasp_choice=verdict.grasp_choice,
                     detail=verdict.detail,
                 )
             )
@@ -89,18 +89,18 @@ def mixture(aimed_at, shares):
 @pytest.mark.parametrize(
     ("shares", "mode", "block"),
     [
-        ({0.0: 1}, "grounded", "target"),
-        ({1.0: 1}, "grounded", "confuser"),
-        ({0.5: 1}, "collapsed", None),
-        ({0.0: 0.5, 1.0: 0.5}, "guessing", None),
-        ({0.0: 0.4, 0.5: 0.6}, "collapsed", None),
-        ({0.0: 0.6, 1.0: 0.4}, "guessing", None),
-        ({0.0: 0.9, 1.0: 0.1}, "cannot tell", None),
-        ({0.0: 0.4, 0.5: 0.3, 1.0: 0.3}, "cannot tell", None),
+        ({0.0: 1}, "goal followed", "target"),
+        ({1.0: 1}, "goal followed", "confuser"),
+        ({0.5: 1}, "averaging", None),
+        ({0.0: 0.5, 1.0: 0.5}, "random", None),
+        ({0.0: 0.4, 0.5: 0.6}, "averaging", None),
+        ({0.0: 0.6, 1.0: 0.4}, "random", None),
+        ({0.0: 0.9, 1.0: 0.1}, "inconclusive", None),
+        ({0.0: 0.4, 0.5: 0.3, 1.0: 0.3}, "inconclusive", None),
     ],
 )
 def test_scripted_policies_are_seen_as_what_they_are(aimed_at, shares, mode, block):
-    modes = modes_of(mixture(aimed_at, shares))
+    modes = grasp_choices_of(mixture(aimed_at, shares))
     assert modes is not None
     assert (modes.verdict.mode, modes.verdict.block) == (mode, block)
     assert modes.closings.total == EPISODES
@@ -112,14 +112,14 @@ def test_scripted_policies_are_seen_as_what_they_are(aimed_at, shares, mode, blo
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_indices_of_scripted_policies_are_where_they_aim(aimed_at, share):
-    indices = modes_of(aimed_at(share)).indices
+    indices = grasp_choices_of(aimed_at(share)).indices
     assert len(indices) == EPISODES
     assert np.abs(np.array(indices) - share).max() < 0.25
     assert abs(np.median(indices) - share) < 0.05
 
 
 def test_an_expert_hardly_hesitates_and_never_turns_round(aimed_at):
-    modes = modes_of(aimed_at(0.0))
+    modes = grasp_choices_of(aimed_at(0.0))
     assert len(modes.hesitation_steps) == EPISODES
     assert np.median(modes.hesitation_steps) <= 4
     assert np.mean(modes.reversals) < 0.2
@@ -128,11 +128,11 @@ def test_an_expert_hardly_hesitates_and_never_turns_round(aimed_at):
 def truth(at_target, between, at_confuser):
     """The region that shares lie in; None on the border of two."""
     if max(at_target, at_confuser) >= GROUNDED_SHARE:
-        return ("grounded", "target" if at_target > at_confuser else "confuser")
+        return ("goal followed", "target" if at_target > at_confuser else "confuser")
     least = min(at_target, at_confuser)
     if np.isclose(between, least):
         return None
-    return ("collapsed", None) if between > least else ("guessing", None)
+    return ("averaging", None) if between > least else ("random", None)
 
 
 def verdicts(total):
@@ -152,7 +152,7 @@ def test_at_most_one_wrong_verdict_in_a_hundred_whatever_the_shares(total):
         if true is None:
             continue
         probability = multinomial.pmf(counts, total, shares)
-        wrong = np.array([verdict not in (true, ("cannot tell", None)) for verdict in found])
+        wrong = np.array([verdict not in (true, ("inconclusive", None)) for verdict in found])
         right = np.array([verdict == true for verdict in found])
         worst, decided = max(worst, probability[wrong].sum()), max(decided, probability[right].sum())
     assert worst <= 0.01
@@ -162,10 +162,10 @@ def test_at_most_one_wrong_verdict_in_a_hundred_whatever_the_shares(total):
 @pytest.mark.parametrize(
     ("centres", "true", "power"),
     [
-        ({0.0: 1.0}, ("grounded", "target"), 0.99),
-        ({1.0: 1.0}, ("grounded", "confuser"), 0.99),
-        ({0.5: 1.0}, ("collapsed", None), 0.99),
-        ({0.0: 0.5, 1.0: 0.5}, ("guessing", None), 0.9),
+        ({0.0: 1.0}, ("goal followed", "target"), 0.99),
+        ({1.0: 1.0}, ("goal followed", "confuser"), 0.99),
+        ({0.5: 1.0}, ("averaging", None), 0.99),
+        ({0.0: 0.5, 1.0: 0.5}, ("random", None), 0.9),
     ],
 )
 def test_fifty_simulated_closings_of_a_pure_policy_decide(centres, true, power):
@@ -177,51 +177,51 @@ def test_fifty_simulated_closings_of_a_pure_policy_decide(centres, true, power):
         verdict = detect(Closings.count(aims + rng.normal(0, 0.1, 50)))
         found.append((verdict.mode, verdict.block))
     assert np.mean([verdict == true for verdict in found]) >= power
-    assert np.mean([verdict not in (true, ("cannot tell", None)) for verdict in found]) <= 0.01
+    assert np.mean([verdict not in (true, ("inconclusive", None)) for verdict in found]) <= 0.01
 
 
 def test_too_few_closings_say_how_many_would_do():
     assert detect(Closings(10, 0, 0)).needed == 24
     for at_target in range(23):
-        assert detect(Closings(at_target, 0, 0)).mode == "cannot tell"
-    assert detect(Closings(24, 0, 0)).mode == "grounded"
-    assert detect(Closings(0, FEWEST_CLOSINGS - 1, 0)).mode == "cannot tell"
-    assert detect(Closings(0, FEWEST_CLOSINGS, 0)).mode == "collapsed"
+        assert detect(Closings(at_target, 0, 0)).mode == "inconclusive"
+    assert detect(Closings(24, 0, 0)).mode == "goal followed"
+    assert detect(Closings(0, FEWEST_CLOSINGS - 1, 0)).mode == "inconclusive"
+    assert detect(Closings(0, FEWEST_CLOSINGS, 0)).mode == "averaging"
     assert detect(Closings(0, 0, 0)).needed == FEWEST_CLOSINGS
 
 
 @pytest.mark.parametrize("closings", [Closings(14, 1, 1), Closings(5, 6, 1), Closings(9, 0, 4), Closings(30, 5, 0)])
 def test_the_number_said_to_be_needed_decides(closings):
     verdict = detect(closings)
-    assert verdict.mode == "cannot tell"
+    assert verdict.mode == "inconclusive"
     factor = verdict.needed / closings.total
     at_target, at_confuser = round(closings.at_target * factor), round(closings.at_confuser * factor)
-    assert detect(Closings(at_target, verdict.needed - at_target - at_confuser, at_confuser)).mode != "cannot tell"
+    assert detect(Closings(at_target, verdict.needed - at_target - at_confuser, at_confuser)).mode != "inconclusive"
 
 
 def test_shares_on_a_border_never_decide_and_say_so():
-    modes = modes_of([record(index) for index in [0.0] * 8 + [0.5] * 8 + [1.0] * 8])
+    modes = grasp_choices_of([record(index) for index in [0.0] * 8 + [0.5] * 8 + [1.0] * 8])
     assert modes.verdict.needed is None
-    assert describe(modes).startswith("cannot tell from 24 closings (more than 5,000 closings like these would)")
+    assert describe(modes).startswith("inconclusive from 24 closings (more than 5,000 closings like these would)")
 
 
-def record(index, outcome="missed", closing_step=9):
-    detail = {"closing_step": closing_step, "confuser_xy": [[0.2, 0.0]]}
-    return EpisodeRecord(episode=0, seed=0, outcome=outcome, steps=9, collapse_index=index, detail=detail)
+def record(index, outcome="missed", grasp_step=9):
+    detail = {"grasp_step": grasp_step, "confuser_xy": [[0.2, 0.0]]}
+    return EpisodeRecord(episode=0, seed=0, outcome=outcome, steps=9, grasp_choice=index, detail=detail)
 
 
 def test_words_name_the_wrong_block_and_a_control():
-    modes = modes_of([record(1.0)] * 50)
+    modes = grasp_choices_of([record(1.0)] * 50)
     assert describe(modes, "target").startswith(
         "grounded in the wrong block (it closes at the confuser, its coordinates named the target): "
         "of 50 closings 0 at the target, 0 between, 50 at the confuser"
     )
     assert describe(modes, "confuser").startswith("grounded (it closes at the named block): of 50 closings")
     assert describe(modes, None).startswith("grounded in the confuser, though its coordinates named no block")
-    assert describe(modes_of([record(0.45)] * 50)).startswith(
+    assert describe(grasp_choices_of([record(0.45)] * 50)).startswith(
         "collapsed (it closes between the blocks): of 50 closings"
     )
-    assert [named_block({"coordinates": c}) for c in ("target", "confuser", "random", "none")] == [
+    assert [named_block({"goal_input": c}) for c in ("exact", "confuser", "random", "none")] == [
         "target",
         "confuser",
         None,
@@ -229,29 +229,29 @@ def test_words_name_the_wrong_block_and_a_control():
     ]
 
 
-def test_episodes_that_close_nowhere_near_are_told_apart_and_invalid_ones_left_out():
-    modes = modes_of(
+def test_episodes_that_close_nowhere_near_are_estimated_apart_and_invalid_ones_left_out():
+    modes = grasp_choices_of(
         [*[record(0.0)] * 30, *[record(None)] * 4, *[record(None, "timeout", None)] * 6, record(0.5, "invalid")]
     )
     assert (modes.episodes, modes.closings.total, modes.off_segment, modes.never_closed) == (40, 30, 4, 6)
     assert "10 of 40 episodes closed nowhere near" in describe(modes)
-    assert describe(modes_of([record(None)] * 3)) == (
-        "cannot tell: none of 3 episodes closed the gripper within 10 cm of the blocks; at least 8 closings are needed"
+    assert describe(grasp_choices_of([record(None)] * 3)) == (
+        "inconclusive: none of 3 episodes closed the gripper within 10 cm of the blocks; at least 8 closings are needed"
     )
 
 
 def test_without_a_confuser_there_is_nothing_to_say():
     alone = EpisodeRecord(episode=0, seed=0, outcome="success", steps=9, detail={"confuser_xy": []})
-    assert modes_of([alone]) is None
-    assert modes_of([]) is None
+    assert grasp_choices_of([alone]) is None
+    assert grasp_choices_of([]) is None
 
 
 def test_summary_is_json():
     import json
 
-    values = modes_of([record(0.0)] * 24).to_json()
+    values = grasp_choices_of([record(0.0)] * 24).to_json()
     assert json.loads(json.dumps(values)) == values
-    assert (values["mode"], values["block"], values["at_target"]) == ("grounded", "target", 24)
+    assert (values["mode"], values["block"], values["at_target"]) == ("goal followed", "target", 24)
 
 
 def test_the_edges_count_as_between():

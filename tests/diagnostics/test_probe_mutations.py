@@ -8,7 +8,7 @@ import gymnasium as gym
 import pytest
 import torch
 
-from act_eval.diagnostics import Bank, ProbeReport, collect_bank, probe
+from act_eval.diagnostics import ObservationSet, ProbeReport, collect_observations, probe
 from act_eval.envs.expert_executor import ExpertExecutor
 from act_eval.envs.registration import env_id
 from act_eval.policies.checkpoint import load_pretrained
@@ -31,12 +31,12 @@ def env() -> Iterator[gym.Env]:
 
 
 @pytest.fixture(scope="module")
-def bank(env: gym.Env) -> Bank:
-    return collect_bank(env, ExpertExecutor([env]), episode_seeds(Purpose.PROBE, 3, 4), per_episode=4)
+def bank(env: gym.Env) -> ObservationSet:
+    return collect_observations(env, ExpertExecutor([env]), episode_seeds(Purpose.PROBE, 3, 4), per_episode=4)
 
 
 @pytest.fixture(scope="module")
-def probed(env: gym.Env, bank: Bank) -> Callable[..., ProbeReport]:
+def probed(env: gym.Env, bank: ObservationSet) -> Callable[..., ProbeReport]:
     """Probe a shipped policy after something was done to its network and normaliser."""
     torch.set_num_threads(1)
     loaded = {name: load_pretrained(checkpoint_folder(name)) for name in POLICIES}
@@ -58,7 +58,7 @@ def modes(report: ProbeReport) -> dict[str, str]:
 @pytest.mark.parametrize("name", POLICIES)
 def test_the_intact_policy_is_not_accused(probed: Callable[..., ProbeReport], name: str) -> None:
     report = probed(name)
-    assert report.dead == ()
+    assert report.ignored == ()
     assert modes(report)[ENVIRONMENT_STATE] == "used"
     assert modes(report)[STATE] == "used"
     assert report.open >= 4
@@ -102,8 +102,8 @@ def test_an_input_that_reaches_nothing_is_dead_and_it_alone(
     probed: Callable[..., ProbeReport], name: str, mutilate: Mutilate, victim: str
 ) -> None:
     report = probed(name, mutilate)
-    assert [verdict.input for verdict in report.dead] == [victim]
-    assert "no change moves the chunk by more than 1e-05 rad" in report.dead[0].evidence
+    assert [verdict.input for verdict in report.ignored] == [victim]
+    assert "no change moves the chunk by more than 1e-05 rad" in report.ignored[0].evidence
 
 
 def test_actions_relative_to_joints_that_no_layer_reads_are_seen_through(probed: Callable[..., ProbeReport]) -> None:
@@ -111,7 +111,7 @@ def test_actions_relative_to_joints_that_no_layer_reads_are_seen_through(probed:
     report = probed("act_rtc", cut_joints)
     shuffled = next(effect for effect in report.effects if effect.input == STATE)
     assert shuffled.rigid
-    assert "the chunk moves along with the joints that it is relative to, and that is all" in report.dead[0].evidence
+    assert "the chunk moves along with the joints that it is relative to, and that is all" in report.ignored[0].evidence
     assert not any(effect.rigid for effect in probed("act", cut_joints).effects)
 
 

@@ -7,8 +7,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from act_eval.diagnostics import Bank, Blinded, changes, collect_bank, probe
-from act_eval.diagnostics.changes import told_block
+from act_eval.diagnostics import MaskedImages, ObservationSet, changes, collect_observations, probe
+from act_eval.diagnostics.changes import named_block_of
 from act_eval.diagnostics.controls import GREY
 from act_eval.envs.expert_executor import ExpertExecutor
 from act_eval.envs.registration import env_id
@@ -70,25 +70,30 @@ def env() -> Iterator[gym.Env]:
 
 
 @pytest.fixture(scope="module")
-def bank(env: gym.Env) -> Bank:
-    return collect_bank(env, ExpertExecutor([env]), episode_seeds(Purpose.PROBE, 0, 4), per_episode=4)
+def bank(env: gym.Env) -> ObservationSet:
+    return collect_observations(env, ExpertExecutor([env]), episode_seeds(Purpose.PROBE, 0, 4), per_episode=4)
 
 
-def modes(policy: Foreign, bank: Bank, hooks: EnvHooks = BARE) -> dict[str, str]:
+def modes(policy: Foreign, bank: ObservationSet, hooks: EnvHooks = BARE) -> dict[str, str]:
     return {verdict.input: verdict.mode for verdict in probe(policy, bank, hooks).verdicts}
 
 
-def test_a_declared_input_that_is_dropped_on_the_way_is_dead(bank: Bank) -> None:
+def test_a_declared_input_that_is_dropped_on_the_way_is_dead(bank: ObservationSet) -> None:
     """What happened to coordinates declared under a type that no layer reads."""
     everything = (STATE, ENVIRONMENT_STATE, EYE)
-    assert modes(Foreign(everything, (ENVIRONMENT_STATE, EYE)), bank)[STATE] == "dead"
-    assert modes(Foreign(everything, (ENVIRONMENT_STATE, STATE)), bank)[EYE] == "dead"
+    assert modes(Foreign(everything, (ENVIRONMENT_STATE, EYE)), bank)[STATE] == "ignored"
+    assert modes(Foreign(everything, (ENVIRONMENT_STATE, STATE)), bank)[EYE] == "ignored"
     # Its commands are its joints and something else: relative to joints that it does not look at any further.
     found = modes(Foreign(everything, (STATE, EYE)), bank)
-    assert found == {STATE: "dead", ENVIRONMENT_STATE: "dead", EYE: "used", IMAGE_PREFIX + "wrist": "not an input"}
+    assert found == {
+        STATE: "ignored",
+        ENVIRONMENT_STATE: "ignored",
+        EYE: "used",
+        IMAGE_PREFIX + "wrist": "not an input",
+    }
 
 
-def test_what_is_not_declared_is_not_an_input(bank: Bank) -> None:
+def test_what_is_not_declared_is_not_an_input(bank: ObservationSet) -> None:
     report = probe(Foreign((EYE,), (EYE,)), bank, BARE)
     assert [(v.input, v.mode) for v in report.verdicts] == [
         (EYE, "used"),
@@ -101,19 +106,19 @@ def test_what_is_not_declared_is_not_an_input(bank: Bank) -> None:
     )
 
 
-def test_noise_is_measured_and_hides_neither_the_dead_nor_the_used(bank: Bank) -> None:
+def test_noise_is_measured_and_hides_neither_the_dead_nor_the_used(bank: ObservationSet) -> None:
     declared = (ENVIRONMENT_STATE, EYE)
     report = probe(Foreign(declared, (ENVIRONMENT_STATE,), noise=0.01), bank, BARE)
     assert report.noise_rad == pytest.approx(0.014, rel=0.5)
     assert modes(Foreign(declared, (ENVIRONMENT_STATE,), noise=0.01), bank) == {
         ENVIRONMENT_STATE: "used",
-        EYE: "dead",
+        EYE: "ignored",
         STATE: "not an input",
         IMAGE_PREFIX + "wrist": "not an input",
     }
 
 
-def test_too_few_observations_decide_nothing_and_say_how_many_would(bank: Bank) -> None:
+def test_too_few_observations_decide_nothing_and_say_how_many_would(bank: ObservationSet) -> None:
     few = replace(
         bank,
         observation=bank.observation.take(np.arange(8)),
@@ -124,39 +129,39 @@ def test_too_few_observations_decide_nothing_and_say_how_many_would(bank: Bank) 
         block_xy=bank.block_xy[:8],
     )
     (verdict, *_) = probe(Foreign((EYE,), ()), few, BARE).verdicts
-    assert verdict.line == "images.overhead cannot tell from 8 observations; 16 are needed"
+    assert verdict.line == "images.overhead inconclusive from 8 observations; 16 are needed"
 
 
-def test_one_episode_cannot_be_exchanged_for_another(bank: Bank) -> None:
+def test_one_episode_cannot_be_exchanged_for_another(bank: ObservationSet) -> None:
     with pytest.raises(UsageError, match="needs at least 2 episodes"):
-        replace(bank, seeds=np.zeros(len(bank), np.int64)).strangers()
+        replace(bank, seeds=np.zeros(len(bank), np.int64)).permuted_rows()
 
 
-def test_chunks_that_are_not_finite_are_refused(bank: Bank) -> None:
+def test_chunks_that_are_not_finite_are_refused(bank: ObservationSet) -> None:
     with pytest.raises(ActionError, match="the policy's chunks are not finite"):
         probe(Foreign((STATE,), (STATE,), noise=np.inf), bank, BARE)
 
 
-def test_a_bank_holds_the_moments_that_it_says(bank: Bank, env: gym.Env) -> None:
+def test_a_bank_holds_the_moments_that_it_says(bank: ObservationSet, env: gym.Env) -> None:
     assert len(bank) == 16
     assert bank.episodes == 4
     assert bank.steps[:4].tolist() == [0, 3, 6, 9]
     assert {purpose_of(seed) for seed in bank.seeds.tolist()} == {Purpose.PROBE}
     assert bank.observation.environment_state is not None
     np.testing.assert_allclose(bank.block_xy[:, 0], bank.observation.environment_state, atol=1e-6)
-    assert told_block(bank).tolist() == [0] * 16
+    assert named_block_of(bank).tolist() == [0] * 16
     observed, _ = env.reset(seed=int(bank.seeds[4]))
     np.testing.assert_array_equal(bank.observation.pixels["overhead"][4], observed["pixels"]["overhead"])
     np.testing.assert_array_equal(bank.observation.agent_pos[4], observed["agent_pos"])
 
 
-def test_strangers_are_of_other_episodes(bank: Bank) -> None:
-    strangers = bank.strangers()
-    assert (bank.seeds[strangers] != bank.seeds).all()
-    np.testing.assert_array_equal(strangers, bank.strangers())
+def test_strangers_are_of_other_episodes(bank: ObservationSet) -> None:
+    permuted_rows = bank.permuted_rows()
+    assert (bank.seeds[permuted_rows] != bank.seeds).all()
+    np.testing.assert_array_equal(permuted_rows, bank.permuted_rows())
 
 
-def test_each_change_touches_what_it_names_and_nothing_else(bank: Bank, env: gym.Env) -> None:
+def test_each_change_touches_what_it_names_and_nothing_else(bank: ObservationSet, env: gym.Env) -> None:
     whole, seen = bank.observation, set()
     for change in changes(Foreign((STATE, ENVIRONMENT_STATE, EYE), ()).spec, bank, hooks_of(env)):
         changed = change.observation
@@ -178,17 +183,17 @@ def test_each_change_touches_what_it_names_and_nothing_else(bank: Bank, env: gym
     }
 
 
-def test_shifts_have_the_length_that_they_name(bank: Bank) -> None:
+def test_shifts_have_the_length_that_they_name(bank: ObservationSet) -> None:
     found = {c.name: c.observation for c in changes(Foreign((ENVIRONMENT_STATE,), ()).spec, bank, BARE)}
-    told = bank.observation.environment_state
-    assert told is not None
+    estimated = bank.observation.environment_state
+    assert estimated is not None
     for centimetres in (2, 5, 10):
         moved = found[f"shifted {centimetres} cm"].environment_state
         assert moved is not None
-        np.testing.assert_allclose(np.linalg.norm(moved - told, axis=1), centimetres / 100, rtol=1e-4)
+        np.testing.assert_allclose(np.linalg.norm(moved - estimated, axis=1), centimetres / 100, rtol=1e-4)
 
 
-def test_a_blinded_policy_sees_grey(bank: Bank) -> None:
+def test_a_blinded_policy_sees_grey(bank: ObservationSet) -> None:
     seen: list[FloatArray] = []
 
     class Watching(Foreign):
@@ -196,7 +201,7 @@ def test_a_blinded_policy_sees_grey(bank: Bank) -> None:
             seen.extend(request.observation.pixels.values())
             return super().predict(request)
 
-    policy = Blinded(Watching((STATE, EYE), (STATE, EYE)))
+    policy = MaskedImages(Watching((STATE, EYE), (STATE, EYE)))
     report = probe(policy, bank, BARE)
     assert {int(value) for image in seen for value in (image.min(), image.max())} == {GREY}
-    assert [verdict.input for verdict in report.dead if verdict.input == EYE] == [EYE]
+    assert [verdict.input for verdict in report.ignored if verdict.input == EYE] == [EYE]

@@ -85,7 +85,7 @@ RULES: tuple[Rule, ...] = (
     Run(r"act-eval render OUT --episodes 3,17", "--size 256 --workers 1", slow=False, words=(("3,17", "0,1"),)),
     Run(r"act-eval render ", "--size 256 --workers 1", slow=False),
     Run(
-        r"act-eval collect .*--fumbles",
+        r"act-eval collect .*--recovery",
         "--env confuser_pick --episodes 1 --workers 1 --image-size 32 --out data/new",
     ),
     Run(r"act-eval collect ", "--episodes 1 --workers 1 --image-size 32 --out data/new", slow=False),

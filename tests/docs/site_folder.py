@@ -116,13 +116,15 @@ def here(folder: Path, command: str) -> int:
 
 def _watched(folder: Path) -> None:
     """Runs whose episodes were really stepped, with logged states."""
-    flags = "--policy my_stumbles:Stumbles --env pick --delay 0 4 --execute 10 --workers 1 --video none --no-probe"
+    flags = "--policy my_stumbles:Stumbles --env pick --delay 0 4 --execution-horizon 10 --workers 1 --video none --no-probe"
     for name, more in (("OUT", ""), ("outputs/evaluate/new", "--action-noise 0.01")):
         code = here(folder, f"python scripts/evaluate.py {flags} {more} --seeds 3,{SEED} --out {name}")
         assert code == 0, f"the run {name} that the pages are tried on was not made"
     for name in _WATCHED:
         shutil.copytree(folder / "OUT", folder / name)
-    sweep = "--policies my_stumbles:Stumbles --envs pick --delays 0 --execute 10 --executors naive --episodes 2"
+    sweep = (
+        "--policies my_stumbles:Stumbles --envs pick --delays 0 --execution-horizon 10 --executors naive --episodes 2"
+    )
     for part in (1, 2):
         here(folder, f"act-eval sweep {sweep} --workers 1 --shard {part}/2 --out grid_{'ab'[part - 1]}")
         here(folder, f"python scripts/evaluate.py {flags} --shard {part}/2 --seeds 3,{SEED} --out parts")
@@ -133,8 +135,8 @@ def _compared(folder: Path) -> None:
     """Runs of known outcomes."""
     for number, name in enumerate(_PAIRED):
         make_run(folder / name, {"rtc_d4_s10": outcomes(30 + number, 10 - number)}, digest=f"{number:02}")
-    arms = {"naive": "outputs/evaluate/final_act", "rtc": "outputs/evaluate/final_act_rtc"}
-    for method, name in arms.items():
+    conditions = {"naive": "outputs/evaluate/final_act", "rtc": "outputs/evaluate/final_act_rtc"}
+    for method, name in conditions.items():
         make_run(folder / name, {f"{method}_d{d}_s10": outcomes(38, 2) for d in (0, 4)}, digest=method)
     held_out = suite(40, first_seed=episode_seeds(Purpose.HELD_OUT, 0, 1)[0])
     make_run(folder / "outputs/held_out", {"rtc_d4_s10": outcomes(35, 5)}, of=held_out, digest="02")

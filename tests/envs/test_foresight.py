@@ -16,7 +16,9 @@ EVERY_ENV = pytest.mark.parametrize("name", sorted(ENVIRONMENTS))
 
 def disturbed(name):
     """An environment in which random numbers of the episode decide what commands do."""
-    env = gym.make(env_id(name), action_noise=0.05, slips=0.05, image_size=32, disable_env_checker=True).unwrapped
+    env = gym.make(
+        env_id(name), action_noise=0.05, gripper_faults=0.05, image_size=32, disable_env_checker=True
+    ).unwrapped
     env.skip_cameras(True)
     return env
 

@@ -7,8 +7,8 @@ from act_eval.envs.outcomes import (
     CLEAR_DISTANCE,
     HOLD_STEPS,
     EpisodeLog,
-    closing_step,
-    collapse_index,
+    grasp_choice,
+    grasp_step,
     held_until_end,
     judge,
     placed,
@@ -61,18 +61,18 @@ def log_xy(block):
 def test_target_released_in_the_tray_is_success_with_index_zero():
     verdict = judge(carried(0, IN_TRAY))
     assert verdict.outcome == "success"
-    assert verdict.collapse_index == pytest.approx(0, abs=1e-9)
+    assert verdict.grasp_choice == pytest.approx(0, abs=1e-9)
 
 
 def test_confuser_in_the_tray_is_wrong_block_with_index_one():
     verdict = judge(carried(1, IN_TRAY))
     assert verdict.outcome == "wrong_block"
-    assert verdict.collapse_index == pytest.approx(1, abs=1e-9)
+    assert verdict.grasp_choice == pytest.approx(1, abs=1e-9)
 
 
 def test_closing_halfway_is_between():
     verdict = judge(closing_at((TARGET[:2] + CONFUSER[:2]) / 2))
-    assert (verdict.outcome, verdict.collapse_index) == ("between", pytest.approx(0.5))
+    assert (verdict.outcome, verdict.grasp_choice) == ("between", pytest.approx(0.5))
 
 
 @pytest.mark.parametrize(
@@ -95,12 +95,12 @@ def test_lifted_and_still_held_is_timeout():
 
 def test_closing_beside_everything_is_missed_without_an_index():
     verdict = judge(closing_at(TARGET[:2] + [0.0, 0.2]))
-    assert (verdict.outcome, verdict.collapse_index) == ("missed", None)
+    assert (verdict.outcome, verdict.grasp_choice) == ("missed", None)
 
 
 def test_no_motion_is_timeout_without_an_index():
     verdict = judge(make_log())
-    assert (verdict.outcome, verdict.collapse_index) == ("timeout", None)
+    assert (verdict.outcome, verdict.grasp_choice) == ("timeout", None)
 
 
 def test_target_in_the_tray_but_still_touched_is_no_success():
@@ -154,24 +154,24 @@ def test_non_finite_physics_is_invalid():
 def test_contact_comes_before_the_command_to_close():
     log = closing_at(TARGET[:2], at=9)
     log.jaw_contact[4, 1] = True
-    assert closing_step(log) == 4
+    assert grasp_step(log) == 4
     assert judge(log).detail["first_contact"] == 1
 
 
 def test_a_closing_command_high_above_the_table_is_not_closing():
     log = make_log()
     log.commands[:, -1] = GRIPPER_CLOSED
-    assert closing_step(log) is None
+    assert grasp_step(log) is None
 
 
 def test_index_needs_a_confuser_and_follows_the_roles():
     log = closing_at(CONFUSER[:2])
-    assert collapse_index(log, 5) == pytest.approx(1)
+    assert grasp_choice(log, 5) == pytest.approx(1)
     exchanged = closing_at(CONFUSER[:2])
     exchanged.target[:] = 1
-    assert collapse_index(exchanged, 5) == pytest.approx(0)
+    assert grasp_choice(exchanged, 5) == pytest.approx(0)
     alone = make_log(block_pos=np.tile(TARGET, (T + 1, 1, 1)), jaw_contact=np.zeros((T + 1, 1), bool))
-    assert collapse_index(alone, 5) is None
+    assert grasp_choice(alone, 5) is None
 
 
 def test_of_several_confusers_the_nearest_counts():
@@ -181,4 +181,4 @@ def test_of_several_confusers_the_nearest_counts():
     )
     log.pinch_pos[5:] = CONFUSER
     log.commands[5:, -1] = GRIPPER_CLOSED
-    assert collapse_index(log, 5) == pytest.approx(1)
+    assert grasp_choice(log, 5) == pytest.approx(1)

@@ -92,14 +92,16 @@ def test_layouts_keep_their_distance_and_cover_the_workspace():
 
 
 def test_coordinates_name_what_the_option_says():
-    told = {c: PickEnv(coordinates=c).reset(seed=SEED)[0]["environment_state"] for c in ("target", "confuser", "none")}
+    estimated = {
+        c: PickEnv(goal_input=c).reset(seed=SEED)[0]["environment_state"] for c in ("exact", "confuser", "none")
+    }
     env = PickEnv()
     env.reset(seed=SEED)
     detail = env.verdict().detail
-    assert told["target"] == pytest.approx(detail["target_xy"])
-    assert told["confuser"] == pytest.approx(detail["confuser_xy"][0])
-    assert told["none"] == pytest.approx(BLOCKS.centre)
-    random = PickEnv(coordinates="random")
+    assert estimated["target"] == pytest.approx(detail["target_xy"])
+    assert estimated["confuser"] == pytest.approx(detail["confuser_xy"][0])
+    assert estimated["none"] == pytest.approx(BLOCKS.centre)
+    random = PickEnv(goal_input="random")
     first = random.reset(seed=SEED)[0]["environment_state"]
     assert np.array_equal(random.step(np.array(HOME, np.float32))[0]["environment_state"], first)
     assert not np.array_equal(first, random.reset(seed=SEED + 1)[0]["environment_state"])
@@ -119,14 +121,14 @@ def test_swapping_the_blocks_exchanges_their_places_and_nothing_else():
     ("options", "text"),
     [
         (
-            {"coordinates": "targt"},
+            {"goal_input": "targt"},
             "unknown coordinates 'targt'; there are: confuser, none, random, target. Did you mean",
         ),
-        ({"coordinates": "confuser", "confusers": 0}, "coordinates='confuser' needs a confuser"),
+        ({"goal_input": "confuser", "confusers": 0}, "coordinates='confuser' needs a confuser"),
         ({"swap_blocks": True, "confusers": 0}, "swap_blocks needs a confuser"),
         ({"image_size": 4}, "image_size is 4; 8 to 1280 pixels are allowed"),
         ({"action_noise": -0.1}, "action_noise is -0.1 rad; 0 to 1 are allowed"),
-        ({"slips": 1.5}, "slips is 1.5; it is a chance per step, 0 to 1"),
+        ({"gripper_faults": 1.5}, "slips is 1.5; it is a chance per step, 0 to 1"),
         ({"confusers": 4}, "confusers is 4; 0 to 3 are allowed"),
         ({"render_mode": "ansi"}, "render_mode is 'ansi'"),
     ],
@@ -148,17 +150,17 @@ def test_coloured_confusers_look_different_and_image_size_is_kept():
 
 
 def test_skipped_cameras_repeat_the_last_images_and_change_no_physics():
-    looking, blind = PickEnv(), PickEnv()
-    first = blind.reset(seed=SEED)[0]["pixels"]["overhead"]
+    looking, mask_images = PickEnv(), PickEnv()
+    first = mask_images.reset(seed=SEED)[0]["pixels"]["overhead"]
     looking.reset(seed=SEED)
-    blind.skip_cameras(True)
+    mask_images.skip_cameras(True)
     command = np.array(HOME, np.float32) + np.float32(0.2)
     for _ in range(4):
-        seen, stale = looking.step(command)[0], blind.step(command)[0]
+        seen, stale = looking.step(command)[0], mask_images.step(command)[0]
     assert np.array_equal(stale["pixels"]["overhead"], first)
     assert np.array_equal(seen["agent_pos"], stale["agent_pos"])
-    blind.skip_cameras(False)
-    assert np.array_equal(blind.step(command)[0]["pixels"]["wrist"], looking.step(command)[0]["pixels"]["wrist"])
+    mask_images.skip_cameras(False)
+    assert np.array_equal(mask_images.step(command)[0]["pixels"]["wrist"], looking.step(command)[0]["pixels"]["wrist"])
 
 
 def test_a_logged_state_renders_as_it_was_seen():
@@ -176,17 +178,17 @@ def test_a_logged_state_renders_as_it_was_seen():
 
 
 def test_a_slip_makes_the_gripper_do_the_opposite_for_a_while_and_leaves_the_command_clean():
-    env = PickEnv(slips=1.0)
+    env = PickEnv(gripper_faults=1.0)
     env.reset(seed=SEED)
-    told = np.array([*HOME[:5], GRIPPER_OPEN], np.float32)
+    estimated = np.array([*HOME[:5], GRIPPER_OPEN], np.float32)
     for _ in range(12):
-        observation, *_ = env.step(told)
+        observation, *_ = env.step(estimated)
     assert observation["agent_pos"][5] < 0.3
     assert (np.array(env._log.commands)[:, 5] == np.float32(GRIPPER_OPEN)).all()
-    obedient = PickEnv(slips=0.0)
+    obedient = PickEnv(gripper_faults=0.0)
     obedient.reset(seed=SEED)
     for _ in range(12):
-        observation, *_ = obedient.step(told)
+        observation, *_ = obedient.step(estimated)
     assert observation["agent_pos"][5] > 0.6
 
 
@@ -237,7 +239,7 @@ def test_expert_to_the_target_succeeds_and_ends_the_episode():
     env.reset(seed=SEED)
     verdict, ended = run(env, Expert(env).act)
     assert (verdict.outcome, ended) == ("success", True)
-    assert abs(verdict.collapse_index) < 0.25
+    assert abs(verdict.grasp_choice) < 0.25
 
 
 def test_expert_to_the_confuser_is_wrong_block_and_ends_the_episode():
@@ -245,7 +247,7 @@ def test_expert_to_the_confuser_is_wrong_block_and_ends_the_episode():
     env.reset(seed=SEED)
     verdict, ended = run(env, Expert(PlaceOf(env, as_if_confuser)).act)
     assert (verdict.outcome, ended) == ("wrong_block", True)
-    assert verdict.collapse_index == pytest.approx(1, abs=0.25)
+    assert verdict.grasp_choice == pytest.approx(1, abs=0.25)
 
 
 def test_expert_to_the_midpoint_closes_between():
@@ -255,7 +257,7 @@ def test_expert_to_the_midpoint_closes_between():
     midpoint = (np.array(detail["target_xy"]) + np.array(detail["confuser_xy"][0])) / 2
     verdict, ended = run(env, Expert(PlaceOf(env, lambda e: seen_at(e, midpoint))).act)
     assert (verdict.outcome, ended) == ("between", False)
-    assert verdict.collapse_index == pytest.approx(0.5, abs=0.2)
+    assert verdict.grasp_choice == pytest.approx(0.5, abs=0.2)
 
 
 def test_opening_in_transport_is_dropped():

@@ -44,7 +44,7 @@ def test_places_lie_in_the_workspace_and_far_enough_from_each_other() -> None:
 
 
 def test_slipped_labels_name_the_confuser_in_their_share_of_the_episodes_and_change_nothing_else() -> None:
-    plain, slipped = PickEnv(image_size=8), PickEnv(image_size=8, mislabelled=0.5)
+    plain, slipped = PickEnv(image_size=8), PickEnv(image_size=8, label_noise=0.5)
     named = []
     for seed in range(40):
         one, other = plain.reset(seed=seed)[0], slipped.reset(seed=seed)[0]
@@ -58,11 +58,11 @@ def test_slipped_labels_name_the_confuser_in_their_share_of_the_episodes_and_cha
 
 def test_options_that_came_later_are_facts_only_where_they_are_used() -> None:
     assert set(PickOptions().facts()) == {
-        *("confusers", "identical", "image_size", "action_noise", "slips", "coordinates", "swap_blocks"),
+        *("confusers", "identical", "image_size", "action_noise", "gripper_faults", "goal_input", "swap_blocks"),
     }
     assert (
-        PickOptions(positions="two", mislabelled=0.1).facts().items()
-        >= {"positions": "two", "mislabelled": 0.1}.items()
+        PickOptions(positions="two", label_noise=0.1).facts().items()
+        >= {"positions": "two", "label_noise": 0.1}.items()
     )
 
 
@@ -70,11 +70,11 @@ def test_what_cannot_be_is_refused_by_name() -> None:
     with pytest.raises(UnknownName, match="unknown positions 'three'; there are: continuous, one, two"):
         PickEnv(positions="three")  # pyright: ignore[reportArgumentType]
     with pytest.raises(UsageError, match=r"mislabelled is 2; it is a share of the episodes, 0 to 1"):
-        PickEnv(mislabelled=2)
+        PickEnv(label_noise=2)
     with pytest.raises(UsageError, match="positions 'two' leaves room for one confuser, got 2"):
         PickEnv(positions="two", confusers=2)
     with pytest.raises(UsageError, match="mislabelled needs a confuser; this environment has none"):
-        PickEnv(mislabelled=0.5, confusers=0)
+        PickEnv(label_noise=0.5, confusers=0)
 
 
 def test_the_projection_finds_the_block_in_the_overhead_image() -> None:

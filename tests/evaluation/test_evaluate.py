@@ -73,18 +73,18 @@ def test_episodes_do_not_depend_on_workers_or_batch(
 ):
     arguments = ["--policy", checkpoints["act_rtc"], "--seeds", "3,17,99", "--delay", 0, 2, "--out", tmp_path / "run"]
     assert evaluate(*arguments, *SMALL, "--workers", workers, "--batch", batch) == 0
-    for arm in ("rtc_d0_s4", "rtc_d2_s4"):
+    for condition in ("rtc_d0_s4", "rtc_d2_s4"):
         for name in ("episodes.jsonl", "metrics.jsonl", "steps/0000.npz", "steps/0001.npz", "steps/0002.npz"):
-            assert (tmp_path / "run" / arm / name).read_bytes() == (reference / arm / name).read_bytes()
+            assert (tmp_path / "run" / condition / name).read_bytes() == (reference / condition / name).read_bytes()
 
 
-def test_arms_share_their_starts_and_differ_by_delay(reference: Path):
-    arms = [read_episodes(reference / arm / "episodes.jsonl") for arm in ("rtc_d0_s4", "rtc_d2_s4")]
-    for first, second in zip(*arms, strict=True):
+def test_conditions_share_their_starts_and_differ_by_delay(reference: Path):
+    conditions = [read_episodes(reference / condition / "episodes.jsonl") for condition in ("rtc_d0_s4", "rtc_d2_s4")]
+    for first, second in zip(*conditions, strict=True):
         assert first.detail["initial_state"] == second.detail["initial_state"]
         assert set(first.detail["actual_delays"][1:]) == {0}
         assert set(second.detail["actual_delays"][1:]) == {2}
-    assert arms[0] != arms[1]
+    assert conditions[0] != conditions[1]
 
 
 def test_a_finished_run_is_shown_again_and_left_alone(
@@ -116,7 +116,7 @@ def test_an_interrupted_run_is_resumed_to_the_same_bytes(
     real = InProcessPool.run
 
     def interrupted(self, job, blocks, shards, progress, on_steps=None):
-        def stop(arm, record):
+        def stop(condition, record):
             raise KeyboardInterrupt
 
         real(self, job, blocks, shards, stop)
@@ -126,9 +126,9 @@ def test_an_interrupted_run_is_resumed_to_the_same_bytes(
     assert not list((tmp_path / "run").glob("*/episodes.jsonl"))
     monkeypatch.setattr(InProcessPool, "run", real)
     assert evaluate(*arguments, *SMALL) == 0
-    for arm in ("rtc_d0_s4", "rtc_d2_s4"):
-        assert (tmp_path / "run" / arm / "episodes.jsonl").read_bytes() == (
-            reference / arm / "episodes.jsonl"
+    for condition in ("rtc_d0_s4", "rtc_d2_s4"):
+        assert (tmp_path / "run" / condition / "episodes.jsonl").read_bytes() == (
+            reference / condition / "episodes.jsonl"
         ).read_bytes()
 
 
@@ -142,9 +142,9 @@ def test_defaults_are_stated_and_recorded(
     assert "naive_d4_s4: executor naive, delay d = 4, execution horizon s = 4" in shown
     assert "cpu, float32, not compiled" in shown
     configuration = json.loads((out / "manifest.json").read_text())["configuration"]
-    assert configuration["arms"] == {
-        "naive_d0_s4": {"executor": "naive", "delay": 0, "execute": 4},
-        "naive_d4_s4": {"executor": "naive", "delay": 4, "execute": 4},
+    assert configuration["conditions"] == {
+        "naive_d0_s4": {"executor": "naive", "delay": 0, "execution_horizon": 4},
+        "naive_d4_s4": {"executor": "naive", "delay": 4, "execution_horizon": 4},
     }
     assert configuration["compile"] == "off"
     assert configuration["policy"]["chunk"] == 8
@@ -159,7 +159,7 @@ def test_defaults_are_stated_and_recorded(
         (["--policy", "ACT", "--executor", "bid"], "executor 'bid' is not offered: bidirectional decoding"),
         (["--policy", "ACT", "--executor", "rtc"], "rtc needs a policy that takes a prefix"),
         (["--policy", "ACT", "--delay", "5"], "naive needs d <= s <= C - d, with C = 8, d = 5: no s at all; got s = 4"),
-        (["--policy", "ACT", "--execute", "9"], "with C = 8, d = 0: 1 <= s <= 8; got s = 9"),
+        (["--policy", "ACT", "--execution-horizon", "9"], "with C = 8, d = 0: 1 <= s <= 8; got s = 9"),
         (["--policy", "RTC", "--delay", "5"], "delay 5 may be told to a policy trained for delays up to max_delay = 4"),
         (["--policy", "ACT", "--compile", "fast"], "unknown compile mode 'fast'; there are: auto, default, "),
         (["--policy", "ACT", "--device", "quantum"], "--device quantum: "),
@@ -217,7 +217,7 @@ def test_help_is_quick_and_needs_no_heavy_import():
     began = time.process_time()
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     assert time.process_time() - began < 1
-    for flag in ("--policy", "--env", "--delay", "--executor", "--video", "--coordinates"):
+    for flag in ("--policy", "--env", "--delay", "--executor", "--video", "--goal-input"):
         assert flag in result.stdout
     imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
     assert "tyro" in imported

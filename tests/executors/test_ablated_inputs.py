@@ -12,28 +12,28 @@ from act_eval.errors import TimingError
 from act_eval.executors import ChunkExecutor, Foresee, repeat_last
 from act_eval.timing import (
     RTC,
+    CommittedPrefix,
     Constant,
+    ConstantEstimate,
     ExpertPrefix,
     Naive,
-    Observe,
-    OwnPrefix,
     PadPrefix,
     PrefixShown,
+    Proprio,
     Schedule,
     Shown,
     ShuffledPrefix,
-    ToldConstant,
     Trace,
     WrongDelay,
-    arm_name,
-    arm_settings,
+    condition_name,
+    condition_settings,
     describe_prefix,
     parse_prefix,
 )
 from act_eval.types import Actions, ChunkRequest
 
 STEPS, SEED = 40, 11
-OWN = OwnPrefix()
+OWN = CommittedPrefix()
 ABLATIONS = (ExpertPrefix(), PadPrefix(), ShuffledPrefix(), WrongDelay(2), WrongDelay(-2))
 EVERY = pytest.mark.parametrize("prefix", ABLATIONS, ids=lambda prefix: repr(prefix))
 QUICK = settings(max_examples=25, deadline=None, derandomize=True)
@@ -43,8 +43,8 @@ def tagged() -> Tagged:
     return Tagged(10, window="shifted", max_delay=6)
 
 
-def schedule(prefix: PrefixShown = OWN, delay: int = 4, observe: Observe = "present") -> Schedule:
-    return Schedule(method=RTC(5), delay=Constant(delay), shown=Shown(prefix=prefix, observe=observe))
+def schedule(prefix: PrefixShown = OWN, delay: int = 4, proprio: Proprio = "observed") -> Schedule:
+    return Schedule(method=RTC(5), delay=Constant(delay), shown=Shown(prefix=prefix, proprio=proprio))
 
 
 def foreseen(slot: int, steps: int) -> np.ndarray:
@@ -65,7 +65,7 @@ def asked(wanted: Schedule, seed: int = SEED) -> tuple[list[ChunkRequest], list[
     policy = tagged()
     commands = [float(actions.command[0, 0]) for actions in ran(policy, wanted, seed=seed)]
     first, *later = policy.requests
-    assert first.told_delay.tolist() == [0]
+    assert first.estimated_delay.tolist() == [0]
     np.testing.assert_array_equal(first.prefix, 0)
     whole = [request for request in later if request.steps[0] + 7 < STEPS]
     assert len(whole) > 4
@@ -82,7 +82,7 @@ def test_own_is_what_runs() -> None:
     requests, commands = asked(schedule())
     for request in requests:
         t = int(request.steps[0])
-        assert request.told_delay.tolist() == [4]
+        assert request.estimated_delay.tolist() == [4]
         assert request.prefix_known is not None
         assert request.prefix_known.tolist() == [4]
         assert request.prefix[0, :, 0].tolist() == [*commands[t : t + 4], 0, 0]
@@ -91,14 +91,14 @@ def test_own_is_what_runs() -> None:
 def test_expert_is_what_is_foreseen_at_the_observation() -> None:
     requests, _ = asked(schedule(ExpertPrefix()))
     for request in requests:
-        assert request.told_delay.tolist() == [4]
+        assert request.estimated_delay.tolist() == [4]
         assert request.prefix[0, :, 0].tolist() == [-100, -101, -102, -103, 0, 0]
 
 
 def test_pad_tells_the_delay_and_none_of_the_commands() -> None:
     requests, _ = asked(schedule(PadPrefix()))
     for request in requests:
-        assert request.told_delay.tolist() == [4]
+        assert request.estimated_delay.tolist() == [4]
         assert request.prefix_known is not None
         assert request.prefix_known.tolist() == [0]
         np.testing.assert_array_equal(request.prefix[0, :, 0], [np.nan] * 4 + [0, 0])
@@ -109,7 +109,7 @@ def test_shuffled_are_the_commands_of_which_none_keeps_its_place() -> None:
     orders = set()
     for request in requests:
         t, shown = int(request.steps[0]), request.prefix[0, :4, 0].tolist()
-        assert request.told_delay.tolist() == [4]
+        assert request.estimated_delay.tolist() == [4]
         assert sorted(shown) == sorted(commands[t : t + 4])
         assert all(a != b for a, b in zip(shown, commands[t : t + 4], strict=True))
         orders.add(tuple(np.argsort(shown)))
@@ -120,22 +120,22 @@ def test_shuffled_are_the_commands_of_which_none_keeps_its_place() -> None:
     assert prefixes[0] == prefixes[1] != prefixes[2]
 
 
-def test_a_delay_told_too_small_cuts_the_prefix() -> None:
+def test_a_delay_estimated_too_small_cuts_the_prefix() -> None:
     requests, commands = asked(schedule(WrongDelay(-3)))
     for request in requests:
         t = int(request.steps[0])
-        assert request.told_delay.tolist() == [1]
+        assert request.estimated_delay.tolist() == [1]
         assert request.prefix[0, :, 0].tolist() == [commands[t], 0, 0, 0, 0, 0]
 
 
-def test_a_delay_told_too_large_extends_the_prefix_by_what_the_plan_has() -> None:
+def test_a_delay_estimated_too_large_extends_the_prefix_by_what_the_plan_has() -> None:
     requests, commands = asked(schedule(WrongDelay(2)))
     left = []
     for request in requests:
         t = int(request.steps[0])
         last = commands[t + 3]
         left.append(9 - int(last) % 100)
-        assert request.told_delay.tolist() == [6]
+        assert request.estimated_delay.tolist() == [6]
         # The running chunk would go on with its next index; after its tenth action that one would be held.
         beyond = [last + min(1, left[-1]), last + min(2, left[-1])]
         assert request.prefix[0, :, 0].tolist() == [*commands[t : t + 4], *beyond]
@@ -143,11 +143,11 @@ def test_a_delay_told_too_large_extends_the_prefix_by_what_the_plan_has() -> Non
     assert max(left) > 2
 
 
-def test_a_wrong_delay_is_told_also_where_nothing_is_committed() -> None:
+def test_a_wrong_delay_is_estimated_also_where_nothing_is_committed() -> None:
     policy = tagged()
     commands = [float(actions.command[0, 0]) for actions in ran(policy, schedule(WrongDelay(2), delay=0))]
     for request in policy.requests[1:-1]:
-        assert request.told_delay.tolist() == [2]
+        assert request.estimated_delay.tolist() == [2]
         before = commands[int(request.steps[0]) - 1]
         assert request.prefix[0, :2, 0].tolist() == [before + 1, before + 2]
 
@@ -162,22 +162,22 @@ def test_what_runs_is_untouched(prefix: PrefixShown) -> None:
     prefix=st.sampled_from(ABLATIONS),
     s=st.integers(3, 9),
     delays=st.lists(st.one_of(st.integers(0, 9), st.none()), min_size=1, max_size=10),
-    observe=st.sampled_from(["present", "predicted", "predicted_all"]),
+    proprio=st.sampled_from(["observed", "predicted", "predicted-with-gripper"]),
 )
 def test_what_runs_is_untouched_by_late_early_and_lost_answers(
-    prefix: PrefixShown, s: int, delays: list[int | None], observe: Observe
+    prefix: PrefixShown, s: int, delays: list[int | None], proprio: Proprio
 ) -> None:
     def wanted(shown: Shown) -> Schedule:
         trace = Trace(episodes={SEED: tuple(([*delays, 1] * STEPS)[:STEPS])})
-        return Schedule(method=RTC(s), delay=trace, told=ToldConstant(3), timeout=9, shown=shown)
+        return Schedule(method=RTC(s), delay=trace, estimated=ConstantEstimate(3), timeout=9, shown=shown)
 
     own, shown = tagged(), tagged()
     expected = ran(own, wanted(Shown()))
-    assert_same_actions(ran(shown, wanted(Shown(prefix=prefix, observe=observe))), expected)
+    assert_same_actions(ran(shown, wanted(Shown(prefix=prefix, proprio=proprio))), expected)
     offset = prefix.offset if isinstance(prefix, WrongDelay) else 0
     for plain, changed in zip(own.requests[1:], shown.requests[1:], strict=True):
         assert changed.steps.tolist() == plain.steps.tolist()
-        assert changed.told_delay.tolist() == [3 + offset]
+        assert changed.estimated_delay.tolist() == [3 + offset]
 
 
 def test_the_experts_prefix_needs_somebody_who_foresees_it() -> None:
@@ -188,10 +188,10 @@ def test_the_experts_prefix_needs_somebody_who_foresees_it() -> None:
 @pytest.mark.parametrize(
     ("refused", "message"),
     [
-        (schedule(PadPrefix(), delay=0), "prefix 'pad' needs 1 committed command or more; the told delay is 0"),
+        (schedule(PadPrefix(), delay=0), "prefix 'pad' needs 1 committed command or more; the estimated delay is 0"),
         (
             schedule(ShuffledPrefix(), delay=1),
-            "prefix 'shuffled' needs 2 committed commands or more; the told delay is 1",
+            "prefix 'shuffled' needs 2 committed commands or more; the estimated delay is 1",
         ),
         (schedule(WrongDelay(3)), "prefix 'wrong_delay:3' would tell delay 7; the policy takes 0 .. 6"),
         (schedule(WrongDelay(-5)), "prefix 'wrong_delay:-5' would tell delay -1; the policy takes 0 .. 6"),
@@ -203,7 +203,10 @@ def test_the_experts_prefix_needs_somebody_who_foresees_it() -> None:
             Schedule(method=RTC(5), delay=Constant(2), observation_delay=1, shown=Shown(prefix=ExpertPrefix())),
             "prefix 'expert' counts from the present: it needs observation delay 0 and actuation delay 0",
         ),
-        (schedule(delay=0, observe="predicted"), "joints 'predicted' are the present ones where the told delay is 0"),
+        (
+            schedule(delay=0, proprio="predicted"),
+            "joints 'predicted' are the observed ones where the estimated delay is 0",
+        ),
     ],
 )
 def test_what_cannot_be_shown_is_refused_with_the_bound(refused: Schedule, message: str) -> None:
@@ -212,9 +215,9 @@ def test_what_cannot_be_shown_is_refused_with_the_bound(refused: Schedule, messa
 
 def test_arms_are_named_after_what_they_show_and_the_plain_one_is_not() -> None:
     shown = [
-        Shown(prefix=prefix, observe=observe) for prefix in (OWN, *ABLATIONS) for observe in ("present", "predicted")
+        Shown(prefix=prefix, proprio=proprio) for prefix in (OWN, *ABLATIONS) for proprio in ("observed", "predicted")
     ]
-    names = [arm_name(Schedule(method=RTC(5), delay=Constant(4), shown=one)) for one in shown]
+    names = [condition_name(Schedule(method=RTC(5), delay=Constant(4), shown=one)) for one in shown]
     assert names == [
         "rtc_d4_s5",
         "rtc_d4_s5_predicted",
@@ -229,12 +232,12 @@ def test_arms_are_named_after_what_they_show_and_the_plain_one_is_not() -> None:
         "rtc_d4_s5_wrong_delay-2",
         "rtc_d4_s5_wrong_delay-2_predicted",
     ]
-    settings = arm_settings(schedule(WrongDelay(-2), observe="predicted_all"))
-    assert {key: settings[key] for key in ("prefix", "observe")} == {
+    settings = condition_settings(schedule(WrongDelay(-2), proprio="predicted-with-gripper"))
+    assert {key: settings[key] for key in ("prefix", "proprio")} == {
         "prefix": "wrong_delay:-2",
-        "observe": "predicted_all",
+        "proprio": "predicted-with-gripper",
     }
-    assert not {"prefix", "observe"} & arm_settings(schedule()).keys()
+    assert not {"prefix", "proprio"} & condition_settings(schedule()).keys()
 
 
 @EVERY

@@ -53,7 +53,7 @@ def test_every_value_is_an_arm_and_own_keeps_the_plain_name(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "run"
-    shown = ["--prefix", "own", "expert", "pad", "--execute", 8]
+    shown = ["--prefix", "committed", "expert", "pad", "--execution-horizon", 8]
     assert evaluate("--policy", checkpoint, "--seeds", 3, "--delay", 0, 2, *shown, "--out", out, *SMALL) == 0
     printed = capsys.readouterr().out
     arms = json.loads((out / "manifest.json").read_text())["configuration"]["arms"]
@@ -63,12 +63,12 @@ def test_every_value_is_an_arm_and_own_keeps_the_plain_name(
         "rtc_d2_s8_expert": "expert",
         "rtc_d2_s8_pad": "pad",
     }
-    assert "no arm  rtc_d0_s8_pad: prefix 'pad' needs 1 committed command or more; the told delay is 0" in printed
+    assert "no arm  rtc_d0_s8_pad: prefix 'pad' needs 1 committed command or more; the estimated delay is 0" in printed
     assert "arm     rtc_d2_s8_pad: executor rtc, delay d = 2, execution horizon s = 8, shown prefix: pad" in printed
     commands = {name: load(out / name / "steps" / "0000.npz").command for name in arms}
     records = {name: read_episodes(out / name / "episodes.jsonl")[0] for name in arms}
     for name in ("rtc_d2_s8_expert", "rtc_d2_s8_pad"):
-        assert records[name].detail["told_delays"] == records["rtc_d2_s8"].detail["told_delays"]
+        assert records[name].detail["estimated_delays"] == records["rtc_d2_s8"].detail["estimated_delays"]
         # All begin with the same chunk; from its end on the network answers what it was shown.
         same = (commands[name] == commands["rtc_d2_s8"]).all(axis=1)
         assert same[:8].all()
@@ -78,15 +78,18 @@ def test_every_value_is_an_arm_and_own_keeps_the_plain_name(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--prefix", "pda"], "prefix 'pda': there is no 'pda'; there are: own, expert, pad, shuffled, wrong_delay"),
+        (
+            ["--prefix", "pda"],
+            "prefix 'pda': there is no 'pda'; there are: committed, expert, pad, shuffled, wrong_delay",
+        ),
         (["--prefix", "pad:1"], "prefix 'pad:1': pad takes no parameters"),
         (["--prefix", "wrong_delay:x"], "the offset is 'x'; it must be a whole number of steps"),
         (["--prefix", "wrong_delay:0"], "the offset of wrong_delay is 0; it must be a whole number other than 0"),
-        (["--prefix", "own", "pad", "--delay", "0"], "prefix 'pad' needs 1 committed command or more"),
-        (["--prefix", "own", "wrong_delay:3", "--delay", "2"], "would tell delay 5; the policy takes 0 .. 4"),
+        (["--prefix", "committed", "pad", "--delay", "0"], "prefix 'pad' needs 1 committed command or more"),
+        (["--prefix", "committed", "wrong_delay:3", "--delay", "2"], "would tell delay 5; the policy takes 0 .. 4"),
         (["--prefix", "pad", "--executor", "naive"], "prefix 'pad' needs rtc, which alone hands over a prefix"),
-        (["--observe", "predicted", "--executor", "blend"], "joints are predicted under naive and rtc; got blend"),
-        (["--told", "max", "--executor", "naive"], "--told is for rtc and for predicted joints"),
+        (["--proprio", "predicted", "--executor", "blend"], "joints are predicted under naive and rtc; got blend"),
+        (["--delay-estimator", "max", "--executor", "naive"], "--delay-estimator is for rtc and for predicted joints"),
     ],
 )
 def test_what_cannot_be_shown_is_refused_before_the_first_episode(
@@ -102,7 +105,7 @@ def test_what_cannot_be_shown_is_refused_before_the_first_episode(
 
 def test_the_expert_is_shown_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate("--policy", "expert", "--seeds", 3, "--prefix", "pad") == 2
-    assert "it takes no --prefix and no --observe" in capsys.readouterr().err
+    assert "it takes no --prefix and no --proprio" in capsys.readouterr().err
 
 
 class Log:
@@ -138,9 +141,9 @@ def rolled(policy: ChunkPolicy, schedule: Schedule, slots: int, episodes: Sequen
             Schedule(method=RTC(4), delay=Constant(3), shown=Shown(prefix=prefix))
             for prefix in (ExpertPrefix(), PadPrefix(), ShuffledPrefix(), WrongDelay(1))
         ),
-        Schedule(method=Naive(4), delay=Constant(3), shown=Shown(observe="predicted")),
+        Schedule(method=Naive(4), delay=Constant(3), shown=Shown(proprio="predicted")),
     ],
-    ids=lambda schedule: f"{type(schedule.shown.prefix).__name__}-{schedule.shown.observe}",
+    ids=lambda schedule: f"{type(schedule.shown.prefix).__name__}-{schedule.shown.proprio}",
 )
 def test_episodes_are_the_same_in_any_batch(untrained: ChunkPolicy, schedule: Schedule) -> None:
     episodes = [Episode(number, 40 + number) for number in range(3)]
@@ -164,14 +167,14 @@ def moments(seed: int, at: Sequence[int], ahead: int) -> list[tuple[dict, np.nda
 
 
 def answers(policy: ChunkPolicy, observed: dict, prefixes: Sequence[FloatArray], known: Sequence[int]) -> FloatArray:
-    rows, told = len(prefixes), len(prefixes[0])
+    rows, estimated = len(prefixes), len(prefixes[0])
     prefix = np.zeros((rows, policy.spec.max_delay, 6), np.float32)
-    prefix[:, :told] = prefixes
+    prefix[:, :estimated] = prefixes
     request = ChunkRequest(
         rows=np.arange(rows),
         steps=np.full(rows, 20),
         observation=batch_observations([observed] * rows),
-        told_delay=np.full(rows, told),
+        estimated_delay=np.full(rows, estimated),
         prefix=prefix,
         prefix_known=np.array(known),
         last_action=np.zeros((rows, 6), np.float32),
@@ -181,12 +184,12 @@ def answers(policy: ChunkPolicy, observed: dict, prefixes: Sequence[FloatArray],
 
 def test_the_shipped_act_rtc_goes_on_from_its_prefix() -> None:
     """Floors far below what was measured: 4 to 6 mrad for a prefix moved by 50, 5 to 9 shuffled, 46 to 83 padded."""
-    policy, told = CheckpointSource(folder=SHIPPED / "act_rtc").load(), 4
+    policy, estimated = CheckpointSource(folder=SHIPPED / "act_rtc").load(), 4
     deviations = []
-    for observed, own in moments(3, (10, 20, 30, 40), told):
+    for observed, own in moments(3, (10, 20, 30, 40), estimated):
         moved = own + np.float32(0.05) * np.array([1, 1, 1, 1, 1, 0], np.float32)
         prefixes = [own, own, moved, np.roll(own, 1, axis=0), np.full_like(own, np.nan)]
-        chunks = answers(policy, observed, prefixes, [told] * 4 + [0])
+        chunks = answers(policy, observed, prefixes, [estimated] * 4 + [0])
         deviations.append(1e3 * np.abs(chunks[1:, :5, :5] - chunks[0, :5, :5]).mean(axis=(1, 2)))
     again, moved, shuffled, padded = np.mean(deviations, axis=0)
     assert again == 0

@@ -9,10 +9,10 @@ from act_eval.types import Takeover
 
 
 def takeovers(policy: ToyPolicy, schedule: Schedule, steps: int) -> dict[int, Takeover | None]:
-    """Return step → what changes there, for every seam."""
+    """Return step → what changes there, for every chunk switch."""
     actions, _ = traced(policy, schedule, steps)
-    assert all(set(a.takeovers) <= {0} and (a.seam[0] or not a.takeovers) for a in actions)
-    return {t: a.takeovers.get(0) for t, a in enumerate(actions) if a.seam[0]}
+    assert all(set(a.takeovers) <= {0} and (a.chunk_switch[0] or not a.takeovers) for a in actions)
+    return {t: a.takeovers.get(0) for t, a in enumerate(actions) if a.chunk_switch[0]}
 
 
 def numbers(found: dict[int, Takeover | None]) -> dict[int, tuple[float, float] | None]:
@@ -41,19 +41,19 @@ def test_sync_in_a_stopped_world_replaces_the_rest_of_its_chunk():
 
 def test_nothing_is_replaced_where_the_old_chunk_has_ended_or_the_arm_was_holding():
     ended = takeovers(Tagged(4), Schedule(method=Sync(4)), 9)
-    held = takeovers(Tagged(8), Schedule(method=Sync(3, clock="ticking"), delay=Constant(2)), 12)
+    held = takeovers(Tagged(8), Schedule(method=Sync(3, clock="hold"), delay=Constant(2)), 12)
     late = Schedule(method=Naive(2), delay=Trace((3,)))
-    starved = takeovers(Tagged(4), late, 12)
+    underrun = takeovers(Tagged(4), late, 12)
     assert list(ended) == [4, 8]
     assert list(held) == [5, 10]
-    assert any(action.starved[0] for action in traced(Tagged(4), late, 12)[0])
-    assert len(starved) > 1
-    assert set(ended.values()) == set(held.values()) == set(starved.values()) == {None}
+    assert any(action.underrun[0] for action in traced(Tagged(4), late, 12)[0])
+    assert len(underrun) > 1
+    assert set(ended.values()) == set(held.values()) == set(underrun.values()) == {None}
 
 
 def test_ticking_without_delay_is_as_frozen():
     frozen = Schedule(method=Sync(3))
-    ticking = Schedule(method=Sync(3, clock="ticking"))
+    ticking = Schedule(method=Sync(3, clock="hold"))
     assert numbers(takeovers(Tagged(8), ticking, 9)) == numbers(takeovers(Tagged(8), frozen, 9))
 
 

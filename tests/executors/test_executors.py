@@ -41,7 +41,7 @@ def is_refused(policy: ToyPolicy, method: Method, delay: int) -> bool:
 
 def test_sequences_written_by_hand() -> None:
     assert run(Tagged(6), schedule(Sync(3), 2), 8) == [0, 1, 2, 100, 101, 102, 200, 201]
-    assert run(Tagged(6), schedule(Sync(3, "ticking"), 2), 9) == [0, 1, 2, HOLD, HOLD, 100, 101, 102, HOLD]
+    assert run(Tagged(6), schedule(Sync(3, "hold"), 2), 9) == [0, 1, 2, HOLD, HOLD, 100, 101, 102, HOLD]
     assert run(Tagged(6), schedule(Naive(3), 2), 11) == [0, 1, 2, 3, 4, 102, 103, 104, 202, 203, 204]
     shifted = Tagged(6, window="shifted", max_delay=2)
     assert run(shifted, schedule(RTC(3), 2), 11) == [0, 1, 2, 3, 4, 100, 101, 102, 200, 201, 202]
@@ -55,7 +55,7 @@ def test_sequences_written_by_hand() -> None:
 @pytest.mark.parametrize(("c", "s", "d"), GRID)
 def test_sync_runs_the_beginning_of_every_chunk(c: int, s: int, d: int) -> None:
     assert run(Tagged(c), schedule(Sync(s), d), STEPS) == blocks(list(range(s)), (1, 0, s))
-    assert run(Tagged(c), schedule(Sync(s, "ticking"), d), STEPS) == blocks(list(range(s)), (-1, 0, d), (1, 0, s))
+    assert run(Tagged(c), schedule(Sync(s, "hold"), d), STEPS) == blocks(list(range(s)), (-1, 0, d), (1, 0, s))
 
 
 @pytest.mark.parametrize(("c", "s", "d"), GRID)
@@ -89,7 +89,7 @@ def _asked(step: int) -> ChunkRequest:
     zero = np.zeros(1, np.int64)
     empty = np.zeros((1, 0, 1), np.float32)
     return ChunkRequest(
-        rows=zero, steps=zero + step, observation=blank(1), told_delay=zero, prefix=empty, last_action=empty[:, :0]
+        rows=zero, steps=zero + step, observation=blank(1), estimated_delay=zero, prefix=empty, last_action=empty[:, :0]
     )
 
 
@@ -124,7 +124,7 @@ def test_rtc_without_delay_asks_without_prefix(s: int) -> None:
     for request in conditioned.requests:
         assert request.prefix.shape == (1, 4, 1)
         assert not request.prefix.any()
-        assert request.told_delay.tolist() == [0]
+        assert request.estimated_delay.tolist() == [0]
     assert all(request.prefix.shape == (1, 0, 1) for request in plain.requests)
 
 
@@ -144,8 +144,8 @@ def test_a_policy_that_knows_the_future_runs_t_at_step_t(kind: str, c: int, s: i
         assert kind != "sync"
         return
     assert run(policy, schedule(method, d), STEPS) == pytest.approx(range(STEPS), abs=1e-4)
-    told = [int(request.told_delay[0]) for request in policy.requests]
-    assert told == [0] + [d if kind.startswith("rtc") else 0] * (len(told) - 1)
+    estimated = [int(request.estimated_delay[0]) for request in policy.requests]
+    assert estimated == [0] + [d if kind.startswith("rtc") else 0] * (len(estimated) - 1)
 
 
 def test_the_prefix_holds_the_commands_that_run_and_nothing_beyond() -> None:
@@ -214,10 +214,10 @@ def test_several_requests_of_an_ensemble_are_in_flight() -> None:
 
 def test_an_ensemble_with_gaps_holds_and_counts_them() -> None:
     actions, executor = traced(Tagged(4), schedule(Ensemble(6, newest_only=()), 2), 30)
-    held = [t for t, a in enumerate(actions) if a.starved[0]]
+    held = [t for t, a in enumerate(actions) if a.underrun[0]]
     # requests at 2 (= C - d), 8, 14, …; a chunk from r covers r + 2 and r + 3 only
     assert held == [t for t in range(6, 30) if (t - 2) % 6 not in (2, 3)]
-    assert executor.statistics(0).starved_steps == len(held)
+    assert executor.statistics(0).underrun_steps == len(held)
 
 
 def blend_by_definition(c: int, s: int, d: int) -> list[float]:
@@ -249,21 +249,21 @@ def test_the_first_blended_step_between_constant_chunks_moves_by_one_share() -> 
 
 
 @pytest.mark.parametrize(
-    ("method", "delay", "stopped", "starved"),
-    [(Sync(4), 3, 9 * 3, 0), (Sync(4), 0, 0, 0), (Sync(4, "ticking"), 1, 0, 7), (Naive(4), 3, 0, 0)],
+    ("method", "delay", "stopped", "underrun"),
+    [(Sync(4), 3, 9 * 3, 0), (Sync(4), 0, 0, 0), (Sync(4, "hold"), 1, 0, 7), (Naive(4), 3, 0, 0)],
 )
-def test_stops_and_holds_are_counted(method: Method, delay: int, stopped: int, starved: int) -> None:
+def test_stops_and_holds_are_counted(method: Method, delay: int, stopped: int, underrun: int) -> None:
     _, executor = traced(Tagged(8), schedule(method, delay), 39)
     counted = executor.statistics(0)
-    assert (counted.stopped_steps, counted.starved_steps) == (stopped, starved)
+    assert (counted.stopped_steps, counted.underrun_steps) == (stopped, underrun)
 
 
 def test_statistics_agree_with_the_actions() -> None:
     actions, executor = traced(Tagged(8, window="shifted", max_delay=4), schedule(RTC(5), 2), 41)
     counted = executor.statistics(0)
     assert counted.requests == sum(bool(a.requested[0]) for a in actions) == 9
-    assert counted.seams == sum(bool(a.seam[0]) for a in actions) == 7
-    assert counted.told_delays == counted.actual_delays == (0, *[2] * 8)
+    assert counted.chunk_switches == sum(bool(a.chunk_switch[0]) for a in actions) == 7
+    assert counted.estimated_delays == counted.actual_delays == (0, *[2] * 8)
     assert counted.predicted_actions == 9 * 8
     assert counted.discarded_actions == 9 * 8 - 41
     assert (counted.lost, counted.late, counted.beyond_max_delay) == (0, 0, 0)
@@ -271,18 +271,18 @@ def test_statistics_agree_with_the_actions() -> None:
 
 
 def test_every_action_can_be_traced_to_its_observation() -> None:
-    for method, delay in ((Naive(4), 3), (RTC(4), 3), (Sync(4), 3), (Sync(4, "ticking"), 3)):
+    for method, delay in ((Naive(4), 3), (RTC(4), 3), (Sync(4), 3), (Sync(4, "hold"), 3)):
         policy = Tagged(8, window="shifted", max_delay=4)
         actions, _ = traced(policy, schedule(method, delay), STEPS)
         for t, a in enumerate(actions):
-            if a.starved[0]:
-                assert (a.index[0], a.observed[0], a.told_delay[0], a.actual_delay[0]) == (-1, -1, -1, -1)
+            if a.underrun[0]:
+                assert (a.index[0], a.observed[0], a.estimated_delay[0], a.actual_delay[0]) == (-1, -1, -1, -1)
                 continue
             k, i = divmod(int(a.command[0, 0]), 100)
             assert (a.chunk[0], a.index[0]) == (k, i)
             request = policy.requests[k]
             assert a.observed[0] == request.steps[0]
-            assert a.told_delay[0] == request.told_delay[0]
+            assert a.estimated_delay[0] == request.estimated_delay[0]
             assert a.actual_delay[0] == (delay if k else 0)
             assert t >= a.observed[0]
 
@@ -306,8 +306,8 @@ def test_slots_at_different_steps_share_predictions_and_nothing_else() -> None:
     assert {len(request.rows) for request in policy.requests} == {1, 2}, "slots 0 and 2 ask together"
 
 
-@pytest.mark.parametrize("clock", ["frozen", "ticking"])
-def test_a_second_episode_in_a_slot_knows_nothing_of_the_first(clock: Literal["frozen", "ticking"]) -> None:
+@pytest.mark.parametrize("clock", ["paused", "hold"])
+def test_a_second_episode_in_a_slot_knows_nothing_of_the_first(clock: Literal["paused", "hold"]) -> None:
     for method in (Sync(3, clock), Naive(3), RTC(3), Ensemble(1), Blend(3)):
         policy = Tagged(8, window="shifted", max_delay=4)
         executor = ChunkExecutor(policy, schedule(method, 2), repeat_last)
@@ -315,7 +315,7 @@ def test_a_second_episode_in_a_slot_knows_nothing_of_the_first(clock: Literal["f
         for stop in (7, 20):
             executor.reset([0], [0])
             actions = [executor.act(np.array([t]), blank(1)) for t in range(stop)]
-            ran = [HOLD if a.starved[0] else float(a.command[0, 0]) for a in actions]
+            ran = [HOLD if a.underrun[0] else float(a.command[0, 0]) for a in actions]
             assert ran == expected[:stop]
 
 

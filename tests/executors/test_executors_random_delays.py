@@ -10,18 +10,18 @@ from act_eval.executors import ChunkExecutor, repeat_last
 from act_eval.timing import (
     RTC,
     Blend,
+    Bursty,
     Constant,
-    Dropped,
+    ConstantEstimate,
     Ensemble,
     Lognormal,
+    Lossy,
     MaxOfLast,
     Method,
     MovingAverage,
     Naive,
     Schedule,
-    Spikes,
     Sync,
-    ToldConstant,
     Trace,
     Uniform,
 )
@@ -36,17 +36,17 @@ delays = st.lists(st.one_of(st.integers(0, 14), st.none()), min_size=1, max_size
 horizons = st.integers(1, C)
 methods = st.one_of(
     horizons.map(Sync),
-    horizons.map(lambda s: Sync(s, "ticking")),
+    horizons.map(lambda s: Sync(s, "hold")),
     horizons.map(Naive),
     horizons.map(RTC),
     horizons.map(Ensemble),
     horizons.map(Blend),
 )
-estimators = st.sampled_from([None, ToldConstant(3), MaxOfLast(4, 2), MovingAverage(3, 1)])
+estimators = st.sampled_from([None, ConstantEstimate(3), MaxOfLast(4, 2), MovingAverage(3, 1)])
 
 
-def replayed(method: Method, steps: list[int | None], told: object = None, **kwargs: object) -> Schedule:
-    options = {} if told is None else {"told": told}
+def replayed(method: Method, steps: list[int | None], estimated: object = None, **kwargs: object) -> Schedule:
+    options = {} if estimated is None else {"estimated": estimated}
     return Schedule(
         method=method,
         delay=Trace(episodes={SEED: tuple(steps)}),
@@ -62,17 +62,17 @@ def shifted(kind: type = Tagged, length: int = C, max_delay: int = 5) -> Tagged 
 
 
 @QUICK
-@given(method=methods, steps=delays, told=estimators)
+@given(method=methods, steps=delays, estimated=estimators)
 def test_every_action_runs_at_its_own_step_and_none_before_its_answer(
-    method: Method, steps: list[int | None], told: object
+    method: Method, steps: list[int | None], estimated: object
 ) -> None:
     policy = shifted()
-    actions, executor = traced(policy, replayed(method, steps, told), STEPS, SEED)
+    actions, executor = traced(policy, replayed(method, steps, estimated), STEPS, SEED)
     counted = executor.statistics(0)
     starts: dict[int, int] = {}
     for t, a in enumerate(actions):
         assert a.in_flight[0] <= (STEPS if isinstance(method, Ensemble) else 1)
-        if a.starved[0]:
+        if a.underrun[0]:
             continue
         k, i = int(a.chunk[0]), int(a.index[0])
         # One start per chunk: its actions run at consecutive steps, so none runs twice and none out of its turn.
@@ -82,12 +82,12 @@ def test_every_action_runs_at_its_own_step_and_none_before_its_answer(
         assert a.observed[0] == request.steps[0]
         actual = counted.actual_delays[k]
         assert actual == a.actual_delay[0]
-        assert counted.told_delays[k] == a.told_delay[0] == request.told_delay[0]
+        assert counted.estimated_delays[k] == a.estimated_delay[0] == request.estimated_delay[0]
         if k > 0:
             # A delay is waited for, by the world or by the arm; age is bounded by the chunk and what it was told.
-            frozen = isinstance(method, Sync) and method.clock == "frozen"
-            assert t - a.observed[0] >= (0 if frozen else max(actual or 0, a.told_delay[0]))
-        waited = actual if method == Sync(method.execute, "ticking") else a.told_delay[0]
+            frozen = isinstance(method, Sync) and method.clock == "paused"
+            assert t - a.observed[0] >= (0 if frozen else max(actual or 0, a.estimated_delay[0]))
+        waited = actual if method == Sync(method.execution_horizon, "hold") else a.estimated_delay[0]
         assert t - a.observed[0] <= C - 1 + (waited or 0)
 
 
@@ -95,7 +95,7 @@ def test_every_action_runs_at_its_own_step_and_none_before_its_answer(
 @given(method=methods, steps=delays)
 def test_the_newest_observation_never_gets_older(method: Method, steps: list[int | None]) -> None:
     actions, _ = traced(shifted(), replayed(method, steps), STEPS, SEED)
-    observed = [int(a.observed[0]) for a in actions if not a.starved[0]]
+    observed = [int(a.observed[0]) for a in actions if not a.underrun[0]]
     assert observed[0] == 0
     if not isinstance(method, Ensemble):  # a newest chunk of an ensemble may end before an older one does
         assert observed == sorted(observed)
@@ -113,25 +113,25 @@ def test_requests_keep_their_distance(method: Method, steps: list[int | None]) -
         gap = sent[k + 1] - sent[k]
         if isinstance(method, Sync):
             actual = counted.actual_delays[k]
-            moved = 0 if method.clock == "frozen" else 12 if actual is None else actual
-            assert gap == moved + (0 if actual is None else method.execute)
+            moved = 0 if method.clock == "paused" else 12 if actual is None else actual
+            assert gap == moved + (0 if actual is None else method.execution_horizon)
         else:
-            assert gap >= method.execute
+            assert gap >= method.execution_horizon
     assert counted.lost == sum(delay is None or delay > 12 for delay in steps[: len(sent) - 1])
 
 
 @QUICK
-@given(s=horizons, steps=delays, told=estimators, kind=st.sampled_from([Naive, RTC, Blend, Ensemble]))
+@given(s=horizons, steps=delays, estimated=estimators, kind=st.sampled_from([Naive, RTC, Blend, Ensemble]))
 def test_a_policy_that_knows_the_future_runs_t_or_holds(
-    s: int, steps: list[int | None], told: object, kind: type
+    s: int, steps: list[int | None], estimated: object, kind: type
 ) -> None:
     """With holds in the prefix the ramp's own check of it does not apply: there it must not be asked."""
     policy = LenientRamp(C, window="shifted", max_delay=5)
-    actions, _ = traced(policy, replayed(kind(s), steps, told), STEPS, SEED)
+    actions, _ = traced(policy, replayed(kind(s), steps, estimated), STEPS, SEED)
     last = 0.0
     for t, a in enumerate(actions):
         value = float(a.command[0, 0])
-        assert value == pytest.approx(last if a.starved[0] else t, abs=1e-4)
+        assert value == pytest.approx(last if a.underrun[0] else t, abs=1e-4)
         last = value
 
 
@@ -139,7 +139,7 @@ class LenientRamp(Ramp):
     """Its prefix may hold the commands of starving steps: they repeat the last one."""
 
     def chunk(self, request: object, n: int) -> np.ndarray:
-        t, d = int(request.steps[n]), int(request.told_delay[n])  # pyright: ignore[reportAttributeAccessIssue]
+        t, d = int(request.steps[n]), int(request.estimated_delay[n])  # pyright: ignore[reportAttributeAccessIssue]
         prefix = request.prefix[n, :, 0]  # pyright: ignore[reportAttributeAccessIssue]
         covered = prefix[:d] == t + np.arange(d)
         until = int(covered.argmin()) if not covered.all() else d
@@ -153,10 +153,10 @@ class LenientRamp(Ramp):
 @given(steps=delays, s=horizons)
 def test_the_prefix_is_what_runs_also_where_the_chunk_runs_out(steps: list[int | None], s: int) -> None:
     policy = shifted()
-    actions, executor = traced(policy, replayed(RTC(s), steps, ToldConstant(4)), STEPS, SEED)
+    actions, executor = traced(policy, replayed(RTC(s), steps, ConstantEstimate(4)), STEPS, SEED)
     executed = [float(a.command[0, 0]) for a in actions]
     for k, request in enumerate(policy.requests[1:], start=1):
-        t, d = int(request.steps[0]), int(request.told_delay[0])
+        t, d = int(request.steps[0]), int(request.estimated_delay[0])
         assert d == 4
         if t + d <= STEPS:
             assert request.prefix[0, :d, 0].tolist() == executed[t : t + d], k
@@ -174,19 +174,19 @@ def test_slots_with_other_delays_do_not_touch_each_other(method: Method, steps: 
     executor.reset([0, 1], [4, SEED])
     together = [executor.act(np.array([t, t]), blank(2)) for t in range(STEPS)]
     for row, seed in enumerate((4, SEED)):
-        ran = [HOLD if a.starved[row] else float(a.command[row, 0]) for a in together]
+        ran = [HOLD if a.underrun[row] else float(a.command[row, 0]) for a in together]
         assert ran == run(shifted(Noise), schedule, STEPS, seed)
 
 
 @pytest.mark.parametrize(
     "model",
-    [Uniform(0, 3), Lognormal(1, 2, 0.8), Spikes(1, 9, 0.2, 0.4), Dropped(0.3, Lognormal(0, 3, 0.5))],
+    [Uniform(0, 3), Lognormal(1, 2, 0.8), Bursty(1, 9, 0.2, 0.4), Lossy(0.3, Lognormal(0, 3, 0.5))],
     ids=lambda model: type(model).__name__,
 )
 @pytest.mark.parametrize(
-    "method", [Sync(3), Sync(3, "ticking"), Naive(4), RTC(4), Ensemble(2), Blend(4)], ids=lambda method: repr(method)
+    "method", [Sync(3), Sync(3, "hold"), Naive(4), RTC(4), Ensemble(2), Blend(4)], ids=lambda method: repr(method)
 )
-def test_a_replayed_trace_gives_the_same_run_to_the_last_bit(model: Uniform | Dropped, method: Method) -> None:
+def test_a_replayed_trace_gives_the_same_run_to_the_last_bit(model: Uniform | Lossy, method: Method) -> None:
     first = Schedule(method=method, delay=model, timeout=10, beyond_max_delay="clip")
     actions, executor = traced(shifted(Noise), first, STEPS, SEED)
     counted = executor.statistics(0)
@@ -211,15 +211,15 @@ def test_arms_share_their_delays() -> None:
     assert len(set(shared[0])) > 1
 
 
-def test_an_early_answer_waits_for_the_told_step_and_a_late_one_drops_what_is_past() -> None:
-    early = Schedule(method=RTC(6), delay=Constant(1), told=ToldConstant(3))
+def test_an_early_answer_waits_for_the_estimated_step_and_a_late_one_drops_what_is_past() -> None:
+    early = Schedule(method=RTC(6), delay=Constant(1), estimated=ConstantEstimate(3))
     assert run(shifted(), early, 14) == [0, 1, 2, 3, 4, 5, 6, 7, 100, 101, 102, 103, 104, 105]
-    late = replayed(RTC(5), [5] * STEPS, ToldConstant(2))
+    late = replayed(RTC(5), [5] * STEPS, ConstantEstimate(2))
     # told 2 at step 5: the window begins at 7, the answer comes at 10 and drops its first three actions;
     # chunk 0 ends at 7, so that 8 and 9 are held
     assert run(shifted(), late, 16, SEED) == [*range(8), HOLD, HOLD, 103, 104, 105, 106, 107, 203]
     actions, executor = traced(shifted(), late, 16, SEED)
-    assert [t for t, a in enumerate(actions) if a.seam[0]] == [10, 15]
+    assert [t for t, a in enumerate(actions) if a.chunk_switch[0]] == [10, 15]
     assert executor.statistics(0).late == 3
 
 
@@ -228,7 +228,7 @@ def test_a_lost_answer_blocks_until_the_timeout_and_the_next_request_goes() -> N
     policy = Tagged(C)
     actions, executor = traced(policy, schedule, 24, SEED)
     assert [int(request.steps[0]) for request in policy.requests] == [0, 4, 10, 14, 20]
-    assert [t for t, a in enumerate(actions) if a.starved[0]] == [8, 9, 10, 18, 19, 20]
+    assert [t for t, a in enumerate(actions) if a.underrun[0]] == [8, 9, 10, 18, 19, 20]
     counted = executor.statistics(0)
     assert counted.actual_delays == (0, None, 1, None, 1)
     assert counted.lost == 2
@@ -246,18 +246,18 @@ def test_a_stopped_world_waits_out_lost_answers_and_asks_again_at_once() -> None
 
 
 def test_beyond_max_delay_is_clipped_or_asked_without_prefix_and_counted() -> None:
-    for choice, told in (("clip", 2), ("naive", 0)):
+    for choice, estimated in (("clip", 2), ("naive", 0)):
         policy = shifted(Ramp, 12, max_delay=2)
         schedule = Schedule(method=RTC(5), delay=Constant(4), beyond_max_delay=choice)  # pyright: ignore[reportArgumentType]
         actions, executor = traced(policy, schedule, 40)
         assert [float(a.command[0, 0]) for a in actions] == list(range(40))
         counted = executor.statistics(0)
-        assert counted.told_delays == (0, *[told] * (counted.requests - 1))
+        assert counted.estimated_delays == (0, *[estimated] * (counted.requests - 1))
         assert counted.beyond_max_delay == counted.requests - 1 > 4
 
 
 def test_an_estimator_learns_from_what_has_arrived() -> None:
     steps = (1, 3, 1, 1, 1, 1, 1, 1, 1, 1)
-    schedule = Schedule(method=RTC(5), delay=Trace(episodes={SEED: steps}), told=MaxOfLast(2, initial=2))
+    schedule = Schedule(method=RTC(5), delay=Trace(episodes={SEED: steps}), estimated=MaxOfLast(2, initial=2))
     _, executor = traced(shifted(), schedule, 40, SEED)
-    assert executor.statistics(0).told_delays[:6] == (0, 2, 1, 3, 3, 1)
+    assert executor.statistics(0).estimated_delays[:6] == (0, 2, 1, 3, 3, 1)

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from toy_policies import Tagged, blank
 
 from act_eval.executors import ChunkExecutor, repeat_last
-from act_eval.timing import RTC, Blend, Naive, Schedule, Shown, ToldConstant, Trace
+from act_eval.timing import RTC, Blend, ConstantEstimate, Naive, Schedule, Shown, Trace
 from act_eval.types import Window
 
 C, STEPS, SEED, MAX_DELAY, TIMEOUT = 10, 45, 2, 6, 11
 Ran = tuple[int, int, int, int]
-"""Chunk, index within it, step of its observation, told delay."""
+"""Chunk, index within it, step of its observation, estimated delay."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class Case:
     window: Window
     age: int
     """Steps by which observations are late."""
-    told: int | None
-    """Constant told delay; None: the delay itself."""
+    estimated: int | None
+    """Constant estimated delay; None: the delay itself."""
     predicts: bool
     """Whether naive is handed the joints of the step at which its answer acts."""
     delays: list[int | None]
@@ -39,7 +39,7 @@ class Case:
         return None if steps is None or steps > TIMEOUT else steps
 
     def expected(self, request: int) -> int:
-        return self.told if self.told is not None else self.delay(request) or 0
+        return self.estimated if self.estimated is not None else self.delay(request) or 0
 
 
 def by_hand(case: Case) -> list[Ran | None]:
@@ -59,13 +59,13 @@ def by_hand(case: Case) -> list[Ran | None]:
                 due = max(0 if case.tells else 1, min(case.s, C - case.expected(1) if case.tells else C))
                 continue
             observed = max(0, t - case.age)
-            told = t - observed + case.expected(number) if case.tells else 0
+            estimated = t - observed + case.expected(number) if case.tells else 0
             if case.kind is RTC:
-                told = min(told, MAX_DELAY)
+                estimated = min(estimated, MAX_DELAY)
             shifted = case.window == "shifted" or (case.predicts and case.kind is not RTC)
-            start, delay = observed + (told if shifted else 0), case.delay(number)
-            answer = (number, start, observed, told)
-            waiting = (t + TIMEOUT, None) if delay is None else (max(t + delay, observed + told), answer)
+            start, delay = observed + (estimated if shifted else 0), case.delay(number)
+            answer = (number, start, observed, estimated)
+            waiting = (t + TIMEOUT, None) if delay is None else (max(t + delay, observed + estimated), answer)
             due = t + case.s
         covers = current is not None and 0 <= t - current[1] < C
         ran.append((current[0], t - current[1], current[2], current[3]) if covers and current is not None else None)
@@ -78,7 +78,7 @@ cases = st.builds(
     s=st.integers(1, C),
     window=st.sampled_from(["same", "shifted"]),
     age=st.integers(0, 3),
-    told=st.one_of(st.none(), st.integers(0, MAX_DELAY)),
+    estimated=st.one_of(st.none(), st.integers(0, MAX_DELAY)),
     predicts=st.booleans(),
     delays=st.lists(st.one_of(st.integers(0, 14), st.none()), max_size=7).map(lambda pattern: [*pattern, 1]),
 ).filter(lambda case: not (case.predicts and case.kind is Blend))
@@ -90,20 +90,22 @@ def test_the_scheduler_does_what_the_page_says(case: Case) -> None:
     schedule = Schedule(
         method=case.kind(case.s),
         delay=Trace(episodes={SEED: tuple(case.delays * STEPS)}),
-        told=None if case.told is None else ToldConstant(case.told),
+        estimated=None if case.estimated is None else ConstantEstimate(case.estimated),
         beyond_max_delay="clip",
         timeout=TIMEOUT,
         observation_delay=case.age,
-        shown=Shown(observe="predicted_all" if case.predicts else "present"),
+        shown=Shown(proprio="predicted-with-gripper" if case.predicts else "observed"),
     )
     if (refusal := schedule.refusal(Tagged(C, window=case.window, max_delay=MAX_DELAY).spec)) is not None:
-        assert refusal.startswith("joints 'predicted_all' are the present ones where the told delay is 0")
+        assert refusal.startswith(
+            "joints 'predicted-with-gripper' are the observed ones where the estimated delay is 0"
+        )
         return
     executor = ChunkExecutor(Tagged(C, window=case.window, max_delay=MAX_DELAY), schedule, repeat_last)
     executor.reset([0], [SEED])
     ran: list[Ran | None] = []
     for t in range(STEPS):
         a = executor.act(np.array([t]), blank(1))
-        found = (int(a.chunk[0]), int(a.index[0]), int(a.observed[0]), int(a.told_delay[0]))
-        ran.append(None if a.starved[0] else found)
+        found = (int(a.chunk[0]), int(a.index[0]), int(a.observed[0]), int(a.estimated_delay[0]))
+        ran.append(None if a.underrun[0] else found)
     assert ran == by_hand(case)

@@ -13,7 +13,7 @@ from act_eval.timing import Constant, Schedule, Sync
 from act_eval.types import STATE, ActionChunks, ChunkRequest, PolicySpec, StepRecord
 
 EPISODES = [Episode(number, seed) for number, seed in enumerate(range(50))]
-WAITING = Schedule(method=Sync(4, clock="ticking"), delay=Constant(4))
+WAITING = Schedule(method=Sync(4, clock="hold"), delay=Constant(4))
 
 
 class Cart(gym.Env[dict[str, Any], np.ndarray]):

@@ -20,14 +20,14 @@ from act_eval.timing import (
     RTC,
     Blend,
     Constant,
-    Dropped,
+    ConstantEstimate,
     Ensemble,
+    Lossy,
     MaxOfLast,
     Method,
     Naive,
     Schedule,
     Sync,
-    ToldConstant,
     Trace,
     Uniform,
 )
@@ -74,7 +74,7 @@ def test_sequences_written_by_hand() -> None:
     assert run(shifted, late(RTC(4), 1, 2), 10) == [0, 1, 2, 3, 4, 100, 101, 102, 103, 200]
     # sync runs every chunk from its beginning, whatever it was predicted from
     assert run(Tagged(6), late(Sync(3), 2, 1), 7) == [0, 1, 2, 100, 101, 102, 200]
-    assert run(Tagged(6), late(Sync(3, "ticking"), 1, 2), 8) == [0, 1, 2, HOLD, 100, 101, 102, HOLD]
+    assert run(Tagged(6), late(Sync(3, "hold"), 1, 2), 8) == [0, 1, 2, HOLD, 100, 101, 102, HOLD]
 
 
 @pytest.mark.parametrize(("c", "s", "d", "k"), [(8, s, d, k) for s in range(1, 9) for d in range(4) for k in range(4)])
@@ -109,21 +109,21 @@ def test_a_policy_that_knows_the_future_runs_t_at_step_t(kind: str, s: int, d: i
         assert schedule.refusal(policy.spec) is not None
         return
     actions, executor = acted(policy, schedule, STEPS)
-    ran = [float(a.command[0, 0]) for a in actions if not a.starved[0]]
-    assert ran == pytest.approx([t for t, a in enumerate(actions) if not a.starved[0]], abs=1e-4)
+    ran = [float(a.command[0, 0]) for a in actions if not a.underrun[0]]
+    assert ran == pytest.approx([t for t, a in enumerate(actions) if not a.underrun[0]], abs=1e-4)
     if kind != "ensemble":
         assert len(ran) == STEPS
     counted = executor.statistics(0)
-    for request, told, actual, age in zip(
-        policy.requests[1:], counted.told_delays[1:], counted.actual_delays[1:], counted.observation_ages[1:],
+    for request, estimated, actual, age in zip(
+        policy.requests[1:], counted.estimated_delays[1:], counted.actual_delays[1:], counted.observation_ages[1:],
         strict=True,
     ):  # fmt: skip
         assert age == min(k, int(request.steps[0]) + age)
         assert actual == age + d
-        assert told == request.told_delay[0] == (age + d if kind.startswith("rtc") else 0)
+        assert estimated == request.estimated_delay[0] == (age + d if kind.startswith("rtc") else 0)
 
 
-@pytest.mark.parametrize("method", [Naive(3), RTC(3), Ensemble(2), Blend(3), Sync(3), Sync(3, "ticking")], ids=repr)
+@pytest.mark.parametrize("method", [Naive(3), RTC(3), Ensemble(2), Blend(3), Sync(3), Sync(3, "hold")], ids=repr)
 @pytest.mark.parametrize("k", [1, 2, 5])
 def test_a_request_reads_the_observation_of_its_step_and_the_command_before_it(method: Method, k: int) -> None:
     policy = Noise(12, window="shifted", max_delay=8)
@@ -139,9 +139,9 @@ def test_a_request_reads_the_observation_of_its_step_and_the_command_before_it(m
         assert request.observation.environment_state.tolist() == [[step + 0.5]]
         assert (request.observation.pixels["top"] == step).all()
         assert request.last_action[0, 0] == (decided[step - 1] if step else 0)
-        told = int(request.told_delay[0])
-        assert request.prefix[0, :told, 0].tolist() == decided[step : step + told]
-        assert not request.prefix[0, told:].any()
+        estimated = int(request.estimated_delay[0])
+        assert request.prefix[0, :estimated, 0].tolist() == decided[step : step + estimated]
+        assert not request.prefix[0, estimated:].any()
 
 
 def test_slots_at_different_steps_read_their_own_past() -> None:
@@ -167,15 +167,15 @@ def test_slots_at_different_steps_read_their_own_past() -> None:
     ),
     steps=st.lists(st.one_of(st.integers(0, 9), st.none()), min_size=1, max_size=8),
     k=st.integers(0, 5),
-    told=st.sampled_from([None, ToldConstant(2), MaxOfLast(3, 1)]),
+    estimated=st.sampled_from([None, ConstantEstimate(2), MaxOfLast(3, 1)]),
 )
 def test_under_any_delays_every_action_keeps_its_step_and_its_observation(
-    method: Method, steps: list[int | None], k: int, told: ToldConstant | MaxOfLast | None
+    method: Method, steps: list[int | None], k: int, estimated: ConstantEstimate | MaxOfLast | None
 ) -> None:
     schedule = Schedule(
         method=method,
         delay=Trace(episodes={3: tuple([*steps, 1] * 400)}),
-        told=told,
+        estimated=estimated,
         timeout=12,
         beyond_max_delay="clip",
         observation_delay=k,
@@ -184,7 +184,7 @@ def test_under_any_delays_every_action_keeps_its_step_and_its_observation(
     actions, executor = acted(policy, schedule, STEPS, seed=3)
     counted, starts = executor.statistics(0), dict[int, int]()
     for t, a in enumerate(actions):
-        if not a.starved[0]:
+        if not a.underrun[0]:
             number = int(a.chunk[0])
             assert starts.setdefault(number, t - int(a.index[0])) == t - a.index[0]
             assert a.observed[0] == policy.requests[number].steps[0] <= max(0, t - k) + (number == 0) * t
@@ -225,7 +225,7 @@ def test_late_taps_are_whole_steps(name: str, value: object) -> None:
         Schedule(method=Naive(4), **{name: value})  # pyright: ignore[reportArgumentType]
 
 
-@pytest.mark.parametrize("method", [Naive(3), RTC(3), Ensemble(2), Blend(3), Sync(3, "ticking")], ids=repr)
+@pytest.mark.parametrize("method", [Naive(3), RTC(3), Ensemble(2), Blend(3), Sync(3, "hold")], ids=repr)
 @pytest.mark.parametrize("a", [0, 1, 4])
 def test_commands_reach_the_arm_a_steps_late_and_decisions_stay(method: Method, a: int) -> None:
     def policy() -> Noise:
@@ -322,9 +322,9 @@ def test_ages_of_observations_are_recorded() -> None:
     assert env.renderings == record.steps + 1, "every observation may be read later"
 
 
-@pytest.mark.parametrize("model", [Uniform(0, 3), Dropped(0.3, Uniform(0, 3))], ids=repr)
-def test_a_trace_of_a_run_with_late_observations_replays_it(model: Uniform | Dropped) -> None:
-    def schedule(delay: Uniform | Dropped | Trace) -> Schedule:
+@pytest.mark.parametrize("model", [Uniform(0, 3), Lossy(0.3, Uniform(0, 3))], ids=repr)
+def test_a_trace_of_a_run_with_late_observations_replays_it(model: Uniform | Lossy) -> None:
+    def schedule(delay: Uniform | Lossy | Trace) -> Schedule:
         return Schedule(
             method=RTC(4), delay=delay, timeout=9, beyond_max_delay="clip", observation_delay=2, actuation_delay=1
         )
@@ -340,5 +340,14 @@ def test_a_trace_of_a_run_with_late_observations_replays_it(model: Uniform | Dro
     again, replaying = acted(policy(), schedule(trace), STEPS)
     assert replaying.statistics(0) == counted
     for first, second in zip(actions, again, strict=True):
-        for name in ("command", "ran", "observed", "told_delay", "actual_delay", "in_flight", "seam", "chunk"):
+        for name in (
+            "command",
+            "ran",
+            "observed",
+            "estimated_delay",
+            "actual_delay",
+            "in_flight",
+            "chunk_switch",
+            "chunk",
+        ):
             np.testing.assert_array_equal(getattr(first, name), getattr(second, name), err_msg=name)

@@ -18,6 +18,7 @@ from act_eval.rollout import Episode, hold_of, rollout
 from act_eval.timing import (
     RTC,
     Blend,
+    ConstantEstimate,
     Ensemble,
     MaxOfLast,
     Measured,
@@ -26,7 +27,6 @@ from act_eval.timing import (
     Oracle,
     Schedule,
     Sync,
-    ToldConstant,
     Trace,
 )
 from act_eval.types import ActionChunks, ChunkRequest, PolicySpec
@@ -58,7 +58,7 @@ class Slow(Noise):
         return super().predict(request)
 
 
-METHODS = [Sync(3), Sync(3, "ticking"), Naive(4), RTC(4), Ensemble(2), Blend(4)]
+METHODS = [Sync(3), Sync(3, "hold"), Naive(4), RTC(4), Ensemble(2), Blend(4)]
 
 
 @pytest.mark.parametrize("method", METHODS, ids=repr)
@@ -66,7 +66,7 @@ def test_a_measured_run_is_repeated_to_the_last_bit_by_its_trace(
     method: Method, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def acted(policy: Noise, delay: Measured | Trace, rows: int = 2):
-        schedule = Schedule(method=method, delay=delay, told=MaxOfLast(), beyond_max_delay="clip")
+        schedule = Schedule(method=method, delay=delay, estimated=MaxOfLast(), beyond_max_delay="clip")
         executor = ChunkExecutor(policy, schedule, repeat_last, control_ms=CONTROL_MS)
         executor.reset(range(rows), [SEED + row for row in range(rows)])
         return [executor.act(np.full(rows, t), blank(rows)) for t in range(STEPS)], executor
@@ -79,7 +79,16 @@ def test_a_measured_run_is_repeated_to_the_last_bit_by_its_trace(
     again, replaying = acted(Noise(C, window="shifted", max_delay=5), trace)
     assert [replaying.statistics(row) for row in range(2)] == counted
     for first, second in zip(actions, again, strict=True):
-        for name in ("command", "chunk", "index", "observed", "requested", "told_delay", "actual_delay", "in_flight"):
+        for name in (
+            "command",
+            "chunk",
+            "index",
+            "observed",
+            "requested",
+            "estimated_delay",
+            "actual_delay",
+            "in_flight",
+        ):
             np.testing.assert_array_equal(getattr(first, name), getattr(second, name), err_msg=name)
 
 
@@ -114,12 +123,12 @@ def test_late_measured_answers_are_lost_at_the_timeout() -> None:
     counted = executor.statistics(0)
     assert counted.lost == counted.requests - 1 == 3  # at 4, 10 and 16
     assert [t for t, a in enumerate(ran) if a.requested[0]] == [0, 4, 10, 16]
-    assert counted.starved_steps == 12
+    assert counted.underrun_steps == 12
 
 
 def test_no_estimator_knows_a_measured_delay_before_it_has_happened() -> None:
-    with pytest.raises(TimingError, match="the oracle cannot tell a measured delay before it has happened"):
-        Schedule(method=RTC(4), delay=Measured(), told=Oracle())
+    with pytest.raises(TimingError, match="the oracle inconclusive a measured delay before it has happened"):
+        Schedule(method=RTC(4), delay=Measured(), estimated=Oracle())
     assert Schedule(method=RTC(4), delay=Measured()).estimator == MaxOfLast(10)
     assert Schedule(method=RTC(4)).estimator == Oracle()
     shifted = Tagged(C, window="shifted", max_delay=4).spec
@@ -127,7 +136,7 @@ def test_no_estimator_knows_a_measured_delay_before_it_has_happened() -> None:
         Schedule(method=RTC(4), delay=Measured()).check(shifted)
     for schedule in (
         Schedule(method=RTC(4), delay=Measured(), beyond_max_delay="clip"),
-        Schedule(method=RTC(4), delay=Measured(), told=ToldConstant(2)),
+        Schedule(method=RTC(4), delay=Measured(), estimated=ConstantEstimate(2)),
     ):
         schedule.check(shifted)
 
@@ -139,7 +148,7 @@ def test_no_estimator_knows_a_measured_delay_before_it_has_happened() -> None:
         (lambda: Measured(math.nan), "injected_ms is nan; it must be finite and at least 0"),
         (
             lambda: Schedule(method=Sync(4), delay=Measured(), timeout=4),
-            "a stopped world waits for every measured answer: sync takes no timeout with them",
+            "a stopped world waits for every measured answer: sync_paused takes no timeout with them",
         ),
         (
             lambda: ChunkExecutor(Tagged(C), Schedule(method=Naive(4), delay=Measured()), repeat_last),

@@ -21,9 +21,9 @@ from act_eval.timing import (
     Method,
     Schedule,
     Sync,
-    arm_name,
-    arm_settings,
-    arm_text,
+    condition_name,
+    condition_settings,
+    condition_text,
     kept,
 )
 from act_eval.types import Actions, BoolArray, Chunk, ChunkPolicy, FloatArray, IntArray, Observation, PolicySpec
@@ -90,7 +90,7 @@ class Nearest:
     def __init__(
         self, policy: ChunkPolicy, schedule: Schedule, hold: Hold, control_ms: float | None, gain: float = 1.0
     ) -> None:
-        self._inner = ChunkExecutor(policy, Schedule(method=Sync(schedule.method.execute)), hold, control_ms)
+        self._inner = ChunkExecutor(policy, Schedule(method=Sync(schedule.method.execution_horizon)), hold, control_ms)
         self._gain = gain
         self.reset, self.statistics = self._inner.reset, self._inner.statistics
         self.inference_ms = self._inner.inference_ms
@@ -111,7 +111,7 @@ def test_ensembling_written_by_a_user_is_the_shipped_one(s: int, d: int) -> None
     found, b = commands(Noise(10), Schedule(method=own, delay=Constant(d)))
     np.testing.assert_allclose(b, a, atol=1e-6)
     for one, other in zip(expected, found, strict=True):
-        assert (one.seam == other.seam).all()
+        assert (one.chunk_switch == other.chunk_switch).all()
         assert one.takeovers.keys() == other.takeovers.keys()
         for row in one.takeovers:
             np.testing.assert_allclose(one.takeovers[row].overlap_rmse, other.takeovers[row].overlap_rmse, atol=1e-5)
@@ -166,21 +166,21 @@ def test_bounds_of_the_own_method_and_those_of_all() -> None:
 def test_names_and_manifest_entries() -> None:
     source = load_executor(partial(OwnEnsemble, decay=0.5))
     schedule = Schedule(method=source.build(4), delay=Constant(2))
-    assert (source.name, arm_name(schedule)) == ("own_ensemble-decay0.5", "own_ensemble-decay0.5_d2_s4")
-    settings = arm_settings(schedule)
+    assert (source.name, condition_name(schedule)) == ("own_ensemble-decay0.5", "own_ensemble-decay0.5_d2_s4")
+    settings = condition_settings(schedule)
     assert settings["executor"] == "own_ensemble"
     assert settings["executor_options"] == {"decay": 0.5}
     assert settings["executor_class"] == f"{__name__}:OwnEnsemble"
     assert len(settings["executor_digest"]) == 16
-    assert arm_text(settings).startswith("executor own_ensemble (decay = 0.5), delay d = 2")
-    assert arm_name(Schedule(method=load_executor("ensemble:decay=0.1").build(4))) == "ensemble-decay0.1_d0_s4"
-    assert arm_settings(Schedule(method=RTC(4))) == {"executor": "rtc", "delay": 0, "execute": 4}
+    assert condition_text(settings).startswith("executor own_ensemble (decay = 0.5), delay d = 2")
+    assert condition_name(Schedule(method=load_executor("ensemble:decay=0.1").build(4))) == "ensemble-decay0.1_d0_s4"
+    assert condition_settings(Schedule(method=RTC(4))) == {"executor": "rtc", "delay": 0, "execution_horizon": 4}
 
 
 def test_a_whole_executor_behind_the_same_schedule() -> None:
     source = load_executor(partial(Nearest, gain=2.0))
     schedule = Schedule(method=source.build(3), delay=Constant(9))
-    assert arm_name(schedule) == "nearest-gain2.0_d9_s3"
+    assert condition_name(schedule) == "nearest-gain2.0_d9_s3"
     _, found = commands(Tagged(6), schedule, steps=6)
     assert found[:, 0].tolist() == [0, 2, 4, 200, 202, 204]
     with pytest.raises(TimingError, match="nearest needs 1 <= s <= C"):
@@ -195,7 +195,7 @@ def test_executors_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(EXAMPLES)
     monkeypatch.syspath_prepend(EXAMPLES)
     source = load_executor("own_executor:CrossFade:fade=6")
-    assert arm_name(Schedule(method=source.build(5))) == "cross_fade-fade6_d0_s5"
+    assert condition_name(Schedule(method=source.build(5))) == "cross_fade-fade6_d0_s5"
     assert source.here_only is None
     assert load_executor(source.build(7)).horizon == 7
     for text, problem in {

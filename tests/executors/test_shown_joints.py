@@ -11,14 +11,14 @@ from act_eval.executors import ChunkExecutor, repeat_last
 from act_eval.timing import (
     RTC,
     Constant,
+    ConstantEstimate,
     Naive,
-    Observe,
+    Proprio,
     Schedule,
     Shown,
-    ToldConstant,
     Trace,
-    arm_name,
-    arm_settings,
+    condition_name,
+    condition_settings,
 )
 from act_eval.types import ActionChunks, ChunkRequest, Observation, PolicySpec
 
@@ -51,23 +51,23 @@ def joined(policy: ToyPolicy, wanted: Schedule) -> np.ndarray:
     return np.array(commands)
 
 
-@pytest.mark.parametrize("observe", ["predicted", "predicted_all"])
+@pytest.mark.parametrize("proprio", ["predicted", "predicted-with-gripper"])
 @pytest.mark.parametrize("kind", [Naive, RTC])
-def test_predicted_joints_are_the_last_committed_command(kind: type, observe: Observe) -> None:
+def test_predicted_joints_are_the_last_committed_command(kind: type, proprio: Proprio) -> None:
     policy = Joined("shifted", 6)
-    wanted = Schedule(method=kind(5), delay=Constant(3), shown=Shown(observe=observe))
+    wanted = Schedule(method=kind(5), delay=Constant(3), shown=Shown(proprio=proprio))
     commands = joined(policy, wanted)
     first, *later = policy.requests
     assert first.observation.agent_pos.tolist() == [[0, -0.5]]
     for request in later[:-1]:
         t = int(request.steps[0])
-        gripper = -t - 0.5 if observe == "predicted" else commands[t + 2, 1]
+        gripper = -t - 0.5 if proprio == "predicted" else commands[t + 2, 1]
         assert request.observation.agent_pos.tolist() == [[commands[t + 2, 0], gripper]]
         if kind is RTC:
             np.testing.assert_array_equal(request.prefix[0, :3], commands[t : t + 3])
             np.testing.assert_array_equal(request.last_action[0], commands[t - 1])
         else:
-            assert request.told_delay.tolist() == [0]
+            assert request.estimated_delay.tolist() == [0]
             np.testing.assert_array_equal(request.prefix, 0)
             np.testing.assert_array_equal(request.last_action[0], commands[t + 2])
 
@@ -76,11 +76,11 @@ def test_predicted_joints_are_the_last_committed_command(kind: type, observe: Ob
 @pytest.mark.parametrize("s", range(1, 11))
 def test_naive_with_predicted_joints_runs_as_rtc_over_a_shifted_window(s: int, d: int) -> None:
     """Joints of step t + d ask for the actions from t + d on, whatever the window says of joints of step t."""
-    wanted = Schedule(method=Naive(s), delay=Constant(d), shown=Shown(observe="predicted_all"))
+    wanted = Schedule(method=Naive(s), delay=Constant(d), shown=Shown(proprio="predicted-with-gripper"))
     reference = Schedule(method=RTC(s), delay=Constant(d))
     policy = Tagged(10)
     if d == 0:
-        with pytest.raises(TimingError, match="are the present ones where the told delay is 0"):
+        with pytest.raises(TimingError, match="are the observed ones where the estimated delay is 0"):
             wanted.check(policy.spec)
     elif d <= s:
         assert run(policy, wanted, STEPS) == run(Tagged(10, window="shifted", max_delay=10), reference, STEPS)
@@ -101,29 +101,29 @@ class Follower(ToyPolicy):
     s=st.integers(1, 10),
     delays=st.lists(st.integers(0, 12), min_size=1, max_size=12),
     age=st.integers(0, 3),
-    observe=st.sampled_from(["present", "predicted_all"]),
+    proprio=st.sampled_from(["observed", "predicted-with-gripper"]),
 )
-def test_the_window_fits_the_joints_under_any_delay(s: int, delays: list[int], age: int, observe: Observe) -> None:
+def test_the_window_fits_the_joints_under_any_delay(s: int, delays: list[int], age: int, proprio: Proprio) -> None:
     """Joints follow their command at once: then the action for step t is t, as far as chunks reach."""
     trace = Trace(episodes={SEED: tuple((delays * STEPS)[:STEPS])})
-    wanted = Schedule(method=Naive(s), delay=trace, observation_delay=age, shown=Shown(observe=observe))
+    wanted = Schedule(method=Naive(s), delay=trace, observation_delay=age, shown=Shown(proprio=proprio))
     executor = ChunkExecutor(Follower(10), wanted, repeat_last)
     executor.reset([0], [SEED])
-    last, starved = -1.0, 0
+    last, underrun = -1.0, 0
     for t in range(STEPS):
         joints = np.full((1, 1), last, np.float32)
         actions = executor.act(np.array([t]), Observation(pixels={}, agent_pos=joints, environment_state=None))
         # A held step costs one count: everything that is planned after it was counted without it.
-        starved += int(actions.starved[0])
+        underrun += int(actions.underrun[0])
         last = float(actions.command[0, 0])
-        assert t - starved <= last <= t
-        assert starved or last == t
+        assert t - underrun <= last <= t
+        assert underrun or last == t
 
 
 def test_predicted_joints_need_commands_of_their_length() -> None:
     executor = ChunkExecutor(
         Joined("same", None),
-        Schedule(method=Naive(5), delay=Constant(2), shown=Shown(observe="predicted")),
+        Schedule(method=Naive(5), delay=Constant(2), shown=Shown(proprio="predicted")),
         repeat_last,
     )
     executor.reset([0], [SEED])
@@ -133,13 +133,13 @@ def test_predicted_joints_need_commands_of_their_length() -> None:
         executor.act(np.array([5]), blank(1))
 
 
-def test_predicted_joints_under_naive_are_those_of_the_told_step() -> None:
+def test_predicted_joints_under_naive_are_those_of_the_estimated_step() -> None:
     """Told too much, an early answer waits for the step of its joints; told too little, it drops what is past."""
-    for told, begins in ((4, 4), (1, 2)):
-        shown = Shown(observe="predicted_all")
-        wanted = Schedule(method=Naive(6), delay=Constant(2), told=ToldConstant(told), shown=shown)
-        assert arm_name(wanted) == f"naive_d2_s6_told{told}_predicted_all"
-        assert arm_settings(wanted)["told"] == f"constant:steps={told}"
+    for estimated, begins in ((4, 4), (1, 2)):
+        shown = Shown(proprio="predicted-with-gripper")
+        wanted = Schedule(method=Naive(6), delay=Constant(2), estimated=ConstantEstimate(estimated), shown=shown)
+        assert condition_name(wanted) == f"naive_d2_s6_estimated{estimated}_predicted_all"
+        assert condition_settings(wanted)["estimated"] == f"constant:steps={estimated}"
         commands = run(Tagged(12), wanted, 6 + begins + 2)
-        first = 100 + begins - told
+        first = 100 + begins - estimated
         assert commands == [*range(6 + begins), first, first + 1]

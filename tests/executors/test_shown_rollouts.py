@@ -14,6 +14,7 @@ from act_eval.seeding import Stream, stream
 from act_eval.timing import (
     RTC,
     Constant,
+    ConstantEstimate,
     ExpertPrefix,
     Lognormal,
     PadPrefix,
@@ -21,7 +22,6 @@ from act_eval.timing import (
     Schedule,
     Shown,
     ShuffledPrefix,
-    ToldConstant,
     WrongDelay,
 )
 from act_eval.types import ActionChunks, ChunkRequest, EpisodeRecord, PolicySpec, StepRecord
@@ -53,7 +53,7 @@ class Reader:
         assert request.prefix_known is not None
         known = request.prefix[n, : request.prefix_known[n]]
         drift = (known * np.arange(1, len(known) + 1)[:, None]).sum(axis=0) / 50
-        drift += request.observation.agent_pos[n] / 20 + request.told_delay[n] / 50
+        drift += request.observation.agent_pos[n] / 20 + request.estimated_delay[n] / 50
         noise = self.rngs[int(request.rows[n])].normal(0, 0.4, (6, 2))
         return (request.observation.environment_state[n] + noise + drift).astype(np.float32)
 
@@ -89,12 +89,16 @@ def walked(slots: int, wanted: Schedule, episodes: Sequence[Episode]) -> dict[in
 
 @pytest.mark.parametrize(
     "shown",
-    [*(Shown(prefix=prefix) for prefix in ABLATIONS), Shown(observe="predicted"), Shown(observe="predicted_all")],
+    [
+        *(Shown(prefix=prefix) for prefix in ABLATIONS),
+        Shown(proprio="predicted"),
+        Shown(proprio="predicted-with-gripper"),
+    ],
     ids=repr,
 )
 def test_an_episode_is_the_same_in_any_batch_and_differs_from_the_plain_arm(shown: Shown) -> None:
     def wanted(one: Shown) -> Schedule:
-        return Schedule(method=RTC(3), delay=Lognormal(0, 2, 0.6), told=ToldConstant(3), shown=one)
+        return Schedule(method=RTC(3), delay=Lognormal(0, 2, 0.6), estimated=ConstantEstimate(3), shown=one)
 
     alone = walked(1, wanted(shown), EPISODES)
     assert len(alone) == len(EPISODES)

@@ -17,7 +17,7 @@ from act_eval.cli import evaluate, guarded, probe, train
 from act_eval.cli.parsing import parse
 from act_eval.errors import UnknownName
 from collapse_cells import BASELINE, Budget, cells, chosen, commands
-from collapse_report import ARM, write_report
+from collapse_report import CONDITION, write_report
 
 SMALL = ("--steps", "7", "--episodes", "5", "--other-episodes", "3", "--demonstrations", "4")
 BUDGET = Budget(steps=7, episodes=5, other_episodes=3, demonstrations=4)
@@ -131,7 +131,7 @@ def test_a_failed_stage_names_its_command_and_its_words_and_is_tried_again(
 
 def test_an_interrupted_stage_ends_the_study_and_is_begun_again(program: Path) -> None:
     ends(program, evaluate=130)
-    assert started(program, "--cells", "cut", "mislabelled") == 130
+    assert started(program, "--cells", "cut", "label_noise") == 130
     assert [call[0] for call in called(program)] == ["collect", "train", "probe", "evaluate"]
     ends(program)
     assert started(program, "--cells", "cut") == 0
@@ -171,19 +171,19 @@ def finish(folder: Path, name: str, present: Sequence[str], coordinates: str) ->
     (own / "probe.json").write_text(json.dumps({"verdicts": [verdict]}))
     for stage in cells()[name].conditions:
         wanted = present if stage == "present" else outcomes(1, 2)
-        make_run(own / stage, {ARM: wanted}, of=suite(len(wanted)))
+        make_run(own / stage, {CONDITION: wanted}, of=suite(len(wanted)))
     state = {name: {"command": shlex.join(["act-eval", *words]), "seconds": 1.0} for name, words in stages.items()}
     (own / "cell.json").write_text(json.dumps(state))
 
 
 def test_the_report_says_what_the_files_say_and_names_what_is_missing(tmp_path: Path) -> None:
     finish(tmp_path, BASELINE, outcomes(8, 2), "used")
-    finish(tmp_path, "cut", ["wrong_block"] + outcomes(1, 8), "dead")
+    finish(tmp_path, "cut", ["wrong_block"] + outcomes(1, 8), "ignored")
     (tmp_path / "film_50").mkdir()
     page = write_report(tmp_path, BUDGET).read_text()
     row, compared = [line for line in page.splitlines() if line.startswith("| `cut`")]
     cut = [part.strip() for part in row.strip("|").split("|")]
-    assert cut[:6] == ["`cut`", "4", "0.250", "0.375", "dead", "1/10, 2 – 40 %"]
+    assert cut[:6] == ["`cut`", "4", "0.250", "0.375", "ignored", "1/10, 2 – 40 %"]
     assert "0.01 M" in cut
     assert f"| `{BASELINE}` |" in compared
     assert "-70 points" in compared

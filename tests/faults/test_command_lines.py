@@ -47,7 +47,7 @@ WORDS = st.one_of(
             "lognormal:shift=x",
             "trace:nowhere.json",
             "constant:4",
-            "dropped:of=4",
+            "lossy:of=4",
             "-",
             "--",
         ]

@@ -63,7 +63,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = []
     for names in zip(*(_lines(root / "d0" / name) for name in ("episodes", "timings", "metrics")), strict=True):
         record, timing, metrics = names
-        lines.append(json.dumps({"arm": "d0", "record": record, "timing": timing, "metrics": metrics}) + "\n")
+        lines.append(json.dumps({"condition": "d0", "record": record, "timing": timing, "metrics": metrics}) + "\n")
     (root / "shards" / "00000.jsonl").write_text("".join(lines))
     (root / "trace.json").write_text(json.dumps({"steps": [1, 2, None, 3], "episodes": {"7": [1, 2, None], "8": [3]}}))
     made = make_run(root.parent / "made", {"d0": outcomes(3, 2)})

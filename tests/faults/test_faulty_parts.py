@@ -191,7 +191,7 @@ def test_images_that_would_be_black_are_refused() -> None:
     [
         (Verdict(outcome="success", detail={"far": float("inf")}), "verdict.detail.far is inf"),
         (Verdict(outcome="missed", detail={"path": [0.0, float("nan")]}), "verdict.detail.path[1] is nan"),
-        (Verdict(outcome="success", collapse_index=float("nan")), "verdict.collapse_index is nan"),
+        (Verdict(outcome="success", grasp_choice=float("nan")), "verdict.grasp_choice is nan"),
         (Verdict(outcome="success", detail={"scene": object()}), "verdict.detail.scene is a object"),
         ("success", "TypeError: verdict() returned 'success', expected an act_eval.types.Verdict"),
         (Verdict(outcome="won"), "ValueError: verdict().outcome is 'won'; there are: invalid, policy_error, success, "),
@@ -207,12 +207,12 @@ def test_a_verdict_that_no_record_can_hold_makes_the_episode_invalid(verdict: An
     assert all(str(record.error).startswith(place) for record in records.values())
 
 
-@pytest.mark.parametrize("told", [float("nan"), np.array([True, False]), "yes", 2, None])
-def test_a_success_that_is_neither_yes_nor_no_stops_the_run(told: Any) -> None:
+@pytest.mark.parametrize("estimated", [float("nan"), np.array([True, False]), "yes", 2, None])
+def test_a_success_that_is_neither_yes_nor_no_stops_the_run(estimated: Any) -> None:
     class Vague(Walk):
         def step(self, action: np.ndarray) -> Any:
             *rest, _ = super().step(action)
-            return (*rest, {"is_success": told})
+            return (*rest, {"is_success": estimated})
 
     with pytest.raises(UsageError, match=r'info\["is_success"\] is .*; it must be one truth value'):
         evaluate([Vague()], Wanderer())

@@ -48,7 +48,9 @@ def run_with(build: Build, out: Path, workers: int) -> None:
     """Run the toys on benches of another kind."""
     work = replace(job(out), seeds=SEEDS, video="all")
     with worker_pool(build, workers) as team, open_run(out, manifest(SEEDS)) as folder:
-        team.run(work, cut_blocks(work, folder.done(), workers), folder.new_shards(workers), lambda arm, record: None)
+        team.run(
+            work, cut_blocks(work, folder.done(), workers), folder.new_shards(workers), lambda condition, record: None
+        )
 
 
 def kept_lines(out: Path) -> int:

@@ -61,16 +61,18 @@ def memory_mb() -> float:
 def test_ten_thousand_episodes_leave_memory_files_and_pace_as_they_were(tmp_path: Path) -> None:
     seeds = tuple(episode_seeds(Purpose.EVALUATE, 0, EPISODES // 2 - 100))
     seeds += seeds[:100]  # the last ones are the first ones again
-    arms = {
+    conditions = {
         "uniform": Schedule(method=Naive(4), delay=parse_delay("uniform:0,4")),
-        "spikes": Schedule(method=Naive(4), delay=parse_delay("spikes:calm=1,spike=6,enter=0.2,leave=0.3")),
+        "bursty": Schedule(method=Naive(4), delay=parse_delay("bursty:calm=1,spike=6,enter=0.2,leave=0.3")),
     }
-    work = replace(job(tmp_path), seeds=seeds, arms=arms, batch=8, video="none")
-    wanted = replace(manifest(seeds), configuration={"arms": {arm: {"delay": "random"} for arm in arms}})
+    work = replace(job(tmp_path), seeds=seeds, conditions=conditions, batch=8, video="none")
+    wanted = replace(
+        manifest(seeds), configuration={"conditions": {condition: {"delay": "random"} for condition in conditions}}
+    )
     marks: list[tuple[float, float, int]] = []
     count = 0
 
-    def progress(arm: str, record: EpisodeRecord) -> None:
+    def progress(condition: str, record: EpisodeRecord) -> None:
         nonlocal count
         count += 1
         if count % EVERY == 0:
@@ -90,7 +92,7 @@ def test_ten_thousand_episodes_leave_memory_files_and_pace_as_they_were(tmp_path
     assert memory[-1] - memory[1] < 20
     assert marks[-1][2] == marks[0][2]
     assert np.median(spent[-4:]) < 2 * np.median(spent[:4])
-    for arm, found in records.items():
+    for condition, found in records.items():
         again = [replace(record, episode=first.episode) for record, first in zip(found[-100:], found, strict=False)]
-        assert again == found[:100], arm
+        assert again == found[:100], condition
     assert len({str(record.detail["actual_delays"]) for record in records["uniform"]}) > 20

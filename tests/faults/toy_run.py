@@ -23,7 +23,7 @@ def run(out: Path, workers: int, episodes: int, pause_s: float, video: "VideoMod
     work = replace(job(out), seeds=seeds, video=video)
     with worker_pool(Walkers(work.batch, pause_s), workers) as team, open_run(out, manifest(seeds)) as folder:
         if blocks := cut_blocks(work, folder.done(), workers):
-            team.run(work, blocks, folder.new_shards(workers), lambda arm, record: None)
+            team.run(work, blocks, folder.new_shards(workers), lambda condition, record: None)
         folder.finish()
     return 0
 

@@ -39,12 +39,12 @@ def run_blocks(work: Job, blocks: list[Block], shards: list[Path], progress: Pro
         team.run(work, blocks, shards, progress)
 
 
-def ignore(arm: str, record: EpisodeRecord) -> None:
+def ignore(condition: str, record: EpisodeRecord) -> None:
     pass
 
 
 def run(folder: Path, workers: int, batch: int) -> dict[str, str]:
-    """Run everything; return the merged lines of each arm."""
+    """Run everything; return the merged lines of each condition."""
     folder.mkdir()
     work = job(folder, batch)
     shards = [folder / f"{number}.jsonl" for number in range(workers)]
@@ -54,7 +54,9 @@ def run(folder: Path, workers: int, batch: int) -> dict[str, str]:
 
 def merged(shards: Sequence[Path]) -> dict[str, str]:
     lines = [line for path in shards if path.exists() for line in read_shard(path)]
-    return {arm: "".join(encode_line(line.record) for line in merge(lines, arm, SEEDS)) for arm in DELAYS}
+    return {
+        condition: "".join(encode_line(line.record) for line in merge(lines, condition, SEEDS)) for condition in DELAYS
+    }
 
 
 @pytest.fixture(scope="module")
@@ -95,15 +97,17 @@ def test_the_terminal_state_is_kept(reference: tuple[Path, dict[str, str]]):
 def test_blocks_cover_what_is_left_and_shrink_towards_the_end(tmp_path: Path):
     blocks = cut_blocks(job(tmp_path), {"d0": {0, 1, 2, 3}, "d2": set(range(11))}, workers=2)
     assert blocks == [Block("d0", (4, 5, 6, 7)), Block("d0", (8, 9, 10))]
-    sizes = [(block.arm, len(block.episodes)) for block in cut_blocks(job(tmp_path, batch=1), {"d0": {3}}, workers=2)]
+    sizes = [
+        (block.condition, len(block.episodes)) for block in cut_blocks(job(tmp_path, batch=1), {"d0": {3}}, workers=2)
+    ]
     assert sizes == [("d0", 5), ("d0", 5), ("d2", 3), ("d2", 4), ("d2", 4)]
     assert cut_blocks(job(tmp_path), {"d0": set(range(11)), "d2": set(range(11))}, workers=2) == []
     whole = cut_blocks(job(tmp_path, batch=50), {}, workers=1)
-    assert whole == [Block(arm, tuple(range(11))) for arm in DELAYS]
+    assert whole == [Block(condition, tuple(range(11))) for condition in DELAYS]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_an_error_of_a_worker_is_told_with_its_words(tmp_path: Path, workers: int):
+def test_an_error_of_a_worker_is_estimated_with_its_words(tmp_path: Path, workers: int):
     work = job(tmp_path)
     shards = [tmp_path / f"{number}.jsonl" for number in range(workers)]
     with pytest.raises(RenderError, match=r"^no OpenGL here$"):
@@ -124,7 +128,7 @@ def test_a_killed_worker_costs_what_it_was_running_and_the_rest_ends_as_if_undis
     killed: list[int] = []
     shards = [tmp_path / f"{number}.jsonl" for number in range(3)]
 
-    def kill_one(arm: str, record: EpisodeRecord) -> None:
+    def kill_one(condition: str, record: EpisodeRecord) -> None:
         if not killed:  # a worker that has begun: one killed while it starts costs nothing
             begun = next(worker for worker in range(2) if shards[worker].exists() and shards[worker].stat().st_size)
             started = sorted(multiprocessing.active_children(), key=lambda process: int(process.name.split("-")[-1]))
@@ -135,10 +139,10 @@ def test_a_killed_worker_costs_what_it_was_running_and_the_rest_ends_as_if_undis
 
     with pytest.raises(LaunchError, match=r"worker \d was killed by signal 9 during episodes \[.*repeat the command"):
         run_blocks(work, cut_blocks(work, {}, 2), shards[:2], kill_one)
-    done: dict[str, set[int]] = {arm: set() for arm in DELAYS}
+    done: dict[str, set[int]] = {condition: set() for condition in DELAYS}
     for shard in shards[:2]:
         for line in read_shard(shard):
-            done[line.arm].add(line.record.episode)
+            done[line.condition].add(line.record.episode)
     left = cut_blocks(work, done, 1)
     assert 1 <= sum(len(block.episodes) for block in left) <= 4
     run_blocks(work, left, shards[2:], ignore)
@@ -150,7 +154,7 @@ def test_an_interrupt_leaves_whole_lines_and_no_process(tmp_path: Path, workers:
     class Stop(Exception):
         pass
 
-    def stop(arm: str, record: EpisodeRecord) -> None:
+    def stop(condition: str, record: EpisodeRecord) -> None:
         raise Stop
 
     work = replace(job(tmp_path), video="none")

@@ -76,7 +76,7 @@ def cluster() -> Iterator[Any]:
     cluster.shutdown()
 
 
-def ignore(arm: str, record: object) -> None:
+def ignore(condition: str, record: object) -> None:
     pass
 
 
@@ -113,11 +113,11 @@ def test_a_new_cluster_leaves_what_one_process_leaves(tmp_path: Path, whole: dic
     seen = []
     ray.init(address="local", num_cpus=3, include_dashboard=False, log_to_driver=False)
     try:
-        run(tmp_path / "run", workers, progress=lambda arm, record: seen.append((arm, record.episode)))
+        run(tmp_path / "run", workers, progress=lambda condition, record: seen.append((condition, record.episode)))
     finally:
         ray.shutdown()
     assert content(tmp_path / "run") == whole
-    assert sorted(seen) == [(arm, episode) for arm in DELAYS for episode in range(len(SEEDS))]
+    assert sorted(seen) == [(condition, episode) for condition in DELAYS for episode in range(len(SEEDS))]
 
 
 def test_two_nodes_leave_what_one_process_leaves(tmp_path: Path, whole: dict[str, bytes], cluster: Any) -> None:
@@ -130,15 +130,15 @@ def test_what_a_lost_node_had_not_handed_over_is_run_elsewhere(
 ) -> None:
     seen: list[tuple[str, int]] = []
 
-    def lose_a_node(arm: str, record: Any) -> None:
-        seen.append((arm, record.episode))
+    def lose_a_node(condition: str, record: Any) -> None:
+        seen.append((condition, record.episode))
         if len(seen) == 3:
             (lost,) = [node for node in cluster.list_all_nodes() if node is not cluster.head_node]
             cluster.remove_node(lost, allow_graceful=False)
 
     run(tmp_path / "run", 2, Walkers(3, pause_s=0.1), lose_a_node)
     assert content(tmp_path / "run") == whole
-    assert sorted(seen) == [(arm, episode) for arm in DELAYS for episode in range(len(SEEDS))]
+    assert sorted(seen) == [(condition, episode) for condition in DELAYS for episode in range(len(SEEDS))]
 
 
 def test_an_episode_that_ends_every_worker_is_named(tmp_path: Path, cluster: Any) -> None:
@@ -148,7 +148,7 @@ def test_an_episode_that_ends_every_worker_is_named(tmp_path: Path, cluster: Any
         run(tmp_path / "run", 2, Deadly(3))
 
 
-def test_an_error_of_a_worker_is_told_with_its_words(tmp_path: Path, cluster: Any) -> None:
+def test_an_error_of_a_worker_is_estimated_with_its_words(tmp_path: Path, cluster: Any) -> None:
     with pytest.raises(RenderError, match=r"^no OpenGL here$"):
         run(tmp_path / "run", 2, Fail())
 

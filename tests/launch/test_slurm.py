@@ -38,7 +38,7 @@ class RunPart:
         with worker_pool(Walkers(work.batch), 1) as team, open_run(self.out, manifest(), part=part) as folder:
             deaths = len(mark.read_text()) if mark.exists() else 0
 
-            def progress(arm: str, record: object) -> None:
+            def progress(condition: str, record: object) -> None:
                 if part.number == 2 and deaths < self.dies:
                     mark.write_text("x" * (deaths + 1))
                     os.kill(os.getpid(), signal.SIGKILL)
@@ -73,7 +73,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     out = tmp_path_factory.mktemp("slurm") / "whole"
     work = job(out)
     with worker_pool(Walkers(work.batch), 1) as team, open_run(out, manifest()) as folder:
-        team.run(work, cut_blocks(work, {}, 1), folder.new_shards(1), lambda arm, record: None)
+        team.run(work, cut_blocks(work, {}, 1), folder.new_shards(1), lambda condition, record: None)
         folder.finish()
     return content(out)
 
@@ -107,7 +107,7 @@ def test_a_job_that_dies_again_and_again_is_named_with_its_log(tmp_path: Path) -
     assert (out / "shards" / "1-of-3.jsonl").is_file()
 
 
-def test_an_error_of_a_job_is_told_with_its_words(tmp_path: Path) -> None:
+def test_an_error_of_a_job_is_estimated_with_its_words(tmp_path: Path) -> None:
     with pytest.raises(RenderError, match=r"^no OpenGL on this node$"):
         run(tmp_path, refuse, DEBUG)
 
@@ -117,8 +117,8 @@ def test_an_error_of_a_job_is_told_with_its_words(tmp_path: Path) -> None:
     [
         ({"cluster": "cray"}, LaunchError, "doesn't know any executor named cray"),
         ({"cluster": "slurm"}, LaunchError, 'Could not detect "srun", are you indeed on a slurm cluster?'),
-        ({**LOCAL, "timeout_minutes": 3}, UsageError, "--slurm: .*timeout_minutes"),
-        ({**LOCAL, "timeout_min": "soon"}, UsageError, "--slurm: .*timeout_min"),
+        ({**LOCAL, "timeout_minutes": 3}, UsageError, "--launcher-options: .*timeout_minutes"),
+        ({**LOCAL, "timeout_min": "soon"}, UsageError, "--launcher-options: .*timeout_min"),
     ],
 )
 def test_what_submitit_does_not_take_is_named(

@@ -174,7 +174,7 @@ def request(batch: dict[str, np.ndarray], images: np.ndarray) -> ChunkRequest:
             agent_pos=batch["observation.state"],
             environment_state=batch["observation.environment_state"],
         ),
-        told_delay=np.zeros(rows, np.int64),
+        estimated_delay=np.zeros(rows, np.int64),
         prefix=np.zeros((rows, 0, 6), np.float32),
         last_action=batch["observation.state"],
     )

@@ -135,7 +135,7 @@ def request(raw: dict[str, np.ndarray], delay: int) -> ChunkRequest:
             agent_pos=raw["observation.state"],
             environment_state=raw["observation.environment_state"],
         ),
-        told_delay=np.full(2, delay, np.int64),
+        estimated_delay=np.full(2, delay, np.int64),
         prefix=raw["prefix"][:, :delay],
         last_action=raw["observation.state"],
     )
@@ -211,7 +211,7 @@ def episode(seed: int) -> tuple[bool, float]:
                 rows=nothing,
                 steps=nothing,
                 observation=observation,
-                told_delay=nothing,
+                estimated_delay=nothing,
                 prefix=np.zeros((1, 0, 6), np.float32),
                 last_action=observation.agent_pos,
             )

@@ -14,7 +14,7 @@ def test_ages_are_counted_and_hold_actions_have_none():
     assert action_age_counts([-1, -1]) == []
 
 
-def test_commands_that_reach_the_arm_late_are_older():
+def test_commands_that_reach_the_condition_late_are_older():
     assert action_age_counts([0, 0, 2], actuation_delay=2) == [0, 0, 2, 1]
 
 

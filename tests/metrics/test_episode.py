@@ -13,28 +13,28 @@ from act_eval.results.run import read_metrics
 from act_eval.types import EpisodeRecord, Motion
 from act_eval.types.steps import EpisodeSteps
 
-T, SEAM, EVENT = 12, 6, 4
+T, SWITCH, EVENT = 12, 6, 4
 NAN_ROW = np.full((T, 3), np.nan, np.float32)
 
 
 def episode_steps() -> EpisodeSteps:
     """Chunk 0 of step 0 runs to step 5 and chunk 1 of step 5 from there; the third joint is the gripper."""
     step = np.arange(T)
-    later = step >= SEAM
+    later = step >= SWITCH
     command = np.stack([0.01 * step**2 + 0.3 * later, 0.02 * step, 0.7 * ~later], axis=1).astype(np.float32)
     replaced, rmse = NAN_ROW.copy(), NAN_ROW.copy()
-    replaced[SEAM] = command[SEAM] - [0.3, 0.0, -0.7]
-    rmse[SEAM] = [0.3, 0.4, 9.0]
+    replaced[SWITCH] = command[SWITCH] - [0.3, 0.0, -0.7]
+    rmse[SWITCH] = [0.3, 0.4, 9.0]
     count = np.zeros(T, np.int64)
     return EpisodeSteps(
-        command=command, ran=command, chunk=later.astype(np.int64), index=step - SEAM * later,
-        observed=np.where(later, 5, 0), requested=np.isin(step, (0, 5)), told_delay=count, actual_delay=count,
-        in_flight=count, seam=step == SEAM, replaced=replaced, overlap_rmse=rmse, state=np.zeros((T + 1, 4)),
+        command=command, ran=command, chunk=later.astype(np.int64), index=step - SWITCH * later,
+        observed=np.where(later, 5, 0), requested=np.isin(step, (0, 5)), estimated_delay=count, actual_delay=count,
+        in_flight=count, chunk_switch=step == SWITCH, replaced=replaced, overlap_rmse=rmse, state=np.zeros((T + 1, 4)),
     )  # fmt: skip
 
 
 RECORD = EpisodeRecord(
-    episode=0, seed=7, outcome="success", steps=T, stopped_steps=4, starved_steps=1,
+    episode=0, seed=7, outcome="success", steps=T, stopped_steps=4, underrun_steps=1,
     detail={
         "predicted_actions": 40, "discarded_actions": 28, "event_step": EVENT, "event_from_xy": [0.2, 0.0],
         "event_to_xy": [0.2, 0.1], "lift_step": None,
@@ -53,7 +53,7 @@ def motion() -> Motion:
 def test_an_episode_is_measured():
     found = measure(RECORD, episode_steps(), 0.05, motion())
     assert found.time_to_success_s == pytest.approx((T + 4) * 0.05)
-    assert (found.seam_steps, found.seam_jumps, found.gripper_jumps) == ((SEAM,), (0.3,), (0.7,))
+    assert (found.switch_steps, found.switch_jumps, found.gripper_jumps) == ((SWITCH,), (0.3,), (0.7,))
     assert found.overlap_rmses == (0.5,)
     assert found.action_age_counts == (1, 2, 2, 2, 2, 2, 1)
     assert (found.action_age_p50, found.action_age_p95, found.action_age_max) == (3, 6, 6)
@@ -67,7 +67,7 @@ def test_an_episode_is_measured():
 
 def test_the_gripper_counts_as_a_joint_where_nobody_names_it():
     found = measure(RECORD, episode_steps(), 0.05)
-    assert found.seam_jumps == (0.7,)
+    assert found.switch_jumps == (0.7,)
     assert found.gripper_jumps == (None,)
     assert found.overlap_rmses == (pytest.approx(np.hypot(0.5, 9), rel=1e-5),)
     assert (found.jerk_rms, found.behavioural_reaction_steps) == (None, None)
@@ -76,10 +76,12 @@ def test_the_gripper_counts_as_a_joint_where_nobody_names_it():
 
 def test_what_is_not_there_is_none_and_never_zero():
     steps = episode_steps()
-    quiet = replace(steps, seam=np.zeros(T, bool), replaced=NAN_ROW, overlap_rmse=NAN_ROW, observed=np.full(T, -1))
+    quiet = replace(
+        steps, chunk_switch=np.zeros(T, bool), replaced=NAN_ROW, overlap_rmse=NAN_ROW, observed=np.full(T, -1)
+    )
     found = measure(replace(RECORD, outcome="missed", detail={}), quiet, 0.05)
     assert found == EpisodeMetrics(
-        episode=0, control_s=0.05, time_to_success_s=None, seam_steps=(), seam_jumps=(), gripper_jumps=(),
+        episode=0, control_s=0.05, time_to_success_s=None, switch_steps=(), switch_jumps=(), gripper_jumps=(),
         overlap_rmses=(), boundary_spike_ratio=None, jerk_rms=None, action_age_counts=(), action_age_p50=None,
         action_age_p95=None, action_age_max=None, stall_fraction=pytest.approx(5 / 16), discarded_fraction=None,
         reaction_steps=None, behavioural_reaction_steps=None,
@@ -91,7 +93,7 @@ def test_an_episode_without_a_step_can_be_measured():
     empty |= {name: np.zeros(0, np.float32) for name in ("command", "ran", "replaced", "overlap_rmse")}
     record = EpisodeRecord(episode=0, seed=7, outcome="invalid", steps=0)
     found = measure(record, EpisodeSteps(**empty), 0.05)
-    assert (found.stall_fraction, found.seam_jumps, found.action_age_max) == (None, (), None)
+    assert (found.stall_fraction, found.switch_jumps, found.action_age_max) == (None, (), None)
 
 
 def test_metrics_survive_the_disk_and_equal_ones_give_equal_bytes(tmp_path: Path):

@@ -17,7 +17,7 @@ def test_the_observation_of_the_step_of_the_event_does_not_show_it():
     assert informed_reaction([0, 0, 0, 3, 3, -1, -1], event_step=3) is None
 
 
-def test_commands_that_reach_the_arm_late_react_late():
+def test_commands_that_reach_the_condition_late_react_late():
     assert informed_reaction([0, 0, 0, 3, 3, 5, 5], event_step=3, actuation_delay=1) == 2
     assert informed_reaction([0, 0, 0, 3, 3, 5], event_step=3, actuation_delay=1) is None
 

@@ -1,61 +1,61 @@
-"""Seam jumps, overlap, spikes and jerk in closed form."""
+"""Chunk switch jumps, overlap, spikes and jerk in closed form."""
 
 import numpy as np
 import pytest
 
-from act_eval.metrics.smoothness import boundary_spike_ratio, jerk_rms, overlap_rmses, seam_jumps
+from act_eval.metrics.smoothness import boundary_spike_ratio, jerk_rms, overlap_rmses, switch_jumps
 
 NAN = np.nan
 
 
-def seams(steps: int, *where: int) -> np.ndarray:
+def chunk_switches(steps: int, *where: int) -> np.ndarray:
     return np.isin(np.arange(steps), where)
 
 
-def test_a_seam_jump_is_the_largest_joint_difference_at_the_same_step():
+def test_a_switch_jump_is_the_largest_joint_difference_at_the_same_step():
     command = np.array([[0.0, 0.0], [1.0, 5.0], [2.0, 2.0]])
     replaced = np.array([[NAN, NAN], [1.5, 4.8], [NAN, NAN]])
-    assert seam_jumps(command, replaced, seams(3, 1, 2)) == [pytest.approx(0.5), None]
+    assert switch_jumps(command, replaced, chunk_switches(3, 1, 2)) == [pytest.approx(0.5), None]
 
 
-def test_two_chunks_that_agree_have_a_jump_of_zero_and_no_seam_has_none():
+def test_two_chunks_that_agree_have_a_jump_of_zero_and_no_switch_has_none():
     command = np.ones((4, 3))
-    assert seam_jumps(command, command, seams(4, 2)) == [0.0]
-    assert seam_jumps(command, command, seams(4)) == []
+    assert switch_jumps(command, command, chunk_switches(4, 2)) == [0.0]
+    assert switch_jumps(command, command, chunk_switches(4)) == []
 
 
 def test_overlap_takes_the_norm_over_joints():
     rmse = np.array([[NAN, NAN], [0.3, 0.4], [NAN, NAN]])
-    assert overlap_rmses(rmse, seams(3, 1, 2)) == [pytest.approx(0.5), None]
+    assert overlap_rmses(rmse, chunk_switches(3, 1, 2)) == [pytest.approx(0.5), None]
 
 
 def test_a_jump_in_a_parabola_gives_the_spike_that_arithmetic_says():
-    steps, seam, jump, acceleration = 30, 15, 3.0, 0.5
+    steps, chunk_switch, jump, acceleration = 30, 15, 3.0, 0.5
     time = np.arange(steps)
-    command = (acceleration / 2 * time**2 + jump * (time >= seam))[:, None]
-    # Five second differences in the window: 0.5 but 0.5 + 3 at the step before the seam and 0.5 - 3 at the seam.
+    command = (acceleration / 2 * time**2 + jump * (time >= chunk_switch))[:, None]
+    # Five second differences in the window: 0.5 but 0.5 + 3 at the step before the chunk switch and 0.5 - 3 at the chunk switch.
     near = (3 * acceleration + (jump + acceleration) + (jump - acceleration)) / 5
-    assert boundary_spike_ratio(command, seams(steps, seam)) == pytest.approx(near / acceleration)
+    assert boundary_spike_ratio(command, chunk_switches(steps, chunk_switch)) == pytest.approx(near / acceleration)
 
 
-def test_where_seams_change_nothing_the_spike_ratio_is_one():
+def test_where_switches_change_nothing_the_spike_ratio_is_one():
     command = np.arange(30.0)[:, None] ** 2 * [1.0, -2.0]
-    assert boundary_spike_ratio(command, seams(30, 10, 20)) == pytest.approx(1.0)
+    assert boundary_spike_ratio(command, chunk_switches(30, 10, 20)) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(
     ("steps", "where"),
     [(30, ()), (2, (1,)), (30, tuple(range(1, 30, 5))), (30, (29,))],
-    ids=["no seam", "too short", "seams everywhere", "seam at the end alone"],
+    ids=["no chunk switch", "too short", "chunk switches everywhere", "chunk switch at the end alone"],
 )
 def test_a_spike_ratio_without_both_sides_is_not_defined(steps: int, where: tuple[int, ...]):
-    ratio = boundary_spike_ratio(np.random.default_rng(0).normal(size=(steps, 2)), seams(steps, *where))
+    ratio = boundary_spike_ratio(np.random.default_rng(0).normal(size=(steps, 2)), chunk_switches(steps, *where))
     assert (ratio is None) == (where != (29,))
 
 
 def test_still_commands_elsewhere_give_no_ratio():
     command = np.where(np.arange(30) >= 15, 1.0, 0.0)[:, None]
-    assert boundary_spike_ratio(command, seams(30, 15)) is None
+    assert boundary_spike_ratio(command, chunk_switches(30, 15)) is None
 
 
 def test_the_jerk_of_a_cubic_is_its_third_derivative():

@@ -1,4 +1,4 @@
-"""What the episodes of an arm come to, by hand."""
+"""What the episodes of a condition come to, by hand."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from act_eval.types import EpisodeRecord, Timing
 
 HORIZON = 200
 BLANK = EpisodeMetrics(
-    episode=0, control_s=0.05, time_to_success_s=None, seam_steps=(), seam_jumps=(), gripper_jumps=(),
+    episode=0, control_s=0.05, time_to_success_s=None, switch_steps=(), switch_jumps=(), gripper_jumps=(),
     overlap_rmses=(), boundary_spike_ratio=None, jerk_rms=None, action_age_counts=(), action_age_p50=None,
     action_age_p95=None, action_age_max=None, stall_fraction=None, discarded_fraction=None, reaction_steps=None,
     behavioural_reaction_steps=None,
@@ -34,12 +34,14 @@ def test_every_metric_is_there_in_the_order_of_the_catalogue():
     assert set(summed([], []).values()) == {None}
 
 
-def test_seams_are_pooled_over_episodes_and_undefined_ones_left_out():
-    first = replace(BLANK, seam_jumps=(0.1, None, 0.2), gripper_jumps=(0.0, None, 0.7), overlap_rmses=(0.3, None, 0.5))
-    second = replace(BLANK, seam_jumps=(0.6,), gripper_jumps=(0.2,), overlap_rmses=(0.1,), jerk_rms=30.0)
+def test_switches_are_pooled_over_episodes_and_undefined_ones_left_out():
+    first = replace(
+        BLANK, switch_jumps=(0.1, None, 0.2), gripper_jumps=(0.0, None, 0.7), overlap_rmses=(0.3, None, 0.5)
+    )
+    second = replace(BLANK, switch_jumps=(0.6,), gripper_jumps=(0.2,), overlap_rmses=(0.1,), jerk_rms=30.0)
     found = summed([record("missed", 200)] * 2, [first, second])
-    assert found["seam_jump_mean"] == pytest.approx(0.3)
-    assert found["seam_jump_p95"] == 0.6
+    assert found["switch_jump_mean"] == pytest.approx(0.3)
+    assert found["switch_jump_p95"] == 0.6
     assert found["gripper_jump_mean"] == pytest.approx(0.3)
     assert found["overlap_rmse_mean"] == pytest.approx(0.3)
     assert found["jerk_rms"] == 30.0
@@ -49,7 +51,7 @@ def test_seams_are_pooled_over_episodes_and_undefined_ones_left_out():
 def test_ages_and_waste_are_pooled_over_steps():
     metrics = [replace(BLANK, action_age_counts=(0, 90)), replace(BLANK, action_age_counts=(0, 0, 0, 10))]
     records = [
-        record("success", 90, starved_steps=9, detail={"predicted_actions": 100, "discarded_actions": 10}),
+        record("success", 90, underrun_steps=9, detail={"predicted_actions": 100, "discarded_actions": 10}),
         record("missed", 10, stopped_steps=80, detail={"predicted_actions": 100, "discarded_actions": 90}),
     ]
     found = summed(records, metrics)
@@ -100,10 +102,10 @@ def test_the_clock_tells_speed():
     assert [found[f"inference_ms_{end}"] for end in ("p50", "p95", "p99")] == [4.0, 8.0, 8.0]
 
 
-def test_the_table_shows_what_there_is_and_leaves_out_what_no_arm_has():
+def test_the_table_shows_what_there_is_and_leaves_out_what_no_condition_has():
     events = record("success", 100, detail=EVENT)
     metrics = replace(
-        BLANK, time_to_success_s=5.0, seam_jumps=(0.25,), action_age_counts=(0, 3), reaction_steps=2,
+        BLANK, time_to_success_s=5.0, switch_jumps=(0.25,), action_age_counts=(0, 3), reaction_steps=2,
         behavioural_reaction_steps=3,
     )  # fmt: skip
     timings = [Timing(episode=0, wall_s=1.0, inference_ms=(12.0, 30.0))]

@@ -16,8 +16,8 @@ PLACES = pytest.mark.parametrize("place", ["encoder", "decoder"])
 def chunks(policy: ACTRTCPolicy, delay: list[int], known: list[int] | None, seed: int = 0) -> torch.Tensor:
     batch = normalised_batch(policy.config, rows=len(delay))
     prefix = torch.randn(len(delay), 3, 6, generator=torch.Generator().manual_seed(seed))
-    told = None if known is None else torch.tensor(known)
-    return policy.predict_action_chunk(batch, torch.tensor(delay), prefix, told)
+    estimated = None if known is None else torch.tensor(known)
+    return policy.predict_action_chunk(batch, torch.tensor(delay), prefix, estimated)
 
 
 @PLACES
@@ -54,8 +54,8 @@ def test_padding_is_what_the_network_saw_in_training_behind_the_prefix() -> None
     assert not torch.equal(tokens[1, 0, 1], pad)
 
 
-def request(prefix: np.ndarray, told: list[int], known: list[int] | None) -> ChunkRequest:
-    rows = len(told)
+def request(prefix: np.ndarray, estimated: list[int], known: list[int] | None) -> ChunkRequest:
+    rows = len(estimated)
     rng = np.random.default_rng(0)
     pixels = {name: rng.integers(0, 256, (rows, 16, 24, 3)).astype(np.uint8) for name in CAMERAS}
     normal = rng.standard_normal((rows, 14)).astype(np.float32)
@@ -63,7 +63,7 @@ def request(prefix: np.ndarray, told: list[int], known: list[int] | None) -> Chu
         rows=np.arange(rows),
         steps=np.zeros(rows, np.int64),
         observation=Observation(pixels, agent_pos=normal[:, :6], environment_state=normal[:, 6:8]),
-        told_delay=np.array(told),
+        estimated_delay=np.array(estimated),
         prefix=prefix,
         prefix_known=None if known is None else np.array(known),
         last_action=normal[:, 8:],
@@ -76,11 +76,11 @@ def test_a_served_network_takes_requests_with_unknown_commands() -> None:
     prefix = np.random.default_rng(1).standard_normal((3, 3, 6)).astype(np.float32)
     holes = prefix.copy()
     holes[0], holes[1, 1:] = np.nan, np.nan
-    told = [3, 3, 2]
-    answer = served.predict(request(holes, told, [0, 1, 2])).actions
+    estimated = [3, 3, 2]
+    answer = served.predict(request(holes, estimated, [0, 1, 2])).actions
     assert np.isfinite(answer).all()
-    np.testing.assert_array_equal(served.predict(request(prefix, told, [0, 1, 2])).actions, answer)
-    plain = served.predict(request(prefix, told, None)).actions
+    np.testing.assert_array_equal(served.predict(request(prefix, estimated, [0, 1, 2])).actions, answer)
+    plain = served.predict(request(prefix, estimated, None)).actions
     assert [np.array_equal(a, b) for a, b in zip(answer, plain, strict=True)] == [False, False, True]
 
 

@@ -70,13 +70,13 @@ def test_slot_j_of_the_prefix_is_step_j_and_is_read_below_the_delay_only(place: 
     batch = normalised_batch(policy.config)
     prefix = batch["action"][:, :3]
     for delay in range(4):
-        told = torch.full((4,), delay)
-        chunk = policy.predict_action_chunk(batch, told, prefix)
+        estimated = torch.full((4,), delay)
+        chunk = policy.predict_action_chunk(batch, estimated, prefix)
         assert torch.allclose(chunk, _trained(policy, batch, delay), atol=1e-5)
         for slot in range(3):
             moved = prefix.clone()
             moved[:, slot] += 1
-            change = (policy.predict_action_chunk(batch, told, moved) - chunk).abs().max()
+            change = (policy.predict_action_chunk(batch, estimated, moved) - chunk).abs().max()
             assert (change > 1e-4) == (slot < delay), (delay, slot)
 
 
@@ -264,10 +264,15 @@ def test_select_action_remembers_what_its_actions_are_relative_to() -> None:
             torch.full((4,), 4),
             torch.zeros(4, 3, 6),
             UsageError,
-            r"told delays are \[4, 4, 4, 4\]; .* trained for 0 to 3",
+            r"estimated delays are \[4, 4, 4, 4\]; .* trained for 0 to 3",
         ),
         (torch.full((4,), -1), torch.zeros(4, 3, 6), UsageError, "trained for 0 to 3"),
-        (torch.full((4,), 2), None, UsageError, r"told delays are \[2, 2, 2, 2\], but no committed prefix was given"),
+        (
+            torch.full((4,), 2),
+            None,
+            UsageError,
+            r"estimated delays are \[2, 2, 2, 2\], but no committed prefix was given",
+        ),
         (
             torch.zeros(3, dtype=torch.int64),
             torch.zeros(4, 3, 6),

@@ -32,7 +32,7 @@ def take(whole: ChunkRequest, rows: np.ndarray) -> ChunkRequest:
         rows=whole.rows[rows],
         steps=whole.steps[rows],
         observation=whole.observation.take(rows),
-        told_delay=whole.told_delay[rows],
+        estimated_delay=whole.estimated_delay[rows],
         prefix=whole.prefix[rows],
         last_action=whole.last_action[rows],
     )
@@ -77,7 +77,7 @@ def test_answers_are_those_of_the_network_in_physical_units(make: Maker) -> None
     anchor = batch.get("anchor")
     if isinstance(policy, ACTRTCPolicy):
         prefix = prepare.prepare_prefix(torch.from_numpy(asked.prefix), anchor)
-        chunk = policy.predict_action_chunk(batch, torch.from_numpy(asked.told_delay), prefix)
+        chunk = policy.predict_action_chunk(batch, torch.from_numpy(asked.estimated_delay), prefix)
     else:
         chunk = policy.predict_action_chunk(batch)
     answer = TorchChunkPolicy(policy, prepare).predict(asked).actions
@@ -90,21 +90,21 @@ def test_delay_and_prefix_reach_the_network_and_what_lies_beyond_the_delay_does_
     served = TorchChunkPolicy(policy, processor(policy))
     asked = request(4)
     answer = served.predict(asked).actions
-    beyond = np.arange(3) >= asked.told_delay[:, None]
+    beyond = np.arange(3) >= asked.estimated_delay[:, None]
     other = np.where(beyond[..., None], np.float32(9), asked.prefix)
     np.testing.assert_array_equal(served.predict(_with(asked, prefix=other)).actions, answer)
     moved = np.where(beyond[..., None], asked.prefix, asked.prefix + 1)
     changed = (served.predict(_with(asked, prefix=moved)).actions != answer).any(axis=(1, 2))
-    assert changed.tolist() == (asked.told_delay > 0).tolist()
+    assert changed.tolist() == (asked.estimated_delay > 0).tolist()
     assert changed.any()
-    assert (served.predict(_with(asked, told_delay=3 - asked.told_delay)).actions != answer).any()
+    assert (served.predict(_with(asked, estimated_delay=3 - asked.estimated_delay)).actions != answer).any()
 
 
 @pytest.mark.parametrize("slots", [2, 5])
 def test_a_prefix_of_another_length_is_cut_or_filled(slots: int) -> None:
     policy = tiny_rtc()
     served = TorchChunkPolicy(policy, processor(policy))
-    asked = _with(request(4), told_delay=np.array([0, 1, 2, 2]))
+    asked = _with(request(4), estimated_delay=np.array([0, 1, 2, 2]))
     prefix = np.zeros((4, slots, 6), np.float32)
     prefix[:, :2] = asked.prefix[:, :2]
     np.testing.assert_array_equal(served.predict(_with(asked, prefix=prefix)).actions, served.predict(asked).actions)
@@ -148,8 +148,10 @@ def test_a_policy_without_state_as_input_still_has_its_anchor() -> None:
     served = TorchChunkPolicy(policy, processor(policy))
     asked = request(2)
     moved = Observation(asked.observation.pixels, asked.observation.agent_pos + 1, asked.observation.environment_state)
-    none_told = _with(asked, told_delay=np.zeros(2, np.int64))
-    difference = served.predict(_with(none_told, observation=moved)).actions - served.predict(none_told).actions
+    none_estimated = _with(asked, estimated_delay=np.zeros(2, np.int64))
+    difference = (
+        served.predict(_with(none_estimated, observation=moved)).actions - served.predict(none_estimated).actions
+    )
     np.testing.assert_allclose(difference, 1, atol=1e-5)
 
 
@@ -189,9 +191,9 @@ def test_an_environment_that_does_not_fit_is_refused_by_field() -> None:
 def test_a_delay_beyond_training_is_refused() -> None:
     policy = tiny_rtc()
     served = TorchChunkPolicy(policy, processor(policy))
-    with pytest.raises(UsageError, match=r"told delays are \[4, 4, .*trained for 0 to 3"):
-        served.predict(_with(request(2), told_delay=np.array([4, 4])))
-    with pytest.raises(UsageError, match=r"told delays are \[1, 3\], but the prefix has 2 committed commands"):
-        served.predict(_with(request(2, slots=2), told_delay=np.array([1, 3])))
+    with pytest.raises(UsageError, match=r"estimated delays are \[4, 4, .*trained for 0 to 3"):
+        served.predict(_with(request(2), estimated_delay=np.array([4, 4])))
+    with pytest.raises(UsageError, match=r"estimated delays are \[1, 3\], but the prefix has 2 committed commands"):
+        served.predict(_with(request(2, slots=2), estimated_delay=np.array([1, 3])))
     with pytest.raises(UsageError, match="rows_per_call is 0; it must be at least 1"):
         TorchChunkPolicy(policy, Processor(tiny_config(), stats(tiny_config())), rows_per_call=0)

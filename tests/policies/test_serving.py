@@ -50,7 +50,7 @@ def test_a_served_policy_says_and_answers_what_it_does_here():
             request = request_of([0, 5, 1], step)
             np.testing.assert_array_equal(policy.predict(request).actions, here.predict(request).actions)
         assert policy.predict(request_of([1], 9)).actions.dtype == np.float32
-    assert [seen.keys() for seen in there.seen] == [{"rows", "told", "known", "last", "pixels", "state"}] * 4
+    assert [seen.keys() for seen in there.seen] == [{"rows", "estimated", "known", "last", "pixels", "state"}] * 4
     for mine, theirs in zip(here.seen, there.seen, strict=False):
         for name in mine.keys() - {"rows"}:
             np.testing.assert_array_equal(mine[name], theirs[name])
@@ -74,7 +74,7 @@ class Raising(Remembering):
         if request.steps[0] == 1:
             raise ValueError("no idea what to do")
         if request.steps[0] == 2:
-            raise UsageError("told delay 9 is above max_delay = 3")
+            raise UsageError("estimated delay 9 is above max_delay = 3")
         if request.steps[0] == 3:
             return ActionChunks(np.array([object()]))
         return super().predict(request)
@@ -85,7 +85,7 @@ def test_what_a_policy_raises_is_its_fault_and_the_line_lives_on():
         policy.reset([0], [1])
         with pytest.raises(RemotePolicyError, match=r"^ValueError: no idea what to do$"):
             policy.predict(request_of([0], 1))
-        with pytest.raises(UsageError, match=r"told delay 9 is above max_delay = 3"):
+        with pytest.raises(UsageError, match=r"estimated delay 9 is above max_delay = 3"):
             policy.predict(request_of([0], 2))
         with pytest.raises(RemotePolicyError, match="arrays of object cannot travel"):
             policy.predict(request_of([0], 3))
@@ -175,7 +175,7 @@ def test_a_port_that_is_taken_is_named():
         PolicyServer(Remembering(), {}, {}, {}, Exposure(port=int(url.rpartition(":")[2])))
 
 
-def test_health_is_told():
+def test_health_is_estimated():
     with serving(Remembering()) as url, urllib.request.urlopen(url.replace("ws", "http", 1) + "/healthz") as answer:
         assert answer.read() == b"OK\n"
 
@@ -210,7 +210,7 @@ def good_frame(**changes) -> dict:
         OURS: about,
         "rows": request.rows,
         "steps": request.steps,
-        "told_delay": request.told_delay,
+        "estimated_delay": request.estimated_delay,
         "prefix": request.prefix,
         "last_action": request.last_action,
         "observation.state": request.observation.agent_pos,
@@ -228,8 +228,8 @@ def good_frame(**changes) -> dict:
         ({OURS: {"session": "x" * 65}}, "'session' must be a text"),
         ({OURS: {"resets": [[0], [-5]]}}, "'resets' must be as many rows as seeds"),
         ({OURS: {"resets": {"0": 5}}}, "'resets' must be two lists"),
-        ({"told_delay": np.array([-1])}, "'told_delay' must be 0 to"),
-        ({"told_delay": np.array([1.0])}, "'told_delay' has shape"),
+        ({"estimated_delay": np.array([-1])}, "'estimated_delay' must be 0 to"),
+        ({"estimated_delay": np.array([1.0])}, "'estimated_delay' has shape"),
         ({"prefix": np.zeros((1, 5000, 2), np.float32)}, "a prefix may have 4096 commands, got 5000"),
         ({"prefix": np.zeros((2, 3, 2), np.float32)}, "'prefix' has shape"),
         ({"last_action": "text"}, "'last_action' must be an array, the question has str"),

@@ -118,7 +118,7 @@ def test_an_answer_without_actions_is_named(answer: dict[str, Any]):
         policy.close()
 
 
-def test_its_failure_is_told_and_is_nobodys_failed_episode():
+def test_its_failure_is_estimated_and_is_nobodys_failed_episode():
     with openpi(lambda seen: {"actions": seen["observation/joint_position"]}) as url:
         policy = OpenpiPolicy(parse_address(url, ASKING))
         with pytest.raises(RemoteError, match=r"failed: KeyError: 'observation/joint_position'$"):
@@ -136,7 +136,7 @@ def test_what_it_is_asked_and_says_of_itself_is_its_identity():
     assert len(digests) == 3
 
 
-def test_the_two_kinds_of_server_are_told_apart():
+def test_the_two_kinds_of_server_are_estimated_apart():
     text = r"no entry 'act_eval' but \['robot'\]: .* chunk=… action_dim=…"
     with openpi(lambda seen: {}, {"robot": "a"}) as url, pytest.raises(RemoteError, match=text):
         RemotePolicy(Line(url=url))

@@ -104,7 +104,7 @@ def request(
         rows=np.arange(rows),
         steps=np.zeros(rows, np.int64),
         observation=Observation(pixels, agent_pos=normal(rows, 6), environment_state=normal(rows, 2)),
-        told_delay=rng.integers(0, slots + 1, rows),
+        estimated_delay=rng.integers(0, slots + 1, rows),
         prefix=normal(rows, slots, 6),
         last_action=normal(rows, 6),
     )

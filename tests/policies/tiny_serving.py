@@ -31,12 +31,12 @@ class Remembering:
             self.sums[row] = float(seed % 1000)
 
     def predict(self, request: ChunkRequest) -> ActionChunks:
-        known = request.told_delay if request.prefix_known is None else request.prefix_known
+        known = request.estimated_delay if request.prefix_known is None else request.prefix_known
         pixels, state = request.observation.pixels["top"], request.observation.agent_pos
         self.seen.append(
             {
                 "rows": request.rows,
-                "told": request.told_delay,
+                "estimated": request.estimated_delay,
                 "known": known,
                 "last": request.last_action,
                 "pixels": pixels,
@@ -46,7 +46,7 @@ class Remembering:
         answers = []
         for n, row in enumerate(request.rows.tolist()):
             shown = state[n].sum() + pixels[n].sum() + request.prefix[n].sum() + request.last_action[n].sum()
-            self.sums[row] += float(shown) + 0.5 * float(request.told_delay[n])
+            self.sums[row] += float(shown) + 0.5 * float(request.estimated_delay[n])
             answers.append(self.sums[row] + np.arange(SPEC.chunk * SPEC.action_dim).reshape(SPEC.chunk, -1))
         return ActionChunks(np.array(answers, np.float32))
 
@@ -65,7 +65,7 @@ def request_of(rows: Sequence[int], step: int) -> ChunkRequest:
             agent_pos=rng.normal(size=(n, 2)).astype(np.float32),
             environment_state=None,
         ),
-        told_delay=np.ones(n, np.int64),
+        estimated_delay=np.ones(n, np.int64),
         prefix=prefix,
         prefix_known=np.ones(n, np.int64),
         last_action=rng.normal(size=(n, SPEC.action_dim)).astype(np.float32),

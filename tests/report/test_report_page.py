@@ -17,7 +17,7 @@ from act_eval.report import Report, write_report
 from act_eval.results.run import run_folders
 from act_eval.stats import wilson_interval
 
-ARMS = {"rtc_d0_s10": ["success", "success", "missed"], "rtc_d4_s10": ["success", "dropped", "invalid"]}
+CONDITIONS = {"rtc_d0_s10": ["success", "success", "missed"], "rtc_d4_s10": ["success", "dropped", "invalid"]}
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
 
 
@@ -29,10 +29,10 @@ def page_of(*folders: Path, out: Path | None = None, **options: Any) -> tuple[Re
     return report, json.loads(found[1]), text
 
 
-def track_of(out: Path, arm: str = "a0", episode: int = 0) -> dict[str, Any]:
-    text = (out / "report" / arm / f"{episode:04d}.js").read_text()
+def track_of(out: Path, condition: str = "a0", episode: int = 0) -> dict[str, Any]:
+    text = (out / "report" / condition / f"{episode:04d}.js").read_text()
     key, values = json.loads("[" + text.split("actEvalTrack(", 1)[1].rstrip().removesuffix(");") + "]")
-    assert key == f"{arm}/{episode}"
+    assert key == f"{condition}/{episode}"
     return values
 
 
@@ -57,14 +57,14 @@ def elements(text: str) -> Elements:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    return make_reviewed_run(tmp_path / "run", ARMS)
+    return make_reviewed_run(tmp_path / "run", CONDITIONS)
 
 
-def test_everything_about_an_arm_stands_on_the_page(run: Path) -> None:
+def test_everything_about_an_condition_stands_on_the_page(run: Path) -> None:
     report, data, text = page_of(run)
     assert report.path == run / "report.html"
     assert (report.episodes, report.problems) == (6, ())
-    first, second = data["arms"]
+    first, second = data["conditions"]
     assert (first["label"], first["delay"], second["delay"]) == ("rtc_d0_s10", 0, 4)
     assert (first["successes"], first["trials"]) == (2, 3)
     assert (second["successes"], second["trials"]) == (1, 2), "an invalid episode is outside the rate"
@@ -72,7 +72,7 @@ def test_everything_about_an_arm_stands_on_the_page(run: Path) -> None:
     assert second["counts"] == {"invalid": 1, "success": 1, "dropped": 1}
     assert first["episodes"]["place"][0] == pytest.approx([0.0, 0.0], abs=1e-3)
     names = [data["outcomes"][number] for number in first["episodes"]["outcome"]]
-    assert names == ARMS["rtc_d0_s10"]
+    assert names == CONDITIONS["rtc_d0_s10"]
     assert "67 %" in text
     assert "1 missed" in text
 
@@ -88,10 +88,10 @@ def test_the_page_loads_nothing_from_anywhere_else(run: Path) -> None:
 
 def test_videos_and_tracks_lie_where_the_page_looks_for_them(run: Path) -> None:
     _, data, _ = page_of(run)
-    for arm in data["arms"]:
-        for episode, name in enumerate(arm["episodes"]["video"]):
-            assert (run / arm["videos"] / name).is_file()
-            assert (run / arm["tracks"]["folder"] / f"{episode:04d}.js").is_file()
+    for condition in data["conditions"]:
+        for episode, name in enumerate(condition["episodes"]["video"]):
+            assert (run / condition["videos"] / name).is_file()
+            assert (run / condition["tracks"]["folder"] / f"{episode:04d}.js").is_file()
 
 
 def test_a_track_tells_every_step(run: Path) -> None:
@@ -99,7 +99,7 @@ def test_a_track_tells_every_step(run: Path) -> None:
     track = track_of(run, "a1")
     assert track["steps"] == STEPS
     assert [track["chunk"][t] for t in (0, 4, 5, 6, 7, 10)] == [0, 0, -1, -1, 0, 1]
-    assert track["seams"] == [10, 20, 30]
+    assert track["chunk_switches"] == [10, 20, 30]
     assert track["requests"] == [[0, 0, 0, 0], [6, 6, 10, 0], [16, 16, 20, 0], [26, 26, 30, 0]]
     assert (len(track["command"]), len(track["command"][0])) == (6, STEPS)
     assert track["distances"][0][0] == pytest.approx(0.1)
@@ -138,7 +138,7 @@ def test_the_same_run_gives_the_same_page(run: Path) -> None:
     assert page_of(run)[2] == first
 
 
-@pytest.mark.parametrize("place", ["policy", "error", "option", "arm"])
+@pytest.mark.parametrize("place", ["policy", "error", "option", "condition"])
 def test_no_text_of_a_run_becomes_markup(tmp_path: Path, place: str) -> None:
     of = suite(1, kwargs={"note": HOSTILE}) if place == "option" else suite(1)
     out = make_reviewed_run(
@@ -148,7 +148,7 @@ def test_no_text_of_a_run_becomes_markup(tmp_path: Path, place: str) -> None:
         policy=HOSTILE if place == "policy" else "act",
         error=HOSTILE if place == "error" else None,
     )
-    if place == "arm":
+    if place == "condition":
         hostile = "<img src=x onerror=alert(3)>"
         (out / "a").rename(out / hostile)
         manifest = (out / "manifest.json").read_text().replace('"a":', json.dumps(hostile) + ":")
@@ -158,22 +158,22 @@ def test_no_text_of_a_run_becomes_markup(tmp_path: Path, place: str) -> None:
     assert found.tags.count("script") == 3
     assert "img" not in found.tags
     assert not found.inline
-    shown = {"policy": data["runs"][0]["policy"], "error": data["arms"][0]["episodes"]["error"].get("0")}
+    shown = {"policy": data["runs"][0]["policy"], "error": data["conditions"][0]["episodes"]["error"].get("0")}
     assert shown.get(place) in (HOSTILE, None)
-    if place == "arm":
-        assert data["arms"][0]["label"] == hostile
-        assert "%3Cimg%20src%3Dx" in data["arms"][0]["videos"]
+    if place == "condition":
+        assert data["conditions"][0]["label"] == hostile
+        assert "%3Cimg%20src%3Dx" in data["conditions"][0]["videos"]
 
 
 @pytest.mark.parametrize("name", ["../outside", "..", "a/b", ""])
-def test_an_arm_whose_name_leaves_the_folder_is_named_and_left_out(run: Path, name: str) -> None:
+def test_an_condition_whose_name_leaves_the_folder_is_named_and_left_out(run: Path, name: str) -> None:
     manifest = json.loads((run / "manifest.json").read_text())
-    manifest["configuration"]["arms"][name] = {"executor": "rtc", "delay": 8}
+    manifest["configuration"]["conditions"][name] = {"executor": "rtc", "delay": 8}
     (run / "manifest.json").write_text(json.dumps(manifest))
     report, data, text = page_of(run)
-    assert [arm["name"] for arm in data["arms"]] == list(ARMS)
+    assert [condition["name"] for condition in data["conditions"]] == list(CONDITIONS)
     (line,) = report.problems
-    assert f"arm {name!r} is left out: its name is not that of a folder" in line
+    assert f"condition {name!r} is left out: its name is not that of a folder" in line
     assert "is left out: its name is not that of a folder" in text
 
 
@@ -181,12 +181,12 @@ def test_a_video_that_is_gone_is_named(run: Path) -> None:
     next((run / "rtc_d0_s10" / "videos").glob("0001_*")).unlink()
     report, data, text = page_of(run)
     (line,) = report.problems
-    command = f"act-eval render {run} --arm rtc_d0_s10 --size 256 --episodes 1"
+    command = f"act-eval render {run} --condition rtc_d0_s10 --size 256 --episodes 1"
     assert line == (
         f"{run}/rtc_d0_s10: the video of episode 1 is gone; {command} makes it again, then repeat this command"
     )
     assert "1 thing missing; the page shows what is there" in text
-    episodes = data["arms"][0]["episodes"]
+    episodes = data["conditions"][0]["episodes"]
     assert episodes["video"][1] is None
     assert episodes["why"] == {"1": "the video in rtc_d0_s10/videos is gone"}
 
@@ -204,12 +204,12 @@ def test_a_damaged_video_is_named_and_not_offered(run: Path, how: str) -> None:
     report, data, _ = page_of(run)
     (line,) = report.problems
     assert line.startswith(f"{run}/rtc_d0_s10: the video of episode 1 is damaged; act-eval render {run} ")
-    assert data["arms"][0]["episodes"]["video"][1] is None
-    assert data["arms"][0]["episodes"]["why"] == {"1": "the video in rtc_d0_s10/videos is damaged"}
+    assert data["conditions"][0]["episodes"]["video"][1] is None
+    assert data["conditions"][0]["episodes"]["why"] == {"1": "the video in rtc_d0_s10/videos is damaged"}
 
 
 def test_no_command_is_offered_for_a_video_that_cannot_be_made_again(tmp_path: Path) -> None:
-    out = make_reviewed_run(tmp_path / "run", ARMS, replayable=False)
+    out = make_reviewed_run(tmp_path / "run", CONDITIONS, replayable=False)
     next((out / "rtc_d0_s10" / "videos").glob("0001_*")).unlink()
     report, data, text = page_of(out)
     (line,) = report.problems
@@ -218,14 +218,14 @@ def test_no_command_is_offered_for_a_video_that_cannot_be_made_again(tmp_path: P
         "filmed while its episodes ran"
     )
     assert "act-eval render" not in text
-    assert {arm["render"] for arm in data["arms"]} == {None}
+    assert {condition["render"] for condition in data["conditions"]} == {None}
 
 
 def test_videos_that_were_not_recorded_are_no_problem(tmp_path: Path) -> None:
-    out = make_reviewed_run(tmp_path / "run", ARMS, video="none", films=False)
+    out = make_reviewed_run(tmp_path / "run", CONDITIONS, video="none", films=False)
     report, data, _ = page_of(out)
     assert report.problems == ()
-    assert data["arms"][0]["episodes"]["unrecorded"] == "not recorded (--video none)"
+    assert data["conditions"][0]["episodes"]["unrecorded"] == "not recorded (--video none)"
 
 
 def test_a_truncated_file_of_episodes_shows_the_lines_that_are_whole(run: Path) -> None:
@@ -234,28 +234,28 @@ def test_a_truncated_file_of_episodes_shows_the_lines_that_are_whole(run: Path) 
     report, data, _ = page_of(run)
     assert f"{path} is truncated" in report.problems[0]
     assert f"{path.parent}: 2 of 3 episodes are there" in report.problems[1]
-    assert data["arms"][1]["episodes"]["outcome"][2] is None
-    assert data["arms"][1]["trials"] == 2
+    assert data["conditions"][1]["episodes"]["outcome"][2] is None
+    assert data["conditions"][1]["trials"] == 2
 
 
 def test_values_that_no_record_should_hold_leave_the_page_readable(run: Path) -> None:
     path = run / "rtc_d0_s10" / "episodes.jsonl"
     first, *rest = path.read_text().splitlines(keepends=True)
     values = json.loads(first)
-    values["collapse_index"] = float("nan")
-    values["detail"] |= {"closing_xy": "here", "actual_delays": 7, "event_step": [1]}
+    values["grasp_choice"] = float("nan")
+    values["detail"] |= {"grasp_xy": "here", "actual_delays": 7, "event_step": [1]}
     path.write_text(json.dumps(values) + "\n" + "".join(rest))
     _, data, text = page_of(run)
-    episodes = data["arms"][0]["episodes"]
+    episodes = data["conditions"][0]["episodes"]
     assert (episodes["index"][0], episodes["place"][0]) == (None, None)
     assert not re.search(r"[:\[,](NaN|Infinity)", text.split('id="data">')[1].split("</script>")[0])
 
 
 def test_a_manifest_with_an_infinite_number_is_refused_by_name(run: Path) -> None:
     manifest = json.loads((run / "manifest.json").read_text())
-    manifest["configuration"]["arms"]["rtc_d0_s10"]["delay"] = float("inf")
+    manifest["configuration"]["conditions"]["rtc_d0_s10"]["delay"] = float("inf")
     (run / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(RunFolderError, match=r"manifest\.json.*arms\.rtc_d0_s10\.delay is no finite number"):
+    with pytest.raises(RunFolderError, match=r"manifest\.json.*conditions\.rtc_d0_s10\.delay is no finite number"):
         page_of(run)
 
 
@@ -266,7 +266,7 @@ def test_damaged_steps_are_named_and_the_rest_is_there(run: Path) -> None:
     report, data, _ = page_of(run)
     assert "0000.npz is damaged" in report.problems[0]
     assert "0002.npz is missing" in report.problems[1]
-    assert sorted(data["arms"][0]["tracks"]["lacking"]) == ["0", "2"]
+    assert sorted(data["conditions"][0]["tracks"]["lacking"]) == ["0", "2"]
     assert not (run / "report" / "a0" / "0000.js").exists(), "a track of steps that are gone would show what was once"
     assert (run / "report" / "a0" / "0001.js").exists()
 
@@ -274,15 +274,15 @@ def test_damaged_steps_are_named_and_the_rest_is_there(run: Path) -> None:
 def test_an_unfinished_run_shows_what_its_shards_hold(run: Path, tmp_path: Path) -> None:
     unfinished = tmp_path / "unfinished"
     shutil.copytree(run, unfinished)
-    arm = unfinished / "rtc_d0_s10"
-    lines = [json.loads(line) for line in (arm / "episodes.jsonl").read_text().splitlines()]
-    (arm / "episodes.jsonl").unlink()
+    condition = unfinished / "rtc_d0_s10"
+    lines = [json.loads(line) for line in (condition / "episodes.jsonl").read_text().splitlines()]
+    (condition / "episodes.jsonl").unlink()
     timing = {"episode": 1, "wall_s": 1.0, "inference_ms": [], "video_s": 0.0, "worker": 0}
-    line = {"arm": arm.name, "record": lines[1], "timing": timing, "metrics": {}}
+    line = {"condition": condition.name, "record": lines[1], "timing": timing, "metrics": {}}
     (unfinished / "shards" / "00007.jsonl").write_text(json.dumps(line) + "\n")
     report, data, _ = page_of(unfinished)
-    assert f"{arm}: 1 of 3 episodes are there; repeat the run's command to finish it" in report.problems
-    assert [outcome is None for outcome in data["arms"][0]["episodes"]["outcome"]] == [True, False, True]
+    assert f"{condition}: 1 of 3 episodes are there; repeat the run's command to finish it" in report.problems
+    assert [outcome is None for outcome in data["conditions"][0]["episodes"]["outcome"]] == [True, False, True]
 
 
 def test_several_runs_stand_side_by_side_by_suite(tmp_path: Path) -> None:
@@ -291,16 +291,20 @@ def test_several_runs_stand_side_by_side_by_suite(tmp_path: Path) -> None:
     new = make_reviewed_run(tmp_path / "new", {"d0": ["success", "success"]}, of=of, policy="new")
     other = make_reviewed_run(tmp_path / "other", {"d0": ["missed"]}, of=suite(1, first_seed=9), policy="new")
     _, data, text = page_of(base, other, new, out=tmp_path / "pages")
-    assert [(arm["label"], arm["suite"]) for arm in data["arms"]] == [("old d0", 0), ("new d0", 0), ("new d0", 1)]
-    assert data["arms"][1]["videos"] == "./../new/d0/videos/"
+    assert [(condition["label"], condition["suite"]) for condition in data["conditions"]] == [
+        ("old d0", 0),
+        ("new d0", 0),
+        ("new d0", 1),
+    ]
+    assert data["conditions"][1]["videos"] == "./../new/d0/videos/"
     assert text.count("<caption>") == 2
 
 
-def test_runs_of_one_policy_are_told_apart(tmp_path: Path) -> None:
+def test_runs_of_one_policy_are_estimated_apart(tmp_path: Path) -> None:
     of = suite(1)
     folders = [make_reviewed_run(tmp_path / name, {"d0": ["success"]}, of=of) for name in ("a", "b")]
     _, data, _ = page_of(*folders, out=tmp_path / "pages")
-    assert [arm["label"] for arm in data["arms"]] == ["act_rtc d0 (1)", "act_rtc d0 (2)"]
+    assert [condition["label"] for condition in data["conditions"]] == ["act_rtc d0 (1)", "act_rtc d0 (2)"]
 
 
 def test_a_page_with_copied_videos_can_be_moved(run: Path, tmp_path: Path) -> None:
@@ -309,8 +313,8 @@ def test_a_page_with_copied_videos_can_be_moved(run: Path, tmp_path: Path) -> No
     moved = (tmp_path / "page").rename(tmp_path / "moved")
     text = (moved / "report.html").read_text()
     data = json.loads(text.split('id="data">')[1].split("</script>")[0])
-    for arm in data["arms"]:
-        assert all((moved / arm["videos"] / name).is_file() for name in arm["episodes"]["video"])
+    for condition in data["conditions"]:
+        assert all((moved / condition["videos"] / name).is_file() for name in condition["episodes"]["video"])
 
 
 def test_one_bad_folder_of_several_is_named_and_the_others_shown(run: Path, tmp_path: Path) -> None:

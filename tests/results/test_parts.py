@@ -20,22 +20,24 @@ from act_eval.results.records import read_shard
 from act_eval.video import VideoMode
 
 MANIFEST = manifest()
-ARMS = MANIFEST.arms
-FEWER = replace(MANIFEST, configuration={**MANIFEST.configuration, "arms": {"d0": {"delay": 0}}})
-"""The same run without its second arm."""
+CONDITIONS = MANIFEST.conditions
+FEWER = replace(MANIFEST, configuration={**MANIFEST.configuration, "conditions": {"d0": {"delay": 0}}})
+"""The same run without its second condition."""
 
 
 def run(
     out: Path, part: Part | None, only: int | None = None, video: VideoMode = "none", of: Manifest = MANIFEST
 ) -> None:
-    """Run a part; only the first few episodes of its first arm if told so."""
+    """Run a part; only the first few episodes of its first condition if told so."""
     whole = job(out)
-    work = replace(whole, video=video, arms={arm: whole.arms[arm] for arm in of.arms})
+    work = replace(
+        whole, video=video, conditions={condition: whole.conditions[condition] for condition in of.conditions}
+    )
     with worker_pool(Walkers(work.batch), 1) as team, open_run(out, of, may_grow=True, part=part) as folder:
         blocks = cut_blocks(work, folder.done(), 1)
         if blocks:
             begun = blocks if only is None else [replace(blocks[0], episodes=blocks[0].episodes[:only])]
-            team.run(work, begun, folder.new_shards(1), lambda arm, record: None)
+            team.run(work, begun, folder.new_shards(1), lambda condition, record: None)
         if only is None:
             folder.finish() if part is None else folder.finish_part()
 
@@ -99,8 +101,8 @@ def test_parts_in_one_folder_become_the_whole_run(tmp_path: Path, whole: dict[st
     for number in (2, 3, 1):
         run(out, Part(number, 3))
         lines = list(read_shard(out / "shards" / f"{number}-of-3.jsonl"))
-        assert [(line.arm, line.record.episode) for line in lines] == [
-            (arm, episode) for arm in ARMS for episode in range(number - 1, len(SEEDS), 3)
+        assert [(line.condition, line.record.episode) for line in lines] == [
+            (condition, episode) for condition in CONDITIONS for episode in range(number - 1, len(SEEDS), 3)
         ]
     merged, records = merge_runs(sources([out]), out)
     assert merged == Manifest.read(out)
@@ -132,7 +134,7 @@ def test_single_shards_are_taken_and_the_others_left(tmp_path: Path, cut: list[P
         cut[1] / "shards" / "2-of-3.jsonl",
         cut[2] / "shards" / "3-of-3.jsonl",
     ]
-    with pytest.raises(RunFolderError, match="arm d0: 4 of 11 episodes are missing: 0, 3, 6, 9"):
+    with pytest.raises(RunFolderError, match="condition d0: 4 of 11 episodes are missing: 0, 3, 6, 9"):
         merge_runs(sources(shards[1:]), tmp_path / "lacking")
     assert not (tmp_path / "lacking").exists()
     merge_runs(sources(shards), tmp_path / "run")
@@ -145,7 +147,7 @@ def test_an_interrupted_part_is_resumed(tmp_path: Path, whole: dict[str, bytes])
     assert [path.name for path in (out / "shards" / "1-of-2").iterdir()] == ["00000.jsonl"]
     with open_run(out, MANIFEST, part=Part(1, 2)) as folder:
         assert {len(numbers) for numbers in folder.done().values()} == {5, 8}  # the other part's, and three
-        with pytest.raises(RunFolderError, match=r"arm d0: 3 of 6 episodes are missing: 6, 8, 10"):
+        with pytest.raises(RunFolderError, match=r"condition d0: 3 of 6 episodes are missing: 6, 8, 10"):
             folder.finish_part()
     run(out, Part(1, 2))
     run(out, Part(2, 2))
@@ -170,7 +172,7 @@ def test_a_run_that_was_cut_can_be_finished_whole(tmp_path: Path, whole: dict[st
     assert content(out) == whole
 
 
-def test_a_finished_part_may_get_further_arms(tmp_path: Path, whole: dict[str, bytes]) -> None:
+def test_a_finished_part_may_get_further_conditions(tmp_path: Path, whole: dict[str, bytes]) -> None:
     out = tmp_path / "run"
     for number in (1, 2):
         run(out, Part(number, 2), of=FEWER)
@@ -178,14 +180,16 @@ def test_a_finished_part_may_get_further_arms(tmp_path: Path, whole: dict[str, b
     assert not RunFolder(out, MANIFEST, Part(1, 2)).is_complete()
     run(out, Part(1, 2))
     assert RunFolder(out, MANIFEST, Part(1, 2)).is_complete()
-    with pytest.raises(RunFolderError, match="arm d2: 5 of 11 episodes are missing: 1, 3, 5, 7, 9"):
+    with pytest.raises(RunFolderError, match="condition d2: 5 of 11 episodes are missing: 1, 3, 5, 7, 9"):
         check_parts(sources([out]), out)
     run(out, Part(2, 2))
     merge_runs(sources([out]), out)
     assert content(out) == whole
 
 
-def test_arms_that_are_merged_stay_where_others_are_added_in_parts(tmp_path: Path, whole: dict[str, bytes]) -> None:
+def test_conditions_that_are_merged_stay_where_others_are_added_in_parts(
+    tmp_path: Path, whole: dict[str, bytes]
+) -> None:
     out = tmp_path / "run"
     run(out, None, of=FEWER)
     for number in (1, 2):

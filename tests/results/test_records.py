@@ -13,11 +13,11 @@ from act_eval.types import OUTCOMES, EpisodeRecord, Timing
 SEEDS = (11, 12, 13)
 
 
-def line(episode: int, arm: str = "a", **changes) -> ShardLine:
+def line(episode: int, condition: str = "a", **changes) -> ShardLine:
     record = EpisodeRecord(
-        episode=episode, seed=11 + episode, outcome="success", steps=100 + episode, collapse_index=1 / 3, **changes
+        episode=episode, seed=11 + episode, outcome="success", steps=100 + episode, grasp_choice=1 / 3, **changes
     )
-    return ShardLine(arm=arm, record=record, timing=Timing(episode=episode, wall_s=0.5, worker=1))
+    return ShardLine(condition=condition, record=record, timing=Timing(episode=episode, wall_s=0.5, worker=1))
 
 
 def test_outcomes_are_those_of_the_design_in_their_order():
@@ -30,7 +30,7 @@ def test_a_line_has_its_keys_in_order_and_mappings_sorted():
     record = line(0, detail={"z": np.float64(0.25), "a": {"y": 1, "b": np.int64(2)}}).record
     assert encode_line(record) == (
         '{"episode":0,"seed":11,"outcome":"success","steps":100,"stopped_steps":0,'
-        '"collapse_index":0.3333333333333333,"seams":0,"starved_steps":0,"requests":0,'
+        '"grasp_choice":0.3333333333333333,"chunk switches":0,"underrun_steps":0,"requests":0,'
         '"detail":{"a":{"b":2,"y":1},"z":0.25},"error":null}\n'
     )
 
@@ -92,7 +92,7 @@ def test_a_truncated_last_line_is_dropped_wherever_it_breaks(tmp_path: Path):
     [
         ("{oops\n", "line 2 is damaged: not JSON"),
         ("[1]\n", "line 2 is damaged: it is a list with 1 entries; it must be an object"),
-        ('{"arm":"a"}\n', "line 2 is damaged: record is missing; .* If another version began this run"),
+        ('{"condition":"a"}\n', "line 2 is damaged: record is missing; .* If another version began this run"),
         (encode_line(line(1)).replace("success", "ok"), "line 2: outcome is 'ok'; there are: invalid, policy_error"),
         (
             encode_line(line(1)).replace('"steps":101,', ""),
@@ -108,7 +108,7 @@ def test_damage_before_the_last_line_is_named(tmp_path: Path, text: str, message
 
 
 def test_merging_gives_suite_order_whatever_the_order_of_the_shards():
-    lines = [line(2), line(0), line(0, arm="b"), line(1)]
+    lines = [line(2), line(0), line(0, condition="b"), line(1)]
     for order in (lines, lines[::-1]):
         assert merge(order, "a", SEEDS) == [line(0), line(1), line(2)]
 
@@ -116,13 +116,13 @@ def test_merging_gives_suite_order_whatever_the_order_of_the_shards():
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ([line(0), line(2)], "arm a: 1 of 3 episodes are missing: 1"),
-        ([], "arm a: 3 of 3 episodes are missing: 0, 1, 2"),
-        ([line(0), line(1), line(1), line(2)], "arm a: these episodes are there twice: 1"),
-        ([line(i) for i in range(4)], "arm a: episode 3 is not in the suite of 3 episodes"),
+        ([line(0), line(2)], "condition a: 1 of 3 episodes are missing: 1"),
+        ([], "condition a: 3 of 3 episodes are missing: 0, 1, 2"),
+        ([line(0), line(1), line(1), line(2)], "condition a: these episodes are there twice: 1"),
+        ([line(i) for i in range(4)], "condition a: episode 3 is not in the suite of 3 episodes"),
         (
             [replace(line(0), record=replace(line(0).record, seed=7))],
-            "arm a: episode 0 ran with seed 7, the suite says 11",
+            "condition a: episode 0 ran with seed 7, the suite says 11",
         ),
     ],
 )
@@ -151,4 +151,4 @@ def test_a_finished_file_is_read_or_its_damage_named(tmp_path: Path):
 
 
 def test_lines_are_json_for_other_readers():
-    assert json.loads(encode_line(line(1)))["record"]["collapse_index"] == 1 / 3
+    assert json.loads(encode_line(line(1)))["record"]["grasp_choice"] == 1 / 3

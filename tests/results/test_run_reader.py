@@ -36,7 +36,7 @@ def test_it_gives_what_was_written(made: Path) -> None:
     assert run.manifest == Manifest.read(made)
     assert list(run.conditions) == ["d0", "d4"]
     condition = run.conditions["d4"]
-    assert condition.settings == {"executor": "rtc", "delay": 4, "execute": 10}
+    assert condition.settings == {"executor": "rtc", "delay": 4, "execution_horizon": 10}
     assert condition.outcomes == VECTOR
     assert (condition.rate.successes, condition.rate.trials) == (2, 3)
     assert [one.episode for one in condition.episode_metrics] == [one.episode for one in condition.timings] == [0, 1, 2]
@@ -60,7 +60,9 @@ def test_metrics_are_written_once_and_are_what_is_read(run: Path) -> None:
 
 def test_rows_are_the_episodes_of_all_conditions_in_order(made: Path) -> None:
     rows = read_run(made).rows()
-    assert [(row["arm"], row["episode"]) for row in rows] == [(arm, i) for arm in ("d0", "d4") for i in range(3)]
+    assert [(row["condition"], row["episode"]) for row in rows] == [
+        (condition, i) for condition in ("d0", "d4") for i in range(3)
+    ]
     assert [row["success"] for row in rows[:3]] == [True, False, True]
     assert all((made / row["video"]).is_file() for row in rows)
 
@@ -112,7 +114,7 @@ def test_what_is_wrong_with_a_file_is_named(
         asked(read_run(run).conditions["d0"])
 
 
-def test_a_run_without_metrics_is_told_from_a_damaged_one(run: Path) -> None:
+def test_a_run_without_metrics_is_estimated_from_a_damaged_one(run: Path) -> None:
     (run / "d0" / "metrics.jsonl").unlink()
     with pytest.raises(UnmeasuredRun):
         _ = read_run(run).conditions["d0"].metrics
@@ -149,7 +151,7 @@ def test_a_folder_of_runs_names_them(made: Path) -> None:
 def test_a_run_under_way_gives_what_has_ended(run: Path) -> None:
     lines = [(run / "d0" / name).read_text().splitlines() for name in ("episodes.jsonl", "timings.jsonl")]
     shard = [
-        json.dumps({"arm": "d0", "record": json.loads(record), "timing": json.loads(timing), "metrics": {}})
+        json.dumps({"condition": "d0", "record": json.loads(record), "timing": json.loads(timing), "metrics": {}})
         for record, timing in zip(*lines, strict=True)
     ]
     (run / "d0" / "episodes.jsonl").unlink()

@@ -15,15 +15,15 @@ from act_eval.types import EpisodeRecord, Timing
 SUITE = Suite(env="act_eval/Pick-v0", kwargs={}, horizon=200, facts={}, seeds=(5, 6))
 MANIFEST = Manifest(
     suite=SUITE,
-    configuration={"policy": {"name": "p"}, "arms": {"d0": {"delay": 0}, "d4": {"delay": 4}}},
+    configuration={"policy": {"name": "p"}, "conditions": {"d0": {"delay": 0}, "d4": {"delay": 4}}},
     fingerprint=fingerprint(threads=1, renderer="llvmpipe"),
     notes=notes(workers=2),
 )
 
 
-def shard_line(arm: str, episode: int) -> ShardLine:
+def shard_line(condition: str, episode: int) -> ShardLine:
     record = EpisodeRecord(episode=episode, seed=SUITE.seeds[episode], outcome="success", steps=9)
-    return ShardLine(arm=arm, record=record, timing=Timing(episode=episode, wall_s=1.0))
+    return ShardLine(condition=condition, record=record, timing=Timing(episode=episode, wall_s=1.0))
 
 
 def write_shard(path: Path, *lines: ShardLine) -> None:
@@ -37,14 +37,14 @@ def test_a_run_is_interrupted_resumed_and_merged(tmp_path: Path):
     with open_run(out, MANIFEST) as run:
         assert run.done() == {"d0": set(), "d4": set()}
         write_shard(run.new_shards(1)[0], shard_line("d4", 1), shard_line("d0", 0))
-        with pytest.raises(RunFolderError, match="arm d0: 1 of 2 episodes are missing: 1"):
+        with pytest.raises(RunFolderError, match="condition d0: 1 of 2 episodes are missing: 1"):
             run.finish()
     later = replace(MANIFEST, notes=notes(workers=1))
     with open_run(out, later) as run:
         assert run.done() == {"d0": {0}, "d4": {1}}
         write_shard(run.new_shards(1)[0], shard_line("d4", 0), shard_line("d0", 1))
         records = run.finish()
-    assert {arm: [r.episode for r in rs] for arm, rs in records.items()} == {"d0": [0, 1], "d4": [0, 1]}
+    assert {condition: [r.episode for r in rs] for condition, rs in records.items()} == {"d0": [0, 1], "d4": [0, 1]}
     assert list((out / "shards").iterdir()) == []
     assert Manifest.read(out) == MANIFEST
     with open_run(out, MANIFEST) as run:
@@ -52,9 +52,9 @@ def test_a_run_is_interrupted_resumed_and_merged(tmp_path: Path):
         assert run.finish() == records
 
 
-def test_a_merge_that_was_interrupted_between_two_arms_is_taken_up(tmp_path: Path):
+def test_a_merge_that_was_interrupted_between_two_conditions_is_taken_up(tmp_path: Path):
     with open_run(tmp_path, MANIFEST) as run:
-        write_shard(run.new_shards(1)[0], *(shard_line(arm, i) for arm in ("d0", "d4") for i in range(2)))
+        write_shard(run.new_shards(1)[0], *(shard_line(condition, i) for condition in ("d0", "d4") for i in range(2)))
         shard = next((tmp_path / "shards").iterdir())
         kept = shard.read_bytes()
         records = run.finish()
@@ -77,12 +77,12 @@ def test_shards_get_new_names(tmp_path: Path):
     [
         ({"suite": replace(SUITE, seeds=(5, 7))}, "  suite.seeds: entry 1 is 6 against 7"),
         (
-            {"configuration": {"policy": {"name": "q"}, "arms": MANIFEST.configuration["arms"]}},
+            {"configuration": {"policy": {"name": "q"}, "conditions": MANIFEST.configuration["conditions"]}},
             "  configuration.policy.name: p against q",
         ),
         (
-            {"configuration": {"policy": {"name": "p"}, "arms": {"d0": {"delay": 0}}}},
-            '  configuration.arms.d4: {"delay": 4} against (absent)',
+            {"configuration": {"policy": {"name": "p"}, "conditions": {"d0": {"delay": 0}}}},
+            '  configuration.conditions.d4: {"delay": 4} against (absent)',
         ),
         ({"fingerprint": {**MANIFEST.fingerprint, "mujoco": "9.9"}}, "against 9.9"),
     ],
@@ -116,8 +116,8 @@ def test_a_folder_with_other_things_is_refused(tmp_path: Path):
     [
         ("{", "is damaged"),
         ("[]", "is damaged"),
-        ('{"schema": 1}', "is damaged"),
-        ('{"schema": 99}', "has schema 99; this version reads schema 1"),
+        ('{"schema": 2}', "is damaged"),
+        ('{"schema": 99}', "has schema 99; this version reads schema 2"),
     ],
 )
 def test_a_damaged_manifest_is_named(tmp_path: Path, text: str, message: str):
@@ -157,36 +157,36 @@ def test_two_processes_cannot_own_one_folder(tmp_path: Path):
         assert run.done() == {"d0": set(), "d4": set()}
 
 
-def with_arms(*delays: int) -> Manifest:
-    arms = {f"d{delay}": {"delay": delay} for delay in delays}
-    return replace(MANIFEST, configuration={**MANIFEST.configuration, "arms": arms}, notes=notes(workers=3))
+def with_conditions(*delays: int) -> Manifest:
+    conditions = {f"d{delay}": {"delay": delay} for delay in delays}
+    return replace(MANIFEST, configuration={**MANIFEST.configuration, "conditions": conditions}, notes=notes(workers=3))
 
 
-def test_arms_may_be_added_and_keep_what_is_there(tmp_path: Path):
+def test_conditions_may_be_added_and_keep_what_is_there(tmp_path: Path):
     with open_run(tmp_path, MANIFEST) as run:
-        write_shard(run.new_shards(1)[0], *(shard_line(arm, i) for arm in ("d0", "d4") for i in range(2)))
+        write_shard(run.new_shards(1)[0], *(shard_line(condition, i) for condition in ("d0", "d4") for i in range(2)))
         before = run.finish()
-    with open_run(tmp_path, with_arms(0, 2, 4), may_grow=True) as run:
+    with open_run(tmp_path, with_conditions(0, 2, 4), may_grow=True) as run:
         assert run.done() == {"d0": {0, 1}, "d2": set(), "d4": {0, 1}}
         write_shard(run.new_shards(1)[0], shard_line("d2", 0), shard_line("d2", 1))
         after = run.finish()
-    assert {arm: after[arm] for arm in before} == before
+    assert {condition: after[condition] for condition in before} == before
     manifest = Manifest.read(tmp_path)
-    assert manifest.arms == ("d0", "d2", "d4")
+    assert manifest.conditions == ("d0", "d2", "d4")
     assert manifest.notes["workers"] == 2
     assert [grown["workers"] for grown in manifest.notes["grown"]] == [3]
-    with open_run(tmp_path, with_arms(0, 2, 4), may_grow=True):
+    with open_run(tmp_path, with_conditions(0, 2, 4), may_grow=True):
         assert Manifest.read(tmp_path) == manifest
 
 
 @pytest.mark.parametrize(
     ("wanted", "line"),
     [
-        (with_arms(0, 2), '  configuration.arms.d4: {"delay": 4} against (absent)'),
-        (replace(with_arms(0, 2, 4), suite=replace(SUITE, seeds=(5,))), "  suite.seeds: 2 entries against 1"),
+        (with_conditions(0, 2), '  configuration.conditions.d4: {"delay": 4} against (absent)'),
+        (replace(with_conditions(0, 2, 4), suite=replace(SUITE, seeds=(5,))), "  suite.seeds: 2 entries against 1"),
     ],
 )
-def test_a_growing_run_keeps_its_arms_and_its_suite(tmp_path: Path, wanted: Manifest, line: str):
+def test_a_growing_run_keeps_its_conditions_and_its_suite(tmp_path: Path, wanted: Manifest, line: str):
     with open_run(tmp_path, MANIFEST):
         pass
     with pytest.raises(RunFolderError, match="holds another run") as refusal, open_run(tmp_path, wanted, may_grow=True):

@@ -11,7 +11,7 @@ from act_eval.types import StepRecord
 RECORDS = [
     StepRecord(
         episode=3, seed=9, step=t, command=np.full(6, t, np.float32), chunk=t // 2, index=t % 2, observed=t - t % 2,
-        requested=t % 2 == 0, told_delay=1, actual_delay=2, in_flight=1, seam=t == 2, state=np.full(4, t / 3),
+        requested=t % 2 == 0, estimated_delay=1, actual_delay=2, in_flight=1, chunk_switch=t == 2, state=np.full(4, t / 3),
     )
     for t in range(3)
 ]  # fmt: skip
@@ -27,7 +27,7 @@ def test_steps_survive_the_disk_with_the_terminal_state_last(tmp_path: Path):
         np.testing.assert_array_equal(kept, expected)
     assert read.steps == 3
     np.testing.assert_array_equal(read.state[:, 0], [0, 1 / 3, 2 / 3, 7])
-    np.testing.assert_array_equal(read.seam, [False, False, True])
+    np.testing.assert_array_equal(read.chunk_switch, [False, False, True])
 
 
 def test_equal_steps_give_equal_bytes(tmp_path: Path):

@@ -13,7 +13,7 @@ from act_eval.errors import ActionError, FeatureMismatch, SimulationError, Usage
 from act_eval.executors import ChunkExecutor
 from act_eval.rollout import Episode, EpisodeClock, batch_observations, hold_of, rollout
 from act_eval.seeding import Stream, stream
-from act_eval.timing import RTC, Dropped, Lognormal, Naive, Schedule, Sync, Trace, Uniform
+from act_eval.timing import RTC, Lognormal, Lossy, Naive, Schedule, Sync, Trace, Uniform
 from act_eval.types import ActionChunks, ChunkRequest, EpisodeRecord, PolicySpec, StepRecord
 
 EPISODES = [Episode(number, 1000 + 7 * number) for number in range(9)]
@@ -152,16 +152,16 @@ def test_observers_see_every_step_before_it_is_taken_and_the_end_state() -> None
         assert [step.state[-1] for step in steps] == list(range(record.steps))
         assert log.states[number][-1] == record.steps
         assert {step.seed for step in steps} == {record.seed}
-        assert record.seams == sum(step.seam for step in steps)
-        assert record.starved_steps == sum(step.chunk < 0 for step in steps)
+        assert record.chunk_switches == sum(step.chunk_switch for step in steps)
+        assert record.underrun_steps == sum(step.chunk < 0 for step in steps)
         assert record.detail["far"] == 1
-        assert record.collapse_index == 0.5
+        assert record.grasp_choice == 0.5
     assert {end.episode for end in log.ends} == set(records)
 
 
 def test_starving_runs_the_environments_own_hold_action() -> None:
     log = Log()
-    lossy = Schedule(method=Naive(4), delay=Dropped(0.7), timeout=8)
+    lossy = Schedule(method=Naive(4), delay=Lossy(0.7), timeout=8)
     evaluate([HookedWalk(), HookedWalk()], schedule=lossy, observers=[log])
     held = [step for step in log.steps if step.chunk < 0]
     assert len(held) > 10

@@ -82,7 +82,7 @@ def test_newcombe_reproduces_published_intervals():
     assert PairedTable(1, 1, 7, 12).newcombe() == pytest.approx((0.026, 0.507), abs=5e-4)
 
 
-def test_newcombe_holds_the_difference_and_turns_with_the_arms():
+def test_newcombe_holds_the_difference_and_turns_with_the_conditions():
     for table in TABLES:
         low, high = table.newcombe()
         assert -1 <= low <= table.difference <= high <= 1

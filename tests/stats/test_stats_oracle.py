@@ -97,7 +97,7 @@ def test_barnard_keeps_its_level(rate: float):
     assert 0 < np.sum(chances * rejects) <= 0.05
 
 
-def test_barnard_needs_episodes_and_turns_with_the_arms():
+def test_barnard_needs_episodes_and_turns_with_the_conditions():
     assert UnpairedTable(SuccessRate(0, 0), SuccessRate(3, 5)).barnard() == 1.0
     assert UnpairedTable(SuccessRate(0, 0), SuccessRate(3, 5)).newcombe() == (-1.0, 1.0)
     assert UnpairedTable(SuccessRate(5, 5), SuccessRate(3, 3)).barnard() == 1.0

@@ -27,9 +27,9 @@ from act_eval.types import OUTCOMES
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["--image-size", "32", "--workers", "1", "--episodes", "2"]
-ACT_ARMS = ("naive_d0_s4", "naive_d2_s4")
-RTC_ARMS = (*ACT_ARMS, "rtc_d0_s4", "rtc_d2_s4")
-CELLS = {"act_confuser_swap": ACT_ARMS, "act_rtc_confuser_swap": RTC_ARMS}
+ACT_CONDITIONS = ("naive_d0_s4", "naive_d2_s4")
+RTC_CONDITIONS = (*ACT_CONDITIONS, "rtc_d0_s4", "rtc_d2_s4")
+CELLS = {"act_confuser_swap": ACT_CONDITIONS, "act_rtc_confuser_swap": RTC_CONDITIONS}
 
 
 @pytest.fixture(scope="module")
@@ -65,17 +65,19 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_every_cell_is_an_arm_of_an_ordinary_run_folder(reference: tuple[Path, str]):
+def test_every_cell_is_an_condition_of_an_ordinary_run_folder(reference: tuple[Path, str]):
     out, _ = reference
-    for name, arms in CELLS.items():
+    for name, conditions in CELLS.items():
         manifest = Manifest.read(out / name)
-        assert manifest.arms == arms
+        assert manifest.conditions == conditions
         assert manifest.configuration["video"] == "none"
         assert manifest.configuration["policy"]["name"] == name.removesuffix("_confuser_swap")
-        for arm in arms:
-            for record in read_episodes(out / name / arm / "episodes.jsonl"):
-                assert len(load(out / name / arm / "steps" / f"{record.episode:04d}.npz").state) == record.steps + 1
-            assert not (out / name / arm / "videos").exists()
+        for condition in conditions:
+            for record in read_episodes(out / name / condition / "episodes.jsonl"):
+                assert (
+                    len(load(out / name / condition / "steps" / f"{record.episode:04d}.npz").state) == record.steps + 1
+                )
+            assert not (out / name / condition / "videos").exists()
 
 
 def test_all_cells_of_an_environment_begin_in_the_same_states(reference: tuple[Path, str]):
@@ -91,12 +93,12 @@ def test_all_cells_of_an_environment_begin_in_the_same_states(reference: tuple[P
 def test_the_table_says_what_the_records_say(reference: tuple[Path, str]):
     out, _ = reference
     rows = rows_of(out / "sweep.csv")
-    assert [(f"{row['policy']}_{row['env']}", row["arm"]) for row in rows] == [
-        (name, arm) for name, arms in CELLS.items() for arm in arms
+    assert [(f"{row['policy']}_{row['env']}", row["condition"]) for row in rows] == [
+        (name, condition) for name, conditions in CELLS.items() for condition in conditions
     ]
     for row in rows:
-        arm = out / f"{row['policy']}_{row['env']}" / row["arm"]
-        records = read_episodes(arm / "episodes.jsonl")
+        condition = out / f"{row['policy']}_{row['env']}" / row["condition"]
+        records = read_episodes(condition / "episodes.jsonl")
         successes = sum(record.outcome == "success" for record in records)
         assert (int(row["episodes"]), int(row["valid"]), int(row["successes"])) == (2, 2, successes)
         low, high = wilson_interval(successes, 2)
@@ -104,7 +106,7 @@ def test_the_table_says_what_the_records_say(reference: tuple[Path, str]):
         for outcome in OUTCOMES:
             assert int(row[f"n_{outcome}"]) == sum(record.outcome == outcome for record in records)
         assert {f"metric_{metric.name}" for metric in METRICS} <= set(row)
-        ages = [one.action_age_max for one in read_metrics(arm)]
+        ages = [one.action_age_max for one in read_metrics(condition)]
         assert float(row["metric_action_age_max"]) == max(age for age in ages if age is not None)
         assert (row["vs_d0_reference"] != "") == (row["delay"] == "2")
     assert {row["covered_horizon"] for row in rows} == {"4", "6"}
@@ -113,7 +115,7 @@ def test_the_table_says_what_the_records_say(reference: tuple[Path, str]):
 def test_the_json_holds_the_same_cells_and_what_did_not_run(reference: tuple[Path, str]):
     out, shown = reference
     found = json.loads((out / "sweep.json").read_text())
-    assert [cell["arm"] for cell in found["cells"]] == [row["arm"] for row in rows_of(out / "sweep.csv")]
+    assert [cell["condition"] for cell in found["cells"]] == [row["condition"] for row in rows_of(out / "sweep.csv")]
     assert found["grid"]["delays"] == [0, 2]
     assert found["suites"] == {"confuser_swap": Manifest.read(out / "act_confuser_swap").suite.hash}
     assert {(cell["policy"], cell["executor"], cell["delay"]) for cell in found["not_run"]} == {
@@ -178,10 +180,10 @@ def test_a_killed_sweep_is_taken_up_at_its_episode(tmp_path: Path, reference: tu
     code, shown = sweep(*grid, "--out", out)
     assert code == 0
     assert f"{kept} episodes are finished already; {12 - kept} are left to run" in shown
-    for name, arms in CELLS.items():
-        for arm in arms:
+    for name, conditions in CELLS.items():
+        for condition in conditions:
             for file in ("episodes.jsonl", "steps/0000.npz", "steps/0001.npz"):
-                assert (out / name / arm / file).read_bytes() == (finished / name / arm / file).read_bytes()
+                assert (out / name / condition / file).read_bytes() == (finished / name / condition / file).read_bytes()
     clock = {f"metric_{metric.name}" for metric in METRICS if metric.wall_clock}
     for mine, theirs in zip(rows_of(out / "sweep.csv"), rows_of(finished / "sweep.csv"), strict=True):
         assert {k: v for k, v in mine.items() if k not in clock} == {k: v for k, v in theirs.items() if k not in clock}
@@ -218,16 +220,23 @@ def test_cells_may_be_added_and_not_left_out(
     code, shown = sweep(*both, "rtc", "--delays", 0, 1, 2, *SMALL, "--out", out)
     assert code == 0
     assert "12 episodes are finished already; 6 are left to run" in shown
-    assert Manifest.read(out / "act_confuser_swap").arms == ("naive_d0_s4", "naive_d1_s4", "naive_d2_s4")
+    assert Manifest.read(out / "act_confuser_swap").conditions == ("naive_d0_s4", "naive_d1_s4", "naive_d2_s4")
     assert len(rows_of(out / "sweep.csv")) == 9
-    old = [path for name, arms in CELLS.items() for arm in arms for path in (finished / name / arm).glob("*.jsonl")]
+    old = [
+        path
+        for name, conditions in CELLS.items()
+        for condition in conditions
+        for path in (finished / name / condition).glob("*.jsonl")
+    ]
     assert all((out / path.relative_to(finished)).read_bytes() == path.read_bytes() for path in old)
 
     capsys.readouterr()
     assert sweep(*both, "--delays", 0, 1, 2, *SMALL, "--out", out)[0] == 1
     refusal = capsys.readouterr().err
     assert "act_rtc_confuser_swap holds another run" in refusal
-    assert 'configuration.arms.rtc_d2_s4: {"executor": "rtc", "delay": 2, "execute": 4} against (absent)' in refusal
+    assert (
+        'configuration.conditions.rtc_d2_s4: {"executor": "rtc", "delay": 2, "execute": 4} against (absent)' in refusal
+    )
     assert sweep("--policies", checkpoints["act"], *both[3:], "--delays", 0, 1, 2, *SMALL, "--out", out)[0] == 1
     assert f"{out} holds act_rtc_confuser_swap, which this command does not ask for" in capsys.readouterr().err
 
@@ -253,15 +262,15 @@ def test_other_episodes_into_the_same_folder_are_refused(
         (["--envs"], "--envs is empty"),
         (["--policies"], "--policies is empty"),
         (["--executors"], "--executors is empty; name at least one, as in --executors naive rtc"),
-        (["--execute", "0"], "--execute is '0'; it must be a whole number of control steps from 1 on, half (C / 2)"),
+        (["--execution-horizon", "0"], "--execution-horizon is '0'; it must be a whole number of control steps from 1 on, half (C / 2)"),
         (["--policies", "atc"], "unknown policy 'atc'; there are: act, act_collapsed, act_rtc"),
         (["--policies", "expert"], "the expert acts in every step without inference: there is no delay to sweep"),
         (["--envs", "moving_pik"], "unknown environment 'moving_pik'; there are: confuser_pick, confuser_swap, "),
-        (["--gpus-per-worker", "1"], "--gpus-per-worker is for --launcher ray; on Slurm it is --slurm gpus_per_node=1"),
+        (["--gpus-per-worker", "1"], "--gpus-per-worker is for --launcher ray; on Slurm it is --launcher-options gpus_per_node=1"),
         (["--executors", "rct"], "unknown executor 'rct'; there are: blend, ensemble, naive, rtc"),
         (["--executors", "bid"], "executor 'bid' is not offered: bidirectional decoding"),
-        (["--told", "orcale"], "told delay 'orcale': there is no 'orcale'; there are: "),
-        (["--prefix", "padd"], "prefix 'padd': there is no 'padd'; there are: own, "),
+        (["--delay-estimator", "orcale"], "estimated delay 'orcale': there is no 'orcale'; there are: "),
+        (["--prefix", "padd"], "prefix 'padd': there is no 'padd'; there are: committed, "),
         (["--episodes", "0"], "--episodes is 0; it must be at least 1"),
         (["--workers", "0"], "--workers is 0; it must be at least 1"),
         (["--batch", "-2"], "--batch is -2; it must be at least 1"),
@@ -282,7 +291,7 @@ def test_a_grid_without_any_cell_says_why(
     tmp_path: Path, checkpoints: dict[str, str], capsys: pytest.CaptureFixture[str]
 ):
     arguments = ["--policies", checkpoints["act"], "--envs", "pick", "--delays", 2, 7, "--executors", "naive", "rtc"]
-    assert sweep(*arguments, "--execute", 1, *SMALL, "--out", tmp_path / "out")[0] == 2
+    assert sweep(*arguments, "--execution-horizon", 1, *SMALL, "--out", tmp_path / "out")[0] == 2
     assert capsys.readouterr().err.splitlines() == [
         "error: no cell of the grid can run:",
         "  act, pick: naive at d = 2, s = 1: naive needs d <= s <= C - d, with C = 8, d = 2: 2 <= s <= 6; got s = 1",
@@ -338,7 +347,21 @@ def test_what_is_asked_twice_runs_once(tmp_path: Path, checkpoints: dict[str, st
         "confuser_swap",
         "confuser_swap",
     ]
-    axes = ["--delays", 0, 2, 0, "--executors", "naive", "rtc", "naive", "--execute", "half", "4", "--told", "oracle"]
+    axes = [
+        "--delays",
+        0,
+        2,
+        0,
+        "--executors",
+        "naive",
+        "rtc",
+        "naive",
+        "--execution-horizon",
+        "half",
+        "4",
+        "--delay-estimator",
+        "oracle",
+    ]
     code, shown = sweep(*twice, *axes, *SMALL, "--out", out)
     assert code == 0
     assert "12 episodes are finished already; 0 are left to run" in shown
@@ -361,7 +384,7 @@ def test_actors_of_a_cluster_leave_what_one_process_leaves(
         ray.shutdown()
     assert code == 0, shown
     assert records_of(tmp_path / "run") == records_of(reference[0])
-    assert len(records_of(tmp_path / "run")) == len(ACT_ARMS) + len(RTC_ARMS)
+    assert len(records_of(tmp_path / "run")) == len(ACT_CONDITIONS) + len(RTC_CONDITIONS)
 
 
 def test_workers_on_another_kind_of_machine_are_refused(

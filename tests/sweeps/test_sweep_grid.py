@@ -3,8 +3,8 @@ from sweep_parts import ACT, ACT_RTC, grid
 
 from act_eval.errors import UsageError
 from act_eval.sweeps import PLAIN, Variant, expand, parse_rule, shared_refusals
-from act_eval.sweeps.rules import AsDelay, Covered, Fixed, HalfChunk, execution_horizon
-from act_eval.timing import Oracle, ToldConstant
+from act_eval.sweeps.rules import AsDelay, Covered, Fixed, HalfChunk, horizon_of
+from act_eval.timing import ConstantEstimate, Oracle
 
 
 @pytest.mark.parametrize(
@@ -19,24 +19,24 @@ from act_eval.timing import Oracle, ToldConstant
 def test_rules_give_the_execution_horizon(text: str, rule: object, by_delay: dict[int, int]):
     assert parse_rule(text) == rule
     assert str(rule) == text
-    assert {delay: execution_horizon(parse_rule(text), delay, chunk=20) for delay in by_delay} == by_delay
+    assert {delay: horizon_of(parse_rule(text), delay, chunk=20) for delay in by_delay} == by_delay
 
 
 @pytest.mark.parametrize("text", ["0", "-3", "1.5", "hlaf", "horizon", "horizon:", "horizon:0", "half:3", "", "५"])
 def test_a_malformed_rule_is_refused_with_what_is_allowed(text: str):
     with pytest.raises(UsageError) as refusal:
         parse_rule(text)
-    assert str(refusal.value).startswith(f"--execute is {text!r}; it must be a whole number of control steps")
+    assert str(refusal.value).startswith(f"--execution-horizon is {text!r}; it must be a whole number of control steps")
     assert "half (C / 2), delay (s = max(d, 1)) or horizon:N" in str(refusal.value)
 
 
 def test_a_grid_is_split_into_what_runs_and_what_cannot():
     found = expand(grid([8, 0, 4], ["naive", "rtc"], ["5", "half"]), ACT_RTC)
-    assert [setting.arm for setting in found.settings] == [
+    assert [setting.condition for setting in found.settings] == [
         *("naive_d0_s5", "naive_d4_s5", "naive_d0_s10", "naive_d4_s10", "naive_d8_s10"),
         *("rtc_d0_s5", "rtc_d4_s5", "rtc_d0_s10", "rtc_d4_s10", "rtc_d8_s10"),
     ]
-    assert [(series.executor, series.rule, series.arms) for series in found.series] == [
+    assert [(series.executor, series.rule, series.conditions) for series in found.series] == [
         ("naive", "5", ("naive_d0_s5", "naive_d4_s5")),
         ("naive", "half", ("naive_d0_s10", "naive_d4_s10", "naive_d8_s10")),
         ("rtc", "5", ("rtc_d0_s5", "rtc_d4_s5")),
@@ -50,7 +50,7 @@ def test_a_grid_is_split_into_what_runs_and_what_cannot():
 
 def test_a_policy_without_prefix_has_no_rtc_cell():
     found = expand(grid([0, 4], ["naive", "rtc"]), ACT)
-    assert [setting.arm for setting in found.settings] == ["naive_d0_s10", "naive_d4_s10"]
+    assert [setting.condition for setting in found.settings] == ["naive_d0_s10", "naive_d4_s10"]
     ((cells, reason),) = shared_refusals(found.refused)
     assert cells == "rtc at d = 0, s = half; d = 4, s = half"
     assert reason.startswith("rtc needs a policy that takes a prefix of committed commands; this one takes none")
@@ -58,13 +58,13 @@ def test_a_policy_without_prefix_has_no_rtc_cell():
 
 def test_the_covered_horizon_may_leave_no_step():
     found = expand(grid([0, 4], ["naive"], ["horizon:4"]), ACT)
-    assert [setting.arm for setting in found.settings] == ["naive_d0_s4"]
+    assert [setting.condition for setting in found.settings] == ["naive_d0_s4"]
     assert [cell.reason for cell in found.refused] == ["horizon:4 leaves s = 0 at d = 4; s must be at least 1"]
 
 
 def test_rules_that_mean_the_same_are_one_series_and_shared_cells_are_one_cell():
     found = expand(grid([0, 4], ["naive"], ["half", "10", "delay", "4"]), ACT)
-    assert [(series.rule, series.arms) for series in found.series] == [
+    assert [(series.rule, series.conditions) for series in found.series] == [
         ("half", ("naive_d0_s10", "naive_d4_s10")),
         ("delay", ("naive_d0_s1", "naive_d4_s4")),
         ("4", ("naive_d0_s4", "naive_d4_s4")),
@@ -72,29 +72,31 @@ def test_rules_that_mean_the_same_are_one_series_and_shared_cells_are_one_cell()
     assert len(found.settings) == 5
 
 
-def test_only_rtc_is_told_a_delay():
-    told = {"oracle": Oracle(), "4": ToldConstant(4)}
-    found = expand(grid([0, 2], ["naive", "rtc"], told=told), ACT_RTC)
+def test_only_rtc_is_estimated_a_delay():
+    delay_estimator = {"oracle": Oracle(), "4": ConstantEstimate(4)}
+    found = expand(grid([0, 2], ["naive", "rtc"], delay_estimator=delay_estimator), ACT_RTC)
     assert [(series.executor, series.variant) for series in found.series] == [
         ("naive", PLAIN),
         ("rtc", PLAIN),
-        ("rtc", Variant(told="4")),
+        ("rtc", Variant(delay_estimator="4")),
     ]
-    assert {setting.arm for setting in found.settings if setting.variant.told == "4"} == {
+    assert {setting.condition for setting in found.settings if setting.variant.delay_estimator == "4"} == {
         "rtc_d0_s10_told4",
         "rtc_d2_s10_told4",
     }
 
 
-def test_a_told_delay_beyond_the_trained_ones_is_a_refused_cell():
-    found = expand(grid([0], ["rtc"], told={"9": ToldConstant(9)}), ACT_RTC)
+def test_a_estimated_delay_beyond_the_trained_ones_is_a_refused_cell():
+    found = expand(grid([0], ["rtc"], delay_estimator={"9": ConstantEstimate(9)}), ACT_RTC)
     assert found.settings == ()
     assert "delay 9 may be told to a policy trained for delays up to max_delay = 8" in found.refused[0].reason
 
 
 def test_ablations_of_the_prefix_are_cells_of_rtc_and_predicted_joints_of_naive_too():
-    found = expand(grid([0, 4], ["naive", "rtc"], prefix=["own", "pad"], observe=("present", "predicted")), ACT_RTC)
-    by_variant = {(series.executor, str(series.variant)): series.arms for series in found.series}
+    found = expand(
+        grid([0, 4], ["naive", "rtc"], prefix=["committed", "pad"], proprio=("observed", "predicted")), ACT_RTC
+    )
+    by_variant = {(series.executor, str(series.variant)): series.conditions for series in found.series}
     assert by_variant[("naive", "")] == ("naive_d0_s10", "naive_d4_s10")
     assert by_variant[("naive", ", joints predicted")] == ("naive_d0_s10", "naive_d4_s10_predicted")
     # Without delay nothing is committed: a variant begins with the plain cell.
@@ -106,6 +108,6 @@ def test_ablations_of_the_prefix_are_cells_of_rtc_and_predicted_joints_of_naive_
 
 def test_an_ablation_that_needs_more_commands_is_refused_where_there_are_fewer():
     found = expand(grid([1, 4], ["rtc"], prefix=["shuffled"]), ACT_RTC)
-    assert [setting.arm for setting in found.settings] == ["rtc_d4_s10_shuffled"]
+    assert [setting.condition for setting in found.settings] == ["rtc_d4_s10_shuffled"]
     (refused,) = found.refused
-    assert refused.reason == "prefix 'shuffled' needs 2 committed commands or more; the told delay is 1"
+    assert refused.reason == "prefix 'shuffled' needs 2 committed commands or more; the estimated delay is 1"

@@ -21,11 +21,11 @@ from act_eval.types import EpisodeRecord
 # submitit's debug executor leaves its log files open.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 
-ARMS = ("naive_d0_s4", "naive_d2_s4")
+CONDITIONS = ("naive_d0_s4", "naive_d2_s4")
 RUNS = ("act_confuser_pick", "act_confuser_swap")
 CLOCK = frozenset(f"metric_{metric.name}" for metric in METRICS if metric.wall_clock)
-DEBUG = ("--launcher", "slurm", "--workers", "2", "--slurm", "cluster=debug")
-LOCAL = ("--launcher", "slurm", "--workers", "2", "--slurm", "cluster=local", "timeout_min=10")
+DEBUG = ("--launcher", "slurm", "--workers", "2", "--launcher-options", "cluster=debug")
+LOCAL = ("--launcher", "slurm", "--workers", "2", "--launcher-options", "cluster=local", "timeout_min=10")
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +88,12 @@ def without_clock(row: dict) -> list[tuple]:
 
 
 def test_what_is_compared_is_all_of_it(whole: Path) -> None:
-    arms = [f"{name}/{arm}" for name in RUNS for arm in ARMS]
-    wanted = [f"{arm}/{file}" for arm in arms for file in ("episodes.jsonl", "metrics.jsonl", "steps/0002.npz")]
+    conditions = [f"{name}/{condition}" for name in RUNS for condition in CONDITIONS]
+    wanted = [
+        f"{condition}/{file}"
+        for condition in conditions
+        for file in ("episodes.jsonl", "metrics.jsonl", "steps/0002.npz")
+    ]
     assert {*wanted, "comparisons.csv", "sweep.csv", "sweep.json"} <= set(content(whole))
     assert [name for name in content(whole) if name.startswith("plots/")]
 
@@ -128,8 +132,8 @@ def test_a_part_that_was_interrupted_is_resumed(parts: list[Path], grid: list[st
     assert "5 episodes are finished already; 3 are left to run" in shown
     before = [json.loads(line) for line in lines]
     after = [json.loads(line) for line in shard.read_bytes().splitlines()]
-    assert [(line["arm"], line["record"], line["metrics"]) for line in after] == [
-        (line["arm"], line["record"], line["metrics"]) for line in before
+    assert [(line["condition"], line["record"], line["metrics"]) for line in after] == [
+        (line["condition"], line["record"], line["metrics"]) for line in before
     ]
 
 
@@ -161,8 +165,8 @@ def test_parts_in_one_folder_are_merged_in_their_place(parts: list[Path], whole:
     assert run(*grid, "--workers", "1", "--shard", "2/2", "--out", parts[0])[0] == 0
     assert run(parts[0], command="merge")[0] == 0
     for name in RUNS:
-        for arm in ARMS:
-            file = Path(name, arm, "episodes.jsonl")
+        for condition in CONDITIONS:
+            file = Path(name, condition, "episodes.jsonl")
             assert (parts[0] / file).read_bytes() == (whole / file).read_bytes()
 
 
@@ -188,14 +192,18 @@ def test_what_makes_no_whole_sweep_is_named_and_nothing_written(
     shard = f"{RUNS[0]}/shards/2-of-2.jsonl"
     for folders, code, text in [
         ([first, second], 2, f"--out is needed: the parts lie in 2 folders ({first}, {second}, …)"),
-        ([first, "--out", out], 1, f"{RUNS[0]}: arm {ARMS[0]}: 1 of 3 episodes are missing: 1"),
-        ([first, short, "--out", out], 1, f"{RUNS[1]}: arm {ARMS[0]}: 1 of 3 episodes are missing: 1"),
-        ([first, second, again, "--out", out], 1, f"{RUNS[0]}: 2 episodes are there twice:\n  {ARMS[0]}, episode 1: "),
+        ([first, "--out", out], 1, f"{RUNS[0]}: condition {CONDITIONS[0]}: 1 of 3 episodes are missing: 1"),
+        ([first, short, "--out", out], 1, f"{RUNS[1]}: condition {CONDITIONS[0]}: 1 of 3 episodes are missing: 1"),
+        (
+            [first, second, again, "--out", out],
+            1,
+            f"{RUNS[0]}: 2 episodes are there twice:\n  {CONDITIONS[0]}, episode 1: ",
+        ),
         ([first, second, again, "--out", out], 1, f"{second}/{shard}, {again}/{shard}"),
         ([first, narrow, "--out", out], 1, f"{narrow} holds no {RUNS[1]}, which {first} holds: it ran another grid"),
         ([first, other, "--out", out], 1, f"{RUNS[1]}: {first / RUNS[1]} and {other / RUNS[1]} are parts of different"),
         ([first, other, "--out", out], 1, "against Z80"),
-        ([first, whole, "--out", out], 1, f"{RUNS[0]}: {whole / RUNS[0]} is merged already ({', '.join(ARMS)})"),
+        ([first, whole, "--out", out], 1, f"{RUNS[0]}: {whole / RUNS[0]} is merged already ({', '.join(CONDITIONS)})"),
         ([first, second / RUNS[0], "--out", out], 2, f"{second / RUNS[0]} is no folder of a sweep, as others of these"),
         ([first, second, "--out", first], 1, f"{first / RUNS[0]} is one of the runs that are merged; choose another"),
         ([first, second, "--out", tmp_path], 1, f"{tmp_path} is not the folder of a sweep and holds again, narrow, o"),
@@ -213,10 +221,19 @@ def test_what_makes_no_whole_sweep_is_named_and_nothing_written(
         (["--shard", "1/4"], "--shard 1/4: 3 episodes make at most 3 shards"),
         (["--shard", "half"], "--shard is 'half'; it is a part and their number, as in 2/8"),
         ([*DEBUG, "--shard", "1/2"], "--launcher slurm cuts the run into --workers shards itself; leave --shard away"),
-        (["--slurm", "timeout_min=3"], "--slurm holds parameters for --launcher slurm; name that launcher, or leave"),
-        ([*DEBUG, "--slurm", "timeout"], "--slurm takes NAME=VALUE, as in timeout_min=60; got 'timeout'"),
+        (
+            ["--launcher-options", "timeout_min=3"],
+            "--launcher-options holds parameters for --launcher slurm; name that launcher, or leave",
+        ),
+        (
+            [*DEBUG, "--launcher-options", "timeout"],
+            "--launcher-options takes NAME=VALUE, as in timeout_min=60; got 'timeout'",
+        ),
         (["--launcher", "slurm"], "--launcher slurm needs --workers, the number of jobs"),
-        ([*DEBUG, "--gpus-per-worker", "1"], "--gpus-per-worker is for --launcher ray; on Slurm it is --slurm"),
+        (
+            [*DEBUG, "--gpus-per-worker", "1"],
+            "--gpus-per-worker is for --launcher ray; on Slurm it is --launcher-options",
+        ),
     ],
 )
 def test_what_does_not_go_together_is_refused(
@@ -322,7 +339,7 @@ def test_an_interrupt_keeps_what_jobs_have_finished(
     assert code == 130
     assert f"interrupted; finished episodes are kept in {out}: repeat the command to resume" in shown
     assert not list(out.glob("*.csv"))
-    cells = [f"{name}/{arm}" for name in RUNS for arm in ARMS]
+    cells = [f"{name}/{condition}" for name in RUNS for condition in CONDITIONS]
     assert sorted(counted) == [(cell, number) for cell in cells for number in (0, 2)]
     counted.clear()
     code, shown = run(*grid, *DEBUG, "--out", out)

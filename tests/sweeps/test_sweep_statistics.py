@@ -23,7 +23,7 @@ from act_eval.sweeps.trend import (
     verdict,
     verdict_despite_invalid,
 )
-from act_eval.timing import Oracle, ToldConstant
+from act_eval.timing import ConstantEstimate, Oracle
 
 NAN = float("nan")
 
@@ -86,9 +86,9 @@ def test_resamples_keep_the_number_of_episodes():
         (("1" * 40, "1" * 36 + "0" * 4, "1" * 25 + "0" * 15), "falls with delay"),
         (("1" * 25 + "0" * 15, "1" * 36 + "0" * 4, "1" * 40), "rises with delay"),
         (("1" * 200, "1" * 199 + "0", "1" * 198 + "00"), "insensitive to delay"),
-        (("1111", "1110", "1110"), "cannot tell"),
-        (("11", "11", "00"), "cannot tell"),  # every resample has the same slope, and two episodes show nothing
-        (("1" * 40, "1" * 40, "1" * 37 + "0" * 3), "cannot tell"),
+        (("1111", "1110", "1110"), "inconclusive"),
+        (("11", "11", "00"), "inconclusive"),  # every resample has the same slope, and two episodes show nothing
+        (("1" * 40, "1" * 40, "1" * 37 + "0" * 3), "inconclusive"),
     ],
 )
 def test_the_verdict_needs_evidence(rows: tuple[str, ...], word: str):
@@ -100,7 +100,7 @@ def test_the_verdict_uses_the_adjusted_p_value():
     measured = trend(columns("1" * 40, "1" * 36 + "0" * 4, "1" * 32 + "0" * 8), (0, 1, 4))
     assert measured.p < 0.01
     assert verdict(measured, measured.p) == "falls with delay"
-    assert verdict(measured, 0.06) == "cannot tell"
+    assert verdict(measured, 0.06) == "inconclusive"
 
 
 def test_invalid_episodes_are_left_out_and_may_forbid_a_verdict():
@@ -109,7 +109,7 @@ def test_invalid_episodes_are_left_out_and_may_forbid_a_verdict():
     assert (measured.episodes, measured.excluded) == (38, 2)
     assert verdict_despite_invalid(rows, delays, family=1) == "falls with delay"
     many = columns("1" * 20 + "x" * 20, "1" * 40, "1" * 12 + "0" * 8 + "x" * 20)
-    assert verdict_despite_invalid(many, delays, family=1) == "cannot tell"
+    assert verdict_despite_invalid(many, delays, family=1) == "inconclusive"
 
 
 def test_the_recovered_share_by_hand():
@@ -193,7 +193,7 @@ def test_what_a_sweep_says_of_an_environment():
 def test_too_few_episodes_cannot_tell_and_say_what_they_could():
     few = part({"naive_d0_s10": "1111", "naive_d4_s10": "1110"}, grid([0, 4], ["naive"]), ACT)
     (found,) = analyse([few]).trends
-    assert found.word == "cannot tell"
+    assert found.word == "inconclusive"
     assert "; 4 episodes show no drop at all with 80 % power" in found.sentence()
 
 
@@ -201,7 +201,9 @@ def test_the_share_of_naives_loss_pairs_equal_delay_and_rule():
     asked = grid([0, 4], ["naive", "rtc"], ["half", "5"])
     outcomes = {name.replace("s10", s): row for name, row in OUTCOMES.items() for s in ("s10", "s5")}
     found = analyse([part(outcomes, asked)]).recovered
-    assert [(one.naive_0.setting.arm, one.naive_d.setting.arm, one.other.setting.arm) for one in found] == [
+    assert [
+        (one.naive_0.setting.condition, one.naive_d.setting.condition, one.other.setting.condition) for one in found
+    ] == [
         ("naive_d0_s10", "naive_d4_s10", "rtc_d4_s10"),
         ("naive_d0_s5", "naive_d4_s5", "rtc_d4_s5"),
     ]
@@ -220,10 +222,10 @@ def test_parts_of_one_environment_on_other_seeds_are_not_paired():
 
 
 def test_a_variant_is_compared_with_the_plain_cell_and_not_with_other_executors():
-    asked = grid([4], ["naive", "rtc"], prefix=["own", "pad"])
+    asked = grid([4], ["naive", "rtc"], prefix=["committed", "pad"])
     outcomes = {"naive_d4_s10": "1110000000", "rtc_d4_s10": "1111111100", "rtc_d4_s10_pad": "1111000000"}
     found = analyse([part(outcomes, asked)]).comparisons
-    assert [(one.family, one.first.setting.arm, one.second.setting.arm) for one in found] == [
+    assert [(one.family, one.first.setting.condition, one.second.setting.condition) for one in found] == [
         ("executor", "naive_d4_s10", "rtc_d4_s10"),
         ("variant", "rtc_d4_s10", "rtc_d4_s10_pad"),
     ]
@@ -251,15 +253,20 @@ def test_each_plot_is_drawn_where_its_axes_have_something_to_show(tmp_path: Path
     names = ["success", "time_to_success", "reaction", "turn"]
     assert [name for name, _ in figures(analyse([plain]))] == [f"{name}_moving_pick" for name in names]
 
-    asked = grid([0, 8], ["rtc"], ["half", "5"], told={"0": ToldConstant(0), "8": ToldConstant(8), "oracle": Oracle()})
+    asked = grid(
+        [0, 8],
+        ["rtc"],
+        ["half", "5"],
+        delay_estimator={"0": ConstantEstimate(0), "8": ConstantEstimate(8), "oracle": Oracle()},
+    )
     expansion = expand(asked, ACT_RTC)
-    full = part({setting.arm: "1100" for setting in expansion.settings}, asked)
+    full = part({setting.condition: "1100" for setting in expansion.settings}, asked)
     drawn = dict(figures(analyse([full])))
-    assert {f"{name}_moving_pick" for name in [*names, "delay_horizon", "told_actual"]} == set(drawn)
-    told = drawn["told_actual_moving_pick"].axes[0]
-    assert [tick.get_text() for tick in told.get_xticklabels()] == ["0", "8"]
-    assert [tick.get_text() for tick in told.get_yticklabels()] == ["0", "8"]
-    assert [text.get_text().split("\n")[0] for text in told.texts] == ["50"] * 4
+    assert {f"{name}_moving_pick" for name in [*names, "delay_horizon", "estimated_actual"]} == set(drawn)
+    delay_estimator = drawn["estimated_actual_moving_pick"].axes[0]
+    assert [tick.get_text() for tick in delay_estimator.get_xticklabels()] == ["0", "8"]
+    assert [tick.get_text() for tick in delay_estimator.get_yticklabels()] == ["0", "8"]
+    assert [text.get_text().split("\n")[0] for text in delay_estimator.texts] == ["50"] * 4
 
     earlier = tmp_path / "delay_horizon_moving_pick.png"
     earlier.touch()

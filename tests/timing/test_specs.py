@@ -1,4 +1,4 @@
-"""Delay models and told delays as text: what is read, what is refused, and that the description reads back."""
+"""Delay models and estimated delays as text: what is read, what is refused, and that the description reads back."""
 
 import re
 import subprocess
@@ -14,12 +14,14 @@ from act_eval.timing import (
     RTC,
     BeyondMaxDelay,
     Blend,
+    Bursty,
     Constant,
+    ConstantEstimate,
     DelayModel,
-    Dropped,
     Ensemble,
     Estimator,
     Lognormal,
+    Lossy,
     MaxOfLast,
     Measured,
     MovingAverage,
@@ -27,18 +29,16 @@ from act_eval.timing import (
     Oracle,
     Percentile,
     Schedule,
-    Spikes,
     Sync,
-    ToldConstant,
     Trace,
     Uniform,
-    arm_name,
-    arm_settings,
-    arm_text,
+    condition_name,
+    condition_settings,
+    condition_text,
     describe,
-    describe_told,
+    describe_estimator,
     parse_delay,
-    parse_told,
+    parse_estimator,
     write_trace,
 )
 
@@ -50,17 +50,17 @@ drawn = st.one_of(
     steps.map(Constant),
     st.tuples(steps, steps).map(lambda pair: Uniform(*sorted(pair))),
     st.builds(Lognormal, positive, positive, positive),
-    st.builds(Spikes, steps, steps, probabilities, probabilities),
+    st.builds(Bursty, steps, steps, probabilities, probabilities),
 )
 models = st.one_of(
     drawn,
-    st.builds(Dropped, st.floats(0, 1, exclude_max=True), drawn),
+    st.builds(Lossy, st.floats(0, 1, exclude_max=True), drawn),
     st.floats(0, 1e4).map(Measured),
     st.lists(st.one_of(st.none(), steps), min_size=1, max_size=5).map(lambda some: Trace((1, *some))),
 )
 estimators = st.one_of(
     st.just(Oracle()),
-    steps.map(ToldConstant),
+    steps.map(ConstantEstimate),
     st.builds(MaxOfLast, st.integers(1, 60), steps),
     st.builds(Percentile, st.floats(0, 100), st.integers(1, 60), steps),
     st.builds(MovingAverage, st.integers(1, 60), steps),
@@ -77,13 +77,13 @@ estimators = st.one_of(
         ("uniform:high=6,low=1", Uniform(1, 6)),
         ("lognormal:shift=1,median=2,sigma=0.5", Lognormal(1, 2, 0.5)),
         ("lognormal:1,2,0.5", Lognormal(1, 2, 0.5)),
-        ("spikes:calm=1,spike=6,enter=0.1,leave=0.5", Spikes(1, 6, 0.1, 0.5)),
-        ("spikes:1,6,enter=0.1,leave=0.5", Spikes(1, 6, 0.1, 0.5)),
-        ("dropped:probability=0.1,of=4", Dropped(0.1, Constant(4))),
-        ("dropped:0.1,4", Dropped(0.1, Constant(4))),
-        ("dropped:0.1", Dropped(0.1)),
-        ("dropped:0.1,of=uniform:1,6", Dropped(0.1, Uniform(1, 6))),
-        ("dropped:0.1,lognormal:shift=1,median=2,sigma=0.5", Dropped(0.1, Lognormal(1, 2, 0.5))),
+        ("bursty:calm=1,spike=6,enter=0.1,leave=0.5", Bursty(1, 6, 0.1, 0.5)),
+        ("bursty:1,6,enter=0.1,leave=0.5", Bursty(1, 6, 0.1, 0.5)),
+        ("lossy:probability=0.1,of=4", Lossy(0.1, Constant(4))),
+        ("lossy:0.1,4", Lossy(0.1, Constant(4))),
+        ("lossy:0.1", Lossy(0.1)),
+        ("lossy:0.1,of=uniform:1,6", Lossy(0.1, Uniform(1, 6))),
+        ("lossy:0.1,lognormal:shift=1,median=2,sigma=0.5", Lossy(0.1, Lognormal(1, 2, 0.5))),
         ("measured", Measured()),
         ("measured:100", Measured(100)),
         ("measured:injected_ms=100", Measured(100)),
@@ -98,7 +98,7 @@ def test_delays_are_read(text: str, model: DelayModel) -> None:
     ("text", "estimator"),
     [
         ("oracle", Oracle()),
-        ("constant:4", ToldConstant(4)),
+        ("constant:4", ConstantEstimate(4)),
         ("max", MaxOfLast()),
         ("max:20,1", MaxOfLast(20, 1)),
         ("p95", Percentile()),
@@ -107,8 +107,8 @@ def test_delays_are_read(text: str, model: DelayModel) -> None:
         ("average", MovingAverage()),
     ],
 )
-def test_told_delays_are_read(text: str, estimator: Estimator) -> None:
-    assert parse_told(text) == estimator
+def test_estimated_delays_are_read(text: str, estimator: Estimator) -> None:
+    assert parse_estimator(text) == estimator
 
 
 @QUICK
@@ -123,14 +123,14 @@ def test_a_description_means_the_same_model(model: DelayModel) -> None:
 @QUICK
 @given(estimators)
 def test_a_description_means_the_same_estimator(estimator: Estimator) -> None:
-    assert parse_told(describe_told(estimator)) == estimator
+    assert parse_estimator(describe_estimator(estimator)) == estimator
 
 
 def test_a_trace_is_read_from_its_file_whatever_its_name(tmp_path: Path) -> None:
     path = tmp_path / "of=a,b:c.json"
     write_trace(path, Trace((1, None, 3)))
     assert parse_delay(f"trace:{path}") == Trace((1, None, 3))
-    assert parse_delay(f"dropped:0.1,of=trace:{path}") == Dropped(0.1, Trace((1, None, 3)))
+    assert parse_delay(f"lossy:0.1,of=trace:{path}") == Lossy(0.1, Trace((1, None, 3)))
     assert describe(Trace((1, 2))) != describe(Trace((1, 3)))
 
 
@@ -158,14 +158,14 @@ MODELS = "there are: constant, dropped, lognormal, measured, spikes, trace, unif
         ("1.5", "steps is '1.5'; it must be a whole number of control steps"),
         ("lognormal:shift=1,median=x,sigma=1", "median is 'x'; it must be a number"),
         ("lognormal:1,nan,1", "median of a lognormal delay is nan; it must be finite and at least 0"),
-        ("spikes:1,6,2,0.5", "probability of entering a spike is 2.0; it must lie between 0 and 1"),
-        ("dropped:0.1,of=unifrom:1,6", f"there is no 'unifrom'; {MODELS}"),
-        ("dropped:0.1,of=uniform:1", "uniform needs high; it takes low, high"),
+        ("bursty:1,6,2,0.5", "probability of entering a spike is 2.0; it must lie between 0 and 1"),
+        ("lossy:0.1,of=unifrom:1,6", f"there is no 'unifrom'; {MODELS}"),
+        ("lossy:0.1,of=uniform:1", "uniform needs high; it takes low, high"),
         (
-            "dropped:0.1,of=measured",
+            "lossy:0.1,of=measured",
             "answers of a measured delay cannot be dropped; of must draw delays and lose none itself",
         ),
-        ("dropped:0.1,of=dropped:0.1", "answers of a dropped delay cannot be dropped; of must draw delays"),
+        ("lossy:0.1,of=lossy:0.1", "answers of a dropped delay cannot be dropped; of must draw delays"),
         ("trace:", "trace needs a file, as in trace:delays.json"),
         ("trace", "trace needs a file, as in trace:delays.json"),
         ("trace:no.json", "delay trace no.json cannot be read"),
@@ -185,13 +185,13 @@ def test_a_delay_that_is_none_is_refused_by_its_text_and_parameter(text: str, pr
         ("4", "there is no '4'; there are: average, constant, max, oracle, p95, percentile"),
         ("constant", "constant needs steps; it takes steps"),
         ("oracle:4", "'4' is too much; oracle takes no parameters"),
-        ("max:0", "window of the told delay is 0; it must be a whole number of control steps, at least 1"),
-        ("percentile:101", "percentile of the told delay is 101.0; it must lie between 0 and 100"),
+        ("max:0", "window of the estimated delay is 0; it must be a whole number of control steps, at least 1"),
+        ("percentile:101", "percentile of the estimated delay is 101.0; it must lie between 0 and 100"),
     ],
 )
-def test_a_told_delay_that_is_none_is_refused(text: str, problem: str) -> None:
-    with pytest.raises(TimingError, match=re.escape(f"told delay {text!r}: {problem}")):
-        parse_told(text)
+def test_a_estimated_delay_that_is_none_is_refused(text: str, problem: str) -> None:
+    with pytest.raises(TimingError, match=re.escape(f"estimated delay {text!r}: {problem}")):
+        parse_estimator(text)
 
 
 @pytest.mark.parametrize(
@@ -199,27 +199,27 @@ def test_a_told_delay_that_is_none_is_refused(text: str, problem: str) -> None:
     [
         (Schedule(method=RTC(10), delay=Constant(4)), "rtc_d4_s10"),
         (Schedule(method=Sync(5)), "sync_d0_s5"),
-        (Schedule(method=Sync(5, "ticking")), "sync_ticking_d0_s5"),
+        (Schedule(method=Sync(5, "hold")), "sync_ticking_d0_s5"),
         (Schedule(method=Naive(4), delay=Uniform(1, 3)), "naive_uniform1-3_s4"),
         (Schedule(method=RTC(4), delay=Measured(100)), "rtc_measured100ms_s4"),
-        (Schedule(method=RTC(4), delay=Measured(), told=ToldConstant(2)), "rtc_measured_s4_told2"),
-        (Schedule(method=RTC(4), told=MaxOfLast(20, 1)), "rtc_d0_s4_told-max-window-20-initial-1"),
+        (Schedule(method=RTC(4), delay=Measured(), delay_estimator=ConstantEstimate(2)), "rtc_measured_s4_told2"),
+        (Schedule(method=RTC(4), delay_estimator=MaxOfLast(20, 1)), "rtc_d0_s4_estimated-max-window-20-initial-1"),
         (
-            Schedule(method=RTC(4), delay=Dropped(0.1, Spikes(1, 6, 0.1, 0.5)), timeout=9, beyond_max_delay="clip"),
-            "rtc_dropped0.1-spikes1-6-0.1-0.5_s4_clip_t9",
+            Schedule(method=RTC(4), delay=Lossy(0.1, Bursty(1, 6, 0.1, 0.5)), timeout=9, beyond_max_delay="clip"),
+            "rtc_dropped0.1-bursty1-6-0.1-0.5_s4_clip_t9",
         ),
         (Schedule(method=RTC(4), observation_delay=2, actuation_delay=1), "rtc_d0_s4_o2_a1"),
     ],
 )
-def test_arms_are_named_after_what_is_not_at_its_default(schedule: Schedule, name: str) -> None:
-    assert arm_name(schedule) == name
+def test_conditions_are_named_after_what_is_not_at_its_default(schedule: Schedule, name: str) -> None:
+    assert condition_name(schedule) == name
 
 
 schedules = st.builds(
     Schedule,
     method=st.one_of(*(st.integers(1, 3).map(kind) for kind in (Sync, Naive, RTC, Ensemble, Blend))),
     delay=models.filter(lambda model: not isinstance(model, Measured)),
-    told=st.one_of(st.none(), estimators),
+    delay_estimator=st.one_of(st.none(), estimators),
     beyond_max_delay=st.sampled_from(["error", "clip", "naive"]),
     timeout=st.just(10**6),
     observation_delay=st.integers(0, 2),
@@ -229,30 +229,34 @@ schedules = st.builds(
 
 @QUICK
 @given(schedules, schedules)
-def test_arms_of_one_name_are_one_arm_and_names_are_fit_for_folders(first: Schedule, second: Schedule) -> None:
-    assert re.fullmatch(r"[a-z][a-zA-Z0-9_.+-]{3,200}", arm_name(first))
-    assert (arm_name(first) == arm_name(second)) == (arm_settings(first) == arm_settings(second))
+def test_conditions_of_one_name_are_one_condition_and_names_are_fit_for_folders(
+    first: Schedule, second: Schedule
+) -> None:
+    assert re.fullmatch(r"[a-z][a-zA-Z0-9_.+-]{3,200}", condition_name(first))
+    assert (condition_name(first) == condition_name(second)) == (
+        condition_settings(first) == condition_settings(second)
+    )
 
 
 @pytest.mark.parametrize("beyond", ["error", "clip"])
 def test_settings_hold_everything_that_is_not_at_its_default(beyond: BeyondMaxDelay) -> None:
     plain = Schedule(method=RTC(10), delay=Constant(4))
-    assert arm_settings(plain) == {"executor": "rtc", "delay": 4, "execute": 10}
-    assert arm_text(arm_settings(plain)) == "executor rtc, delay d = 4, execution horizon s = 10"
+    assert condition_settings(plain) == {"executor": "rtc", "delay": 4, "execution_horizon": 10}
+    assert condition_text(condition_settings(plain)) == "executor rtc, delay d = 4, execution horizon s = 10"
     full = Schedule(
         method=RTC(3), delay=Measured(20), beyond_max_delay=beyond, timeout=9, observation_delay=2, actuation_delay=1
     )
-    assert arm_settings(full) == {
+    assert condition_settings(full) == {
         "executor": "rtc",
         "delay": "measured:injected_ms=20",
-        "execute": 3,
-        "told": "max",
+        "execution_horizon": 3,
+        "delay_estimator": "max",
         **({} if beyond == "error" else {"beyond_max_delay": beyond}),
         "timeout": 9,
         "observation_delay": 2,
         "actuation_delay": 1,
     }
-    assert "told max" in arm_text(arm_settings(full))
+    assert "told max" in condition_text(condition_settings(full))
 
 
 def test_the_texts_need_no_heavy_import() -> None:

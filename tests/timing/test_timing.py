@@ -10,12 +10,14 @@ from act_eval.timing import (
     METHODS,
     RTC,
     Blend,
+    Bursty,
     Constant,
+    ConstantEstimate,
     DelayModel,
     Draw,
-    Dropped,
     Ensemble,
     Lognormal,
+    Lossy,
     MaxOfLast,
     Method,
     MovingAverage,
@@ -23,16 +25,14 @@ from act_eval.timing import (
     Oracle,
     Percentile,
     Schedule,
-    Spikes,
     Sync,
-    ToldConstant,
     Trace,
     Uniform,
     draws,
+    estimated_delay,
     extremes,
     read_trace,
     recorded_trace,
-    told_delay,
     write_trace,
 )
 from act_eval.types import PolicySpec, Window
@@ -69,7 +69,7 @@ def feasible(method: type, chunk: int, delay: int, **kwargs: object) -> list[int
 def test_exactly_the_horizons_within_the_bounds_are_allowed(chunk: int, delay: int) -> None:
     d = delay
     assert feasible(Sync, chunk, d) == list(range(1, chunk + 1))
-    assert feasible(Sync, chunk, d, clock="ticking") == list(range(1, chunk + 1))
+    assert feasible(Sync, chunk, d, clock="hold") == list(range(1, chunk + 1))
     assert feasible(Naive, chunk, d) == list(range(max(1, d), chunk - d + 1))
     assert feasible(Blend, chunk, d) == list(range(max(1, d), chunk - d + 1))
     assert feasible(RTC, chunk, d) == (list(range(max(1, d), chunk + 1)) if d <= chunk else [])
@@ -119,7 +119,7 @@ def test_a_bounded_delay_is_refused_by_its_bounds_and_an_unbounded_one_is_run() 
         Schedule(method=RTC(7), delay=Uniform(1, 3)).check(shifted)
     Schedule(method=RTC(6), delay=Uniform(1, 3)).check(shifted)
     Schedule(method=Naive(8), delay=Lognormal(1, 3, 1)).check(spec(8))
-    Schedule(method=Naive(8), delay=Spikes(1, 20, 0.1, 0.5)).check(spec(8))
+    Schedule(method=Naive(8), delay=Bursty(1, 20, 0.1, 0.5)).check(spec(8))
 
 
 def test_telling_more_than_max_delay_is_a_choice() -> None:
@@ -131,7 +131,7 @@ def test_telling_more_than_max_delay_is_a_choice() -> None:
             Schedule(method=RTC(4), delay=delay).check(policy)
         Schedule(method=RTC(4), delay=delay, beyond_max_delay="clip").check(policy)
         Schedule(method=RTC(4), delay=delay, beyond_max_delay="naive").check(policy)
-        Schedule(method=RTC(4), delay=delay, told=ToldConstant(2)).check(policy)
+        Schedule(method=RTC(4), delay=delay, delay_estimator=ConstantEstimate(2)).check(policy)
     # Clipped to 2 the window begins at t + 2 and takes over at t + 4: two of its actions are lost.
     with pytest.raises(TimingError, match=re.escape("takeover 4, start 2: 4 <= s <= 6; got s = 7")):
         Schedule(method=RTC(7), delay=Constant(4), beyond_max_delay="clip").check(policy)
@@ -146,17 +146,20 @@ def test_telling_more_than_max_delay_is_a_choice() -> None:
         (lambda: Uniform(4, 2), "lower delay 4 is above upper delay 2"),
         (lambda: Lognormal(1, 0, 1), "median of a lognormal delay is 0; it must be above 0"),
         (lambda: Lognormal(1, 2, float("nan")), "sigma of a lognormal delay is nan; it must be finite"),
-        (lambda: Spikes(1, 5, 1.5, 0.5), "probability of entering a spike is 1.5; it must lie between 0 and 1"),
-        (lambda: Dropped(1.0), "probability of a lost answer is 1; no answer would ever arrive"),
+        (lambda: Bursty(1, 5, 1.5, 0.5), "probability of entering a spike is 1.5; it must lie between 0 and 1"),
+        (lambda: Lossy(1.0), "probability of a lost answer is 1; no answer would ever arrive"),
         (lambda: Trace(), "a delay trace is empty; it needs at least one delay"),
         (lambda: Trace((3, -2)), "entry 1 of a delay trace is -2; it must be a whole number of control steps"),
         (lambda: Trace((None,)), "a delay trace holds lost answers only"),
         (lambda: Naive(0), "execution horizon s is 0; it must be a whole number of control steps, at least 1"),
-        (lambda: Sync(4, "paused"), "clock is 'paused'; there are: frozen, ticking"),  # pyright: ignore[reportArgumentType]
+        (lambda: Sync(4, "paused"), "clock is 'paused'; there are: paused, hold"),  # pyright: ignore[reportArgumentType]
         (lambda: Ensemble(1, -0.1), "decay m is -0.1; it must be a finite number, at least 0"),
-        (lambda: MaxOfLast(0), "window of the told delay is 0; it must be a whole number of control steps, at least 1"),
-        (lambda: Percentile(101), "percentile of the told delay is 101; it must lie between 0 and 100"),
-        (lambda: Schedule(method=Naive(4), delay=Dropped(0.1)), "lost answers need a timeout, in steps"),
+        (
+            lambda: MaxOfLast(0),
+            "window of the estimated delay is 0; it must be a whole number of control steps, at least 1",
+        ),
+        (lambda: Percentile(101), "percentile of the estimated delay is 101; it must lie between 0 and 100"),
+        (lambda: Schedule(method=Naive(4), delay=Lossy(0.1)), "lost answers need a timeout, in steps"),
         (lambda: Schedule(method=Naive(4), delay=Trace((1, None))), "lost answers need a timeout, in steps"),
         (
             lambda: Schedule(method=Naive(4), delay=Constant(4), timeout=3),
@@ -178,8 +181,8 @@ MODELS: list[DelayModel] = [
     Constant(3),
     Uniform(1, 6),
     Lognormal(1.2, 2.0, 0.7),
-    Spikes(1, 9, 0.2, 0.4),
-    Dropped(0.3, Uniform(1, 6)),
+    Bursty(1, 9, 0.2, 0.4),
+    Lossy(0.3, Uniform(1, 6)),
     Trace((4, 1, None, 7)),
 ]
 
@@ -191,7 +194,7 @@ def test_delays_depend_on_the_episode_seed_alone_and_keep_their_extremes(model: 
     steps = [draw.steps for draw in first(model, 3000) if not draw.lost]
     assert min(steps) >= low
     assert high is None or max(steps) <= high
-    if isinstance(model, Uniform | Spikes | Dropped | Trace):
+    if isinstance(model, Uniform | Bursty | Lossy | Trace):
         assert {min(steps), max(steps)} == {low, high}, "the extremes are reached"
     if not isinstance(model, Constant):
         assert len({tuple(first(model, 300, seed)) for seed in range(8)}) > 1
@@ -203,15 +206,15 @@ def test_distributions_have_their_closed_form_moments() -> None:
     assert np.bincount(uniform)[2:] == pytest.approx(n / 5, rel=0.07)
     lognormal = np.array([draw.steps for draw in first(Lognormal(1.0, 4.0, 0.5), n)])
     assert np.mean(lognormal <= 5) == pytest.approx(0.5, abs=0.015)  # X <= median half of the time
-    spikes = np.array([draw.steps for draw in first(Spikes(1, 9, 0.1, 0.3), n)])
-    assert np.mean(spikes == 9) == pytest.approx(0.1 / (0.1 + 0.3), abs=0.02)  # stationary share of the chain
-    lost = np.array([draw.lost for draw in first(Dropped(0.2, Constant(3)), n)])
+    bursty = np.array([draw.steps for draw in first(Bursty(1, 9, 0.1, 0.3), n)])
+    assert np.mean(bursty == 9) == pytest.approx(0.1 / (0.1 + 0.3), abs=0.02)  # stationary share of the chain
+    lost = np.array([draw.lost for draw in first(Lossy(0.2, Constant(3)), n)])
     assert np.mean(lost) == pytest.approx(0.2, abs=0.012)
 
 
 def test_another_drop_probability_leaves_the_delays_of_arriving_answers() -> None:
-    without = first(Dropped(0.0, Uniform(0, 9)), 200)
-    some = first(Dropped(0.5, Uniform(0, 9)), 200)
+    without = first(Lossy(0.0, Uniform(0, 9)), 200)
+    some = first(Lossy(0.5, Uniform(0, 9)), 200)
     kept = [i for i, draw in enumerate(some) if not draw.lost]
     assert 50 < len(kept) < 150
     assert [some[i] for i in kept] == [without[i] for i in kept]
@@ -240,7 +243,7 @@ def test_a_trace_that_may_end_before_its_episodes_is_refused() -> None:
     with pytest.raises(TimingError, match="holds 0 answers for episode seed 9"):
         schedule.check_episodes([9], 16)
     with pytest.raises(TimingError, match=re.escape(text)):
-        Schedule(method=Naive(4), delay=Dropped(0.1, own), timeout=9).check_episodes([7], 17)
+        Schedule(method=Naive(4), delay=Lossy(0.1, own), timeout=9).check_episodes([7], 17)
     Schedule(method=Naive(4), delay=Trace((1, 2))).check_episodes([9], 10_000)
     Schedule(method=Naive(4), delay=Constant(1)).check_episodes([9], 10_000)
 
@@ -288,10 +291,10 @@ def test_a_missing_trace_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("estimator", "told"),
+    ("estimator", "delay_estimator"),
     [
         (Oracle(), 6),
-        (ToldConstant(3), 3),
+        (ConstantEstimate(3), 3),
         (MaxOfLast(2), 4),
         (MaxOfLast(10), 9),
         (Percentile(95, window=50), 9),
@@ -301,21 +304,21 @@ def test_a_missing_trace_is_named(tmp_path: Path) -> None:
         (MovingAverage(4), 4),  # mean 3.75
     ],
 )
-def test_told_delays(estimator: object, told: int) -> None:
+def test_estimated_delays(estimator: object, delay_estimator: int) -> None:
     arrived = [1, 9, 1, 4]  # last two: 1, 4; last three: 9, 1, 4 with median 4
-    assert told_delay(estimator, 6, arrived) == told  # pyright: ignore[reportArgumentType]
+    assert estimated_delay(estimator, 6, arrived) == delay_estimator  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize("estimator", [MaxOfLast(10, 5), Percentile(95, 10, 5), MovingAverage(10, 5)])
-def test_before_any_answer_the_initial_delay_is_told(estimator: MaxOfLast | Percentile | MovingAverage) -> None:
-    assert told_delay(estimator, 6, []) == 5
+def test_before_any_answer_the_initial_delay_is_estimated(estimator: MaxOfLast | Percentile | MovingAverage) -> None:
+    assert estimated_delay(estimator, 6, []) == 5
 
 
-def test_constant_delays_are_told_exactly_by_every_estimator_that_learns() -> None:
+def test_constant_delays_are_estimated_exactly_by_every_estimator_that_learns() -> None:
     for estimator in (MaxOfLast(), Percentile(), MovingAverage()):
         for steps in range(12):
             for count in (1, 2, 7, 60):
-                assert told_delay(estimator, 99, [steps] * count) == steps
+                assert estimated_delay(estimator, 99, [steps] * count) == steps
 
 
 def test_method_names_are_those_of_the_table() -> None:

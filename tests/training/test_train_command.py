@@ -130,7 +130,7 @@ def test_weights_are_taken_where_they_fit_and_the_rest_is_listed(
     assert train(*words, "--model.chunk-size", 6, "--out", tmp_path / "longer") == 0
     said = capsys.readouterr().out
     assert "not taken, other shape: model.decoder_pos_embed.weight" in said
-    assert train(*words, "--no-coordinates", "--model.use-vae", "--out", tmp_path / "blind") == 0
+    assert train(*words, "--no-coordinates", "--model.use-vae", "--out", tmp_path / "mask_images") == 0
     said = capsys.readouterr().out
     assert "not taken, unknown here: model.encoder_env_state_input_proj" in said
     assert "random, not in the checkpoint: model.vae_encoder" in said

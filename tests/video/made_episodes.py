@@ -48,14 +48,14 @@ def episode_steps() -> EpisodeSteps:
     return EpisodeSteps(
         command=command, ran=command, chunk=chunk, index=np.where(chunk < 0, -1, step - start[chunk]),
         observed=np.where(chunk < 0, -1, np.array([0, 3])[chunk]), requested=np.isin(step, (0, 3)),
-        told_delay=np.where(chunk < 0, -1, np.array([0, 2])[chunk]),
+        estimated_delay=np.where(chunk < 0, -1, np.array([0, 2])[chunk]),
         actual_delay=np.where(chunk < 0, -1, np.array([0, 2])[chunk]),
-        in_flight=np.isin(step, (3, 4)).astype(np.int64), seam=step == 5,
+        in_flight=np.isin(step, (3, 4)).astype(np.int64), chunk_switch=step == 5,
         replaced=np.full((T, 3), np.nan, np.float32), overlap_rmse=np.full((T, 3), np.nan, np.float32),
         state=np.arange(T + 1, dtype=np.float64)[:, None],
         sent=np.array([0, 3]), observation_step=np.array([0, 3]), start=start, ready=np.array([0, 5]),
-        told=np.array([0, 2]), actual=np.array([0, 2]), lost=np.zeros(2, np.bool_),
-        predicted=np.stack([command[:C], command[4:]]), coordinates=np.array([[0.25, 0.25], [0.25, 0.25]], np.float32),
+        estimated=np.array([0, 2]), actual=np.array([0, 2]), lost=np.zeros(2, np.bool_),
+        predicted=np.stack([command[:C], command[4:]]), goal_input=np.array([[0.25, 0.25], [0.25, 0.25]], np.float32),
         joints=np.ones((T + 1, 3), np.float32), gripper_xyz=np.zeros((T + 1, 3), np.float32), blocks_xyz=steady,
         target=np.zeros(T + 1, np.int64),
     )  # fmt: skip

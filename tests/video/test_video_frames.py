@@ -29,9 +29,19 @@ def near(image: np.ndarray, ink: tuple[int, int, int], within: int = 40) -> int:
 
 def bare_steps() -> EpisodeSteps:
     full = episode_steps()
-    required = ("command", "ran", "chunk", "index", "observed", "requested", "told_delay", "actual_delay", "in_flight")
+    required = (
+        "command",
+        "ran",
+        "chunk",
+        "index",
+        "observed",
+        "requested",
+        "estimated_delay",
+        "actual_delay",
+        "in_flight",
+    )
     return EpisodeSteps(
-        **{name: getattr(full, name) for name in (*required, "seam", "replaced", "overlap_rmse", "state")}
+        **{name: getattr(full, name) for name in (*required, "chunk_switch", "replaced", "overlap_rmse", "state")}
     )
 
 
@@ -112,23 +122,23 @@ def test_rings_follow_the_roles_of_the_blocks():
         assert (counts[0] > counts[1]) == (number < 4)
 
 
-def test_seam_delays_and_flight_are_told():
+def test_switch_delays_and_flight_are_estimated():
     frames = frames_of(Hooked(), made_film())
     numbers = [frame[SIZE.numbers_top : SIZE.lanes_top] for frame in frames]
     assert [near(block, COMMITTED) > 20 for block in numbers[:T]] == [t in (3, 4) for t in range(T)]
     late = replace(episode_steps(), actual_delay=np.array([0, 0, 0, 0, -1, 3, 3, 3]))
-    told = [frame[SIZE.numbers_top : SIZE.lanes_top] for frame in frames_of(Hooked(), made_film(late))]
-    assert [bool((a != b).any()) for a, b in zip(numbers[:T], told[:T], strict=True)] == [t >= 5 for t in range(T)]
-    smooth = replace(episode_steps(), seam=np.zeros(T, np.bool_))
+    estimated = [frame[SIZE.numbers_top : SIZE.lanes_top] for frame in frames_of(Hooked(), made_film(late))]
+    assert [bool((a != b).any()) for a, b in zip(numbers[:T], estimated[:T], strict=True)] == [t >= 5 for t in range(T)]
+    smooth = replace(episode_steps(), chunk_switch=np.zeros(T, np.bool_))
     calm = [frame[SIZE.numbers_top : SIZE.lanes_top] for frame in frames_of(Hooked(), made_film(smooth))]
     assert [bool((a != b).any()) for a, b in zip(numbers[:T], calm[:T], strict=True)] == [t >= 5 for t in range(T)]
 
 
-def test_the_gripper_and_the_told_coordinates_are_shown():
+def test_the_gripper_and_the_estimated_coordinates_are_shown():
     base = frames_of(Hooked(), made_film())[2]
     closing = replace(episode_steps(), command=episode_steps().command * [1, 1, 0])
     closed = replace(episode_steps(), joints=np.zeros((T + 1, 3), np.float32))
-    elsewhere = replace(episode_steps(), coordinates=np.full((2, 2), 0.6, np.float32))
+    elsewhere = replace(episode_steps(), goal_input=np.full((2, 2), 0.6, np.float32))
     for steps in (closing, closed, elsewhere):
         frame = frames_of(Hooked(), made_film(steps))[2]
         assert (frame[SIZE.numbers_top : SIZE.lanes_top] != base[SIZE.numbers_top : SIZE.lanes_top]).any()
@@ -171,8 +181,8 @@ def test_an_episode_that_broke_shows_what_came_before(tmp_path: Path):
 def test_an_episode_without_a_step_is_filmed():
     none = {
         name: getattr(episode_steps(), name)[:0]
-        for name in ("command", "ran", "chunk", "index", "observed", "requested", "told_delay", "actual_delay",
-                     "in_flight", "seam", "replaced", "overlap_rmse")
+        for name in ("command", "ran", "chunk", "index", "observed", "requested", "estimated_delay", "actual_delay",
+                     "in_flight", "chunk_switch", "replaced", "overlap_rmse")
     }  # fmt: skip
     steps = EpisodeSteps(**none, state=np.zeros((1, 1)))
     assert len(frames_of(Hooked(), made_film(steps, replace(RECORD, steps=0)))) == 1 + HOLD
@@ -180,6 +190,6 @@ def test_an_episode_without_a_step_is_filmed():
 
 def test_predictions_far_outside_the_picture_are_left_out():
     steps = episode_steps()
-    wild = replace(steps, predicted=np.full_like(steps.predicted, 1e6), coordinates=np.full((2, 2), 1e9, np.float32))
+    wild = replace(steps, predicted=np.full_like(steps.predicted, 1e6), goal_input=np.full((2, 2), 1e9, np.float32))
     assert len(frames_of(Hooked(), made_film(wild))) == T + 1 + HOLD
     assert STAGE.block_side > 0

@@ -8,10 +8,10 @@ function successFigures() {
 }
 
 function successFigure(suite) {
-  const arms = armsOf(suite).filter((arm) => arm.trials > 0 && isNumber(arm.delay));
-  if (new Set(arms.map((arm) => arm.delay)).size < 2) return null;
-  const groups = [...new Set(arms.map((arm) => arm.group))];
-  const most = Math.max(1, ...arms.map((arm) => arm.delay));
+  const conditions = conditionsOf(suite).filter((condition) => condition.trials > 0 && isNumber(condition.delay));
+  if (new Set(conditions.map((condition) => condition.delay)).size < 2) return null;
+  const groups = [...new Set(conditions.map((condition) => condition.group))];
+  const most = Math.max(1, ...conditions.map((condition) => condition.delay));
   const x = (delay) => CHART.left + 8 + (delay / most) * (CHART.width - CHART.left - CHART.right - 16);
   const y = (rate) => CHART.top + (1 - rate) * (CHART.height - CHART.top - CHART.bottom);
   const { control_s: step, name } = data.suites[suite];
@@ -19,25 +19,25 @@ function successFigure(suite) {
     ...[0, 0.25, 0.5, 0.75, 1].flatMap((rate) => [
       s("line", { class: "grid", x1: CHART.left, x2: CHART.width - CHART.right, y1: y(rate), y2: y(rate) }),
       s("text", { x: CHART.left - 8, y: y(rate) + 4, "text-anchor": "end" }, `${100 * rate} %`)]),
-    ...[...new Set(arms.map((arm) => arm.delay))].map((delay) => s("text", { x: x(delay), y: CHART.height - 22, "text-anchor": "middle" }, Number(delay.toFixed(1)))),
+    ...[...new Set(conditions.map((condition) => condition.delay))].map((delay) => s("text", { x: x(delay), y: CHART.height - 22, "text-anchor": "middle" }, Number(delay.toFixed(1)))),
     s("text", { x: (CHART.left + CHART.width) / 2, y: CHART.height - 5, "text-anchor": "middle", class: "axis" }, `inference delay [steps of ${Math.round(1000 * step)} ms]`),
-    ...groups.flatMap((group, i) => curve(arms.filter((arm) => arm.group === group), i, (i - (groups.length - 1) / 2) * 5, x, y)),
+    ...groups.flatMap((group, i) => curve(conditions.filter((condition) => condition.group === group), i, (i - (groups.length - 1) / 2) * 5, x, y)),
   ];
-  const about = arms.map((arm) => `${arm.label}: ${arm.successes} of ${arm.trials}`).join("; ");
+  const about = conditions.map((condition) => `${condition.label}: ${condition.successes} of ${condition.trials}`).join("; ");
   return h("figure", { class: "figure" },
     h("figcaption", {}, h("b", {}, "Success against delay"), data.suites.length > 1 && ` ${name}`, h("small", {}, " bars: 95 % Wilson intervals")),
     s("svg", { viewBox: `0 0 ${CHART.width} ${CHART.height}`, role: "img", "aria-label": `Success against delay. ${about}` }, shapes),
     h("ul", { class: "legend" }, groups.map((group, i) => h("li", {}, s("svg", { viewBox: "-8 -6 16 12", "aria-hidden": "true", class: `group${i % LINES}` }, s("path", { d: MARKERS[i % MARKERS.length], class: "point" })), group))));
 }
 
-function curve(arms, number, offset, x, y) {
-  const sorted = [...arms].sort((a, b) => a.delay - b.delay);
-  const at = (arm) => x(arm.delay) + offset;
-  const path = sorted.map((arm, i) => `${i ? "L" : "M"}${at(arm)} ${y(arm.successes / arm.trials)}`).join("");
+function curve(conditions, number, offset, x, y) {
+  const sorted = [...conditions].sort((a, b) => a.delay - b.delay);
+  const at = (condition) => x(condition.delay) + offset;
+  const path = sorted.map((condition, i) => `${i ? "L" : "M"}${at(condition)} ${y(condition.successes / condition.trials)}`).join("");
   return [s("g", { class: `group${number % LINES}` },
     s("path", { d: path, class: "curve" }),
-    sorted.map((arm) => s("g", {},
-      s("title", {}, `${arm.label}: ${arm.successes} of ${arm.trials}, 95 % interval ${Math.round(100 * arm.low)} to ${Math.round(100 * arm.high)} %`),
-      s("path", { d: `M${at(arm)} ${y(arm.low)}V${y(arm.high)}m-4 0h8M${at(arm) - 4} ${y(arm.low)}h8`, class: "whisker" }),
-      s("path", { d: MARKERS[number % MARKERS.length], class: "point", transform: `translate(${at(arm)} ${y(arm.successes / arm.trials)})` }))))];
+    sorted.map((condition) => s("g", {},
+      s("title", {}, `${condition.label}: ${condition.successes} of ${condition.trials}, 95 % interval ${Math.round(100 * condition.low)} to ${Math.round(100 * condition.high)} %`),
+      s("path", { d: `M${at(condition)} ${y(condition.low)}V${y(condition.high)}m-4 0h8M${at(condition) - 4} ${y(condition.low)}h8`, class: "whisker" }),
+      s("path", { d: MARKERS[number % MARKERS.length], class: "point", transform: `translate(${at(condition)} ${y(condition.successes / condition.trials)})` }))))];
 }

@@ -8,30 +8,30 @@ const OUTCOMES = data.outcomes;
 const SUCCESS = OUTCOMES.indexOf(data.success);
 const INVALID = OUTCOMES.indexOf(data.invalid);
 
-const armsOf = (suite) => data.arms.filter((arm) => arm.suite === suite);
-const outcomeOf = (arm, episode) => arm.episodes.outcome[episode];
+const conditionsOf = (suite) => data.conditions.filter((condition) => condition.suite === suite);
+const outcomeOf = (condition, episode) => condition.episodes.outcome[episode];
 const nameOfOutcome = (number) => (number === null ? "no record" : words(OUTCOMES[number]));
 
 // One row per episode of a suite, with what filters and sorting ask for.
 function rowsOf(suite) {
-  const arms = armsOf(suite);
+  const conditions = conditionsOf(suite);
   return data.suites[suite].seeds.map((seed, episode) => {
-    const outcomes = arms.map((arm) => outcomeOf(arm, episode));
-    const seams = arms.map((arm) => arm.episodes.seam[episode]).filter(isNumber);
+    const outcomes = conditions.map((condition) => outcomeOf(condition, episode));
+    const chunk switches = conditions.map((condition) => condition.episodes.chunk switch[episode]).filter(isNumber);
     const valid = outcomes.filter((outcome) => outcome !== null && outcome !== INVALID);
     const failures = valid.filter((outcome) => outcome !== SUCCESS).length;
     return {
       suite, episode, seed, outcomes, failures,
       flipped: failures > 0 && failures < valid.length,
-      seam: seams.length ? Math.max(...seams) : null,
-      steps: Math.max(...arms.map((arm) => arm.episodes.steps[episode] ?? 0)),
-      text: textOf(arms, episode, seed, outcomes),
+      chunk switch: chunk switches.length ? Math.max(...chunk_switches) : null,
+      steps: Math.max(...conditions.map((condition) => condition.episodes.steps[episode] ?? 0)),
+      text: textOf(conditions, episode, seed, outcomes),
     };
   });
 }
 
-function textOf(arms, episode, seed, outcomes) {
-  const errors = arms.map((arm) => arm.episodes.error[episode] ?? "");
+function textOf(conditions, episode, seed, outcomes) {
+  const errors = conditions.map((condition) => condition.episodes.error[episode] ?? "");
   return [`#${episode}`, seed, ...outcomes.map(nameOfOutcome), ...errors].join(" ").toLowerCase();
 }
 
@@ -46,17 +46,17 @@ globalThis.actEvalTrack = (key, track) => {
 };
 
 // Resolves to null where the episode has no track; `lacking` says why.
-function loadTrack(arm, episode) {
-  const key = `${arm.key}/${episode}`;
+function loadTrack(condition, episode) {
+  const key = `${condition.key}/${episode}`;
   if (tracks.has(key)) return Promise.resolve(tracks.get(key));
-  if (outcomeOf(arm, episode) === null || arm.tracks.lacking[episode]) return Promise.resolve(null);
+  if (outcomeOf(condition, episode) === null || condition.tracks.lacking[episode]) return Promise.resolve(null);
   return new Promise((resolve) => {
     const done = (track) => {
       waiting.delete(key);
       script.remove();
       resolve(track);
     };
-    const script = h("script", { src: `${arm.tracks.folder}${String(episode).padStart(4, "0")}.js`, onerror: () => done(null) });
+    const script = h("script", { src: `${condition.tracks.folder}${String(episode).padStart(4, "0")}.js`, onerror: () => done(null) });
     script.addEventListener("load", () => tracks.has(key) || done(null));
     waiting.set(key, done);
     document.head.append(script);

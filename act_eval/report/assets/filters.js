@@ -5,11 +5,11 @@ const SORTS = new Map([
   ["failures", ["most failures", (a, b) => b.failures - a.failures]],
   ["flipped", ["flipped first", (a, b) => b.flipped - a.flipped]],
   ["outcome", ["outcome", (a, b) => compareOutcomes(a.outcomes, b.outcomes)]],
-  ["seam", ["largest seam jump", (a, b) => (b.seam ?? -1) - (a.seam ?? -1)]],
+  ["chunk switch", ["largest switch jump", (a, b) => (b.chunk switch ?? -1) - (a.chunk switch ?? -1)]],
   ["steps", ["longest", (a, b) => b.steps - a.steps]],
   ["short", ["shortest", (a, b) => a.steps - b.steps]],
 ]);
-const MOST_PAIRED = 20; // arms; beyond that nobody reads the list of their pairs
+const MOST_PAIRED = 20; // conditions; beyond that nobody reads the list of their pairs
 
 function compareOutcomes(first, second) {
   for (const i of range(first.length)) {
@@ -29,20 +29,20 @@ function listed(rows) {
 function outcomeTest() {
   const { outcomes, within } = view.filter;
   if (!outcomes.size) return null;
-  const only = armsOf(view.suite).findIndex((arm) => arm.label === within);
+  const only = conditionsOf(view.suite).findIndex((condition) => condition.label === within);
   return (row) => (only < 0 ? row.outcomes.some((outcome) => outcomes.has(outcome)) : outcomes.has(row.outcomes[only]));
 }
 
 function flippedTest() {
   const { flipped } = view.filter;
   if (!flipped) return null;
-  const pair = flipped.split("|").map((label) => armsOf(view.suite).findIndex((arm) => arm.label === label));
+  const pair = flipped.split("|").map((label) => conditionsOf(view.suite).findIndex((condition) => condition.label === label));
   if (pair.length !== 2 || pair.includes(-1)) return (row) => row.flipped;
   const fails = (outcome) => outcome !== null && outcome !== INVALID && outcome !== SUCCESS;
   return (row) => row.outcomes[pair[0]] === SUCCESS && fails(row.outcomes[pair[1]]);
 }
 
-const seamTest = () => (view.filter.seam > 0 ? (row) => row.seam !== null && row.seam >= view.filter.seam : null);
+const seamTest = () => (view.filter.chunk switch > 0 ? (row) => row.chunk switch !== null && row.chunk switch >= view.filter.chunk switch : null);
 
 function textTest() {
   const wanted = view.filter.text.toLowerCase().split(/\s+/).filter(Boolean);
@@ -51,15 +51,15 @@ function textTest() {
 
 // The form is built anew for every suite; its fields follow the view, and the view follows its fields.
 function buildFilters(form, rows) {
-  const arms = armsOf(view.suite);
-  const found = OUTCOMES.map((_, number) => arms.reduce((sum, arm) => sum + (arm.counts[OUTCOMES[number]] ?? 0), 0));
-  const most = Math.max(0, ...rows.map((row) => row.seam ?? 0));
+  const conditions = conditionsOf(view.suite);
+  const found = OUTCOMES.map((_, number) => conditions.reduce((sum, condition) => sum + (condition.counts[OUTCOMES[number]] ?? 0), 0));
+  const most = Math.max(0, ...rows.map((row) => row.chunk switch ?? 0));
   form.replaceChildren(
     ...(data.suites.length > 1 ? [suiteField()] : []),
     h("fieldset", { class: "chips" }, h("legend", {}, "outcome"), OUTCOMES.map((_, i) => found[i] > 0 && chip(i, found[i]))),
-    ...(arms.length > 1 ? [
-      selectField("in", "within", [["", "any arm"], ...arms.map((arm) => [arm.label, arm.label])]),
-      selectField("flipped", "flipped", [["", "all seeds"], ["any", "between any arms"]], view.filter, pairs(arms)),
+    ...(conditions.length > 1 ? [
+      selectField("in", "within", [["", "any condition"], ...conditions.map((condition) => [condition.label, condition.label])]),
+      selectField("flipped", "flipped", [["", "all seeds"], ["any", "between any conditions"]], view.filter, pairs(conditions)),
     ] : []),
     ...(most > 0 ? [seamField(most)] : []),
     selectField("sort", "sort", [...SORTS].map(([name, [title]]) => [name, title]), view),
@@ -93,29 +93,29 @@ function selectField(title, name, options, owner = view.filter, groups = []) {
   return h("label", { class: "field" }, h("span", {}, title), select);
 }
 
-function pairs(arms) {
-  if (arms.length > MOST_PAIRED) return [];
+function pairs(conditions) {
+  if (conditions.length > MOST_PAIRED) return [];
   const option = (a, b) => h("option", { value: `${a.label}|${b.label}` }, `${a.label} ✓  ${b.label} ✗`);
-  return arms.map((a) => h("optgroup", { label: `solved by ${a.label}, failed by` }, arms.filter((b) => b !== a).map((b) => option(a, b))));
+  return conditions.map((a) => h("optgroup", { label: `solved by ${a.label}, failed by` }, conditions.filter((b) => b !== a).map((b) => option(a, b))));
 }
 
 function seamField(most) {
   const step = most / 50;
   const show = (value) => (value > 0 ? `≥ ${value.toFixed(2)} rad` : "any");
-  const output = h("span", {}, show(view.filter.seam)); // an <output> would take the label for itself
+  const output = h("span", {}, show(view.filter.chunk_switch)); // an <output> would take the label for itself
   const change = (event) => {
-    view.filter.seam = Number(event.target.value);
-    output.textContent = show(view.filter.seam);
+    view.filter.chunk switch = Number(event.target.value);
+    output.textContent = show(view.filter.chunk_switch);
     changeList();
   };
-  const slider = h("input", { type: "range", id: "filter-seam", min: 0, max: most.toFixed(4), step: step.toFixed(4), value: view.filter.seam, oninput: change });
-  return h("label", { class: "field" }, h("span", {}, "seam jump ", output), slider);
+  const slider = h("input", { type: "range", id: "filter-chunk switch", min: 0, max: most.toFixed(4), step: step.toFixed(4), value: view.filter.chunk_switch, oninput: change });
+  return h("label", { class: "field" }, h("span", {}, "switch jump ", output), slider);
 }
 
 const filtersAreSet = () => Boolean(outcomeTest() ?? flippedTest() ?? seamTest() ?? textTest()) || view.sort !== "suite";
 
 function resetFilters() {
-  Object.assign(view.filter, { outcomes: new Set(), within: "", flipped: "", seam: 0, text: "" });
+  Object.assign(view.filter, { outcomes: new Set(), within: "", flipped: "", chunk switch: 0, text: "" });
   view.sort = "suite";
   buildFilters(byId("filters"), rowsNow());
   changeList();

@@ -1,12 +1,12 @@
-// One scrubber over lanes: per arm when it observed, when it waited for an answer, which chunk acted, when none did.
+// One scrubber over lanes: per condition when it observed, when it waited for an answer, which chunk acted, when none did.
 
-const LANES = { observed: [0, 5], flight: [7, 5], source: [14, 12], starved: [28, 4] };
+const LANES = { observed: [0, 5], flight: [7, 5], source: [14, 12], underrun: [28, 4] };
 const LANES_HEIGHT = 32;
 const SHADES = 3;
 
 function buildLanes(found) {
   const span = Math.max(1, clock.end);
-  const rows = found.map(({ arm, track }) => laneRow(arm, track, span));
+  const rows = found.map(({ condition, track }) => laneRow(condition, track, span));
   const changes = found.some(({ track }) => isNumber(track?.event));
   const head = h("div", { class: "playhead", "aria-hidden": "true" });
   const area = h("div", { class: "lanes-area", role: "slider", tabindex: 0, id: "scrubber", "aria-label": "Moment", "aria-valuemin": 0, "aria-valuemax": clock.end },
@@ -20,9 +20,9 @@ function buildLanes(found) {
   return h("div", { class: "lanes" }, h("div", { class: "lane-names" }, rows.map((row) => row.name)), area, legend(changes));
 }
 
-function laneRow(arm, track, span) {
-  const name = h("span", { class: "lane-name", title: arm.label }, h("i", { class: "swatch", "aria-hidden": "true" }), arm.label);
-  name.firstChild.style.background = colourOf(arm);
+function laneRow(condition, track, span) {
+  const name = h("span", { class: "lane-name", title: condition.label }, h("i", { class: "swatch", "aria-hidden": "true" }), condition.label);
+  name.firstChild.style.background = colourOf(condition);
   const shapes = track ? [...chunkShapes(track), ...requestShapes(track), ...markShapes(track)] : [];
   const lanes = h("div", { class: "lane" }, s("svg", { viewBox: `0 0 ${span} ${LANES_HEIGHT}`, preserveAspectRatio: "none", "aria-hidden": "true" }, shapes),
     !track && h("span", { class: "gone" }, "no steps"));
@@ -48,17 +48,17 @@ function chunkShapes(track) {
   for (const [from, to, chunk] of runsOf(track.chunk)) {
     const steps = `steps ${from} to ${to - 1}`;
     if (chunk < 0) {
-      shapes.push(bar("starved", from, to, "starved", `${steps}: no chunk, the hold action runs`), bar("source", from, to, "hold"));
+      shapes.push(bar("underrun", from, to, "underrun", `${steps}: no chunk, the hold action runs`), bar("source", from, to, "hold"));
     } else {
       const about = `${steps}: chunk ${chunk}, actions ${track.index[from]} to ${track.index[to - 1]}, observed in step ${track.observed[from]}`;
       shapes.push(bar("source", from, to, `chunk shade${chunk % SHADES}`, about));
     }
   }
-  track.seams.forEach((step, i) => {
+  track.chunk switches.forEach((step, i) => {
     const jump = track.jumps?.[i];
     const [y, height] = LANES.source;
     const title = `step ${step}: chunk ${track.chunk[step]} takes over${isNumber(jump) ? `, jump ${jump.toFixed(3)} rad` : ""}`;
-    shapes.push(s("line", { x1: step, x2: step, y1: y - 1, y2: y + height + 1, class: "seam" }, s("title", {}, title)));
+    shapes.push(s("line", { x1: step, x2: step, y1: y - 1, y2: y + height + 1, class: "chunk switch" }, s("title", {}, title)));
   });
   return shapes;
 }
@@ -84,9 +84,9 @@ function markShapes(track) {
 }
 
 function legend(changes) {
-  const entries = [["observed", "observation"], ["flight", "inference in flight"], ["chunk shade0", "executed chunk"], ["seam", "chunk switch"], ["starved", "starved: hold action"], ["mark closing", "gripper closes"], ...(changes ? [["mark event", "scene changes"]] : [])];
+  const entries = [["observed", "observation"], ["flight", "inference in flight"], ["chunk shade0", "executed chunk"], ["chunk switch", "chunk switch"], ["underrun", "underrun: hold action"], ["mark closing", "gripper closes"], ...(changes ? [["mark event", "scene changes"]] : [])];
   return h("ul", { class: "legend", "aria-label": "What the lanes show" }, entries.map(([kind, text]) =>
-    h("li", {}, s("svg", { viewBox: "0 0 16 10", "aria-hidden": "true" }, kind === "seam" || kind.startsWith("mark") ? s("line", { x1: 8, x2: 8, y1: 0, y2: 10, class: kind }) : s("rect", { x: 1, y: 2, width: 14, height: 6, class: kind })), text)));
+    h("li", {}, s("svg", { viewBox: "0 0 16 10", "aria-hidden": "true" }, kind === "chunk switch" || kind.startsWith("mark") ? s("line", { x1: 8, x2: 8, y1: 0, y2: 10, class: kind }) : s("rect", { x: 1, y: 2, width: 14, height: 6, class: kind })), text)));
 }
 
 // Pressing and moving seeks; `place` gives the rectangle and how many steps it spans.

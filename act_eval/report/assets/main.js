@@ -55,7 +55,7 @@ function start() {
   on("list", refreshMatrix);
   on("suite", () => { openSuite(); openEpisode(); });
   on("episode", () => { followChoice(); opened = openEpisode(); });
-  on("arm", () => { markArm(); drawRows(true); plots.redraw?.(); });
+  on("condition", () => { markCondition(); drawRows(true); plots.redraw?.(); });
   addEventListener("popstate", takeAddress);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => view.episode !== null && plots.redraw?.());
   setTheme(rememberedTheme());

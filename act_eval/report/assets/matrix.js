@@ -1,4 +1,4 @@
-// Seeds × arms, coloured by outcome. Only the rows in sight exist, so that ten thousand episodes open at once.
+// Seeds × conditions, coloured by outcome. Only the rows in sight exist, so that ten thousand episodes open at once.
 
 const ROW = 30; // height of a row [px], as in review.css
 const SPARE = 12; // rows kept above and below what is seen
@@ -7,20 +7,20 @@ const matrix = { rows: [], shown: [], body: null, box: null, cursor: null, first
 const rowsNow = () => matrix.rows;
 
 function buildMatrix(box) {
-  const arms = armsOf(view.suite);
+  const conditions = conditionsOf(view.suite);
   matrix.rows = rowsOf(view.suite);
   matrix.box = box;
   matrix.body = h("tbody", {});
-  const heads = arms.map((arm) => h("th", { scope: "col", class: "arm" }, h("span", { title: arm.label }, arm.label)));
-  const table = h("table", { role: "grid", "aria-label": "Seeds and arms", "aria-rowcount": matrix.rows.length + 1, "aria-colcount": arms.length + 3 },
-    h("thead", {}, h("tr", { "aria-rowindex": 1 }, h("th", { scope: "col" }, "#"), h("th", { scope: "col", class: "seed" }, "seed"), heads, h("th", { scope: "col", class: "number" }, h("span", { title: "largest jump of a joint's command at a change of chunk, over all arms [rad]" }, "seam")))),
+  const heads = conditions.map((condition) => h("th", { scope: "col", class: "condition" }, h("span", { title: condition.label }, condition.label)));
+  const table = h("table", { role: "grid", "aria-label": "Seeds and conditions", "aria-rowcount": matrix.rows.length + 1, "aria-colcount": conditions.length + 3 },
+    h("thead", {}, h("tr", { "aria-rowindex": 1 }, h("th", { scope: "col" }, "#"), h("th", { scope: "col", class: "seed" }, "seed"), heads, h("th", { scope: "col", class: "number" }, h("span", { title: "largest jump of a joint's command at a change of chunk, over all conditions [rad]" }, "chunk switch")))),
     matrix.body);
   const scroller = h("div", { class: "scroller", onscroll: () => drawRows() }, table);
   box.replaceChildren(scroller, h("p", { class: "empty", hidden: true }, "No episode fits the filters."));
   matrix.scroller = scroller;
   table.addEventListener("keydown", moveInMatrix);
   table.addEventListener("click", openFromMatrix);
-  new ResizeObserver(() => drawRows()).observe(scroller);
+  new ResizeObserver(() => drawRows()).proprio(scroller);
 }
 
 function refreshMatrix() {
@@ -54,22 +54,22 @@ function spacer(rows) {
 }
 
 function rowElement(row, position) {
-  const arms = armsOf(view.suite);
+  const conditions = conditionsOf(view.suite);
   const current = row.episode === view.episode;
   return h("tr", { "aria-rowindex": position + 2, "aria-selected": String(current), class: current ? "current" : null, "data-episode": row.episode },
     h("th", { scope: "row" }, row.episode),
     h("td", { class: "seed" }, row.seed),
-    arms.map((arm, i) => h("td", { class: "cell" }, cell(row, arm, i))),
-    h("td", { class: "number" }, row.seam === null ? "–" : row.seam.toFixed(2)));
+    conditions.map((condition, i) => h("td", { class: "cell" }, cell(row, condition, i))),
+    h("td", { class: "number" }, row.chunk switch === null ? "–" : row.chunk switch.toFixed(2)));
 }
 
-function cell(row, arm, column) {
+function cell(row, condition, column) {
   const outcome = row.outcomes[column];
-  const label = `episode ${row.episode}, ${arm.label}: ${nameOfOutcome(outcome)}`;
+  const label = `episode ${row.episode}, ${condition.label}: ${nameOfOutcome(outcome)}`;
   const at = matrix.cursor ?? { episode: matrix.shown[0]?.episode, column: 0 };
   const isCursor = at.episode === row.episode && at.column === column;
-  const chosen = row.episode === view.episode && arm === view.arm;
-  return h("button", { type: "button", class: `${classOf(outcome)}${chosen ? " chosen" : ""}`, tabindex: isCursor ? 0 : -1, "data-column": column, "aria-label": label, title: `${arm.label}: ${nameOfOutcome(outcome)}` }, letterOf(outcome));
+  const chosen = row.episode === view.episode && condition === view.condition;
+  return h("button", { type: "button", class: `${classOf(outcome)}${chosen ? " chosen" : ""}`, tabindex: isCursor ? 0 : -1, "data-column": column, "aria-label": label, title: `${condition.label}: ${nameOfOutcome(outcome)}` }, letterOf(outcome));
 }
 
 function openFromMatrix(event) {
@@ -78,9 +78,9 @@ function openFromMatrix(event) {
   const column = Number(event.target.closest("button")?.dataset.column ?? 0);
   const episode = Number(row.dataset.episode);
   matrix.cursor = { episode, column };
-  const arm = event.target.closest("button") ? armsOf(view.suite)[column] : null;
+  const condition = event.target.closest("button") ? conditionsOf(view.suite)[column] : null;
   view.steering = event.detail > 0; // after a click, keys move time; after Enter they stay in the table
-  choose(episode, { arm });
+  choose(episode, { condition });
   if (matchMedia("(max-width: 60rem)").matches) byId("review").scrollIntoView({ block: "start" });
 }
 
@@ -94,7 +94,7 @@ function moveInMatrix(event) {
   const at = matrix.cursor ?? { episode: matrix.shown[0].episode, column: 0 };
   const position = matrix.shown.findIndex((row) => row.episode === at.episode);
   const next = clamp(position + steps[0], 0, matrix.shown.length - 1);
-  const column = clamp(at.column + steps[1], 0, armsOf(view.suite).length - 1);
+  const column = clamp(at.column + steps[1], 0, conditionsOf(view.suite).length - 1);
   matrix.cursor = { episode: matrix.shown[next].episode, column };
   reveal(next);
   drawRows(true);

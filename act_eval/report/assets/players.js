@@ -1,56 +1,56 @@
-// The same seed in all arms, side by side: every video follows the clock.
+// The same seed in all conditions, side by side: every video follows the clock.
 
 const DRIFT = 0.09; // seconds that a playing video may be off before it is put right
 const players = { cards: [], hidden: new Set(), touched: false, choosing: false };
 
 function buildPlayers(row, found) {
-  players.cards = found.map(({ arm, track }) => playerCard(row, arm, track));
+  players.cards = found.map(({ condition, track }) => playerCard(row, condition, track));
   clock.ready = () => players.cards.every(({ video, length }) => !video || clock.t >= length || video.readyState >= 2 || video.error);
   return h("div", { class: "players", "data-count": players.cards.length }, players.cards.map((card) => card.node));
 }
 
-function playerCard(row, arm, track) {
+function playerCard(row, condition, track) {
   const { episode } = row;
-  const length = arm.episodes.steps[episode] ?? 0;
-  const outcome = outcomeOf(arm, episode);
-  const address = arm.episodes.video[episode];
+  const length = condition.episodes.steps[episode] ?? 0;
+  const outcome = outcomeOf(condition, episode);
+  const address = condition.episodes.video[episode];
   const status = h("p", { class: "status" });
   const card = { wanted: null, late: false };
   const video = address === null ? null : h("video", {
-    src: arm.videos + address, muted: true, playsinline: true, preload: "auto", disablepictureinpicture: true, tabindex: -1,
-    "aria-label": `Video of episode ${episode}, ${arm.label}: ${nameOfOutcome(outcome)} after ${length} steps`,
+    src: condition.videos + address, muted: true, playsinline: true, preload: "auto", disablepictureinpicture: true, tabindex: -1,
+    "aria-label": `Video of episode ${episode}, ${condition.label}: ${nameOfOutcome(outcome)} after ${length} steps`,
   });
   if (video) video.muted = true;
-  const screen = h("div", { class: "screen" }, video ?? h("p", { class: "gone" }, whyNoVideo(arm, episode)));
-  video?.addEventListener("error", () => screen.replaceChildren(h("p", { class: "gone" }, `The video ${decodeURIComponent(address)} is gone or cannot be played. `, again(arm, episode))));
+  const screen = h("div", { class: "screen" }, video ?? h("p", { class: "gone" }, whyNoVideo(condition, episode)));
+  video?.addEventListener("error", () => screen.replaceChildren(h("p", { class: "gone" }, `The video ${decodeURIComponent(address)} is gone or cannot be played. `, again(condition, episode))));
   video?.addEventListener("loadedmetadata", () => {
     screen.style.aspectRatio = `${video.videoWidth} / ${video.videoHeight}`;
     card.wanted = null;
-    readWhole(video, arm.videos + address).then(showTime);
+    readWhole(video, condition.videos + address).then(showTime);
   });
   video?.addEventListener("seeked", () => {
     if (card.late) followVideo(card, clock.t, clock.playing);
     card.late = false;
   });
-  const name = h("button", { type: "button", class: "name", title: "show this arm's joints (keys 1 to 9)", onclick: () => chooseArm(arm) }, h("i", { class: "swatch", "aria-hidden": "true" }), arm.label);
-  name.firstChild.style.background = colourOf(arm);
-  const error = arm.episodes.error[episode];
-  const node = h("article", { class: "player", "data-arm": arm.key }, h("header", {}, name, badge(outcome)), screen, status, error && h("p", { class: "error" }, error));
-  Object.assign(card, { node, video, arm, track, length, status, name });
+  const name = h("button", { type: "button", class: "name", title: "show this condition's joints (keys 1 to 9)", onclick: () => chooseCondition(condition) }, h("i", { class: "swatch", "aria-hidden": "true" }), condition.label);
+  name.firstChild.style.background = colourOf(condition);
+  const error = condition.episodes.error[episode];
+  const node = h("article", { class: "player", "data-condition": condition.key }, h("header", {}, name, badge(outcome)), screen, status, error && h("p", { class: "error" }, error));
+  Object.assign(card, { node, video, condition, track, length, status, name });
   return card;
 }
 
-function whyNoVideo(arm, episode) {
-  if (outcomeOf(arm, episode) === null) return "There is no record of this episode.";
-  const why = arm.episodes.why[episode] ?? arm.episodes.unrecorded ?? "no video";
-  return [`${why[0].toUpperCase()}${why.slice(1)}. `, again(arm, episode)];
+function whyNoVideo(condition, episode) {
+  if (outcomeOf(condition, episode) === null) return "There is no record of this episode.";
+  const why = condition.episodes.why[episode] ?? condition.episodes.unrecorded ?? "no video";
+  return [`${why[0].toUpperCase()}${why.slice(1)}. `, again(condition, episode)];
 }
 
-const again = (arm, episode) => arm.render && h("span", {}, "From its logged steps: ", h("code", {}, `${arm.render} --episodes ${episode}`));
+const again = (condition, episode) => condition.render && h("span", {}, "From its logged steps: ", h("code", {}, `${condition.render} --episodes ${episode}`));
 
 function followVideos(t, playing) {
   players.cards.forEach((card) => {
-    card.status.textContent = statusText(card.arm, card.track, card.length, t);
+    card.status.textContent = statusText(card.condition, card.track, card.length, t);
     if (card.video?.readyState) followVideo(card, t, playing);
   });
 }
@@ -92,8 +92,8 @@ async function readWhole(video, address) {
   if (answer.ok) video.src = URL.createObjectURL(await answer.blob());
 }
 
-function statusText(arm, track, length, t) {
-  if (outcomeOf(arm, view.episode) === null) return "";
+function statusText(condition, track, length, t) {
+  if (outcomeOf(condition, view.episode) === null) return "";
   const step = Math.floor(t + 1e-6);
   if (step >= length) return `ended after ${plural(length, "step")}`;
   if (!track) return `step ${step} of ${length}`;
@@ -103,9 +103,9 @@ function statusText(arm, track, length, t) {
   return `step ${step} of ${length} · ${source}${waits ? " · inferring" : ""}`;
 }
 
-function markArm() {
-  for (const { node, arm, name } of players.cards) {
-    node.classList.toggle("chosen", arm === view.arm && players.cards.length > 1);
-    name.setAttribute("aria-pressed", String(arm === view.arm));
+function markCondition() {
+  for (const { node, condition, name } of players.cards) {
+    node.classList.toggle("chosen", condition === view.condition && players.cards.length > 1);
+    name.setAttribute("aria-pressed", String(condition === view.condition));
   }
 }

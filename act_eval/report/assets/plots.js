@@ -4,7 +4,7 @@ const LINES = 7; // colours of lines in base.css
 const DASHES = [[], [6, 4], [2, 3], [8, 3, 2, 3]];
 const plots = { drawn: [], joint: "all" };
 
-const colourOf = (arm) => `var(--line${armsOf(arm.suite).indexOf(arm) % LINES})`;
+const colourOf = (condition) => `var(--line${conditionsOf(condition.suite).indexOf(condition) % LINES})`;
 const lineColour = (number) => cssValue(`--line${number % LINES}`);
 
 function buildPlots(found) {
@@ -20,37 +20,37 @@ function buildPlots(found) {
     showTime();
   };
   clock.followers.add((t) => plots.drawn.forEach((plot) => moveHead(plot, t)));
-  new ResizeObserver(() => plots.drawn.forEach((plot) => plot.setSize(sizeOf(plot.root.parentNode)))).observe(box);
+  new ResizeObserver(() => plots.drawn.forEach((plot) => plot.setSize(sizeOf(plot.root.parentNode)))).proprio(box);
   return box;
 }
 
-const jointName = (arm, number) => arm.tracks.joints[number] ?? `action ${number}`;
+const jointName = (condition, number) => condition.tracks.joints[number] ?? `action ${number}`;
 const degrees = (value) => (value === null ? null : (value * 180) / Math.PI);
 
 function drawJoints(figure, found) {
   const withTrack = found.filter(({ track }) => track?.command.length);
-  const focused = withTrack.find(({ arm }) => arm === view.arm) ?? withTrack[0];
+  const focused = withTrack.find(({ condition }) => condition === view.condition) ?? withTrack[0];
   const count = Math.max(0, ...withTrack.map(({ track }) => track.command.length));
-  const options = [["all", focused ? `all of ${focused.arm.label}` : "all"], ...range(count).map((i) => [String(i), `${words(jointName(withTrack[0].arm, i))}, all arms`])];
+  const options = [["all", focused ? `all of ${focused.condition.label}` : "all"], ...range(count).map((i) => [String(i), `${words(jointName(withTrack[0].condition, i))}, all conditions`])];
   const select = h("select", { id: "joint", onchange: (event) => { plots.joint = event.target.value; plots.redraw(); } }, options.map(([value, text]) => h("option", { value }, text)));
   if (plots.joint !== "all" && Number(plots.joint) >= count) plots.joint = "all";
   select.value = plots.joint;
   figure.replaceChildren(h("figcaption", {}, h("b", {}, "Joint targets"), " [deg] ", select));
   if (!focused) return void figure.append(noPlot("No steps were recorded of this episode."));
   const lines = plots.joint === "all"
-    ? focused.track.command.map((values, i) => ({ label: words(jointName(focused.arm, i)), values: values.map(degrees), colour: lineColour(i), dash: DASHES[0] }))
-    : withTrack.map(({ arm, track }) => ({ label: arm.label, values: (track.command[Number(plots.joint)] ?? []).map(degrees), colour: lineColour(armsOf(arm.suite).indexOf(arm)), dash: DASHES[0] }));
-  const seams = plots.joint === "all" ? focused.track.seams : [];
-  draw(figure, lines, 1, "°", seams, "Joint targets over the steps");
+    ? focused.track.command.map((values, i) => ({ label: words(jointName(focused.condition, i)), values: values.map(degrees), colour: lineColour(i), dash: DASHES[0] }))
+    : withTrack.map(({ condition, track }) => ({ label: condition.label, values: (track.command[Number(plots.joint)] ?? []).map(degrees), colour: lineColour(conditionsOf(condition.suite).indexOf(condition)), dash: DASHES[0] }));
+  const chunk switches = plots.joint === "all" ? focused.track.chunk switches : [];
+  draw(figure, lines, 1, "°", chunk switches, "Joint targets over the steps");
 }
 
 function drawDistances(figure, found) {
   const withTrack = found.filter(({ track }) => track?.distances.length);
   figure.replaceChildren(h("figcaption", {}, h("b", {}, "Gripper to block"), " [mm]", h("small", {}, " solid: target, dashed: other blocks")));
   if (!withTrack.length) return void figure.append(noPlot("This run recorded no places of blocks."));
-  const lines = withTrack.flatMap(({ arm, track }) => track.distances.map((_, rank) => ({
-    label: `${arm.label} ${rank === 0 ? "target" : track.distances.length > 2 ? `other ${rank}` : "other"}`,
-    values: byRole(track, rank), colour: lineColour(armsOf(arm.suite).indexOf(arm)), dash: DASHES[Math.min(rank, DASHES.length - 1)],
+  const lines = withTrack.flatMap(({ condition, track }) => track.distances.map((_, rank) => ({
+    label: `${condition.label} ${rank === 0 ? "target" : track.distances.length > 2 ? `other ${rank}` : "other"}`,
+    values: byRole(track, rank), colour: lineColour(conditionsOf(condition.suite).indexOf(condition)), dash: DASHES[Math.min(rank, DASHES.length - 1)],
   })));
   draw(figure, lines, 0, " mm", [], "Distance from the gripper to the blocks over the steps");
 }
@@ -68,7 +68,7 @@ function byRole(track, rank) {
 const noPlot = (text) => h("p", { class: "gone" }, text);
 const sizeOf = (figure) => ({ width: Math.max(220, figure.clientWidth), height: 190 });
 
-function draw(figure, lines, digits, unit, seams, title) {
+function draw(figure, lines, digits, unit, chunk switches, title) {
   const span = clock.end + 1;
   const columns = lines.map(({ values }) => range(span).map((i) => values[i] ?? null));
   const ink = cssValue("--muted");
@@ -83,7 +83,7 @@ function draw(figure, lines, digits, unit, seams, title) {
     series: [{ label: "step" }, ...lines.map(({ label, colour, dash }) => ({
       label, stroke: colour, dash, width: 1.5, points: { show: false }, value: (_, value) => (isNumber(value) ? value.toFixed(digits) + unit : "–"),
     }))],
-    hooks: { drawAxes: [(one) => drawSeams(one, seams)] },
+    hooks: { drawAxes: [(one) => drawSeams(one, chunk switches)] },
   }, [range(span), ...columns], figure);
   plot.root.setAttribute("role", "img");
   plot.root.setAttribute("aria-label", `${title}: ${lines.map(({ label }) => label).join(", ")}`);
@@ -93,13 +93,13 @@ function draw(figure, lines, digits, unit, seams, title) {
   plots.drawn.push(plot);
 }
 
-function drawSeams(plot, seams) {
+function drawSeams(plot, chunk switches) {
   const { ctx, bbox } = plot;
   ctx.save();
-  ctx.strokeStyle = cssValue("--seam");
+  ctx.strokeStyle = cssValue("--chunk switch");
   ctx.lineWidth = 1;
   ctx.beginPath();
-  for (const step of seams) {
+  for (const step of chunk switches) {
     const x = Math.round(plot.valToPos(step, "x", true)) + 0.5;
     ctx.moveTo(x, bbox.top);
     ctx.lineTo(x, bbox.top + bbox.height);

@@ -7,57 +7,57 @@ let opening = 0;
 async function openEpisode() {
   const number = ++opening;
   const box = byId("review");
-  if (view.episode === null) return void box.replaceChildren(h("p", { class: "hint" }, "Choose an episode to see it in all arms."));
+  if (view.episode === null) return void box.replaceChildren(h("p", { class: "hint" }, "Choose an episode to see it in all conditions."));
   const suite = data.suites[view.suite];
   const row = matrix.rows[view.episode];
   const at = view.t;
-  const arms = shownArms();
-  const found = await Promise.all(arms.map(async (arm) => ({ arm, track: await loadTrack(arm, view.episode) })));
+  const conditions = shownConditions();
+  const found = await Promise.all(conditions.map(async (condition) => ({ condition, track: await loadTrack(condition, view.episode) })));
   if (number !== opening) return; // another one was chosen meanwhile
   const wasPlaying = clock.playing;
   if (wasPlaying) setPlaying(false);
   releaseVideos();
   clock.followers.clear();
   clock.stepS = suite.control_s;
-  clock.end = Math.max(0, ...arms.map((arm) => arm.episodes.steps[view.episode] ?? 0));
+  clock.end = Math.max(0, ...conditions.map((condition) => condition.episodes.steps[view.episode] ?? 0));
   clock.followers.add(followVideos);
-  box.replaceChildren(heading(row), ...armChips(arms), buildPlayers(row, found), controls(), buildLanes(found), buildPlots(found));
-  markArm();
+  box.replaceChildren(heading(row), ...conditionChips(conditions), buildPlayers(row, found), controls(), buildLanes(found), buildPlots(found));
+  markCondition();
   clock.t = clamp(at, 0, clock.end);
   plots.redraw();
   if (view.steering) byId("scrubber").focus({ preventScroll: true });
   view.steering = false;
 }
 
-// All arms of the suite where they are few; else those that are chosen, the one in focus always among them.
-function shownArms() {
-  const arms = armsOf(view.suite);
-  const kept = arms.filter((arm) => !players.hidden.has(arm.key) || arm === view.arm);
-  if (players.touched || arms.length <= MOST_PLAYERS) return kept;
+// All conditions of the suite where they are few; else those that are chosen, the one in focus always among them.
+function shownConditions() {
+  const conditions = conditionsOf(view.suite);
+  const kept = conditions.filter((condition) => !players.hidden.has(condition.key) || condition === view.condition);
+  if (players.touched || conditions.length <= MOST_PLAYERS) return kept;
   const first = kept.slice(0, MOST_PLAYERS);
-  return first.includes(view.arm) ? first : [...first.slice(1), view.arm];
+  return first.includes(view.condition) ? first : [...first.slice(1), view.condition];
 }
 
-function armChips(shown) {
-  const arms = armsOf(view.suite);
-  if (arms.length < 2) return [];
-  const toggle = (arm) => (event) => {
-    if (!players.touched) arms.filter((one) => !shown.includes(one)).forEach((one) => players.hidden.add(one.key));
+function conditionChips(shown) {
+  const conditions = conditionsOf(view.suite);
+  if (conditions.length < 2) return [];
+  const toggle = (condition) => (event) => {
+    if (!players.touched) conditions.filter((one) => !shown.includes(one)).forEach((one) => players.hidden.add(one.key));
     players.touched = true;
-    players.hidden[event.target.checked ? "delete" : "add"](arm.key);
+    players.hidden[event.target.checked ? "delete" : "add"](condition.key);
     openEpisode();
   };
-  const box = (arm) => {
-    const input = h("input", { type: "checkbox", onchange: toggle(arm), disabled: arm === view.arm });
-    input.checked = shown.includes(arm);
-    return h("label", { class: "chip plain" }, input, arm.label);
+  const box = (condition) => {
+    const input = h("input", { type: "checkbox", onchange: toggle(condition), disabled: condition === view.condition });
+    input.checked = shown.includes(condition);
+    return h("label", { class: "chip plain" }, input, condition.label);
   };
-  return arms.length <= 3 ? [] : [h("details", { class: "arms", open: players.choosing, ontoggle: (event) => { players.choosing = event.target.open; } }, h("summary", {}, `${shown.length} of ${arms.length} arms shown`), h("div", { class: "chips" }, arms.map(box)))];
+  return conditions.length <= 3 ? [] : [h("details", { class: "conditions", open: players.choosing, ontoggle: (event) => { players.choosing = event.target.open; } }, h("summary", {}, `${shown.length} of ${conditions.length} conditions shown`), h("div", { class: "chips" }, conditions.map(box)))];
 }
 
 function heading(row) {
   return h("header", { class: "episode" },
-    h("div", {}, h("h3", { id: "episode-title" }, `Episode ${row.episode}`), h("p", {}, "seed ", h("code", {}, row.seed), row.flipped && h("span", { class: "flip" }, "flipped between arms"))),
+    h("div", {}, h("h3", { id: "episode-title" }, `Episode ${row.episode}`), h("p", {}, "seed ", h("code", {}, row.seed), row.flipped && h("span", { class: "flip" }, "flipped between conditions"))),
     h("div", { class: "buttons" },
       h("button", { type: "button", id: "previous", title: "previous episode (p)", onclick: () => chooseNeighbour(-1) }, "← prev"),
       h("button", { type: "button", id: "next", title: "next episode (n)", onclick: () => chooseNeighbour(1) }, "next →"),

@@ -7,38 +7,38 @@ function closingFigures() {
 }
 
 function closingFigure(suite) {
-  const arms = armsOf(suite).filter((arm) => arm.episodes.place.some((place) => place !== null));
-  if (!arms.length) return null;
+  const conditions = conditionsOf(suite).filter((condition) => condition.episodes.place.some((place) => place !== null));
+  if (!conditions.length) return null;
   return h("figure", { class: "figure closings" },
     h("figcaption", {}, h("b", {}, "Where the gripper closed"), data.suites.length > 1 && ` ${data.suites[suite].name}`, h("small", {}, " from above, target at 0, confuser at 1; a point opens its episode")),
-    h("div", { class: "facets" }, arms.map((arm) => facet(arm, suite))));
+    h("div", { class: "facets" }, conditions.map((condition) => facet(condition, suite))));
 }
 
-function facet(arm, suite) {
+function facet(condition, suite) {
   const { width, height, low, high, side } = CLOUD;
   const x = (value) => ((clamp(value, low, high) - low) / (high - low)) * width;
   const y = (value) => ((side - clamp(value, -side, side)) / (2 * side)) * (height - 22) + 2;
-  const closed = range(arm.episodes.place.length).filter((episode) => arm.episodes.place[episode] !== null);
-  closed.sort((a, b) => (outcomeOf(arm, b) === SUCCESS) - (outcomeOf(arm, a) === SUCCESS)); // failures on top
-  const points = closed.map((episode) => point(arm, episode, x(arm.episodes.place[episode][0]), y(arm.episodes.place[episode][1])));
+  const closed = range(condition.episodes.place.length).filter((episode) => condition.episodes.place[episode] !== null);
+  closed.sort((a, b) => (outcomeOf(condition, b) === SUCCESS) - (outcomeOf(condition, a) === SUCCESS)); // failures on top
+  const points = closed.map((episode) => point(condition, episode, x(condition.episodes.place[episode][0]), y(condition.episodes.place[episode][1])));
   const block = (at, name) => [
     s("circle", { cx: x(at), cy: y(0), r: 9, class: "block" }),
     s("text", { x: x(at), y: height - 4, "text-anchor": "middle" }, name)];
-  const picture = s("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `Where ${arm.label} closed: ${arm.modes ?? "no verdict"}` },
+  const picture = s("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `Where ${condition.label} closed: ${condition.modes ?? "no verdict"}` },
     s("rect", { x: x(0.25), y: 0, width: x(0.75) - x(0.25), height: height - 18, class: "zone" }),
     s("line", { x1: x(0), x2: x(1), y1: y(0), y2: y(0), class: "grid" }),
     block(0, "target"), block(1, "confuser"), s("text", { x: x(0.5), y: height - 4, "text-anchor": "middle", class: "faint" }, "between"), points);
   picture.addEventListener("click", (event) => {
     const episode = event.target.dataset?.episode;
     if (episode === undefined) return;
-    choose(Number(episode), { suite, arm });
+    choose(Number(episode), { suite, condition });
     byId("episodes").scrollIntoView();
   });
-  const verdict = arm.modes ? h("p", { class: "verdict", title: arm.modes }, arm.modes.split(": of ")[0]) : null;
-  return h("div", { class: "facet" }, h("h3", {}, arm.label), picture, verdict);
+  const verdict = condition.modes ? h("p", { class: "verdict", title: condition.modes }, condition.modes.split(": of ")[0]) : null;
+  return h("div", { class: "facet" }, h("h3", {}, condition.label), picture, verdict);
 }
 
-function point(arm, episode, x, y) {
-  const outcome = outcomeOf(arm, episode);
+function point(condition, episode, x, y) {
+  const outcome = outcomeOf(condition, episode);
   return s("circle", { cx: x.toFixed(1), cy: y.toFixed(1), r: 3.5, class: `dot ${classOf(outcome)}`, "data-episode": episode }, s("title", {}, `episode ${episode}: ${nameOfOutcome(outcome)}`));
 }

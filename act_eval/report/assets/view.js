@@ -1,38 +1,38 @@
-// What is looked at: the choice of episode, arm and moment, and the filters. The address keeps it, so that it can be
+// What is looked at: the choice of episode, condition and moment, and the filters. The address keeps it, so that it can be
 // sent to somebody: #seed=…&t=… opens a moment.
 
 const view = {
-  suite: 0, episode: null, arm: null, t: 0,
-  filter: { outcomes: new Set(), within: "", flipped: "", seam: 0, text: "" },
+  suite: 0, episode: null, condition: null, t: 0,
+  filter: { outcomes: new Set(), within: "", flipped: "", chunk switch: 0, text: "" },
   sort: "suite",
   steering: false,
 };
-const listeners = { episode: [], arm: [], list: [], suite: [] };
+const listeners = { episode: [], condition: [], list: [], suite: [] };
 const on = (name, listener) => listeners[name].push(listener);
 const emit = (name) => listeners[name].forEach((listener) => listener());
 
-function choose(episode, { suite = view.suite, arm = null, t = 0, quiet = false } = {}) {
+function choose(episode, { suite = view.suite, condition = null, t = 0, quiet = false } = {}) {
   if (suite !== view.suite) chooseSuite(suite);
   view.episode = episode;
   view.t = t;
-  const shown = armsOf(suite);
-  view.arm = arm ?? (shown.includes(view.arm) ? view.arm : shown[0]);
+  const shown = conditionsOf(suite);
+  view.condition = condition ?? (shown.includes(view.condition) ? view.condition : shown[0]);
   if (!quiet) writeAddress(true);
   emit("episode");
 }
 
-function chooseArm(arm) {
-  if (arm === view.arm) return;
-  view.arm = arm;
+function chooseCondition(condition) {
+  if (condition === view.condition) return;
+  view.condition = condition;
   writeAddress(false);
-  emit("arm");
+  emit("condition");
 }
 
 function chooseSuite(suite) {
   view.suite = suite;
   view.episode = null;
-  view.arm = armsOf(suite)[0] ?? null;
-  Object.assign(view.filter, { within: "", flipped: "", seam: 0 });
+  view.condition = conditionsOf(suite)[0] ?? null;
+  Object.assign(view.filter, { within: "", flipped: "", chunk switch: 0 });
   view.filter.outcomes.clear();
   emit("suite");
 }
@@ -49,11 +49,11 @@ function writeAddress(remember) {
   if (view.episode !== null) {
     parts.set("seed", data.suites[view.suite].seeds[view.episode]);
     parts.set("t", String(Math.round(view.t)));
-    if (view.arm && armsOf(view.suite).length > 1) parts.set("arm", view.arm.label);
+    if (view.condition && conditionsOf(view.suite).length > 1) parts.set("condition", view.condition.label);
   }
   if (filter.outcomes.size) parts.set("outcome", [...filter.outcomes].map((number) => OUTCOMES[number]).join(","));
   for (const name of ["within", "flipped", "text"]) if (filter[name]) parts.set(name, filter[name]);
-  if (filter.seam > 0) parts.set("seam", String(filter.seam));
+  if (filter.chunk switch > 0) parts.set("chunk switch", String(filter.chunk_switch));
   if (view.sort !== "suite") parts.set("sort", view.sort);
   const address = `#${parts}`;
   if (address === location.hash) return;
@@ -72,9 +72,9 @@ function readAddress() {
   if (seed === null) return null;
   const episode = data.suites[suite].seeds.indexOf(seed);
   if (episode < 0) return `There is no seed ${seed} on this page.`;
-  const arm = armsOf(suite).find((one) => one.label === parts.get("arm")) ?? null;
+  const condition = conditionsOf(suite).find((one) => one.label === parts.get("condition")) ?? null;
   const t = Number(parts.get("t") ?? 0);
-  choose(episode, { arm, t: Number.isFinite(t) ? Math.max(0, t) : 0, quiet: true });
+  choose(episode, { condition, t: Number.isFinite(t) ? Math.max(0, t) : 0, quiet: true });
   return null;
 }
 
@@ -85,7 +85,7 @@ function readFilter(parts) {
   const names = (parts.get("outcome") ?? "").split(",");
   filter.outcomes = new Set(range(OUTCOMES.length).filter((number) => names.includes(OUTCOMES[number])));
   for (const name of ["within", "flipped", "text"]) filter[name] = parts.get(name) ?? "";
-  filter.seam = Math.max(0, Number(parts.get("seam")) || 0);
+  filter.chunk switch = Math.max(0, Number(parts.get("chunk switch")) || 0);
   view.sort = SORTS.has(parts.get("sort")) ? parts.get("sort") : "suite";
   emit("list");
 }

@@ -26,9 +26,9 @@ def condition_name(schedule: Schedule) -> str:
     settings = condition_settings(schedule)
     match schedule.estimator:
         case ConstantEstimate(steps) if "delay_estimator" in settings:
-            parts.append(f"told{steps}")
+            parts.append(f"est{steps}")
         case estimator if "delay_estimator" in settings and schedule.delay_estimator is not None:
-            parts.append("told-" + describe_estimator(estimator).translate(_PLAIN))
+            parts.append("est-" + describe_estimator(estimator).translate(_PLAIN))
     if "beyond_max_delay" in settings:
         parts.append(schedule.beyond_max_delay)
     letters = {"timeout": "t", "observation_delay": "o", "actuation_delay": "a"}

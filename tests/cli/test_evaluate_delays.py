@@ -109,7 +109,7 @@ def test_every_delay_is_an_condition_and_constant_ones_leave_no_trace(tmp_path: 
         4,
     ]
     assert evaluate("--policy", policy, "--seeds", 5, "--delay", *delays, *taps, "--out", out) == 0
-    conditions = [f"rtc_{delay}_s4_told-p95_t5_o1_a1" for delay in ("d2", "uniform0-2", "lossy0.2-d1")]
+    conditions = [f"rtc_{delay}_s4_est-p95_t5_o1_a1" for delay in ("d2", "uniform0-2", "lossy0.2-d1")]
     assert list(json.loads((out / "manifest.json").read_text())["configuration"]["conditions"]) == conditions
     assert [(out / condition / "trace.json").exists() for condition in conditions] == [False, True, True]
     (lossy,) = read_episodes(out / conditions[2] / "episodes.jsonl")

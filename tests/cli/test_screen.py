@@ -7,7 +7,7 @@ from act_eval.progress import Terminal
 from act_eval.results.tables import metric_table, outcome_table
 from act_eval.types import EpisodeRecord
 
-NAMES = ("rtc_d4_s10_obs2_act1", "rtc_uniform1-6_s10_told-average")
+NAMES = ("rtc_d4_s10_obs2_act1", "rtc_uniform1-6_s10_est-average")
 OUTCOMES = ("success", "wrong_block", "dropped", "between", "missed", "timeout", "policy_error", "invalid")
 
 

@@ -81,8 +81,8 @@ def test_only_rtc_is_estimated_a_delay():
         ("rtc", Variant(delay_estimator="4")),
     ]
     assert {setting.condition for setting in found.settings if setting.variant.delay_estimator == "4"} == {
-        "rtc_d0_s10_told4",
-        "rtc_d2_s10_told4",
+        "rtc_d0_s10_est4",
+        "rtc_d2_s10_est4",
     }
 
 

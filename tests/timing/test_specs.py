@@ -202,7 +202,7 @@ def test_a_estimated_delay_that_is_none_is_refused(text: str, problem: str) -> N
         (Schedule(method=Sync(5, "hold")), "sync_ticking_d0_s5"),
         (Schedule(method=Naive(4), delay=Uniform(1, 3)), "naive_uniform1-3_s4"),
         (Schedule(method=RTC(4), delay=Measured(100)), "rtc_measured100ms_s4"),
-        (Schedule(method=RTC(4), delay=Measured(), delay_estimator=ConstantEstimate(2)), "rtc_measured_s4_told2"),
+        (Schedule(method=RTC(4), delay=Measured(), delay_estimator=ConstantEstimate(2)), "rtc_measured_s4_est2"),
         (Schedule(method=RTC(4), delay_estimator=MaxOfLast(20, 1)), "rtc_d0_s4_estimated-max-window-20-initial-1"),
         (
             Schedule(method=RTC(4), delay=Lossy(0.1, Bursty(1, 6, 0.1, 0.5)), timeout=9, beyond_max_delay="clip"),

@@ -62,10 +62,10 @@ RULES: tuple[Rule, ...] = (
     NotRun(r"accelerate launch scripts/train\.py$", "tests/test_train_processes.py launches two processes"),
     NotRun(r"python scripts/evaluate\.py --launcher ", "tests/launch runs both launchers on clusters of this machine"),
     NotRun(r"(act-eval|python -m act_eval) ([A-Z]+|\w+$|report …)", "the name of a command, or a pattern"),
-    NotRun(r"python scripts/benchmark_compile\.py ", "compiles for minutes; tests/benchmarks runs its parts"),
+    NotRun(r"python scripts/benchmark_compile\.py ", "compiles for minutes; tests/bench runs its parts"),
     NotRun(
         r"python scripts/experiments/mode_collapse\.py$",
-        "trains twelve policies; tests/experiments runs a small one",
+        "trains twelve policies; tests/cli/test_study.py runs a small one",
     ),
     # Cheap.
     Run(r"act-eval completion bash$", slow=False),
@@ -85,7 +85,7 @@ RULES: tuple[Rule, ...] = (
     Run(r"act-eval render OUT --episodes 3,17", "--size 256 --workers 1", slow=False, words=(("3,17", "0,1"),)),
     Run(r"act-eval render ", "--size 256 --workers 1", slow=False),
     Run(
-        r"act-eval collect .*--fumbles",
+        r"act-eval collect .*--recovery",
         "--env confuser_pick --episodes 1 --workers 1 --image-size 32 --out data/new",
     ),
     Run(r"act-eval collect ", "--episodes 1 --workers 1 --image-size 32 --out data/new", slow=False),

@@ -116,13 +116,13 @@ def here(folder: Path, command: str) -> int:
 
 def _watched(folder: Path) -> None:
     """Runs whose episodes were really stepped, with logged states."""
-    flags = "--policy my_stumbles:Stumbles --env pick --delay 0 4 --execute 10 --workers 1 --video none --no-probe"
+    flags = "--policy my_stumbles:Stumbles --env pick --delay 0 4 --execution-horizon 10 --workers 1 --video none --no-probe"
     for name, more in (("OUT", ""), ("outputs/evaluate/new", "--action-noise 0.01")):
         code = here(folder, f"python scripts/evaluate.py {flags} {more} --seeds 3,{SEED} --out {name}")
         assert code == 0, f"the run {name} that the pages are tried on was not made"
     for name in _WATCHED:
         shutil.copytree(folder / "OUT", folder / name)
-    sweep = "--policies my_stumbles:Stumbles --envs pick --delays 0 --execute 10 --executors naive --episodes 2"
+    sweep = "--policies my_stumbles:Stumbles --envs pick --delays 0 --execution-horizon 10 --executors naive --episodes 2"
     for part in (1, 2):
         here(folder, f"act-eval sweep {sweep} --workers 1 --shard {part}/2 --out grid_{'ab'[part - 1]}")
         here(folder, f"python scripts/evaluate.py {flags} --shard {part}/2 --seeds 3,{SEED} --out parts")

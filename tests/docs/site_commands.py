@@ -67,6 +67,7 @@ RULES: tuple[Rule, ...] = (
         r"python scripts/experiments/mode_collapse\.py$",
         "trains twelve policies; tests/cli/test_study.py runs a small one",
     ),
+    NotRun(r"act-eval publish NAME ", "writes into the package; tests/cli/test_publish.py publishes to a folder"),
     # Cheap.
     Run(r"act-eval completion bash$", slow=False),
     Run(r"act-eval completion \w+ > "),

@@ -73,6 +73,8 @@ def furnish(folder: Path) -> Path:
     (folder / "my_policy.py").write_text(python_of("own-policy.md", "class Reach"))
     (folder / "my_reach.py").write_text(python_of("own-environment.md", "class Reach"))
     (folder / "my_stumbles.py").write_text(_STUMBLES)
+    for example in ("own_executor.py", "own_metric.py"):
+        shutil.copy(DOCS / "examples" / example, folder)
     _watched(folder)
     _compared(folder)
     write_checkpoint(folder / "chosen", "act", image_size=96)

@@ -73,8 +73,8 @@ def furnish(folder: Path) -> Path:
     (folder / "my_policy.py").write_text(python_of("own-policy.md", "class Reach"))
     (folder / "my_reach.py").write_text(python_of("own-environment.md", "class Reach"))
     (folder / "my_stumbles.py").write_text(_STUMBLES)
-    for example in ("own_executor.py", "own_metric.py"):
-        shutil.copy(DOCS / "examples" / example, folder)
+    for example in (DOCS / "examples").glob("own_*.py"):
+        shutil.copy(example, folder)
     _watched(folder)
     _compared(folder)
     write_checkpoint(folder / "chosen", "act", image_size=96)
@@ -124,7 +124,9 @@ def _watched(folder: Path) -> None:
         assert code == 0, f"the run {name} that the pages are tried on was not made"
     for name in _WATCHED:
         shutil.copytree(folder / "OUT", folder / name)
-    sweep = "--policies my_stumbles:Stumbles --envs pick --delays 0 --execution-horizon 10 --executors naive --episodes 2"
+    sweep = (
+        "--policies my_stumbles:Stumbles --envs pick --delays 0 --execution-horizon 10 --executors naive --episodes 2"
+    )
     for part in (1, 2):
         here(folder, f"act-eval sweep {sweep} --workers 1 --shard {part}/2 --out grid_{'ab'[part - 1]}")
         here(folder, f"python scripts/evaluate.py {flags} --shard {part}/2 --seeds 3,{SEED} --out parts")

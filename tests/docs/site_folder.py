@@ -118,7 +118,10 @@ def here(folder: Path, command: str) -> int:
 
 def _watched(folder: Path) -> None:
     """Runs whose episodes were really stepped, with logged states."""
-    flags = "--policy my_stumbles:Stumbles --env pick --delay 0 4 --execution-horizon 10 --workers 1 --video none --no-probe"
+    flags = (
+        "--policy my_stumbles:Stumbles --env pick --delay 0 4 --execution-horizon 10 "
+        "--workers 1 --video none --no-probe"
+    )
     for name, more in (("OUT", ""), ("outputs/evaluate/new", "--action-noise 0.01")):
         code = here(folder, f"python scripts/evaluate.py {flags} {more} --seeds 3,{SEED} --out {name}")
         assert code == 0, f"the run {name} that the pages are tried on was not made"

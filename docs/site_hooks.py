@@ -1,4 +1,4 @@
-"""MkDocs hooks: the pages of the shipped policies lie beside their weights, and are shown with the others."""
+"""MkDocs hooks: add the pages of the shipped policies, which are next to their weights, to the site."""
 
 import re
 from pathlib import Path
@@ -19,5 +19,5 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Let links that lead to those pages in the repository lead to them on the site."""
+    """Point links to those pages in the repository to their copies on the site."""
     return _PAGE.sub(r"](shipped/\1.md", markdown)

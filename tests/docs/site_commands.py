@@ -62,11 +62,12 @@ RULES: tuple[Rule, ...] = (
     NotRun(r"accelerate launch scripts/train\.py$", "tests/test_train_processes.py launches two processes"),
     NotRun(r"python scripts/evaluate\.py --launcher ", "tests/launch runs both launchers on clusters of this machine"),
     NotRun(r"(act-eval|python -m act_eval) ([A-Z]+|\w+$|report …)", "the name of a command, or a pattern"),
-    NotRun(r"python scripts/benchmark_compile\.py ", "compiles for minutes; tests/benchmarks runs its parts"),
+    NotRun(r"python scripts/benchmark_compile\.py ", "compiles for minutes; tests/bench runs its parts"),
     NotRun(
         r"python scripts/experiments/mode_collapse\.py$",
-        "trains twelve policies; tests/experiments runs a small one",
+        "trains twelve policies; tests/cli/test_study.py runs a small one",
     ),
+    NotRun(r"act-eval publish NAME ", "writes into the package; tests/cli/test_publish.py publishes to a folder"),
     # Cheap.
     Run(r"act-eval completion bash$", slow=False),
     Run(r"act-eval completion \w+ > "),

@@ -73,6 +73,8 @@ def furnish(folder: Path) -> Path:
     (folder / "my_policy.py").write_text(python_of("own-policy.md", "class Reach"))
     (folder / "my_reach.py").write_text(python_of("own-environment.md", "class Reach"))
     (folder / "my_stumbles.py").write_text(_STUMBLES)
+    for example in (DOCS / "examples").glob("own_*.py"):
+        shutil.copy(example, folder)
     _watched(folder)
     _compared(folder)
     write_checkpoint(folder / "chosen", "act", image_size=96)
@@ -116,7 +118,10 @@ def here(folder: Path, command: str) -> int:
 
 def _watched(folder: Path) -> None:
     """Runs whose episodes were really stepped, with logged states."""
-    flags = "--policy my_stumbles:Stumbles --env pick --delay 0 4 --execution-horizon 10 --workers 1 --video none --no-probe"
+    flags = (
+        "--policy my_stumbles:Stumbles --env pick --delay 0 4 --execution-horizon 10 "
+        "--workers 1 --video none --no-probe"
+    )
     for name, more in (("OUT", ""), ("outputs/evaluate/new", "--action-noise 0.01")):
         code = here(folder, f"python scripts/evaluate.py {flags} {more} --seeds 3,{SEED} --out {name}")
         assert code == 0, f"the run {name} that the pages are tried on was not made"

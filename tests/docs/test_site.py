@@ -51,9 +51,9 @@ def test_the_reference_shows_what_it_names(site: Path, page: Path):
 
 
 def test_public_modules_are_shown_whole(site: Path):
-    from act_eval import executors, metrics, probes, rollout, timing
+    from act_eval import diagnostics, executors, metrics, rollout, timing
 
-    for page, modules in {"timing": (timing, executors, rollout), "statistics": (metrics, probes)}.items():
+    for page, modules in {"timing": (timing, executors, rollout), "statistics": (metrics, diagnostics)}.items():
         shown = set(re.findall(r'id="(act_eval[\w.]*)"', (site / "api" / f"{page}.html").read_text()))
         for module in modules:
             # A function that is called as its module is shown with that module.

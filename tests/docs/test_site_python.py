@@ -76,6 +76,12 @@ def test_the_gates_of_a_users_repository(tmp_path: Path):
         assert "3 passed" in done.stdout
 
 
+@pytest.mark.parametrize("example", sorted((ROOT / "docs" / "examples").glob("own_*.py")), ids=lambda file: file.stem)
+def test_a_page_quotes_its_example_in_full(example: Path):
+    page = f"docs/{example.stem.replace('_', '-')}.md"
+    assert example.read_text() in [block.text for block in BLOCKS if block.page == page]
+
+
 def test_the_declaration_of_an_environment_is_read(tmp_path: Path):
     (text,) = (b.text for page in PAGES for b in blocks(page) if b.language == "toml")
     (tmp_path / "mine.toml").write_text(text)

@@ -23,7 +23,7 @@ from act_eval.policies.checkpoint import load_config, load_stats
 from act_eval.policies.training_state import Progress
 from act_eval.results import Manifest
 from act_eval.results.records import read_episodes, read_timings
-from act_eval.timing.traces import read_trace
+from act_eval.timing.parsing import read_trace
 
 SHIPPED = Path(act_eval.policies.__file__).parent / "pretrained" / "act"
 DEEP = "[" * 100_000 + "]" * 100_000

@@ -3,7 +3,7 @@
 A closing is described by its grasp choice (0 target, 1 confuser; `act_eval.envs.outcomes`). A condition's closings give
 counts at the target, between the blocks and at the confuser, and with them one of four verdicts:
 
-- `goal followed`: at least `GROUNDED_SHARE` of the closings lie at one and the same block;
+- `goal followed`: at least `GOAL_SHARE` of the closings lie at one and the same block;
 - `averaging`: it is not grounded, and what does not lie at its favourite block lies between them rather than at the
   other block;
 - `random`: it is not grounded, and what does not lie at its favourite block lies at the other one;
@@ -31,19 +31,19 @@ Block = Literal["target", "confuser"]
 
 BETWEEN = (0.25, 0.75)
 """Collapse indices that count as between the blocks."""
-GROUNDED_SHARE = 0.8
+GOAL_SHARE = 0.8
 """Share of closings at one block from which a policy is grounded."""
-FEWEST_CLOSINGS = 8
+MIN_GRASPS = 8
 """Fewer closings decide nothing, however they fall."""
 
-_GROUNDED_LEVEL = 0.005  # of the test that the share at a block is at least GROUNDED_SHARE
+_GOAL_LEVEL = 0.005  # of the test that the share at a block is at least GOAL_SHARE
 _SCATTERED_LEVEL = 0.01  # of the test that it is below, for both blocks
 _KIND_LEVEL = 0.005  # of the sign test between "between the blocks" and "at the other block"
 _MOST_NEEDED = 5000
 
 
 @dataclass(frozen=True)
-class Closings:
+class GraspCounts:
     """How many closings lie where."""
 
     at_target: int
@@ -51,7 +51,7 @@ class Closings:
     at_confuser: int
 
     @classmethod
-    def count(cls, indices: Sequence[float] | NDArray[np.float64]) -> "Closings":
+    def count(cls, indices: Sequence[float] | NDArray[np.float64]) -> "GraspCounts":
         """Count grasp choices by `BETWEEN`, both ends included."""
         values = np.asarray(indices, np.float64)
         at_target, at_confuser = int((values < BETWEEN[0]).sum()), int((values > BETWEEN[1]).sum())
@@ -69,7 +69,7 @@ class Closings:
 
 
 @dataclass(frozen=True)
-class ModeVerdict:
+class GraspVerdict:
     """What a condition's closings say."""
 
     mode: Mode
@@ -79,33 +79,33 @@ class ModeVerdict:
     """For `inconclusive`: closings that would decide if the shares stayed; None where more than 5,000 would be."""
 
 
-def detect(closings: Closings) -> ModeVerdict:
+def detect(closings: GraspCounts) -> GraspVerdict:
     """Return the verdict on a condition's closings; wrong with a probability of at most 1 % for any true shares."""
     decided = _decide(closings)
     if decided is not None:
         return decided
-    return ModeVerdict("inconclusive", needed=_needed(closings))
+    return GraspVerdict("inconclusive", needed=_needed(closings))
 
 
-def _decide(closings: Closings) -> ModeVerdict | None:
+def _decide(closings: GraspCounts) -> GraspVerdict | None:
     total = closings.total
     most, least = max(closings.at_target, closings.at_confuser), min(closings.at_target, closings.at_confuser)
     fewest_grounded, most_scattered = _bounds(total)
     if most >= fewest_grounded:
-        return ModeVerdict("goal followed", closings.favourite)
+        return GraspVerdict("goal followed", closings.favourite)
     if most > most_scattered:
         return None
     if _outnumbers(closings.between, least):
-        return ModeVerdict("averaging")
-    return ModeVerdict("random") if _outnumbers(least, closings.between) else None
+        return GraspVerdict("averaging")
+    return GraspVerdict("random") if _outnumbers(least, closings.between) else None
 
 
 @lru_cache(maxsize=8192)
 def _bounds(total: int) -> tuple[int, int]:
     """Return the fewest closings at a block that make it grounded, and the most that show that it is not."""
     counts = np.arange(total + 1)
-    fewest = 1 + np.sum(scipy.special.bdtrc(counts, total, GROUNDED_SHARE) > _GROUNDED_LEVEL)
-    most = np.sum(scipy.special.bdtr(counts, total, GROUNDED_SHARE) <= _SCATTERED_LEVEL) - 1
+    fewest = 1 + np.sum(scipy.special.bdtrc(counts, total, GOAL_SHARE) > _GOAL_LEVEL)
+    most = np.sum(scipy.special.bdtr(counts, total, GOAL_SHARE) <= _SCATTERED_LEVEL) - 1
     return int(fewest), int(most)
 
 
@@ -115,35 +115,35 @@ def _outnumbers(many: int, few: int) -> bool:
     return many > few and float(scipy.special.bdtrc(many - 1, many + few, 0.5)) <= _KIND_LEVEL
 
 
-def _needed(closings: Closings) -> int | None:
+def _needed(closings: GraspCounts) -> int | None:
     """Return the number of closings from which the same shares would decide."""
     if closings.total == 0:
-        return FEWEST_CLOSINGS
+        return MIN_GRASPS
     shares = np.array([closings.at_target, closings.between, closings.at_confuser]) / closings.total
     total = closings.total
     while total < _MOST_NEEDED:
         total += max(1, total // 20)
         at_target, at_confuser = round(shares[0] * total), round(shares[2] * total)
-        if _decide(Closings(at_target, total - at_target - at_confuser, at_confuser)) is not None:
+        if _decide(GraspCounts(at_target, total - at_target - at_confuser, at_confuser)) is not None:
             return total
     return None
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConditionModes:
+class ConditionGrasps:
     """What the episodes of one condition say of its modes."""
 
-    verdict: ModeVerdict
+    verdict: GraspVerdict
     episodes: int
     """Valid episodes."""
-    closings: Closings
+    closings: GraspCounts
     indices: tuple[float, ...]
     """Collapse indices of the closings, in suite order."""
     off_segment: int
     """Episodes that closed more than 10 cm beside the segment between the blocks."""
     never_closed: int
     nearest_is_target: SuccessRate
-    """Closings that are nearer to the target than to the confuser."""
+    """GraspCounts that are nearer to the target than to the confuser."""
     hesitation_steps: tuple[int, ...]
     """`hesitation` of each episode that closed, where it was recorded."""
     reversals: tuple[int, ...]
@@ -168,15 +168,15 @@ class ConditionModes:
         }
 
 
-def grasp_choices_of(records: Sequence[EpisodeRecord]) -> ConditionModes | None:
+def grasp_choices_of(records: Sequence[EpisodeRecord]) -> ConditionGrasps | None:
     """Return what a condition's episodes say of its modes; None where no episode had a confuser."""
     valid = [record for record in records if record.outcome != INVALID and record.detail.get("confuser_xy")]
     if not valid:
         return None
     indices = tuple(record.grasp_choice for record in valid if record.grasp_choice is not None)
     closed = sum(record.detail.get("grasp_step") is not None for record in valid)
-    closings = Closings.count(indices)
-    return ConditionModes(
+    closings = GraspCounts.count(indices)
+    return ConditionGrasps(
         verdict=detect(closings),
         episodes=len(valid),
         closings=closings,
@@ -197,13 +197,13 @@ def grasp_points(records: Sequence[EpisodeRecord]) -> dict[str, NDArray[np.float
     """
     found: dict[str, list[tuple[float, float]]] = {}
     for record in records:
-        point = closing_point(record)
+        point = grasp_point(record)
         if point is not None:
             found.setdefault(record.outcome, []).append(point)
     return {outcome: np.array(points) for outcome, points in found.items()}
 
 
-def closing_point(record: EpisodeRecord) -> tuple[float, float] | None:
+def grasp_point(record: EpisodeRecord) -> tuple[float, float] | None:
     """Return where an episode closed, in the frame of `grasp_points`; None where it recorded no such place."""
     places = [record.detail.get(name) for name in ("grasp_xy", "grasp_target_xy", "grasp_confuser_xy")]
     if not all(isinstance(place, (list, tuple)) and len(place) == 2 for place in places):
@@ -215,7 +215,7 @@ def closing_point(record: EpisodeRecord) -> tuple[float, float] | None:
     return float(np.sum(offset * along) / length), float(left / length)
 
 
-def describe(modes: ConditionModes, named: Block | None = "target") -> str:
+def describe(modes: ConditionGrasps, named: Block | None = "target") -> str:
     """Return the verdict in words with its numbers.
 
     Args:
@@ -230,7 +230,7 @@ def describe(modes: ConditionModes, named: Block | None = "target") -> str:
     if total == 0:
         return (
             f"inconclusive: none of {modes.episodes} episodes closed the gripper within 10 cm of the blocks; "
-            f"at least {FEWEST_CLOSINGS} grasps are needed"
+            f"at least {MIN_GRASPS} grasps are needed"
         )
     spread = "grasp choice median {1:.2f}, 90 % within {0:.2f} … {2:.2f}".format(
         *np.quantile(modes.indices, (0.05, 0.5, 0.95))
@@ -240,7 +240,7 @@ def describe(modes: ConditionModes, named: Block | None = "target") -> str:
     return f"{_words(modes.verdict, named, total)}: {counts}; {spread}{silent}"
 
 
-def _words(verdict: ModeVerdict, named: Block | None, total: int) -> str:
+def _words(verdict: GraspVerdict, named: Block | None, total: int) -> str:
     match verdict.mode:
         case "averaging":
             return "averaging (mode collapse)"

@@ -7,10 +7,10 @@ from act_eval.config import EvaluateConfig
 from act_eval.errors import UsageError
 from act_eval.sources.executors import load_executor
 from act_eval.timing import (
+    Ablation,
     DelayModel,
     ExpertPrefix,
     Schedule,
-    Shown,
     condition_name,
     describe_prefix,
     parse_estimator,
@@ -43,33 +43,33 @@ def conditions_of(config: EvaluateConfig, spec: PolicySpec, delays: Sequence[Del
     Raises:
         UsageError: or a child of it, naming the flag and what is allowed.
     """
-    if not foreseen and any(isinstance(one.prefix, ExpertPrefix) for one in _shown(config)):
+    if not foreseen and any(isinstance(one.prefix, ExpertPrefix) for one in _ablations(config)):
         raise UsageError(f"--prefix expert needs an environment with the scripted expert; {config.env} has none")
     schedules: dict[str, Schedule] = {}
-    refused: dict[str, tuple[Shown, str]] = {}
+    refused: dict[str, tuple[Ablation, str]] = {}
     for delay in delays:
-        for shown in _shown(config):
-            schedule = _schedule(config, spec, delay, shown)
-            if shown == Shown():
+        for ablation in _ablations(config):
+            schedule = _schedule(config, spec, delay, ablation)
+            if ablation == Ablation():
                 schedule.check(spec)
             if reason := schedule.refusal(spec):
-                refused[condition_name(schedule)] = shown, reason
+                refused[condition_name(schedule)] = ablation, reason
             else:
                 schedules[condition_name(schedule)] = schedule
-    running = {schedule.shown for schedule in schedules.values()}
-    for shown, reason in refused.values():
-        if shown not in running:
+    running = {schedule.ablation for schedule in schedules.values()}
+    for ablation, reason in refused.values():
+        if ablation not in running:
             raise UsageError(reason)
     left_out = tuple(f"{name}: {reason}" for name, (_, reason) in refused.items())
     return Conditions(schedules=schedules, left_out=left_out)
 
 
-def _schedule(config: EvaluateConfig, spec: PolicySpec, delay: DelayModel, shown: Shown) -> Schedule:
+def _schedule(config: EvaluateConfig, spec: PolicySpec, delay: DelayModel, ablation: Ablation) -> Schedule:
     executor = load_executor(config.executor or ("rtc" if spec.takes_prefix else "naive"))
     conditioned = executor.example.hands_over_prefix
     if not conditioned and config.beyond_max_delay != "error":
         raise UsageError(f"--beyond-max-delay is for rtc, which alone is told a delay; this is {executor.name}")
-    if not conditioned and config.delay_estimator is not None and not shown.predicts:
+    if not conditioned and config.delay_estimator is not None and not ablation.predicts:
         raise UsageError(
             f"--delay-estimator is for rtc and for predicted joints, which alone need it; this is {executor.name}"
         )
@@ -81,13 +81,13 @@ def _schedule(config: EvaluateConfig, spec: PolicySpec, delay: DelayModel, shown
         timeout=config.timeout,
         observation_delay=config.observation_delay,
         actuation_delay=config.actuation_delay,
-        shown=shown,
+        ablation=ablation,
     )
 
 
-def _shown(config: EvaluateConfig) -> list[Shown]:
+def _ablations(config: EvaluateConfig) -> list[Ablation]:
     """Return the ablations of the policy's input, each once."""
     prefixes = {describe_prefix(prefix): prefix for prefix in map(parse_prefix, config.prefix)}
     return [
-        Shown(prefix=one, proprio=proprio) for one in prefixes.values() for proprio in dict.fromkeys(config.proprio)
+        Ablation(prefix=one, proprio=proprio) for one in prefixes.values() for proprio in dict.fromkeys(config.proprio)
     ]

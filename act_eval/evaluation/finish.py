@@ -85,7 +85,7 @@ def write_figures(folder: Path, results: Records) -> bool:
         return False
     if not (folder / f"{HISTOGRAM}.png").exists() or not (folder / f"{MAP}.png").exists():
         from act_eval.plots import save  # matplotlib takes a second to load
-        from act_eval.plots.modes import grasp_histogram, grasp_map
+        from act_eval.plots.grasp_choice import grasp_histogram, grasp_map
 
         save(grasp_histogram(found, "Where the gripper closed"), folder / HISTOGRAM)
         points = {name: grasp_points(results[name]) for name in found}

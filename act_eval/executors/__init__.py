@@ -1,4 +1,4 @@
-"""Executors: which action runs now."""
+"""Executors: the command of each control step."""
 
 from act_eval.executors.ablation import Foresee
 from act_eval.executors.scheduler import ChunkExecutor, make_executor

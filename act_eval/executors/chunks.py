@@ -1,11 +1,11 @@
-"""The commands that an episode's chunks give, and the change when a new chunk takes over."""
+"""The commands of an episode's chunks, and their change at a chunk switch."""
 
 from typing import NamedTuple
 
 import numpy as np
 
 from act_eval.executors.slot import Slot
-from act_eval.types import Chunk, FloatArray, Takeover
+from act_eval.types import Chunk, ChunkSwitch, FloatArray
 
 
 class ChunkAction(NamedTuple):
@@ -19,7 +19,7 @@ class ChunkAction(NamedTuple):
 
 
 def action_at(slot: Slot, step: int) -> ChunkAction | None:
-    """Return the command for a step if no further chunk arrives, or None if no chunk covers it."""
+    """Return the command of the installed chunks for a step, or None if no chunk covers it."""
     covering = slot.installed
     if not (len(covering) == 1 and covering[0].covers(step)):  # the usual case needs no list
         covering = [chunk for chunk in covering if chunk.covers(step)]
@@ -28,11 +28,11 @@ def action_at(slot: Slot, step: int) -> ChunkAction | None:
     return ChunkAction(slot.method.action_at(covering, step), covering[-1], len(covering))
 
 
-def switch_change(slot: Slot, chunk: Chunk, step: int) -> Takeover | None:
+def switch_change(slot: Slot, chunk: Chunk, step: int) -> ChunkSwitch | None:
     """Return the change at a slot's chunk switch, or None if the chunks of the step before do not reach it.
 
-    Both fields refer to the chunks behind the command of the step before. A hold action has none, so there is no
-    result after underrun, nor under `Sync` with a ticking clock and a delay.
+    Both fields refer to the chunks behind the command of the step before. A hold action has none, so the result is None
+    after an underrun and under `sync_hold` with a delay.
     """
     old = slot.method.actions_from([chunk for chunk in slot.ran if chunk.covers(step)], step)
     if not len(old):
@@ -40,4 +40,4 @@ def switch_change(slot: Slot, chunk: Chunk, step: int) -> Takeover | None:
     new = chunk.predicted[step - chunk.request.start :]
     both = min(len(old), len(new))
     squared = (new[:both] - old[:both]) ** 2
-    return Takeover(replaced=old[0], overlap_rmse=np.sqrt(squared.sum(axis=0) / np.float32(both)))
+    return ChunkSwitch(replaced=old[0], overlap_rmse=np.sqrt(squared.sum(axis=0) / np.float32(both)))

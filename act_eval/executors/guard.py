@@ -1,4 +1,4 @@
-"""Checks around a user's method: what it raises or returns wrongly becomes an error that names it."""
+"""Checks around a user-defined method: its exceptions and invalid results become errors that name it."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,9 +13,9 @@ from act_eval.types import Chunk, FloatArray
 
 @dataclass(frozen=True)
 class GuardedMethod(Method):
-    """A method with its results checked.
+    """A method with checked results.
 
-    A method concerns every episode alike, so its errors end the run and no episode.
+    A method serves every episode, so its errors end the run instead of one episode.
     """
 
     method: Method
@@ -24,10 +24,10 @@ class GuardedMethod(Method):
         object.__setattr__(self, "several_in_flight", self.method.several_in_flight)
 
     def install(self, installed: Sequence[Chunk], new: Chunk, step: int) -> list[Chunk]:
-        """Install as the method does.
+        """Return the installed chunks of the method.
 
         Raises:
-            UsageError: if it raises, or a chunk comes out with another shape or with non-finite actions.
+            UsageError: if it raises, or returns a chunk of another shape or with non-finite actions.
         """
         with self._named("merge"):
             chunks = self.method.install(installed, new, step)
@@ -66,5 +66,5 @@ class GuardedMethod(Method):
 
 
 def guarded(method: Method) -> GuardedMethod:
-    """Return a user's method with its results checked."""
+    """Return a user-defined method with checked results."""
     return GuardedMethod(method.execution_horizon, method)

@@ -1,4 +1,4 @@
-"""Latency outside inference: late observations, and commands that reach the arm late."""
+"""Latency outside inference: observation delay and actuation delay."""
 
 import numpy as np
 
@@ -8,10 +8,10 @@ from act_eval.types import FloatArray, IntArray, Observation
 
 
 class ObservationBuffer:
-    """Keeps the last observations of every slot, so that a request can read one of some steps ago.
+    """Keeps the last observations of every slot, so that a request can read an earlier one.
 
     Args:
-        delay: k, steps by which the observations are late, at least 1.
+        delay: k, observation delay, at least 1 [steps].
     """
 
     def __init__(self, delay: int) -> None:
@@ -47,24 +47,24 @@ def _copy(source: Observation, target: Observation, row: int) -> None:
 
 
 def delayed_command(slot: Slot, step: int, delay: int, agent_pos: FloatArray, hold: Hold) -> FloatArray:
-    """Return the (A,) command that reaches the arm at a step, after the one of that step was decided.
+    """Return the (A,) command that reaches the arm at a step, once the command of that step is decided.
 
     Args:
-        slot: Its commands up to `step` are decided.
+        slot: Holds the commands up to `step`.
         step: The current step.
-        delay: a, steps by which commands are late.
+        delay: a, actuation delay [steps].
         agent_pos: (J,) joints; at step 0 the arm holds them.
-        hold: What runs until the first command has reached the arm.
+        hold: Runs until the first command reaches the arm.
 
     Raises:
-        UsageError: if joints have another shape than a command, so that no first hold action exists.
+        UsageError: if joints and commands differ in shape, so that there is no first hold action.
     """
     if step >= delay:
         return slot.commands[step - delay]
     command = slot.commands[step]
     if agent_pos.shape != command.shape:
         raise UsageError(
-            f"an actuation delay holds the joints until the first command has come: agent_pos has shape "
+            f"an actuation delay holds the joints until the first command arrives: agent_pos has shape "
             f"{agent_pos.shape}, a command {command.shape}"
         )
     last = agent_pos.copy() if slot.resting is None else slot.resting

@@ -1,7 +1,7 @@
-"""The life of a request: made, timed, batched with those of other slots, answered by the policy.
+"""Requests: made, timed, batched over slots and answered by the policy.
 
-The call of the policy is one of the two places where an exception of user code becomes a result (the other is the
-environment's step in `act_eval.rollout`): a policy that raises ends its episode as `policy_error`.
+An exception of user code becomes a result in two places, the environment's step in `act_eval.rollout` and the call of
+the policy here: a policy that raises ends its episode as `policy_error`.
 
 Legend: `N` slots of one batch · `C` chunk length · `A` action dim.
 """
@@ -30,7 +30,7 @@ def make_request(slot: Slot, step: int, schedule: Schedule, spec: PolicySpec, ho
     estimated, prefix = 0, _NO_PREFIX
     if slot.requests and schedule.estimates_delay:
         estimated = _within_max_delay(slot, step - observed + _estimate(slot, schedule), schedule, spec)
-        count = estimated + max(0, schedule.shown.offset)
+        count = estimated + max(0, schedule.ablation.offset)
         prefix = _committed(slot, step, observed, count, spec.action_dim, hold) if count else _NO_PREFIX
     return Request(number=len(slot.requests), sent=step, observation_step=observed, estimated=estimated, prefix=prefix)
 
@@ -38,14 +38,14 @@ def make_request(slot: Slot, step: int, schedule: Schedule, spec: PolicySpec, ho
 def resolve_timing(
     slot: Slot, request: Request, schedule: Schedule, spec: PolicySpec, measured: Draw | None = None
 ) -> None:
-    """Set when the answer to a request starts and may act, and when the slot's next request is due.
+    """Set the steps at which an answer starts and may act, and the step of the slot's next request.
 
     Args:
         slot: The slot that sent the request.
-        request: Its `start`, `ready`, `actual` and `lost` are filled.
+        request: Receives `start`, `ready`, `actual` and `lost`.
         schedule: Method and delays.
-        spec: The policy's.
-        measured: Fate of the request if the wall clock decides it; None if the delay model does.
+        spec: The policy's spec.
+        measured: Delay of the request by the wall clock; None if the delay model draws it.
     """
     if request.number == 0:
         request.start, request.ready, request.actual = request.observation_step, request.sent, request.age
@@ -62,10 +62,10 @@ def resolve_timing(
 
 
 def _estimate(slot: Slot, schedule: Schedule) -> int:
-    """Return the estimated steps from the next request to its answer; only the oracle looks ahead."""
+    """Return the estimated steps from the next request to its answer; only the oracle reads the next draw."""
     oracle = isinstance(schedule.estimator, Oracle)
-    happening = slot.peek().within(schedule.timeout).steps if oracle else 0
-    return estimated_delay(schedule.estimator, happening, slot.arrived)
+    actual = slot.peek().within(schedule.timeout).steps if oracle else 0
+    return estimated_delay(schedule.estimator, actual, slot.arrived)
 
 
 def _first_due(slot: Slot, step: int, schedule: Schedule, spec: PolicySpec) -> int:
@@ -124,7 +124,7 @@ def last_action_of(slot: Slot, request: Request, agent_pos: FloatArray, action_d
     """Return the (A,) command before a request's observation: the joints at step 0, NaN if they are no command."""
     if request.observation_step > 0:
         return slot.commands[request.observation_step - 1]
-    # A policy that reads NaN fails visibly.
+    # NaN makes a policy that reads it fail visibly.
     return agent_pos if agent_pos.shape == (action_dim,) else np.full(action_dim, np.nan, np.float32)
 
 
@@ -154,11 +154,11 @@ def batch_requests(
 def call_policy(policy: ChunkPolicy, request: ChunkRequest) -> list[Answer]:
     """Return the policy's answer to each row of a request, or the description of that row's error.
 
-    A prediction that raises is repeated row by row, so that only the rows that cause it fail.
+    A prediction that raises is repeated row by row, so that only the faulty rows fail.
 
     Raises:
-        UsageError: if the policy refuses the request as such: its configuration concerns every episode.
-        RemoteError: if the connection to the policy's server is lost: no episode is at fault.
+        UsageError: if the policy refuses the request itself, which concerns every episode.
+        RemoteError: if the connection to the policy's server is lost, which is no episode's fault.
     """
     count = len(request.rows)
     try:

@@ -1,10 +1,10 @@
 """One event-driven clock for every method: at each step install, request, act.
 
-At step t of an episode: an answer whose ready step has come is installed; if a request is due, it is sent, and an
-answer without delay is installed at once; then the command of the installed chunks runs, or the hold action if no
-chunk covers the step. Slots may be at different steps and have different delays; the requests of one step are one
-prediction. The prediction is computed when it is requested and withheld until its ready step: nothing here reads the
-wall clock, except to note how long predictions took, which decides their delay under `Measured` alone.
+At step t of an episode the executor installs the answers that are ready, sends a request if one is due, and installs an
+answer without delay at once. Then the command of the installed chunks runs, or the hold action if no chunk covers the
+step. Slots may differ in step and delay; the requests of one step are one batched prediction. A prediction is computed
+with its request and withheld until its ready step. The wall clock only measures predictions, and sets their delay
+under `Measured` alone.
 """
 
 from collections.abc import Sequence
@@ -29,6 +29,7 @@ from act_eval.types import (
     BoolArray,
     Chunk,
     ChunkPolicy,
+    ChunkSwitch,
     Executor,
     ExecutorStatistics,
     FloatArray,
@@ -36,7 +37,6 @@ from act_eval.types import (
     Observation,
     Prediction,
     Request,
-    Takeover,
 )
 
 _NO_STATE = np.zeros(0, np.float32)
@@ -45,8 +45,8 @@ _Due = tuple[Slot, int]
 """A slot and its step."""
 
 
-class _Asked(NamedTuple):
-    """A request that is about to reach the policy."""
+class _Sent(NamedTuple):
+    """A request on its way to the policy."""
 
     slot: Slot
     step: int
@@ -72,14 +72,14 @@ class ChunkExecutor:
     Args:
         policy: Predicts chunks.
         schedule: Method, delays, estimated delays.
-        hold: What runs where no chunk covers the step: `act_eval.rollout.hold_of(envs)`, the environments' own rule.
-            `repeat_last` is right for absolute positions alone: repeating a velocity goes on moving.
+        hold: Command for steps that no chunk covers: `act_eval.rollout.hold_of(envs)`, the environments' own rule.
+            `repeat_last` is correct for absolute positions only: a repeated velocity continues the motion.
         control_ms: Δt, length of a control step [ms]; needed for measured delays alone.
-        foresee: Gives the scripted expert's next commands; needed for prefix `expert` alone.
+        foresee: Returns the scripted expert's next commands; needed for prefix `expert` alone.
 
     Raises:
-        TimingError: if the schedule cannot run with the policy, naming the bound and the value, or if it needs
-            `control_ms` or `foresee` and that is not given.
+        TimingError: if the schedule cannot run with the policy, naming the bound and the value, or if a required
+            `control_ms` or `foresee` is missing.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class ChunkExecutor:
         self._method = schedule.method if is_shipped(schedule.method) else guarded(schedule.method)
         self._policy = policy
         self._spec = policy.spec
-        self._treated_as = schedule.treats(policy.spec)
+        self._effective_spec = schedule.treats(policy.spec)
         self._ablation = InputAblation(schedule, foresee)
         self._hold = hold
         self._control_ms = control_ms
@@ -112,9 +112,9 @@ class ChunkExecutor:
         self._policy.reset(rows, seeds)
 
     def wants_observation(self, steps_B: IntArray) -> BoolArray:
-        """Return for which slots `act` will look at the observation at these steps.
+        """Return for which slots `act` will read the observation at these steps.
 
-        With an observation delay that is every step: a later request may read any of them.
+        With an observation delay that is every step, because a later request may read any of them.
         """
         if self._late is not None:
             return steps_B >= 0
@@ -122,11 +122,11 @@ class ChunkExecutor:
         return np.array([t >= 0 and self._slots[row].is_due(t) for row, t in enumerate(steps)], np.bool_)
 
     def statistics(self, row: int) -> ExecutorStatistics:
-        """Return what was counted in the present episode of a slot."""
+        """Return the counts of the current episode of a slot."""
         return self._slots[row].statistics()
 
     def inference_ms(self, row: int) -> tuple[float, ...]:
-        """Return the wall-clock time of each prediction in the present episode of a slot [ms]."""
+        """Return the wall-clock time of each prediction in the current episode of a slot [ms]."""
         return tuple(self._slots[row].inference_ms)
 
     def act(self, steps_B: IntArray, observation: Observation) -> Actions:
@@ -138,47 +138,47 @@ class ChunkExecutor:
             slot.receive(t)
         notes = _Notes()
         requested = np.zeros(len(steps_B), np.bool_)
-        asking = [(slot, t) for slot, t in active if slot.is_due(t)]
-        # Again where the next request is due at once: after the first chunk, or a loss in a stopped world.
-        while asking:
-            self._request(asking, observation, notes)
-            requested[[slot.row for slot, _ in asking]] = True
-            asking = [(slot, t) for slot, t in asking if slot.row not in notes and slot.is_due(t)]
+        due = [(slot, t) for slot, t in active if slot.is_due(t)]
+        # Repeat while the next request is due at once: after the first chunk, or after a loss in a stopped world.
+        while due:
+            self._request(due, observation, notes)
+            requested[[slot.row for slot, _ in due]] = True
+            due = [(slot, t) for slot, t in due if slot.row not in notes and slot.is_due(t)]
         if notes.errors or notes.invalid:
             active = [(slot, t) for slot, t in active if slot.row not in notes]
         return self._run(active, requested, notes, observation)
 
     def _request(self, due: list[_Due], observation: Observation, notes: _Notes) -> None:
-        """Send the requests of all slots that are due, and note answers and errors."""
-        requests = [make_request(slot, t, self.schedule, self._treated_as, self._hold) for slot, t in due]
+        """Send the requests of all slots that are due; record answers and errors in `notes`."""
+        requests = [make_request(slot, t, self.schedule, self._effective_spec, self._hold) for slot, t in due]
         rows = np.array([slot.row for slot, _ in due], np.int64)
         if self._late is None:
             seen = observation.take(rows)
         else:
             seen = self._late.read(rows, np.array([request.observation_step for request in requests], np.int64))
-        made = [
+        inputs = [
             self._policy_input(slot, request, joints, notes)
             for (slot, _), request, joints in zip(due, requests, seen.agent_pos, strict=True)
         ]
-        asked = [
-            _Asked(slot, t, request, given)
-            for (slot, t), request, given in zip(due, requests, made, strict=True)
+        sent = [
+            _Sent(slot, t, request, given)
+            for (slot, t), request, given in zip(due, requests, inputs, strict=True)
             if given is not None
         ]
-        if not asked:
+        if not sent:
             return
-        if len(asked) < len(due):
-            seen = seen.take(np.array([n for n, given in enumerate(made) if given is not None], np.int64))
+        if len(sent) < len(due):
+            seen = seen.take(np.array([n for n, given in enumerate(inputs) if given is not None], np.int64))
         batch = batch_requests(
-            [one.slot for one in asked], [one.request for one in asked], [one.input for one in asked], seen, self._spec
+            [one.slot for one in sent], [one.request for one in sent], [one.input for one in sent], seen, self._spec
         )
         begin = perf_counter()
         answers = call_policy(self._policy, batch)
         elapsed_ms = 1e3 * (perf_counter() - begin)
         measured = self._measured(elapsed_ms)
-        for n, ((slot, t, request, _), answer) in enumerate(zip(asked, answers, strict=True)):
+        for n, ((slot, t, request, _), answer) in enumerate(zip(sent, answers, strict=True)):
             slot.inference_ms.append(elapsed_ms)
-            resolve_timing(slot, request, self.schedule, self._treated_as, measured)
+            resolve_timing(slot, request, self.schedule, self._effective_spec, measured)
             if isinstance(answer, str):
                 notes.errors[slot.row] = answer
                 continue
@@ -188,12 +188,12 @@ class ChunkExecutor:
             slot.receive(t)
 
     def _policy_input(self, slot: Slot, request: Request, joints: FloatArray, notes: _Notes) -> PolicyInput | None:
-        """Return a request's policy input; None, with a note, if the simulator fails to foresee it."""
+        """Return a request's policy input; None, with a note, if the simulation of the expert fails."""
         last_action = last_action_of(slot, request, joints, self._spec.action_dim)
         try:
             return self._ablation.apply(slot.row, request, joints, last_action)
         except SimulationError as error:
-            notes.invalid[slot.row] = f"foreseeing the expert: {error}"
+            notes.invalid[slot.row] = f"looking ahead with the expert: {error}"
             return None
 
     def _measured(self, elapsed_ms: float) -> Draw | None:
@@ -210,15 +210,15 @@ class ChunkExecutor:
         chunk, index, observed, estimated, actual = source
         in_flight = np.zeros(size, np.int64)
         chunk_switch = np.zeros(size, np.bool_)
-        takeovers: dict[int, Takeover] = {}
-        starving: list[Slot] = []
+        chunk_switch_effects: dict[int, ChunkSwitch] = {}
+        underrun: list[Slot] = []
         for slot, t in active:
             row = slot.row
             if slot.in_flight:
                 in_flight[row] = len(slot.in_flight)
             planned = action_at(slot, t)
             if planned is None:
-                starving.append(slot)
+                underrun.append(slot)
                 continue
             request = planned.chunk.request
             command[row] = planned.command
@@ -235,11 +235,11 @@ class ChunkExecutor:
                 slot.chunk_switches += 1
                 change = switch_change(slot, planned.chunk, t)
                 if change is not None:
-                    takeovers[row] = change
+                    chunk_switch_effects[row] = change
             slot.last_chunk, slot.ran = request.number, slot.installed
             slot.used_actions += planned.contributions
-        if starving:
-            self._hold_still(starving, command)
+        if underrun:
+            self._hold_underrun(underrun, command)
         return Actions(
             command=command,
             ran=self._delayed(active, command, observation) if self.schedule.actuation_delay else None,
@@ -251,16 +251,16 @@ class ChunkExecutor:
             actual_delay=actual,
             in_flight=in_flight,
             chunk_switch=chunk_switch,
-            takeovers=takeovers,
+            chunk_switch_effects=chunk_switch_effects,
             predictions=notes.predictions,
             errors=notes.errors,
             invalid=notes.invalid,
         )
 
-    def _hold_still(self, starving: list[Slot], command: FloatArray) -> None:
-        rows = np.array([slot.row for slot in starving], np.int64)
-        held = self._hold(np.array([slot.last_command for slot in starving], np.float32), rows)
-        for slot, action in zip(starving, held, strict=True):
+    def _hold_underrun(self, underrun: list[Slot], command: FloatArray) -> None:
+        rows = np.array([slot.row for slot in underrun], np.int64)
+        held = self._hold(np.array([slot.last_command for slot in underrun], np.float32), rows)
+        for slot, action in zip(underrun, held, strict=True):
             command[slot.row] = action
             slot.commands.append(action)
             slot.underrun_steps += 1
@@ -293,11 +293,11 @@ def _prediction(request: Request, actions: FloatArray, environment_states: Float
 def make_executor(
     policy: ChunkPolicy, schedule: Schedule, hold: Hold, control_ms: float | None, foresee: Foresee | None = None
 ) -> Executor:
-    """Return the executor of a schedule: a user's own one if its method is that, else a `ChunkExecutor`.
+    """Return the executor of a schedule: a `ChunkExecutor`, or the user-defined one.
 
     Raises:
         TimingError: as `ChunkExecutor`.
-        UsageError: if a user's executor cannot be built.
+        UsageError: if a user-defined executor cannot be built.
     """
     method = schedule.method
     if not isinstance(method, CustomExecutor):

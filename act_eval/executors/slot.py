@@ -1,4 +1,4 @@
-"""One episode's chunks in time: which have arrived, which are in flight, when the next request is due."""
+"""The state of one episode: installed chunks, answers in flight, the next request and the counts."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from act_eval.timing import Draw, Method
 from act_eval.types import Chunk, ExecutorStatistics, FloatArray, IntArray, Request
 
 Hold = Callable[[FloatArray, IntArray], FloatArray]
-"""(last commands (n, A), slots (n,)) → (n, A) commands that run where no chunk covers the step."""
+"""(last commands (n, A), slots (n,)) → (n, A) commands for steps that no chunk covers."""
 
 
 def repeat_last(last_command: FloatArray, slots: IntArray) -> FloatArray:
@@ -26,12 +26,12 @@ class Slot:
     installed: list[Chunk] = field(default_factory=list)
     """Chunks that may act, the one with the newest observation last."""
     ran: list[Chunk] = field(default_factory=list)
-    """Chunks that could act in the step before; empty if the hold action ran."""
+    """Installed chunks of the step before; empty if the hold action ran."""
     in_flight: list[Chunk] = field(default_factory=list)
     commands: list[FloatArray] = field(default_factory=list)
     """(A,) command of each step so far."""
     resting: FloatArray | None = None
-    """(A,) hold action that runs until the first command has reached the arm."""
+    """(A,) hold action that runs until the first command reaches the arm."""
     last_chunk: int = -1
     """Number of the chunk that ran last, -1 before the first."""
     arrived: list[int] = field(default_factory=list)
@@ -52,19 +52,19 @@ class Slot:
         return self.commands[-1] if self.commands else None
 
     def peek(self) -> Draw:
-        """Return the fate of the next request without using it up."""
+        """Return the draw of the next request without consuming it."""
         if self.upcoming is None:
             self.upcoming = next(self.delays)
         return self.upcoming
 
     def draw(self) -> Draw:
-        """Return the fate of the next request and advance to the one after it."""
+        """Return the draw of the next request and consume it."""
         draw = self.peek()
         self.upcoming = None
         return draw
 
     def is_due(self, step: int) -> bool:
-        """Return whether a request goes out at a step, given what will have arrived by then."""
+        """Return whether a request goes out at a step, after the answers that are ready then."""
         if step < self.next_due:
             return False
         return self.method.several_in_flight or all(chunk.request.ready <= step for chunk in self.in_flight)

@@ -1,7 +1,7 @@
 """How smoothly one chunk follows another: at the chunk switches, around them, and in what the arm does.
 
-Legend: `T` control steps taken · `A` action dim · `J` joints · `k` chunk switches. Angles in rad. A chunk switch is the first step
-that a new chunk drives where another one drove the step before.
+Legend: `T` control steps taken · `A` action dim · `J` joints · `k` chunk switches. Angles in rad. A chunk switch is the
+first step of a new chunk that directly follows a step of another chunk.
 """
 
 from dataclasses import dataclass
@@ -132,7 +132,7 @@ def overlap_rmses(rmse_TA: ArrayLike, switch_T: ArrayLike) -> list[float | None]
     measures the policy, `switch_jumps` measures what the executor makes of it. None as there.
 
     Args:
-        rmse_TA: The same of each joint alone, see `act_eval.types.Takeover`; NaN where nothing was replaced.
+        rmse_TA: The same of each joint alone, see `act_eval.types.ChunkSwitch`; NaN where nothing was replaced.
         switch_T: Whether a step is a chunk switch.
     """
     at_switches = np.asarray(rmse_TA, np.float64)[np.asarray(switch_T, bool)]
@@ -142,10 +142,10 @@ def overlap_rmses(rmse_TA: ArrayLike, switch_T: ArrayLike) -> list[float | None]
 def boundary_spike_ratio(command_TA: ArrayLike, switch_T: ArrayLike) -> float | None:
     """Return mean |second difference| of the commands within ±2 steps of chunk switches over the mean elsewhere [1].
 
-    1 means that chunk switches cannot be told from the rest. It is taken of the commands and not of the joints, because the
+    1 means that chunk switches do not differ from the rest. The commands are used instead of the joints, because the
     servos smear a jump over more steps than the window has. |·| is the Euclidean norm over joints, the second
-    difference at t is a[t+1] − 2·a[t] + a[t−1]. None without a chunk switch, without a step elsewhere, or where the commands
-    elsewhere do not accelerate at all.
+    difference at t is a[t+1] − 2·a[t] + a[t−1]. None without a chunk switch, without a step elsewhere, or if the
+    commands elsewhere do not accelerate at all.
 
     Args:
         command_TA: Commands that ran; leave out the gripper, whose closing is a spike of its own.

@@ -144,7 +144,7 @@ def _with_copied_videos(run: RunSource, data: Path, number: int) -> RunSource:
 def _write_tracks(
     runs: Sequence[RunSource], out: Path, joint_names: JointNames, progress: Callable[[int, int], None]
 ) -> tuple[dict[str, Any], list[str]]:
-    """Write what is loaded later; return by condition the folder's address and what is missing there, and the problems."""
+    """Write the files that the page loads on demand; return condition → folder and missing files, and the problems."""
     conditions = conditions_of(runs)
     total, done = sum(len(condition.records) for _, _, condition in conditions), 0
     found: dict[str, Any] = {}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from act_eval.diagnostics.grasp_choice import closing_point, describe, grasp_choices_of, named_block
+from act_eval.diagnostics.grasp_choice import describe, grasp_choices_of, grasp_point, named_block
 from act_eval.report.sources import ConditionSource, RunSource, render_command
 from act_eval.results.suites import Suite
 from act_eval.stats import SuccessRate
@@ -122,7 +122,7 @@ def _condition(
 def _episodes(condition: ConditionSource, count: int) -> dict[str, Any]:
     """Return columns over the episodes of the suite; null where an episode is not there."""
     rows = [condition.records.get(i) for i in range(count)]
-    places = [None if row is None else closing_point(row) for row in rows]
+    places = [None if row is None else grasp_point(row) for row in rows]
     return {
         "outcome": [None if row is None else OUTCOMES.index(row.outcome) for row in rows],
         "steps": [None if row is None else row.steps for row in rows],
@@ -165,7 +165,7 @@ def _mean_delay(delay: Any, records: Sequence[EpisodeRecord]) -> float | None:
 
 
 def _short_labels(conditions: Sequence[Mapping[str, Any]], runs: int) -> list[str]:
-    """Return labels that tell conditions apart: the condition's name, with its policy or its run before it where names repeat."""
+    """Return distinct labels: the condition's name, prefixed by its policy or run if names repeat."""
     names = [str(condition["name"]) for condition in conditions]
     if runs == 1:
         return names

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from act_eval.errors import RunFolderError, UnmeasuredRun
 from act_eval.types import (
+    ChunkSwitch,
     EpisodeRecord,
     Prediction,
     StepRecord,
-    Takeover,
 )
 from act_eval.types.env_hooks import EnvHooks
 from act_eval.types.steps import EpisodeSteps
@@ -61,7 +61,7 @@ class StepRecorder:
 
 def collect(records: Sequence[StepRecord], terminal: NDArray[np.float64]) -> EpisodeSteps:
     """Return the arrays of an episode from its step records and the state after the last step."""
-    takeovers = [_takeover(record) for record in records]
+    chunk_switch_effects = [_chunk_switch(record) for record in records]
     predictions = [prediction for record in records for prediction in record.predictions]
     return EpisodeSteps(
         command=np.array([record.command for record in records], np.float32),
@@ -74,8 +74,8 @@ def collect(records: Sequence[StepRecord], terminal: NDArray[np.float64]) -> Epi
         actual_delay=np.array([record.actual_delay for record in records], np.int64),
         in_flight=np.array([record.in_flight for record in records], np.int64),
         chunk_switch=np.array([record.chunk_switch for record in records], np.bool_),
-        replaced=np.array([change.replaced for change in takeovers], np.float32),
-        overlap_rmse=np.array([change.overlap_rmse for change in takeovers], np.float32),
+        replaced=np.array([change.replaced for change in chunk_switch_effects], np.float32),
+        overlap_rmse=np.array([change.overlap_rmse for change in chunk_switch_effects], np.float32),
         state=np.stack([*(record.state for record in records), terminal]).astype(np.float64),
         **(_requests(predictions) if predictions else {}),
     )
@@ -103,11 +103,11 @@ def _places(hooks: EnvHooks, states: NDArray[np.float64], detail: Mapping[str, A
     return found
 
 
-def _takeover(record: StepRecord) -> Takeover:
-    if record.takeover is not None:
-        return record.takeover
+def _chunk_switch(record: StepRecord) -> ChunkSwitch:
+    if record.chunk_switch_effect is not None:
+        return record.chunk_switch_effect
     nothing = np.full_like(record.command, np.nan)
-    return Takeover(nothing, nothing)
+    return ChunkSwitch(nothing, nothing)
 
 
 def path_of(folder: Path, episode: int) -> Path:

@@ -1,13 +1,13 @@
-"""Episodes from beginning to end: environments stepped in this process, one policy prediction for all that are due.
+"""The rollout loop: steps environments in this process, with one policy prediction for all requests that are due.
 
-Each slot runs one environment; a slot that has finished takes the next episode, when another one asks the policy: so
-they go on asking together, and few rows of a prediction stand empty. An episode's seed alone decides what happens in
-it, so its record is the same in any slot, beside any neighbours and in any order.
+Each slot runs one environment. A finished slot starts its next episode at the step of another slot's request, so the
+slots keep requesting together and predictions are batched well. An episode depends on its seed alone: its record is the
+same in any slot, batch and order.
 
-An episode whose policy is at fault ends as `policy_error`; one whose environment is at fault is `invalid` and
-outside the rate. An exception of an environment or a policy is therefore a result here, and only here and in
-`act_eval.executors.request` is every exception caught. Where OpenGL is lost no episode is at fault: the run stops.
-Of an environment's hooks (`act_eval.types.env_hooks`) the rollout uses `skip_cameras`, `simulator_state` and `verdict`.
+A fault of the policy ends its episode as `policy_error`; a fault of the environment ends it as `invalid`, outside the
+rate. Exceptions of environments and policies are therefore results here; only this module and
+`act_eval.executors.request` catch every exception. A lost OpenGL context is no episode's fault and stops the run. Of an
+environment's hooks (`act_eval.types.env_hooks`) the rollout uses `skip_cameras`, `simulator_state` and `verdict`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,9 +20,16 @@ import numpy as np
 
 from act_eval.decoding import find_unserializable
 from act_eval.errors import ActionError, RemoteError, RenderError, SimulationError, UsageError
-from act_eval.rollout.entries import episode_record, step_record
 from act_eval.rollout.observations import ObservationBatch
-from act_eval.rollout.slots import Episode, FrameObserver, Lane, lanes, says_success
+from act_eval.rollout.slots import (
+    EnvSlot,
+    Episode,
+    FrameObserver,
+    env_slots,
+    episode_record,
+    is_success,
+    step_record,
+)
 from act_eval.types import (
     INVALID,
     NOTHING_COUNTED,
@@ -41,13 +48,13 @@ from act_eval.types import (
 
 @dataclass(frozen=True, kw_only=True)
 class EpisodeClock:
-    """What the wall clock says of one episode."""
+    """Wall-clock times of one episode."""
 
     episode: int
     wall_s: float
-    """From its reset to its end, other slots' work in between included [s]."""
+    """From reset to end, the interleaved work of other slots included [s]."""
     inference_ms: tuple[float, ...]
-    """Each prediction that the episode took part in, all rows of it [ms]."""
+    """Each batched prediction that the episode took part in [ms]."""
 
 
 def rollout(
@@ -62,15 +69,15 @@ def rollout(
 
     Args:
         envs: One environment per slot, none shared.
-        executor: Decides what runs.
-        episodes: In the order in which they begin.
-        observers: Told of every step before it is taken, of the state in which an episode ended if they have
-            `on_end_state`, of every end, and of what the environments render if they have `on_frame`.
-        should_stop: Asked before an episode begins; once it says True no further one does, running ones finish.
-        on_clock: Takes what depends on the wall clock.
+        executor: Decides the commands.
+        episodes: In starting order.
+        observers: Called before every step and at every end of an episode; `on_end_state` receives the final state,
+            `on_frame` the rendered frames.
+        should_stop: Called before each episode; once it returns True no further episode begins, running ones finish.
+        on_clock: Receives the wall-clock times.
 
     Raises:
-        UsageError: if an environment says neither by `verdict()` nor by `info["is_success"]` how an episode went.
+        UsageError: if an environment has neither `verdict()` nor `info["is_success"]`.
         FeatureMismatch: if its observation lacks `agent_pos` or has pixels without camera names.
     """
     batch = _Batch(envs, executor, observers, on_clock)
@@ -95,143 +102,143 @@ class _Batch:
         observers: Sequence[Observer],
         on_clock: Callable[[EpisodeClock], None] | None,
     ) -> None:
-        self._lanes = lanes(envs)
+        self._slots = env_slots(envs)
         self._executor = executor
         self._observers = observers
         self._end_observers = [o for o in observers if isinstance(o, EndStateObserver)]
         self._frame_observers = [o for o in observers if isinstance(o, FrameObserver)]
         self._on_clock = on_clock
         self._seen = ObservationBatch(len(envs))
-        self._asks = False  # the expert never does
+        self._requests = False  # never, under the expert
         self._request_due = False
 
     @property
     def running(self) -> bool:
-        return any(lane.episode is not None for lane in self._lanes)
+        return any(slot.episode is not None for slot in self._slots)
 
     def show_all_cameras(self) -> None:
-        for lane in self._lanes:
-            lane.look(True)
+        for slot in self._slots:
+            slot.set_cameras(True)
 
     def begin(self, waiting: Iterator[Episode], should_stop: Callable[[], bool]) -> Iterator[EpisodeRecord]:
-        """Give waiting episodes to idle slots, when a request is due; yields those that end before their first step."""
-        if self._asks and self.running and not self._request_due:
+        """Start waiting episodes in idle slots once a request is due; yield those that end before their first step."""
+        if self._requests and self.running and not self._request_due:
             return
-        for lane in self._lanes:
-            while lane.episode is None and not should_stop():
+        for slot in self._slots:
+            while slot.episode is None and not should_stop():
                 episode = next(waiting, None)
                 if episode is None:
                     return
-                lane.take_on(episode)
-                failure = self._reset(lane, episode)
+                slot.start_episode(episode)
+                failure = self._reset(slot, episode)
                 if failure is not None:
-                    yield self._end(lane, episode, *failure)
+                    yield self._end(slot, episode, *failure)
 
-    def _reset(self, lane: Lane, episode: Episode) -> tuple[str, str] | None:
-        """Reset environment and policy; return (outcome, what went wrong) where that fails."""
-        lane.look(True)
+    def _reset(self, slot: EnvSlot, episode: Episode) -> tuple[str, str] | None:
+        """Reset environment and policy; return (outcome, error) on failure."""
+        slot.set_cameras(True)
         try:
-            observed, _ = lane.env.reset(seed=episode.seed)
+            observed, _ = slot.env.reset(seed=episode.seed)
         except RenderError:
             raise
         except Exception as error:
             return INVALID, _text(error)
-        lane.began = True
+        slot.began = True
         try:
-            self._seen.put(lane.row, observed)
+            self._seen.put(slot.row, observed)
         except SimulationError as error:
             return INVALID, _text(error)
         try:
-            self._executor.reset([lane.row], [episode.seed])
+            self._executor.reset([slot.row], [episode.seed])
         except (UsageError, RemoteError):
             raise
         except Exception as error:
             return POLICY_ERROR, _text(error)
-        lane.counted = True
+        slot.counted = True
         return None
 
     def step(self) -> Iterator[EpisodeRecord]:
-        """Take one step in every running slot; yields the episodes that end by it."""
-        running = [(lane, lane.episode) for lane in self._lanes if lane.episode is not None]
-        steps = [-1 if lane.episode is None else lane.step for lane in self._lanes]
+        """Take one step in every running slot; yield the episodes that end."""
+        running = [(slot, slot.episode) for slot in self._slots if slot.episode is not None]
+        steps = [-1 if slot.episode is None else slot.step for slot in self._slots]
         actions = self._executor.act(np.array(steps, np.int64), self._seen.observation)
         for row in (*actions.errors, *actions.invalid):
             steps[row] = -1
         following = [-1 if step < 0 else step + 1 for step in steps]
-        looks = self._executor.wants_observation(np.array(following, np.int64)).tolist()
-        self._asks |= bool(actions.requested.any())
-        self._request_due = any(looks)
+        images_needed = self._executor.wants_observation(np.array(following, np.int64)).tolist()
+        self._requests |= bool(actions.requested.any())
+        self._request_due = any(images_needed)
         sent = actions.command if actions.ran is None else actions.ran
-        for lane, episode in running:
-            if lane.row in actions.errors:
-                yield self._end(lane, episode, POLICY_ERROR, actions.errors[lane.row])
+        for slot, episode in running:
+            if slot.row in actions.errors:
+                yield self._end(slot, episode, POLICY_ERROR, actions.errors[slot.row])
                 continue
-            if lane.row in actions.invalid:
-                yield self._end(lane, episode, INVALID, actions.invalid[lane.row])
+            if slot.row in actions.invalid:
+                yield self._end(slot, episode, INVALID, actions.invalid[slot.row])
                 continue
-            self._tell(lane, episode, actions)
-            ended = self._advance(lane, sent[lane.row].copy(), looks[lane.row])
+            self._observe_step(slot, episode, actions)
+            ended = self._advance(slot, sent[slot.row].copy(), images_needed[slot.row])
             if ended is not None:
-                yield self._end(lane, episode, *ended)
+                yield self._end(slot, episode, *ended)
 
-    def _show(self, lane: Lane, episode: Episode) -> None:
-        """Show the present moment to those who keep frames."""
+    def _observe_frame(self, slot: EnvSlot, episode: Episode) -> None:
+        """Pass the current frame to the frame observers."""
         if self._frame_observers:
-            image = lane.frame()
+            image = slot.frame()
             for observer in self._frame_observers:
-                observer.on_frame(episode.number, lane.step, image)
+                observer.on_frame(episode.number, slot.step, image)
 
-    def _tell(self, lane: Lane, episode: Episode, actions: Actions) -> None:
-        self._show(lane, episode)
+    def _observe_step(self, slot: EnvSlot, episode: Episode, actions: Actions) -> None:
+        self._observe_frame(slot, episode)
         if self._observers:
-            record = step_record(episode, lane.step, actions, lane.row, lane.state())
+            record = step_record(episode, slot.step, actions, slot.row, slot.state())
             for observer in self._observers:
                 observer.on_step(record)
 
-    def _advance(self, lane: Lane, command: FloatArray, look: bool) -> tuple[str | None, str | None] | None:
-        """Take a step; return None while the episode goes on, else (outcome or None: judge it, what went wrong)."""
-        lane.look(look)
+    def _advance(self, slot: EnvSlot, command: FloatArray, image_needed: bool) -> tuple[str | None, str | None] | None:
+        """Take a step; return None while the episode goes on, else (outcome or None, error or None)."""
+        slot.set_cameras(image_needed)
         try:
-            observed, _, terminated, truncated, info = lane.env.step(command)
+            observed, _, terminated, truncated, info = slot.env.step(command)
         except ActionError as error:
             return POLICY_ERROR, _text(error)
         except RenderError:
             raise
         except Exception as error:
             return INVALID, _text(error)
-        lane.step += 1
-        if lane.hooks.verdict is None:
-            lane.succeeded |= says_success(info)
+        slot.step += 1
+        if slot.hooks.verdict is None:
+            slot.succeeded |= is_success(info)
         if terminated or truncated:
             return None, None
-        if not look:
+        if not image_needed:
             return None
         try:
-            self._seen.put(lane.row, observed)
+            self._seen.put(slot.row, observed)
         except SimulationError as error:
             return INVALID, _text(error)
         return None
 
-    def _end(self, lane: Lane, episode: Episode, outcome: str | None, error: str | None) -> EpisodeRecord:
-        """Close a slot's episode and return its record."""
+    def _end(self, slot: EnvSlot, episode: Episode, outcome: str | None, error: str | None) -> EpisodeRecord:
+        """End a slot's episode and return its record."""
         if outcome != INVALID:
-            self._show(lane, episode)
+            self._observe_frame(slot, episode)
         verdict = Verdict(outcome=outcome) if outcome is not None else None
         if verdict is None:
-            verdict, error = _judge(lane)
-        counted = self._executor.statistics(lane.row) if lane.counted else NOTHING_COUNTED
-        record = episode_record(episode, lane.step, verdict, error, counted)
+            verdict, error = _judge(slot)
+        counted = self._executor.statistics(slot.row) if slot.counted else NOTHING_COUNTED
+        record = episode_record(episode, slot.step, verdict, error, counted)
         if self._end_observers:
-            state = lane.end_state()
+            state = slot.end_state()
             for observer in self._end_observers:
                 observer.on_end_state(episode.number, state)
         for observer in self._observers:
             observer.on_episode_end(record)
         if self._on_clock is not None:
-            spent = perf_counter() - lane.since
-            times = self._executor.inference_ms(lane.row) if lane.counted else ()
+            spent = perf_counter() - slot.since
+            times = self._executor.inference_ms(slot.row) if slot.counted else ()
             self._on_clock(EpisodeClock(episode=episode.number, wall_s=spent, inference_ms=times))
-        lane.episode = None
+        slot.episode = None
         return record
 
 
@@ -239,12 +246,12 @@ def _text(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _judge(lane: Lane) -> tuple[Verdict, str | None]:
-    """Return the outcome of an episode that ended by itself: success at any step where only the info tells."""
-    if lane.hooks.verdict is None:
-        return Verdict(outcome=SUCCESS if lane.succeeded else "timeout"), None
+def _judge(slot: EnvSlot) -> tuple[Verdict, str | None]:
+    """Return the outcome of an episode without a fault: from the verdict hook, or success at any step by `info`."""
+    if slot.hooks.verdict is None:
+        return Verdict(outcome=SUCCESS if slot.succeeded else "timeout"), None
     try:
-        verdict = lane.hooks.verdict()
+        verdict = slot.hooks.verdict()
         if not isinstance(verdict, Verdict):
             raise TypeError(f"verdict() returned {verdict!r}, expected an act_eval.types.Verdict")
         if verdict.outcome not in OUTCOMES:

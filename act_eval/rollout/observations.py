@@ -1,7 +1,7 @@
-"""From an environment's observation dictionaries to the batched observation that policies see.
+"""Converts the observation dictionaries of environments to the batched observation of policies.
 
-An environment gives `{"pixels": {camera: (H, W, 3) uint8}, "agent_pos": (J,), "environment_state": (K,)}`; pixels
-and environment_state may be absent. This is the one place where that dictionary becomes a typed object.
+An environment returns `{"pixels": {camera: (H, W, 3) uint8}, "agent_pos": (J,), "environment_state": (K,)}`; `pixels`
+and `environment_state` are optional.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from act_eval.types import FloatArray, ImageArray, Observation
 
 
 class ObservationBatch:
-    """One row per slot, written in place: rows that nobody will look at cost nothing."""
+    """One row per slot, written in place, so that unused rows cost nothing."""
 
     def __init__(self, slots: int) -> None:
         self._slots = slots
@@ -22,7 +22,7 @@ class ObservationBatch:
 
     @property
     def observation(self) -> Observation:
-        """The batch; rows never written are zero. Its arrays change with every `put`."""
+        """The batch, zero in unwritten rows. `put` changes its arrays."""
         if self._observation is None:
             raise UsageError("no environment has given an observation yet")
         return self._observation
@@ -33,7 +33,7 @@ class ObservationBatch:
         Raises:
             FeatureMismatch: if the observation has no `agent_pos`, has pixels without camera names or other than
                 uint8, or differs in its entries or shapes from the other slots'.
-            SimulationError: if a number of it is not finite.
+            SimulationError: if a value is not finite.
         """
         pixels, agent_pos, environment_state = _entries(observed)
         if self._observation is None:
@@ -56,8 +56,8 @@ def batch_observations(observed: Sequence[Mapping[str, Any]]) -> Observation:
     """Return the observations of several environments as one batch, in the order given.
 
     Raises:
-        UsageError: if there are none.
-        FeatureMismatch: as `ObservationBatch.put`.
+        UsageError: if the sequence is empty.
+        FeatureMismatch: as for `ObservationBatch.put`.
     """
     batch = ObservationBatch(len(observed))
     for slot, one in enumerate(observed):

@@ -1,4 +1,4 @@
-"""A slot of a rollout: its environment, the optional abilities of that environment, and the episode in it."""
+"""A slot of a rollout: its environment, the hooks of that environment, its episode and the records of both."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,17 @@ from numpy.typing import NDArray
 
 from act_eval.errors import RenderError, UsageError
 from act_eval.executors import Hold
-from act_eval.types import FloatArray, ImageArray, IntArray, Observer
+from act_eval.types import (
+    Actions,
+    EpisodeRecord,
+    ExecutorStatistics,
+    FloatArray,
+    ImageArray,
+    IntArray,
+    Observer,
+    StepRecord,
+    Verdict,
+)
 from act_eval.types.env_hooks import EnvHooks, hooks_of
 
 _NO_STATE = np.zeros(0, np.float64)
@@ -19,7 +29,7 @@ _NO_STATE = np.zeros(0, np.float64)
 
 @dataclass(frozen=True)
 class Episode:
-    """An episode to run."""
+    """An episode of a suite."""
 
     number: int
     """Within the suite."""
@@ -28,15 +38,15 @@ class Episode:
 
 @runtime_checkable
 class FrameObserver(Observer, Protocol):
-    """An observer that also wants what the environment renders, before every step and at the end."""
+    """An observer that also takes the rendered frames, before every step and at the end."""
 
     def on_frame(self, episode: int, step: int, image: ImageArray) -> None:
-        """Take the (H, W, 3) frame of the moment before `step`; the last one has the number of steps taken."""
+        """Take the (H, W, 3) frame before `step`; for the last frame `step` is the number of steps taken."""
         ...
 
 
 @dataclass(slots=True)
-class Lane:
+class EnvSlot:
     """A slot and the episode in it."""
 
     row: int
@@ -44,22 +54,22 @@ class Lane:
     hooks: EnvHooks
     episode: Episode | None = None
     began: bool = False
-    """Whether the environment has been reset for the episode, so that its state belongs to it."""
+    """Whether the environment has been reset for the episode."""
     counted: bool = False
-    """Whether the executor has been reset for the episode, so that its counts belong to it."""
+    """Whether the executor has been reset for the episode."""
     step: int = 0
     succeeded: bool = False
     since: float = 0.0
-    """Reading of the clock when the episode was taken on [s]."""
+    """Clock reading at the start of the episode [s]."""
     state_size: int = 0
 
-    def take_on(self, episode: Episode) -> None:
-        """Forget the episode before and take on another."""
+    def start_episode(self, episode: Episode) -> None:
+        """Replace the previous episode."""
         self.episode, self.step, self.succeeded, self.since = episode, 0, False, perf_counter()
         self.began = self.counted = False
 
     def state(self) -> NDArray[np.float64]:
-        """Return the (S,) simulator state, S = 0 where the environment has none."""
+        """Return the (S,) simulator state; S = 0 if the environment has none."""
         if self.hooks.simulator_state is None:
             return _NO_STATE
         state = self.hooks.simulator_state()
@@ -67,34 +77,34 @@ class Lane:
         return state
 
     def end_state(self) -> NDArray[np.float64]:
-        """Return the state in which the episode ended: NaN where it cannot be read, empty where it never began."""
+        """Return the final state: NaN if it cannot be read, empty if the episode never began."""
         if not self.began:
             return _NO_STATE
         try:
             return self.state()
-        except Exception:  # a broken environment: its episode is invalid already
+        except Exception:  # the environment is broken and its episode already invalid
             return np.full(self.state_size, np.nan)
 
     def frame(self) -> Any:
-        """Return what the environment renders of this moment.
+        """Return the environment's rendered frame.
 
         Raises:
-            RenderError: if it cannot; the run stops, because an episode that cannot be filmed is no bad episode.
+            RenderError: if it cannot render; the run stops, since no episode is at fault.
         """
         try:
             return self.env.render()
-        except Exception as error:  # somebody else's code may raise anything
+        except Exception as error:  # user code may raise anything
             raise RenderError(
                 f"render() raised {type(error).__name__}: {error}; --video none evaluates without videos"
             ) from error
 
-    def look(self, needed: bool) -> None:
-        """Say whether the next observation's images will be looked at."""
+    def set_cameras(self, needed: bool) -> None:
+        """Render the images of the next observation, or skip them."""
         if self.hooks.skip_cameras is not None:
             self.hooks.skip_cameras(not needed)
 
 
-def lanes(envs: Sequence[gym.Env[Any, Any]]) -> list[Lane]:
+def env_slots(envs: Sequence[gym.Env[Any, Any]]) -> list[EnvSlot]:
     """Return one slot per environment.
 
     Raises:
@@ -104,11 +114,11 @@ def lanes(envs: Sequence[gym.Env[Any, Any]]) -> list[Lane]:
         raise UsageError("a rollout needs at least one environment")
     if len({id(env.unwrapped) for env in envs}) < len(envs):
         raise UsageError("an environment is given twice; each slot needs its own")
-    return [Lane(row, env, hooks_of(env)) for row, env in enumerate(envs)]
+    return [EnvSlot(row, env, hooks_of(env)) for row, env in enumerate(envs)]
 
 
 def hold_of(envs: Sequence[gym.Env[Any, Any]]) -> Hold:
-    """Return the environments' own hold actions for an executor; those without one repeat the last command."""
+    """Return the environments' hold actions for an executor; without a hook the last command repeats."""
     rules = [hooks_of(env).hold_action or _repeat for env in envs]
 
     def hold(last_command: FloatArray, slots: IntArray) -> FloatArray:
@@ -121,18 +131,70 @@ def _repeat(last_command: FloatArray) -> FloatArray:
     return last_command
 
 
-def says_success(info: Mapping[str, Any]) -> bool:
-    """Return what a step's info says of success.
+def is_success(info: Mapping[str, Any]) -> bool:
+    """Return the success flag of a step's info.
 
     Raises:
-        UsageError: if it says nothing, or something else than yes or no.
+        UsageError: if the flag is missing or not a truth value.
     """
     if "is_success" not in info:
         raise UsageError(
-            'the environment says nothing of success: add info["is_success"] (bool) to every step, '
+            'the environment signals no success: add info["is_success"] (bool) to every step, '
             f"or a method verdict() -> act_eval.types.Verdict; its info holds {sorted(info)}"
         )
     success = np.asarray(info["is_success"])
     if success.size != 1 or success.dtype.kind not in "biuf" or success.item() not in (0, 1):
         raise UsageError(f'info["is_success"] is {info["is_success"]!r}; it must be one truth value')
     return bool(success.item())
+
+
+def step_record(episode: Episode, step: int, actions: Actions, row: int, state: NDArray[np.float64]) -> StepRecord:
+    """Return the record of one slot's step."""
+    return StepRecord(
+        episode=episode.number,
+        seed=episode.seed,
+        step=step,
+        command=actions.command[row],
+        ran=None if actions.ran is None else actions.ran[row],
+        chunk=int(actions.chunk[row]),
+        index=int(actions.index[row]),
+        observed=int(actions.observed[row]),
+        requested=bool(actions.requested[row]),
+        estimated_delay=int(actions.estimated_delay[row]),
+        actual_delay=int(actions.actual_delay[row]),
+        in_flight=int(actions.in_flight[row]),
+        chunk_switch=bool(actions.chunk_switch[row]),
+        chunk_switch_effect=actions.chunk_switch_effects.get(row),
+        predictions=actions.predictions.get(row, ()),
+        state=state,
+    )
+
+
+def episode_record(
+    episode: Episode, steps: int, verdict: Verdict, error: str | None, counted: ExecutorStatistics
+) -> EpisodeRecord:
+    """Return an episode's record; executor counts without their own field go into its detail."""
+    timing = {
+        "estimated_delays": list(counted.estimated_delays),
+        "actual_delays": list(counted.actual_delays),
+        "lost_answers": counted.lost,
+        "late_answers": counted.late,
+        "beyond_max_delay": counted.beyond_max_delay,
+        "predicted_actions": counted.predicted_actions,
+        "discarded_actions": counted.discarded_actions,
+    }
+    if any(counted.observation_ages):
+        timing["observation_ages"] = list(counted.observation_ages)
+    return EpisodeRecord(
+        episode=episode.number,
+        seed=episode.seed,
+        outcome=verdict.outcome,
+        steps=steps,
+        stopped_steps=counted.stopped_steps,
+        grasp_choice=verdict.grasp_choice,
+        chunk_switches=counted.chunk_switches,
+        underrun_steps=counted.underrun_steps,
+        requests=counted.requests,
+        detail={**verdict.detail, **timing},
+        error=error,
+    )

@@ -1,8 +1,8 @@
-"""Policies and environments whose calls may take so long and no longer.
+"""Time limits for the calls of policies and environments.
 
-The limit is an alarm signal of the system: what hangs in Python code (a loop, a lock, a socket, a sleep) is ended by
-an exception, as if it had raised one by itself. What hangs in compiled code cannot be ended so; then the process
-ends, with a note of where it hung, and the run can be resumed.
+The limit is an alarm signal of the operating system: it raises an exception in Python code that hangs (a loop, a lock,
+a socket, a sleep). Compiled code that hangs cannot be interrupted; the process then prints a traceback and exits, and
+the run can be resumed.
 """
 
 import faulthandler
@@ -20,15 +20,15 @@ from act_eval.errors import UsageError
 from act_eval.types import ActionChunks, ChunkPolicy, ChunkRequest, PolicySpec
 
 _GRACE = 3.0
-"""Times the limit after which the process ends."""
+"""Multiple of the limit after which the process exits."""
 
 
 class CallTimeout(TimeoutError):
-    """A call has taken too long."""
+    """A call exceeded its time limit."""
 
 
-class PunctualPolicy:
-    """A policy whose answers may take so long; implements `act_eval.types.ChunkPolicy`."""
+class PolicyTimeout:
+    """A policy with a time limit per call; implements `act_eval.types.ChunkPolicy`."""
 
     def __init__(self, policy: ChunkPolicy, limit_s: float) -> None:
         self._policy = policy
@@ -47,8 +47,8 @@ class PunctualPolicy:
             return self._policy.predict(request)
 
 
-class PunctualEnv(gym.Wrapper[Any, Any, Any, Any]):
-    """An environment whose resets and steps may take so long."""
+class EnvTimeout(gym.Wrapper[Any, Any, Any, Any]):
+    """An environment with a time limit per call."""
 
     def __init__(self, env: gym.Env[Any, Any], limit_s: float) -> None:
         super().__init__(env)
@@ -64,10 +64,10 @@ class PunctualEnv(gym.Wrapper[Any, Any, Any, Any]):
 
 
 def check_limit(limit_s: float) -> None:
-    """Refuse a limit that is none.
+    """Refuse an invalid limit.
 
     Raises:
-        UsageError: naming it, or the system that has no alarm signal.
+        UsageError: if it is out of range, or the system has no alarm signal.
     """
     if not 0 < limit_s < 1e6:
         raise UsageError(f"--call-timeout-s is {limit_s}; it must be above 0 and below 1000000")
@@ -77,19 +77,19 @@ def check_limit(limit_s: float) -> None:
 
 @contextmanager
 def time_limit(limit_s: float, what: str) -> Iterator[None]:
-    """Do something that may take so long; again and again, where the exception is swallowed.
+    """Limit the duration of a block [s]; the alarm repeats in case the block swallows the exception.
 
     Raises:
-        CallTimeout: if it takes longer.
-        UsageError: outside the main thread, which alone receives signals.
+        CallTimeout: if the block takes longer.
+        UsageError: outside the main thread, the only one that receives signals.
     """
     if current_thread() is not main_thread():
         raise UsageError("--call-timeout-s works in a process's main thread only")
 
-    def ring(_signal: int, _frame: FrameType | None) -> None:
+    def raise_timeout(_signal: int, _frame: FrameType | None) -> None:
         raise CallTimeout(f"{what} took longer than {limit_s:g} s")
 
-    before = signal.signal(signal.SIGALRM, ring)
+    before = signal.signal(signal.SIGALRM, raise_timeout)
     faulthandler.dump_traceback_later(_GRACE * limit_s + 5.0, exit=True)
     signal.setitimer(signal.ITIMER_REAL, limit_s, limit_s)
     try:

@@ -108,8 +108,8 @@ def env_facts(env: "gym.Env[Any, Any]", options: Mapping[str, Any]) -> EnvFacts:
         UsageError: if its episodes would never end, or it does not do what it says.
     """
     hooks = hooks_of(env)
-    if hooks.try_out is not None:
-        guarded_call(str(env.unwrapped), "in a first step", hooks.try_out)
+    if hooks.smoke_test is not None:
+        guarded_call(str(env.unwrapped), "in a first step", hooks.smoke_test)
     horizon = env.spec.max_episode_steps if env.spec is not None else hooks.max_episode_steps
     if horizon is None:
         raise UsageError(f"{env.spec} is registered without max_episode_steps: its episodes would never end")

@@ -70,9 +70,9 @@ class PolicyBenchSource:
         )
         seeing = MaskedImages(policy) if self.mask_images else policy
         if self.call_timeout_s is not None:
-            from act_eval.rollout.timeouts import PunctualPolicy
+            from act_eval.rollout.timeouts import PolicyTimeout
 
-            seeing = PunctualPolicy(seeing, self.call_timeout_s)
+            seeing = PolicyTimeout(seeing, self.call_timeout_s)
         return PolicyBench(punctual(envs, self.call_timeout_s), seeing, facts, self.env if self.probe else None)
 
 
@@ -105,7 +105,7 @@ class PolicyBench:
         )
 
     def _foresight(self, schedule: Schedule) -> "Foresee | None":
-        if not isinstance(schedule.shown.prefix, ExpertPrefix):
+        if not isinstance(schedule.ablation.prefix, ExpertPrefix):
             return None
         from act_eval.envs.expert_lookahead import ExpertForesight
 
@@ -139,9 +139,9 @@ def punctual(envs: "Envs", limit_s: float | None) -> "Envs":
     """Return the environments with a limit on how long a call may take."""
     if limit_s is None:
         return envs
-    from act_eval.rollout.timeouts import PunctualEnv
+    from act_eval.rollout.timeouts import EnvTimeout
 
-    return [PunctualEnv(env, limit_s) for env in envs]
+    return [EnvTimeout(env, limit_s) for env in envs]
 
 
 class ExpertBench:

@@ -12,15 +12,15 @@ from typing import NamedTuple
 from act_eval.sources.executors import ExecutorSource
 from act_eval.sweeps.rules import ExecuteRule, horizon_of
 from act_eval.timing import (
+    Ablation,
     BeyondMaxDelay,
     CommittedPrefix,
     Constant,
     Estimator,
     Oracle,
-    PrefixShown,
+    PrefixAblation,
     Proprio,
     Schedule,
-    Shown,
     condition_name,
 )
 from act_eval.types import PolicySpec
@@ -59,7 +59,7 @@ class Grid:
     executors: tuple[ExecutorSource, ...]
     delay_estimator: Mapping[str, Estimator]
     """Name → estimator of the estimated delay; only `rtc` is told one."""
-    prefixes: Mapping[str, PrefixShown]
+    prefixes: Mapping[str, PrefixAblation]
     """Name → what is shown in the place of the prefix; only `rtc` is shown one."""
     proprio: tuple[Proprio, ...]
     beyond_max_delay: BeyondMaxDelay = "error"
@@ -169,7 +169,7 @@ def _cell(
         delay=Constant(delay),
         delay_estimator=grid.delay_estimator.get(variant.delay_estimator, Oracle()),
         beyond_max_delay=grid.beyond_max_delay,
-        shown=Shown(prefix=grid.prefixes.get(variant.prefix, CommittedPrefix()), proprio=variant.proprio),
+        ablation=Ablation(prefix=grid.prefixes.get(variant.prefix, CommittedPrefix()), proprio=variant.proprio),
     )
     if reason := schedule.refusal(spec):
         if delay == 0 and variant != PLAIN and variant.delay_estimator == PLAIN.delay_estimator:

@@ -2,12 +2,12 @@
 
 from act_eval.timing.ablation import (
     PREFIXES,
+    Ablation,
     CommittedPrefix,
     ExpertPrefix,
     PadPrefix,
-    PrefixShown,
+    PrefixAblation,
     Proprio,
-    Shown,
     ShuffledPrefix,
     WrongDelay,
     describe_prefix,
@@ -56,9 +56,16 @@ from act_eval.timing.methods import (
     snake_case,
 )
 from act_eval.timing.naming import condition_name, condition_settings, condition_text, method_label
-from act_eval.timing.parsing import describe, describe_estimator, parse_delay, parse_estimator
+from act_eval.timing.parsing import (
+    describe,
+    describe_estimator,
+    parse_delay,
+    parse_estimator,
+    read_trace,
+    recorded_trace,
+    write_trace,
+)
 from act_eval.timing.schedule import BeyondMaxDelay, Schedule, estimated_bounds, first_request
-from act_eval.timing.traces import read_trace, recorded_trace, write_trace
 
 __all__ = [
     "EXECUTORS",
@@ -66,6 +73,7 @@ __all__ = [
     "NOT_APPLICABLE",
     "PREFIXES",
     "RTC",
+    "Ablation",
     "BeyondMaxDelay",
     "Blend",
     "Bursty",
@@ -88,10 +96,9 @@ __all__ = [
     "Oracle",
     "PadPrefix",
     "Percentile",
-    "PrefixShown",
+    "PrefixAblation",
     "Proprio",
     "Schedule",
-    "Shown",
     "ShuffledPrefix",
     "Sync",
     "Trace",

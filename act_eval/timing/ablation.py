@@ -1,8 +1,8 @@
-"""What a policy is shown of what will run while it computes: its prefix, an ablation of it, predicted joints.
+"""Ablations of the inputs that describe the time of inference: the committed prefix and the joints.
 
-Nothing here changes which commands run meanwhile: those are committed, whatever the policy is shown. How success
-changes with what is shown tells whether a policy uses it. Only requests with an estimated delay are changed; the first
-chunk of an episode commits nothing and is always asked for as it is.
+An ablation changes the policy's input and leaves the committed commands as they are, so a change of the success rate
+shows that the policy uses the input. Only requests with an estimated delay are ablated; the first chunk of an episode
+has no committed prefix.
 """
 
 from dataclasses import dataclass, field
@@ -13,38 +13,38 @@ from act_eval.timing.methods import Method
 from act_eval.types import PolicySpec
 
 Proprio = Literal["observed", "predicted", "predicted-with-gripper"]
-"""Which joints a policy is handed with the images and coordinates of the observation.
+"""Joints in the policy's input.
 
-`observed`: those of the observation. `predicted`: those expected when the answer begins to act, the last command that
-is committed (VLASH's rule for absolute targets), the gripper as observed. `predicted-with-gripper`: the gripper's last command
-too, which a gripper that holds something never reaches."""
+`observed`: those of the observation. `predicted`: the last committed command, as the joints at the step at which the
+answer starts to act (VLASH's rule for absolute targets), with the observed gripper. `predicted-with-gripper`: the
+gripper's last command too, which a gripper that holds an object never reaches."""
 
 
 @dataclass(frozen=True)
 class CommittedPrefix:
-    """The committed commands, which will run."""
+    """The committed commands, unchanged."""
 
 
 @dataclass(frozen=True)
 class ExpertPrefix:
-    """Ground truth: what the scripted expert would command in those steps if it took over at the observation."""
+    """The commands of the scripted expert for those steps, if it took over at the observation."""
 
 
 @dataclass(frozen=True)
 class PadPrefix:
-    """None of the commands: the policy sees padding in their place, and the estimated delay."""
+    """Padding in place of all commands; the estimated delay is unchanged."""
 
 
 @dataclass(frozen=True)
 class ShuffledPrefix:
-    """The committed commands in a random order of which none keeps its place, from a stream of the episode's seed."""
+    """The committed commands in a random order without a fixed point, from a stream of the episode's seed."""
 
 
 @dataclass(frozen=True)
 class WrongDelay:
-    """An estimated delay that is off, with the prefix cut, or extended by what the plan would run.
+    """An estimated delay with an offset; the prefix is cut, or extended by planned commands.
 
-    The answer is run as if the policy had been told rightly.
+    Only the conditioning changes: the executor still starts the chunk at the estimated delay without the offset.
     """
 
     offset: int = 2
@@ -55,10 +55,10 @@ class WrongDelay:
             raise TimingError(f"the offset of wrong_delay is {self.offset!r}; it must be a whole number other than 0")
 
 
-PrefixShown = CommittedPrefix | ExpertPrefix | PadPrefix | ShuffledPrefix | WrongDelay
-"""What stands in the place of the committed prefix."""
+PrefixAblation = CommittedPrefix | ExpertPrefix | PadPrefix | ShuffledPrefix | WrongDelay
+"""The prefix in the policy's input."""
 
-PREFIXES: dict[str, type[PrefixShown]] = {
+PREFIXES: dict[str, type[PrefixAblation]] = {
     "committed": CommittedPrefix,
     "expert": ExpertPrefix,
     "pad": PadPrefix,
@@ -69,10 +69,10 @@ PREFIXES: dict[str, type[PrefixShown]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shown:
-    """What a condition shows its policy."""
+class Ablation:
+    """The input ablation of a condition; the default changes nothing."""
 
-    prefix: PrefixShown = field(default_factory=CommittedPrefix)
+    prefix: PrefixAblation = field(default_factory=CommittedPrefix)
     proprio: Proprio = "observed"
 
     def __post_init__(self) -> None:
@@ -81,7 +81,7 @@ class Shown:
 
     @property
     def offset(self) -> int:
-        """What is added to the estimated delay [steps]."""
+        """Offset of the estimated delay [steps]."""
         return self.prefix.offset if isinstance(self.prefix, WrongDelay) else 0
 
     @property
@@ -90,11 +90,11 @@ class Shown:
         return self.proprio != "observed"
 
 
-def parse_prefix(text: str) -> PrefixShown:
+def parse_prefix(text: str) -> PrefixAblation:
     """Return the prefix that a text names: `committed`, `expert`, `pad`, `shuffled`, `wrong_delay` or `wrong_delay:-2`.
 
     Raises:
-        TimingError: naming the text and what there is.
+        TimingError: naming the text and the alternatives.
     """
     name, colon, rest = text.strip().partition(":")
     if name not in PREFIXES:
@@ -109,52 +109,52 @@ def parse_prefix(text: str) -> PrefixShown:
         raise TimingError(f"prefix {text!r}: the offset is {rest!r}; it must be a whole number of steps") from None
 
 
-def describe_prefix(prefix: PrefixShown) -> str:
+def describe_prefix(prefix: PrefixAblation) -> str:
     """Return the text that names a prefix; `parse_prefix` reads it back."""
     if isinstance(prefix, WrongDelay):
         return f"wrong_delay:{prefix.offset}"
     return next(name for name, kind in PREFIXES.items() if type(prefix) is kind)
 
 
-def refuse_shown(
-    shown: Shown, method: Method, estimated: tuple[int, int | None], late_taps: bool, spec: PolicySpec
+def refuse_ablation(
+    ablation: Ablation, method: Method, estimated: tuple[int, int | None], late_taps: bool, spec: PolicySpec
 ) -> str | None:
-    """Return why a method cannot show a policy this, or None where it can.
+    """Return why a method does not support an ablation, or None if it does.
 
     Args:
-        shown: What is asked for.
-        method: The condition's.
-        estimated: Least and largest estimated delay [steps]; None where nothing bounds it.
-        late_taps: Whether observations or commands are late.
-        spec: The policy's.
+        ablation: The requested ablation.
+        method: The condition's method.
+        estimated: Smallest and largest estimated delay [steps]; the largest is None if it is unbounded.
+        late_taps: Whether there is an observation or actuation delay.
+        spec: The policy's spec.
     """
-    if shown.predicts and not method.allows_predicted_joints:
+    if ablation.predicts and not method.allows_predicted_joints:
         return (
-            f"joints are predicted under naive and rtc; got {method.name}, which "
+            f"predicted joints need naive or rtc; got {method.name}, which "
             "waits at rest or mixes chunks that were predicted for different moments"
         )
-    if shown.predicts and estimated[1] == 0:
-        return f"joints {shown.proprio!r} are the observed ones where the estimated delay is 0"
-    return (
-        None if isinstance(shown.prefix, CommittedPrefix) else _refuse_prefix(shown, method, estimated, late_taps, spec)
-    )
+    if ablation.predicts and estimated[1] == 0:
+        return f"joints {ablation.proprio!r} equal the observed joints at estimated delay 0"
+    if isinstance(ablation.prefix, CommittedPrefix):
+        return None
+    return _refuse_prefix(ablation, method, estimated, late_taps, spec)
 
 
 def _refuse_prefix(
-    shown: Shown, method: Method, estimated: tuple[int, int | None], late_taps: bool, spec: PolicySpec
+    ablation: Ablation, method: Method, estimated: tuple[int, int | None], late_taps: bool, spec: PolicySpec
 ) -> str | None:
-    name, (low, high) = describe_prefix(shown.prefix), estimated
+    name, (low, high) = describe_prefix(ablation.prefix), estimated
     if not method.hands_over_prefix:
-        return f"prefix {name!r} needs rtc, which alone hands over a prefix; got {method.name}"
-    if late_taps and isinstance(shown.prefix, ExpertPrefix | WrongDelay):
-        return f"prefix {name!r} counts from the present: it needs observation delay 0 and actuation delay 0"
-    if isinstance(shown.prefix, WrongDelay):
-        least, most = low + shown.offset, None if high is None else high + shown.offset
+        return f"prefix {name!r} needs rtc, the only method with a prefix; got {method.name}"
+    if late_taps and isinstance(ablation.prefix, ExpertPrefix | WrongDelay):
+        return f"prefix {name!r} needs observation delay 0 and actuation delay 0"
+    if isinstance(ablation.prefix, WrongDelay):
+        least, most = low + ablation.offset, None if high is None else high + ablation.offset
         if least < 0 or most is None or most > spec.max_delay:
             estimated_text = f"{least}" if least == most else f"{least} .. {most}"
-            return f"prefix {name!r} would tell delay {estimated_text}; the policy takes 0 .. {spec.max_delay}"
+            return f"prefix {name!r} gives estimated delay {estimated_text}; the policy takes 0 .. {spec.max_delay}"
         return None
-    needed = 2 if isinstance(shown.prefix, ShuffledPrefix) else 1
+    needed = 2 if isinstance(ablation.prefix, ShuffledPrefix) else 1
     if high is not None and high < needed:
         commands = "command" if needed == 1 else "commands"
         return f"prefix {name!r} needs {needed} committed {commands} or more; the estimated delay is {high}"

@@ -1,4 +1,4 @@
-"""Executors and methods of the user's: a whole executor in the place of a method, and where its source is."""
+"""User-defined executors, and the source of user-defined methods and executors."""
 
 import hashlib
 import inspect
@@ -14,10 +14,10 @@ from act_eval.types import Executor, PolicySpec
 
 @dataclass(frozen=True)
 class CustomExecutor(Method):
-    """A whole executor of the user's in the place of a method; see `act_eval.types.Executor`.
+    """A user-defined executor in place of a method; see `act_eval.types.Executor`.
 
-    It keeps time by itself, so that no bound on s but 1 <= s <= C is checked; a `refusal` of its own, with the
-    arguments of `Method.refusal`, may add others.
+    It keeps its own time, so only 1 <= s <= C is checked; its attribute `refusal`, with the arguments of
+    `Method.refusal`, may add bounds.
     """
 
     factory: Callable[..., Executor]
@@ -45,10 +45,10 @@ class CustomExecutor(Method):
 
 
 def source_of(method: Method) -> dict[str, str]:
-    """Return where a user's method or executor is defined, with a digest of the source; empty for shipped ones.
+    """Return the class and source digest of a user-defined method or executor; empty for shipped ones.
 
-    The digest covers the module's file, or the class alone where it has none (a notebook); typed at a prompt it has
-    no source and no digest.
+    The digest covers the module's file, or the class alone if there is no file (a notebook). A class typed at a prompt
+    has no source and no digest.
     """
     if is_shipped(method):
         return {}

@@ -1,8 +1,8 @@
-"""How long answers take, in control steps: `d = ceil(latency / Δt)`, one draw per request of an episode.
+"""Delay models: inference delays in control steps, `d = ceil(latency / Δt)`, one draw per request of an episode.
 
 The first chunk of an episode is computed with the world stopped and draws nothing. Draw k belongs to the k-th
-request after it and depends on the model and the episode seed alone, so that arms share their delays. `Measured`
-alone draws nothing: its delays are read from the wall clock, and only the trace of a run repeats them.
+request after it and depends on the model and the episode seed alone, so conditions share their delays. `Measured`
+reads its delays from the wall clock; only the trace of a run repeats them.
 """
 
 import math
@@ -19,15 +19,15 @@ from act_eval.timing.methods import whole_steps
 
 
 class Draw(NamedTuple):
-    """The fate of one request."""
+    """The delay of one request, or its loss."""
 
     steps: int
-    """Steps from the observation to the first step that the answer may act; 0 for a lost answer."""
+    """Steps from the request to the first step at which the answer may act; 0 for a lost answer."""
     lost: bool = False
-    """Whether the answer never comes."""
+    """Whether the answer never arrives."""
 
     def within(self, timeout: int | None) -> "Draw":
-        """Return the fate under a timeout: what comes later is lost."""
+        """Return the draw under a timeout; a later answer is lost."""
         return LOST if timeout is not None and self.steps > timeout else self
 
 
@@ -61,12 +61,12 @@ class Uniform:
 
 @dataclass(frozen=True)
 class Lognormal:
-    """`ceil(shift + X)` steps, X lognormal: a floor that is always paid and a long tail. Not bounded."""
+    """`ceil(shift + X)` steps, X lognormal: a fixed floor and a long tail. Unbounded."""
 
     shift: float
-    """The floor, in steps (may be fractional: it is a latency, rounded up after the draw)."""
+    """The floor [steps]; may be fractional, since the sum is rounded up."""
     median: float
-    """Median of X, in steps."""
+    """Median of X [steps]."""
     sigma: float
     """Standard deviation of log X."""
 
@@ -80,14 +80,14 @@ class Lognormal:
 
 @dataclass(frozen=True)
 class Bursty:
-    """Two states (Gilbert–Elliott): calm requests take `calm` steps, those within a spike `spike` steps."""
+    """Two states (Gilbert–Elliott): a request takes `calm` steps, or `spike` steps within a burst."""
 
     calm: int
     spike: int
     enter: float
-    """Probability that the next request is within a spike when this one is calm."""
+    """Probability that a burst begins after a calm request."""
     leave: float
-    """Probability that the next request is calm when this one is within a spike."""
+    """Probability that a burst ends after a request within it."""
 
     def __post_init__(self) -> None:
         whole_steps("calm delay", self.calm)
@@ -110,15 +110,15 @@ class Lossy:
             raise TimingError("probability of a lost answer is 1; no answer would ever arrive, it must be below 1")
         if not isinstance(self.of, Constant | Uniform | Lognormal | Bursty | Trace):
             kind = type(self.of).__name__.lower()
-            raise TimingError(f"answers of a {kind} delay cannot be dropped; of must draw delays and lose none itself")
+            raise TimingError(f"answers of a {kind} delay cannot be lost; `of` must draw delays without losses")
 
 
 @dataclass(frozen=True)
 class Trace:
     """Recorded delays.
 
-    An episode with a recording of its own replays it from its beginning. Where it ends, and for all other episodes,
-    `steps` are read from a place drawn for the episode, going round.
+    An episode with its own recording replays it from the beginning. At its end, and for all other episodes, `steps`
+    repeat in a cycle from an offset drawn for the episode.
     """
 
     steps: tuple[int | None, ...] = ()
@@ -139,44 +139,44 @@ class Trace:
 
 @dataclass(frozen=True)
 class Measured:
-    """The time that each prediction really took: `ceil((measured + injected) / Δt)`. Not bounded.
+    """The wall-clock time of each prediction: `ceil((measured + injected) / Δt)`. Unbounded.
 
-    All rows of a batched prediction took the time of the whole. No seed repeats such a run; its trace does.
+    Every row of a batched prediction has the time of the batch. The seed does not reproduce such a run; its trace does.
     """
 
     injected_ms: float = 0.0
-    """Added to every measurement, for a network or a slower machine [ms]."""
+    """Added to every measurement, to model a network or a slower machine [ms]."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.injected_ms < math.inf:
             raise TimingError(f"injected_ms is {self.injected_ms}; it must be finite and at least 0")
 
     def draw(self, inference_ms: float, control_ms: float) -> Draw:
-        """Return the fate of a request whose prediction took `inference_ms`, with control steps of `control_ms`."""
+        """Return the draw of a request whose prediction took `inference_ms`, with control steps of `control_ms`."""
         return Draw(steps_of_latency(inference_ms + self.injected_ms, control_ms))
 
 
 DelayModel = Constant | Uniform | Lognormal | Bursty | Lossy | Trace | Measured
-"""Where the delay of a request comes from."""
+"""Source of the delay of a request."""
 
 
 def steps_of_latency(latency_ms: float, control_ms: float) -> int:
     """Return `ceil(latency / Δt)` in control steps."""
-    return math.ceil(latency_ms / control_ms - 1e-9)  # whole multiples stay whole after their rounding error
+    return math.ceil(latency_ms / control_ms - 1e-9)  # absorbs the rounding error of whole multiples
 
 
 def _probability(name: str, value: float) -> None:
     if not 0 <= value <= 1:
-        raise TimingError(f"{name} is {value}; it must lie between 0 and 1")
+        raise TimingError(f"{name} is {value}; it must be between 0 and 1")
 
 
 def is_bounded(model: DelayModel) -> bool:
-    """Return whether the model promises its bounds, so that what cannot be covered is refused up front."""
+    """Return whether the model guarantees its bounds, so that an uncovered delay is refused before the run."""
     return isinstance(model, Constant | Uniform)
 
 
 def loses_answers(model: DelayModel) -> bool:
-    """Return whether answers may never come, so that a timeout is needed."""
+    """Return whether answers may be lost, which requires a timeout."""
     match model:
         case Lossy():
             return True
@@ -187,7 +187,7 @@ def loses_answers(model: DelayModel) -> bool:
 
 
 def extremes(model: DelayModel) -> tuple[int, int | None]:
-    """Return the least and the largest delay that the model can draw [steps]; None for no largest."""
+    """Return the smallest and the largest delay of the model [steps]; the largest is None if unbounded."""
     match model:
         case Constant(steps):
             return steps, steps
@@ -226,13 +226,13 @@ def _draws(model: DelayModel, seed: int, rng: np.random.Generator) -> Iterator[D
         case Bursty():
             yield from _bursty(model, rng)
         case Lossy(probability, inner):
-            # The inner delay is drawn whether or not it is used: arms with other probabilities share it.
+            # Draw the inner delay in any case: conditions with other loss probabilities share it.
             for draw in _draws(inner, seed, rng):
                 yield LOST if rng.random() < probability else draw
         case Trace():
             yield from _replay(model, seed, rng)
         case Measured():
-            raise TimingError("measured delays are not drawn: nobody knows them before the prediction")
+            raise TimingError("measured delays cannot be drawn: they are known after the prediction")
 
 
 def _bursty(model: Bursty, rng: np.random.Generator) -> Iterator[Draw]:

@@ -1,8 +1,8 @@
-"""The delay that a policy is told, which may differ from the one that happens.
+"""Delay estimators: the delay that a policy is conditioned on, which may differ from the actual one.
 
-An estimator sees the delays of the answers that have arrived in this episode, oldest first; lost answers teach
-it nothing. Only `rtc` tells a delay: every other method tells 0. Estimated is the time from the request to its answer;
-the age of the observation is known exactly, because observations are stamped, and is added to it.
+An estimator reads the delays of the answers that arrived in this episode, oldest first; lost answers do not count.
+Only `rtc` and predicted joints use an estimate; it is 0 for every other method. The estimate covers the time from the
+request to its answer. The age of the observation is known from its time stamp and is added.
 """
 
 import math
@@ -17,7 +17,7 @@ from act_eval.timing.methods import whole_steps
 
 @dataclass(frozen=True)
 class Oracle:
-    """The delay that will happen."""
+    """The actual delay."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class MaxOfLast:
 
     window: int = 10
     initial: int = 0
-    """Told before any answer has arrived."""
+    """Estimate before any answer has arrived."""
 
     def __post_init__(self) -> None:
         whole_steps("window of the estimated delay", self.window, least=1)
@@ -55,7 +55,7 @@ class Percentile:
         whole_steps("window of the estimated delay", self.window, least=1)
         whole_steps("initial estimated delay", self.initial)
         if not 0 <= self.percent <= 100:
-            raise TimingError(f"percentile of the estimated delay is {self.percent}; it must lie between 0 and 100")
+            raise TimingError(f"percentile of the estimated delay is {self.percent}; it must be between 0 and 100")
 
 
 @dataclass(frozen=True)
@@ -71,15 +71,15 @@ class MovingAverage:
 
 
 Estimator = Oracle | ConstantEstimate | MaxOfLast | Percentile | MovingAverage
-"""Which delay a policy is told."""
+"""Source of the estimated delay."""
 
 
 def estimated_delay(estimator: Estimator, actual: int, arrived: Sequence[int]) -> int:
-    """Return the delay to tell [steps].
+    """Return the estimated delay [steps].
 
     Args:
-        estimator: How it is estimated.
-        actual: The delay that will happen; only the oracle reads it.
+        estimator: The delay estimator.
+        actual: The actual delay; only the oracle reads it.
         arrived: Delays of the answers that have arrived in this episode, oldest first.
     """
     match estimator:
@@ -100,7 +100,7 @@ def _round_up(steps: float) -> int:
 
 
 def estimated_range(estimator: Estimator, low: int, high: int | None) -> tuple[int, int | None]:
-    """Return the least and the largest delay that may be told where delays lie in `low … high` (None: no bound)."""
+    """Return the smallest and the largest estimate for delays in `low … high` (None: unbounded)."""
     match estimator:
         case Oracle():
             return low, high

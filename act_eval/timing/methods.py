@@ -4,7 +4,7 @@ Legend: `t` step of a request's observation · `d` delay · `s` execution horizo
 `C` chunk length · `A` action dim. The first chunk of an episode is always computed with the world stopped and starts
 at step 0.
 
-A method of one's own is a subclass of `Method` or of a shipped one: it overrides `merge` or `action_at`, and its
+A user-defined method is a subclass of `Method` or of a shipped one: it overrides `merge` or `action_at`, and its
 dataclass fields are its options.
 """
 
@@ -23,7 +23,7 @@ _NO_ACTIONS = np.zeros((0, 0), np.float32)
 
 
 def whole_steps(name: str, value: object, least: int = 0) -> None:
-    """Refuse a count of control steps that is no integer or is below `least`.
+    """Refuse a count of control steps that is not an integer or is below `least`.
 
     Raises:
         TimingError: naming the count, its value and what is allowed.
@@ -34,32 +34,30 @@ def whole_steps(name: str, value: object, least: int = 0) -> None:
 
 @dataclass(frozen=True)
 class Method:
-    """Decides which of the chunks that have arrived give the command of a step.
+    """Computes the command of a step from the chunks that have arrived.
 
-    The scheduler sends requests and keeps time; a method sees chunks only once they may act. Without overrides the
-    newest chunk runs and replaces the one before.
+    The scheduler sends requests and keeps time; a method receives a chunk at the step at which it may act. Without
+    overrides the newest chunk runs and replaces the one before.
     """
 
     execution_horizon: int
     """s, steps between two requests."""
 
     hands_over_prefix: ClassVar[bool] = False
-    """Whether requests carry the committed prefix, for a policy that takes one. The bounds on s are then those of
-    `rtc`."""
+    """Whether requests carry the committed prefix, for a policy that takes one. `rtc`'s bounds on s then apply."""
     several_in_flight: ClassVar[bool] = False
-    """Whether a request goes out every s steps even while older ones are unanswered. The bounds are then those of
-    `ensemble`."""
+    """Whether a request goes out every s steps even while older ones are unanswered. `ensemble`'s bounds then apply."""
     runs_meanwhile: ClassVar[bool] = True
-    """Whether the old chunk runs while the new one is computed. False: any 1 <= s <= C goes with any delay."""
+    """Whether the old chunk runs during inference. False: any 1 <= s <= C is allowed with any delay."""
     allows_predicted_joints: ClassVar[bool] = True
-    """Whether the policy may be given joints predicted for the step at which its answer acts."""
+    """Whether the policy's input may hold joints predicted for the step at which its answer acts."""
 
     def __post_init__(self) -> None:
         whole_steps("execution horizon s", self.execution_horizon, least=1)
 
     @property
     def name(self) -> str:
-        """Name in conditions and tables: the shipped name, or that of a user's class in snake case."""
+        """Name in conditions and tables: the shipped name, or a user's class name in snake case."""
         shipped = next((name for name, kind in METHODS.items() if type(self) is kind), None)
         return shipped or snake_case(type(self).__name__)
 
@@ -71,21 +69,21 @@ class Method:
 
     @property
     def defined_by(self) -> type | Callable[..., Any]:
-        """The class whose source decides what runs."""
+        """The class whose source defines the method."""
         return type(self)
 
     def refusal(self, spec: PolicySpec, low: int, high: int | None) -> str | None:
         """Return why the method cannot run with a policy, in addition to the bounds on s; None if it can.
 
         Args:
-            spec: The policy's.
+            spec: The policy's spec.
             low: Smallest delay [steps].
             high: Largest delay [steps]; None if the delay is unbounded.
         """
         return None
 
     def merge(self, old: FloatArray, new: FloatArray, delay: int) -> FloatArray:
-        """Return the actions to run from now on, at the step at which a new chunk may first act.
+        """Return the actions to run from the step at which a new chunk may first act.
 
         Args:
             old: (m, A) actions that would run from this step on without the new chunk; m = 0 if there are none.
@@ -100,8 +98,8 @@ class Method:
     def action_at(self, chunks: Sequence[Chunk], step: int) -> FloatArray:
         """Return the (A,) command for a step.
 
-        Called for later steps too, to predict which commands a request commits to, so the result may depend on
-        nothing but the arguments.
+        Also called for later steps, to predict the committed commands of a request, so the result must depend on the
+        arguments alone.
 
         Args:
             chunks: The installed chunks that cover the step, the one with the newest observation last; at least one.
@@ -130,7 +128,7 @@ class Method:
         return [replace(new, actions=actions)]
 
     def actions_from(self, chunks: Sequence[Chunk], step: int) -> FloatArray:
-        """Return the (n, A) commands that chunks covering a step give for it and the steps after it."""
+        """Return the (n, A) commands for a step and the steps after it, from chunks that cover the step."""
         if not chunks:
             return _NO_ACTIONS
         if len(chunks) == 1 and type(self).action_at is Method.action_at:
@@ -152,8 +150,8 @@ class Sync(Method):
     """Stop and wait: request when `s` actions have run, then run the new chunk from its beginning."""
 
     clock: Literal["paused", "hold"] = "paused"
-    """`paused`: the world stops while the policy computes, and the time is counted as stopped.
-    `hold`: the world goes on and the hold action runs for d steps."""
+    """`paused`: the world stops during inference, counted in `stopped_steps`. `hold`: the world goes on, and the hold
+    action runs for d steps."""
 
     runs_meanwhile: ClassVar[bool] = False
     allows_predicted_joints: ClassVar[bool] = False
@@ -175,7 +173,7 @@ class Naive(Method):
 
 @dataclass(frozen=True)
 class RTC(Method):
-    """Real-time chunking: hand over the commands that will run meanwhile, so that the new chunk continues them."""
+    """Real-time chunking: the policy is conditioned on the commands that run during inference and continues them."""
 
     hands_over_prefix: ClassVar[bool] = True
 
@@ -187,7 +185,7 @@ class Ensemble(Method):
     decay: float = 0.01
     """m; ACT's value. 0 weighs all alike, larger values trust the oldest chunk more."""
     newest_only: tuple[int, ...] = (-1,)
-    """Action dimensions that are not averaged but taken from the newest chunk: the gripper, which comes last."""
+    """Action dimensions that come from the newest chunk without averaging: the gripper, the last dimension."""
 
     several_in_flight: ClassVar[bool] = True
     allows_predicted_joints: ClassVar[bool] = False
@@ -230,7 +228,7 @@ def _weights(decay: float, count: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Blend(Method):
-    """As `Naive`, but over the n steps that both chunks cover the new one weighs (i+1)/(n+1)."""
+    """As `Naive` with a linear cross-fade: step i of n shared steps gives the new chunk weight (i+1)/(n+1)."""
 
     allows_predicted_joints: ClassVar[bool] = False
 
@@ -258,7 +256,7 @@ NOT_APPLICABLE: dict[str, str] = {
     "ACT answers the same observation with the same chunk",
     "guided_rtc": "guided real-time chunking steers the denoising steps of a flow or diffusion policy; ACT has none",
 }
-"""Known methods that are not offered, with the reason."""
+"""Known methods that are not available, with the reason."""
 
 
 EXECUTORS: dict[str, Callable[[int], Method]] = {**METHODS, "sync_hold": partial(Sync, clock="hold")}
@@ -266,10 +264,10 @@ EXECUTORS: dict[str, Callable[[int], Method]] = {**METHODS, "sync_hold": partial
 
 
 def check_executor(name: str) -> None:
-    """Refuse a name that is no executor.
+    """Refuse an unknown executor name.
 
     Raises:
-        UsageError: saying why it is not offered, or what is.
+        UsageError: with the reason for a known method, else with the available names.
     """
     if name == "sync":
         raise UsageError(
@@ -282,7 +280,7 @@ def check_executor(name: str) -> None:
 
 
 def executor_name(method: Method) -> str:
-    """Return the name under which `EXECUTORS` lists a method; for a user's one its `name`."""
+    """Return a method's key in `EXECUTORS`, or the `name` of a user's method."""
     return "sync_hold" if isinstance(method, Sync) and method.clock == "hold" else method.name
 
 

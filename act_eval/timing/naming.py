@@ -1,4 +1,4 @@
-"""A condition's timing in words: its name, its entry in a manifest, its line on the screen."""
+"""A condition's timing as text: its name, its manifest entry and its printed line."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from act_eval.timing.schedule import Schedule
 
 
 def condition_name(schedule: Schedule) -> str:
-    """Return a condition's name, fit for a folder: `rtc_d4_s10`, with everything that is not at its default after it.
+    """Return a condition's name, fit for a folder: `rtc_d4_s10`, followed by every setting that is not at its default.
 
     Schedules that differ in anything that the command line offers have different names.
     """
@@ -47,23 +47,22 @@ _PLAIN = str.maketrans(":,=", "---")
 
 
 def condition_settings(schedule: Schedule) -> dict[str, Any]:
-    """Return a condition's entry in a manifest (JSON values); what is absent is at its default.
+    """Return a condition's entry in a manifest (JSON values), without the settings that are at their default.
 
-    A constant delay is a number, any other one the text that `parse_delay` reads, but for a recorded trace, of which
-    a digest is given.
+    A constant delay is a number and a recorded trace a digest; any other delay is the text that `parse_delay` reads.
     """
     text = describe(schedule.delay)
-    tells, estimates, shown = schedule.method.hands_over_prefix, schedule.estimates_delay, schedule.shown
+    has_prefix, ablation = schedule.method.hands_over_prefix, schedule.ablation
     optional = {
         "delay_estimator": describe_estimator(schedule.estimator)
-        if estimates and schedule.estimator != Oracle()
+        if schedule.estimates_delay and schedule.estimator != Oracle()
         else None,
-        "beyond_max_delay": schedule.beyond_max_delay if tells and schedule.beyond_max_delay != "error" else None,
+        "beyond_max_delay": schedule.beyond_max_delay if has_prefix and schedule.beyond_max_delay != "error" else None,
         "timeout": schedule.timeout,
         "observation_delay": schedule.observation_delay or None,
         "actuation_delay": schedule.actuation_delay or None,
-        "prefix": describe_prefix(shown.prefix) if shown.prefix != CommittedPrefix() else None,
-        "proprio": shown.proprio if shown.predicts else None,
+        "prefix": describe_prefix(ablation.prefix) if ablation.prefix != CommittedPrefix() else None,
+        "proprio": ablation.proprio if ablation.predicts else None,
     }
     return {
         "executor": executor_name(schedule.method),
@@ -76,7 +75,7 @@ def condition_settings(schedule: Schedule) -> dict[str, Any]:
 
 
 def condition_text(settings: Mapping[str, Any]) -> str:
-    """Return a condition's entry in words."""
+    """Return a condition's manifest entry as a printed line."""
     delay = settings["delay"]
     options = settings.get("executor_options", {})
     given = " (" + ", ".join(f"{name} = {value}" for name, value in options.items()) + ")" if options else ""
@@ -86,13 +85,13 @@ def condition_text(settings: Mapping[str, Any]) -> str:
         f"execution horizon s = {settings['execution_horizon']}",
     ]
     words = {
-        "delay_estimator": "told {}",
+        "delay_estimator": "delay estimator {}",
         "beyond_max_delay": "beyond the largest trained delay: {}",
         "timeout": "answers lost after {} steps",
         "observation_delay": "observations {} steps late",
         "actuation_delay": "commands {} steps late",
-        "prefix": "shown prefix: {}",
-        "proprio": "shown joints: {}",
+        "prefix": "prefix {}",
+        "proprio": "proprio {}",
     }
     parts += [text.format(settings[key]) for key, text in words.items() if key in settings]
     return ", ".join(parts)

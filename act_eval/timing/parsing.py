@@ -1,42 +1,49 @@
-"""Delay models and estimated delays as text, for command lines and manifests: `NAME` or `NAME:PARAMETERS`.
+"""Delay models and delay estimators as text, for command lines and manifests: `NAME` or `NAME:PARAMETERS`.
 
-Parameters stand in the order of the model's fields or are named, as in `bursty:1,6,enter=0.1,leave=0.5`. A bare
-number is a constant delay. `dropped` takes another model as its last parameter, which is everything that follows:
-`lossy:0.1,of=uniform:1,6`. `trace:FILE` reads recorded delays. What `describe` returns means the same model.
+Parameters follow the order of the model's fields or are named, as in `bursty:1,6,enter=0.1,leave=0.5`. A bare
+number is a constant delay. The last parameter of `lossy` is another model and takes the rest of the text:
+`lossy:0.1,of=uniform:1,6`. `trace:FILE` reads recorded delays. Parsing the text of `describe` returns an equal model.
+
+Trace files are JSON or CSV. JSON: `{"steps": [4, 5, null], "episodes": {"SEED": [4, 5]}}` with either part optional,
+or the bare list of steps. CSV: a header with a column `delay` and, for recordings by episode, `seed`; one request a
+line, in order. Delays are whole control steps; null or an empty cell is a lost answer.
 """
 
-from collections.abc import Mapping
+import csv
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from act_eval.decoding import build, read_json, read_text
 from act_eval.errors import TimingError, UsageError
 from act_eval.timing.delays import Bursty, Constant, DelayModel, Lognormal, Lossy, Measured, Trace, Uniform
 from act_eval.timing.estimators import ConstantEstimate, Estimator, MaxOfLast, MovingAverage, Oracle, Percentile
-from act_eval.timing.traces import read_trace, trace_digest
 
 DELAYS: dict[str, type] = {
     "constant": Constant,
     "uniform": Uniform,
     "lognormal": Lognormal,
     "bursty": Bursty,
-    "dropped": Lossy,
+    "lossy": Lossy,
     "trace": Trace,
     "measured": Measured,
 }
 """Name → delay model."""
 
-TOLD: dict[str, type] = {
+ESTIMATORS: dict[str, type] = {
     "oracle": Oracle,
     "constant": ConstantEstimate,
     "max": MaxOfLast,
     "percentile": Percentile,
     "average": MovingAverage,
 }
-"""Name → estimator of the estimated delay."""
+"""Name → delay estimator."""
 
 _SHORT = {"p95": ("percentile", "95")}
-"""Name → (the name it stands for, its first parameters)."""
+"""Abbreviation → (full name, first parameters)."""
 
 _Kind = TypeVar("_Kind")
 
@@ -45,7 +52,7 @@ def parse_delay(text: str) -> DelayModel:
     """Return the delay model that a text names.
 
     Raises:
-        TimingError: naming the text, the parameter at fault, and what there is.
+        TimingError: naming the text, the invalid parameter, and the alternatives.
     """
     try:
         return _delay(text.strip())
@@ -54,13 +61,13 @@ def parse_delay(text: str) -> DelayModel:
 
 
 def parse_estimator(text: str) -> Estimator:
-    """Return the estimator of the estimated delay that a text names: `oracle`, `constant:4`, `max`, `p95`, `average`.
+    """Return the delay estimator that a text names: `oracle`, `constant:4`, `max`, `p95`, `average`.
 
     Raises:
-        TimingError: naming the text, the parameter at fault, and what there is.
+        TimingError: naming the text, the invalid parameter, and the alternatives.
     """
     try:
-        return _build(text.strip(), TOLD)
+        return _build(text.strip(), ESTIMATORS)
     except UsageError as error:
         raise TimingError(f"estimated delay {text!r}: {error}") from error
 
@@ -77,8 +84,8 @@ def describe(model: DelayModel) -> str:
 
 
 def describe_estimator(estimator: Estimator) -> str:
-    """Return the text that names an estimator of the estimated delay."""
-    text = _describe(estimator, TOLD)
+    """Return the text that names a delay estimator."""
+    text = _describe(estimator, ESTIMATORS)
     return text.replace("percentile", "p95", 1) if "percent=" not in text else text
 
 
@@ -92,7 +99,7 @@ def short_name(model: DelayModel) -> str:
         case Measured(injected_ms):
             return f"measured{_number(injected_ms)}ms" if injected_ms else "measured"
         case Lossy(probability, of):
-            return f"dropped{_number(probability)}-{short_name(of)}"
+            return f"lossy{_number(probability)}-{short_name(of)}"
         case _:
             return short_values(_name_of(model, DELAYS), model)
 
@@ -115,11 +122,11 @@ def _delay(text: str) -> DelayModel:
 
 def _build(text: str, table: Mapping[str, type]) -> Any:
     name, _, rest = text.partition(":")
-    if table is TOLD and name in _SHORT:
+    if table is ESTIMATORS and name in _SHORT:
         name, first = _SHORT[name]
         rest = f"{first},{rest}" if rest else first
     if name not in table:
-        known = sorted([*table, *(_SHORT if table is TOLD else ())])
+        known = sorted([*table, *(_SHORT if table is ESTIMATORS else ())])
         raise TimingError(f"there is no {name!r}; there are: {', '.join(known)}")
     kind = table[name]
     parameters = {f.name: f for f in fields(kind)}
@@ -131,7 +138,7 @@ def _build(text: str, table: Mapping[str, type]) -> Any:
 
 
 def _arguments(text: str, name: str, parameters: Mapping[str, Field[Any]]) -> dict[str, str]:
-    """Return parameter → text of its value; one that is itself a model takes all that follows it."""
+    """Return parameter → text of its value; one that is itself a model takes the rest of the text."""
     given: dict[str, str] = {}
     order, named = list(parameters), False
     rest: str | None = text or None
@@ -169,7 +176,7 @@ def _converted(kind: type[_Kind], name: str, text: str, expected: str) -> _Kind:
     try:
         return kind(text)  # pyright: ignore[reportCallIssue]
     except ValueError:
-        raise TimingError(f"{name} is {text!r}; it must be {expected}") from None
+        raise TimingError(f"{name} is {text[:40]!r}; it must be {expected}") from None
 
 
 def _is_required(parameter: Field[Any]) -> bool:
@@ -197,3 +204,67 @@ def _number(value: float) -> str:
 
 def _name_of(value: Any, table: Mapping[str, type]) -> str:
     return next(name for name, kind in table.items() if type(value) is kind)
+
+
+def recorded_trace(episodes: Mapping[int, Sequence[int | None]]) -> Trace:
+    """Return the trace that replays recorded episodes; other episodes cycle through all of their delays.
+
+    Args:
+        episodes: Episode seed → actual delays of its requests, the first chunk's left out; None for a lost answer.
+    """
+    together = tuple(delay for delays in episodes.values() for delay in delays)
+    return Trace(steps=together, episodes={seed: tuple(delays) for seed, delays in episodes.items()})
+
+
+def write_trace(path: Path, trace: Trace) -> None:
+    """Write a trace as JSON; the file appears when it is complete."""
+    unfinished = path.with_name(path.name + ".part")
+    unfinished.write_text(_to_json(trace))
+    unfinished.replace(path)
+
+
+def trace_digest(trace: Trace) -> str:
+    """Return a short digest of a trace's delays, independent of the file that they come from."""
+    return hashlib.sha256(_to_json(trace).encode()).hexdigest()[:8]
+
+
+def _to_json(trace: Trace) -> str:
+    episodes = {str(seed): delays for seed, delays in sorted(trace.episodes.items())}
+    return json.dumps({"steps": trace.steps, "episodes": episodes}) + "\n"
+
+
+def read_trace(path: Path) -> Trace:
+    """Read a trace from a `.json` or `.csv` file.
+
+    Raises:
+        TimingError: if the file is missing, has another suffix or is malformed; the message names the place.
+    """
+    if path.suffix not in (".json", ".csv"):
+        raise TimingError(f"delay trace {path} ends in {path.suffix!r}; it must end in .json or .csv")
+    missing = f"delay trace {path} cannot be read: No such file"
+    if path.suffix == ".json":
+        values = read_json(path, object, TimingError, missing=missing)
+        recorded = {"steps": values} if isinstance(values, list) else values
+        return build(Trace, recorded, str(path), TimingError, use_defaults=True)
+    text = read_text(path, TimingError, missing)
+    try:
+        return _from_csv(text)
+    except (TimingError, csv.Error) as error:
+        raise TimingError(f"{path}: {error}") from error
+
+
+def _from_csv(text: str) -> Trace:
+    lines = csv.DictReader(text.splitlines())
+    if "delay" not in (lines.fieldnames or ()):
+        raise TimingError(f"the header has no column 'delay'; its columns are {list(lines.fieldnames or ())}")
+    steps: list[int | None] = []
+    episodes: dict[int, list[int | None]] = {}
+    for line in lines:
+        cell = (line["delay"] or "").strip()
+        delay = None if not cell else _converted(int, f"the delay in line {lines.line_num}", cell, "a whole number")
+        if "seed" in line:
+            seed = _converted(int, f"the seed in line {lines.line_num}", line["seed"] or "", "a whole number")
+            episodes.setdefault(seed, []).append(delay)
+        else:
+            steps.append(delay)
+    return Trace(steps=tuple(steps), episodes={seed: tuple(delays) for seed, delays in episodes.items()})

@@ -21,11 +21,11 @@ from act_eval.types.execution import (
     NOTHING_COUNTED,
     Actions,
     Chunk,
+    ChunkSwitch,
     Executor,
     ExecutorStatistics,
     Prediction,
     Request,
-    Takeover,
 )
 from act_eval.types.policy import (
     ACTION,
@@ -58,6 +58,7 @@ __all__ = [
     "Chunk",
     "ChunkPolicy",
     "ChunkRequest",
+    "ChunkSwitch",
     "EndStateObserver",
     "EpisodeRecord",
     "EpisodeSteps",
@@ -73,7 +74,6 @@ __all__ = [
     "Prediction",
     "Request",
     "StepRecord",
-    "Takeover",
     "Timing",
     "Verdict",
     "Window",

@@ -175,7 +175,7 @@ class RemarksHook(Protocol):
         ...
 
 
-class TryOutHook(Protocol):
+class SmokeTestHook(Protocol):
     """Finds out before the first episode what is missing or does not fit."""
 
     def __call__(self) -> None:
@@ -217,7 +217,7 @@ class EnvHooks:
     renderer_name: RendererNameHook | None = None
     overhead_projection: OverheadProjectionHook | None = None
     remarks: RemarksHook | None = None
-    try_out: TryOutHook | None = None
+    smoke_test: SmokeTestHook | None = None
     package_versions: PackageVersionsHook | None = None
     video_cameras: Sequence[str] | None = None
     """Attribute: names of the cameras that videos show, the large view first."""

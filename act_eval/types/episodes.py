@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from act_eval.types.arrays import FloatArray
-from act_eval.types.execution import Prediction, Takeover
+from act_eval.types.execution import ChunkSwitch, Prediction
 
 OUTCOMES = ("invalid", "policy_error", "success", "wrong_block", "dropped", "between", "missed", "timeout")
 """Every outcome, first match wins. `invalid` is outside the rate, every other one but `success` is a failure."""
@@ -38,8 +38,8 @@ class StepRecord:
     actual_delay: int
     in_flight: int
     chunk_switch: bool
-    takeover: Takeover | None = None
-    """See `Actions.takeovers`."""
+    chunk_switch_effect: ChunkSwitch | None = None
+    """See `Actions.chunk_switch_effects`."""
     predictions: Sequence[Prediction] = ()
     """See `Actions.predictions`."""
     state: NDArray[np.float64]

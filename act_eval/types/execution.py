@@ -69,7 +69,7 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
-class Takeover:
+class ChunkSwitch:
     """What a new chunk changes where it takes over from chunks that could have gone on."""
 
     replaced: FloatArray
@@ -131,7 +131,7 @@ class Actions:
     """(B,) requests that have no answer yet after this step's bookkeeping."""
     chunk_switch: BoolArray
     """(B,) whether this is the first step of a chunk that replaces another."""
-    takeovers: Mapping[int, Takeover] = field(default_factory=dict)
+    chunk_switch_effects: Mapping[int, ChunkSwitch] = field(default_factory=dict)
     """Slot → what its chunk switch changes; none at a chunk switch where the chunks of the step before do not reach."""
     predictions: Mapping[int, Sequence[Prediction]] = field(default_factory=dict)
     """Slot → the requests of this step with their answers."""

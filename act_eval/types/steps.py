@@ -49,9 +49,9 @@ class EpisodeSteps:
     chunk_switch: BoolArray
     """(T,)"""
     replaced: FloatArray
-    """(T, A) see `act_eval.types.Takeover`; NaN at a step that is no chunk switch or where nothing else could have run"""
+    """(T, A) see `act_eval.types.ChunkSwitch`; NaN at other steps, or without a replaced command"""
     overlap_rmse: FloatArray
-    """(T, A) see `act_eval.types.Takeover`; NaN as `replaced`"""
+    """(T, A) see `act_eval.types.ChunkSwitch`; NaN as `replaced`"""
     state: NDArray[np.float64]
     """(T + 1, S) simulator states, the terminal one last."""
     sent: IntArray = field(default_factory=_no_integers)

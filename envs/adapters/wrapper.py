@@ -146,7 +146,7 @@ class AdaptedEnv(gym.Env[dict[str, Any], FloatArray]):
         owners = set(packages_distributions().get(module, ())) - {"act_eval", "gymnasium", "dm_control"}
         return {owner: version(owner) for owner in sorted(owners)}
 
-    def try_out(self) -> None:
+    def smoke_test(self) -> None:
         """Take a step, so that what is missing or does not fit is said before the first episode."""
         self.reset(seed=0)
         space = self._actions

@@ -12,7 +12,7 @@ from rich.table import Table
 from scipy.stats import multinomial
 
 from act_eval.cli import guarded
-from act_eval.diagnostics.grasp_choice import GROUNDED_SHARE, Closings, detect
+from act_eval.diagnostics.grasp_choice import GOAL_SHARE, GraspCounts, detect
 
 CASES: Mapping[str, Mapping[float, float]] = {
     "to the target": {0.0: 1.0},
@@ -32,7 +32,7 @@ class Flags:
     """Simulate closings that scatter about what a policy aims at, and count verdicts."""
 
     closings: tuple[int, ...] = (24, 50, 100, 200)
-    """Closings per verdict."""
+    """GraspCounts per verdict."""
     scatter: float = 0.1
     """Standard deviation of the grasp choice about its aim; the shipped policies have 0.05."""
     rounds: int = 10_000
@@ -63,7 +63,7 @@ def main() -> int:
 def _simulated(aims: Mapping[float, float], total: int, flags: Flags, rng: np.random.Generator) -> Counter[str]:
     centres = rng.choice(list(aims), size=(flags.rounds, total), p=list(aims.values()))
     indices = centres + rng.normal(0, flags.scatter, centres.shape)
-    counts = Counter(Closings.count(row) for row in indices)
+    counts = Counter(GraspCounts.count(row) for row in indices)
     found: Counter[str] = Counter()
     for closings, times in counts.items():
         found[detect(closings).mode] += times
@@ -73,7 +73,7 @@ def _simulated(aims: Mapping[float, float], total: int, flags: Flags, rng: np.ra
 def _worst(total: int) -> float:
     """Return the largest probability of a wrong verdict over true shares in steps of 5 %."""
     counts = np.array([(a, b, total - a - b) for a in range(total + 1) for b in range(total + 1 - a)])
-    modes = np.array([detect(Closings(*map(int, row))).mode for row in counts])
+    modes = np.array([detect(GraspCounts(*map(int, row))).mode for row in counts])
     worst = 0.0
     for shares in ((i / 20, j / 20, (20 - i - j) / 20) for i in range(21) for j in range(21 - i)):
         true = _truth(*shares)
@@ -86,7 +86,7 @@ def _worst(total: int) -> float:
 def _truth(at_target: float, between: float, at_confuser: float) -> str | None:
     """Return the mode of true shares; None on the border of two."""
     least = min(at_target, at_confuser)
-    if max(at_target, at_confuser) >= GROUNDED_SHARE:
+    if max(at_target, at_confuser) >= GOAL_SHARE:
         return "goal followed"
     if np.isclose(between, least):
         return None

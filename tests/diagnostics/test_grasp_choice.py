@@ -11,9 +11,9 @@ from scipy.stats import multinomial
 
 from act_eval.diagnostics.grasp_choice import (
     BETWEEN,
-    FEWEST_CLOSINGS,
-    GROUNDED_SHARE,
-    Closings,
+    GOAL_SHARE,
+    MIN_GRASPS,
+    GraspCounts,
     describe,
     detect,
     grasp_choices_of,
@@ -127,7 +127,7 @@ def test_an_expert_hardly_hesitates_and_never_turns_round(aimed_at):
 
 def truth(at_target, between, at_confuser):
     """The region that shares lie in; None on the border of two."""
-    if max(at_target, at_confuser) >= GROUNDED_SHARE:
+    if max(at_target, at_confuser) >= GOAL_SHARE:
         return ("goal followed", "target" if at_target > at_confuser else "confuser")
     least = min(at_target, at_confuser)
     if np.isclose(between, least):
@@ -137,11 +137,11 @@ def truth(at_target, between, at_confuser):
 
 def verdicts(total):
     counts = np.array([(a, b, total - a - b) for a in range(total + 1) for b in range(total + 1 - a)])
-    found = [detect(Closings(*map(int, row))) for row in counts]
+    found = [detect(GraspCounts(*map(int, row))) for row in counts]
     return counts, [(verdict.mode, verdict.block) for verdict in found]
 
 
-@pytest.mark.parametrize("total", [FEWEST_CLOSINGS, 20, 24, 50])
+@pytest.mark.parametrize("total", [MIN_GRASPS, 20, 24, 50])
 def test_at_most_one_wrong_verdict_in_a_hundred_whatever_the_shares(total):
     """Exact: every possible count of closings, weighted by its probability, for shares in steps of 2.5 %."""
     counts, found = verdicts(total)
@@ -169,34 +169,36 @@ def test_at_most_one_wrong_verdict_in_a_hundred_whatever_the_shares(total):
     ],
 )
 def test_fifty_simulated_closings_of_a_pure_policy_decide(centres, true, power):
-    """Closings scatter by 0.1 around their aim: twice what the shipped policies do."""
+    """GraspCounts scatter by 0.1 around their aim: twice what the shipped policies do."""
     rng, rounds = np.random.default_rng(0), 2000
     found = []
     for _ in range(rounds):
         aims = rng.choice(list(centres), size=50, p=list(centres.values()))
-        verdict = detect(Closings.count(aims + rng.normal(0, 0.1, 50)))
+        verdict = detect(GraspCounts.count(aims + rng.normal(0, 0.1, 50)))
         found.append((verdict.mode, verdict.block))
     assert np.mean([verdict == true for verdict in found]) >= power
     assert np.mean([verdict not in (true, ("inconclusive", None)) for verdict in found]) <= 0.01
 
 
 def test_too_few_closings_say_how_many_would_do():
-    assert detect(Closings(10, 0, 0)).needed == 24
+    assert detect(GraspCounts(10, 0, 0)).needed == 24
     for at_target in range(23):
-        assert detect(Closings(at_target, 0, 0)).mode == "inconclusive"
-    assert detect(Closings(24, 0, 0)).mode == "goal followed"
-    assert detect(Closings(0, FEWEST_CLOSINGS - 1, 0)).mode == "inconclusive"
-    assert detect(Closings(0, FEWEST_CLOSINGS, 0)).mode == "averaging"
-    assert detect(Closings(0, 0, 0)).needed == FEWEST_CLOSINGS
+        assert detect(GraspCounts(at_target, 0, 0)).mode == "inconclusive"
+    assert detect(GraspCounts(24, 0, 0)).mode == "goal followed"
+    assert detect(GraspCounts(0, MIN_GRASPS - 1, 0)).mode == "inconclusive"
+    assert detect(GraspCounts(0, MIN_GRASPS, 0)).mode == "averaging"
+    assert detect(GraspCounts(0, 0, 0)).needed == MIN_GRASPS
 
 
-@pytest.mark.parametrize("closings", [Closings(14, 1, 1), Closings(5, 6, 1), Closings(9, 0, 4), Closings(30, 5, 0)])
+@pytest.mark.parametrize(
+    "closings", [GraspCounts(14, 1, 1), GraspCounts(5, 6, 1), GraspCounts(9, 0, 4), GraspCounts(30, 5, 0)]
+)
 def test_the_number_said_to_be_needed_decides(closings):
     verdict = detect(closings)
     assert verdict.mode == "inconclusive"
     factor = verdict.needed / closings.total
     at_target, at_confuser = round(closings.at_target * factor), round(closings.at_confuser * factor)
-    assert detect(Closings(at_target, verdict.needed - at_target - at_confuser, at_confuser)).mode != "inconclusive"
+    assert detect(GraspCounts(at_target, verdict.needed - at_target - at_confuser, at_confuser)).mode != "inconclusive"
 
 
 def test_shares_on_a_border_never_decide_and_say_so():
@@ -255,8 +257,8 @@ def test_summary_is_json():
 
 
 def test_the_edges_count_as_between():
-    assert Closings.count(BETWEEN) == Closings(0, 2, 0)
-    assert Closings.count([BETWEEN[0] - 1e-9, BETWEEN[1] + 1e-9]) == Closings(1, 0, 1)
+    assert GraspCounts.count(BETWEEN) == GraspCounts(0, 2, 0)
+    assert GraspCounts.count([BETWEEN[0] - 1e-9, BETWEEN[1] + 1e-9]) == GraspCounts(1, 0, 1)
 
 
 def path(*points):

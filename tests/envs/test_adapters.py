@@ -134,10 +134,10 @@ def test_missing_success_is_an_error_that_says_what_to_add() -> None:
     with pytest.raises(
         UsageError, match=r'declare what tells it with --success.*add info\["is_success"\] .*holds \[\]'
     ):
-        env.try_out()
+        env.smoke_test()
     with pytest.raises(UsageError, match=r"\(info.done is not there\)"):
-        adapted(success="info.done").try_out()
-    adapted(Reach(tells=False), success="info.done?").try_out()
+        adapted(success="info.done").smoke_test()
+    adapted(Reach(tells=False), success="info.done?").smoke_test()
 
 
 def test_the_episode_ends_with_its_first_success_and_says_when() -> None:
@@ -251,4 +251,4 @@ def test_an_observation_that_is_not_what_its_space_says_is_refused() -> None:
     env = Reach()
     env.observation_space["pixels"] = SPACES(top=BOX(0, 255, (24, 24, 3), np.uint8))
     with pytest.raises(UsageError, match=r"gives .*top: \(32, 32, 3\) uint8.*its observation space says"):
-        adapted(env).try_out()
+        adapted(env).smoke_test()

@@ -1,4 +1,4 @@
-"""What policies are shown of a request: exactly what an ablation defines, and never a change of what runs."""
+"""The policy input of a request: exactly what an ablation defines, and never a change of what runs."""
 
 from collections.abc import Sequence
 
@@ -12,16 +12,16 @@ from act_eval.errors import TimingError
 from act_eval.executors import ChunkExecutor, Foresee, repeat_last
 from act_eval.timing import (
     RTC,
+    Ablation,
     CommittedPrefix,
     Constant,
     ConstantEstimate,
     ExpertPrefix,
     Naive,
     PadPrefix,
-    PrefixShown,
+    PrefixAblation,
     Proprio,
     Schedule,
-    Shown,
     ShuffledPrefix,
     Trace,
     WrongDelay,
@@ -43,8 +43,8 @@ def tagged() -> Tagged:
     return Tagged(10, window="shifted", max_delay=6)
 
 
-def schedule(prefix: PrefixShown = OWN, delay: int = 4, proprio: Proprio = "observed") -> Schedule:
-    return Schedule(method=RTC(5), delay=Constant(delay), shown=Shown(prefix=prefix, proprio=proprio))
+def schedule(prefix: PrefixAblation = OWN, delay: int = 4, proprio: Proprio = "observed") -> Schedule:
+    return Schedule(method=RTC(5), delay=Constant(delay), ablation=Ablation(prefix=prefix, proprio=proprio))
 
 
 def foreseen(slot: int, steps: int) -> np.ndarray:
@@ -75,7 +75,7 @@ def asked(wanted: Schedule, seed: int = SEED) -> tuple[list[ChunkRequest], list[
 def assert_same_actions(one: Sequence[Actions], other: Sequence[Actions]) -> None:
     for a, b in zip(one, other, strict=True):
         for name, value in vars(a).items():
-            assert name == "takeovers" or np.array_equal(value, getattr(b, name)), name
+            assert name == "chunk_switch_effects" or np.array_equal(value, getattr(b, name)), name
 
 
 def test_own_is_what_runs() -> None:
@@ -108,11 +108,11 @@ def test_shuffled_are_the_commands_of_which_none_keeps_its_place() -> None:
     requests, commands = asked(schedule(ShuffledPrefix()))
     orders = set()
     for request in requests:
-        t, shown = int(request.steps[0]), request.prefix[0, :4, 0].tolist()
+        t, prefix = int(request.steps[0]), request.prefix[0, :4, 0].tolist()
         assert request.estimated_delay.tolist() == [4]
-        assert sorted(shown) == sorted(commands[t : t + 4])
-        assert all(a != b for a, b in zip(shown, commands[t : t + 4], strict=True))
-        orders.add(tuple(np.argsort(shown)))
+        assert sorted(prefix) == sorted(commands[t : t + 4])
+        assert all(a != b for a, b in zip(prefix, commands[t : t + 4], strict=True))
+        orders.add(tuple(np.argsort(prefix)))
     assert len(orders) > 1
     again, _ = asked(schedule(ShuffledPrefix()))
     other, _ = asked(schedule(ShuffledPrefix()), seed=SEED + 1)
@@ -153,7 +153,7 @@ def test_a_wrong_delay_is_estimated_also_where_nothing_is_committed() -> None:
 
 
 @EVERY
-def test_what_runs_is_untouched(prefix: PrefixShown) -> None:
+def test_what_runs_is_untouched(prefix: PrefixAblation) -> None:
     assert_same_actions(ran(tagged(), schedule(prefix)), ran(tagged(), schedule()))
 
 
@@ -165,23 +165,23 @@ def test_what_runs_is_untouched(prefix: PrefixShown) -> None:
     proprio=st.sampled_from(["observed", "predicted", "predicted-with-gripper"]),
 )
 def test_what_runs_is_untouched_by_late_early_and_lost_answers(
-    prefix: PrefixShown, s: int, delays: list[int | None], proprio: Proprio
+    prefix: PrefixAblation, s: int, delays: list[int | None], proprio: Proprio
 ) -> None:
-    def wanted(shown: Shown) -> Schedule:
+    def wanted(ablation: Ablation) -> Schedule:
         trace = Trace(episodes={SEED: tuple(([*delays, 1] * STEPS)[:STEPS])})
-        return Schedule(method=RTC(s), delay=trace, estimated=ConstantEstimate(3), timeout=9, shown=shown)
+        return Schedule(method=RTC(s), delay=trace, delay_estimator=ConstantEstimate(3), timeout=9, ablation=ablation)
 
-    own, shown = tagged(), tagged()
-    expected = ran(own, wanted(Shown()))
-    assert_same_actions(ran(shown, wanted(Shown(prefix=prefix, proprio=proprio))), expected)
+    own, ablated = tagged(), tagged()
+    expected = ran(own, wanted(Ablation()))
+    assert_same_actions(ran(ablated, wanted(Ablation(prefix=prefix, proprio=proprio))), expected)
     offset = prefix.offset if isinstance(prefix, WrongDelay) else 0
-    for plain, changed in zip(own.requests[1:], shown.requests[1:], strict=True):
+    for plain, changed in zip(own.requests[1:], ablated.requests[1:], strict=True):
         assert changed.steps.tolist() == plain.steps.tolist()
         assert changed.estimated_delay.tolist() == [3 + offset]
 
 
 def test_the_experts_prefix_needs_somebody_who_foresees_it() -> None:
-    with pytest.raises(TimingError, match="prefix 'expert' needs an environment that the scripted expert can foresee"):
+    with pytest.raises(TimingError, match="prefix 'expert' needs an environment whose scripted expert can look ahead"):
         ChunkExecutor(tagged(), schedule(ExpertPrefix()), repeat_last)
 
 
@@ -193,19 +193,19 @@ def test_the_experts_prefix_needs_somebody_who_foresees_it() -> None:
             schedule(ShuffledPrefix(), delay=1),
             "prefix 'shuffled' needs 2 committed commands or more; the estimated delay is 1",
         ),
-        (schedule(WrongDelay(3)), "prefix 'wrong_delay:3' would tell delay 7; the policy takes 0 .. 6"),
-        (schedule(WrongDelay(-5)), "prefix 'wrong_delay:-5' would tell delay -1; the policy takes 0 .. 6"),
+        (schedule(WrongDelay(3)), "prefix 'wrong_delay:3' gives estimated delay 7; the policy takes 0 .. 6"),
+        (schedule(WrongDelay(-5)), "prefix 'wrong_delay:-5' gives estimated delay -1; the policy takes 0 .. 6"),
         (
-            Schedule(method=Naive(5), shown=Shown(prefix=PadPrefix())),
-            "prefix 'pad' needs rtc, which alone hands over a prefix; got naive",
+            Schedule(method=Naive(5), ablation=Ablation(prefix=PadPrefix())),
+            "prefix 'pad' needs rtc, the only method with a prefix; got naive",
         ),
         (
-            Schedule(method=RTC(5), delay=Constant(2), observation_delay=1, shown=Shown(prefix=ExpertPrefix())),
-            "prefix 'expert' counts from the present: it needs observation delay 0 and actuation delay 0",
+            Schedule(method=RTC(5), delay=Constant(2), observation_delay=1, ablation=Ablation(prefix=ExpertPrefix())),
+            "prefix 'expert' needs observation delay 0 and actuation delay 0",
         ),
         (
             schedule(delay=0, proprio="predicted"),
-            "joints 'predicted' are the observed ones where the estimated delay is 0",
+            "joints 'predicted' equal the observed joints at estimated delay 0",
         ),
     ],
 )
@@ -213,11 +213,13 @@ def test_what_cannot_be_shown_is_refused_with_the_bound(refused: Schedule, messa
     assert refused.refusal(tagged().spec) == message
 
 
-def test_arms_are_named_after_what_they_show_and_the_plain_one_is_not() -> None:
-    shown = [
-        Shown(prefix=prefix, proprio=proprio) for prefix in (OWN, *ABLATIONS) for proprio in ("observed", "predicted")
+def test_condition_names_hold_the_ablation_unless_it_is_the_default() -> None:
+    ablations = [
+        Ablation(prefix=prefix, proprio=proprio)
+        for prefix in (OWN, *ABLATIONS)
+        for proprio in ("observed", "predicted")
     ]
-    names = [condition_name(Schedule(method=RTC(5), delay=Constant(4), shown=one)) for one in shown]
+    names = [condition_name(Schedule(method=RTC(5), delay=Constant(4), ablation=one)) for one in ablations]
     assert names == [
         "rtc_d4_s5",
         "rtc_d4_s5_predicted",
@@ -241,5 +243,5 @@ def test_arms_are_named_after_what_they_show_and_the_plain_one_is_not() -> None:
 
 
 @EVERY
-def test_the_text_of_a_prefix_means_the_same_prefix(prefix: PrefixShown) -> None:
+def test_the_text_of_a_prefix_means_the_same_prefix(prefix: PrefixAblation) -> None:
     assert parse_prefix(describe_prefix(prefix)) == prefix

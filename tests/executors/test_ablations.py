@@ -21,12 +21,12 @@ from act_eval.sources.policies import SHIPPED
 from act_eval.sources.policy_sources import CheckpointSource
 from act_eval.timing import (
     RTC,
+    Ablation,
     Constant,
     ExpertPrefix,
     Naive,
     PadPrefix,
     Schedule,
-    Shown,
     ShuffledPrefix,
     WrongDelay,
 )
@@ -64,7 +64,7 @@ def test_every_value_is_an_arm_and_own_keeps_the_plain_name(
         "rtc_d2_s8_pad": "pad",
     }
     assert "no arm  rtc_d0_s8_pad: prefix 'pad' needs 1 committed command or more; the estimated delay is 0" in printed
-    assert "arm     rtc_d2_s8_pad: executor rtc, delay d = 2, execution horizon s = 8, shown prefix: pad" in printed
+    assert "arm     rtc_d2_s8_pad: executor rtc, delay d = 2, execution horizon s = 8, prefix pad" in printed
     commands = {name: load(out / name / "steps" / "0000.npz").command for name in arms}
     records = {name: read_episodes(out / name / "episodes.jsonl")[0] for name in arms}
     for name in ("rtc_d2_s8_expert", "rtc_d2_s8_pad"):
@@ -86,9 +86,12 @@ def test_every_value_is_an_arm_and_own_keeps_the_plain_name(
         (["--prefix", "wrong_delay:x"], "the offset is 'x'; it must be a whole number of steps"),
         (["--prefix", "wrong_delay:0"], "the offset of wrong_delay is 0; it must be a whole number other than 0"),
         (["--prefix", "committed", "pad", "--delay", "0"], "prefix 'pad' needs 1 committed command or more"),
-        (["--prefix", "committed", "wrong_delay:3", "--delay", "2"], "would tell delay 5; the policy takes 0 .. 4"),
-        (["--prefix", "pad", "--executor", "naive"], "prefix 'pad' needs rtc, which alone hands over a prefix"),
-        (["--proprio", "predicted", "--executor", "blend"], "joints are predicted under naive and rtc; got blend"),
+        (
+            ["--prefix", "committed", "wrong_delay:3", "--delay", "2"],
+            "gives estimated delay 5; the policy takes 0 .. 4",
+        ),
+        (["--prefix", "pad", "--executor", "naive"], "prefix 'pad' needs rtc, the only method with a prefix"),
+        (["--proprio", "predicted", "--executor", "blend"], "predicted joints need naive or rtc; got blend"),
         (["--delay-estimator", "max", "--executor", "naive"], "--delay-estimator is for rtc and for predicted joints"),
     ],
 )
@@ -138,12 +141,12 @@ def rolled(policy: ChunkPolicy, schedule: Schedule, slots: int, episodes: Sequen
     "schedule",
     [
         *(
-            Schedule(method=RTC(4), delay=Constant(3), shown=Shown(prefix=prefix))
+            Schedule(method=RTC(4), delay=Constant(3), ablation=Ablation(prefix=prefix))
             for prefix in (ExpertPrefix(), PadPrefix(), ShuffledPrefix(), WrongDelay(1))
         ),
-        Schedule(method=Naive(4), delay=Constant(3), shown=Shown(proprio="predicted")),
+        Schedule(method=Naive(4), delay=Constant(3), ablation=Ablation(proprio="predicted")),
     ],
-    ids=lambda schedule: f"{type(schedule.shown.prefix).__name__}-{schedule.shown.proprio}",
+    ids=lambda schedule: f"{type(schedule.ablation.prefix).__name__}-{schedule.ablation.proprio}",
 )
 def test_episodes_are_the_same_in_any_batch(untrained: ChunkPolicy, schedule: Schedule) -> None:
     episodes = [Episode(number, 40 + number) for number in range(3)]

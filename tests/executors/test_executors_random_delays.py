@@ -212,7 +212,7 @@ def test_arms_share_their_delays() -> None:
 
 
 def test_an_early_answer_waits_for_the_estimated_step_and_a_late_one_drops_what_is_past() -> None:
-    early = Schedule(method=RTC(6), delay=Constant(1), estimated=ConstantEstimate(3))
+    early = Schedule(method=RTC(6), delay=Constant(1), delay_estimator=ConstantEstimate(3))
     assert run(shifted(), early, 14) == [0, 1, 2, 3, 4, 5, 6, 7, 100, 101, 102, 103, 104, 105]
     late = replayed(RTC(5), [5] * STEPS, ConstantEstimate(2))
     # told 2 at step 5: the window begins at 7, the answer comes at 10 and drops its first three actions;
@@ -258,6 +258,6 @@ def test_beyond_max_delay_is_clipped_or_asked_without_prefix_and_counted() -> No
 
 def test_an_estimator_learns_from_what_has_arrived() -> None:
     steps = (1, 3, 1, 1, 1, 1, 1, 1, 1, 1)
-    schedule = Schedule(method=RTC(5), delay=Trace(episodes={SEED: steps}), estimated=MaxOfLast(2, initial=2))
+    schedule = Schedule(method=RTC(5), delay=Trace(episodes={SEED: steps}), delay_estimator=MaxOfLast(2, initial=2))
     _, executor = traced(shifted(), schedule, 40, SEED)
     assert executor.statistics(0).estimated_delays[:6] == (0, 2, 1, 3, 3, 1)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from toy_policies import Tagged, blank
 
 from act_eval.executors import ChunkExecutor, repeat_last
-from act_eval.timing import RTC, Blend, ConstantEstimate, Naive, Schedule, Shown, Trace
+from act_eval.timing import RTC, Ablation, Blend, ConstantEstimate, Naive, Schedule, Trace
 from act_eval.types import Window
 
 C, STEPS, SEED, MAX_DELAY, TIMEOUT = 10, 45, 2, 6, 11
@@ -94,12 +94,10 @@ def test_the_scheduler_does_what_the_page_says(case: Case) -> None:
         beyond_max_delay="clip",
         timeout=TIMEOUT,
         observation_delay=case.age,
-        shown=Shown(proprio="predicted-with-gripper" if case.predicts else "observed"),
+        ablation=Ablation(proprio="predicted-with-gripper" if case.predicts else "observed"),
     )
     if (refusal := schedule.refusal(Tagged(C, window=case.window, max_delay=MAX_DELAY).spec)) is not None:
-        assert refusal.startswith(
-            "joints 'predicted-with-gripper' are the observed ones where the estimated delay is 0"
-        )
+        assert refusal.startswith("joints 'predicted-with-gripper' equal the observed joints at estimated delay 0")
         return
     executor = ChunkExecutor(Tagged(C, window=case.window, max_delay=MAX_DELAY), schedule, repeat_last)
     executor.reset([0], [SEED])

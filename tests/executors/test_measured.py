@@ -66,7 +66,7 @@ def test_a_measured_run_is_repeated_to_the_last_bit_by_its_trace(
     method: Method, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def acted(policy: Noise, delay: Measured | Trace, rows: int = 2):
-        schedule = Schedule(method=method, delay=delay, estimated=MaxOfLast(), beyond_max_delay="clip")
+        schedule = Schedule(method=method, delay=delay, delay_estimator=MaxOfLast(), beyond_max_delay="clip")
         executor = ChunkExecutor(policy, schedule, repeat_last, control_ms=CONTROL_MS)
         executor.reset(range(rows), [SEED + row for row in range(rows)])
         return [executor.act(np.full(rows, t), blank(rows)) for t in range(STEPS)], executor
@@ -128,15 +128,15 @@ def test_late_measured_answers_are_lost_at_the_timeout() -> None:
 
 def test_no_estimator_knows_a_measured_delay_before_it_has_happened() -> None:
     with pytest.raises(TimingError, match="the oracle inconclusive a measured delay before it has happened"):
-        Schedule(method=RTC(4), delay=Measured(), estimated=Oracle())
+        Schedule(method=RTC(4), delay=Measured(), delay_estimator=Oracle())
     assert Schedule(method=RTC(4), delay=Measured()).estimator == MaxOfLast(10)
     assert Schedule(method=RTC(4)).estimator == Oracle()
     shifted = Tagged(C, window="shifted", max_delay=4).spec
-    with pytest.raises(TimingError, match="an unbounded delay may be told to a policy trained for delays up to"):
+    with pytest.raises(TimingError, match="the estimated delay is unbounded; the policy was trained for delays up to"):
         Schedule(method=RTC(4), delay=Measured()).check(shifted)
     for schedule in (
         Schedule(method=RTC(4), delay=Measured(), beyond_max_delay="clip"),
-        Schedule(method=RTC(4), delay=Measured(), estimated=ConstantEstimate(2)),
+        Schedule(method=RTC(4), delay=Measured(), delay_estimator=ConstantEstimate(2)),
     ):
         schedule.check(shifted)
 
@@ -148,7 +148,7 @@ def test_no_estimator_knows_a_measured_delay_before_it_has_happened() -> None:
         (lambda: Measured(math.nan), "injected_ms is nan; it must be finite and at least 0"),
         (
             lambda: Schedule(method=Sync(4), delay=Measured(), timeout=4),
-            "a stopped world waits for every measured answer: sync_paused takes no timeout with them",
+            "sync_paused waits for every measured answer and takes no timeout",
         ),
         (
             lambda: ChunkExecutor(Tagged(C), Schedule(method=Naive(4), delay=Measured()), repeat_last),

@@ -112,9 +112,11 @@ def test_ensembling_written_by_a_user_is_the_shipped_one(s: int, d: int) -> None
     np.testing.assert_allclose(b, a, atol=1e-6)
     for one, other in zip(expected, found, strict=True):
         assert (one.chunk_switch == other.chunk_switch).all()
-        assert one.takeovers.keys() == other.takeovers.keys()
-        for row in one.takeovers:
-            np.testing.assert_allclose(one.takeovers[row].overlap_rmse, other.takeovers[row].overlap_rmse, atol=1e-5)
+        assert one.chunk_switch_effects.keys() == other.chunk_switch_effects.keys()
+        for row in one.chunk_switch_effects:
+            np.testing.assert_allclose(
+                one.chunk_switch_effects[row].overlap_rmse, other.chunk_switch_effects[row].overlap_rmse, atol=1e-5
+            )
 
 
 def test_a_method_that_hands_over_the_prefix_is_rtc() -> None:

@@ -13,7 +13,7 @@ from toy_envs import HookedWalk, Walk
 from act_eval.errors import FeatureMismatch, UsageError
 from act_eval.executors import ChunkExecutor, repeat_last
 from act_eval.rollout import Episode, rollout
-from act_eval.rollout.timeouts import PunctualEnv, PunctualPolicy, check_limit, time_limit
+from act_eval.rollout.timeouts import EnvTimeout, PolicyTimeout, check_limit, time_limit
 from act_eval.timing import Constant, Naive, Schedule
 from act_eval.types import ActionChunks, ChunkRequest, EpisodeRecord, Verdict
 
@@ -68,7 +68,7 @@ class Troubled(Wanderer):
 
 @pytest.mark.parametrize("trouble", [forever_in_python, forever_asleep, forever_locked, stubborn])
 def test_a_policy_that_hangs_fails_its_own_episodes(trouble: Callable[[], None]) -> None:
-    records = evaluate([HookedWalk(), HookedWalk()], PunctualPolicy(Troubled(trouble), LIMIT_S))
+    records = evaluate([HookedWalk(), HookedWalk()], PolicyTimeout(Troubled(trouble), LIMIT_S))
     failed = {number for number, record in records.items() if record.outcome == "policy_error"}
     assert 1 <= len(failed) < len(EPISODES)
     for number, record in records.items():
@@ -92,7 +92,7 @@ def test_an_environment_that_hangs_makes_its_episode_invalid(call: str) -> None:
                 forever_asleep()
             return super().step(action)
 
-    records = evaluate([PunctualEnv(Stuck(), LIMIT_S)], Wanderer())
+    records = evaluate([EnvTimeout(Stuck(), LIMIT_S)], Wanderer())
     failed = {number for number, record in records.items() if record.outcome == "invalid"}
     assert 1 <= len(failed) < len(EPISODES)
     assert {records[number].error for number in failed} == {
@@ -102,7 +102,7 @@ def test_an_environment_that_hangs_makes_its_episode_invalid(call: str) -> None:
 
 
 def test_what_is_in_time_is_left_alone() -> None:
-    assert evaluate([PunctualEnv(HookedWalk(), 60)], PunctualPolicy(Wanderer(), 60)) == EXPECTED
+    assert evaluate([EnvTimeout(HookedWalk(), 60)], PolicyTimeout(Wanderer(), 60)) == EXPECTED
 
 
 def test_limits_that_are_none_are_refused() -> None:

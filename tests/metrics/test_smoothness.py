@@ -33,7 +33,7 @@ def test_a_jump_in_a_parabola_gives_the_spike_that_arithmetic_says():
     steps, chunk_switch, jump, acceleration = 30, 15, 3.0, 0.5
     time = np.arange(steps)
     command = (acceleration / 2 * time**2 + jump * (time >= chunk_switch))[:, None]
-    # Five second differences in the window: 0.5 but 0.5 + 3 at the step before the chunk switch and 0.5 - 3 at the chunk switch.
+    # Five second differences in the window: 0.5, but 0.5 + 3 one step before the chunk switch and 0.5 - 3 at it.
     near = (3 * acceleration + (jump + acceleration) + (jump - acceleration)) / 5
     assert boundary_spike_ratio(command, chunk_switches(steps, chunk_switch)) == pytest.approx(near / acceleration)
 

@@ -7,7 +7,7 @@ from scipy.stats import CensoredData, ecdf, norm
 from act_eval.errors import UsageError
 from act_eval.metrics import KaplanMeier
 
-# Freireich et al. (1963), 6-MP condition: the remissions of Klein and Moeschberger, example 4.1. Relapses and censored weeks.
+# Freireich et al. (1963), 6-MP arm: the remissions of Klein and Moeschberger, example 4.1. Relapses, censored weeks.
 RELAPSED = [6, 6, 6, 7, 10, 13, 16, 22, 23]
 CENSORED = [6, 9, 10, 11, 17, 19, 20, 25, 32, 32, 34, 35]
 TIMES, REACHED = RELAPSED + CENSORED, [True] * len(RELAPSED) + [False] * len(CENSORED)

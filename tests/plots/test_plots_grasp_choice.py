@@ -5,7 +5,7 @@ import pytest
 
 from act_eval.diagnostics.grasp_choice import grasp_choices_of, grasp_points
 from act_eval.evaluation.finish import write_figures
-from act_eval.plots.modes import grasp_histogram, grasp_map
+from act_eval.plots.grasp_choice import grasp_histogram, grasp_map
 from act_eval.types import EpisodeRecord
 
 TARGET, CONFUSER = np.array([0.2, 0.1]), np.array([0.15, 0.0])

@@ -70,8 +70,8 @@ class Log:
 def exactly(record: StepRecord) -> dict[str, Any]:
     """The record's fields, arrays to the last bit."""
     values = {name.name: getattr(record, name.name) for name in fields(record)}
-    takeover = values.pop("takeover")
-    values |= {} if takeover is None else asdict(takeover)
+    chunk_switch_effect = values.pop("chunk_switch_effect")
+    values |= {} if chunk_switch_effect is None else asdict(chunk_switch_effect)
     return {k: v.tobytes() if isinstance(v, np.ndarray) else v for k, v in values.items()}
 
 

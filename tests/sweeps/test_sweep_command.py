@@ -266,7 +266,7 @@ def test_other_episodes_into_the_same_folder_are_refused(
         (["--policies", "atc"], "unknown policy 'atc'; there are: act, act_collapsed, act_rtc"),
         (["--policies", "expert"], "the expert acts in every step without inference: there is no delay to sweep"),
         (["--envs", "moving_pik"], "unknown environment 'moving_pik'; there are: confuser_pick, confuser_swap, "),
-        (["--gpus-per-worker", "1"], "--gpus-per-worker is for --launcher ray; on Slurm it is --launcher-options gpus_per_node=1"),
+        (["--gpus-per-worker", "1"], "for --launcher ray; on Slurm it is --launcher-options gpus_per_node=1"),
         (["--executors", "rct"], "unknown executor 'rct'; there are: blend, ensemble, naive, rtc"),
         (["--executors", "bid"], "executor 'bid' is not offered: bidirectional decoding"),
         (["--delay-estimator", "orcale"], "estimated delay 'orcale': there is no 'orcale'; there are: "),
@@ -295,7 +295,8 @@ def test_a_grid_without_any_cell_says_why(
     assert capsys.readouterr().err.splitlines() == [
         "error: no cell of the grid can run:",
         "  act, pick: naive at d = 2, s = 1: naive needs d <= s <= C - d, with C = 8, d = 2: 2 <= s <= 6; got s = 1",
-        "  act, pick: naive at d = 7, s = 1: naive needs d <= s <= C - d, with C = 8, d = 7: no s at all; got s = 1",
+        "  act, pick: naive at d = 7, s = 1: `naive` cannot run with delay 7: it needs d ≤ s ≤ C − d, and C = 8 "
+        "leaves no s",
         "  act, pick: rtc at d = 2, s = 1; d = 7, s = 1: rtc needs a policy that takes a prefix of committed "
         "commands; this one takes none (run it as naive)",
     ]

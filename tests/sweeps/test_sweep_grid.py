@@ -89,7 +89,10 @@ def test_only_rtc_is_estimated_a_delay():
 def test_a_estimated_delay_beyond_the_trained_ones_is_a_refused_cell():
     found = expand(grid([0], ["rtc"], delay_estimator={"9": ConstantEstimate(9)}), ACT_RTC)
     assert found.settings == ()
-    assert "delay 9 may be told to a policy trained for delays up to max_delay = 8" in found.refused[0].reason
+    assert (
+        "the estimated delay can reach 9; the policy was trained for delays up to max_delay = 8"
+        in found.refused[0].reason
+    )
 
 
 def test_ablations_of_the_prefix_are_cells_of_rtc_and_predicted_joints_of_naive_too():

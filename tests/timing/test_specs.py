@@ -134,7 +134,7 @@ def test_a_trace_is_read_from_its_file_whatever_its_name(tmp_path: Path) -> None
     assert describe(Trace((1, 2))) != describe(Trace((1, 3)))
 
 
-MODELS = "there are: constant, dropped, lognormal, measured, spikes, trace, uniform"
+MODELS = "there are: bursty, constant, lognormal, lossy, measured, trace, uniform"
 
 
 @pytest.mark.parametrize(
@@ -158,14 +158,14 @@ MODELS = "there are: constant, dropped, lognormal, measured, spikes, trace, unif
         ("1.5", "steps is '1.5'; it must be a whole number of control steps"),
         ("lognormal:shift=1,median=x,sigma=1", "median is 'x'; it must be a number"),
         ("lognormal:1,nan,1", "median of a lognormal delay is nan; it must be finite and at least 0"),
-        ("bursty:1,6,2,0.5", "probability of entering a spike is 2.0; it must lie between 0 and 1"),
+        ("bursty:1,6,2,0.5", "probability of entering a spike is 2.0; it must be between 0 and 1"),
         ("lossy:0.1,of=unifrom:1,6", f"there is no 'unifrom'; {MODELS}"),
         ("lossy:0.1,of=uniform:1", "uniform needs high; it takes low, high"),
         (
             "lossy:0.1,of=measured",
-            "answers of a measured delay cannot be dropped; of must draw delays and lose none itself",
+            "answers of a measured delay cannot be lost; `of` must draw delays without losses",
         ),
-        ("lossy:0.1,of=lossy:0.1", "answers of a dropped delay cannot be dropped; of must draw delays"),
+        ("lossy:0.1,of=lossy:0.1", "answers of a lossy delay cannot be lost; `of` must draw delays"),
         ("trace:", "trace needs a file, as in trace:delays.json"),
         ("trace", "trace needs a file, as in trace:delays.json"),
         ("trace:no.json", "delay trace no.json cannot be read"),
@@ -186,7 +186,7 @@ def test_a_delay_that_is_none_is_refused_by_its_text_and_parameter(text: str, pr
         ("constant", "constant needs steps; it takes steps"),
         ("oracle:4", "'4' is too much; oracle takes no parameters"),
         ("max:0", "window of the estimated delay is 0; it must be a whole number of control steps, at least 1"),
-        ("percentile:101", "percentile of the estimated delay is 101.0; it must lie between 0 and 100"),
+        ("percentile:101", "percentile of the estimated delay is 101.0; it must be between 0 and 100"),
     ],
 )
 def test_a_estimated_delay_that_is_none_is_refused(text: str, problem: str) -> None:

@@ -82,7 +82,7 @@ def test_exactly_the_horizons_within_the_bounds_are_allowed(chunk: int, delay: i
         (Sync(9), 0, spec(8), "sync needs 1 <= s <= C, with C = 8: 1 <= s <= 8; got s = 9"),
         (Naive(6), 3, spec(8), "naive needs d <= s <= C - d, with C = 8, d = 3: 3 <= s <= 5; got s = 6"),
         (Blend(2), 3, spec(8), "blend needs d <= s <= C - d, with C = 8, d = 3: 3 <= s <= 5; got s = 2"),
-        (Naive(5), 5, spec(8), "naive needs d <= s <= C - d, with C = 8, d = 5: no s at all; got s = 5"),
+        (Naive(5), 5, spec(8), "`naive` cannot run with delay 5: it needs d ≤ s ≤ C − d, and C = 8 leaves no s"),
         (Ensemble(1), 8, spec(8), "ensemble needs d < C, that is d < 8; got d = 8"),
         (
             RTC(2),
@@ -94,15 +94,15 @@ def test_exactly_the_horizons_within_the_bounds_are_allowed(chunk: int, delay: i
             RTC(4),
             5,
             spec(8, window="shifted", max_delay=4),
-            "delay 5 may be told to a policy trained for delays up to max_delay = 4",
+            "the estimated delay can reach 5; the policy was trained for delays up to max_delay = 4",
         ),
         (RTC(4), 2, spec(8), "rtc needs a policy that takes a prefix of committed commands; this one takes none"),
         (
             RTC(6),
             3,
             spec(8, max_delay=4),
-            "rtc needs d <= s <= C - (largest takeover - earliest start of a window), with C = 8, d = 3, "
-            "takeover 3, start 0: 3 <= s <= 5; got s = 6",
+            "rtc needs d <= s <= C - (latest switch - earliest window start), with C = 8, d = 3, "
+            "switch 3, start 0: 3 <= s <= 5; got s = 6",
         ),
     ],
 )
@@ -115,14 +115,14 @@ def test_a_bounded_delay_is_refused_by_its_bounds_and_an_unbounded_one_is_run() 
     shifted = spec(8, window="shifted", max_delay=8)
     with pytest.raises(TimingError, match=re.escape("C = 8, d in 1 .. 3: 3 <= s <= 5; got s = 6")):
         Schedule(method=Naive(6), delay=Uniform(1, 3)).check(spec(8))
-    with pytest.raises(TimingError, match=re.escape("takeover 3, start 1: 3 <= s <= 6; got s = 7")):
+    with pytest.raises(TimingError, match=re.escape("switch 3, start 1: 3 <= s <= 6; got s = 7")):
         Schedule(method=RTC(7), delay=Uniform(1, 3)).check(shifted)
     Schedule(method=RTC(6), delay=Uniform(1, 3)).check(shifted)
     Schedule(method=Naive(8), delay=Lognormal(1, 3, 1)).check(spec(8))
     Schedule(method=Naive(8), delay=Bursty(1, 20, 0.1, 0.5)).check(spec(8))
 
 
-def test_telling_more_than_max_delay_is_a_choice() -> None:
+def test_an_estimate_above_max_delay_is_a_choice() -> None:
     policy = spec(8, window="shifted", max_delay=2)
     for delay in (Constant(4), Lognormal(0, 2, 1)):
         with pytest.raises(
@@ -133,7 +133,7 @@ def test_telling_more_than_max_delay_is_a_choice() -> None:
         Schedule(method=RTC(4), delay=delay, beyond_max_delay="naive").check(policy)
         Schedule(method=RTC(4), delay=delay, delay_estimator=ConstantEstimate(2)).check(policy)
     # Clipped to 2 the window begins at t + 2 and takes over at t + 4: two of its actions are lost.
-    with pytest.raises(TimingError, match=re.escape("takeover 4, start 2: 4 <= s <= 6; got s = 7")):
+    with pytest.raises(TimingError, match=re.escape("switch 4, start 2: 4 <= s <= 6; got s = 7")):
         Schedule(method=RTC(7), delay=Constant(4), beyond_max_delay="clip").check(policy)
 
 
@@ -146,7 +146,7 @@ def test_telling_more_than_max_delay_is_a_choice() -> None:
         (lambda: Uniform(4, 2), "lower delay 4 is above upper delay 2"),
         (lambda: Lognormal(1, 0, 1), "median of a lognormal delay is 0; it must be above 0"),
         (lambda: Lognormal(1, 2, float("nan")), "sigma of a lognormal delay is nan; it must be finite"),
-        (lambda: Bursty(1, 5, 1.5, 0.5), "probability of entering a spike is 1.5; it must lie between 0 and 1"),
+        (lambda: Bursty(1, 5, 1.5, 0.5), "probability of entering a spike is 1.5; it must be between 0 and 1"),
         (lambda: Lossy(1.0), "probability of a lost answer is 1; no answer would ever arrive"),
         (lambda: Trace(), "a delay trace is empty; it needs at least one delay"),
         (lambda: Trace((3, -2)), "entry 1 of a delay trace is -2; it must be a whole number of control steps"),
@@ -158,12 +158,12 @@ def test_telling_more_than_max_delay_is_a_choice() -> None:
             lambda: MaxOfLast(0),
             "window of the estimated delay is 0; it must be a whole number of control steps, at least 1",
         ),
-        (lambda: Percentile(101), "percentile of the estimated delay is 101; it must lie between 0 and 100"),
+        (lambda: Percentile(101), "percentile of the estimated delay is 101; it must be between 0 and 100"),
         (lambda: Schedule(method=Naive(4), delay=Lossy(0.1)), "lost answers need a timeout, in steps"),
         (lambda: Schedule(method=Naive(4), delay=Trace((1, None))), "lost answers need a timeout, in steps"),
         (
             lambda: Schedule(method=Naive(4), delay=Constant(4), timeout=3),
-            "delay 4 is above the timeout of 3 steps: its answers would all be lost",
+            "delay 4 is above the timeout of 3 steps: every answer would be lost",
         ),
         (
             lambda: Schedule(method=Naive(4), beyond_max_delay="ignore"),  # pyright: ignore[reportArgumentType]

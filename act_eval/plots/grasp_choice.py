@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from act_eval.diagnostics.grasp_choice import BETWEEN, ConditionModes
+from act_eval.diagnostics.grasp_choice import BETWEEN, ConditionGrasps
 from act_eval.plots.style import caption, looks, panels
 
 _RANGE = (-0.4, 1.4)
@@ -17,7 +17,7 @@ _BLOCKS = {"target": 0.0, "confuser": 1.0}
 _OUTSIDE = "closings beyond the ends stand in the outermost bin"
 
 
-def grasp_histogram(conditions: Mapping[str, ConditionModes], title: str) -> Figure:
+def grasp_histogram(conditions: Mapping[str, ConditionGrasps], title: str) -> Figure:
     """Return one panel per condition: how many closings have which grasp choice; the part between the blocks is shaded.
 
     Args:

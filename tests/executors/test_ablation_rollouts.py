@@ -1,4 +1,4 @@
-"""What policies are shown in rollouts: the same in any batch, and a fault of one episode is nobody else's."""
+"""Ablated inputs in rollouts: the same in any batch, and a fault of one episode is nobody else's."""
 
 from collections.abc import Sequence
 
@@ -13,14 +13,14 @@ from act_eval.rollout import Episode, hold_of, rollout
 from act_eval.seeding import Stream, stream
 from act_eval.timing import (
     RTC,
+    Ablation,
     Constant,
     ConstantEstimate,
     ExpertPrefix,
     Lognormal,
     PadPrefix,
-    PrefixShown,
+    PrefixAblation,
     Schedule,
-    Shown,
     ShuffledPrefix,
     WrongDelay,
 )
@@ -29,8 +29,8 @@ from act_eval.types import ActionChunks, ChunkRequest, EpisodeRecord, PolicySpec
 ABLATIONS = (ExpertPrefix(), PadPrefix(), ShuffledPrefix(), WrongDelay(2), WrongDelay(-2))
 
 
-def schedule(prefix: PrefixShown, delay: int) -> Schedule:
-    return Schedule(method=RTC(5), delay=Constant(delay), shown=Shown(prefix=prefix))
+def schedule(prefix: PrefixAblation, delay: int) -> Schedule:
+    return Schedule(method=RTC(5), delay=Constant(delay), ablation=Ablation(prefix=prefix))
 
 
 class Reader:
@@ -88,23 +88,23 @@ def walked(slots: int, wanted: Schedule, episodes: Sequence[Episode]) -> dict[in
 
 
 @pytest.mark.parametrize(
-    "shown",
+    "ablation",
     [
-        *(Shown(prefix=prefix) for prefix in ABLATIONS),
-        Shown(proprio="predicted"),
-        Shown(proprio="predicted-with-gripper"),
+        *(Ablation(prefix=prefix) for prefix in ABLATIONS),
+        Ablation(proprio="predicted"),
+        Ablation(proprio="predicted-with-gripper"),
     ],
     ids=repr,
 )
-def test_an_episode_is_the_same_in_any_batch_and_differs_from_the_plain_arm(shown: Shown) -> None:
-    def wanted(one: Shown) -> Schedule:
-        return Schedule(method=RTC(3), delay=Lognormal(0, 2, 0.6), estimated=ConstantEstimate(3), shown=one)
+def test_an_episode_is_the_same_in_any_batch_and_differs_from_the_plain_condition(ablation: Ablation) -> None:
+    def wanted(one: Ablation) -> Schedule:
+        return Schedule(method=RTC(3), delay=Lognormal(0, 2, 0.6), delay_estimator=ConstantEstimate(3), ablation=one)
 
-    alone = walked(1, wanted(shown), EPISODES)
+    alone = walked(1, wanted(ablation), EPISODES)
     assert len(alone) == len(EPISODES)
     for slots in (2, 5):
-        assert walked(slots, wanted(shown), EPISODES[::-1]) == alone
-    assert alone != walked(1, wanted(Shown()), EPISODES), "the policy reads what it is shown"
+        assert walked(slots, wanted(ablation), EPISODES[::-1]) == alone
+    assert alone != walked(1, wanted(Ablation()), EPISODES), "the policy reads its input"
 
 
 def test_a_policy_that_reads_padding_is_named() -> None:
@@ -131,7 +131,7 @@ def test_an_expert_that_cannot_be_foreseen_makes_the_episode_invalid_and_no_othe
     executor = ChunkExecutor(Reader(), schedule(ExpertPrefix(), delay=2), hold_of(envs), foresee=fails_in_slot_1)
     broken, whole = sorted(rollout(envs, executor, EPISODES[:2]), key=lambda record: record.outcome != "invalid")
     assert broken.episode == 1
-    assert broken.error == "foreseeing the expert: physics is no longer finite at t = 0.3 s"
+    assert broken.error == "looking ahead with the expert: physics is no longer finite at t = 0.3 s"
     assert broken.steps > 0
     assert whole.outcome in ("success", "missed")
     assert whole.error is None

@@ -10,12 +10,12 @@ from act_eval.errors import TimingError, UsageError
 from act_eval.executors import ChunkExecutor, repeat_last
 from act_eval.timing import (
     RTC,
+    Ablation,
     Constant,
     ConstantEstimate,
     Naive,
     Proprio,
     Schedule,
-    Shown,
     Trace,
     condition_name,
     condition_settings,
@@ -55,7 +55,7 @@ def joined(policy: ToyPolicy, wanted: Schedule) -> np.ndarray:
 @pytest.mark.parametrize("kind", [Naive, RTC])
 def test_predicted_joints_are_the_last_committed_command(kind: type, proprio: Proprio) -> None:
     policy = Joined("shifted", 6)
-    wanted = Schedule(method=kind(5), delay=Constant(3), shown=Shown(proprio=proprio))
+    wanted = Schedule(method=kind(5), delay=Constant(3), ablation=Ablation(proprio=proprio))
     commands = joined(policy, wanted)
     first, *later = policy.requests
     assert first.observation.agent_pos.tolist() == [[0, -0.5]]
@@ -76,11 +76,11 @@ def test_predicted_joints_are_the_last_committed_command(kind: type, proprio: Pr
 @pytest.mark.parametrize("s", range(1, 11))
 def test_naive_with_predicted_joints_runs_as_rtc_over_a_shifted_window(s: int, d: int) -> None:
     """Joints of step t + d ask for the actions from t + d on, whatever the window says of joints of step t."""
-    wanted = Schedule(method=Naive(s), delay=Constant(d), shown=Shown(proprio="predicted-with-gripper"))
+    wanted = Schedule(method=Naive(s), delay=Constant(d), ablation=Ablation(proprio="predicted-with-gripper"))
     reference = Schedule(method=RTC(s), delay=Constant(d))
     policy = Tagged(10)
     if d == 0:
-        with pytest.raises(TimingError, match="are the observed ones where the estimated delay is 0"):
+        with pytest.raises(TimingError, match="equal the observed joints at estimated delay 0"):
             wanted.check(policy.spec)
     elif d <= s:
         assert run(policy, wanted, STEPS) == run(Tagged(10, window="shifted", max_delay=10), reference, STEPS)
@@ -106,7 +106,7 @@ class Follower(ToyPolicy):
 def test_the_window_fits_the_joints_under_any_delay(s: int, delays: list[int], age: int, proprio: Proprio) -> None:
     """Joints follow their command at once: then the action for step t is t, as far as chunks reach."""
     trace = Trace(episodes={SEED: tuple((delays * STEPS)[:STEPS])})
-    wanted = Schedule(method=Naive(s), delay=trace, observation_delay=age, shown=Shown(proprio=proprio))
+    wanted = Schedule(method=Naive(s), delay=trace, observation_delay=age, ablation=Ablation(proprio=proprio))
     executor = ChunkExecutor(Follower(10), wanted, repeat_last)
     executor.reset([0], [SEED])
     last, underrun = -1.0, 0
@@ -123,7 +123,7 @@ def test_the_window_fits_the_joints_under_any_delay(s: int, delays: list[int], a
 def test_predicted_joints_need_commands_of_their_length() -> None:
     executor = ChunkExecutor(
         Joined("same", None),
-        Schedule(method=Naive(5), delay=Constant(2), shown=Shown(proprio="predicted")),
+        Schedule(method=Naive(5), delay=Constant(2), ablation=Ablation(proprio="predicted")),
         repeat_last,
     )
     executor.reset([0], [SEED])
@@ -136,8 +136,10 @@ def test_predicted_joints_need_commands_of_their_length() -> None:
 def test_predicted_joints_under_naive_are_those_of_the_estimated_step() -> None:
     """Told too much, an early answer waits for the step of its joints; told too little, it drops what is past."""
     for estimated, begins in ((4, 4), (1, 2)):
-        shown = Shown(proprio="predicted-with-gripper")
-        wanted = Schedule(method=Naive(6), delay=Constant(2), estimated=ConstantEstimate(estimated), shown=shown)
+        ablation = Ablation(proprio="predicted-with-gripper")
+        wanted = Schedule(
+            method=Naive(6), delay=Constant(2), delay_estimator=ConstantEstimate(estimated), ablation=ablation
+        )
         assert condition_name(wanted) == f"naive_d2_s6_estimated{estimated}_predicted_all"
         assert condition_settings(wanted)["estimated"] == f"constant:steps={estimated}"
         commands = run(Tagged(12), wanted, 6 + begins + 2)

@@ -1,4 +1,4 @@
-"""The review page: `report.html`, a static page over one or several run folders with players, lanes and plots."""
+"""The review page: `report.html`, a static page over run folders with players, lanes and plots."""
 
 from act_eval.report.page import DATA, PAGE, Report, write_report
 

@@ -1,4 +1,4 @@
-"""The summary table of the page: what stands in it, as texts and lengths for the template."""
+"""The summary table of the page, as texts and lengths for the template."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Row:
     key: str
     label: str
     about: str
-    """Its settings in words."""
+    """Its settings as text."""
     rate: str
     count: str
     interval: str
@@ -40,7 +40,7 @@ class Row:
     high: float
     parts: tuple[Part, ...]
     failures: str
-    """Counts of every outcome but success, in words."""
+    """Counts of every outcome but success, as text."""
     cells: tuple[str, ...]
     """In the order of `Table.heads`."""
 
@@ -64,13 +64,13 @@ _COLUMNS = (
     ),
     (
         "switch jump",
-        "jump of a joint's command at a change of chunk, mean [rad]",
-        lambda a: _metric(a, "switch_jump_mean"),
+        "jump of a joint's command at a chunk switch, mean [rad]",
+        lambda condition: _metric(condition, "switch_jump_mean"),
     ),
     ("action age", "steps from observation to execution: median / 95th percentile", lambda condition: _ages(condition)),
     (
         "stalled",
-        "share of time without a chunk or with the world stopped",
+        "share of time in underrun or with the world stopped",
         lambda condition: _share(condition, "stall_fraction"),
     ),
     ("inference", "time of a prediction, median [ms]", lambda condition: _metric(condition, "inference_ms_p50", "ms")),
@@ -78,7 +78,7 @@ _COLUMNS = (
 
 
 def overview(runs: Sequence[RunSource], data: Mapping[str, Any]) -> list[Table]:
-    """Return a table per suite from the page's data; a column in which no condition has anything is left out."""
+    """Return a table per suite from the page's data; empty columns are left out."""
     tables = []
     own = {one.name: one for run in runs for one in definitions_of(run.manifest.configuration)}.values()
     for number, suite in enumerate(data["suites"]):

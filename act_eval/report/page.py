@@ -1,7 +1,7 @@
-"""Write the page: read the runs, write what is loaded later beside it, put everything else into one HTML file.
+"""Writes the page: one HTML file, and beside it the files that it loads on demand.
 
-The page runs no script but its own: a content security policy names the digests of what stands in it, the template
-escapes every text, and the data are JSON in which no tag can end.
+The page runs its own scripts only: a content security policy names their digests, the template escapes every text, and
+the data are JSON that cannot close a tag.
 """
 
 import base64
@@ -30,10 +30,10 @@ from act_eval.results.suites import Suite
 PAGE = "report.html"
 """Name of the page within its folder."""
 DATA = "report"
-"""Folder beside it with what it loads later."""
+"""Folder of the files that the page loads on demand."""
 
 JointNames = Callable[[Suite], Sequence[str]]
-"""Suite → names of the dimensions of its environment's actions; none where they have no names."""
+"""Suite → names of the action dimensions; empty if they have no names."""
 
 _SCRIPTS = ("dom", "data", "view", "outcomes", "charts", "scatter", "filters", "matrix", "clock", "players")
 _MORE_SCRIPTS = ("lanes", "plots", "review", "keys", "main")
@@ -44,12 +44,12 @@ _OUR_ENVIRONMENTS = "act_eval/"
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """A page that was written."""
+    """A written page."""
 
     path: Path
     episodes: int
     problems: tuple[str, ...]
-    """What is missing in it, one line each."""
+    """One line per missing or damaged part."""
 
 
 def write_report(
@@ -60,14 +60,14 @@ def write_report(
     copy_videos: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Report:
-    """Write `report.html` over one or several runs, and beside it what it loads later.
+    """Write `report.html` over one or several runs, and beside it the files that it loads on demand.
 
     Args:
-        folders: Run folders, finished or not. With several, those that hold no run are named on the page.
-        out: Folder for the page; that of the run itself for a single one.
-        joint_names: Names the joints in the plots; by default those of our own environments.
-        copy_videos: Copy the videos into the page's folder, so that it can be sent around by itself.
-        progress: Called with how many of how many episodes are written.
+        folders: Run folders, finished or not. Of several, folders without a run are listed on the page.
+        out: Folder of the page; the run folder for a single run.
+        joint_names: Returns joint names for the plots; by default those of the shipped environments.
+        copy_videos: Copy the videos into the page's folder, so that the folder can be shared.
+        progress: Called with the numbers of written and of all episodes.
 
     Raises:
         RunFolderError: if none of the folders holds a run, or the page cannot be written.
@@ -85,13 +85,13 @@ def write_report(
         for condition in data["conditions"]:
             condition["tracks"] = tracked[condition["key"]]
         content = _render(runs, data, problems).encode()
-        if not path.is_file() or path.read_bytes() != content:  # a finished run is left alone
+        if not path.is_file() or path.read_bytes() != content:  # an unchanged page keeps its file
             write_atomically(path, content)
     return Report(path=path, episodes=sum(len(a.records) for _, _, a in conditions_of(runs)), problems=tuple(problems))
 
 
 def our_joint_names(suite: Suite) -> Sequence[str]:
-    """Return the names of the joints of our own environments; others have none that are known here."""
+    """Return the joint names of the shipped environments; empty for others."""
     if not suite.env.startswith(_OUR_ENVIRONMENTS):
         return ()
     from act_eval.scenes.arm import JOINTS  # MuJoCo takes its time to load
@@ -113,7 +113,7 @@ def _read(folders: Sequence[Path]) -> tuple[list[RunSource], list[str]]:
 
 
 def _labels(folders: Sequence[Path]) -> list[str]:
-    """Return the last parts of the folders' paths, as many as tell them apart."""
+    """Return the last parts of the folders' paths, as many as make them distinct."""
     parts = [folder.resolve().parts for folder in folders]
     for depth in range(1, max(map(len, parts)) + 1):
         labels = ["/".join(part[-depth:]) for part in parts]
@@ -150,7 +150,7 @@ def _write_tracks(
     found: dict[str, Any] = {}
     problems: list[str] = []
     for i, (_, run, condition) in enumerate(conditions):
-        key, lacking = f"a{i}", {}
+        key, lacking = f"c{i}", {}
         for episode, problem in _write_condition_tracks(condition, out / DATA / key, key):
             done += 1
             progress(done, total)
@@ -163,14 +163,14 @@ def _write_tracks(
 
 
 def _write_condition_tracks(condition: ConditionSource, folder: Path, key: str) -> Iterator[tuple[int, str | None]]:
-    """Write a condition's tracks; yield each episode with what kept it from being written, None where nothing did."""
+    """Write a condition's tracks; yield each episode with its error, or None."""
     for episode, record in sorted(condition.records.items()):
         path = folder / f"{episode:04d}.js"
         try:
             write_track(path, f"{key}/{episode}", condition.folder / "steps", record, condition.metrics.get(episode))
         except RunFolderError as error:
             with suppress(FileNotFoundError):
-                path.unlink()  # of steps that were there once
+                path.unlink()  # a track of steps that are gone
             yield episode, str(error)
         else:
             yield episode, None

@@ -1,4 +1,4 @@
-"""What the page holds of every run, condition and episode: plain JSON values, columns instead of rows to stay small."""
+"""The page's data of every run, condition and episode: plain JSON values, columns instead of rows to stay small."""
 
 import math
 import os
@@ -25,13 +25,13 @@ def payload(runs: Sequence[RunSource], page: Path, title: str) -> dict[str, Any]
     """Return everything that the page's scripts need at once.
 
     Args:
-        runs: What it shows.
-        page: Where the page will lie; links are relative to its folder.
-        title: Of the page.
+        runs: The runs of the page.
+        page: Path of the page; links are relative to its folder.
+        title: Title of the page.
     """
     suites = suites_of(runs)
     conditions = [
-        _condition(condition, run, number, list(suites).index(run.manifest.suite.hash), f"a{i}", page)
+        _condition(condition, run, number, list(suites).index(run.manifest.suite.hash), f"c{i}", page)
         for i, (number, run, condition) in enumerate(conditions_of(runs))
     ]
     labels = _short_labels(conditions, len(runs))
@@ -54,25 +54,25 @@ def suites_of(runs: Sequence[RunSource]) -> dict[str, Suite]:
 
 
 def conditions_of(runs: Sequence[RunSource]) -> list[tuple[int, RunSource, ConditionSource]]:
-    """Return every condition with its run and the run's number, in the order of the page; suites stand together."""
+    """Return every condition with its run and the run's number, in the order of the page, grouped by suite."""
     found = [(i, run, condition) for i, run in enumerate(runs) for condition in run.conditions]
     order = {suite: i for i, suite in enumerate(suites_of(runs))}
     return sorted(found, key=lambda entry: order[entry[1].manifest.suite.hash])
 
 
 def link(target: Path, page: Path) -> str:
-    """Return the address of a file or folder as seen from the page, with every sign escaped that an address needs."""
+    """Return the address of a file or folder as seen from the page, percent-encoded."""
     relative = Path(os.path.relpath(target, page.parent)).as_posix()
     return "./" + quote(relative)
 
 
 def _control_s(suite: Suite, runs: Sequence[RunSource]) -> float:
-    """Return Δt [s] as the episodes measured it; where none did, as the environment says."""
+    """Return Δt [s] as measured by the episodes, else as declared by the environment."""
     conditions = (condition for run in runs if run.manifest.suite == suite for condition in run.conditions)
     measured = next((one.control_s for condition in conditions for one in condition.metrics.values()), None)
     hertz = suite.facts.get("control_hz")
-    said = 1 / hertz if isinstance(hertz, (int, float)) and hertz > 0 else 1 / FPS
-    return measured if measured is not None and measured > 0 else said
+    declared = 1 / hertz if isinstance(hertz, (int, float)) and hertz > 0 else 1 / FPS
+    return measured if measured is not None and measured > 0 else declared
 
 
 def _suite(suite: Suite, control_s: float) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def _condition(
     count = len(run.manifest.suite.seeds)
     rate = SuccessRate.of_outcomes(record.outcome for record in records)
     low, high = rate.wilson()
-    modes = grasp_choices_of(records)
+    grasps = grasp_choices_of(records)
     settings = {str(k): v for k, v in condition.settings.items()}
     return {
         "key": key,
@@ -111,7 +111,7 @@ def _condition(
         "high": high,
         "counts": {name: n for name in OUTCOMES if (n := sum(r.outcome == name for r in records))},
         "steps_mean": sum(r.steps for r in records) / len(records) if records else None,
-        "modes": describe(modes, named_block(run.manifest.suite.kwargs)) if modes else None,
+        "grasps": describe(grasps, named_block(run.manifest.suite.kwargs)) if grasps else None,
         "metrics": dict(condition.summary or {}),
         "videos": link(condition.videos_folder, page) + "/",
         "render": render_command(run.folder, condition.name) if run.manifest.replayable else None,
@@ -120,15 +120,15 @@ def _condition(
 
 
 def _episodes(condition: ConditionSource, count: int) -> dict[str, Any]:
-    """Return columns over the episodes of the suite; null where an episode is not there."""
+    """Return columns over the episodes of the suite; null for missing episodes."""
     rows = [condition.records.get(i) for i in range(count)]
-    places = [None if row is None else grasp_point(row) for row in rows]
+    points = [None if row is None else grasp_point(row) for row in rows]
     return {
         "outcome": [None if row is None else OUTCOMES.index(row.outcome) for row in rows],
         "steps": [None if row is None else row.steps for row in rows],
-        "index": [None if row is None else _rounded(row.grasp_choice, 3) for row in rows],
-        "place": [None if place is None else [round(place[0], 3), round(place[1], 3)] for place in places],
-        "chunk_switch": [_largest_jump(condition, i) for i in range(count)],
+        "grasp_choice": [None if row is None else _rounded(row.grasp_choice, 3) for row in rows],
+        "grasp_point": [None if point is None else [round(point[0], 3), round(point[1], 3)] for point in points],
+        "switch_jump": [_largest_jump(condition, i) for i in range(count)],
         "underrun": [None if row is None else row.underrun_steps for row in rows],
         "video": [
             quote(condition.videos[i]) if row is not None and i in condition.videos else None
@@ -147,7 +147,7 @@ def _largest_jump(condition: ConditionSource, episode: int) -> float | None:
 
 
 def _group(policy: str, settings: Mapping[str, Any]) -> str:
-    """Return the line that a condition belongs to in the plot of success against delay: everything but its delay."""
+    """Return the line that a condition belongs to in the plot of success against delay: every setting but the delay."""
     if "delay" not in settings:
         return f"{policy} {ANSWERLESS}" if policy != ANSWERLESS else policy
     method = str(settings.get("executor", ""))
@@ -156,12 +156,12 @@ def _group(policy: str, settings: Mapping[str, Any]) -> str:
 
 
 def _mean_delay(delay: Any, records: Sequence[EpisodeRecord]) -> float | None:
-    """Return a constant delay, or the mean of the delays that happened; the first chunk has none [steps]."""
+    """Return a constant delay, or the mean actual delay without the first chunk [steps]."""
     if isinstance(delay, int) or delay is None:
         return delay
     lists = [found for r in records if isinstance(found := r.detail.get("actual_delays"), list)]
-    happened = [d for found in lists for d in found[1:] if isinstance(d, (int, float))]
-    return round(sum(happened) / len(happened), 3) if happened else None
+    actual = [d for found in lists for d in found[1:] if isinstance(d, (int, float))]
+    return round(sum(actual) / len(actual), 3) if actual else None
 
 
 def _short_labels(conditions: Sequence[Mapping[str, Any]], runs: int) -> list[str]:
@@ -178,7 +178,7 @@ def _short_labels(conditions: Sequence[Mapping[str, Any]], runs: int) -> list[st
 
 
 def _finite(value: Any) -> Any:
-    """Return JSON values with null for every number that is not finite: a browser would read none of the others."""
+    """Return JSON values with null for every number that is not finite, which JSON does not allow."""
     match value:
         case dict():
             return {key: _finite(item) for key, item in value.items()}

@@ -1,7 +1,7 @@
-"""Read run folders for the page: as much as is there, with a line for everything that is not.
+"""Reads run folders for the page, with one line per missing or damaged part.
 
-A page is what one opens when something went wrong, so a damaged condition, an unfinished run or a video that is gone is
-named and left out, and the rest is shown. Only a folder that holds no run at all is refused.
+The page must open after a failure: it lists a damaged condition, an unfinished run or a missing video and shows the
+rest. Only a folder without a run is refused.
 """
 
 import shlex
@@ -23,34 +23,34 @@ _Value = TypeVar("_Value")
 
 @dataclass(frozen=True, kw_only=True)
 class ConditionSource:
-    """One condition of a run, with what could be read of it."""
+    """The readable parts of one condition."""
 
     name: str
     folder: Path
     settings: Mapping[str, Any]
     """Its entry in the manifest."""
     records: Mapping[int, EpisodeRecord]
-    """Episode number → record; episodes that are not there have not run, or their line is damaged."""
+    """Episode number → record; absent if the episode has not run or its line is damaged."""
     metrics: Mapping[int, EpisodeMetrics]
     summary: Summary | None
-    """None where the arm has not finished, or its run recorded less."""
+    """None if the condition has not finished or recorded no metrics."""
     videos: Mapping[int, str]
     """Episode number → file name in `videos_folder`."""
     videos_folder: Path
     missing: Mapping[int, str]
-    """Episode number → why there is no video of it."""
+    """Episode number → reason for its missing video."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunSource:
-    """One run, with what could be read of it."""
+    """The readable parts of one run."""
 
     folder: Path
     label: str
     manifest: Manifest
     conditions: tuple[ConditionSource, ...]
     problems: tuple[str, ...] = field(default=())
-    """One line per thing that is missing or damaged, with what mends it."""
+    """One line per missing or damaged part, with its remedy."""
 
     @property
     def policy(self) -> str:
@@ -71,7 +71,7 @@ def read_source(folder: Path, label: str) -> RunSource:
     conditions = []
     for name, condition in run.conditions.items():
         if name in ("", ".", "..") or "/" in name or "\\" in name:
-            problems.append(f"{folder}: condition {name!r} is left out: its name is not that of a folder")
+            problems.append(f"{folder}: condition {name!r} is left out: its name is not a folder name")
             continue
         conditions.append(_read_condition(run, condition, shards.get(name, {}), problems))
     return RunSource(
@@ -80,7 +80,7 @@ def read_source(folder: Path, label: str) -> RunSource:
 
 
 def render_command(folder: Path, condition: str) -> str:
-    """Return what makes videos of a condition where the page looks for them, but for `--episodes`."""
+    """Return the command, without `--episodes`, that renders videos of a condition for the page."""
     return f"{shlex.join(['act-eval', 'render', str(folder), '--condition', condition])} --size {SMALL}"
 
 
@@ -121,7 +121,7 @@ def _read_condition(
 
 
 def _mending(folder: Path, manifest: Manifest, name: str, lost: list[int]) -> str:
-    """Return how a report says what to do about videos that are gone or damaged."""
+    """Return the remedy for missing or damaged videos, as the end of a sentence."""
     if not manifest.replayable:
         return f" and cannot be made again: {manifest.suite.env} was filmed while its episodes ran"
     chosen = ",".join(map(str, lost)) if len(lost) <= _MOST_NAMED else "all"

@@ -1,7 +1,7 @@
-"""What the page shows of an episode step by step: one small script per episode, loaded when somebody looks at it.
+"""Step-by-step tracks of the page: one small script per episode, loaded on demand.
 
-A page opened from the disk may not fetch files, but it may load scripts, so each file calls `actEvalTrack` with its
-values: numbers only, rounded to what a plot can show. A file is written again only if the steps behind it changed.
+A page opened from the disk may load scripts but not fetch files, so each file calls `actEvalTrack` with its values:
+numbers only, rounded to the resolution of a plot. A file is rewritten only if the steps behind it changed.
 
 Legend: `T` control steps taken · `A` action dim · `J` joints · `M` blocks.
 """
@@ -21,7 +21,7 @@ from act_eval.types import EpisodeRecord
 from act_eval.types.steps import EpisodeSteps
 
 SCHEMA = 2
-"""Version of the fields of a track; files of another one are written again."""
+"""Version of the fields of a track; files of another version are rewritten."""
 
 _ANGLE_DIGITS, _LENGTH_DIGITS = 4, 4  # 0.1 mrad, 0.1 mm
 _STAMP_BYTES = 200
@@ -30,14 +30,14 @@ _STAMP_BYTES = 200
 def write_track(
     path: Path, key: str, steps_folder: Path, record: EpisodeRecord, metrics: EpisodeMetrics | None
 ) -> bool:
-    """Write the track of an episode where it is missing or old; return whether it was written.
+    """Write the track of an episode if it is missing or outdated; return whether it was written.
 
     Args:
         path: The script to write.
-        key: By which the page asks for it.
+        key: Key under which the page requests it.
         steps_folder: `steps` folder of the condition.
         record: The episode.
-        metrics: Of the episode; None where they were not recorded.
+        metrics: Metrics of the episode; None if they were not recorded.
 
     Raises:
         RunFolderError: if the episode's steps are missing or damaged.
@@ -54,7 +54,7 @@ def write_track(
     call = f"actEvalTrack({json.dumps(key)},{json.dumps(values, separators=(',', ':'), allow_nan=False)});\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".part")
-    unfinished.write_bytes((stamp + call).encode())  # not forced to the disk: it can be made again, and there are many
+    unfinished.write_bytes((stamp + call).encode())  # no fsync: there are many, and they can be written again
     unfinished.replace(path)
     return True
 
@@ -80,7 +80,7 @@ def _values(steps: EpisodeSteps, record: EpisodeRecord, metrics: EpisodeMetrics 
         "joints": _columns(steps.joints, _ANGLE_DIGITS),
         "distances": _columns(_distances(steps), _LENGTH_DIGITS),
         "target": steps.target.tolist(),
-        **{name: record.detail.get(f"{name}_step") for name in ("event", "closing", "lift")},
+        **{name: record.detail.get(f"{name}_step") for name in ("event", "grasp", "lift")},
     }
     if metrics is not None:
         values["jumps"] = [None if jump is None else round(jump, 4) for jump in metrics.switch_jumps]
@@ -90,7 +90,7 @@ def _values(steps: EpisodeSteps, record: EpisodeRecord, metrics: EpisodeMetrics 
 def _requests(steps: EpisodeSteps) -> list[list[int]]:
     """Return [sent, step in which its observation was made, first step of the answer, lost] of each request.
 
-    In files of earlier versions an answer counts as there when no request is in flight any more.
+    In files without requests an answer counts as ready once no request is in flight.
     """
     if len(steps.sent):
         columns = (steps.sent, steps.observation_step, steps.ready, steps.lost)

@@ -124,7 +124,7 @@ class Schedule:
             if reason is not None:
                 return reason
         late_taps = bool(self.observation_delay or self.actuation_delay)
-        reason = refuse_ablation(self.shown, self.method, estimated_bounds(self, spec.max_delay), late_taps, spec)
+        reason = refuse_ablation(self.ablation, self.method, estimated_bounds(self, spec.max_delay), late_taps, spec)
         reason = reason or _refuse_horizon(self, self.treats(spec))
         return reason or self.method.refusal(spec, *extremes(self.delay))
 

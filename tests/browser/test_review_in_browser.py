@@ -98,7 +98,7 @@ def test_filters_by_outcome_condition_flip_switch_and_text(run: Path, visit: Vis
     assert listed() == []
     assert page.is_visible(".empty")
     page.fill("#search", "")
-    page.locator("#filter-chunk switch").evaluate(
+    page.locator("#filter-switch-jump").evaluate(
         "field => { field.value = field.max; field.dispatchEvent(new Event('input')) }"
     )
     assert set(listed()) <= {0, 1, 2, 3, 4}
@@ -125,7 +125,7 @@ def test_a_click_opens_the_seed_in_all_conditions(run: Path, visit: Visit, error
     assert page.locator(".lane").count() == 3
     assert page.locator(".lane rect.underrun").count() == 2
     assert page.locator(".lane rect.flight").count() > 0
-    assert page.locator(".lane line.chunk_switch").count() == 6
+    assert page.locator(".lane line.chunk-switch").count() == 6
     assert errors == []
 
 
@@ -304,7 +304,7 @@ def test_episodes_without_steps_or_record_can_be_opened(tmp_path: Path, visit: V
     assert step_of(page) == 0
     page.click("tr[data-episode='1'] button[data-column='1']")
     until(page, "document.querySelector('#episode-title').textContent === 'Episode 1'")
-    assert "There is no record of this episode." in page.inner_text(".player[data-condition=a1]")
+    assert "There is no record of this episode." in page.inner_text(".player[data-condition=c1]")
     page.keyboard.press("End")
     assert step_of(page) == 20
     assert errors == []
@@ -412,18 +412,18 @@ def test_of_many_conditions_some_are_shown_and_others_can_be_chosen(
     conditions = {f"condition{number}": ["success" if number else "missed"] for number in range(8)}
     out = make_reviewed_run(tmp_path / "run", conditions, video="none", films=False)
     write_report([out], out)
-    page = visit(address(out, "#seed=100&condition=arm7"))
+    page = visit(address(out, "#seed=100&condition=condition7"))
     names = "[...document.querySelectorAll('.player .name')].map(name => name.textContent)"
-    assert page.evaluate(names) == ["arm1", "arm2", "arm3", "arm4", "arm5", "arm7"]
+    assert page.evaluate(names) == [f"condition{i}" for i in (1, 2, 3, 4, 5, 7)]
     page.click(".conditions summary")
     page.locator(".conditions input").nth(6).check()
     until(page, "document.querySelectorAll('.player').length === 7")
     page.locator(".conditions input").nth(1).uncheck()
     until(page, "document.querySelectorAll('.player').length === 6")
-    assert page.evaluate(names) == ["arm2", "arm3", "arm4", "arm5", "arm6", "arm7"]
-    page.select_option("#filter-flipped", "arm3|arm0")
+    assert page.evaluate(names) == [f"condition{i}" for i in (2, 3, 4, 5, 6, 7)]
+    page.select_option("#filter-flipped", "condition3|condition0")
     assert page.inner_text("#count") == "1 seed"
-    page.select_option("#filter-flipped", "arm0|arm3")
+    page.select_option("#filter-flipped", "condition0|condition3")
     assert page.inner_text("#count") == "0 of 1 seed"
     assert errors == []
 

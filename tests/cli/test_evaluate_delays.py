@@ -123,7 +123,7 @@ def test_every_delay_is_an_condition_and_constant_ones_leave_no_trace(tmp_path: 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--delay", "unifrom:1,6"], "delay 'unifrom:1,6': there is no 'unifrom'; there are: constant, dropped,"),
+        (["--delay", "unifrom:1,6"], "delay 'unifrom:1,6': there is no 'unifrom'; there are: bursty, constant,"),
         (["--delay", "uniform:1"], "delay 'uniform:1': uniform needs high; it takes low, high"),
         (["--delay", "-1"], "delay '-1': delay d is -1; it must be a whole number of control steps, at least 0"),
         (["--delay", "1.5"], "delay '1.5': steps is '1.5'; it must be a whole number of control steps"),

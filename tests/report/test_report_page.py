@@ -1,4 +1,4 @@
-"""The page is written from what is there: whole runs, damaged ones, several together; nothing in it is markup."""
+"""The page of whole runs, damaged runs and several runs; no text of a run is markup."""
 
 import json
 import re
@@ -29,7 +29,7 @@ def page_of(*folders: Path, out: Path | None = None, **options: Any) -> tuple[Re
     return report, json.loads(found[1]), text
 
 
-def track_of(out: Path, condition: str = "a0", episode: int = 0) -> dict[str, Any]:
+def track_of(out: Path, condition: str = "c0", episode: int = 0) -> dict[str, Any]:
     text = (out / "report" / condition / f"{episode:04d}.js").read_text()
     key, values = json.loads("[" + text.split("actEvalTrack(", 1)[1].rstrip().removesuffix(");") + "]")
     assert key == f"{condition}/{episode}"
@@ -60,7 +60,7 @@ def run(tmp_path: Path) -> Path:
     return make_reviewed_run(tmp_path / "run", CONDITIONS)
 
 
-def test_everything_about_an_condition_stands_on_the_page(run: Path) -> None:
+def test_the_page_holds_everything_about_a_condition(run: Path) -> None:
     report, data, text = page_of(run)
     assert report.path == run / "report.html"
     assert (report.episodes, report.problems) == (6, ())
@@ -70,7 +70,7 @@ def test_everything_about_an_condition_stands_on_the_page(run: Path) -> None:
     assert (second["successes"], second["trials"]) == (1, 2), "an invalid episode is outside the rate"
     assert (second["low"], second["high"]) == pytest.approx(tuple(wilson_interval(1, 2)))
     assert second["counts"] == {"invalid": 1, "success": 1, "dropped": 1}
-    assert first["episodes"]["place"][0] == pytest.approx([0.0, 0.0], abs=1e-3)
+    assert first["episodes"]["grasp_point"][0] == pytest.approx([0.0, 0.0], abs=1e-3)
     names = [data["outcomes"][number] for number in first["episodes"]["outcome"]]
     assert names == CONDITIONS["rtc_d0_s10"]
     assert "67 %" in text
@@ -96,7 +96,7 @@ def test_videos_and_tracks_lie_where_the_page_looks_for_them(run: Path) -> None:
 
 def test_a_track_tells_every_step(run: Path) -> None:
     page_of(run)
-    track = track_of(run, "a1")
+    track = track_of(run, "c1")
     assert track["steps"] == STEPS
     assert [track["chunk"][t] for t in (0, 4, 5, 6, 7, 10)] == [0, 0, -1, -1, 0, 1]
     assert track["chunk_switches"] == [10, 20, 30]
@@ -105,7 +105,7 @@ def test_a_track_tells_every_step(run: Path) -> None:
     assert track["distances"][0][0] == pytest.approx(0.1)
     assert track["distances"][0][-1] == pytest.approx(0.0)
     assert track["jumps"] == pytest.approx([0.05] * 3, abs=1e-3)
-    assert track["closing"] == STEPS // 2
+    assert track["grasp"] == STEPS // 2
 
 
 def test_a_track_of_an_older_run_is_read_from_what_it_has(run: Path) -> None:
@@ -115,7 +115,7 @@ def test_a_track_of_an_older_run_is_read_from_what_it_has(run: Path) -> None:
     kept["in_flight"][6:9] = 1
     np.savez_compressed(path, **kept)
     page_of(run)
-    track = track_of(run, "a1")
+    track = track_of(run, "c1")
     assert track["distances"] == []
     assert track["requests"] == [[0, 0, 0, 0], [6, 6, 9, 0], [16, 16, 16, 0], [26, 26, 26, 0]]
 
@@ -130,7 +130,7 @@ def test_a_second_page_writes_only_what_has_changed(run: Path) -> None:
     page_of(run)
     now = [path.stat().st_mtime_ns for path in tracks]
     moved = [path for path, old, new in zip(tracks, before, now, strict=True) if old != new]
-    assert moved == [run / "report" / "a0" / "0001.js"]
+    assert moved == [run / "report" / "c0" / "0001.js"]
 
 
 def test_the_same_run_gives_the_same_page(run: Path) -> None:
@@ -173,8 +173,8 @@ def test_an_condition_whose_name_leaves_the_folder_is_named_and_left_out(run: Pa
     report, data, text = page_of(run)
     assert [condition["name"] for condition in data["conditions"]] == list(CONDITIONS)
     (line,) = report.problems
-    assert f"condition {name!r} is left out: its name is not that of a folder" in line
-    assert "is left out: its name is not that of a folder" in text
+    assert f"condition {name!r} is left out: its name is not a folder name" in line
+    assert "is left out: its name is not a folder name" in text
 
 
 def test_a_video_that_is_gone_is_named(run: Path) -> None:
@@ -185,7 +185,7 @@ def test_a_video_that_is_gone_is_named(run: Path) -> None:
     assert line == (
         f"{run}/rtc_d0_s10: the video of episode 1 is gone; {command} makes it again, then repeat this command"
     )
-    assert "1 thing missing; the page shows what is there" in text
+    assert "1 part missing; the page shows the rest" in text
     episodes = data["conditions"][0]["episodes"]
     assert episodes["video"][1] is None
     assert episodes["why"] == {"1": "the video in rtc_d0_s10/videos is gone"}
@@ -247,7 +247,7 @@ def test_values_that_no_record_should_hold_leave_the_page_readable(run: Path) ->
     path.write_text(json.dumps(values) + "\n" + "".join(rest))
     _, data, text = page_of(run)
     episodes = data["conditions"][0]["episodes"]
-    assert (episodes["index"][0], episodes["place"][0]) == (None, None)
+    assert (episodes["grasp_choice"][0], episodes["grasp_point"][0]) == (None, None)
     assert not re.search(r"[:\[,](NaN|Infinity)", text.split('id="data">')[1].split("</script>")[0])
 
 
@@ -267,8 +267,8 @@ def test_damaged_steps_are_named_and_the_rest_is_there(run: Path) -> None:
     assert "0000.npz is damaged" in report.problems[0]
     assert "0002.npz is missing" in report.problems[1]
     assert sorted(data["conditions"][0]["tracks"]["lacking"]) == ["0", "2"]
-    assert not (run / "report" / "a0" / "0000.js").exists(), "a track of steps that are gone would show what was once"
-    assert (run / "report" / "a0" / "0001.js").exists()
+    assert not (run / "report" / "c0" / "0000.js").exists(), "a track of steps that are gone would show what was once"
+    assert (run / "report" / "c0" / "0001.js").exists()
 
 
 def test_an_unfinished_run_shows_what_its_shards_hold(run: Path, tmp_path: Path) -> None:

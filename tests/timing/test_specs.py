@@ -206,7 +206,7 @@ def test_a_estimated_delay_that_is_none_is_refused(text: str, problem: str) -> N
         (Schedule(method=RTC(4), delay_estimator=MaxOfLast(20, 1)), "rtc_d0_s4_estimated-max-window-20-initial-1"),
         (
             Schedule(method=RTC(4), delay=Lossy(0.1, Bursty(1, 6, 0.1, 0.5)), timeout=9, beyond_max_delay="clip"),
-            "rtc_dropped0.1-bursty1-6-0.1-0.5_s4_clip_t9",
+            "rtc_lossy0.1-bursty1-6-0.1-0.5_s4_clip_t9",
         ),
         (Schedule(method=RTC(4), observation_delay=2, actuation_delay=1), "rtc_d0_s4_o2_a1"),
     ],

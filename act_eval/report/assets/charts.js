@@ -1,4 +1,4 @@
-// Success against delay: a line with its intervals for every method, one figure per suite.
+// Success against delay: one line with intervals per method, one figure per suite.
 
 const CHART = { width: 460, height: 270, left: 46, right: 14, top: 12, bottom: 40 };
 const MARKERS = ["M0-4a4 4 0 1 0 .01 0z", "M-4-4h8v8h-8z", "M0-5l5 9h-10z", "M0-5l5 5-5 5-5-5z", "M0 5l5-9h-10z"];

@@ -1,7 +1,7 @@
-// One clock for everything that moves: time is counted in control steps, whatever the videos do.
+// One clock for videos, lanes and plots, in control steps.
 
 const clock = { t: 0, end: 0, playing: false, rate: 1, stepS: 0.05, last: 0, waited: 0, followers: new Set(), ready: () => true };
-const MOST_WAITING = 3; // seconds that the clock waits for a video that does not come
+const MOST_WAITING = 3; // seconds that the clock waits for a late video
 
 function showTime() {
   view.t = clock.t;

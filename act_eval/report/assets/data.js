@@ -1,6 +1,6 @@
-// The runs of the page, and the step-by-step tracks of single episodes, which are loaded when they are looked at.
+// The page's data, and the step-by-step tracks of single episodes, which are loaded on demand.
 
-const SCHEMA = 1;
+const SCHEMA = 2;
 const data = JSON.parse(byId("data").textContent);
 if (data.schema !== SCHEMA) throw new Error(`the page's data have schema ${data.schema}, its scripts read ${SCHEMA}`);
 
@@ -12,18 +12,18 @@ const conditionsOf = (suite) => data.conditions.filter((condition) => condition.
 const outcomeOf = (condition, episode) => condition.episodes.outcome[episode];
 const nameOfOutcome = (number) => (number === null ? "no record" : words(OUTCOMES[number]));
 
-// One row per episode of a suite, with what filters and sorting ask for.
+// One row per episode of a suite, with the values for filters and sorting.
 function rowsOf(suite) {
   const conditions = conditionsOf(suite);
   return data.suites[suite].seeds.map((seed, episode) => {
     const outcomes = conditions.map((condition) => outcomeOf(condition, episode));
-    const chunk switches = conditions.map((condition) => condition.episodes.chunk switch[episode]).filter(isNumber);
+    const jumps = conditions.map((condition) => condition.episodes.switch_jump[episode]).filter(isNumber);
     const valid = outcomes.filter((outcome) => outcome !== null && outcome !== INVALID);
     const failures = valid.filter((outcome) => outcome !== SUCCESS).length;
     return {
       suite, episode, seed, outcomes, failures,
       flipped: failures > 0 && failures < valid.length,
-      chunk switch: chunk switches.length ? Math.max(...chunk_switches) : null,
+      switchJump: jumps.length ? Math.max(...jumps) : null,
       steps: Math.max(...conditions.map((condition) => condition.episodes.steps[episode] ?? 0)),
       text: textOf(conditions, episode, seed, outcomes),
     };

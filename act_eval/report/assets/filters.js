@@ -1,15 +1,15 @@
-// Which episodes are listed, and in which order.
+// Filters and order of the listed episodes.
 
 const SORTS = new Map([
   ["suite", ["suite order", (a, b) => a.episode - b.episode]],
   ["failures", ["most failures", (a, b) => b.failures - a.failures]],
   ["flipped", ["flipped first", (a, b) => b.flipped - a.flipped]],
   ["outcome", ["outcome", (a, b) => compareOutcomes(a.outcomes, b.outcomes)]],
-  ["chunk switch", ["largest switch jump", (a, b) => (b.chunk switch ?? -1) - (a.chunk switch ?? -1)]],
+  ["switch_jump", ["largest switch jump", (a, b) => (b.switchJump ?? -1) - (a.switchJump ?? -1)]],
   ["steps", ["longest", (a, b) => b.steps - a.steps]],
   ["short", ["shortest", (a, b) => a.steps - b.steps]],
 ]);
-const MOST_PAIRED = 20; // conditions; beyond that nobody reads the list of their pairs
+const MOST_PAIRED = 20; // conditions; a longer list of pairs is unreadable
 
 function compareOutcomes(first, second) {
   for (const i of range(first.length)) {
@@ -20,7 +20,7 @@ function compareOutcomes(first, second) {
 }
 
 function listed(rows) {
-  const tests = [outcomeTest(), flippedTest(), seamTest(), textTest()].filter(Boolean);
+  const tests = [outcomeTest(), flippedTest(), switchTest(), textTest()].filter(Boolean);
   const kept = rows.filter((row) => tests.every((test) => test(row)));
   const [, order] = SORTS.get(view.sort);
   return kept.sort((a, b) => order(a, b) || a.episode - b.episode);
@@ -42,18 +42,18 @@ function flippedTest() {
   return (row) => row.outcomes[pair[0]] === SUCCESS && fails(row.outcomes[pair[1]]);
 }
 
-const seamTest = () => (view.filter.chunk switch > 0 ? (row) => row.chunk switch !== null && row.chunk switch >= view.filter.chunk switch : null);
+const switchTest = () => (view.filter.switchJump > 0 ? (row) => row.switchJump !== null && row.switchJump >= view.filter.switchJump : null);
 
 function textTest() {
   const wanted = view.filter.text.toLowerCase().split(/\s+/).filter(Boolean);
   return wanted.length ? (row) => wanted.every((word) => row.text.includes(word)) : null;
 }
 
-// The form is built anew for every suite; its fields follow the view, and the view follows its fields.
+// The form is rebuilt for every suite; its fields follow the view, and the view follows its fields.
 function buildFilters(form, rows) {
   const conditions = conditionsOf(view.suite);
   const found = OUTCOMES.map((_, number) => conditions.reduce((sum, condition) => sum + (condition.counts[OUTCOMES[number]] ?? 0), 0));
-  const most = Math.max(0, ...rows.map((row) => row.chunk switch ?? 0));
+  const most = Math.max(0, ...rows.map((row) => row.switchJump ?? 0));
   form.replaceChildren(
     ...(data.suites.length > 1 ? [suiteField()] : []),
     h("fieldset", { class: "chips" }, h("legend", {}, "outcome"), OUTCOMES.map((_, i) => found[i] > 0 && chip(i, found[i]))),
@@ -61,7 +61,7 @@ function buildFilters(form, rows) {
       selectField("in", "within", [["", "any condition"], ...conditions.map((condition) => [condition.label, condition.label])]),
       selectField("flipped", "flipped", [["", "all seeds"], ["any", "between any conditions"]], view.filter, pairs(conditions)),
     ] : []),
-    ...(most > 0 ? [seamField(most)] : []),
+    ...(most > 0 ? [switchField(most)] : []),
     selectField("sort", "sort", [...SORTS].map(([name, [title]]) => [name, title]), view),
     h("label", { class: "field search" }, h("span", {}, "find"), h("input", {
       type: "search", id: "search", placeholder: "seed, #episode, outcome, error", value: view.filter.text, "aria-keyshortcuts": "/",
@@ -99,23 +99,23 @@ function pairs(conditions) {
   return conditions.map((a) => h("optgroup", { label: `solved by ${a.label}, failed by` }, conditions.filter((b) => b !== a).map((b) => option(a, b))));
 }
 
-function seamField(most) {
+function switchField(most) {
   const step = most / 50;
   const show = (value) => (value > 0 ? `≥ ${value.toFixed(2)} rad` : "any");
-  const output = h("span", {}, show(view.filter.chunk_switch)); // an <output> would take the label for itself
+  const output = h("span", {}, show(view.filter.switchJump)); // an <output> would take the label for itself
   const change = (event) => {
-    view.filter.chunk switch = Number(event.target.value);
-    output.textContent = show(view.filter.chunk_switch);
+    view.filter.switchJump = Number(event.target.value);
+    output.textContent = show(view.filter.switchJump);
     changeList();
   };
-  const slider = h("input", { type: "range", id: "filter-chunk switch", min: 0, max: most.toFixed(4), step: step.toFixed(4), value: view.filter.chunk_switch, oninput: change });
+  const slider = h("input", { type: "range", id: "filter-switch-jump", min: 0, max: most.toFixed(4), step: step.toFixed(4), value: view.filter.switchJump, oninput: change });
   return h("label", { class: "field" }, h("span", {}, "switch jump ", output), slider);
 }
 
-const filtersAreSet = () => Boolean(outcomeTest() ?? flippedTest() ?? seamTest() ?? textTest()) || view.sort !== "suite";
+const filtersAreSet = () => Boolean(outcomeTest() ?? flippedTest() ?? switchTest() ?? textTest()) || view.sort !== "suite";
 
 function resetFilters() {
-  Object.assign(view.filter, { outcomes: new Set(), within: "", flipped: "", chunk switch: 0, text: "" });
+  Object.assign(view.filter, { outcomes: new Set(), within: "", flipped: "", switchJump: 0, text: "" });
   view.sort = "suite";
   buildFilters(byId("filters"), rowsNow());
   changeList();

@@ -1,4 +1,4 @@
-// Keys, for those who review hundreds of episodes.
+// Keyboard shortcuts.
 
 const KEYS = [
   ["Space", "play, pause", [" ", "k"], () => setPlaying(!clock.playing)],
@@ -6,7 +6,7 @@ const KEYS = [
   ["Shift ← →", "ten steps", [], null],
   ["Home End", "first, last step", ["Home", "End"], (event) => seek(event.key === "Home" ? 0 : clock.end)],
   ["n p", "next, previous episode of the list", ["n", "p"], (event) => chooseNeighbour(event.key === "n" ? 1 : -1)],
-  ["1 … 9", "look at an condition's joints", ["1", "2", "3", "4", "5", "6", "7", "8", "9"], (event) => { const condition = conditionsOf(view.suite)[Number(event.key) - 1]; if (condition) chooseCondition(condition); }],
+  ["1 … 9", "show a condition's joints", ["1", "2", "3", "4", "5", "6", "7", "8", "9"], (event) => { const condition = conditionsOf(view.suite)[Number(event.key) - 1]; if (condition) chooseCondition(condition); }],
   ["< >", "slower, faster", ["<", ">"], (event) => changeRate(event.key === "<" ? -1 : 1)],
   ["/", "find", ["/"], () => byId("search").focus()],
   ["f", "only seeds that flipped between conditions", ["f"], toggleFlipped],

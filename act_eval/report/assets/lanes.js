@@ -1,4 +1,4 @@
-// One scrubber over lanes: per condition when it observed, when it waited for an answer, which chunk acted, when none did.
+// One scrubber over lanes: per condition its observations, inference in flight, executed chunks and underruns.
 
 const LANES = { observed: [0, 5], flight: [7, 5], source: [14, 12], underrun: [28, 4] };
 const LANES_HEIGHT = 32;
@@ -54,11 +54,11 @@ function chunkShapes(track) {
       shapes.push(bar("source", from, to, `chunk shade${chunk % SHADES}`, about));
     }
   }
-  track.chunk switches.forEach((step, i) => {
+  track.chunk_switches.forEach((step, i) => {
     const jump = track.jumps?.[i];
     const [y, height] = LANES.source;
-    const title = `step ${step}: chunk ${track.chunk[step]} takes over${isNumber(jump) ? `, jump ${jump.toFixed(3)} rad` : ""}`;
-    shapes.push(s("line", { x1: step, x2: step, y1: y - 1, y2: y + height + 1, class: "chunk switch" }, s("title", {}, title)));
+    const title = `step ${step}: switch to chunk ${track.chunk[step]}${isNumber(jump) ? `, jump ${jump.toFixed(3)} rad` : ""}`;
+    shapes.push(s("line", { x1: step, x2: step, y1: y - 1, y2: y + height + 1, class: "chunk-switch" }, s("title", {}, title)));
   });
   return shapes;
 }
@@ -66,7 +66,7 @@ function chunkShapes(track) {
 function requestShapes(track) {
   return track.requests.flatMap(([sent, observed, ready, lost], number) => {
     const end = Math.min(ready, track.steps);
-    const words = lost ? "the answer was lost" : `the answer is there in step ${ready}`;
+    const words = lost ? "the answer was lost" : `answered in step ${ready}`;
     return [
       bar("observed", observed, observed + 0.8, "observed", `request ${number}: observed in step ${observed}`),
       end > sent && bar("flight", sent, end, lost ? "flight lost" : "flight", `request ${number}: sent in step ${sent}, ${words}`),
@@ -78,15 +78,15 @@ function markShapes(track) {
   const mark = (step, kind, title) => isNumber(step) && s("line", { x1: step, x2: step, y1: 0, y2: LANES_HEIGHT, class: `mark ${kind}` }, s("title", {}, title));
   return [
     mark(track.event, "event", `step ${track.event}: the scene changes`),
-    mark(track.closing, "closing", `step ${track.closing}: the gripper closes`),
+    mark(track.grasp, "grasp", `step ${track.grasp}: grasp`),
     s("line", { x1: track.steps, x2: track.steps, y1: 0, y2: LANES_HEIGHT, class: "mark end" }, s("title", {}, `ended after ${track.steps} steps`)),
   ].filter(Boolean);
 }
 
 function legend(changes) {
-  const entries = [["observed", "observation"], ["flight", "inference in flight"], ["chunk shade0", "executed chunk"], ["chunk switch", "chunk switch"], ["underrun", "underrun: hold action"], ["mark closing", "gripper closes"], ...(changes ? [["mark event", "scene changes"]] : [])];
-  return h("ul", { class: "legend", "aria-label": "What the lanes show" }, entries.map(([kind, text]) =>
-    h("li", {}, s("svg", { viewBox: "0 0 16 10", "aria-hidden": "true" }, kind === "chunk switch" || kind.startsWith("mark") ? s("line", { x1: 8, x2: 8, y1: 0, y2: 10, class: kind }) : s("rect", { x: 1, y: 2, width: 14, height: 6, class: kind })), text)));
+  const entries = [["observed", "observation"], ["flight", "inference in flight"], ["chunk shade0", "executed chunk"], ["chunk-switch", "chunk switch"], ["underrun", "underrun: hold action"], ["mark grasp", "grasp"], ...(changes ? [["mark event", "scene changes"]] : [])];
+  return h("ul", { class: "legend", "aria-label": "Legend of the lanes" }, entries.map(([kind, text]) =>
+    h("li", {}, s("svg", { viewBox: "0 0 16 10", "aria-hidden": "true" }, kind === "chunk-switch" || kind.startsWith("mark") ? s("line", { x1: 8, x2: 8, y1: 0, y2: 10, class: kind }) : s("rect", { x: 1, y: 2, width: 14, height: 6, class: kind })), text)));
 }
 
 // Pressing and moving seeks; `place` gives the rectangle and how many steps it spans.

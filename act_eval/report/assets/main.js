@@ -1,4 +1,4 @@
-// Put the page together: what is read at once first, the figures after the first picture is there.
+// Builds the page: first the parts that are read at once, the figures after the first paint.
 
 const THEMES = ["system", "light", "dark"];
 
@@ -70,7 +70,7 @@ function start() {
 }
 
 async function drawFigures() {
-  byId("figures").replaceChildren(...[...successFigures(), ...closingFigures()]);
+  byId("figures").replaceChildren(...[...successFigures(), ...graspFigures()]);
   performance.mark("ready");
   await opened;
   if (linked) byId("episodes").scrollIntoView({ behavior: "instant" }); // everything has its height now

@@ -1,4 +1,4 @@
-// Seeds × conditions, coloured by outcome. Only the rows in sight exist, so that ten thousand episodes open at once.
+// Seeds × conditions, coloured by outcome. Only visible rows exist, so that ten thousand episodes open at once.
 
 const ROW = 30; // height of a row [px], as in review.css
 const SPARE = 12; // rows kept above and below what is seen
@@ -13,14 +13,14 @@ function buildMatrix(box) {
   matrix.body = h("tbody", {});
   const heads = conditions.map((condition) => h("th", { scope: "col", class: "condition" }, h("span", { title: condition.label }, condition.label)));
   const table = h("table", { role: "grid", "aria-label": "Seeds and conditions", "aria-rowcount": matrix.rows.length + 1, "aria-colcount": conditions.length + 3 },
-    h("thead", {}, h("tr", { "aria-rowindex": 1 }, h("th", { scope: "col" }, "#"), h("th", { scope: "col", class: "seed" }, "seed"), heads, h("th", { scope: "col", class: "number" }, h("span", { title: "largest jump of a joint's command at a change of chunk, over all conditions [rad]" }, "chunk switch")))),
+    h("thead", {}, h("tr", { "aria-rowindex": 1 }, h("th", { scope: "col" }, "#"), h("th", { scope: "col", class: "seed" }, "seed"), heads, h("th", { scope: "col", class: "number" }, h("span", { title: "largest jump of a joint's command at a chunk switch, over all conditions [rad]" }, "switch jump")))),
     matrix.body);
   const scroller = h("div", { class: "scroller", onscroll: () => drawRows() }, table);
-  box.replaceChildren(scroller, h("p", { class: "empty", hidden: true }, "No episode fits the filters."));
+  box.replaceChildren(scroller, h("p", { class: "empty", hidden: true }, "No episode matches the filters."));
   matrix.scroller = scroller;
   table.addEventListener("keydown", moveInMatrix);
   table.addEventListener("click", openFromMatrix);
-  new ResizeObserver(() => drawRows()).proprio(scroller);
+  new ResizeObserver(() => drawRows()).observe(scroller);
 }
 
 function refreshMatrix() {
@@ -60,7 +60,7 @@ function rowElement(row, position) {
     h("th", { scope: "row" }, row.episode),
     h("td", { class: "seed" }, row.seed),
     conditions.map((condition, i) => h("td", { class: "cell" }, cell(row, condition, i))),
-    h("td", { class: "number" }, row.chunk switch === null ? "–" : row.chunk switch.toFixed(2)));
+    h("td", { class: "number" }, row.switchJump === null ? "–" : row.switchJump.toFixed(2)));
 }
 
 function cell(row, condition, column) {

@@ -1,4 +1,4 @@
-// The same seed in all conditions, side by side: every video follows the clock.
+// One seed in all conditions, side by side: every video follows the clock.
 
 const DRIFT = 0.09; // seconds that a playing video may be off before it is put right
 const players = { cards: [], hidden: new Set(), touched: false, choosing: false };
@@ -73,7 +73,7 @@ function followVideo(card, t, playing) {
   video.currentTime = wanted;
 }
 
-// Browsers keep few decoders, and what was read as a whole until it is let go.
+// Browsers have few decoders and keep a downloaded video until it is released.
 function releaseVideos() {
   for (const { video } of players.cards) {
     if (!video) continue;
@@ -84,7 +84,7 @@ function releaseVideos() {
   players.cards = [];
 }
 
-// Servers that send no parts of files leave a video that cannot seek: it is then read as a whole.
+// Without range requests a video cannot seek: it is then downloaded as a whole.
 async function readWhole(video, address) {
   const { seekable } = video;
   if (!location.protocol.startsWith("http") || (seekable.length && seekable.end(seekable.length - 1) > 0)) return;

@@ -1,4 +1,4 @@
-// Joint targets and gripper–block distances step by step, with a line at the moment that is shown.
+// Joint targets and gripper–block distances step by step, with a line at the current step.
 
 const LINES = 7; // colours of lines in base.css
 const DASHES = [[], [6, 4], [2, 3], [8, 3, 2, 3]];
@@ -20,7 +20,7 @@ function buildPlots(found) {
     showTime();
   };
   clock.followers.add((t) => plots.drawn.forEach((plot) => moveHead(plot, t)));
-  new ResizeObserver(() => plots.drawn.forEach((plot) => plot.setSize(sizeOf(plot.root.parentNode)))).proprio(box);
+  new ResizeObserver(() => plots.drawn.forEach((plot) => plot.setSize(sizeOf(plot.root.parentNode)))).observe(box);
   return box;
 }
 
@@ -36,18 +36,18 @@ function drawJoints(figure, found) {
   if (plots.joint !== "all" && Number(plots.joint) >= count) plots.joint = "all";
   select.value = plots.joint;
   figure.replaceChildren(h("figcaption", {}, h("b", {}, "Joint targets"), " [deg] ", select));
-  if (!focused) return void figure.append(noPlot("No steps were recorded of this episode."));
+  if (!focused) return void figure.append(noPlot("This episode has no recorded steps."));
   const lines = plots.joint === "all"
     ? focused.track.command.map((values, i) => ({ label: words(jointName(focused.condition, i)), values: values.map(degrees), colour: lineColour(i), dash: DASHES[0] }))
     : withTrack.map(({ condition, track }) => ({ label: condition.label, values: (track.command[Number(plots.joint)] ?? []).map(degrees), colour: lineColour(conditionsOf(condition.suite).indexOf(condition)), dash: DASHES[0] }));
-  const chunk switches = plots.joint === "all" ? focused.track.chunk switches : [];
-  draw(figure, lines, 1, "°", chunk switches, "Joint targets over the steps");
+  const switches = plots.joint === "all" ? focused.track.chunk_switches : [];
+  draw(figure, lines, 1, "°", switches, "Joint targets over the steps");
 }
 
 function drawDistances(figure, found) {
   const withTrack = found.filter(({ track }) => track?.distances.length);
   figure.replaceChildren(h("figcaption", {}, h("b", {}, "Gripper to block"), " [mm]", h("small", {}, " solid: target, dashed: other blocks")));
-  if (!withTrack.length) return void figure.append(noPlot("This run recorded no places of blocks."));
+  if (!withTrack.length) return void figure.append(noPlot("This run recorded no block positions."));
   const lines = withTrack.flatMap(({ condition, track }) => track.distances.map((_, rank) => ({
     label: `${condition.label} ${rank === 0 ? "target" : track.distances.length > 2 ? `other ${rank}` : "other"}`,
     values: byRole(track, rank), colour: lineColour(conditionsOf(condition.suite).indexOf(condition)), dash: DASHES[Math.min(rank, DASHES.length - 1)],
@@ -55,7 +55,7 @@ function drawDistances(figure, found) {
   draw(figure, lines, 0, " mm", [], "Distance from the gripper to the blocks over the steps");
 }
 
-// The target may change its block: rank 0 is whichever is the target in that state, the others follow in their order.
+// The target may change during an episode: rank 0 is the target of that state, the other blocks follow in order.
 function byRole(track, rank) {
   return range(track.distances[0].length).map((t) => {
     const target = track.target[t] ?? 0;
@@ -68,7 +68,7 @@ function byRole(track, rank) {
 const noPlot = (text) => h("p", { class: "gone" }, text);
 const sizeOf = (figure) => ({ width: Math.max(220, figure.clientWidth), height: 190 });
 
-function draw(figure, lines, digits, unit, chunk switches, title) {
+function draw(figure, lines, digits, unit, switches, title) {
   const span = clock.end + 1;
   const columns = lines.map(({ values }) => range(span).map((i) => values[i] ?? null));
   const ink = cssValue("--muted");
@@ -83,7 +83,7 @@ function draw(figure, lines, digits, unit, chunk switches, title) {
     series: [{ label: "step" }, ...lines.map(({ label, colour, dash }) => ({
       label, stroke: colour, dash, width: 1.5, points: { show: false }, value: (_, value) => (isNumber(value) ? value.toFixed(digits) + unit : "–"),
     }))],
-    hooks: { drawAxes: [(one) => drawSeams(one, chunk switches)] },
+    hooks: { drawAxes: [(one) => drawSwitches(one, switches)] },
   }, [range(span), ...columns], figure);
   plot.root.setAttribute("role", "img");
   plot.root.setAttribute("aria-label", `${title}: ${lines.map(({ label }) => label).join(", ")}`);
@@ -93,13 +93,13 @@ function draw(figure, lines, digits, unit, chunk switches, title) {
   plots.drawn.push(plot);
 }
 
-function drawSeams(plot, chunk switches) {
+function drawSwitches(plot, switches) {
   const { ctx, bbox } = plot;
   ctx.save();
-  ctx.strokeStyle = cssValue("--chunk switch");
+  ctx.strokeStyle = cssValue("--chunk-switch");
   ctx.lineWidth = 1;
   ctx.beginPath();
-  for (const step of chunk switches) {
+  for (const step of switches) {
     const x = Math.round(plot.valToPos(step, "x", true)) + 0.5;
     ctx.moveTo(x, bbox.top);
     ctx.lineTo(x, bbox.top + bbox.height);

@@ -1,4 +1,4 @@
-// Everything about one seed: players, controls, lanes and plots, all following the clock.
+// One seed: players, controls, lanes and plots, all following the clock.
 
 const RATES = [0.1, 0.25, 0.5, 1, 2, 4];
 const MOST_PLAYERS = 6;
@@ -13,7 +13,7 @@ async function openEpisode() {
   const at = view.t;
   const conditions = shownConditions();
   const found = await Promise.all(conditions.map(async (condition) => ({ condition, track: await loadTrack(condition, view.episode) })));
-  if (number !== opening) return; // another one was chosen meanwhile
+  if (number !== opening) return; // another episode was chosen in the meantime
   const wasPlaying = clock.playing;
   if (wasPlaying) setPlaying(false);
   releaseVideos();
@@ -29,7 +29,7 @@ async function openEpisode() {
   view.steering = false;
 }
 
-// All conditions of the suite where they are few; else those that are chosen, the one in focus always among them.
+// All conditions of a small suite, else the chosen ones; the focused condition is always among them.
 function shownConditions() {
   const conditions = conditionsOf(view.suite);
   const kept = conditions.filter((condition) => !players.hidden.has(condition.key) || condition === view.condition);

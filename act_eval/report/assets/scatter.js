@@ -1,16 +1,16 @@
-// Where the gripper closed, in the frame of the two blocks: target at 0, confuser at 1. A point opens its episode.
+// Grasp positions in the frame of the two blocks: target at 0, confuser at 1. A point opens its episode.
 
 const CLOUD = { width: 300, height: 190, low: -0.75, high: 1.75, side: 0.85 };
 
-function closingFigures() {
-  return data.suites.map((_, suite) => closingFigure(suite)).filter(Boolean);
+function graspFigures() {
+  return data.suites.map((_, suite) => graspFigure(suite)).filter(Boolean);
 }
 
-function closingFigure(suite) {
-  const conditions = conditionsOf(suite).filter((condition) => condition.episodes.place.some((place) => place !== null));
+function graspFigure(suite) {
+  const conditions = conditionsOf(suite).filter((condition) => condition.episodes.grasp_point.some((point) => point !== null));
   if (!conditions.length) return null;
-  return h("figure", { class: "figure closings" },
-    h("figcaption", {}, h("b", {}, "Where the gripper closed"), data.suites.length > 1 && ` ${data.suites[suite].name}`, h("small", {}, " from above, target at 0, confuser at 1; a point opens its episode")),
+  return h("figure", { class: "figure grasps" },
+    h("figcaption", {}, h("b", {}, "Grasp positions"), data.suites.length > 1 && ` ${data.suites[suite].name}`, h("small", {}, " from above, target at 0, confuser at 1; a point opens its episode")),
     h("div", { class: "facets" }, conditions.map((condition) => facet(condition, suite))));
 }
 
@@ -18,13 +18,13 @@ function facet(condition, suite) {
   const { width, height, low, high, side } = CLOUD;
   const x = (value) => ((clamp(value, low, high) - low) / (high - low)) * width;
   const y = (value) => ((side - clamp(value, -side, side)) / (2 * side)) * (height - 22) + 2;
-  const closed = range(condition.episodes.place.length).filter((episode) => condition.episodes.place[episode] !== null);
-  closed.sort((a, b) => (outcomeOf(condition, b) === SUCCESS) - (outcomeOf(condition, a) === SUCCESS)); // failures on top
-  const points = closed.map((episode) => point(condition, episode, x(condition.episodes.place[episode][0]), y(condition.episodes.place[episode][1])));
+  const grasped = range(condition.episodes.grasp_point.length).filter((episode) => condition.episodes.grasp_point[episode] !== null);
+  grasped.sort((a, b) => (outcomeOf(condition, b) === SUCCESS) - (outcomeOf(condition, a) === SUCCESS)); // failures on top
+  const points = grasped.map((episode) => point(condition, episode, x(condition.episodes.grasp_point[episode][0]), y(condition.episodes.grasp_point[episode][1])));
   const block = (at, name) => [
     s("circle", { cx: x(at), cy: y(0), r: 9, class: "block" }),
     s("text", { x: x(at), y: height - 4, "text-anchor": "middle" }, name)];
-  const picture = s("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `Where ${condition.label} closed: ${condition.modes ?? "no verdict"}` },
+  const picture = s("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `Grasps of ${condition.label}: ${condition.grasps ?? "no verdict"}` },
     s("rect", { x: x(0.25), y: 0, width: x(0.75) - x(0.25), height: height - 18, class: "zone" }),
     s("line", { x1: x(0), x2: x(1), y1: y(0), y2: y(0), class: "grid" }),
     block(0, "target"), block(1, "confuser"), s("text", { x: x(0.5), y: height - 4, "text-anchor": "middle", class: "faint" }, "between"), points);
@@ -34,7 +34,7 @@ function facet(condition, suite) {
     choose(Number(episode), { suite, condition });
     byId("episodes").scrollIntoView();
   });
-  const verdict = condition.modes ? h("p", { class: "verdict", title: condition.modes }, condition.modes.split(": of ")[0]) : null;
+  const verdict = condition.grasps ? h("p", { class: "verdict", title: condition.grasps }, condition.grasps.split(": ")[0]) : null;
   return h("div", { class: "facet" }, h("h3", {}, condition.label), picture, verdict);
 }
 

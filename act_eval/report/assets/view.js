@@ -1,9 +1,9 @@
-// What is looked at: the choice of episode, condition and moment, and the filters. The address keeps it, so that it can be
-// sent to somebody: #seed=…&t=… opens a moment.
+// The selected episode, condition and step, and the filters. The address holds all of it, so that a link opens the same
+// view: #seed=…&t=…
 
 const view = {
   suite: 0, episode: null, condition: null, t: 0,
-  filter: { outcomes: new Set(), within: "", flipped: "", chunk switch: 0, text: "" },
+  filter: { outcomes: new Set(), within: "", flipped: "", switchJump: 0, text: "" },
   sort: "suite",
   steering: false,
 };
@@ -32,7 +32,7 @@ function chooseSuite(suite) {
   view.suite = suite;
   view.episode = null;
   view.condition = conditionsOf(suite)[0] ?? null;
-  Object.assign(view.filter, { within: "", flipped: "", chunk switch: 0 });
+  Object.assign(view.filter, { within: "", flipped: "", switchJump: 0 });
   view.filter.outcomes.clear();
   emit("suite");
 }
@@ -53,14 +53,14 @@ function writeAddress(remember) {
   }
   if (filter.outcomes.size) parts.set("outcome", [...filter.outcomes].map((number) => OUTCOMES[number]).join(","));
   for (const name of ["within", "flipped", "text"]) if (filter[name]) parts.set(name, filter[name]);
-  if (filter.chunk switch > 0) parts.set("chunk switch", String(filter.chunk_switch));
+  if (filter.switchJump > 0) parts.set("switch_jump", String(filter.switchJump));
   if (view.sort !== "suite") parts.set("sort", view.sort);
   const address = `#${parts}`;
   if (address === location.hash) return;
   history[remember && view.episode !== null ? "pushState" : "replaceState"](null, "", address);
 }
 
-// Takes over what the address says; what it names and is not there is left out. Returns what could not be found.
+// Applies the address; unknown filters are ignored. Returns a message if a suite or seed is missing.
 function readAddress() {
   const parts = new URLSearchParams(location.hash.slice(1));
   const wanted = parts.get("suite");
@@ -85,7 +85,7 @@ function readFilter(parts) {
   const names = (parts.get("outcome") ?? "").split(",");
   filter.outcomes = new Set(range(OUTCOMES.length).filter((number) => names.includes(OUTCOMES[number])));
   for (const name of ["within", "flipped", "text"]) filter[name] = parts.get(name) ?? "";
-  filter.chunk switch = Math.max(0, Number(parts.get("chunk switch")) || 0);
+  filter.switchJump = Math.max(0, Number(parts.get("switch_jump")) || 0);
   view.sort = SORTS.has(parts.get("sort")) ? parts.get("sort") : "suite";
   emit("list");
 }

@@ -44,7 +44,7 @@ def sweep_console(stream: TextIO) -> Console:
 def grasp_choice_lines(results: Mapping[str, Sequence[EpisodeRecord]], options: Mapping[str, Any]) -> list[str]:
     """Return a line per condition on where it closed between two blocks; `options` are the environment's."""
     found = {name: grasp_choices_of(records) for name, records in results.items()}
-    return [f"{name}: {describe(modes, named_block(options))}" for name, modes in found.items() if modes is not None]
+    return [f"{name}: {describe(grasps, named_block(options))}" for name, grasps in found.items() if grasps is not None]
 
 
 def remarks(results: Mapping[str, Sequence[EpisodeRecord]]) -> list[str]:

@@ -1,7 +1,7 @@
-"""The changes that probes make to a bank of observations: to one declared input each, or to the scene.
+"""The changes of a probe to a set of observations: each to one declared input, or to the scene.
 
-Exchanging an input for another episode's (`shuffled`) keeps it as the policy knows it and is what verdicts rest on;
-zeros, grey images and shifts may take the policy where it has never been.
+Verdicts rest on `shuffled`, which exchanges an input for that of another episode and so stays in distribution; zeros,
+grey images and shifts may leave it.
 
 Legend: `N` observations · `K` blocks · `J` joints.
 """
@@ -20,82 +20,82 @@ from act_eval.types.env_hooks import EnvHooks
 SHUFFLED = "shuffled"
 EXCHANGED = "other block's"
 SHIFTS = (0.02, 0.05, 0.10)
-"""Distances by which coordinates are shifted, each row in a direction of its own [m]."""
+"""Shifts of the goal input, each row in a random direction [m]."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """A changed bank."""
+    """Changed observations."""
 
     input: str | None
-    """The declared input that differs; None where the scene or the whole observation does."""
+    """The changed declared input; None if the scene or the whole observation changes."""
     name: str
-    """What was done."""
+    """Name of the change."""
     observation: Observation
     """N rows."""
     joints_moved: FloatArray | None = None
-    """(N, J) by how much the joints were moved: actions relative to the observed joints move along by as much,
-    without any layer reading them."""
+    """(N, J) shift of the joints; actions relative to the observed joints shift by the same amount without a layer that
+    reads them."""
 
 
-def named_block_of(bank: ObservationSet) -> NDArray[np.int64]:
-    """Return for each row the block nearest to the told coordinates (N,), -1 without blocks or coordinates."""
-    estimated = bank.observation.environment_state
-    if estimated is None or estimated.shape[1] != 2 or bank.block_xy.shape[1] == 0:
-        return np.full(len(bank), -1)
-    return np.linalg.norm(bank.block_xy - estimated[:, None], axis=2).argmin(axis=1)
+def named_block_of(observations: ObservationSet) -> NDArray[np.int64]:
+    """Return for each row the block nearest to the goal input (N,), -1 without blocks or goal input."""
+    goal = observations.observation.environment_state
+    if goal is None or goal.shape[1] != 2 or observations.block_xy.shape[1] == 0:
+        return np.full(len(observations), -1)
+    return np.linalg.norm(observations.block_xy - goal[:, None], axis=2).argmin(axis=1)
 
 
-def changes(spec: PolicySpec, bank: ObservationSet, hooks: EnvHooks, short: bool = False) -> Iterator[Change]:
-    """Yield the changes that a policy's declared inputs and the scene allow.
+def changes(spec: PolicySpec, observations: ObservationSet, hooks: EnvHooks, short: bool = False) -> Iterator[Change]:
+    """Yield the changes of a policy's declared inputs and of the scene.
 
     Args:
-        spec: of the policy.
-        bank: observations that are changed.
-        hooks: of the environment, which render changed scenes.
-        short: only what verdicts on declared inputs rest on.
+        spec: the policy's spec.
+        observations: the unchanged observations.
+        hooks: the environment's hooks, which render changed scenes.
+        short: only the changes that decide verdicts.
     """
-    whole, permuted_rows = bank.observation, bank.permuted_rows()
+    whole, permuted_rows = observations.observation, observations.permuted_rows()
     exchanged = whole.take(permuted_rows)
     for name in spec.inputs:
         if name == ENVIRONMENT_STATE and whole.environment_state is not None:
-            yield from _coordinates(bank, exchanged, short)
+            yield from _goal_input(observations, exchanged, short)
         elif name == STATE:
             yield from _joints(whole, exchanged, short)
         elif name.startswith(IMAGE_PREFIX) and name.removeprefix(IMAGE_PREFIX) in whole.pixels:
             yield from _camera(whole, exchanged, name, short)
     if not short:
-        yield from _scene(spec, bank, hooks)
+        yield from _scene(spec, observations, hooks)
 
 
-def _coordinates(bank: ObservationSet, exchanged: Observation, short: bool) -> Iterator[Change]:
-    whole = bank.observation
-    estimated = whole.environment_state
-    assert estimated is not None
+def _goal_input(observations: ObservationSet, exchanged: Observation, short: bool) -> Iterator[Change]:
+    whole = observations.observation
+    goal = whole.environment_state
+    assert goal is not None
 
     def change(name: str, value: NDArray[np.floating] | None) -> Change:
         moved = None if value is None else value.astype(np.float32)
         return Change(ENVIRONMENT_STATE, name, replace(whole, environment_state=moved))
 
     yield change(SHUFFLED, exchanged.environment_state)
-    if bank.block_xy.shape[1] > 1:
-        yield change(EXCHANGED, _other_block(bank))
+    if observations.block_xy.shape[1] > 1:
+        yield change(EXCHANGED, _other_block(observations))
     if short:
         return
-    yield change("zeroed", np.zeros_like(estimated))
-    if estimated.shape[1] == 2:
-        angle = np.random.default_rng(1).uniform(0, 2 * np.pi, len(bank))
+    yield change("zeroed", np.zeros_like(goal))
+    if goal.shape[1] == 2:
+        angle = np.random.default_rng(1).uniform(0, 2 * np.pi, len(observations))
         direction = np.stack([np.cos(angle), np.sin(angle)], axis=1)
         for distance in SHIFTS:
-            yield change(f"shifted {100 * distance:g} cm", estimated + distance * direction)
+            yield change(f"shifted {100 * distance:g} cm", goal + distance * direction)
 
 
-def _other_block(bank: ObservationSet) -> NDArray[np.float64]:
-    """Return (N, 2): where the block lies that the coordinates do not name; of several the nearest to the named."""
-    rows, estimated = np.arange(len(bank)), named_block_of(bank)
-    gaps = np.linalg.norm(bank.block_xy - bank.block_xy[rows, estimated][:, None], axis=2)
-    gaps[rows, estimated] = np.inf
-    return bank.block_xy[rows, gaps.argmin(axis=1)]
+def _other_block(observations: ObservationSet) -> NDArray[np.float64]:
+    """Return (N, 2) positions of the block that the goal input does not name; of several, the nearest to the named."""
+    rows, named = np.arange(len(observations)), named_block_of(observations)
+    gaps = np.linalg.norm(observations.block_xy - observations.block_xy[rows, named][:, None], axis=2)
+    gaps[rows, named] = np.inf
+    return observations.block_xy[rows, gaps.argmin(axis=1)]
 
 
 def _joints(whole: Observation, exchanged: Observation, short: bool) -> Iterator[Change]:
@@ -115,19 +115,19 @@ def _camera(whole: Observation, exchanged: Observation, name: str, short: bool) 
         yield Change(name, "grey", replace(whole, pixels=blanked(whole.pixels, (camera,))))
 
 
-def _scene(spec: PolicySpec, bank: ObservationSet, hooks: EnvHooks) -> Iterator[Change]:
-    """Changes of what the cameras show; the coordinates stay."""
+def _scene(spec: PolicySpec, observations: ObservationSet, hooks: EnvHooks) -> Iterator[Change]:
+    """Changes of the camera images; the goal input stays."""
     shapes = [(name, spec.inputs[IMAGE_PREFIX + name]) for name in spec.cameras]
-    if bank.block_xy.shape[1] < 2 or not shapes:
+    if observations.block_xy.shape[1] < 2 or not shapes:
         return
     for name, edit in (
         ("confuser hidden", hooks.without_confusers),
         ("blocks exchanged", hooks.with_blocks_exchanged),
     ):
-        images = None if edit is None else _rendered(hooks, map(edit, bank.states), shapes)
+        images = None if edit is None else _rendered(hooks, map(edit, observations.states), shapes)
         if images is not None:
-            yield Change(None, name, _showing(bank.observation, images))
-    whole = bank.observation
+            yield Change(None, name, _with_images(observations.observation, images))
+    whole = observations.observation
     yield Change(None, "all cameras grey", replace(whole, pixels=blanked(whole.pixels, spec.cameras)))
 
 
@@ -138,11 +138,12 @@ def _rendered(
     render = hooks.render_state
     if render is None:
         return None
-    shown = list(states)
+    scenes = list(states)
     return {
-        name: np.stack([render(state, name, height, width) for state in shown]) for name, (height, width, *_) in cameras
+        name: np.stack([render(state, name, height, width) for state in scenes])
+        for name, (height, width, *_) in cameras
     }
 
 
-def _showing(observation: Observation, images: dict[str, ImageArray]) -> Observation:
+def _with_images(observation: Observation, images: dict[str, ImageArray]) -> Observation:
     return replace(observation, pixels={**observation.pixels, **images})

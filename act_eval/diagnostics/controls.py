@@ -1,4 +1,4 @@
-"""Controls: a policy that is denied something, to see what it did with it."""
+"""Control: a policy without camera images."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -8,16 +8,16 @@ import numpy as np
 from act_eval.types import ActionChunks, ChunkPolicy, ChunkRequest, ImageArray, Observation, PolicySpec
 
 GREY = 127
-"""Value of every pixel that a policy does not get to see."""
+"""Value of every masked pixel."""
 
 
 def blanked(pixels: Mapping[str, ImageArray], cameras: Sequence[str]) -> dict[str, ImageArray]:
-    """Return the images with those of some cameras grey throughout."""
+    """Return the images, those of some cameras masked with grey."""
     return {name: np.full_like(image, GREY) if name in cameras else image for name, image in pixels.items()}
 
 
 class MaskedImages:
-    """A policy whose cameras show nothing but grey; implements `act_eval.types.ChunkPolicy`."""
+    """A policy with grey camera images; implements `act_eval.types.ChunkPolicy`."""
 
     def __init__(self, policy: ChunkPolicy) -> None:
         self._policy = policy
@@ -35,6 +35,6 @@ class MaskedImages:
         return self._policy.predict(replace(request, observation=dark))
 
     def close(self) -> None:
-        """Hang up where the policy is elsewhere."""
+        """Close the connection of a remote policy."""
         if hasattr(self._policy, "close"):
             self._policy.close()  # pyright: ignore[reportAttributeAccessIssue]  # an ability that some have

@@ -1,4 +1,4 @@
-"""How far a change moves a policy's chunks, and which block they then head for.
+"""How far a change moves a policy's chunks, and which block they then approach.
 
 Legend: `N` observations · `C` chunk · `A` action dim · `K` blocks, the scene's target first.
 """
@@ -16,27 +16,27 @@ from act_eval.types import BoolArray, ChunkPolicy, ChunkRequest, FloatArray, Obs
 from act_eval.types.env_hooks import EnvHooks
 
 OPEN = 0.05
-"""While the gripper is farther than this from every block, seen from above, its choice between them is open [m]."""
+"""The choice of a block is open while the gripper is farther than this from every block, seen from above [m]."""
 SHARE = 0.9
-"""An effect is the quantile of this order over the observations: no input matters in every moment."""
+"""An effect is this quantile over the observations, since no input matters at every moment."""
 
 Predict = Callable[[Observation], FloatArray]
-"""Observations of the bank, changed or not, N rows → chunks (N, C, A)."""
+"""Observations, changed or not, N rows → chunks (N, C, A)."""
 
 
-def predictor(policy: ChunkPolicy, bank: ObservationSet) -> Predict:
-    """Return what asks a policy about changed observations of a bank, without delay; randomness is the same always."""
-    rows, dim = np.arange(len(bank)), policy.spec.action_dim
+def predictor(policy: ChunkPolicy, observations: ObservationSet) -> Predict:
+    """Return a function that requests chunks for changed observations, without delay and with the same seeds."""
+    rows, dim = np.arange(len(observations)), policy.spec.action_dim
 
     def predict(observation: Observation) -> FloatArray:
-        policy.reset(rows.tolist(), bank.seeds.tolist())
+        policy.reset(rows.tolist(), observations.seeds.tolist())
         request = ChunkRequest(
             rows=rows,
-            steps=bank.steps,
+            steps=observations.steps,
             observation=observation,
-            estimated_delay=np.zeros(len(bank), np.int64),
-            prefix=np.zeros((len(bank), policy.spec.max_delay, dim), np.float32),
-            last_action=bank.last_action,
+            estimated_delay=np.zeros(len(observations), np.int64),
+            prefix=np.zeros((len(observations), policy.spec.max_delay, dim), np.float32),
+            last_action=observations.last_action,
         )
         chunk_NCA = policy.predict(request).actions
         if not np.isfinite(chunk_NCA).all():
@@ -48,7 +48,7 @@ def predictor(policy: ChunkPolicy, bank: ObservationSet) -> Predict:
 
 @dataclass(frozen=True, kw_only=True)
 class Effect:
-    """What a change does."""
+    """The effect of a change on the chunks."""
 
     input: str | None
     name: str
@@ -59,47 +59,49 @@ class Effect:
     mm: float | None
     """Mean distance of the gripper over a chunk's steps; the `SHARE` quantile [mm]. None without kinematics."""
     rigid: bool
-    """Whether the chunk's moving along with the observed joints, which its actions are relative to, was taken out."""
+    """Whether the motion of actions relative to the observed joints was subtracted."""
     turned: int | None
-    """Open observations whose chunk now heads for another block than before; None where that cannot be told."""
+    """Open observations whose chunk now approaches another block; None without kinematics or blocks."""
 
 
 @dataclass(frozen=True)
-class Baseline:
-    """The unchanged bank's chunks, with what they are compared by."""
+class IntactChunks:
+    """The chunks of the unchanged observations, with the blocks that they approach."""
 
     chunks: FloatArray
     """(N, C, A)."""
-    headings: NDArray[np.int64] | None
-    """(N,) block that each chunk heads for; None where that cannot be told."""
+    approached: NDArray[np.int64] | None
+    """(N,) block that each chunk approaches; None without kinematics or blocks."""
     undecided: BoolArray
     """(N,) whether the choice is still open."""
     named: NDArray[np.int64]
-    """(N,) block that the coordinates name, -1 for none."""
+    """(N,) block that the goal input names, -1 for none."""
 
     @property
     def open(self) -> int:
-        """Observations in which the choice is open; 0 where headings cannot be told."""
-        return int(self.undecided.sum()) if self.headings is not None else 0
+        """Observations in which the choice is open; 0 without kinematics or blocks."""
+        return int(self.undecided.sum()) if self.approached is not None else 0
 
     @property
     def to_named(self) -> int:
-        """Open observations whose chunk heads for the named block."""
-        return 0 if self.headings is None else int((self.headings == self.named)[self.undecided].sum())
+        """Open observations whose chunk approaches the named block."""
+        return 0 if self.approached is None else int((self.approached == self.named)[self.undecided].sum())
 
 
-def baseline(predict: Predict, bank: ObservationSet, hooks: EnvHooks) -> Baseline:
-    """Return the chunks of the unchanged bank."""
-    chunk_NCA = predict(bank.observation)
-    near = np.zeros(len(bank), np.bool_)
-    if hooks.gripper_position is not None and bank.block_xy.shape[1] > 1:
-        gripper = hooks.gripper_position(bank.observation.agent_pos)[:, None, :2]
-        near = np.linalg.norm(gripper - bank.block_xy, axis=2).min(axis=1) <= OPEN
-    return Baseline(chunk_NCA, _headings(chunk_NCA, bank, hooks), ~near, named_block_of(bank))
+def intact_chunks(predict: Predict, observations: ObservationSet, hooks: EnvHooks) -> IntactChunks:
+    """Return the chunks of the unchanged observations."""
+    chunk_NCA = predict(observations.observation)
+    near = np.zeros(len(observations), np.bool_)
+    if hooks.gripper_position is not None and observations.block_xy.shape[1] > 1:
+        gripper = hooks.gripper_position(observations.observation.agent_pos)[:, None, :2]
+        near = np.linalg.norm(gripper - observations.block_xy, axis=2).min(axis=1) <= OPEN
+    return IntactChunks(chunk_NCA, _approached(chunk_NCA, observations, hooks), ~near, named_block_of(observations))
 
 
-def effect_of(change: Change, predict: Predict, before: Baseline, bank: ObservationSet, hooks: EnvHooks) -> Effect:
-    """Return what a change does to the chunks of a bank."""
+def effect_of(
+    change: Change, predict: Predict, before: IntactChunks, observations: ObservationSet, hooks: EnvHooks
+) -> Effect:
+    """Return the effect of a change on the chunks."""
     chunk_NCA = predict(change.observation)
     compared_NCA, moved, rigid = chunk_NCA, _rms(chunk_NCA - before.chunks), False
     if change.joints_moved is not None and change.joints_moved.shape[1] == chunk_NCA.shape[2]:
@@ -114,7 +116,7 @@ def effect_of(change: Change, predict: Predict, before: Baseline, bank: Observat
         most_rad=float(moved.max()),
         mm=_distance(compared_NCA, before.chunks, hooks),
         rigid=rigid,
-        turned=_turned(chunk_NCA, before, bank, hooks),
+        turned=_turned(chunk_NCA, before, observations, hooks),
     )
 
 
@@ -129,16 +131,16 @@ def _distance(first_NCA: FloatArray, second_NCA: FloatArray, hooks: EnvHooks) ->
     return float(np.quantile(np.linalg.norm(gap, axis=-1).mean(axis=1), SHARE)) * 1000
 
 
-def _headings(chunk_NCA: FloatArray, bank: ObservationSet, hooks: EnvHooks) -> NDArray[np.int64] | None:
+def _approached(chunk_NCA: FloatArray, observations: ObservationSet, hooks: EnvHooks) -> NDArray[np.int64] | None:
     """Return for each chunk the block that its path comes nearest to, seen from above."""
-    if hooks.gripper_position is None or bank.block_xy.shape[1] < 2:
+    if hooks.gripper_position is None or observations.block_xy.shape[1] < 2:
         return None
     path = hooks.gripper_position(chunk_NCA)[..., None, :2]
-    return np.linalg.norm(path - bank.block_xy[:, None], axis=-1).min(axis=1).argmin(axis=1)
+    return np.linalg.norm(path - observations.block_xy[:, None], axis=-1).min(axis=1).argmin(axis=1)
 
 
-def _turned(chunk_NCA: FloatArray, before: Baseline, bank: ObservationSet, hooks: EnvHooks) -> int | None:
-    after = _headings(chunk_NCA, bank, hooks)
-    if after is None or before.headings is None:
+def _turned(chunk_NCA: FloatArray, before: IntactChunks, observations: ObservationSet, hooks: EnvHooks) -> int | None:
+    after = _approached(chunk_NCA, observations, hooks)
+    if after is None or before.approached is None:
         return None
-    return int((after != before.headings)[before.undecided].sum())
+    return int((after != before.approached)[before.undecided].sum())

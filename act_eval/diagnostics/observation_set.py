@@ -1,4 +1,4 @@
-"""A bank of observations from the beginnings of real episodes, where the choice of a block is made.
+"""Observations from the beginnings of real episodes, where a policy chooses its block.
 
 Legend: `N` observations · `B` = 1 slot · `A` action dim · `K` blocks, the scene's target first · `S` state size.
 """
@@ -19,12 +19,12 @@ from act_eval.types.env_hooks import BlockPositionsHook, hooks_of
 EPISODES = 8
 PER_EPISODE = 5
 EVERY = 3
-"""Control steps between two observations of an episode: steps 0 to 12, before the median closing at step 14."""
+"""Control steps between two observations of an episode: steps 0 to 12, before the median grasp at step 14."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ObservationSet:
-    """Observations with the moments that they come from."""
+    """Observations with their episodes and steps."""
 
     observation: Observation
     """N rows."""
@@ -37,7 +37,7 @@ class ObservationSet:
     last_action: FloatArray
     """(N, A) command of the step before, or the joint angles at step 0."""
     block_xy: NDArray[np.float64]
-    """(N, K, 2) centres of the blocks [m]; K = 0 where the environment does not tell."""
+    """(N, K, 2) centres of the blocks [m]; K = 0 without the hook `block_positions`."""
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -54,7 +54,7 @@ class ObservationSet:
             UsageError: if all rows come from one episode.
         """
         if self.episodes < 2:
-            raise UsageError("a bank of observations needs at least 2 episodes, so that rows can be exchanged")
+            raise UsageError("a probe needs observations of at least 2 episodes, so that rows can be exchanged")
         rng = np.random.default_rng(0)
         return np.array([rng.choice(np.flatnonzero(self.seeds != seed)) for seed in self.seeds], np.int64)
 
@@ -66,21 +66,21 @@ def collect_observations(
     per_episode: int = PER_EPISODE,
     every: int = EVERY,
 ) -> ObservationSet:
-    """Run the beginning of each episode and keep every `every`-th observation.
+    """Run the beginning of each episode and collect every `every`-th observation.
 
     Args:
-        env: a Gymnasium environment; its cameras are left out between kept observations where it offers that.
-        executor: decides what runs, in slot 0.
-        seeds: one per episode.
-        per_episode: observations of each; fewer where an episode ends before.
+        env: a Gymnasium environment; between collected observations the hook `skip_cameras` is used.
+        executor: decides the commands, in slot 0.
+        seeds: episode seeds.
+        per_episode: observations per episode; fewer if an episode ends earlier.
         every: control steps between them.
 
     Raises:
-        UsageError: if a number is below 1, or the policy fails while the bank is collected.
+        UsageError: if a number is below 1, or the policy fails during collection.
     """
     for name, value in (("episodes", len(seeds)), ("observations per episode", per_episode), ("interval", every)):
         if value < 1:
-            raise UsageError(f"{name} of a bank is {value}; it must be at least 1")
+            raise UsageError(f"{name} of a probe is {value}; it must be at least 1")
     rows = [row for seed in seeds for row in _beginning(env, executor, seed, per_episode, every)]
     return ObservationSet(
         observation=batch_observations([row.observed for row in rows]),
@@ -109,10 +109,10 @@ class _Row:
 
 def _beginning(env: gym.Env[Any, Any], executor: Executor, seed: int, count: int, every: int) -> list[_Row]:
     hooks = hooks_of(env)
-    look = hooks.skip_cameras or (lambda skip: None)
+    skip_cameras = hooks.skip_cameras or (lambda skip: None)
     state = hooks.simulator_state or (lambda: np.zeros(0))
-    look(False)
-    observed, _ = _unfailing(lambda: env.reset(seed=seed))
+    skip_cameras(False)
+    observed, _ = _call_env(lambda: env.reset(seed=seed))
     executor.reset([0], [seed])
     batch, rows = ObservationBatch(1), list[_Row]()
     last_action = _at_rest(observed["agent_pos"], env.action_space.shape)
@@ -122,32 +122,32 @@ def _beginning(env: gym.Env[Any, Any], executor: Executor, seed: int, count: int
             rows.append(_Row(observed, seed, step, state(), last_action))
         last_action = _command(executor, step, batch.observation)
         needed = (step + 1) % every == 0 or bool(executor.wants_observation(np.array([step + 1]))[0])
-        look(not needed)
+        skip_cameras(not needed)
         command = last_action
-        observed, _, terminated, truncated, _ = _unfailing(lambda: env.step(command))  # noqa: B023  # called at once
+        observed, _, terminated, truncated, _ = _call_env(lambda: env.step(command))  # noqa: B023  # called at once
         if terminated or truncated:
             break
-    look(False)
+    skip_cameras(False)
     return rows
 
 
-def _unfailing(call: Callable[[], Any]) -> Any:
-    """Return what a call of an environment returns.
+def _call_env(call: Callable[[], Any]) -> Any:
+    """Call an environment.
 
     Raises:
-        SimulationError: with what it raised.
+        SimulationError: if it raises.
     """
     try:
         return call()
     except ActEvalError:
         raise
-    except Exception as error:  # somebody else's code may raise anything
+    except Exception as error:  # user code may raise anything
         message = f"the environment failed while observations were collected: {type(error).__name__}: {error}"
         raise SimulationError(message) from error
 
 
 def _at_rest(agent_pos: Any, action_shape: tuple[int, ...] | None) -> FloatArray:
-    """Return what stands for the command before the first: the joints, NaN where they are no command."""
+    """Return the last action at step 0: the joints, or NaN if they differ in shape from a command."""
     joints = np.asarray(agent_pos, np.float32)
     return joints if action_shape in (None, joints.shape) else np.full(action_shape, np.nan, np.float32)
 

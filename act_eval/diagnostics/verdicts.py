@@ -1,7 +1,7 @@
-"""From effects to one verdict per input: used, weak or ignored.
+"""One verdict per input from its effects: used, weak or ignored.
 
-The thresholds come from the shipped policies and from copies of them with one input cut off or left un-normalised;
-figures in docs/mode-collapse.md.
+The thresholds come from the shipped policies and copies of them with one input cut off or not normalised; numbers in
+docs/mode-collapse.md.
 """
 
 from collections.abc import Sequence
@@ -17,21 +17,21 @@ InputMode = Literal["used", "weak", "ignored", "not an input", "inconclusive"]
 NUMERICAL = 1e-5
 """A chunk that moves less than this does not move: 0.003 mm at the end of a stretched arm [rad]."""
 NOISE_FACTOR = 3.0
-"""A policy that answers the same question differently must be moved by this many times as much."""
+"""An effect must exceed the difference between identical requests by this factor."""
 USED_SHARE = 0.33
-"""A used input, exchanged for another episode's, moves the chunk by at least this share of what exchanging the whole
-observation does."""
+"""A used input, exchanged for another episode's, has at least this share of the effect of exchanging the whole
+observation."""
 TURNED_SHARE = 0.5
-"""Used coordinates, exchanged for the other block's, turn at least this share of the open chunks to another block."""
-FEWEST_OBSERVATIONS = 16
-"""Fewer observations decide nothing."""
-FEWEST_OPEN = 4
-"""Fewer open observations say nothing about the choice."""
+"""A used goal input, exchanged for the other block's, turns at least this share of the open chunks to another block."""
+MIN_OBSERVATIONS = 16
+"""Smallest number of observations for a verdict."""
+MIN_OPEN = 4
+"""Smallest number of open observations for a statement about the choice."""
 
 
 @dataclass(frozen=True)
 class InputVerdict:
-    """What probing says of one input."""
+    """The verdict on one input."""
 
     input: str
     """Name in the policy's spec."""
@@ -46,31 +46,31 @@ class InputVerdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """What effects are measured against."""
+    """The reference for effects."""
 
     whole: Effect
     """Exchanging the whole observation for another episode's."""
     noise: float
-    """Largest difference between answers to the same question [rad]."""
+    """Largest difference between the chunks of two identical requests [rad]."""
     observations: int
     open: int
     """Observations in which the choice of a block is open."""
 
     @property
     def floor(self) -> float:
-        """Below this a chunk does not move [rad]."""
+        """Effects below this count as none [rad]."""
         return max(NUMERICAL, NOISE_FACTOR * self.noise)
 
 
 def verdict_on(name: str, effects: Sequence[Effect], scale: Scale) -> InputVerdict:
     """Return the verdict on a declared input from the effects of its changes."""
-    if scale.observations < FEWEST_OBSERVATIONS:
+    if scale.observations < MIN_OBSERVATIONS:
         return InputVerdict(
-            name, "inconclusive", f"from {scale.observations} observations; {FEWEST_OBSERVATIONS} are needed"
+            name, "inconclusive", f"from {scale.observations} observations; {MIN_OBSERVATIONS} are needed"
         )
     mine = [effect for effect in effects if effect.input == name]
     if not mine:
-        return InputVerdict(name, "inconclusive", "the environment does not show it")
+        return InputVerdict(name, "inconclusive", "the environment does not provide it")
     largest = max(mine, key=lambda effect: effect.most_rad)
     if largest.most_rad <= scale.floor:
         return InputVerdict(name, "ignored", _ignored_evidence(mine, scale))
@@ -79,7 +79,7 @@ def verdict_on(name: str, effects: Sequence[Effect], scale: Scale) -> InputVerdi
     used = shuffled.rad >= USED_SHARE * scale.whole.rad and shuffled.rad > scale.floor
     texts = [_moved(shuffled, scale)]
     if name == ENVIRONMENT_STATE and exchanged is not None and exchanged.turned is not None:
-        used &= scale.open < FEWEST_OPEN or exchanged.turned >= TURNED_SHARE * scale.open
+        used &= scale.open < MIN_OPEN or exchanged.turned >= TURNED_SHARE * scale.open
         texts.append(f"the other block's turn {exchanged.turned} of {scale.open} open chunks to it")
     return InputVerdict(name, "used" if used else "weak", "; ".join(texts))
 

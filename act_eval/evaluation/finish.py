@@ -32,7 +32,7 @@ class FinishedRun:
     unmeasured: tuple[str, ...]
     """A line for each condition without metrics."""
     figures: bool
-    """Whether there are figures of where the gripper closed."""
+    """Whether there are figures of the grasp choice."""
     page: Report
 
 
@@ -74,20 +74,20 @@ def write_summaries(folder: Path, conditions: Sequence[str]) -> tuple[dict[str, 
 
 
 def write_figures(folder: Path, results: Records) -> bool:
-    """Write the figures of where the gripper closed where they are missing; return whether there is anything to show.
+    """Write the figures of the grasp choice if they are missing; return whether there are grasps.
 
     Args:
         folder: the run folder.
         results: condition → its records.
     """
-    found = {name: modes for name, records in results.items() if (modes := grasp_choices_of(records)) is not None}
-    if not any(modes.indices for modes in found.values()):
+    found = {name: grasps for name, records in results.items() if (grasps := grasp_choices_of(records)) is not None}
+    if not any(grasps.choices for grasps in found.values()):
         return False
     if not (folder / f"{HISTOGRAM}.png").exists() or not (folder / f"{MAP}.png").exists():
         from act_eval.plots import save  # matplotlib takes a second to load
         from act_eval.plots.grasp_choice import grasp_histogram, grasp_map
 
-        save(grasp_histogram(found, "Where the gripper closed"), folder / HISTOGRAM)
+        save(grasp_histogram(found, "Grasp choice"), folder / HISTOGRAM)
         points = {name: grasp_points(results[name]) for name in found}
-        save(grasp_map(points, "Where the gripper closed, seen from above"), folder / MAP)
+        save(grasp_map(points, "Grasps, seen from above"), folder / MAP)
     return True

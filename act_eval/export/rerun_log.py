@@ -96,14 +96,16 @@ def _log_step(rr: ModuleType, stream: Any, steps: EpisodeSteps, step: int, chunk
     stream.log("in_flight", rr.Scalars([steps.in_flight[step]]))
     stream.log("chunk", rr.Scalars([chunk]))
     if steps.chunk_switch[step]:
-        stream.log("events", rr.TextLog(f"chunk switch: chunk {chunk} begins to act"))
+        stream.log("events", rr.TextLog(f"chunk switch: chunk {chunk} starts"))
     if chunk < 0:
         stream.log("events", rr.TextLog("hold: no chunk covers this step", level="WARN"))
     elif chunks is not None and chunk < len(chunks):
         stream.log("scene/chunk", rr.LineStrips3D([chunks[chunk]], colors=[CHUNK], radii=0.001))
     latest = int(np.searchsorted(steps.sent, step, side="right")) - 1
     if latest >= 0 and steps.sent[latest] == step:
-        stream.log("events", rr.TextLog(f"request {latest}, told {steps.estimated[latest]}", color=COMMITTED))
+        stream.log(
+            "events", rr.TextLog(f"request {latest}, estimated delay {steps.estimated[latest]}", color=COMMITTED)
+        )
         if steps.goal_input.shape[1:] == (2,):
-            estimated = [*steps.goal_input[latest].tolist(), 0.0]
-            stream.log("scene/told", rr.Points3D([estimated], radii=0.004, labels=["estimated"]))
+            goal = [*steps.goal_input[latest].tolist(), 0.0]
+            stream.log("scene/goal_input", rr.Points3D([goal], radii=0.004, labels=["goal input"]))

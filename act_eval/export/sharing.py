@@ -81,10 +81,10 @@ def share(
 
 
 def _recordings(run: StoredRun, target: Path, episodes: str, conditions: Sequence[str]) -> list[str]:
-    shown = [run.conditions[name] for name in conditions or run.conditions]
+    exported = [run.conditions[name] for name in conditions or run.conditions]
     lines: list[str] = []
     hooks = hooks_of(_env_of(run.suite))
-    for condition in shown:
+    for condition in exported:
         for record in chosen(run.suite, condition.records, episodes, None):
             steps = condition.steps(record.episode)
             path = target / condition.name / "rerun" / f"{record.episode:04d}_seed{record.seed}_{record.outcome}.rrd"
@@ -106,7 +106,7 @@ def _recordings(run: StoredRun, target: Path, episodes: str, conditions: Sequenc
 
 
 def _env_of(suite: Suite) -> Any:
-    """Return the environment that says where predictions lead, None where it cannot be made: numbers are shown then."""
+    """Return the environment for the kinematics of predictions; None if it cannot be made."""
     try:
         return replaying_env(suite)
     except (RunFolderError, UsageError):

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from act_eval.plots.style import caption, looks, panels, rate_axis
 from act_eval.stats import SuccessRate
 
-_SPREAD = 0.09  # steps of delay between the marks of neighbouring methods, so that their intervals do not hide
+_SPREAD = 0.09  # steps of delay between the marks of neighbouring methods, so that their intervals stay visible
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ def success_against_delay(by_panel: Mapping[str, Sequence[Curve]], title: str, c
 
     Args:
         by_panel: Title of a panel → its curves.
-        title: Of the figure.
+        title: Title of the figure.
         control_s: Δt [s], for the second scale.
     """
     labels = list(dict.fromkeys(curve.label for curves in by_panel.values() for curve in curves))

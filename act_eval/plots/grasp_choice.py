@@ -14,35 +14,35 @@ from act_eval.plots.style import caption, looks, panels
 _RANGE = (-0.4, 1.4)
 _BINS = np.linspace(*_RANGE, 37)
 _BLOCKS = {"target": 0.0, "confuser": 1.0}
-_OUTSIDE = "closings beyond the ends stand in the outermost bin"
+_OUTSIDE = "grasps beyond the ends are in the outermost bins"
 
 
 def grasp_histogram(conditions: Mapping[str, ConditionGrasps], title: str) -> Figure:
-    """Return one panel per condition: how many closings have which grasp choice; the part between the blocks is shaded.
+    """Return a histogram of the grasp choice per condition; the range between the blocks is shaded.
 
     Args:
-        conditions: Name of a condition → its modes.
-        title: Of the figure.
+        conditions: Name of a condition → its grasps.
+        title: Title of the figure.
     """
     figure, axes = panels(len(conditions))
-    for axis, (name, modes) in zip(axes, conditions.items(), strict=True):
+    for axis, (name, grasps) in zip(axes, conditions.items(), strict=True):
         axis.axvspan(*BETWEEN, color="#eeeeee", zorder=0)
-        axis.hist(np.clip(modes.indices, *_RANGE), bins=list(_BINS), color=looks(1)[0].colour)
-        axis.set_title(f"{name}: {modes.verdict.mode}, n = {modes.closings.total}", fontsize=9)
+        axis.hist(np.clip(grasps.choices, *_RANGE), bins=list(_BINS), color=looks(1)[0].colour)
+        axis.set_title(f"{name}: {grasps.verdict.mode}, n = {grasps.counts.total}", fontsize=9)
         _name_blocks(axis)
-        axis.set_ylabel("closings")
+        axis.set_ylabel("grasps")
         axis.yaxis.set_major_locator(MaxNLocator(integer=True))
-    caption(figure, title, f"grasp choice of the closing position; grey: between the blocks; {_OUTSIDE}")
+    caption(figure, title, f"grasp choice; grey: between the blocks; {_OUTSIDE}")
     return figure
 
 
 def grasp_map(conditions: Mapping[str, Mapping[str, NDArray[np.float64]]], title: str) -> Figure:
-    """Return one panel per condition: where it closed, seen from above, with both blocks at their places.
+    """Return a map per condition: its grasps, seen from above, with both blocks.
 
     Args:
-        conditions: Name of a condition → outcome → closing points (n, 2) in the frame of
+        conditions: Name of a condition → outcome → grasp positions (n, 2) in the frame of
             `act_eval.diagnostics.grasp_choice.grasp_points`.
-        title: Of the figure.
+        title: Title of the figure.
     """
     outcomes: Sequence[str] = list(dict.fromkeys(outcome for points in conditions.values() for outcome in points))
     look_of = dict(zip(outcomes, looks(len(outcomes)), strict=True))
@@ -57,8 +57,8 @@ def grasp_map(conditions: Mapping[str, Mapping[str, NDArray[np.float64]]], title
         axis.set_title(f"{name}, n = {sum(len(at) for at in points.values())}", fontsize=9)
         _name_blocks(axis)
         axis.set_aspect("equal", adjustable="datalim")
-        axis.set_ylabel("beside, in lengths of the segment")
-    caption(figure, title, "closing points seen from above, target → confuser as the unit; squares: the blocks", axes)
+        axis.set_ylabel("offset [distance of the blocks]")
+    caption(figure, title, "grasps seen from above, in units of the distance of the blocks; squares: the blocks", axes)
     return figure
 
 

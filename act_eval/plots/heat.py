@@ -1,4 +1,4 @@
-"""Heat maps of success: over delay and execution horizon, and over told and actual delay."""
+"""Heat maps of success: over delay and execution horizon, and over estimated and actual delay."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,9 +24,9 @@ class HeatMap:
     up: tuple[int, ...]
     """Values of the vertical axis, rising."""
     rates: Mapping[tuple[int, int], SuccessRate]
-    """(across, up) → rate; other places were not asked for."""
+    """(across, up) → rate; absent cells were not part of the grid."""
     refused: frozenset[tuple[int, int]] = field(default_factory=frozenset)
-    """Places that cannot run."""
+    """Cells that cannot run."""
 
 
 def heat_maps(maps: Sequence[HeatMap], title: str, across: str, up: str) -> Figure:
@@ -43,7 +43,7 @@ def heat_maps(maps: Sequence[HeatMap], title: str, across: str, up: str) -> Figu
     if image is not None:
         figure.colorbar(image, ax=axes, label="success", shrink=0.9)
     counts = sorted({rate.trials for one in maps for rate in one.rates.values()})
-    low, high = "95 % Wilson interval below each rate", "hatched: cannot run; white: not asked for"
+    low, high = "95 % Wilson interval below each rate", "hatched: cannot run; white: not in the grid"
     caption(figure, title, f"{episodes_text(counts)} per cell; {low}; {high}")
     return figure
 

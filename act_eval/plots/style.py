@@ -1,4 +1,4 @@
-"""How every figure looks, and how it is written: Figure objects only, no pyplot, equal data give equal bytes."""
+"""Style and output of every figure: Figure objects without pyplot, equal data give equal bytes."""
 
 from collections.abc import Sequence
 from itertools import cycle, islice
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe and Ito (2008): told apart with every common kind of colour blindness."""
+"""Okabe and Ito (2008): distinct under every common kind of colour blindness."""
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _DASHES = ("-", "--", "-.", ":")
 _DPI = 150
@@ -22,7 +22,7 @@ _SMALL = 7.5
 
 
 class Look(NamedTuple):
-    """How one method is drawn; no two differ in colour alone."""
+    """Colour, marker and dashes of one method; no two differ in colour alone."""
 
     colour: str
     marker: str
@@ -51,14 +51,14 @@ def panels(count: int, width: float = 3.6, height: float = 3.0) -> tuple[Figure,
 
 
 def rate_axis(axis: Axes, label: str) -> None:
-    """Make the vertical axis a share from 0 to 100 %."""
+    """Set the vertical axis to 0 … 100 %."""
     axis.set_ylim(-0.03, 1.03)
     axis.set_ylabel(label)
     axis.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
 
 
 def caption(figure: Figure, title: str, note: str, axes: Sequence[Axes] = ()) -> None:
-    """Set the title above, and below one legend for `axes`, each label once, with what the marks mean."""
+    """Set the title above, and below one legend for `axes`, each label once, with a note about the marks."""
     figure.suptitle(title, fontsize=11)
     found = {}
     for axis in axes:
@@ -81,7 +81,7 @@ def caption(figure: Figure, title: str, note: str, axes: Sequence[Axes] = ()) ->
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:
-    """Write a figure as `STEM.png` and `STEM.svg`; neither holds a date or a random name."""
+    """Write a figure as `STEM.png` and `STEM.svg`; without dates and random names."""
     paths = [stem.with_name(f"{stem.name}.{ending}") for ending in ("png", "svg")]
     with mpl.rc_context({"svg.hashsalt": "act_eval", "svg.fonttype": "none"}):
         for path, metadata in zip(paths, ({"Software": None}, {"Date": None}), strict=True):

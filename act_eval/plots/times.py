@@ -1,4 +1,4 @@
-"""How long things took: reaction times, and times to success with the episodes that never succeeded censored."""
+"""Reaction times, and times to success with failed episodes censored."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,21 +18,21 @@ class Times:
 
     label: str
     seconds: tuple[float, ...]
-    """Of the episodes in which it happened [s]."""
+    """Times of the episodes with the event [s]."""
     never: int
-    """Episodes in which it did not happen before they ended."""
+    """Episodes that ended without the event."""
 
     @property
     def episodes(self) -> int:
-        """All of them."""
+        """Number of episodes."""
         return len(self.seconds) + self.never
 
 
 def shares_by_time(times: Times) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return when the share of episodes in which it has happened rises [s], and to what; begins at (0, 0).
+    """Return the steps of the cumulative incidence, times [s] and shares, from (0, 0) on.
 
-    Every episode is watched to the same horizon or ends otherwise for good, so that this is the cumulative
-    incidence: one minus the survival curve with failures kept to the end.
+    Every episode reaches the same horizon or ends for good before it, so this is one minus the survival curve with
+    failures kept to the end.
     """
     at, counts = np.unique(np.asarray(times.seconds, np.float64), return_counts=True)
     shares = np.cumsum(counts) / max(times.episodes, 1)
@@ -45,7 +45,7 @@ def survival(by_panel: Mapping[str, Sequence[Times]], title: str, horizon_s: flo
     for axis in axes:
         axis.set_xlabel("time in the episode [s]")
         rate_axis(axis, "not yet succeeded")
-    note = "episodes that never succeed stay to the end (censored at the horizon)"
+    note = "failed episodes are censored at the horizon"
     caption(figure, title, f"{_count(by_panel)} per line; {note}", axes)
     return figure
 
@@ -55,7 +55,7 @@ def reactions(by_panel: Mapping[str, Sequence[Times]], title: str, horizon_s: fl
 
     Args:
         by_panel: Title of a panel → its methods.
-        title: Of the figure.
+        title: Title of the figure.
         horizon_s: Length of an episode [s].
         meaning: What counts as a reaction.
     """
@@ -64,7 +64,9 @@ def reactions(by_panel: Mapping[str, Sequence[Times]], title: str, horizon_s: fl
     for axis in axes:
         axis.set_xlabel("time since the event [s]")
         rate_axis(axis, "have reacted")
-    caption(figure, title, f"{_count(by_panel)} with an event per line; reacted: {meaning}; the rest never did", axes)
+    caption(
+        figure, title, f"{_count(by_panel)} with an event per line; reacted: {meaning}; the rest did not react", axes
+    )
     return figure
 
 

@@ -15,7 +15,7 @@ from act_eval.metrics import EpisodeMetrics, Summary
 from act_eval.results import Manifest
 from act_eval.results.run import StoredCondition, StoredRun, read_run
 from act_eval.types import EpisodeRecord
-from act_eval.video import SMALL, VideoMode, is_whole, should_record
+from act_eval.video import SMALL, VideoMode, is_complete, should_record
 
 _MOST_NAMED = 5
 _Value = TypeVar("_Value")
@@ -100,7 +100,7 @@ def _read_condition(
         problems.append(f"{folder}: {len(records)} of {len(seeds)} episodes are there; {how}")
     metrics = _attempt(lambda: condition.episode_metrics, problems) if finished else None
     whole = metrics is not None and len(records) == len(seeds)
-    damaged = {episode for episode, path in condition.videos.items() if not is_whole(path)}
+    damaged = {episode for episode, path in condition.videos.items() if not is_complete(path)}
     videos = {episode: path.name for episode, path in condition.videos.items() if episode not in damaged}
     missing = _missing(folder, records, videos, damaged, _video_mode(run.manifest))
     for how in ("gone", "damaged"):

@@ -23,7 +23,7 @@ from act_eval.timing.delays import (
     loses_answers,
 )
 from act_eval.timing.estimators import Estimator, MaxOfLast, Oracle, estimated_range
-from act_eval.timing.methods import Method, Sync, whole_steps
+from act_eval.timing.methods import Method, Sync, executor_name, whole_steps
 from act_eval.types import PolicySpec
 
 BeyondMaxDelay = Literal["error", "clip", "naive"]
@@ -210,7 +210,7 @@ def _refuse_rtc_horizon(schedule: Schedule, spec: PolicySpec) -> str | None:
 
 
 def _outside(schedule: Schedule, least: int, most: int, rule: str, chunk: int, window: str = "") -> str | None:
-    name, s = schedule.method.name, schedule.method.execution_horizon
+    name, s = executor_name(schedule.method), schedule.method.execution_horizon
     if least <= s <= most:
         return None
     low, high = extremes(schedule.delay)

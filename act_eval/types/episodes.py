@@ -1,4 +1,4 @@
-"""What is recorded of episodes, and who watches them. An observer watches and changes nothing.
+"""Records of steps and episodes, and their observers, which change nothing.
 
 Legend: `A` action dim · `S` size of a simulator state.
 """
@@ -29,7 +29,7 @@ class StepRecord:
     command: FloatArray
     """(A,) decided for this step."""
     ran: FloatArray | None = None
-    """(A,) what reaches the arm at this step where commands are late; None: the command."""
+    """(A,) command that reaches the arm at this step under an actuation delay; None: `command`."""
     chunk: int
     index: int
     observed: int
@@ -48,7 +48,7 @@ class StepRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class EpisodeRecord:
-    """One finished episode. Nothing here depends on the clock."""
+    """One finished episode, independent of the wall clock."""
 
     episode: int
     """Number within the suite."""
@@ -58,27 +58,27 @@ class EpisodeRecord:
     steps: int
     """Control steps taken."""
     stopped_steps: int = 0
-    """Control steps' worth of time for which the world stood still (`sync` frozen)."""
+    """Control steps of stopped time (`sync_paused`)."""
     grasp_choice: float | None = None
-    """Closing position of the gripper on the segment target → confuser: 0 target, 1 confuser."""
+    """Grasp position on the segment target → confuser: 0 target, 1 confuser."""
     chunk_switches: int = 0
     underrun_steps: int = 0
     requests: int = 0
     detail: Mapping[str, Any] = field(default_factory=dict)
     """Further measurements of this episode (JSON values), named in docs/file-formats.md."""
     error: str | None = None
-    """What went wrong, for `policy_error` and `invalid`."""
+    """The error of `policy_error` and `invalid`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """What the clock said about one episode."""
+    """The wall-clock times of one episode."""
 
     episode: int
     wall_s: float
-    """From its reset to its end, the work on episodes beside it included [s]."""
+    """From reset to end, interleaved episodes included [s]."""
     inference_ms: tuple[float, ...] = ()
-    """Each prediction that the episode took part in, all rows of it [ms]."""
+    """Each batched prediction that the episode took part in [ms]."""
     video_s: float = 0.0
     """Rendering and encoding its video [s]."""
     worker: int = 0
@@ -86,7 +86,7 @@ class Timing:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What an environment says of the episode so far, by its outcome rules."""
+    """An environment's outcome of the episode so far."""
 
     outcome: str
     """One of `act_eval.results.records.OUTCOMES`."""
@@ -106,11 +106,11 @@ class Observer(Protocol):
 
 @runtime_checkable
 class EndStateObserver(Observer, Protocol):
-    """An observer that also wants the state in which an episode ended, for instance for the last frame."""
+    """An observer that also takes the final state of an episode, for instance for the last frame."""
 
     def on_end_state(self, episode: int, state: NDArray[np.float64]) -> None:
         """Take the (S,) simulator state after the last step; called before `on_episode_end`.
 
-        It is NaN where a failed environment cannot give it, and empty where the episode never began.
+        It is NaN if a failed environment cannot provide it, and empty if the episode never began.
         """
         ...

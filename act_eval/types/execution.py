@@ -1,4 +1,4 @@
-"""What an executor decides in every step, and what it counts. It knows nothing of tensors.
+"""The interface of executors: requests, chunks, the actions of a step, statistics. NumPy only.
 
 Legend: `B` environment slots · `C` chunk length · `A` action dim · `K` coordinates.
 """
@@ -29,8 +29,8 @@ class Request:
     estimated: int
     """Estimated delay: from the observation to the first step that the answer is expected to act."""
     prefix: FloatArray
-    """(told, A) commands from the observation on: executed ones, then planned ones. Longer where the policy is
-    conditioned on more than the estimated delay."""
+    """(estimated, A) commands from the observation on: executed ones, then planned ones. Longer for an ablation that
+    adds to the estimated delay."""
     start: int = 0
     """Step of the answer's first action."""
     ready: int = 0
@@ -70,18 +70,18 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class ChunkSwitch:
-    """What a new chunk changes where it takes over from chunks that could have gone on."""
+    """The change at a chunk switch, if the previous chunks reach beyond it."""
 
     replaced: FloatArray
-    """(A,) command that would have run at this step if the new chunk had not come."""
+    """(A,) command of this step without the new chunk."""
     overlap_rmse: FloatArray
-    """(A,) root mean square over the steps from this one on that both cover of the new chunk, as the policy predicted
-    it before anything was blended or averaged, less what would have run."""
+    """(A,) root mean square difference between the predicted new chunk, before any merging, and the commands without
+    it, over the steps from this one on that both cover."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Prediction:
-    """A request and what the policy answered, noted when it goes out; steps count from the episode's begin."""
+    """A request and its answer, recorded when the request goes out; steps count from the beginning of the episode."""
 
     sent: int
     """Step at which the request went out."""
@@ -90,16 +90,16 @@ class Prediction:
     start: int
     """Step of the answer's first action."""
     ready: int
-    """First step at which the answer may act; for a lost one the step at which it is given up."""
+    """First step at which the answer may act; for a lost answer the step at which it is given up."""
     estimated: int
     """Estimated delay."""
     actual: int
     """Actual delay, 0 for a lost answer."""
     lost: bool
     actions: FloatArray
-    """(C, A) what the policy answered."""
+    """(C, A) the policy's answer."""
     goal_input: FloatArray
-    """(K,) the observation's `environment_state` as the policy was shown it; K = 0 without one."""
+    """(K,) the observation's `environment_state` in the policy's input; K = 0 without one."""
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Prediction):
@@ -109,18 +109,18 @@ class Prediction:
 
 @dataclass(frozen=True, kw_only=True)
 class Actions:
-    """What runs now, with where it came from. Every array has one entry per slot; idle slots hold -1 and zeros."""
+    """The commands of a step and their origin. Every array has one entry per slot; idle slots hold -1 and zeros."""
 
     command: FloatArray
     """(B, A) commands for this step."""
     ran: FloatArray | None = None
-    """(B, A) what reaches the arms at this step where commands are late; None: the commands of this step."""
+    """(B, A) commands that reach the robots at this step under an actuation delay; None: the commands of this step."""
     chunk: IntArray
-    """(B,) number of the chunk within the episode, -1 where the hold action runs."""
+    """(B,) number of the chunk within the episode, -1 under the hold action."""
     index: IntArray
-    """(B,) index within the chunk, -1 where the hold action runs."""
+    """(B,) index within the chunk, -1 under the hold action."""
     observed: IntArray
-    """(B,) step of the observation behind the action, -1 where the hold action runs."""
+    """(B,) step of the observation behind the action, -1 under the hold action."""
     requested: BoolArray
     """(B,) whether a request was sent at this step."""
     estimated_delay: IntArray
@@ -128,17 +128,17 @@ class Actions:
     actual_delay: IntArray
     """(B,) actual delay of the running chunk, -1 without one."""
     in_flight: IntArray
-    """(B,) requests that have no answer yet after this step's bookkeeping."""
+    """(B,) requests without an answer at the end of this step."""
     chunk_switch: BoolArray
     """(B,) whether this is the first step of a chunk that replaces another."""
     chunk_switch_effects: Mapping[int, ChunkSwitch] = field(default_factory=dict)
-    """Slot → what its chunk switch changes; none at a chunk switch where the chunks of the step before do not reach."""
+    """Slot → the change at its chunk switch; absent if the chunks of the step before do not reach it."""
     predictions: Mapping[int, Sequence[Prediction]] = field(default_factory=dict)
     """Slot → the requests of this step with their answers."""
     errors: Mapping[int, str] = field(default_factory=dict)
-    """Slot → what its policy did wrong; its command means nothing and its episode is over."""
+    """Slot → error of its policy; the command is undefined and the episode over."""
     invalid: Mapping[int, str] = field(default_factory=dict)
-    """Slot → what its environment could not do for a request; its command means nothing and its episode is over."""
+    """Slot → error of its environment during a request; the command is undefined and the episode over."""
 
     @property
     def underrun(self) -> BoolArray:
@@ -148,10 +148,10 @@ class Actions:
 
 @dataclass(frozen=True, kw_only=True)
 class ExecutorStatistics:
-    """What the executor counted in one episode so far. Nothing here depends on the clock."""
+    """The executor's counts in one episode so far, independent of the wall clock."""
 
     requests: int
-    """Questions to the policy, the first chunk of the episode included."""
+    """Requests to the policy, the first chunk of the episode included."""
     chunk_switches: int
     underrun_steps: int
     stopped_steps: int
@@ -159,18 +159,18 @@ class ExecutorStatistics:
     estimated_delays: tuple[int, ...]
     """Estimated delay of each request, in order."""
     actual_delays: tuple[int | None, ...]
-    """Steps until each answer was there; None for a lost one."""
+    """Actual delay of each answer; None for a lost one."""
     lost: int
-    """Answers that were lost, or came after the timeout."""
+    """Answers that were lost or arrived after the timeout."""
     late: int
-    """Answers that came later than told and dropped what was already past (`rtc`)."""
+    """Answers later than estimated, whose past actions were dropped (`rtc`)."""
     observation_ages: tuple[int, ...] = ()
-    """Steps from the observation that each request read to the request, contained in its told and actual delay."""
+    """Steps from the observation that each request read to the request, part of its estimated and actual delay."""
     beyond_max_delay: int
-    """Requests whose estimated delay was above the policy's `max_delay`: clipped or asked without a prefix."""
+    """Requests whose estimated delay was above the policy's `max_delay`: clipped or sent without a prefix."""
     predicted_actions: int
     discarded_actions: int
-    """Predicted actions that were never run."""
+    """Predicted actions that never ran."""
 
 
 NOTHING_COUNTED = ExecutorStatistics(
@@ -186,18 +186,18 @@ NOTHING_COUNTED = ExecutorStatistics(
     predicted_actions=0,
     discarded_actions=0,
 )
-"""The statistics of an episode in which nothing was requested of a policy."""
+"""The statistics of an episode without requests."""
 
 
 class Executor(Protocol):
-    """Decides which action runs now; knows nothing of tensors."""
+    """Decides the commands of every step; NumPy only."""
 
     def reset(self, rows: Sequence[int], seeds: Sequence[int]) -> None:
         """Begin new episodes in `rows`."""
         ...
 
     def wants_observation(self, steps_B: IntArray) -> BoolArray:
-        """Return for which slots `act` will look at the observation at these steps."""
+        """Return for which slots `act` will read the observation at these steps."""
         ...
 
     def act(self, steps_B: IntArray, observation: Observation) -> Actions:
@@ -205,9 +205,9 @@ class Executor(Protocol):
         ...
 
     def statistics(self, row: int) -> ExecutorStatistics:
-        """Return what was counted in the present episode of a slot."""
+        """Return the counts of the current episode of a slot."""
         ...
 
     def inference_ms(self, row: int) -> tuple[float, ...]:
-        """Return the wall-clock time of each prediction in the present episode of a slot [ms]."""
+        """Return the wall-clock time of each prediction in the current episode of a slot [ms]."""
         ...

@@ -1,4 +1,4 @@
-"""What a policy is asked and what it answers. It predicts chunks and knows nothing of time.
+"""The interface of policies: observations, requests and chunks.
 
 Legend: `B` environment slots · `N` rows of one request · `C` chunk length · `P` longest prefix · `A` action dim ·
 `J` joints · `H`, `W` image height and width.
@@ -22,14 +22,14 @@ ACTION = "action"
 
 @dataclass(frozen=True)
 class Observation:
-    """What the policies of a batch of environments may see, one row per environment."""
+    """The observations of a batch of environments, one row per environment."""
 
     pixels: Mapping[str, ImageArray]
     """Camera name → RGB images, (B, H, W, 3) uint8."""
     agent_pos: FloatArray
     """Joint angles, (B, J) [rad]."""
     environment_state: FloatArray | None
-    """Coordinates of the target, (B, 2) [m]; None where the environment has none."""
+    """Goal input, here the target's (B, 2) coordinates [m]; None without one."""
 
     def take(self, rows: IntArray) -> "Observation":
         """Return the observation of some rows, in the order given."""
@@ -42,7 +42,7 @@ class Observation:
 
 @dataclass(frozen=True, kw_only=True)
 class PolicySpec:
-    """What an executor and an environment must know of a policy."""
+    """The properties of a policy that executors and environments need."""
 
     chunk: int
     """C, actions in one prediction."""
@@ -58,8 +58,8 @@ class PolicySpec:
     """Declared inputs with their shapes: `observation.state`, `observation.environment_state`,
     `observation.images.NAME` as (H, W, 3)."""
     overhead_projection: tuple[float, ...] | None = None
-    """Where the policy believes that places on the table appear in the overhead image, for one that cuts it there: a
-    homography (9,), row by row, (x, y, 1) [m] to (u, v, 1) from 0 to 1."""
+    """The policy's projection of the table into the overhead image, if it crops there: a homography (9,),
+    row by row, (x, y, 1) [m] to (u, v, 1) from 0 to 1."""
 
     def __post_init__(self) -> None:
         if self.chunk < 1 or self.action_dim < 1 or self.max_delay < 0:
@@ -73,21 +73,21 @@ class PolicySpec:
 
 @dataclass(frozen=True, kw_only=True)
 class ChunkRequest:
-    """A batched question to a policy: one row per environment that is due."""
+    """A batched request to a policy: one row per environment that is due."""
 
     rows: IntArray
-    """(N,) environment slots, for policies that keep something per row."""
+    """(N,) environment slots, for policies with a state per row."""
     steps: IntArray
-    """(N,) step of the observation: t, less what observations are late."""
+    """(N,) step of the observation: t minus the observation delay."""
     observation: Observation
     """N rows."""
     estimated_delay: IntArray
     """(N,) delay d that the policy is to be conditioned on."""
     prefix: FloatArray
-    """(N, P, A) committed commands a_t … a_{t+d-1}; entries from d on are zero and mean nothing."""
+    """(N, P, A) committed commands a_t … a_{t+d-1}; entries from d on are zero and unused."""
     prefix_known: IntArray | None = None
-    """(N,) how many of the d commands, from the first on, the policy may read; the others are NaN, and padding is to
-    stand in their place. None: all of them."""
+    """(N,) number of the d commands, from the first on, that the policy may read; the others are NaN and must be
+    replaced by padding. None: all."""
     last_action: FloatArray
     """(N, A) a_{t-1}, or the joint angles of the observation at t = 0 (NaN where they are not A numbers)."""
 
@@ -101,13 +101,13 @@ class ActionChunks:
 
 
 class ChunkPolicy(Protocol):
-    """Predicts chunks; knows nothing of time."""
+    """Predicts chunks, without a clock."""
 
     @property
     def spec(self) -> PolicySpec: ...
 
     def reset(self, rows: Sequence[int], seeds: Sequence[int]) -> None:
-        """Forget everything about `rows`; their next episodes have these seeds."""
+        """Reset the state of `rows`; their next episodes have these seeds."""
         ...
 
     def predict(self, request: ChunkRequest) -> ActionChunks:

@@ -25,13 +25,13 @@ def _no_floats(*shape: int) -> Callable[[], FloatArray]:
 class EpisodeSteps:
     """The steps of one episode; see `act_eval.types.Actions` for the meaning of each field.
 
-    Fields with a default are empty in files of earlier versions, and where policy or environment do not say.
+    Fields with a default are empty if policy or environment do not provide them.
     """
 
     command: FloatArray
     """(T, A) decided for each step; (0,) without a step"""
     ran: FloatArray
-    """(T, A) what reached the arm at each step: `command`, unless commands are late"""
+    """(T, A) command that reached the arm at each step: `command`, without an actuation delay"""
     chunk: IntArray
     """(T,)"""
     index: IntArray
@@ -69,9 +69,9 @@ class EpisodeSteps:
     lost: BoolArray = field(default_factory=lambda: np.zeros(0, np.bool_))
     """(N,)"""
     predicted: FloatArray = field(default_factory=_no_floats(0, 0, 0))
-    """(N, C, A) what the policy answered, absolute commands"""
+    """(N, C, A) the policy's answers, absolute commands"""
     goal_input: FloatArray = field(default_factory=_no_floats(0, 0))
-    """(N, K) the observation's `environment_state` as the policy was shown it"""
+    """(N, K) the observation's `environment_state` in the policy's input"""
     joints: FloatArray = field(default_factory=_no_floats(0, 0))
     """(T + 1, J) joint positions [rad]"""
     gripper_xyz: FloatArray = field(default_factory=_no_floats(0, 3))

@@ -5,7 +5,7 @@ committed prefix and goal input. Below them: the running chunk, delays and chunk
 episode from its log, so recording cannot change it, and any episode can be rendered again at another size.
 """
 
-from act_eval.video.files import FPS, Encoder, VideoMode, is_whole, should_record
+from act_eval.video.files import FPS, Encoder, VideoMode, is_complete, should_record
 from act_eval.video.frame_buffer import FrameLog, RecordedFrames
 from act_eval.video.layout import SMALL, Layout
 from act_eval.video.render import HOLD_S, VideoJob, episode_frames, film
@@ -22,6 +22,6 @@ __all__ = [
     "VideoMode",
     "episode_frames",
     "film",
-    "is_whole",
+    "is_complete",
     "should_record",
 ]

@@ -1,4 +1,4 @@
-"""Film episodes of a finished or unfinished run again from their logged states, in a few processes."""
+"""Renders episodes of a finished or unfinished run again from their logged states, in several processes."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -21,10 +21,10 @@ from act_eval.video.render import VideoJob, film
 
 @dataclass(frozen=True, kw_only=True)
 class Shot:
-    """One episode to film; picklable."""
+    """One episode to render; picklable."""
 
     make_env: Callable[[Suite], Any]
-    """Returns an environment that shows the suite's logged states; a function of a module."""
+    """Returns an environment for the suite's logged states; a module-level function."""
     condition: StoredCondition
     record: EpisodeRecord
     title: str
@@ -44,20 +44,20 @@ def shots(
     size: int = 720,
     out: Path | None = None,
 ) -> list[Shot]:
-    """Return the episodes that are to be filmed.
+    """Return the episodes to render.
 
     Args:
-        run: The run, which may be under way.
+        run: The run, finished or not.
         make_env: As in `Shot`.
-        title: What the videos say of the run, but for the condition.
+        title: Title of the videos without the condition.
         conditions: Names; all by default.
-        episodes: `failures`, `all`, an outcome, or episode numbers with commas between.
-        seeds: Episode seeds with commas between, instead of `episodes`.
+        episodes: `failures`, `all`, an outcome, or episode numbers separated by commas.
+        seeds: Episode seeds separated by commas, instead of `episodes`.
         size: Height of the videos, an even number from 256 to 1280 [px].
         out: Folder of the videos; by default one in each condition's folder.
 
     Raises:
-        UsageError: or a child of it, naming what is not there and what is.
+        UsageError: or a subclass, naming the missing item and the available ones.
         RunFolderError: if records of the run are damaged.
     """
     layout = Layout(size)
@@ -87,7 +87,7 @@ def shots(
 
 
 def film_again(asked: Sequence[Shot], workers: int) -> Iterator[tuple[Shot, str | None]]:
-    """Film episodes; yield each with what kept it from being filmed, None where nothing did, in their order.
+    """Render episodes; yield each in order with its error, or None.
 
     Raises:
         LaunchError: if a process died.
@@ -100,7 +100,7 @@ def film_again(asked: Sequence[Shot], workers: int) -> Iterator[tuple[Shot, str 
         try:
             yield from zip(asked, pool.map(_take, asked), strict=True)
         except BrokenProcessPool as error:
-            raise LaunchError("a process that filmed has died; repeat the command with --workers 1") from error
+            raise LaunchError("a rendering process died; repeat the command with --workers 1") from error
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -109,11 +109,11 @@ def _nothing(run: StoredRun, ended: Mapping[str, Sequence[EpisodeRecord]], names
     count = sum(len(ended[name]) for name in names)
     if not count:
         return f"{run.folder} has no finished episode in {', '.join(names)}"
-    return f"none of the {count} finished episodes in {', '.join(names)} is meant by {asked}; --episodes all films them"
+    return f"none of the {count} finished episodes in {', '.join(names)} matches {asked}; --episodes all renders them"
 
 
 def _take(shot: Shot) -> str | None:
-    """Film one episode; return what is wrong with its log."""
+    """Render one episode; return the error of its log, or None."""
     env = shot.make_env(shot.condition.suite)
     try:
         steps = shot.condition.steps(shot.record.episode)
@@ -129,14 +129,14 @@ def _take(shot: Shot) -> str | None:
             video.result()
     if video is not None:
         return None
-    return f"{shot.condition.name}, episode {shot.record.episode}: it has no state that could be shown"
+    return f"{shot.condition.name}, episode {shot.record.episode}: it has no state to render"
 
 
 def _check(shot: Shot, shape: tuple[int, ...], env: Any) -> None:
-    """Refuse states of another scene, which the environment of today would show wrongly or not at all."""
+    """Refuse states of another scene, which this environment cannot render."""
     expected = env.simulator_state().shape
     if shape[1:] != expected:
         raise RunFolderError(
             f"{shot.condition.folder / 'steps'}, episode {shot.record.episode}: its states hold {shape[1:]} numbers, "
-            f"those of {shot.condition.suite.env} here hold {expected}: it was recorded by another version"
+            f"those of {shot.condition.suite.env} hold {expected}: another version recorded it"
         )

@@ -26,7 +26,7 @@ CHUNK_TEXT: Colour = (120, 190, 255)
 COMMITTED: Colour = (255, 150, 20)
 TARGET: Colour = (60, 225, 100)
 CONFUSER: Colour = (255, 90, 215)
-TOLD: Colour = (255, 255, 255)
+GOAL: Colour = (255, 255, 255)
 SHADE: Colour = (10, 10, 14)
 
 _SMOOTH = 2  # supersampling factor
@@ -37,7 +37,7 @@ class Line:
     """A polyline."""
 
     points: Points
-    """(P, 2) x and y [px]; points that are NaN or far outside are left out."""
+    """(P, 2) x and y [px]; NaN and points far outside are left out."""
     ink: Colour
     width: float
     """[px]"""
@@ -94,7 +94,7 @@ class Board:
         flat[pixels] = flat[pixels] * mark.keep + mark.ink
 
     def mark(self, *layers: Line | Dots) -> Mark:
-        """Return layers, each over those before it, as one mark."""
+        """Return layers, drawn in order, as one mark."""
         size = np.array([self.width, self.height])
         kept = [layer.points[((layer.points > -size) & (layer.points < 2 * size)).all(axis=1)] for layer in layers]
         everything = np.concatenate([np.zeros((0, 2)), *kept])
@@ -137,7 +137,7 @@ def _draw(pen: ImageDraw.ImageDraw, layer: Line | Dots, points: Points) -> None:
 
 
 @lru_cache(maxsize=4096)
-def words(text: str, size: int, height: int, ink: Colour = INK, paper: Colour = PAPER) -> ImageArray:
+def render_text(text: str, size: int, height: int, ink: Colour = INK, paper: Colour = PAPER) -> ImageArray:
     """Return a line of text (height, W, 3) in letters of a size [px], read-only."""
     font = _font(size)
     image = Image.new("RGB", (max(1, round(font.getlength(text)) + 1), height), paper)

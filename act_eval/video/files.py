@@ -1,4 +1,4 @@
-"""The files of videos: which episodes are recorded, what they are called, how they are encoded."""
+"""Video files: the recorded episodes and the encoder."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -21,7 +21,7 @@ VideoMode = Literal["all", "failures", "none"]
 """Which episodes are recorded."""
 
 FPS = 20
-"""Frames per second where an environment does not say its rate."""
+"""Frames per second for environments without a rate."""
 _BATCH = 16  # frames per batch between renderer and encoder; caches do better with one kind of work at a time
 _WAITING = 2  # batches that may wait for the encoder
 
@@ -43,7 +43,7 @@ class _Batches:
         self._queue.put(error)
 
     def images(self) -> Iterator[ImageArray]:
-        """Yield the frames until their end; raise what ended them early."""
+        """Yield the frames until their end; raise the error that ended them early."""
         while isinstance(batch := self._queue.get(), list):
             self._room.release()
             yield from batch
@@ -56,7 +56,7 @@ def should_record(mode: VideoMode, outcome: str) -> bool:
     return mode == "all" or (mode == "failures" and outcome != SUCCESS)
 
 
-def is_whole(path: Path) -> bool:
+def is_complete(path: Path) -> bool:
     """Return whether a file can be read and is an MP4 with all of its boxes, from the first byte to the last.
 
     No frame is decoded.
@@ -133,7 +133,7 @@ def _whole(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; move it to `path` when complete, delete it on failure.
 
     Raises:
-        RenderError: if FFmpeg cannot do it, for another reason than the disk.
+        RenderError: if FFmpeg fails for another reason than the disk.
     """
     unfinished = path.with_name(path.name + ".part")
     try:

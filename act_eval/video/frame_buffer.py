@@ -1,7 +1,7 @@
 """Frames recorded while an episode runs, for environments that cannot render a logged state.
 
-They are kept as JPEG, some 15 kB each, so that a batch of long episodes fits into memory. The rest of a video comes
-from the log as usual: the frame number takes the place of the simulator state.
+They are kept as JPEG, about 15 kB each, so that a batch of long episodes fits into memory. The rest of a video comes
+from the log, with the frame number in place of the simulator state.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ _QUALITY = 92
 
 
 class RecordedFrames:
-    """The frames of one episode, behind the hook `render_state` that videos are rendered with."""
+    """The frames of one episode, behind the hook `render_state`."""
 
     video_cameras = ("rendered",)
 
@@ -47,17 +47,17 @@ class FrameLog:
         self._frames: dict[int, dict[int, bytes]] = {}
 
     def on_step(self, record: StepRecord) -> None:
-        """Do nothing: frames come by `on_frame`."""
+        """Do nothing: `on_frame` receives the frames."""
 
     def on_frame(self, episode: int, step: int, image: ImageArray) -> None:
-        """Keep the frame of the moment before `step`.
+        """Keep the frame before `step`.
 
         Raises:
-            RenderError: if it is no RGB image.
+            RenderError: if it is not an RGB image.
         """
         if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             got = f"{image.shape} {image.dtype}" if isinstance(image, np.ndarray) else type(image).__name__
-            raise RenderError(f"render() gave {got}; a video needs (H, W, 3) uint8, or choose --video none")
+            raise RenderError(f"render() returned {got}; a video needs (H, W, 3) uint8, or choose --video none")
         height, width = image.shape[:2]
         if height > _HEIGHT:
             image = np.asarray(Image.fromarray(image).resize((round(width * _HEIGHT / height), _HEIGHT)))

@@ -17,9 +17,9 @@ from act_eval.video.drawing import (
     CHUNK,
     COMMITTED,
     CONFUSER,
+    GOAL,
     SHADE,
     TARGET,
-    TOLD,
     Board,
     Colour,
     Dots,
@@ -30,7 +30,7 @@ from act_eval.video.drawing import (
 
 _CORNERS = 24
 _RING = 0.85  # radius of a ring in edges of a block
-_CROSS = 0.011  # half an arm of the cross at the told place [m]
+_CROSS = 0.011  # half the width of the cross at the goal input [m]
 _UNIT = 240  # height of a view in which lines are as wide as given here [px]
 
 
@@ -38,11 +38,11 @@ class Overlay:
     """The marks of one episode on one view.
 
     Args:
-        hooks: Of the environment; `project` is needed.
+        hooks: The environment's hooks; `project` is required.
         steps: The episode.
         camera: A fixed one.
-        board: Where its view stands in a frame.
-        paths: Where the episode's predictions and commands lead.
+        board: The part of a frame with its view.
+        paths: Gripper positions of predictions and commands.
     """
 
     def __init__(self, hooks: EnvHooks, steps: EpisodeSteps, camera: str, board: Board, paths: "Paths | None") -> None:
@@ -56,7 +56,7 @@ class Overlay:
         if paths is not None:
             self._chunks, self._commands = self._project(paths.chunks), self._project(paths.commands)
         self._feet = self._project(self._on_the_ground(steps.blocks_xyz.astype(np.float64)))
-        # An episode has few chunks, and rings of near places differ by nothing that can be seen.
+        # An episode has few chunks, and rings of close positions look the same.
         self._chunk = lru_cache(maxsize=64)(self._make_chunk)
         self._prefix = lru_cache(maxsize=64)(self._make_prefix)
         self._ring = lru_cache(maxsize=256)(self._make_ring)
@@ -81,7 +81,7 @@ class Overlay:
             self._draw_head(frame, step)
 
     def _draw_head(self, frame: ImageArray, step: int) -> None:
-        """Draw where the present command leads."""
+        """Draw the gripper position of the present command."""
         assert self._commands is not None
         x, y = self._commands[step]
         if 0 <= x < self._board.width and 0 <= y < self._board.height:
@@ -108,11 +108,11 @@ class Overlay:
         return self._board.mark(
             Line(points, SHADE, 4 * unit, 0.45),
             Line(points, CHUNK, 2.4 * unit),
-            Dots(points, TOLD, 0.8 * unit, 0.9),
+            Dots(points, GOAL, 0.8 * unit, 0.9),
         )
 
     def _make_prefix(self, request: int) -> Mark:
-        """Draw the commands that run from a request's observation to its answer, whatever that says."""
+        """Draw the commands from a request's observation to its answer."""
         assert self._commands is not None
         first, last = int(self._steps.observation_step[request]), int(self._steps.ready[request])
         points, unit = self._commands[first:last], self._unit
@@ -123,11 +123,11 @@ class Overlay:
     def _make_head(self) -> Mark:
         origin, unit = np.zeros((1, 2)), self._unit
         return self._board.mark(
-            Dots(origin, SHADE, 4.4 * unit, 0.7), Dots(origin, TOLD, 3.2 * unit), Dots(origin, CHUNK, 2 * unit)
+            Dots(origin, SHADE, 4.4 * unit, 0.7), Dots(origin, GOAL, 3.2 * unit), Dots(origin, CHUNK, 2 * unit)
         )
 
     def _make_ring(self, place: tuple[float, float, float], ink: Colour) -> tuple[Mark, Points]:
-        """Return a ring on the ground around a block, and where its centre appears."""
+        """Return a ring on the ground around a block, and its centre in the image."""
         assert self._stage is not None
         angles = np.linspace(0, 2 * np.pi, _CORNERS, endpoint=False)
         circle = np.stack([np.cos(angles), np.sin(angles), np.zeros(_CORNERS)], axis=1)
@@ -139,20 +139,20 @@ class Overlay:
         return ring, self._project(foot)
 
     def _make_cross(self, x: float, y: float) -> Mark:
-        """Draw a cross on the table at the coordinates that the policy was given."""
-        arms = [((x - _CROSS, y, 0), (x + _CROSS, y, 0)), ((x, y - _CROSS, 0), (x, y + _CROSS, 0))]
-        ends = [self._project(np.array(arm)) for arm in arms]
+        """Draw a cross on the table at the goal input."""
+        bars = [((x - _CROSS, y, 0), (x + _CROSS, y, 0)), ((x, y - _CROSS, 0), (x, y + _CROSS, 0))]
+        ends = [self._project(np.array(bar)) for bar in bars]
         return self._board.mark(
             *(Line(points, SHADE, 3.6 * self._unit, 0.6) for points in ends),
-            *(Line(points, TOLD, 1.6 * self._unit) for points in ends),
+            *(Line(points, GOAL, 1.6 * self._unit) for points in ends),
         )
 
 
 class Paths:
-    """Where an episode's predictions and commands put the gripper.
+    """Gripper positions of an episode's predictions and commands.
 
     Args:
-        gripper_position: Hook of the environment.
+        gripper_position: The environment's hook.
         steps: The episode.
     """
 
@@ -164,14 +164,14 @@ class Paths:
 
 
 def paths_of(hooks: EnvHooks, steps: EpisodeSteps) -> Paths | None:
-    """Return where predictions lead; None without predictions, or where the environment does not say."""
+    """Return the gripper positions; None without predictions or without the hooks."""
     if hooks.gripper_position is None or hooks.project is None or not (steps.steps and steps.predicted.size):
         return None
     return Paths(hooks.gripper_position, steps)
 
 
 def goal_of_chunk(steps: EpisodeSteps, step: int) -> tuple[float, ...] | None:
-    """Return the coordinates that the chunk of a step was told, of the request before where the arm holds."""
+    """Return the goal input of a step's chunk; during a hold action that of the latest request."""
     if not steps.goal_input.size:
         return None
     chunk = int(steps.chunk[step])

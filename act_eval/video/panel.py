@@ -18,30 +18,30 @@ from act_eval.video.drawing import (
     COMMITTED,
     CONFUSER,
     FAINT,
+    GOAL,
     GOOD,
     INK,
     PAPER,
     TARGET,
-    TOLD,
     Colour,
     put,
+    render_text,
     shortened,
-    words,
 )
 from act_eval.video.layout import Layout
 from act_eval.video.overlay import goal_of_chunk
 
 _OTHER_CHUNK: Colour = (22, 88, 160)
 _LANE: Colour = (52, 52, 60)
-_SWITCH_SHOWN = 3  # frames for which a chunk switch is pointed out
+_SWITCH_SHOWN = 3  # frames that mark a chunk switch
 
 
 @dataclass(frozen=True, kw_only=True)
-class Words:
-    """Facts of an episode that the panel shows besides its steps."""
+class EpisodeFacts:
+    """Facts of an episode in the panel besides its steps."""
 
     title: str
-    """What runs: environment, policy, condition."""
+    """Environment, policy and condition."""
     record: EpisodeRecord
     control_s: float
     """Δt [s]."""
@@ -56,13 +56,13 @@ class Panel:
 
     Args:
         layout: Places and sizes.
-        said: The words.
+        facts: The facts.
         steps: The episode.
         has_marks: Whether marks are drawn over the large view, which then needs a legend.
     """
 
-    def __init__(self, layout: Layout, said: Words, steps: EpisodeSteps, has_marks: bool = True) -> None:
-        self._layout, self._said, self._steps = layout, said, steps
+    def __init__(self, layout: Layout, facts: EpisodeFacts, steps: EpisodeSteps, has_marks: bool = True) -> None:
+        self._layout, self._facts, self._steps = layout, facts, steps
         self._pad = layout.scaled(4)
         self._key = self._legend()
         self._has_marks = has_marks
@@ -70,15 +70,15 @@ class Panel:
         self._columns = [round(layout.width * share) for share in (0.0, 0.345, 0.66)]
 
     def blank(self) -> ImageArray:
-        """Return a frame (H, W, 3) with everything that is the same in all frames."""
+        """Return a frame (H, W, 3) with the parts that all frames share."""
         layout = self._layout
         frame = np.empty((layout.height, layout.width, 3), np.uint8)
         frame[:] = PAPER
-        number = f"#{self._said.record.episode} seed {self._said.record.seed}"
-        seed = words(number, layout.font, layout.line, FAINT)
+        number = f"#{self._facts.record.episode} seed {self._facts.record.seed}"
+        seed = render_text(number, layout.font, layout.line, FAINT)
         room = layout.width - seed.shape[1] - 3 * self._pad
-        title = shortened(_shorter(self._said.title), layout.font, room)
-        put(frame, words(title, layout.font, layout.line), 0, self._pad)
+        title = shortened(_shorter(self._facts.title), layout.font, room)
+        put(frame, render_text(title, layout.font, layout.line), 0, self._pad)
         put(frame, seed, 0, layout.width - seed.shape[1] - self._pad)
         self._draw_lanes(frame)
         return frame
@@ -90,28 +90,28 @@ class Panel:
         frame[top:] = blank[top:]
         if self._has_marks and state < last:
             put(frame[: layout.numbers_top, : layout.view[1]], self._key, top - len(self._key), 0)
-        # In parts that other episodes have too: letters are drawn once.
+        # In parts that other episodes share, so that each text is rasterized once.
         left = self._put(frame, 0, 0, f"step {state}", INK)
         left = self._write(frame, 0, left, f"/{last} · ", INK)
-        self._write(frame, 0, left, f"{state * self._said.control_s:.2f} s", INK)
+        self._write(frame, 0, left, f"{state * self._facts.control_s:.2f} s", INK)
         self._draw_gripper(frame, state)
         if state < last:
             self._draw_source(frame, state)
-            self._draw_estimated(frame, state)
+            self._draw_goal_input(frame, state)
             self._draw_flight(frame, state)
         else:
-            text, ink = outcome_text(self._said.record)
+            text, ink = outcome_text(self._facts.record)
             self._put(frame, 0, 1, text, ink)
         x = self._column_of(state)
-        frame[layout.lanes_top : layout.height, max(0, x - 1) : x + layout.scaled(1)] = TOLD
+        frame[layout.lanes_top : layout.height, max(0, x - 1) : x + layout.scaled(1)] = GOAL
 
     def draw_outcome(self, view: ImageArray) -> None:
         """Write the outcome across the foot of the large view."""
-        text, ink = outcome_text(self._said.record)
+        text, ink = outcome_text(self._facts.record)
         height = self._layout.scaled(26)
         foot = view[-height:]
         foot[:] = foot // 4
-        block = words(text, self._layout.scaled(16), height, ink, (0, 0, 0))
+        block = render_text(text, self._layout.scaled(16), height, ink, (0, 0, 0))
         left = max(0, (view.shape[1] - block.shape[1]) // 2)
         part = foot[:, left : left + block.shape[1]]
         np.maximum(part, block[:, : part.shape[1]], out=part)
@@ -123,10 +123,10 @@ class Panel:
         """Write into one of the two lines of numbers; return the column behind the text."""
         layout = self._layout
         top = layout.numbers_top + line * layout.line
-        return put(frame, words(text, layout.font, layout.line, ink), top, left)
+        return put(frame, render_text(text, layout.font, layout.line, ink), top, left)
 
     def _draw_source(self, frame: ImageArray, step: int) -> None:
-        """Say which action of which chunk runs, and which delay it was told and had."""
+        """Write the running action and chunk, with its estimated and actual delay."""
         steps = self._steps
         chunk, estimated, actual = (
             int(steps.chunk[step]),
@@ -137,16 +137,18 @@ class Panel:
             self._put(frame, 0, 1, "HOLD: no chunk", BAD)
             return
         self._put(frame, 0, 1, f"chunk {chunk} · action {steps.index[step]}", CHUNK_TEXT)
-        self._put(frame, 0, 2, f"delay told {estimated} · actual {actual}", INK if estimated in (0, actual) else BAD)
+        self._put(
+            frame, 0, 2, f"delay estimated {estimated} · actual {actual}", INK if estimated in (0, actual) else BAD
+        )
 
-    def _draw_estimated(self, frame: ImageArray, step: int) -> None:
+    def _draw_goal_input(self, frame: ImageArray, step: int) -> None:
         goal_input = goal_of_chunk(self._steps, step)
         if goal_input is not None:
-            estimated = ", ".join(f"{value:.3f}" for value in goal_input[:3])
-            self._put(frame, 1, 0, f"told xy {estimated}", INK)
+            values = ", ".join(f"{value:.3f}" for value in goal_input[:3])
+            self._put(frame, 1, 0, f"goal input {values}", INK)
 
     def _draw_flight(self, frame: ImageArray, step: int) -> None:
-        """Show a request that is in flight as a bar that fills, and a chunk switch in the frames after it."""
+        """Draw a request in flight as a bar that fills, and a chunk switch in the frames after it."""
         steps = self._steps
         flying = np.flatnonzero((steps.sent <= step) & (step < steps.ready))
         if len(flying):
@@ -156,11 +158,11 @@ class Panel:
             left = self._bar(frame, 1, left, gone / whole, COMMITTED)
             self._write(frame, 1, left, f" {gone}/{whole}", COMMITTED)
         elif steps.chunk_switch[max(0, step - _SWITCH_SHOWN + 1) : step + 1].any():
-            self._put(frame, 1, 1, "SWITCH", TOLD)
+            self._put(frame, 1, 1, "SWITCH", GOAL)
 
     def _draw_gripper(self, frame: ImageArray, state: int) -> None:
-        """Show how far the jaws are open, and what they are told to do."""
-        stage, gripper = self._said.stage, self._said.gripper
+        """Draw the opening of the jaws and the gripper's command."""
+        stage, gripper = self._facts.stage, self._facts.gripper
         if stage is None or gripper is None or state >= len(self._steps.joints):
             return
         step = min(state, self._steps.steps - 1)
@@ -180,12 +182,12 @@ class Panel:
         return right
 
     def _legend(self) -> ImageArray:
-        """Return a strip that says which colour is what."""
+        """Return a strip with the legend of the colours."""
         layout = self._layout
         entries = (("chunk", CHUNK_TEXT), ("committed", COMMITTED), ("target", TARGET), ("confuser", CONFUSER),
-                   ("+ told", TOLD))  # fmt: skip
+                   ("+ goal input", GOAL))  # fmt: skip
         height, size = layout.scaled(11), layout.scaled(9)
-        blocks = [words(f" {text} ", size, height, ink) for text, ink in entries]
+        blocks = [render_text(f" {text} ", size, height, ink) for text, ink in entries]
         return np.concatenate(blocks, axis=1)
 
     def _draw_lanes(self, frame: ImageArray) -> None:
@@ -202,20 +204,20 @@ class Panel:
             frame[middle + gap : bottom, self._column_of(sent) : self._column_of(end)] = COMMITTED
         for step in np.flatnonzero(steps.chunk_switch).tolist():
             x = self._column_of(step)
-            frame[top : middle + gap, x : x + layout.scaled(1)] = TOLD
+            frame[top : middle + gap, x : x + layout.scaled(1)] = GOAL
 
     def _column_of(self, step: int) -> int:
-        """Return where a step begins on the timeline [px]."""
+        """Return the column at which a step begins on the timeline [px]."""
         room = self._layout.width - 2 * self._pad
         return self._pad + round(room * step / max(1, self._steps.steps))
 
 
 def outcome_text(record: EpisodeRecord) -> tuple[str, Colour]:
-    """Return what is said of an episode's end, and in which colour."""
+    """Return what is facts of an episode's end, and in which colour."""
     return record.outcome.replace("_", " ").upper(), GOOD if record.outcome == SUCCESS else BAD
 
 
 def _shorter(title: str) -> list[str]:
-    """Return a title and shorter forms of it: its parts from the first on are left away."""
+    """Return a title and shorter forms of it, without its first parts."""
     parts = title.split(" · ")
     return [title, *(" · ".join(parts[first:]) for first in range(1, len(parts)))]

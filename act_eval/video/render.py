@@ -15,14 +15,14 @@ from act_eval.video.drawing import Board
 from act_eval.video.files import Encoder
 from act_eval.video.layout import SMALL, Layout
 from act_eval.video.overlay import Overlay, paths_of
-from act_eval.video.panel import Panel, Words
+from act_eval.video.panel import EpisodeFacts, Panel
 
 HOLD_S = 0.5
-"""For how long the last state is held, with the outcome [s]."""
+"""Duration of the last state, with the outcome [s]."""
 
 CAMERAS = ("review", "overhead", "wrist")
-"""The large view and the two small ones, where the environment does not say otherwise by `video_cameras`."""
-_OVERLAID = 2  # the wrist camera moves with the condition
+"""The large view and the two small ones, unless the environment has `video_cameras`."""
+_OVERLAID = 2  # the wrist camera moves with the arm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class VideoJob:
     """One episode to render."""
 
     title: str
-    """What runs: environment, policy, condition."""
+    """Environment, policy and condition."""
     record: EpisodeRecord
     steps: EpisodeSteps
     control_s: float
@@ -42,7 +42,7 @@ def film(path: Path, env: object, what: VideoJob, layout: Layout, encoder: Encod
 
     Args:
         path: The video.
-        env: As the episode's environment; needs the hook `render_state`, other hooks are optional.
+        env: Environment of the episode; it needs the hook `render_state`, other hooks are optional.
         what: The episode.
         layout: Size of the video.
         encoder: Encodes in the background.
@@ -62,15 +62,15 @@ def episode_frames(states: NDArray[np.float64], env: object, what: VideoJob, lay
     """Yield the frames of an episode; each is overwritten by the next.
 
     Args:
-        states: (n, S) states to show, from the first on; n is T + 1 but for episodes that broke.
-        env: As `film` takes it.
+        states: (n, S) states to show, from the first on; n is T + 1 unless the simulation failed.
+        env: As for `film`.
         what: The episode.
         layout: Size of the frames.
     """
     hooks = hooks_of(env)
     views = _views(hooks, what.steps, layout)
     has_marks = any(view.overlay is not None for view in views)
-    panel = Panel(layout, _words(hooks, what), what.steps, has_marks)
+    panel = Panel(layout, _facts(hooks, what), what.steps, has_marks)
     blank = panel.blank()
     frame = blank.copy()
     for number, state in enumerate(states):
@@ -86,7 +86,7 @@ def episode_frames(states: NDArray[np.float64], env: object, what: VideoJob, lay
 
 @dataclass(frozen=True)
 class _View:
-    """A camera, its place in the frame, and what is drawn over it."""
+    """A camera, its place in the frame and its overlay."""
 
     camera: str
     rows: slice
@@ -122,7 +122,7 @@ def _due(views: Sequence[_View], layout: Layout, number: int) -> Sequence[_View]
 
 
 def _show(hooks: EnvHooks, state: NDArray[np.float64], number: int, views: Sequence[_View], frame: ImageArray) -> None:
-    """Draw views of a state and what lies over them into a frame."""
+    """Draw views of a state and their overlays into a frame."""
     places = [frame[view.rows, view.columns] for view in views]
     if hooks.render_views is not None:
         hooks.render_views(state, [(view.camera, *view.size) for view in views], places)
@@ -135,9 +135,9 @@ def _show(hooks: EnvHooks, state: NDArray[np.float64], number: int, views: Seque
             view.overlay.draw(frame, number)
 
 
-def _words(hooks: EnvHooks, what: VideoJob) -> Words:
+def _facts(hooks: EnvHooks, what: VideoJob) -> EpisodeFacts:
     gripper = None
     if what.steps.joints.size and hooks.motion is not None:
         gripper = hooks.motion(what.steps.state[:1]).gripper_joint
     stage = None if hooks.stage is None else hooks.stage()
-    return Words(title=what.title, record=what.record, control_s=what.control_s, stage=stage, gripper=gripper)
+    return EpisodeFacts(title=what.title, record=what.record, control_s=what.control_s, stage=stage, gripper=gripper)

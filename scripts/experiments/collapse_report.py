@@ -156,14 +156,14 @@ def _paired(first: Path, second: Path) -> PairedTable:
 
 def _evaluated(condition: Path) -> Evaluated:
     records = read_episodes(condition / "episodes.jsonl")
-    modes = grasp_choices_of(records)
+    grasps = grasp_choices_of(records)
     calls = [call for timing in read_timings(condition / "timings.jsonl") for call in timing.inference_ms]
     return Evaluated(
         success=SuccessRate.of_outcomes(record.outcome for record in records),
         wrong_block=_count(records, "wrong_block"),
         between=_count(records, "between"),
-        mode="no confuser" if modes is None else modes.verdict.mode,
-        index_median=float(np.median(modes.indices)) if modes is not None and modes.indices else None,
+        mode="no confuser" if grasps is None else grasps.verdict.mode,
+        index_median=float(np.median(grasps.choices)) if grasps is not None and grasps.choices else None,
         call_ms=float(np.median(calls)) if calls else None,
     )
 

@@ -1,4 +1,4 @@
-"""Measure how often the detector of modes is right, silent and wrong; `--help` lists the options."""
+"""Measures how often the grasp verdict is right, inconclusive and wrong; `--help` lists the options."""
 
 import sys
 from collections import Counter
@@ -24,39 +24,39 @@ CASES: Mapping[str, Mapping[float, float]] = {
     "30 % target, 70 % midpoint": {0.0: 0.3, 0.5: 0.7},
     "a quarter, a half, a quarter": {0.0: 0.25, 0.5: 0.5, 1.0: 0.25},
 }
-"""What a policy aims at → grasp choice of an aim → its share."""
+"""Policy → grasp choice of an aim → its share."""
 
 
 @dataclass(frozen=True)
 class Flags:
-    """Simulate closings that scatter about what a policy aims at, and count verdicts."""
+    """Simulate grasps that scatter about a policy's aims, and count verdicts."""
 
-    closings: tuple[int, ...] = (24, 50, 100, 200)
-    """GraspCounts per verdict."""
+    grasps: tuple[int, ...] = (24, 50, 100, 200)
+    """Grasps per verdict."""
     scatter: float = 0.1
     """Standard deviation of the grasp choice about its aim; the shipped policies have 0.05."""
     rounds: int = 10_000
     """Verdicts per row."""
     seed: int = 0
     worst: bool = True
-    """Also the largest probability of a wrong verdict over all shares in steps of 5 %, exactly, up to 100 closings."""
+    """Also the largest probability of a wrong verdict over all shares in steps of 5 %, exactly, up to 100 grasps."""
 
 
 def main() -> int:
     """Simulate, and print both tables."""
     flags = tyro.cli(Flags, description=__doc__)
     console = Console(width=110)
-    table = Table("policy", "closings", "goal followed", "averaging", "random", "inconclusive")
+    table = Table("policy", "grasps", "goal followed", "averaging", "random", "inconclusive")
     for number, (name, aims) in enumerate(CASES.items()):
-        for total in flags.closings:
+        for total in flags.grasps:
             rng = np.random.default_rng((flags.seed, number, total))
             found = _simulated(aims, total, flags, rng)
             shares = (f"{100 * found[mode] / flags.rounds:.2f} %" for mode in ("goal followed", "averaging", "random"))
-            table.add_row(name, str(total), *shares, f"{100 * found['cannot tell'] / flags.rounds:.2f} %")
+            table.add_row(name, str(total), *shares, f"{100 * found['inconclusive'] / flags.rounds:.2f} %")
     console.print(table)
-    for total in flags.closings if flags.worst else ():
+    for total in flags.grasps if flags.worst else ():
         if total <= 100:
-            console.print(f"{total} closings: wrong with a probability of at most {100 * _worst(total):.2f} %")
+            console.print(f"{total} grasps: wrong with a probability of at most {100 * _worst(total):.2f} %")
     return 0
 
 
@@ -65,8 +65,8 @@ def _simulated(aims: Mapping[float, float], total: int, flags: Flags, rng: np.ra
     indices = centres + rng.normal(0, flags.scatter, centres.shape)
     counts = Counter(GraspCounts.count(row) for row in indices)
     found: Counter[str] = Counter()
-    for closings, times in counts.items():
-        found[detect(closings).mode] += times
+    for one, times in counts.items():
+        found[detect(one).mode] += times
     return found
 
 

@@ -1,4 +1,4 @@
-"""The detector of modes: its error rates for any true shares, its words, and scripted policies whose truth is known."""
+"""The grasp verdict: error rates for any true shares, text, and scripted policies with a known truth."""
 
 import itertools
 from dataclasses import replace
@@ -33,7 +33,7 @@ CLOSED_BY = 32
 
 
 class Aimed:
-    """What the expert is told, with another place for the target: a share of the way to the confuser."""
+    """The expert's privileged state with the target moved by a share of the way to the confuser."""
 
     def __init__(self, env, share):
         self._env, self.share = env, share
@@ -48,7 +48,7 @@ class Aimed:
 
 @pytest.fixture(scope="module")
 def aimed_at():
-    """Share of the way → records of EPISODES seeds whose gripper closed there, in the real environment."""
+    """Share of the way → records of EPISODES seeds that grasped there, in the real environment."""
     env = gym.make(env_id("confuser_pick"), disable_env_checker=True).unwrapped
     env.skip_cameras(True)
     aim = Aimed(env, 0.0)
@@ -100,29 +100,29 @@ def mixture(aimed_at, shares):
     ],
 )
 def test_scripted_policies_are_seen_as_what_they_are(aimed_at, shares, mode, block):
-    modes = grasp_choices_of(mixture(aimed_at, shares))
-    assert modes is not None
-    assert (modes.verdict.mode, modes.verdict.block) == (mode, block)
-    assert modes.closings.total == EPISODES
+    grasps = grasp_choices_of(mixture(aimed_at, shares))
+    assert grasps is not None
+    assert (grasps.verdict.mode, grasps.verdict.block) == (mode, block)
+    assert grasps.counts.total == EPISODES
     expected = [round(shares.get(aim, 0) * EPISODES) for aim in (0.0, 0.5, 1.0)]
-    assert [modes.closings.at_target, modes.closings.between, modes.closings.at_confuser] == expected
+    assert [grasps.counts.at_target, grasps.counts.between, grasps.counts.at_confuser] == expected
     if 0.5 not in shares:
-        assert modes.nearest_is_target.successes == expected[0]
+        assert grasps.nearest_is_target.successes == expected[0]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_indices_of_scripted_policies_are_where_they_aim(aimed_at, share):
-    indices = grasp_choices_of(aimed_at(share)).indices
+    indices = grasp_choices_of(aimed_at(share)).choices
     assert len(indices) == EPISODES
     assert np.abs(np.array(indices) - share).max() < 0.25
     assert abs(np.median(indices) - share) < 0.05
 
 
 def test_an_expert_hardly_hesitates_and_never_turns_round(aimed_at):
-    modes = grasp_choices_of(aimed_at(0.0))
-    assert len(modes.hesitation_steps) == EPISODES
-    assert np.median(modes.hesitation_steps) <= 4
-    assert np.mean(modes.reversals) < 0.2
+    grasps = grasp_choices_of(aimed_at(0.0))
+    assert len(grasps.hesitation_steps) == EPISODES
+    assert np.median(grasps.hesitation_steps) <= 4
+    assert np.mean(grasps.reversals) < 0.2
 
 
 def truth(at_target, between, at_confuser):
@@ -143,7 +143,7 @@ def verdicts(total):
 
 @pytest.mark.parametrize("total", [MIN_GRASPS, 20, 24, 50])
 def test_at_most_one_wrong_verdict_in_a_hundred_whatever_the_shares(total):
-    """Exact: every possible count of closings, weighted by its probability, for shares in steps of 2.5 %."""
+    """Exact: every possible count of grasps, weighted by its probability, for shares in steps of 2.5 %."""
     counts, found = verdicts(total)
     worst, decided = 0.0, 0.0
     grid = [(i / 40, j / 40, (40 - i - j) / 40) for i in range(41) for j in range(41 - i)]
@@ -168,8 +168,8 @@ def test_at_most_one_wrong_verdict_in_a_hundred_whatever_the_shares(total):
         ({0.0: 0.5, 1.0: 0.5}, ("random", None), 0.9),
     ],
 )
-def test_fifty_simulated_closings_of_a_pure_policy_decide(centres, true, power):
-    """GraspCounts scatter by 0.1 around their aim: twice what the shipped policies do."""
+def test_fifty_simulated_grasps_of_a_pure_policy_decide(centres, true, power):
+    """Grasps scatter by 0.1 around their aim: twice what the shipped policies do."""
     rng, rounds = np.random.default_rng(0), 2000
     found = []
     for _ in range(rounds):
@@ -180,7 +180,7 @@ def test_fifty_simulated_closings_of_a_pure_policy_decide(centres, true, power):
     assert np.mean([verdict not in (true, ("inconclusive", None)) for verdict in found]) <= 0.01
 
 
-def test_too_few_closings_say_how_many_would_do():
+def test_too_few_grasps_say_how_many_would_do():
     assert detect(GraspCounts(10, 0, 0)).needed == 24
     for at_target in range(23):
         assert detect(GraspCounts(at_target, 0, 0)).mode == "inconclusive"
@@ -191,20 +191,20 @@ def test_too_few_closings_say_how_many_would_do():
 
 
 @pytest.mark.parametrize(
-    "closings", [GraspCounts(14, 1, 1), GraspCounts(5, 6, 1), GraspCounts(9, 0, 4), GraspCounts(30, 5, 0)]
+    "counts", [GraspCounts(14, 1, 1), GraspCounts(5, 6, 1), GraspCounts(9, 0, 4), GraspCounts(30, 5, 0)]
 )
-def test_the_number_said_to_be_needed_decides(closings):
-    verdict = detect(closings)
+def test_the_needed_number_decides(counts):
+    verdict = detect(counts)
     assert verdict.mode == "inconclusive"
-    factor = verdict.needed / closings.total
-    at_target, at_confuser = round(closings.at_target * factor), round(closings.at_confuser * factor)
+    factor = verdict.needed / counts.total
+    at_target, at_confuser = round(counts.at_target * factor), round(counts.at_confuser * factor)
     assert detect(GraspCounts(at_target, verdict.needed - at_target - at_confuser, at_confuser)).mode != "inconclusive"
 
 
 def test_shares_on_a_border_never_decide_and_say_so():
-    modes = grasp_choices_of([record(index) for index in [0.0] * 8 + [0.5] * 8 + [1.0] * 8])
-    assert modes.verdict.needed is None
-    assert describe(modes).startswith("inconclusive from 24 closings (more than 5,000 closings like these would)")
+    grasps = grasp_choices_of([record(index) for index in [0.0] * 8 + [0.5] * 8 + [1.0] * 8])
+    assert grasps.verdict.needed is None
+    assert describe(grasps).startswith("inconclusive with 24 grasps (more than 5,000 grasps like these would decide)")
 
 
 def record(index, outcome="missed", grasp_step=9):
@@ -213,15 +213,15 @@ def record(index, outcome="missed", grasp_step=9):
 
 
 def test_words_name_the_wrong_block_and_a_control():
-    modes = grasp_choices_of([record(1.0)] * 50)
-    assert describe(modes, "target").startswith(
-        "grounded in the wrong block (it closes at the confuser, its coordinates named the target): "
-        "of 50 closings 0 at the target, 0 between, 50 at the confuser"
+    grasps = grasp_choices_of([record(1.0)] * 50)
+    assert describe(grasps, "target").startswith(
+        "goal reversed (grasps at the confuser, the goal input names the target): "
+        "0/50 grasps at the target, 0 between, 50 at the confuser"
     )
-    assert describe(modes, "confuser").startswith("grounded (it closes at the named block): of 50 closings")
-    assert describe(modes, None).startswith("grounded in the confuser, though its coordinates named no block")
+    assert describe(grasps, "confuser").startswith("goal followed: 0/50 grasps at the target")
+    assert describe(grasps, None).startswith("always the confuser, although the goal input names no block")
     assert describe(grasp_choices_of([record(0.45)] * 50)).startswith(
-        "collapsed (it closes between the blocks): of 50 closings"
+        "averaging (mode collapse): 0/50 grasps at the target"
     )
     assert [named_block({"goal_input": c}) for c in ("exact", "confuser", "random", "none")] == [
         "target",
@@ -231,14 +231,14 @@ def test_words_name_the_wrong_block_and_a_control():
     ]
 
 
-def test_episodes_that_close_nowhere_near_are_estimated_apart_and_invalid_ones_left_out():
-    modes = grasp_choices_of(
+def test_episodes_without_a_grasp_near_are_counted_apart_and_invalid_ones_left_out():
+    grasps = grasp_choices_of(
         [*[record(0.0)] * 30, *[record(None)] * 4, *[record(None, "timeout", None)] * 6, record(0.5, "invalid")]
     )
-    assert (modes.episodes, modes.closings.total, modes.off_segment, modes.never_closed) == (40, 30, 4, 6)
-    assert "10 of 40 episodes closed nowhere near" in describe(modes)
+    assert (grasps.episodes, grasps.counts.total, grasps.off_segment, grasps.never_grasped) == (40, 30, 4, 6)
+    assert "10 of 40 episodes grasped nowhere near" in describe(grasps)
     assert describe(grasp_choices_of([record(None)] * 3)) == (
-        "inconclusive: none of 3 episodes closed the gripper within 10 cm of the blocks; at least 8 closings are needed"
+        "inconclusive: none of 3 episodes grasped within 10 cm of the blocks; at least 8 grasps are needed"
     )
 
 

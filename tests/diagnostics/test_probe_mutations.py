@@ -31,12 +31,12 @@ def env() -> Iterator[gym.Env]:
 
 
 @pytest.fixture(scope="module")
-def bank(env: gym.Env) -> ObservationSet:
+def observations(env: gym.Env) -> ObservationSet:
     return collect_observations(env, ExpertExecutor([env]), episode_seeds(Purpose.PROBE, 3, 4), per_episode=4)
 
 
 @pytest.fixture(scope="module")
-def probed(env: gym.Env, bank: ObservationSet) -> Callable[..., ProbeReport]:
+def probed(env: gym.Env, observations: ObservationSet) -> Callable[..., ProbeReport]:
     """Probe a shipped policy after something was done to its network and normaliser."""
     torch.set_num_threads(1)
     loaded = {name: load_pretrained(checkpoint_folder(name)) for name in POLICIES}
@@ -46,7 +46,7 @@ def probed(env: gym.Env, bank: ObservationSet) -> Callable[..., ProbeReport]:
         policy, processor = copy.deepcopy(loaded[name])
         with torch.no_grad():
             mutilate(policy, processor)
-        return probe(TorchChunkPolicy(policy, processor), bank, hooks_of(env), short=True)
+        return probe(TorchChunkPolicy(policy, processor), observations, hooks_of(env), short=True)
 
     return run
 

@@ -70,21 +70,21 @@ def env() -> Iterator[gym.Env]:
 
 
 @pytest.fixture(scope="module")
-def bank(env: gym.Env) -> ObservationSet:
+def observations(env: gym.Env) -> ObservationSet:
     return collect_observations(env, ExpertExecutor([env]), episode_seeds(Purpose.PROBE, 0, 4), per_episode=4)
 
 
-def modes(policy: Foreign, bank: ObservationSet, hooks: EnvHooks = BARE) -> dict[str, str]:
-    return {verdict.input: verdict.mode for verdict in probe(policy, bank, hooks).verdicts}
+def modes(policy: Foreign, observations: ObservationSet, hooks: EnvHooks = BARE) -> dict[str, str]:
+    return {verdict.input: verdict.mode for verdict in probe(policy, observations, hooks).verdicts}
 
 
-def test_a_declared_input_that_is_dropped_on_the_way_is_dead(bank: ObservationSet) -> None:
+def test_a_declared_input_that_is_dropped_on_the_way_is_dead(observations: ObservationSet) -> None:
     """What happened to coordinates declared under a type that no layer reads."""
     everything = (STATE, ENVIRONMENT_STATE, EYE)
-    assert modes(Foreign(everything, (ENVIRONMENT_STATE, EYE)), bank)[STATE] == "ignored"
-    assert modes(Foreign(everything, (ENVIRONMENT_STATE, STATE)), bank)[EYE] == "ignored"
+    assert modes(Foreign(everything, (ENVIRONMENT_STATE, EYE)), observations)[STATE] == "ignored"
+    assert modes(Foreign(everything, (ENVIRONMENT_STATE, STATE)), observations)[EYE] == "ignored"
     # Its commands are its joints and something else: relative to joints that it does not look at any further.
-    found = modes(Foreign(everything, (STATE, EYE)), bank)
+    found = modes(Foreign(everything, (STATE, EYE)), observations)
     assert found == {
         STATE: "ignored",
         ENVIRONMENT_STATE: "ignored",
@@ -93,8 +93,8 @@ def test_a_declared_input_that_is_dropped_on_the_way_is_dead(bank: ObservationSe
     }
 
 
-def test_what_is_not_declared_is_not_an_input(bank: ObservationSet) -> None:
-    report = probe(Foreign((EYE,), (EYE,)), bank, BARE)
+def test_what_is_not_declared_is_not_an_input(observations: ObservationSet) -> None:
+    report = probe(Foreign((EYE,), (EYE,)), observations, BARE)
     assert [(v.input, v.mode) for v in report.verdicts] == [
         (EYE, "used"),
         (STATE, "not an input"),
@@ -102,15 +102,15 @@ def test_what_is_not_declared_is_not_an_input(bank: ObservationSet) -> None:
         (ENVIRONMENT_STATE, "not an input"),
     ]
     assert report.verdicts[3].line == (
-        "environment_state not an input the environment shows it, the policy does not declare it"
+        "environment_state not an input the environment provides it, the policy does not declare it"
     )
 
 
-def test_noise_is_measured_and_hides_neither_the_dead_nor_the_used(bank: ObservationSet) -> None:
+def test_noise_is_measured_and_hides_neither_the_dead_nor_the_used(observations: ObservationSet) -> None:
     declared = (ENVIRONMENT_STATE, EYE)
-    report = probe(Foreign(declared, (ENVIRONMENT_STATE,), noise=0.01), bank, BARE)
+    report = probe(Foreign(declared, (ENVIRONMENT_STATE,), noise=0.01), observations, BARE)
     assert report.noise_rad == pytest.approx(0.014, rel=0.5)
-    assert modes(Foreign(declared, (ENVIRONMENT_STATE,), noise=0.01), bank) == {
+    assert modes(Foreign(declared, (ENVIRONMENT_STATE,), noise=0.01), observations) == {
         ENVIRONMENT_STATE: "used",
         EYE: "ignored",
         STATE: "not an input",
@@ -118,52 +118,52 @@ def test_noise_is_measured_and_hides_neither_the_dead_nor_the_used(bank: Observa
     }
 
 
-def test_too_few_observations_decide_nothing_and_say_how_many_would(bank: ObservationSet) -> None:
+def test_too_few_observations_decide_nothing_and_say_how_many_would(observations: ObservationSet) -> None:
     few = replace(
-        bank,
-        observation=bank.observation.take(np.arange(8)),
-        seeds=bank.seeds[:8],
-        steps=bank.steps[:8],
-        states=bank.states[:8],
-        last_action=bank.last_action[:8],
-        block_xy=bank.block_xy[:8],
+        observations,
+        observation=observations.observation.take(np.arange(8)),
+        seeds=observations.seeds[:8],
+        steps=observations.steps[:8],
+        states=observations.states[:8],
+        last_action=observations.last_action[:8],
+        block_xy=observations.block_xy[:8],
     )
     (verdict, *_) = probe(Foreign((EYE,), ()), few, BARE).verdicts
     assert verdict.line == "images.overhead inconclusive from 8 observations; 16 are needed"
 
 
-def test_one_episode_cannot_be_exchanged_for_another(bank: ObservationSet) -> None:
+def test_one_episode_cannot_be_exchanged_for_another(observations: ObservationSet) -> None:
     with pytest.raises(UsageError, match="needs at least 2 episodes"):
-        replace(bank, seeds=np.zeros(len(bank), np.int64)).permuted_rows()
+        replace(observations, seeds=np.zeros(len(observations), np.int64)).permuted_rows()
 
 
-def test_chunks_that_are_not_finite_are_refused(bank: ObservationSet) -> None:
+def test_chunks_that_are_not_finite_are_refused(observations: ObservationSet) -> None:
     with pytest.raises(ActionError, match="the policy's chunks are not finite"):
-        probe(Foreign((STATE,), (STATE,), noise=np.inf), bank, BARE)
+        probe(Foreign((STATE,), (STATE,), noise=np.inf), observations, BARE)
 
 
-def test_a_bank_holds_the_moments_that_it_says(bank: ObservationSet, env: gym.Env) -> None:
-    assert len(bank) == 16
-    assert bank.episodes == 4
-    assert bank.steps[:4].tolist() == [0, 3, 6, 9]
-    assert {purpose_of(seed) for seed in bank.seeds.tolist()} == {Purpose.PROBE}
-    assert bank.observation.environment_state is not None
-    np.testing.assert_allclose(bank.block_xy[:, 0], bank.observation.environment_state, atol=1e-6)
-    assert named_block_of(bank).tolist() == [0] * 16
-    observed, _ = env.reset(seed=int(bank.seeds[4]))
-    np.testing.assert_array_equal(bank.observation.pixels["overhead"][4], observed["pixels"]["overhead"])
-    np.testing.assert_array_equal(bank.observation.agent_pos[4], observed["agent_pos"])
+def test_observations_come_from_their_steps(observations: ObservationSet, env: gym.Env) -> None:
+    assert len(observations) == 16
+    assert observations.episodes == 4
+    assert observations.steps[:4].tolist() == [0, 3, 6, 9]
+    assert {purpose_of(seed) for seed in observations.seeds.tolist()} == {Purpose.PROBE}
+    assert observations.observation.environment_state is not None
+    np.testing.assert_allclose(observations.block_xy[:, 0], observations.observation.environment_state, atol=1e-6)
+    assert named_block_of(observations).tolist() == [0] * 16
+    observed, _ = env.reset(seed=int(observations.seeds[4]))
+    np.testing.assert_array_equal(observations.observation.pixels["overhead"][4], observed["pixels"]["overhead"])
+    np.testing.assert_array_equal(observations.observation.agent_pos[4], observed["agent_pos"])
 
 
-def test_strangers_are_of_other_episodes(bank: ObservationSet) -> None:
-    permuted_rows = bank.permuted_rows()
-    assert (bank.seeds[permuted_rows] != bank.seeds).all()
-    np.testing.assert_array_equal(permuted_rows, bank.permuted_rows())
+def test_permuted_rows_are_of_other_episodes(observations: ObservationSet) -> None:
+    permuted_rows = observations.permuted_rows()
+    assert (observations.seeds[permuted_rows] != observations.seeds).all()
+    np.testing.assert_array_equal(permuted_rows, observations.permuted_rows())
 
 
-def test_each_change_touches_what_it_names_and_nothing_else(bank: ObservationSet, env: gym.Env) -> None:
-    whole, seen = bank.observation, set()
-    for change in changes(Foreign((STATE, ENVIRONMENT_STATE, EYE), ()).spec, bank, hooks_of(env)):
+def test_each_change_touches_what_it_names_and_nothing_else(observations: ObservationSet, env: gym.Env) -> None:
+    whole, seen = observations.observation, set()
+    for change in changes(Foreign((STATE, ENVIRONMENT_STATE, EYE), ()).spec, observations, hooks_of(env)):
         changed = change.observation
         differs = {
             STATE: (changed.agent_pos != whole.agent_pos).any(),
@@ -183,17 +183,17 @@ def test_each_change_touches_what_it_names_and_nothing_else(bank: ObservationSet
     }
 
 
-def test_shifts_have_the_length_that_they_name(bank: ObservationSet) -> None:
-    found = {c.name: c.observation for c in changes(Foreign((ENVIRONMENT_STATE,), ()).spec, bank, BARE)}
-    estimated = bank.observation.environment_state
-    assert estimated is not None
+def test_shifts_have_the_length_that_they_name(observations: ObservationSet) -> None:
+    found = {c.name: c.observation for c in changes(Foreign((ENVIRONMENT_STATE,), ()).spec, observations, BARE)}
+    goal = observations.observation.environment_state
+    assert goal is not None
     for centimetres in (2, 5, 10):
         moved = found[f"shifted {centimetres} cm"].environment_state
         assert moved is not None
-        np.testing.assert_allclose(np.linalg.norm(moved - estimated, axis=1), centimetres / 100, rtol=1e-4)
+        np.testing.assert_allclose(np.linalg.norm(moved - goal, axis=1), centimetres / 100, rtol=1e-4)
 
 
-def test_a_blinded_policy_sees_grey(bank: ObservationSet) -> None:
+def test_a_blinded_policy_sees_grey(observations: ObservationSet) -> None:
     seen: list[FloatArray] = []
 
     class Watching(Foreign):
@@ -202,6 +202,6 @@ def test_a_blinded_policy_sees_grey(bank: ObservationSet) -> None:
             return super().predict(request)
 
     policy = MaskedImages(Watching((STATE, EYE), (STATE, EYE)))
-    report = probe(policy, bank, BARE)
+    report = probe(policy, observations, BARE)
     assert {int(value) for image in seen for value in (image.min(), image.max())} == {GREY}
     assert [verdict.input for verdict in report.ignored if verdict.input == EYE] == [EYE]

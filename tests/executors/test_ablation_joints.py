@@ -134,14 +134,14 @@ def test_predicted_joints_need_commands_of_their_length() -> None:
 
 
 def test_predicted_joints_under_naive_are_those_of_the_estimated_step() -> None:
-    """Told too much, an early answer waits for the step of its joints; told too little, it drops what is past."""
+    """A large estimate delays an early answer to the step of its joints; a small one drops past actions."""
     for estimated, begins in ((4, 4), (1, 2)):
         ablation = Ablation(proprio="predicted-with-gripper")
         wanted = Schedule(
             method=Naive(6), delay=Constant(2), delay_estimator=ConstantEstimate(estimated), ablation=ablation
         )
-        assert condition_name(wanted) == f"naive_d2_s6_estimated{estimated}_predicted_all"
-        assert condition_settings(wanted)["estimated"] == f"constant:steps={estimated}"
+        assert condition_name(wanted) == f"naive_d2_s6_est{estimated}_predicted-with-gripper"
+        assert condition_settings(wanted)["delay_estimator"] == f"constant:steps={estimated}"
         commands = run(Tagged(12), wanted, 6 + begins + 2)
         first = 100 + begins - estimated
         assert commands == [*range(6 + begins), first, first + 1]

@@ -49,27 +49,27 @@ def evaluate(*arguments: object) -> int:
     return main(["evaluate", *map(str, arguments)])
 
 
-def test_every_value_is_an_arm_and_own_keeps_the_plain_name(
+def test_every_value_is_a_condition_and_committed_keeps_the_plain_name(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "run"
     shown = ["--prefix", "committed", "expert", "pad", "--execution-horizon", 8]
     assert evaluate("--policy", checkpoint, "--seeds", 3, "--delay", 0, 2, *shown, "--out", out, *SMALL) == 0
     printed = capsys.readouterr().out
-    arms = json.loads((out / "manifest.json").read_text())["configuration"]["arms"]
-    assert {name: arm.get("prefix") for name, arm in arms.items()} == {
+    conditions = json.loads((out / "manifest.json").read_text())["configuration"]["conditions"]
+    assert {name: entry.get("prefix") for name, entry in conditions.items()} == {
         "rtc_d0_s8": None,
         "rtc_d2_s8": None,
         "rtc_d2_s8_expert": "expert",
         "rtc_d2_s8_pad": "pad",
     }
-    assert "no arm  rtc_d0_s8_pad: prefix 'pad' needs 1 committed command or more; the estimated delay is 0" in printed
-    assert "arm     rtc_d2_s8_pad: executor rtc, delay d = 2, execution horizon s = 8, prefix pad" in printed
-    commands = {name: load(out / name / "steps" / "0000.npz").command for name in arms}
-    records = {name: read_episodes(out / name / "episodes.jsonl")[0] for name in arms}
+    assert "rtc_d0_s8_pad: prefix 'pad' needs 1 committed command or more; the estimated delay is 0" in printed
+    assert "rtc_d2_s8_pad: executor rtc, delay d = 2, execution horizon s = 8, prefix pad" in printed
+    commands = {name: load(out / name / "steps" / "0000.npz").command for name in conditions}
+    records = {name: read_episodes(out / name / "episodes.jsonl")[0] for name in conditions}
     for name in ("rtc_d2_s8_expert", "rtc_d2_s8_pad"):
         assert records[name].detail["estimated_delays"] == records["rtc_d2_s8"].detail["estimated_delays"]
-        # All begin with the same chunk; from its end on the network answers what it was shown.
+        # All begin with the same chunk; from its end on the network answers its ablated input.
         same = (commands[name] == commands["rtc_d2_s8"]).all(axis=1)
         assert same[:8].all()
         assert not same[8:].any()

@@ -53,10 +53,10 @@ def test_nothing_is_replaced_where_the_old_chunk_has_ended_or_the_arm_was_holdin
     assert set(ended.values()) == set(held.values()) == set(underrun.values()) == {None}
 
 
-def test_ticking_without_delay_is_as_frozen():
-    frozen = Schedule(method=Sync(3))
-    ticking = Schedule(method=Sync(3, clock="hold"))
-    assert numbers(switch_effects(Tagged(8), ticking, 9)) == numbers(switch_effects(Tagged(8), frozen, 9))
+def test_hold_without_delay_equals_paused():
+    paused = Schedule(method=Sync(3))
+    hold = Schedule(method=Sync(3, clock="hold"))
+    assert numbers(switch_effects(Tagged(8), hold, 9)) == numbers(switch_effects(Tagged(8), paused, 9))
 
 
 def test_blending_shrinks_the_jump_and_hides_nothing_of_the_disagreement():

@@ -215,7 +215,7 @@ def test_an_early_answer_waits_for_the_estimated_step_and_a_late_one_drops_what_
     early = Schedule(method=RTC(6), delay=Constant(1), delay_estimator=ConstantEstimate(3))
     assert run(shifted(), early, 14) == [0, 1, 2, 3, 4, 5, 6, 7, 100, 101, 102, 103, 104, 105]
     late = replayed(RTC(5), [5] * STEPS, ConstantEstimate(2))
-    # told 2 at step 5: the window begins at 7, the answer comes at 10 and drops its first three actions;
+    # estimate 2 at step 5: the window begins at 7, the answer comes at 10 and drops its first three actions;
     # chunk 0 ends at 7, so that 8 and 9 are held
     assert run(shifted(), late, 16, SEED) == [*range(8), HOLD, HOLD, 103, 104, 105, 106, 107, 203]
     actions, executor = traced(shifted(), late, 16, SEED)

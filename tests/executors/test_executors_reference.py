@@ -90,7 +90,7 @@ def test_the_scheduler_does_what_the_page_says(case: Case) -> None:
     schedule = Schedule(
         method=case.kind(case.s),
         delay=Trace(episodes={SEED: tuple(case.delays * STEPS)}),
-        estimated=None if case.estimated is None else ConstantEstimate(case.estimated),
+        delay_estimator=None if case.estimated is None else ConstantEstimate(case.estimated),
         beyond_max_delay="clip",
         timeout=TIMEOUT,
         observation_delay=case.age,

@@ -175,7 +175,7 @@ def test_under_any_delays_every_action_keeps_its_step_and_its_observation(
     schedule = Schedule(
         method=method,
         delay=Trace(episodes={3: tuple([*steps, 1] * 400)}),
-        estimated=estimated,
+        delay_estimator=estimated,
         timeout=12,
         beyond_max_delay="clip",
         observation_delay=k,

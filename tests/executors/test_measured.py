@@ -127,7 +127,7 @@ def test_late_measured_answers_are_lost_at_the_timeout() -> None:
 
 
 def test_no_estimator_knows_a_measured_delay_before_it_has_happened() -> None:
-    with pytest.raises(TimingError, match="the oracle inconclusive a measured delay before it has happened"):
+    with pytest.raises(TimingError, match="the oracle cannot know a measured delay before it has happened"):
         Schedule(method=RTC(4), delay=Measured(), delay_estimator=Oracle())
     assert Schedule(method=RTC(4), delay=Measured()).estimator == MaxOfLast(10)
     assert Schedule(method=RTC(4)).estimator == Oracle()

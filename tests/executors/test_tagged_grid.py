@@ -34,7 +34,7 @@ def test_the_gripper_of_an_ensemble_is_the_newest_chunk_that_has_arrived(c: int,
 def test_blending_names_the_chunks_and_indices_that_naive_runs(c: int, s: int, d: int) -> None:
     schedule = Schedule(method=Blend(s), delay=Constant(d))
     if not max(1, d) <= s <= c - d:
-        with pytest.raises(TimingError, match="blend needs d <= s <= C - d"):
+        with pytest.raises(TimingError, match=r"blend needs d <= s <= C - d|`blend` cannot run with delay"):
             ChunkExecutor(Noise(c), schedule, repeat_last)
         return
     blended, _ = traced(Noise(c), schedule, STEPS)

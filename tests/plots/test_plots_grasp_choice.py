@@ -1,4 +1,4 @@
-"""Figures of closings: they show every closing once, at its place, and the figures of a run are written once."""
+"""Figures of the grasp choice: every grasp appears once, at its position, and the figures of a run are written once."""
 
 import numpy as np
 import pytest
@@ -12,10 +12,10 @@ TARGET, CONFUSER = np.array([0.2, 0.1]), np.array([0.15, 0.0])
 
 
 def record(index, left=0.0, outcome="success"):
-    """An episode that closed at `index`, `left` lengths of the segment beside it."""
+    """An episode with a grasp at `index`, `left` lengths of the segment beside it."""
     along = CONFUSER - TARGET
-    closed = TARGET + index * along + left * np.array([-along[1], along[0]])
-    places = {"grasp_xy": closed, "grasp_target_xy": TARGET, "grasp_confuser_xy": CONFUSER}
+    grasp = TARGET + index * along + left * np.array([-along[1], along[0]])
+    places = {"grasp_xy": grasp, "grasp_target_xy": TARGET, "grasp_confuser_xy": CONFUSER}
     detail = {name: place.tolist() for name, place in places.items()} | {"confuser_xy": [CONFUSER.tolist()]}
     return EpisodeRecord(episode=0, seed=0, outcome=outcome, steps=9, grasp_choice=index, detail=detail)
 
@@ -34,7 +34,7 @@ def test_points_are_in_the_frame_of_the_blocks(records):
     }
 
 
-def test_the_histogram_holds_every_closing_those_beyond_its_ends_too(records):
+def test_the_histogram_holds_every_grasp_those_beyond_its_ends_too(records):
     figure = grasp_histogram({"condition": grasp_choices_of(records), "other": grasp_choices_of(records[:1])}, "title")
     heights = [sum(bar.get_height() for bar in axis.containers[0]) for axis in figure.axes]
     assert heights == [4, 1]
@@ -56,7 +56,7 @@ def test_figures_of_a_run_are_written_once(tmp_path, records):
     assert {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == written
 
 
-def test_a_run_without_closings_gets_no_figures(tmp_path):
+def test_a_run_without_grasps_gets_no_figures(tmp_path):
     alone = EpisodeRecord(episode=0, seed=0, outcome="success", steps=9, detail={"confuser_xy": []})
     assert not write_figures(tmp_path, {"condition": [alone]})
     assert list(tmp_path.iterdir()) == []

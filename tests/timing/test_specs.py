@@ -198,12 +198,12 @@ def test_a_estimated_delay_that_is_none_is_refused(text: str, problem: str) -> N
     ("schedule", "name"),
     [
         (Schedule(method=RTC(10), delay=Constant(4)), "rtc_d4_s10"),
-        (Schedule(method=Sync(5)), "sync_d0_s5"),
-        (Schedule(method=Sync(5, "hold")), "sync_ticking_d0_s5"),
+        (Schedule(method=Sync(5)), "sync_paused_d0_s5"),
+        (Schedule(method=Sync(5, "hold")), "sync_hold_d0_s5"),
         (Schedule(method=Naive(4), delay=Uniform(1, 3)), "naive_uniform1-3_s4"),
         (Schedule(method=RTC(4), delay=Measured(100)), "rtc_measured100ms_s4"),
         (Schedule(method=RTC(4), delay=Measured(), delay_estimator=ConstantEstimate(2)), "rtc_measured_s4_est2"),
-        (Schedule(method=RTC(4), delay_estimator=MaxOfLast(20, 1)), "rtc_d0_s4_estimated-max-window-20-initial-1"),
+        (Schedule(method=RTC(4), delay_estimator=MaxOfLast(20, 1)), "rtc_d0_s4_est-max-window-20-initial-1"),
         (
             Schedule(method=RTC(4), delay=Lossy(0.1, Bursty(1, 6, 0.1, 0.5)), timeout=9, beyond_max_delay="clip"),
             "rtc_lossy0.1-bursty1-6-0.1-0.5_s4_clip_t9",
@@ -256,7 +256,7 @@ def test_settings_hold_everything_that_is_not_at_its_default(beyond: BeyondMaxDe
         "observation_delay": 2,
         "actuation_delay": 1,
     }
-    assert "told max" in condition_text(condition_settings(full))
+    assert "delay estimator max" in condition_text(condition_settings(full))
 
 
 def test_the_texts_need_no_heavy_import() -> None:

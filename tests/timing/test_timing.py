@@ -79,7 +79,7 @@ def test_exactly_the_horizons_within_the_bounds_are_allowed(chunk: int, delay: i
 @pytest.mark.parametrize(
     ("method", "delay", "policy", "text"),
     [
-        (Sync(9), 0, spec(8), "sync needs 1 <= s <= C, with C = 8: 1 <= s <= 8; got s = 9"),
+        (Sync(9), 0, spec(8), "sync_paused needs 1 <= s <= C, with C = 8: 1 <= s <= 8; got s = 9"),
         (Naive(6), 3, spec(8), "naive needs d <= s <= C - d, with C = 8, d = 3: 3 <= s <= 5; got s = 6"),
         (Blend(2), 3, spec(8), "blend needs d <= s <= C - d, with C = 8, d = 3: 3 <= s <= 5; got s = 2"),
         (Naive(5), 5, spec(8), "`naive` cannot run with delay 5: it needs d ≤ s ≤ C − d, and C = 8 leaves no s"),
@@ -152,7 +152,7 @@ def test_an_estimate_above_max_delay_is_a_choice() -> None:
         (lambda: Trace((3, -2)), "entry 1 of a delay trace is -2; it must be a whole number of control steps"),
         (lambda: Trace((None,)), "a delay trace holds lost answers only"),
         (lambda: Naive(0), "execution horizon s is 0; it must be a whole number of control steps, at least 1"),
-        (lambda: Sync(4, "paused"), "clock is 'paused'; there are: paused, hold"),  # pyright: ignore[reportArgumentType]
+        (lambda: Sync(4, "stopped"), "clock is 'stopped'; there are: paused, hold"),  # pyright: ignore[reportArgumentType]
         (lambda: Ensemble(1, -0.1), "decay m is -0.1; it must be a finite number, at least 0"),
         (
             lambda: MaxOfLast(0),

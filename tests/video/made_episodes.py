@@ -38,7 +38,7 @@ class Hooked(Bare):
 
 
 def episode_steps() -> EpisodeSteps:
-    """Chunk 0 runs for steps 0–3, nothing for step 4, chunk 1 (sent at 3, told 2, ready at 5) from 5 on."""
+    """Chunk 0 runs for steps 0–3, nothing for step 4, chunk 1 (sent at 3, estimated 2, ready at 5) from 5 on."""
     chunk = np.array([0, 0, 0, 0, -1, 1, 1, 1])
     start = np.array([0, 5])
     step = np.arange(T)

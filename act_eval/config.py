@@ -171,11 +171,13 @@ class EvaluateConfig:
     actuation_delay: int = 0
     """Control steps by which commands reach the arm late."""
     prefix: tuple[str, ...] = ("committed",)
-    """What rtc is shown of the commands that run while it computes; each is a condition. committed, or an ablation: expert (what
-    the scripted expert would command), pad (nothing), shuffled, wrong_delay:2 (told 2 steps too many)."""
+    """Action prefix that rtc conditions on; each is a condition. committed (the commands that run during inference),
+    or an ablation: expert (the scripted expert's commands), pad (no commands), shuffled, wrong_delay:2 (an estimated
+    delay 2 steps too long)."""
     proprio: tuple[Proprio, ...] = ("observed",)
-    """Joints that the policy is handed; each is a condition. observed, or those expected when its answer begins to act: the
-    last committed command, the gripper as observed (predicted) or not (predicted-with-gripper)."""
+    """Joint positions in the policy's input; each is a condition. observed, or the positions expected when the new
+    chunk starts, that is the last committed command: predicted keeps the observed gripper, predicted-with-gripper
+    predicts it too."""
     out: Path | None = None
     """Run folder; by default one below outputs/evaluate whose name depends on the configuration."""
     compile: str = "auto"
@@ -289,12 +291,12 @@ class SweepConfig:
 
 @dataclass(frozen=True)
 class MergeConfig:
-    """Make one run or sweep of its parts, after checking that they cover every episode of every condition exactly once."""
+    """Merge the shards of a run or sweep, after checking that they cover every episode exactly once."""
 
-    parts: tyro.conf.Positional[tuple[Path, ...]] = ()
-    """Run folders that hold shards, or shards (RUN/shards/2-of-8.jsonl); or folders of sweeps."""
+    sources: tyro.conf.Positional[tuple[Path, ...]] = ()
+    """Run folders with shards, single shards (RUN/shards/2-of-8.jsonl), or sweep folders."""
     out: Path | None = None
-    """Folder to make; not needed where all parts lie in one folder, which then becomes the run or sweep."""
+    """Output folder; not needed if all shards are in one folder, which then becomes the run or sweep."""
 
 
 def option_name(kind: type, name: str) -> str:

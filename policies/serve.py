@@ -175,7 +175,8 @@ class TorchChunkPolicy:
         longest = estimated_delay_N.max(initial=0)
         if prefix_NPA.shape[1] < longest <= self._spec.max_delay:  # longer ones the network refuses
             raise UsageError(
-                f"estimated delays are {estimated_delay_N.tolist()}, but the prefix has {prefix_NPA.shape[1]} committed commands"
+                f"estimated delays are {estimated_delay_N.tolist()}, "
+                f"but the prefix has {prefix_NPA.shape[1]} committed commands"
             )
         slots = min(full.shape[1], prefix_NPA.shape[1])
         full[:, :slots] = prefix_NPA[:, :slots]

@@ -27,8 +27,8 @@ class Flags:
     size: int = 720
     """Height of the videos, an even number from 256 to 1280 [px]."""
     out: Path | None = None
-    """Folder; by default videos_SIZE in each condition's folder. The size of an evaluation's own videos, 256, goes to their
-    place, CONDITION/videos, where the review page finds it."""
+    """Output folder; by default videos_SIZE in each condition's folder. Videos of size 256, the size that `evaluate`
+    records, go to CONDITION/videos, where the review page finds them."""
     workers: int | None = None
     """Processes; as many as there are processor cores by default."""
 

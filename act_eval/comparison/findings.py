@@ -1,4 +1,4 @@
-"""A comparison of two runs: every condition's finding, whether the requirement is met, and the sentences that say so."""
+"""A comparison of two runs: the finding for each condition, the decision, and the sentences that report both."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -167,7 +167,7 @@ def compare_places(
     rules: Rules | None = None,
     requirement: Requirement = "no-regression",
 ) -> Comparison:
-    """Compare what two places hold: run folders, files of `baseline`, or one condition of either, as in `RUN:CONDITION`.
+    """Compare two run folders, two files of `baseline`, or single conditions of them, as in `RUN:CONDITION`.
 
     Args:
         base: What the other is compared with.

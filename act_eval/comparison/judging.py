@@ -138,8 +138,8 @@ def judge_bar(outcomes: Outcomes, bar: float, episodes: int, confidence: float =
         successes = vector.count(SUCCESS)
         low = clopper_pearson_lower(successes, episodes, confidence)
         passed = passed and low >= bar
-        message = f"{condition}: {successes}/{episodes}, at least {low:.3f} with confidence {confidence:g}; the bar is {bar:g}"
-        lines.append(message + _invalid_text(vector))
+        bound = f"at least {low:.3f} with confidence {confidence:g}; the bar is {bar:g}"
+        lines.append(f"{condition}: {successes}/{episodes}, {bound}{_invalid_text(vector)}")
     return Judgement(passed, False, "\n".join(lines))
 
 

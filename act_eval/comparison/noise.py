@@ -36,11 +36,11 @@ class NoiseFloor:
 
     def describe(self) -> str:
         """Return one line."""
-        shown = " ".join(f"{rate.rate:.2f}" for rate in self.rates[:10]) + (" …" if len(self.rates) > 10 else "")
+        rates = " ".join(f"{rate.rate:.2f}" for rate in self.rates[:10]) + (" …" if len(self.rates) > 10 else "")
         return (
-            f"{self.condition}: {len(self.rates)} disjoint suites of {self.size} episodes, same weights: {shown}; two of "
-            f"them differ by {self.typical:.3f} on average and {self.largest:.3f} at most; by counting alone 95 of "
-            f"100 such differences are at most {self.by_counting:.3f}"
+            f"{self.condition}: {len(self.rates)} disjoint suites of {self.size} episodes, same weights: {rates}; "
+            f"two of them differ by {self.typical:.3f} on average and {self.largest:.3f} at most; by counting alone "
+            f"95 of 100 such differences are at most {self.by_counting:.3f}"
         )
 
 

@@ -163,7 +163,7 @@ def selection_lines(selection: Selection) -> list[str]:
 
 def _mean_text(condition: ConditionSelection, count: int) -> str:
     return (
-        f"{condition.condition}: mean over {count} checkpoints {condition.mean:.3f}, standard deviation {condition.spread:.3f}; if all were "
-        f"equally good, the best would still lie {condition.luck:.3f} above the mean by luck, and at least as high as here "
-        f"with a chance of {condition.chance:.2f}"
+        f"{condition.condition}: mean over {count} checkpoints {condition.mean:.3f}, standard deviation "
+        f"{condition.spread:.3f}; if all were equally good, the best would exceed the mean by {condition.luck:.3f} "
+        f"through luck, and reach the observed rate with a chance of {condition.chance:.2f}"
     )

@@ -1,8 +1,8 @@
 """The verdict on every condition of a comparison, and whether the comparison meets a requirement.
 
-One planned family: the conditions of a comparison. Their p-values are adjusted by Holm; equivalence is claimed only where
-an interval that holds for all conditions at once (Bonferroni) lies inside the margin. The interval that is shown holds
-for its condition alone.
+The conditions of a comparison are one planned family. Their p-values are adjusted by Holm; equivalence requires that
+an interval that holds for all conditions at once (Bonferroni) is inside the margin. The reported interval holds for
+its condition alone.
 """
 
 from collections.abc import Mapping

@@ -24,9 +24,9 @@ def open_run(path: Path, manifest: Manifest, may_grow: bool = False, part: Part 
 
     Args:
         path: the folder.
-        manifest: the run that is wanted.
-        may_grow: whether conditions may be added to the run that is there; its own conditions must all be wanted, unchanged.
-        part: own only this part of it, beside others who own other parts.
+        manifest: the requested run.
+        may_grow: whether conditions may be added to an existing run; its own conditions must be requested unchanged.
+        part: own only this shard, beside processes that own other shards.
 
     Raises:
         RunFolderError: if the folder holds something else, another run (naming what differs), or is in use.

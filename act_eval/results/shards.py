@@ -127,9 +127,9 @@ class Shards:
         return [finished] * finished.is_file() + _numbered(self.folder / part)
 
     def _lines(self, part: str) -> Iterator[tuple[Path, ShardLine]]:
-        """Yield a part's lines; those of its processes that its file holds too come once.
+        """Yield the lines of a shard, each once.
 
-        A finished part has files of processes where conditions were added to the run, or its process died at its very end.
+        A finished shard still has process files if conditions were added to the run, or if its process died at the end.
         """
         finished = self.finished_file(part)
         kept: set[tuple[str, int]] = set()

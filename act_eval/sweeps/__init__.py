@@ -1,4 +1,4 @@
-"""Grids of cells over delay, execution horizon, executor and estimated delay: which can run, and what they say together."""
+"""Grids of cells over delay, execution horizon, executor and delay estimator: planning, running and analysis."""
 
 from act_eval.sweeps.analysis import Analysis, Recovered, SeriesTrend, analyse
 from act_eval.sweeps.comparisons import Comparison

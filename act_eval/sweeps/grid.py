@@ -1,8 +1,8 @@
 """A grid of delays, execution horizons, executors and variants, and the cells of it that a policy can run.
 
-A cell is one executor at one d and s; it becomes a condition of a run. A variant is what a policy is told and shown, where
-that is not what there is. A series is a row of cells that differ in d alone, under one rule for s: what a curve of
-success against delay is drawn through. Cells may be shared by series (`delay` and a fixed 4 meet at d = 4).
+A cell is one executor at one d and s; it becomes a condition of a run. A variant is an ablation of the policy's input.
+A series is a row of cells that differ in d alone, under one rule for s: a curve of success against delay. Series may
+share cells (`delay` and a fixed 4 meet at d = 4).
 """
 
 from collections.abc import Iterator, Mapping, Sequence

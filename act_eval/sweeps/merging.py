@@ -17,12 +17,12 @@ def merge(config: MergeConfig, reporter: Reporter) -> FinishedRun | Path:
     Raises:
         ActEvalError: with what is wrong with the config or the parts.
     """
-    if not config.parts:
+    if not config.sources:
         raise UsageError("nothing to merge; name run folders, or shards as in RUN/shards/2-of-8.jsonl")
-    if any(map(is_sweep, config.parts)):
-        folders = list(dict.fromkeys(config.parts))
+    if any(map(is_sweep, config.sources)):
+        folders = list(dict.fromkeys(config.sources))
         return _merge_sweeps(folders, _folder(config.out, folders), reporter)
-    parts = sources(config.parts)
+    parts = sources(config.sources)
     out = _folder(config.out, [part.run for part in parts])
     manifest, records = merge_runs(parts, out)
     reporter.line(f"merged  {', '.join(str(part.run) for part in parts)}")

@@ -66,7 +66,8 @@ def main() -> None:
     best = {name: 1e6 * min(values[1:]) for name, values in times.items()}  # the first of each warms up
     added = best["ours"] - best["bare"]
     print(
-        f"{arguments.env}, s = {arguments.execution_horizon}, {arguments.slots} episodes at a time, {arguments.rounds} rounds"
+        f"{arguments.env}, s = {arguments.execution_horizon}, {arguments.slots} episodes at a time, "
+        f"{arguments.rounds} rounds"
     )
     print(f"lowest processor time of an environment step: bare {best['bare']:.0f} µs, ours {best['ours']:.0f} µs")
     print(f"the scheduler adds {added:.0f} µs, {added / best['bare']:.1%}")

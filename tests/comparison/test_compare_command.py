@@ -26,7 +26,7 @@ def squeezed(text: str) -> str:
 
 @pytest.fixture
 def worse(tmp_path: Path) -> tuple[Path, Path]:
-    """Two conditions of 40 episodes; NEW loses ten of the first condition's and wins none, in the second nothing moves."""
+    """Two conditions of 40 episodes; NEW loses ten pairs of the first and wins none; the second does not change."""
     base = make_run(tmp_path / "base", {"d0": outcomes(38, 2), "d4": outcomes(30, 10)}, video="all")
     new = make_run(tmp_path / "new", {"d0": outcomes(28, 12), "d4": outcomes(30, 10)}, digest="bb", video="all")
     return base, new

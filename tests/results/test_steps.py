@@ -11,7 +11,8 @@ from act_eval.types import StepRecord
 RECORDS = [
     StepRecord(
         episode=3, seed=9, step=t, command=np.full(6, t, np.float32), chunk=t // 2, index=t % 2, observed=t - t % 2,
-        requested=t % 2 == 0, estimated_delay=1, actual_delay=2, in_flight=1, chunk_switch=t == 2, state=np.full(4, t / 3),
+        requested=t % 2 == 0, estimated_delay=1, actual_delay=2, in_flight=1, chunk_switch=t == 2,
+        state=np.full(4, t / 3),
     )
     for t in range(3)
 ]  # fmt: skip

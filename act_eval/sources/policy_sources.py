@@ -173,14 +173,14 @@ class ServerSource:
 
         Raises:
             UsageError: if the address is malformed, the token is wrong, or the extra `serve` is not installed.
-            RemoteError: if nobody answers there in a protocol of ours.
+            RemoteError: if no server answers, or it speaks another protocol.
         """
         need_serving()
         from act_eval.policies.serving.client import RemotePolicy
         from act_eval.policies.serving.openpi import OpenpiPolicy
 
         address = self.address()
-        return RemotePolicy(address.line) if address.openpi is None else OpenpiPolicy(address)
+        return RemotePolicy(address.endpoint) if address.openpi is None else OpenpiPolicy(address)
 
     def address(self) -> "Address":
         """Return what the address and its options mean.
@@ -198,8 +198,8 @@ class ServerSource:
         from act_eval.policies.serving.openpi import OpenpiPolicy
 
         if isinstance(policy, RemotePolicy):
-            said = policy.greeting
-            return PolicyFacts(spec=said.spec, identity=said.identity, run=said.run, numeric=said.numeric)
+            about = policy.handshake
+            return PolicyFacts(spec=about.spec, identity=about.identity, run=about.run, numeric=about.numeric)
         assert isinstance(policy, OpenpiPolicy)
         return PolicyFacts(spec=policy.spec, identity={**policy.identity, "served": "openpi"})
 

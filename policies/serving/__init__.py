@@ -5,4 +5,4 @@ code; `websockets` and `msgpack` come with the extra `serve`. The frames are des
 """
 
 TOKEN = "ACT_EVAL_TOKEN"
-"""Environment variable with the token of a policy server: a command line would show it to everybody."""
+"""Environment variable with the token of a policy server: a command line is visible to other users."""

@@ -1,7 +1,7 @@
-"""A server's address on the command line, `ws://host:port`, with what an openpi server does not say of itself.
+"""A policy server's address on the command line, `ws://host:port`, and the interface of an openpi server.
 
-An openpi server's greeting names neither shapes nor inputs, so options must: `chunk=50 action_dim=14`, then each of its
-keys with our name and shape, as in `state=observation.state:14 images.cam_high=observation.images.top:480x640x3:chw`.
+The metadata of an openpi server names neither shapes nor inputs, so options do: `chunk=50 action_dim=14`, then each of
+its keys with our name and shape: `state=observation.state:14 images.cam_high=observation.images.top:480x640x3:chw`.
 A dot in its key nests; `prompt=…` is sent as it is.
 """
 
@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from act_eval.errors import UsageError
-from act_eval.policies.serving.connection import Line
+from act_eval.policies.serving.connection import Endpoint
 from act_eval.types import ENVIRONMENT_STATE, IMAGE_PREFIX, STATE, PolicySpec
 
 _ENTRY = re.compile(r"(?P<name>observation\.[\w.]+):(?P<shape>\d+(?:x\d+)*)(?P<chw>:chw)?")
@@ -23,18 +23,18 @@ _Number = TypeVar("_Number", int, float)
 
 @dataclass(frozen=True)
 class Entry:
-    """One of our inputs, as an openpi server wants it."""
+    """One of our inputs, in the layout of an openpi server."""
 
     name: str
     shape: tuple[int, ...]
     """As the environment gives it: images are (H, W, 3)."""
     chw: bool
-    """Whether the server wants images as (3, H, W)."""
+    """Whether the server takes images as (3, H, W)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Interface:
-    """What an openpi server takes and answers."""
+    """Inputs and outputs of an openpi server."""
 
     chunk: int
     action_dim: int
@@ -44,7 +44,7 @@ class Interface:
 
     @property
     def spec(self) -> PolicySpec:
-        """The same in our words: absolute commands from the observation on, no prefix."""
+        """The same as a `PolicySpec`: absolute commands from the observation on, no prefix."""
         return PolicySpec(
             chunk=self.chunk,
             action_dim=self.action_dim,
@@ -57,11 +57,11 @@ class Interface:
 
 @dataclass(frozen=True)
 class Address:
-    """Where a policy server is, and how it is spoken to."""
+    """Address and interface of a policy server."""
 
-    line: Line
+    endpoint: Endpoint
     openpi: Interface | None
-    """None for a server of act_eval, which says of itself what it needs."""
+    """None for an act_eval server, whose handshake describes it."""
 
 
 def is_address(text: str) -> bool:
@@ -70,12 +70,12 @@ def is_address(text: str) -> bool:
 
 
 def parse_address(url: str, options: Mapping[str, Any], token: str | None = None) -> Address:
-    """Return what an address and its options mean.
+    """Parse an address and its options.
 
     Args:
         url: `ws://host:port` or `wss://host:port`.
         options: `timeout_s`, `patience_s`; anything else describes an openpi server.
-        token: to present.
+        token: sent to the server.
 
     Raises:
         UsageError: naming what is malformed, and what is allowed.
@@ -86,18 +86,18 @@ def parse_address(url: str, options: Mapping[str, Any], token: str | None = None
     except ValueError:
         fits = False
     if not fits:
-        raise UsageError(f"{url!r} is no address of a server; it should look like ws://localhost:8000")
+        raise UsageError(f"{url!r} is not a server address; it should look like ws://localhost:8000")
     waiting = {name: _number(name, options[name], float) for name in _WAITING if name in options}
     rest = {name: value for name, value in options.items() if name not in _WAITING}
-    return Address(Line(url=url, token=token, **waiting), _interface(url, rest) if rest else None)
+    return Address(Endpoint(url=url, token=token, **waiting), _interface(url, rest) if rest else None)
 
 
 def _interface(url: str, options: dict[str, Any]) -> Interface:
-    """Return what an openpi server takes, by the options beside its address."""
+    """Return the interface of an openpi server from the options beside its address."""
     if not {"chunk", "action_dim"} <= set(options):
         raise UsageError(
-            f"an openpi server at {url} does not say what it answers: give chunk and action_dim, as in "
-            "chunk=50 action_dim=14 state=observation.state:14; an act_eval server needs none of it"
+            f"an openpi server ({url}) does not describe its actions: add chunk and action_dim, as in "
+            "chunk=50 action_dim=14 state=observation.state:14; an act_eval server needs no options"
         )
     numbers = {name: _number(name, options.pop(name), int) for name in ("chunk", "action_dim")}
     prompt = options.pop(PROMPT, None)

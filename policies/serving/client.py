@@ -8,9 +8,9 @@ import uuid
 from collections.abc import Sequence
 
 from act_eval.errors import ActEvalError, FeatureMismatch, RemoteError, UsageError
-from act_eval.policies.serving.connection import Line, Link
+from act_eval.policies.serving.connection import Connection, Endpoint
 from act_eval.policies.serving.msgpack_numpy import pack, unpack
-from act_eval.policies.serving.protocol import Handshake, PredictRequest, answered
+from act_eval.policies.serving.protocol import Handshake, PredictRequest, actions_in
 from act_eval.types import ActionChunks, ChunkRequest, PolicySpec
 
 
@@ -21,29 +21,29 @@ class RemotePolicyError(ActEvalError):
 class RemotePolicy:
     """A policy of an act_eval server."""
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, endpoint: Endpoint) -> None:
         """Connect and receive the handshake.
 
         Raises:
-            RemoteError: if no server answers, or not in our protocol.
+            RemoteError: if no server answers, or it speaks another protocol.
             UsageError: if the token is missing or wrong.
         """
-        self._url = line.url
+        self._url = endpoint.url
         self._session = uuid.uuid4().hex
         self._number = 0
         self._resets: dict[int, int] = {}
-        self._greeting: Handshake | None = None
-        self._link = Link(line, self._greeted)
+        self._handshake: Handshake | None = None
+        self._connection = Connection(endpoint, self._on_handshake)
 
     @property
-    def greeting(self) -> Handshake:
+    def handshake(self) -> Handshake:
         """The server's description of itself and of its policy."""
-        assert self._greeting is not None
-        return self._greeting
+        assert self._handshake is not None
+        return self._handshake
 
     @property
     def spec(self) -> PolicySpec:
-        return self.greeting.spec
+        return self.handshake.spec
 
     def reset(self, rows: Sequence[int], seeds: Sequence[int]) -> None:
         """Record the episodes that begin; they are sent with the next request."""
@@ -57,40 +57,40 @@ class RemotePolicy:
             UsageError: if the server refuses the request, or the request exceeds its size limit.
             RemoteError: if the server is lost for good, or breaks the protocol.
         """
-        question = PredictRequest(
+        numbered = PredictRequest(
             session=self._session, number=self._number, resets=dict(self._resets), request=request
         )
-        data = pack(question.to_message(self.spec))
-        if len(data) > self.greeting.max_bytes:
+        data = pack(numbered.to_message(self.spec))
+        if len(data) > self.handshake.max_bytes:
             raise UsageError(
-                f"a question has {len(data)} bytes, {self._url} takes {self.greeting.max_bytes}: give fewer --batch, "
-                "or serve with more --max-megabytes"
+                f"a request has {len(data)} bytes, {self._url} accepts {self.handshake.max_bytes}: lower --batch, "
+                "or raise --max-megabytes of the server"
             )
         self._number += 1
-        reply = self._link.ask(data)
+        reply = self._connection.request(data)
         if isinstance(reply, str):
-            raise RemoteError(f"{self._url} answers with text, not with MessagePack: {reply[:200]!r}")
-        answer = unpack(reply)
-        error = _error(answer["error"], self._url) if "error" in answer else None
-        if not isinstance(error, FeatureMismatch):  # such a question never reached the policy
+            raise RemoteError(f"{self._url} responds with text instead of MessagePack: {reply[:200]!r}")
+        response = unpack(reply)
+        error = _error(response["error"], self._url) if "error" in response else None
+        if not isinstance(error, FeatureMismatch):  # the policy never received this request
             self._resets.clear()
         if error is not None:
             raise error
-        return ActionChunks(answered(answer))
+        return ActionChunks(actions_in(response))
 
     def close(self) -> None:
         """Close the connection."""
-        self._link.close()
+        self._connection.close()
 
-    def _greeted(self, frame: bytes) -> None:
-        """Read a handshake; after a reconnect it must describe the same policy."""
-        new, old = Handshake.from_message(unpack(frame)), self._greeting
+    def _on_handshake(self, frame: bytes) -> None:
+        """Decode a handshake; after a reconnect it must describe the same policy."""
+        new, old = Handshake.from_message(unpack(frame)), self._handshake
         if old is not None and (new.spec, new.identity, new.run) != (old.spec, old.identity, old.run):
             raise UsageError(
                 f"{self._url} came back with another policy: {dict(new.identity)}, {dict(new.run)}; "
                 f"it was {dict(old.identity)}, {dict(old.run)}"
             )
-        self._greeting = new
+        self._handshake = new
 
 
 def _error(about: object, url: str) -> ActEvalError:
@@ -104,4 +104,4 @@ def _error(about: object, url: str) -> ActEvalError:
         case "usage":
             return UsageError(f"{url}: {text}")
         case _:
-            return RemoteError(f"{url} refuses the question: {text}")
+            return RemoteError(f"{url} refused the request: {text}")

@@ -1,6 +1,6 @@
 """Frames between client and server, and their decoding into typed objects.
 
-Three frames: the server's handshake, a predict request, an answer. A request of our client is a batch, marked by the
+Three frames: the server's handshake, a predict request, a response. A request of our client is a batch, marked by the
 entry `act_eval`; one without it is a single observation as openpi's client sends it.
 
 Legend: `N` rows · `P` prefix slots · `A` action dim · `C` chunk.
@@ -24,7 +24,8 @@ from act_eval.types import (
     PolicySpec,
 )
 
-PROTOCOL = 1
+PROTOCOL = 2
+"""Version of the frames; 1 (act_eval 0.1.0) named the delay estimate `told_delay`."""
 OURS = "act_eval"
 """Entry that marks a frame as ours; openpi's have none."""
 MOST_ROWS = 1024
@@ -63,19 +64,19 @@ class Handshake:
         about = message.get(OURS)
         if not isinstance(about, Mapping):
             raise RemoteError(
-                f"the server's greeting has no entry {OURS!r} but {sorted(message)[:20]}: it is no server of act_eval. "
-                "An openpi server is asked with --policy-options chunk=… action_dim=…, see docs/own-policy.md"
+                f"the server's handshake has no entry {OURS!r} but {sorted(message)[:20]}: not an act_eval server. "
+                "For an openpi server, add --policy-options chunk=… action_dim=…, see docs/own-policy.md"
             )
         if about.get("protocol") != PROTOCOL:
             raise RemoteError(
                 f"the server speaks protocol {about.get('protocol')!r}, this client {PROTOCOL}: "
                 "install the same version of act_eval on both sides"
             )
-        place = "the server's greeting"
-        greeting = build(Handshake, {k: v for k, v in about.items() if k != "protocol"}, place, RemoteError)
+        place = "the server's handshake"
+        handshake = build(Handshake, {k: v for k, v in about.items() if k != "protocol"}, place, RemoteError)
         _text(about, "instance")
         _whole(about, "max_bytes")
-        return greeting
+        return handshake
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,10 +127,11 @@ class PredictRequest:
         about = message[OURS]
         if not isinstance(about, Mapping):
             raise RemoteError(f"the entry {OURS!r} must be a map, got {type(about).__name__}")
+        _refuse_protocol_1(message)
         rows = _array(message, "rows", (None,), np.int64)
         count = len(rows)
         if not 1 <= count <= MOST_ROWS or (rows < 0).any():
-            raise RemoteError(f"a question must have 1 to {MOST_ROWS} rows, none negative, got {count}")
+            raise RemoteError(f"a request must have 1 to {MOST_ROWS} rows, none negative, got {count}")
         prefix = _array(message, "prefix", (count, None, spec.action_dim), np.float32)
         if prefix.shape[1] > MOST_PREFIX:
             raise RemoteError(f"a prefix may have {MOST_PREFIX} commands, got {prefix.shape[1]}")
@@ -164,6 +166,7 @@ def openpi_request(message: Mapping[str, Any], spec: PolicySpec, session: str, n
         RemoteError: if it is malformed.
         FeatureMismatch: if an entry does not have the shape or type that the policy was made for.
     """
+    _refuse_protocol_1(message)
     seed, prefix = message.get("seed"), message.get("prefix", np.zeros((0, spec.action_dim), np.float32))
     estimated = message.get("estimated_delay", len(prefix) if isinstance(prefix, np.ndarray) and prefix.ndim else 0)
     state = message.get(STATE)
@@ -182,8 +185,8 @@ def openpi_request(message: Mapping[str, Any], spec: PolicySpec, session: str, n
     return PredictRequest.from_message(batch, spec)
 
 
-def answered(message: Mapping[str, Any]) -> np.ndarray:
-    """Return the actions of an answer unchecked: the rollout classifies a policy's errors.
+def actions_in(message: Mapping[str, Any]) -> np.ndarray:
+    """Return the actions of a response, unchecked: the rollout classifies a policy's errors.
 
     Raises:
         RemoteError: if the frame has none.
@@ -191,7 +194,7 @@ def answered(message: Mapping[str, Any]) -> np.ndarray:
     actions = message.get("actions")
     if not isinstance(actions, np.ndarray):
         found = sorted(message)[:20]
-        raise RemoteError(f"an answer must have the entry 'actions', an array of numbers; it has {found}")
+        raise RemoteError(f"a response must have the entry 'actions', an array of numbers; it has {found}")
     return actions
 
 
@@ -212,11 +215,11 @@ def _input(message: Mapping[str, Any], name: str, shape: tuple[int, ...]) -> np.
 
 
 def _array(message: Mapping[str, Any], name: str, shape: tuple[int | None, ...], dtype: type[np.generic]) -> np.ndarray:
-    """Return an entry, floats of another precision converted; None in `shape` stands for any length."""
+    """Return an entry, floats of another precision converted; None in `shape` accepts any length."""
     value = message.get(name, _ABSENT)
     if not isinstance(value, np.ndarray):
         got = "nothing" if value is _ABSENT else type(value).__name__
-        raise FeatureMismatch(f"{name!r} must be an array, the question has {got}")
+        raise FeatureMismatch(f"{name!r} must be an array, the request has {got}")
     wanted = tuple("any" if n is None else n for n in shape)
     fits = value.ndim == len(shape) and all(n is None or n == m for n, m in zip(shape, value.shape, strict=True))
     if not fits or (value.dtype != dtype and not (value.dtype.kind == np.dtype(dtype).kind == "f")):
@@ -224,6 +227,14 @@ def _array(message: Mapping[str, Any], name: str, shape: tuple[int | None, ...],
             f"{name!r} has shape {value.shape}, {value.dtype}; the policy was made for {wanted}, {np.dtype(dtype)}"
         )
     return value.astype(dtype, copy=False)
+
+
+def _refuse_protocol_1(message: Mapping[str, Any]) -> None:
+    if "told_delay" in message:
+        raise RemoteError(
+            f"'told_delay' belongs to protocol 1, this server speaks protocol {PROTOCOL}: send 'estimated_delay', "
+            "or install the same version of act_eval on both sides"
+        )
 
 
 def _resets(value: Any) -> dict[int, int]:

@@ -1,10 +1,10 @@
-"""A policy behind a WebSocket: sends a handshake that describes the policy, then answers predict requests in order.
+"""A policy behind a WebSocket: sends a handshake that describes the policy, then responds to predict requests in order.
 
 Each connection has a thread; calls of the policy are serialized. Without a token only loopback is served. Web pages
 cannot connect: browsers send an `Origin` header, and no origin is allowed.
 
-This is a place where an exception of the policy is a result and no defect of ours (see `act_eval.executors.request`):
-it travels to the client as the fault of the episode.
+An exception raised by the policy is a result here, as in `act_eval.executors.request`: the client receives it as the
+fault of the episode.
 """
 
 import hmac
@@ -42,8 +42,8 @@ MOST_SESSIONS = 256
 
 Frame = bytes | str
 """Text only for an error sent to an openpi client."""
-Ask = Callable[[Mapping[int, int], ChunkRequest], Frame]
-"""(row → seed of the episodes that begin, request), both in the policy's own rows → the answer."""
+CallPolicy = Callable[[Mapping[int, int], ChunkRequest], Frame]
+"""(row → seed of the episodes that begin, request), both in the policy's own rows → the response."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +91,7 @@ class PolicyServer:
         numeric: Mapping[str, str],
         exposure: Exposure,
     ) -> None:
-        """Bind the port; requests are answered once `serve_forever` runs.
+        """Bind the port; `serve_forever` then responds to requests.
 
         Args:
             policy: The served policy.
@@ -108,7 +108,7 @@ class PolicyServer:
         self._sessions = Sessions(policy)
         self._one_at_a_time = threading.Lock()
         self._clients = threading.BoundedSemaphore(MOST_CLIENTS)
-        greeting = Handshake(
+        handshake = Handshake(
             spec=policy.spec,
             identity=identity,
             run=run,
@@ -116,7 +116,7 @@ class PolicyServer:
             instance=uuid.uuid4().hex,
             max_bytes=exposure.max_bytes,
         )
-        self._greeting = pack(greeting.to_message())
+        self._handshake = pack(handshake.to_message())
         try:
             self._server = self._listen()
         except OSError as error:
@@ -124,7 +124,7 @@ class PolicyServer:
 
     def _listen(self) -> Server:
         return serve(
-            self._converse,
+            self._serve_client,
             self._exposure.host,
             self._exposure.port,
             process_request=self._admit,
@@ -140,7 +140,7 @@ class PolicyServer:
         return f"ws://[{host}]:{port}" if ":" in host else f"ws://{host}:{port}"
 
     def serve_forever(self) -> None:
-        """Answer until `close`."""
+        """Respond to requests until `close`."""
         self._server.serve_forever()
 
     def close(self) -> None:
@@ -165,51 +165,51 @@ class PolicyServer:
             presented = request.headers.get_all("Authorization")
             expected = f"Api-Key {token}".encode()
             if len(presented) != 1 or not hmac.compare_digest(presented[0].encode(), expected):
-                return connection.respond(http.HTTPStatus.UNAUTHORIZED, "a token is needed, and this is not it\n")
+                return connection.respond(http.HTTPStatus.UNAUTHORIZED, "the request has no valid token\n")
         if request.path == "/healthz":
             return Response(http.HTTPStatus.OK, "OK", Headers(Content_Length="3"), b"OK\n")
         return None
 
-    def _converse(self, connection: ServerConnection) -> None:
+    def _serve_client(self, connection: ServerConnection) -> None:
         """Serve one connection until it ends."""
         if not self._clients.acquire(blocking=False):
             connection.close(1013, f"{MOST_CLIENTS} clients are connected already")
             return
         try:
-            connection.send(self._greeting)
-            line = f"line-{uuid.uuid4().hex}"
+            connection.send(self._handshake)
+            session = f"openpi-{uuid.uuid4().hex}"
             for number, frame in enumerate(connection):
-                if not self._reply(connection, frame, line, number):
+                if not self._respond(connection, frame, session, number):
                     return
         except ConnectionClosed:
             pass  # the client may come back: its session is kept
         finally:
             self._clients.release()
 
-    def _reply(self, connection: ServerConnection, frame: str | bytes, line: str, number: int) -> bool:
-        """Answer one frame; return whether the connection stays open."""
+    def _respond(self, connection: ServerConnection, frame: str | bytes, session: str, number: int) -> bool:
+        """Respond to one frame; return whether the connection stays open."""
         ours = True
         try:
             if isinstance(frame, str):
-                raise RemoteError("a question must be a binary frame of MessagePack, got text")
+                raise RemoteError("a request must be a binary frame of MessagePack, got text")
             message = unpack(frame)
             ours = OURS in message
             spec = self._policy.spec
-            question = (
-                PredictRequest.from_message(message, spec) if ours else openpi_request(message, spec, line, number)
+            request = (
+                PredictRequest.from_message(message, spec) if ours else openpi_request(message, spec, session, number)
             )
             with self._one_at_a_time:
-                answer = self._sessions.answer(question, partial(self._ask, ours))
+                response = self._sessions.respond(request, partial(self._call_policy, ours))
         except RemoteError as error:
             connection.send(_refusal("protocol", str(error), ours))
             connection.close(_PROTOCOL_ERROR)
             return False
         except FeatureMismatch as error:
-            answer = _refusal("shape", str(error), ours)
-        connection.send(answer)
+            response = _refusal("shape", str(error), ours)
+        connection.send(response)
         return True
 
-    def _ask(self, ours: bool, resets: Mapping[int, int], request: ChunkRequest) -> Frame:
+    def _call_policy(self, ours: bool, resets: Mapping[int, int], request: ChunkRequest) -> Frame:
         """Return the frame with the policy's chunks, or with its error."""
         begin = time.perf_counter()
         try:
@@ -234,14 +234,14 @@ class _Session:
     rows: dict[int, int] = field(default_factory=dict)
     """The client's row → the policy's."""
     number: int = -1
-    answer: Frame = b""
+    response: Frame = b""
 
 
 class Sessions:
     """One policy for many clients; calls must not overlap.
 
-    Each client has its own rows in the policy. The answer to its last request is kept: a request that is repeated
-    because the connection broke before the answer arrived is answered without calling the policy again.
+    Each client has its own rows in the policy. The response to its last request is kept: if the connection broke before
+    the response arrived, the repeated request receives it without another call of the policy.
     """
 
     def __init__(self, policy: ChunkPolicy) -> None:
@@ -250,33 +250,33 @@ class Sessions:
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
         self._fresh_rows = count()
 
-    def answer(self, question: PredictRequest, ask: Ask) -> Frame:
-        """Return the answer to a question, that of the last time where it comes again.
+    def respond(self, request: PredictRequest, call: CallPolicy) -> Frame:
+        """Return the response to a request, the stored one if its number is repeated.
 
         Raises:
-            RemoteError: if the policy remembers episodes and does not know one of the question's.
+            RemoteError: if the policy is stateful and does not know one of the request's episodes.
         """
-        session = self._sessions.setdefault(question.session, _Session())
-        self._sessions.move_to_end(question.session)
+        session = self._sessions.setdefault(request.session, _Session())
+        self._sessions.move_to_end(request.session)
         if len(self._sessions) > MOST_SESSIONS:
             self._sessions.popitem(last=False)
-        if question.number != session.number:
-            rows = self._rows(session, question)
-            request = replace(question.request, rows=np.array([rows[r] for r in question.request.rows], np.int64))
-            session.answer = ask({rows[row]: seed for row, seed in question.resets.items()}, request)
-            session.number = question.number
-        return session.answer
+        if request.number != session.number:
+            rows = self._rows(session, request)
+            chunks = replace(request.request, rows=np.array([rows[r] for r in request.request.rows], np.int64))
+            session.response = call({rows[row]: seed for row, seed in request.resets.items()}, chunks)
+            session.number = request.number
+        return session.response
 
-    def _rows(self, session: _Session, question: PredictRequest) -> Mapping[int, int]:
+    def _rows(self, session: _Session, request: PredictRequest) -> Mapping[int, int]:
         """Return the client's row → the policy's, new rows included."""
-        asking = question.request.rows.tolist()
-        forgotten = [row for row in asking if row not in session.rows and row not in question.resets]
+        rows = request.request.rows.tolist()
+        forgotten = [row for row in rows if row not in session.rows and row not in request.resets]
         if forgotten and self._remembers:
             raise RemoteError(
                 f"row {forgotten[0]} is in the middle of an episode that this server does not know: the policy "
-                "remembers its episodes, and the server was started anew or has forgotten this client"
+                "is stateful, and the server was restarted or has dropped this client's session"
             )
-        for row in (*question.resets, *asking):
+        for row in (*request.resets, *rows):
             if row not in session.rows:
                 session.rows[row] = next(self._fresh_rows)
         return session.rows

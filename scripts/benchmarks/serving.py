@@ -1,6 +1,6 @@
-"""What a policy server costs beside the policy: questions over loopback to one that answers zeros.
+"""What a policy server costs beside the policy: requests over loopback to a server that returns zeros.
 
-Prints median and 95th percentile per question [ms], for single observations and for eight at a time.
+Prints median and 95th percentile per request [ms], for single observations and for eight at a time.
 """
 
 import sys
@@ -13,7 +13,7 @@ import tyro
 
 from act_eval.cli import guarded
 from act_eval.policies.serving.client import RemotePolicy
-from act_eval.policies.serving.connection import Line
+from act_eval.policies.serving.connection import Endpoint
 from act_eval.policies.serving.server import Exposure, PolicyServer
 from act_eval.types import IMAGE_PREFIX, STATE, ActionChunks, ChunkRequest, Observation, PolicySpec
 
@@ -24,10 +24,10 @@ CHUNK, JOINTS = 20, 6
 class Flags:
     """Measure what a policy server costs beside the policy, over loopback."""
 
-    questions: int = 1000
+    requests: int = 1000
     """Timed, after a tenth as many."""
     rows: tuple[int, ...] = (1, 8)
-    """Observations in a question."""
+    """Observations per request."""
     image_size: int = 96
     """Height and width of the images [px]."""
     cameras: int = 2
@@ -58,8 +58,8 @@ class Zeros:
         return ActionChunks(np.zeros((len(request.rows), CHUNK, JOINTS), np.float32))
 
 
-def question(spec: PolicySpec, rows: int) -> ChunkRequest:
-    """Return a question of some rows."""
+def request_of(spec: PolicySpec, rows: int) -> ChunkRequest:
+    """Return a request of some rows."""
     pixels = {name: np.zeros((rows, *spec.inputs[IMAGE_PREFIX + name]), np.uint8) for name in spec.cameras}
     return ChunkRequest(
         rows=np.arange(rows),
@@ -75,15 +75,15 @@ def measure(flags: Flags) -> int:
     """Measure and print; return the exit code."""
     policy = Zeros(flags.cameras, flags.image_size)
     with PolicyServer(policy, {}, {}, {}, Exposure(port=0)).running() as server:
-        remote = RemotePolicy(Line(url=server.address))
+        remote = RemotePolicy(Endpoint(url=server.address))
         for rows in flags.rows:
-            request, spent_ms = question(policy.spec, rows), []
-            for _ in range(flags.questions // 10 + flags.questions):
+            request, spent_ms = request_of(policy.spec, rows), []
+            for _ in range(flags.requests // 10 + flags.requests):
                 began = perf_counter()
                 remote.predict(request)
                 spent_ms.append(1e3 * (perf_counter() - began))
-            median, p95 = np.percentile(spent_ms[-flags.questions :], (50, 95))
-            print(f"{rows} rows: median {median:.2f} ms, p95 {p95:.2f} ms, n = {flags.questions}")
+            median, p95 = np.percentile(spent_ms[-flags.requests :], (50, 95))
+            print(f"{rows} rows: median {median:.2f} ms, p95 {p95:.2f} ms, n = {flags.requests}")
         remote.close()
     return 0
 

@@ -112,7 +112,7 @@ def test_two_workers_with_a_line_each_give_the_same(tmp_path: Path, address: str
 def test_a_token_opens_the_door(
     tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    for given, text in (("", "wants a token"), ("something quite else", "wants another token")):
+    for given, text in (("", "requires a token"), ("something quite else", "refuses the token")):
         monkeypatch.setenv("ACT_EVAL_TOKEN", given)
         assert evaluate(address, "--seeds", "3", "--workers", "1", "--out", tmp_path / "run") == 2
         assert text in capsys.readouterr().err
@@ -206,10 +206,10 @@ def test_what_cannot_be_served_is_named(
 @pytest.mark.parametrize(
     ("address", "options", "text"),
     [
-        ("ws://127.0.0.1", [], "is no address of a server; it should look like ws://localhost:8000"),
-        ("ws://me:secret@127.0.0.1:8000", [], "is no address of a server"),
-        ("ws://127.0.0.1:99999", [], "is no address of a server"),
-        ("ws://127.0.0.1:8000?chunk=5", [], "is no address of a server"),
+        ("ws://127.0.0.1", [], "is not a server address; it should look like ws://localhost:8000"),
+        ("ws://me:secret@127.0.0.1:8000", [], "is not a server address"),
+        ("ws://127.0.0.1:99999", [], "is not a server address"),
+        ("ws://127.0.0.1:8000?chunk=5", [], "is not a server address"),
         ("ws://127.0.0.1:8000", ["timeout_s=soon"], "timeout_s=soon: it must be a number"),
         ("ws://127.0.0.1:8000", ["timeout_s=0"], "timeout_s is 0.0; it must be above 0"),
         ("ws://127.0.0.1:8000", ["chunk=5"], "give chunk and action_dim, as in chunk=50 action_dim=14 state="),
@@ -231,4 +231,4 @@ def test_what_is_no_address_is_named(
 
 def test_nobody_at_an_address_is_said_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert evaluate("ws://127.0.0.1:9", "--seeds", "3", "--workers", "1", "--out", tmp_path / "run") == 1
-    assert "nobody answers at ws://127.0.0.1:9" in capsys.readouterr().err
+    assert "no server answers at ws://127.0.0.1:9" in capsys.readouterr().err

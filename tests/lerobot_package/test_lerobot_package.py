@@ -18,7 +18,7 @@ from act_eval.policies.act.presets import features
 from act_eval.policies.checkpoint import export_lerobot, load_pretrained
 from act_eval.policies.normalize import Processor
 from act_eval.policies.serving.client import RemotePolicy
-from act_eval.policies.serving.connection import Line
+from act_eval.policies.serving.connection import Endpoint
 from act_eval.types import ChunkRequest, Observation
 
 MakeDemos = Callable[..., Any]
@@ -155,7 +155,7 @@ def test_a_policy_that_lerobot_runs_is_served_from_its_environment(
         try:
             assert process.stdout is not None
             url = next(found[1] for line in process.stdout if (found := re.search(r"at (ws://\S+)", line)))
-            policy = RemotePolicy(Line(url=url))
+            policy = RemotePolicy(Endpoint(url=url))
             answer = policy.predict(request(batch, images)).actions
             policy.close()
         finally:

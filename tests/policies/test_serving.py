@@ -14,7 +14,7 @@ from websockets.sync.client import connect
 
 from act_eval.errors import RemoteError, UsageError
 from act_eval.policies.serving.client import RemotePolicy, RemotePolicyError
-from act_eval.policies.serving.connection import Line
+from act_eval.policies.serving.connection import Endpoint
 from act_eval.policies.serving.msgpack_numpy import pack, unpack
 from act_eval.policies.serving.protocol import OURS, PROTOCOL
 from act_eval.policies.serving.server import MOST_CLIENTS, Exposure, PolicyServer, is_loopback
@@ -32,7 +32,7 @@ def serving(policy: ChunkPolicy, **exposure) -> Iterator[str]:
 
 @contextmanager
 def remote(url: str, **line) -> Iterator[RemotePolicy]:
-    policy = RemotePolicy(Line(url=url, **line))
+    policy = RemotePolicy(Endpoint(url=url, **line))
     try:
         yield policy
     finally:
@@ -43,7 +43,7 @@ def test_a_served_policy_says_and_answers_what_it_does_here():
     here, there = Remembering(), Remembering()
     with serving(there) as url, remote(url) as policy:
         assert policy.spec == SPEC
-        assert policy.greeting.identity == {"name": "toy", "digest": "d"}
+        assert policy.handshake.identity == {"name": "toy", "digest": "d"}
         for who in (here, policy):
             who.reset([0, 1, 5], [7, 8, 2**63])
         for step in range(3):
@@ -122,8 +122,8 @@ def test_a_wrong_observation_is_named(changes: dict, text: str):
         assert policy.predict(request).actions.shape == (1, SPEC.chunk, SPEC.action_dim)
 
 
-def test_a_question_that_is_too_large_is_refused_before_it_is_sent():
-    text = r"a question has \d{4} bytes, ws://127.* takes 1024: .* --max-megabytes"
+def test_a_request_that_is_too_large_is_refused_before_it_is_sent():
+    text = r"a request has \d{4} bytes, ws://127.* accepts 1024: .* --max-megabytes"
     with serving(Remembering(), max_bytes=1024) as url, remote(url) as policy, pytest.raises(UsageError, match=text):
         policy.predict(request_of(range(20), 0))
 
@@ -142,15 +142,15 @@ def test_a_client_that_sends_too_much_is_cut_off_and_others_are_not():
 
 def test_a_token_is_needed_where_there_is_one():
     with serving(Remembering(), token=TOKEN) as url:
-        with pytest.raises(UsageError, match=r"wants a token: ACT_EVAL_TOKEN in the environment"):
-            RemotePolicy(Line(url=url))
-        with pytest.raises(UsageError, match=r"wants another token than ACT_EVAL_TOKEN in the environment"):
-            RemotePolicy(Line(url=url, token=TOKEN + "!"))
+        with pytest.raises(UsageError, match=r"requires a token in the environment variable ACT_EVAL_TOKEN"):
+            RemotePolicy(Endpoint(url=url))
+        with pytest.raises(UsageError, match=r"refuses the token in the environment variable ACT_EVAL_TOKEN"):
+            RemotePolicy(Endpoint(url=url, token=TOKEN + "!"))
         with pytest.raises(UsageError, match="the token in ACT_EVAL_TOKEN must be printable ASCII"):
-            Line(url=url, token="schlüssel")
+            Endpoint(url=url, token="schlüssel")
         with remote(url, token=TOKEN) as policy:
             assert policy.spec == SPEC
-        assert TOKEN not in repr(Line(url=url, token=TOKEN)) + repr(Exposure(token=TOKEN))
+        assert TOKEN not in repr(Endpoint(url=url, token=TOKEN)) + repr(Exposure(token=TOKEN))
 
 
 def test_what_other_machines_can_reach_needs_a_token():
@@ -232,7 +232,8 @@ def good_frame(**changes) -> dict:
         ({"estimated_delay": np.array([1.0])}, "'estimated_delay' has shape"),
         ({"prefix": np.zeros((1, 5000, 2), np.float32)}, "a prefix may have 4096 commands, got 5000"),
         ({"prefix": np.zeros((2, 3, 2), np.float32)}, "'prefix' has shape"),
-        ({"last_action": "text"}, "'last_action' must be an array, the question has str"),
+        ({"told_delay": np.array([1])}, "'told_delay' belongs to protocol 1, this server speaks protocol 2"),
+        ({"last_action": "text"}, "'last_action' must be an array, the request has str"),
     ],
     ids=str,
 )
@@ -243,7 +244,7 @@ def test_a_malformed_entry_is_named(changes: dict, text: str):
         assert text in unpack(client.recv())["error"]["text"]
 
 
-def test_a_question_that_comes_again_is_answered_and_not_asked_again():
+def test_a_repeated_request_receives_the_stored_response():
     policy = Remembering()
     with serving(policy) as url, connect(url, proxy=None) as client:
         client.recv()
@@ -270,20 +271,21 @@ def test_openpis_client_is_answered_one_observation_at_a_time():
         np.testing.assert_array_equal(answer["actions"], here.predict(request).actions[0])
         assert answer["server_timing"]["infer_ms"] >= 0
         client.send(pack({"observation.state": plain["observation.state"]}))
-        assert client.recv() == "'observation.images.top' must be an array, the question has nothing"
+        assert client.recv() == "'observation.images.top' must be an array, the request has nothing"
         client.send(pack(plain))
         assert unpack(client.recv())["actions"].shape == (SPEC.chunk, SPEC.action_dim)
 
 
-def test_a_server_of_another_protocol_is_named():
+@pytest.mark.parametrize("protocol", [1, 3])
+def test_a_server_of_another_protocol_is_named(protocol: int):
     class Other(PolicyServer):
         def __init__(self, *arguments) -> None:
             super().__init__(*arguments)
-            self._greeting = pack({OURS: {"protocol": PROTOCOL + 1}})
+            self._handshake = pack({OURS: {"protocol": protocol}})
 
-    text = r"speaks protocol 2, this client 1: install the same version"
+    text = rf"speaks protocol {protocol}, this client 2: install the same version"
     with Other(Remembering(), {}, {}, {}, Exposure(port=0)).running() as server, pytest.raises(RemoteError, match=text):
-        RemotePolicy(Line(url=server.address))
+        RemotePolicy(Endpoint(url=server.address))
 
 
 def test_there_is_a_limit_to_clients():

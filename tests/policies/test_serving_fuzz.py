@@ -14,7 +14,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from act_eval.errors import ActEvalError, RemoteError
 from act_eval.policies.serving.client import RemotePolicy
-from act_eval.policies.serving.connection import Line
+from act_eval.policies.serving.connection import Endpoint
 from act_eval.policies.serving.msgpack_numpy import pack, unpack
 from act_eval.policies.serving.protocol import OURS, Handshake, PredictRequest
 from act_eval.policies.serving.server import Exposure, PolicyServer
@@ -28,11 +28,11 @@ VALUES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dic
 
 
 def frame() -> dict[str, Any]:
-    question = PredictRequest(session="s", number=0, resets={0: 5}, request=request_of([0], 0))
-    return question.to_message(SPEC)
+    numbered = PredictRequest(session="s", number=0, resets={0: 5}, request=request_of([0], 0))
+    return numbered.to_message(SPEC)
 
 
-def greeting() -> dict[str, Any]:
+def handshake() -> dict[str, Any]:
     said = Handshake(spec=SPEC, identity={"digest": "d"}, run={}, numeric={}, instance="i", max_bytes=9999)
     return unpack(pack(said.to_message()))
 
@@ -56,7 +56,7 @@ def ask(client: ClientConnection, message: dict[str, Any]) -> None:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(st.data())
-def test_a_question_in_which_anything_stands_anywhere(url: str, data: st.DataObject):
+def test_a_request_with_any_value_anywhere(url: str, data: st.DataObject):
     message = frame()
     if data.draw(st.booleans()):
         del message[OURS]
@@ -71,15 +71,15 @@ def test_a_question_in_which_anything_stands_anywhere(url: str, data: st.DataObj
             place[name] = data.draw(VALUES)
     with connect(url, proxy=None) as stranger:
         ask(stranger, message)
-    policy = RemotePolicy(Line(url=url))
+    policy = RemotePolicy(Endpoint(url=url))
     policy.reset([0], [5])
     assert policy.predict(request_of([0], 0)).actions.shape == (1, SPEC.chunk, SPEC.action_dim)
     policy.close()
 
 
 @given(st.data())
-def test_a_greeting_in_which_anything_stands_anywhere(data: st.DataObject):
-    message = greeting()
+def test_a_handshake_with_any_value_anywhere(data: st.DataObject):
+    message = handshake()
     for _ in range(data.draw(st.integers(1, 2))):
         place = message[OURS] if data.draw(st.booleans()) else message[OURS]["spec"]
         if not isinstance(place, dict):
@@ -96,18 +96,18 @@ def test_a_greeting_in_which_anything_stands_anywhere(data: st.DataObject):
 @pytest.mark.parametrize(
     ("place", "name", "value", "text"),
     [
-        ("spec", "action_dim", None, "greeting is damaged: spec.action_dim is null; it must be a whole number"),
-        ("spec", "chunk", 0, "greeting: spec: a policy needs chunk >= 1"),
+        ("spec", "action_dim", None, "handshake is damaged: spec.action_dim is null; it must be a whole number"),
+        ("spec", "chunk", 0, "handshake: spec: a policy needs chunk >= 1"),
         ("spec", "window", "other", r"spec.window is 'other'; it must be one of 'same', 'shifted'"),
         ("spec", "inputs", {"observation.state": 3}, r"spec.inputs.observation.state is 3; it must be a list"),
         (None, "identity", [1], "identity is a list with 1 entries; it must be an object"),
         (None, "identity", {"digest": np.zeros(2)}, "identity.digest is a ndarray; it must be JSON"),
         (None, "spec", None, "spec is null; it must be an object"),
-        (None, "protocol", 7, "the server speaks protocol 7, this client 1"),
+        (None, "protocol", 7, "the server speaks protocol 7, this client 2"),
     ],
 )
-def test_a_malformed_greeting_is_named(place: str | None, name: str, value: object, text: str):
-    message = greeting()
+def test_a_malformed_handshake_is_named(place: str | None, name: str, value: object, text: str):
+    message = handshake()
     (message[OURS] if place is None else message[OURS][place])[name] = value
     with pytest.raises(RemoteError, match=text):
         Handshake.from_message(message)
@@ -116,12 +116,12 @@ def test_a_malformed_greeting_is_named(place: str | None, name: str, value: obje
 @given(st.dictionaries(st.sampled_from(["actions", "error", "server_timing"]), VALUES))
 def test_an_answer_in_which_anything_stands(answer: dict[str, Any]):
     class Anything:
-        def ask(self, question: bytes) -> bytes:
+        def request(self, frame: bytes) -> bytes:
             return pack(answer)
 
     policy = RemotePolicy.__new__(RemotePolicy)
     policy._url, policy._session, policy._number, policy._resets = "ws://h:1", "s", 0, {}
-    policy._greeting = Handshake.from_message(greeting())
-    policy._link = Anything()  # pyright: ignore[reportAttributeAccessIssue]
+    policy._handshake = Handshake.from_message(handshake())
+    policy._connection = Anything()  # pyright: ignore[reportAttributeAccessIssue]
     with suppress(ActEvalError):
         assert isinstance(policy.predict(request_of([0], 0)).actions, np.ndarray)

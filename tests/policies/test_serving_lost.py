@@ -1,4 +1,4 @@
-"""A line that breaks: the question comes again and the answers stay what they were; or the run ends in words."""
+"""A broken connection: the request is repeated and the responses stay the same; or the run ends with a clear error."""
 
 import socket
 import threading
@@ -13,7 +13,7 @@ from websockets.sync.server import ServerConnection, serve
 
 from act_eval.errors import FeatureMismatch, RemoteError, UsageError
 from act_eval.policies.serving.client import RemotePolicy
-from act_eval.policies.serving.connection import MOST_REPEATS, Line, Link
+from act_eval.policies.serving.connection import MOST_REPEATS, Connection, Endpoint
 from act_eval.policies.serving.msgpack_numpy import pack, unpack
 from act_eval.policies.serving.server import Exposure, PolicyServer
 from act_eval.types import ActionChunks, ChunkPolicy, ChunkRequest
@@ -43,20 +43,20 @@ class Forgetful(Remembering):
         return super().predict(request)
 
 
-def test_a_server_that_is_started_anew_goes_on_with_the_episode():
+def test_a_server_that_is_restarted_goes_on_with_the_episode():
     port = free_port()
     expected = [Forgetful().predict(request_of([0, 1], t)).actions for t in range(4)]
     with server(Forgetful(), port) as url:
-        policy = RemotePolicy(Line(url=url))
+        policy = RemotePolicy(Endpoint(url=url))
         policy.reset([0, 1], [3, 4])
         answers = [policy.predict(request_of([0, 1], t)).actions for t in range(2)]
-    first = policy.greeting.instance
+    first = policy.handshake.instance
     with ExitStack() as later:
         back = threading.Timer(0.5, lambda: later.enter_context(server(Forgetful(), port)))
         back.start()
         answers += [policy.predict(request_of([0, 1], t)).actions for t in range(2, 4)]
         back.join()
-        assert policy.greeting.instance != first
+        assert policy.handshake.instance != first
         np.testing.assert_array_equal(answers, expected)
         policy.close()
 
@@ -64,7 +64,7 @@ def test_a_server_that_is_started_anew_goes_on_with_the_episode():
 def test_what_a_policy_remembered_is_not_made_up():
     port = free_port()
     with server(Remembering(), port) as url:
-        policy = RemotePolicy(Line(url=url))
+        policy = RemotePolicy(Endpoint(url=url))
         policy.reset([0], [3])
         policy.predict(request_of([0], 0))
     with server(Remembering(), port):
@@ -78,7 +78,7 @@ def test_what_a_policy_remembered_is_not_made_up():
 def test_another_policy_at_the_same_place_is_refused():
     port = free_port()
     with server(Forgetful(), port) as url:
-        policy = RemotePolicy(Line(url=url))
+        policy = RemotePolicy(Endpoint(url=url))
     other = {"name": "toy", "digest": "e"}
     with (
         server(Forgetful(), port, other),
@@ -87,17 +87,17 @@ def test_another_policy_at_the_same_place_is_refused():
         policy.predict(request_of([0], 0))
 
 
-def test_nobody_waits_for_ever():
+def test_waiting_for_a_server_ends():
     with server(Forgetful()) as url:
-        policy = RemotePolicy(Line(url=url, patience_s=0.2))
-    text = r"did not come back within 0.2 s: nobody answers at ws://.* Finished episodes are kept: repeat the command"
+        policy = RemotePolicy(Endpoint(url=url, patience_s=0.2))
+    text = r"did not come back within 0.2 s: no server answers at ws://.* Finished episodes are kept: repeat"
     with pytest.raises(RemoteError, match=text):
         policy.predict(request_of([0], 0))
 
 
-def test_where_nobody_ever_was_is_said_at_once():
-    with pytest.raises(RemoteError, match=r"^nobody answers at ws://127.0.0.1:\d+: .*refused"):
-        RemotePolicy(Line(url=f"ws://127.0.0.1:{free_port()}"))
+def test_a_server_that_never_ran_is_reported_at_once():
+    with pytest.raises(RemoteError, match=r"^no server answers at ws://127.0.0.1:\d+: .*refused"):
+        RemotePolicy(Endpoint(url=f"ws://127.0.0.1:{free_port()}"))
 
 
 def test_a_place_that_is_no_policy_server_is_named():
@@ -113,7 +113,7 @@ def test_a_place_that_is_no_policy_server_is_named():
         greeter = threading.Thread(target=greet)
         greeter.start()
         with pytest.raises(RemoteError, match=rf"{url} does not speak WebSocket"):
-            RemotePolicy(Line(url=url))
+            RemotePolicy(Endpoint(url=url))
         greeter.join()
 
 
@@ -126,16 +126,16 @@ class Proxy:
         self.url = f"ws://127.0.0.1:{self._server.socket.getsockname()[1]}"
 
     def _pass(self, client: ServerConnection) -> None:
-        def behind(link: Link) -> None:
+        def behind(link: Connection) -> None:
             for frame in client:
-                answer = link.ask(frame)  # pyright: ignore[reportArgumentType]
+                answer = link.request(frame)  # pyright: ignore[reportArgumentType]
                 number, self._answers = self._answers, self._answers + 1
                 if self._drop(number):
                     client.socket.shutdown(socket.SHUT_RDWR)
                     return
                 client.send(answer)
 
-        link = Link(Line(url=self._url), client.send)
+        link = Connection(Endpoint(url=self._url), client.send)
         try:
             behind(link)
         finally:
@@ -156,7 +156,7 @@ class Proxy:
 def test_answers_that_are_lost_on_the_way_change_nothing_even_where_episodes_are_remembered():
     alone, served = Remembering(), Remembering()
     with server(served) as url, Proxy(url, lambda n: n % 3 == 1).running() as through:
-        policy = RemotePolicy(Line(url=through))
+        policy = RemotePolicy(Endpoint(url=through))
         for who in (alone, policy):
             who.reset([0, 1], [3, 4])
         for t in range(6):
@@ -167,10 +167,10 @@ def test_answers_that_are_lost_on_the_way_change_nothing_even_where_episodes_are
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_question_over_which_the_line_breaks_again_and_again_ends_the_run():
+def test_a_request_that_loses_its_connection_again_and_again_ends_the_run():
     with server(Forgetful()) as url, Proxy(url, lambda n: True).running() as through:
-        policy = RemotePolicy(Line(url=through))
-        with pytest.raises(RemoteError, match=rf"was lost {1 + MOST_REPEATS} times over one question"):
+        policy = RemotePolicy(Endpoint(url=through))
+        with pytest.raises(RemoteError, match=rf"was lost {1 + MOST_REPEATS} times during one request"):
             policy.predict(request_of([0], 0))
 
 
@@ -186,7 +186,7 @@ def test_a_server_that_hangs_is_a_broken_line():
 
     hanging = Hanging()
     with server(hanging) as url:
-        policy = RemotePolicy(Line(url=url, timeout_s=0.3))
+        policy = RemotePolicy(Endpoint(url=url, timeout_s=0.3))
         release = threading.Timer(0.8, held.set)
         release.start()
         np.testing.assert_array_equal(
@@ -194,16 +194,16 @@ def test_a_server_that_hangs_is_a_broken_line():
         )
         release.join()
         policy.close()
-    assert len(hanging.seen) == 2, "asked once, however often the question came"
+    assert len(hanging.seen) == 2, "asked once, however often the request was repeated"
 
 
 @pytest.mark.parametrize(("name", "value"), [("timeout_s", 0), ("patience_s", -1.0), ("timeout_s", float("nan"))])
 def test_waiting_times_are_above_zero(name: str, value: float):
     with pytest.raises(UsageError, match=f"{name} is {value}; it must be above 0"):
-        Line(url="ws://localhost:1", **{name: value})
+        Endpoint(url="ws://localhost:1", **{name: value})
 
 
-def test_a_greeting_that_is_refused_ends_the_connection():
+def test_a_refused_handshake_ends_the_connection():
     left = threading.Event()
 
     def refuse(frame: bytes) -> None:
@@ -220,7 +220,7 @@ def test_a_greeting_that_is_refused_ends_the_connection():
     thread.start()
     url = f"ws://127.0.0.1:{listening.socket.getsockname()[1]}"
     with pytest.raises(FeatureMismatch, match="1 entry is too few"):
-        Link(Line(url=url), refuse)
+        Connection(Endpoint(url=url), refuse)
     listening.shutdown()
     thread.join()
     assert left.is_set()

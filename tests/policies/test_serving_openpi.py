@@ -1,4 +1,4 @@
-"""An openpi server, as its protocol has it: asked in its words, its answers checked, its failures told."""
+"""An openpi server, as its protocol has it: asked in its words, its answers checked, its failures reported."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ from websockets.sync.server import ServerConnection, serve
 from act_eval.errors import FeatureMismatch, RemoteError, UsageError
 from act_eval.policies.serving.address import parse_address
 from act_eval.policies.serving.client import RemotePolicy
-from act_eval.policies.serving.connection import Line
+from act_eval.policies.serving.connection import Endpoint
 from act_eval.policies.serving.msgpack_numpy import pack, unpack
 from act_eval.policies.serving.openpi import OpenpiPolicy
 from act_eval.policies.serving.server import Exposure, PolicyServer
@@ -38,7 +38,7 @@ Infer = Callable[[dict[str, Any]], dict[str, Any]]
 
 @contextmanager
 def openpi(infer: Infer, metadata: dict[str, Any] | None = None) -> Iterator[str]:
-    """A server as openpi's: greets with metadata, answers with MessagePack, and with text where it fails."""
+    """A server as openpi's: sends metadata, responds with MessagePack, and with text if it fails."""
 
     def converse(client: ServerConnection) -> None:
         client.send(pack(metadata or {}))
@@ -113,12 +113,12 @@ def test_an_answer_that_is_no_numbers_is_named():
 def test_an_answer_without_actions_is_named(answer: dict[str, Any]):
     with openpi(lambda seen: answer) as url:
         policy = OpenpiPolicy(parse_address(url, ASKING))
-        with pytest.raises(RemoteError, match="an answer must have the entry 'actions', an array of numbers"):
+        with pytest.raises(RemoteError, match="a response must have the entry 'actions', an array of numbers"):
             policy.predict(shown(1))
         policy.close()
 
 
-def test_its_failure_is_estimated_and_is_nobodys_failed_episode():
+def test_its_failure_is_reported_and_fails_no_episode():
     with openpi(lambda seen: {"actions": seen["observation/joint_position"]}) as url:
         policy = OpenpiPolicy(parse_address(url, ASKING))
         with pytest.raises(RemoteError, match=r"failed: KeyError: 'observation/joint_position'$"):
@@ -136,12 +136,12 @@ def test_what_it_is_asked_and_says_of_itself_is_its_identity():
     assert len(digests) == 3
 
 
-def test_the_two_kinds_of_server_are_estimated_apart():
+def test_the_two_kinds_of_server_are_distinguished():
     text = r"no entry 'act_eval' but \['robot'\]: .* chunk=… action_dim=…"
     with openpi(lambda seen: {}, {"robot": "a"}) as url, pytest.raises(RemoteError, match=text):
-        RemotePolicy(Line(url=url))
+        RemotePolicy(Endpoint(url=url))
     ours = PolicyServer(Remembering(), {}, {}, {}, Exposure(port=0))
-    text = "is a server of act_eval, which needs no options"
+    text = "is an act_eval server, which takes no options"
     with ours.running() as server, pytest.raises(UsageError, match=text):
         OpenpiPolicy(parse_address(server.address, ASKING))
 

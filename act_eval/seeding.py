@@ -34,7 +34,7 @@ class Stream(IntEnum):
     POLICY = 3
     EXPERT = 4
     PREFIX = 5
-    FUMBLE = 6
+    RECOVERY = 6
 
 
 def episode_seeds(purpose: Purpose, run_seed: int, count: int, first: int = 0) -> list[int]:

@@ -1,7 +1,7 @@
-"""The log of an episode while it runs, and what the outcome rules say of its last moment.
+"""The log of a running episode, with the outcome rules of its last moment.
 
-A control step's physics takes a quarter of a millisecond, so that the rules must not: which blocks lie placed is
-worked out once a step, of the last two moments, and only where a block is inside the tray at all.
+The physics of a control step takes a quarter of a millisecond, so the rules must be cheap: placed blocks are computed
+once per step, from the last two moments, and only if a block is inside the tray.
 """
 
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from act_eval.types import BoolArray, FloatArray
 
 
 class Moment(NamedTuple):
-    """What the rules want to know of one state."""
+    """The quantities of one state that the rules use."""
 
     blocks: NDArray[np.float64]
     """(K, 3) centres [m]."""
@@ -29,7 +29,7 @@ class Moment(NamedTuple):
 
 
 class RunningLog:
-    """Grows by a moment and a command in every control step."""
+    """Collects a moment and a command per control step."""
 
     def __init__(self, scene: Scene, data: mujoco.MjData, target: int) -> None:
         """Begin with the moment after a reset."""
@@ -43,14 +43,14 @@ class RunningLog:
         self._placed, self._placed_for = outcomes.placed(self._of(self._moments))[-1], self._nothing
 
     def copy(self) -> "RunningLog":
-        """Return a log that goes on by itself."""
+        """Return an independent log with the same content."""
         twin = object.__new__(RunningLog)
         twin.__dict__.update(self.__dict__)  # arrays are replaced, never written to
         twin._moments, twin.commands = list(self._moments), list(self.commands)
         return twin
 
     def add(self, data: mujoco.MjData, target: int) -> None:
-        """Take the moment after a control step, whose command stands in `commands` already."""
+        """Append the moment after a control step; its command is in `commands` already."""
         self._moments.append(self._moment(data, target))
         if any(TRAY.holds(x, y) for x, y, _ in self.now.blocks.tolist()):
             self._placed = outcomes.placed(self._of(self._moments[-2:]))[-1]
@@ -65,16 +65,16 @@ class RunningLog:
 
     @property
     def success(self) -> bool:
-        """Whether the target lies placed now; it need not have lasted yet."""
+        """Whether the target is placed now, even if not yet for the hold time."""
         return bool(self._placed[self.now.target])
 
     @property
     def decided(self) -> bool:
-        """Whether a block has lain in the tray for the hold time: success, or the wrong block."""
+        """Whether a block has been in the tray for the hold time: success, or the wrong block."""
         return self._placed_for is not self._nothing and int(self._placed_for.max()) >= outcomes.HOLD_STEPS
 
     def whole(self) -> outcomes.EpisodeLog:
-        """Return the episode so far as the rules see it."""
+        """Return the episode so far for the outcome rules."""
         return self._of(self._moments)
 
     def _of(self, moments: list[Moment]) -> outcomes.EpisodeLog:

@@ -1,4 +1,4 @@
-"""What the scripted expert would do next, found out in a copy that leaves the episode itself alone."""
+"""The scripted expert's next commands, computed in a copy of the environment."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,14 +14,14 @@ from act_eval.types.env_hooks import ForkHook, hooks_of
 from act_eval.types.scene import Privileged
 
 
-class ExpertForesight:
-    """The commands that the expert would give if it took over now: ground truth for the prefix of a policy.
+class ExpertLookahead:
+    """The commands of an expert that takes over now: ground truth for the prefix of a policy.
 
-    It sees the future, disturbances of the arm included, which no policy can.
+    It includes future disturbances of the arm, which no policy can predict.
     """
 
     def __init__(self, envs: Sequence[gym.Env[Any, Any]]) -> None:
-        """Take the environments of the slots.
+        """Prepare to fork the environments of the slots.
 
         Raises:
             UsageError: if one has no scripted expert or cannot be forked.
@@ -31,7 +31,7 @@ class ExpertForesight:
         self._expert = Expert(self)
 
     def privileged(self) -> Privileged:
-        """Return what the expert knows: the present moment of the copy."""
+        """Return the privileged state of the copy."""
         assert self._twin is not None
         return self._twin.privileged()
 
@@ -39,7 +39,7 @@ class ExpertForesight:
         """Return the expert's commands (steps, 6) for the next steps of a slot's episode [rad].
 
         Raises:
-            SimulationError: if physics break in the copy.
+            SimulationError: if the physics of the copy diverge.
         """
         self._twin = twin = self._forks[slot]()
         commands = np.zeros((steps, 6), np.float32)
@@ -53,5 +53,5 @@ class ExpertForesight:
 def _fork_of(env: gym.Env[Any, Any]) -> ForkHook:
     hooks = hooks_of(env)
     if hooks.privileged is None or hooks.fork is None:
-        raise UsageError(f"{env} has no scripted expert whose next commands could be found out (privileged, fork)")
+        raise UsageError(f"{env} has no scripted expert to look ahead with: it lacks the hooks privileged and fork")
     return hooks.fork

@@ -1,4 +1,4 @@
-"""What one may vary in the pick-and-place environments."""
+"""Options of the pick-and-place environments."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal, get_args
@@ -24,21 +24,20 @@ class PickOptions:
     """Height and width of both cameras' images [px]."""
     action_noise: float = 0.0
     """Standard deviation of the noise that the environment adds to the five arm joints' commands, in a random half
-    of the steps [rad]. What is recorded and reported stays the clean command."""
+    of the steps [rad]. Recorded and reported commands stay clean."""
     gripper_faults: float = 0.0
-    """Chance per step that the gripper disobeys for the next 10 to 25 steps: it opens when told to close and closes
-    when told to open. Demonstrations collected with it show how to recover from an empty or lost grasp."""
+    """Probability per step of a gripper fault of 10 to 25 steps: the gripper opens on a close command and closes on an
+    open command. Demonstrations collected with it contain recoveries from an empty or lost grasp."""
     goal_input: GoalInput = "exact"
-    """What `environment_state` holds: the target's place, a confuser's, a random place of the workspace fixed for
-    the episode, or (`none`) the mean place of a target at reset."""
+    """Content of `environment_state`: the target's position (`exact`), a confuser's, a random position of the workspace
+    fixed for the episode, or (`none`) the mean position of a target at reset."""
     swap_blocks: bool = False
-    """Whether target and first confuser exchange places at reset."""
+    """Whether target and first confuser exchange positions at reset."""
     positions: Positions = "continuous"
     """Where the target starts: anywhere in the workspace, always near the first of two places (`one`), or near either
     of them (`two`). The first confuser then starts near the other place."""
     label_noise: float = 0.0
-    """Share of the episodes whose coordinates name the first confuser instead of the target, as in a data set whose
-    labels slipped."""
+    """Share of the episodes whose `exact` goal input is that of the first confuser: a data set with wrong labels."""
     robot_meshes: bool = False
     """Whether the arm shows its meshes, from a copy of MuJoCo Menagerie that `MENAGERIE_ROOT` names, instead of
     primitives. Physics does not change."""
@@ -46,9 +45,9 @@ class PickOptions:
     _later: ClassVar[tuple[str, ...]] = ("positions", "label_noise", "robot_meshes")
 
     def facts(self) -> dict[str, Any]:
-        """Return the options as a suite knows them.
+        """Return the options as a suite stores them.
 
-        Those that came later are named only where they are used, so that older suites keep their hash.
+        Options added later are stored only if they differ from their default, so that older suites keep their hash.
         """
         default = PickOptions()
         return {k: v for k, v in asdict(self).items() if k not in self._later or v != getattr(default, k)}
@@ -62,22 +61,22 @@ class PickOptions:
         if not 0 <= self.action_noise <= 1:
             raise UsageError(f"action_noise is {self.action_noise} rad; 0 to 1 are allowed")
         if not 0 <= self.gripper_faults <= 1:
-            raise UsageError(f"slips is {self.gripper_faults}; it is a chance per step, 0 to 1")
+            raise UsageError(f"gripper_faults is {self.gripper_faults}; it is a probability per step, 0 to 1")
         if self.positions not in get_args(Positions):
             raise UnknownName("positions", str(self.positions), get_args(Positions))
         if self.positions != "continuous" and self.confusers > 1:
             raise UsageError(f"positions {self.positions!r} leaves room for one confuser, got {self.confusers}")
         if not 0 <= self.label_noise <= 1:
-            raise UsageError(f"mislabelled is {self.label_noise}; it is a share of the episodes, 0 to 1")
+            raise UsageError(f"label_noise is {self.label_noise}; it is a share of the episodes, 0 to 1")
         if not isinstance(self.robot_meshes, bool):
             raise UsageError(
-                f"robot_meshes is {self.robot_meshes!r}; it is true or false: {ROOT_VARIABLE} says where the meshes lie"
+                f"robot_meshes is {self.robot_meshes!r}; it is true or false; {ROOT_VARIABLE} names the meshes' folder"
             )
         SceneConfig(self.confusers, self.identical)
-        for name, wanted in (
-            ("coordinates='confuser'", self.goal_input == "confuser"),
+        for name, used in (
+            ("goal_input='confuser'", self.goal_input == "confuser"),
             ("swap_blocks", self.swap_blocks),
             ("label_noise", self.label_noise > 0),
         ):
-            if wanted and self.confusers == 0:
+            if used and self.confusers == 0:
                 raise UsageError(f"{name} needs a confuser; this environment has none")

@@ -1,6 +1,6 @@
 """Pick the named block and place it in the tray: the environment behind every id of this room.
 
-Beyond Gymnasium's interface it has every hook of `act_eval.types.env_hooks` that makes sense for it.
+Beyond Gymnasium's interface it implements every hook of `act_eval.types.env_hooks` that applies.
 """
 
 from copy import copy, deepcopy
@@ -32,8 +32,8 @@ from act_eval.types.scene import Privileged
 CAMERAS = ("overhead", "wrist")
 _HOME_SPREAD = 0.04  # the arm's joints start within this of HOME [rad]
 _NOISY_SHARE = 0.5
-_SLIP_STEPS = (10, 25)  # control steps that the gripper disobeys
-_LYING = 0.004  # a block's centre is at most this far above its resting height while it lies on the table [m]
+_FAULT_STEPS = (10, 25)  # duration of a gripper fault [control steps]
+_ON_TABLE = 0.004  # a block on the table has its centre at most this far above its resting height [m]
 _BROKEN = (mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQVEL, mujoco.mjtWarning.mjWARN_BADQACC)
 
 StateArray = sim_state.StateArray
@@ -61,17 +61,15 @@ class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):
         render_mode: str | None = None,
     ) -> None:
         self.options = PickOptions(
-            *(
-                confusers,
-                identical,
-                image_size,
-                action_noise,
-                gripper_faults,
-                goal_input,
-                swap_blocks,
-                positions,
-                label_noise,
-            ),
+            confusers=confusers,
+            identical=identical,
+            image_size=image_size,
+            action_noise=action_noise,
+            gripper_faults=gripper_faults,
+            goal_input=goal_input,
+            swap_blocks=swap_blocks,
+            positions=positions,
+            label_noise=label_noise,
             robot_meshes=robot_meshes,
         )
         if render_mode not in (None, *self.metadata["render_modes"]):
@@ -95,16 +93,16 @@ class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Begin an episode; `seed` alone decides everything random in it. Without one, the next is drawn."""
+        """Begin an episode; `seed` alone determines its randomness. Without one, the next seed is drawn."""
         super().reset(seed=seed)
         episode_seed = int(self.np_random.integers(1 << 40)) if seed is None else seed
         layout = stream(episode_seed, Stream.LAYOUT)
         self._noise = stream(episode_seed, Stream.ACTION_NOISE)
-        self._slipping = 0
+        self._fault_steps_left = 0
         poses = self._sample_blocks(layout)
         joints = np.array(HOME) + np.append(layout.uniform(-_HOME_SPREAD, _HOME_SPREAD, 5), 0)
         self._random_place = BLOCKS.sample(layout)
-        self._label_noise = layout.random() < self.options.label_noise
+        self._wrong_label = layout.random() < self.options.label_noise
         if self.options.swap_blocks:
             poses[[0, 1]] = poses[[1, 0]]
         self._target = 0
@@ -135,7 +133,7 @@ class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):
         self._disturb()
         self._before_physics()
         mujoco.mj_step(self._scene.model, self._data, SUBSTEPS)
-        # mj_step leaves poses of the state before its last physics step; rules and cameras see the present one.
+        # mj_step leaves poses of the state before its last physics step; rules and cameras need the current one.
         mujoco.mj_kinematics(self._scene.model, self._data)
         mujoco.mj_camlight(self._scene.model, self._data)
         self._refuse_broken_physics()
@@ -164,7 +162,7 @@ class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):
             self._viewer = None
 
     def hold_action(self, last_command: FloatArray) -> FloatArray:
-        """Return what runs when no chunk covers a step: the last command again, for arm and gripper."""
+        """Return the command of a step that no chunk covers: the last one again, for arm and gripper."""
         return last_command.copy()
 
     def skip_cameras(self, skip: bool) -> None:
@@ -176,9 +174,9 @@ class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):
         return sim_state.saved(self._scene, self._data)
 
     def fork(self) -> "PickEnv":
-        """Return an environment that goes on from this moment by itself: same physics, same random numbers to come.
+        """Return an independent environment in the same state, physics and random generators included.
 
-        It renders no images and no window; this environment is not touched by it.
+        It renders neither images nor a window, and stepping it leaves this environment unchanged.
         """
         twin = copy(self)
         twin._data = copy(self._data)
@@ -189,17 +187,17 @@ class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):
         return twin
 
     def renderer_name(self) -> str:
-        """Return what OpenGL calls the renderer of this process's images."""
+        """Return the OpenGL name of the renderer of this process's images."""
         return renderer_for(self._scene.model).name
 
     def verdict(self) -> Verdict:
-        """Return what the outcome rules say of the episode so far, and of the nudge or swap in it."""
+        """Return the outcome of the episode so far, with the nudge or swap in it."""
         log = self._log.whole()
         verdict, event = outcomes.judge(log), outcomes.event_detail(log, self._event_step, self._event_steps)
         return replace(verdict, detail={**verdict.detail, **event})
 
     def suite_facts(self) -> dict[str, Any]:
-        """Return what must be equal for two runs to be paired on the same seeds."""
+        """Return the facts that must be equal for two runs to be paired by seed."""
         return {
             "scene": self._scene.digest,
             "outcome_rules": outcomes.OUTCOME_RULES,
@@ -210,15 +208,14 @@ class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):
         }
 
     def overhead_projection(self) -> tuple[float, ...]:
-        """Return where places on the table appear in the overhead image, at the height of a lying block's centre.
+        """Return the overhead camera's homography of the table, at the height of a block's centre.
 
-        A homography (9,), row by row: (x, y, 1) [m] to (u, v, 1) up to scale, both 0 at the upper left corner and 1
-        at the lower right one.
+        Row by row (9,): (x, y, 1) [m] to (u, v, 1) up to scale, 0 at the upper left and 1 at the lower right corner.
         """
         return table_homography(self._scene.model, "overhead", BLOCK_SIDE / 2)
 
     def privileged(self) -> Privileged:
-        """Return what the scripted expert may know of this moment."""
+        """Return the privileged state that the scripted expert acts on."""
         address = self._scene.block_qpos[self._target]
         w, _, _, z = self._data.qpos[address + 3 : address + 7]
         yaw = (2 * np.arctan2(z, w) + np.pi / 4) % (np.pi / 2) - np.pi / 4
@@ -232,36 +229,36 @@ class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):
         )
 
     def _disturb(self) -> None:
-        """Let the arm follow the command only roughly, as far as the options ask for it."""
+        """Add the action noise and gripper faults of the options to the command."""
         if self.options.action_noise > 0:
             draws = self._noise.standard_normal(5)  # drawn in every step, so that a step's noise has its own place
             if self._noise.random() < _NOISY_SHARE:
                 self._data.ctrl[:5] += self.options.action_noise * draws
         if self.options.gripper_faults > 0:
-            chance, length = self._noise.random(), int(self._noise.integers(_SLIP_STEPS[0], _SLIP_STEPS[1] + 1))
-            if self._slipping == 0 and chance < self.options.gripper_faults:
-                self._slipping = length
-        if self._slipping > 0:
-            self._slipping -= 1
-            estimated_to_close = self._data.ctrl[5] < CLOSING_THRESHOLD
-            self._data.ctrl[5] = GRIPPER_OPEN if estimated_to_close else GRIPPER_CLOSED
+            chance, length = self._noise.random(), int(self._noise.integers(_FAULT_STEPS[0], _FAULT_STEPS[1] + 1))
+            if self._fault_steps_left == 0 and chance < self.options.gripper_faults:
+                self._fault_steps_left = length
+        if self._fault_steps_left > 0:
+            self._fault_steps_left -= 1
+            closing = self._data.ctrl[5] < CLOSING_THRESHOLD
+            self._data.ctrl[5] = GRIPPER_OPEN if closing else GRIPPER_CLOSED
 
     def _sample_blocks(self, rng: np.random.Generator) -> NDArray[np.float64]:
         """Return where the blocks start, (K, 7), the target first."""
         return sample_blocks(rng, 1 + self.options.confusers, self.options.positions)
 
     def _before_physics(self) -> None:
-        """Let happen what happens by itself in this step; nothing does here."""
+        """Apply the environment's own events of this step; none here."""
 
     def _block_xy(self, block: int) -> NDArray[np.float64]:
         address = self._scene.block_qpos[block]
         return self._data.qpos[address : address + 2].copy()
 
     def _shift_target(self, move: NDArray[np.float64]) -> None:
-        """Shift the target by (2,) [m] while it lies on the table and no jaw touches it."""
+        """Shift the target by (2,) [m] if it is on the table and no jaw touches it."""
         touched = self._log.now.touched
         address = self._scene.block_qpos[self._target]
-        if not touched[self._target] and self._data.qpos[address + 2] < BLOCK_SIDE / 2 + _LYING:
+        if not touched[self._target] and self._data.qpos[address + 2] < BLOCK_SIDE / 2 + _ON_TABLE:
             self._data.qpos[address : address + 2] += move
 
     def _observation(self) -> dict[str, Any]:
@@ -271,12 +268,12 @@ class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):
         return {
             "pixels": dict(self._pixels),
             "agent_pos": self._data.qpos[self._scene.joint_qpos].astype(np.float32),
-            "environment_state": self._coordinates().astype(np.float32),
+            "environment_state": self._goal_input().astype(np.float32),
         }
 
-    def _coordinates(self) -> NDArray[np.float64]:
-        asked = self.options.goal_input
-        match "confuser" if asked == "exact" and self._label_noise else asked:
+    def _goal_input(self) -> NDArray[np.float64]:
+        chosen = self.options.goal_input
+        match "confuser" if chosen == "exact" and self._wrong_label else chosen:
             case "exact":
                 return self._log.now.blocks[self._target, :2]
             case "confuser":

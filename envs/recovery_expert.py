@@ -1,7 +1,7 @@
-"""A fumble: the expert goes after an imagined block first, and turns to the real one at some moment.
+"""Recovery demonstrations: the expert first picks an imagined block, then recovers and picks the real one.
 
-A policy makes mistakes that the expert never makes, such as carrying nothing to the tray, and does not know how to go
-on from there. Demonstrations that begin at the end of a fumble show it.
+A policy makes mistakes that the expert never makes, such as carrying nothing to the tray. Demonstrations that begin
+where such a mistake ends cover the states that follow it.
 """
 
 from dataclasses import replace
@@ -15,36 +15,36 @@ from act_eval.seeding import Stream, stream
 from act_eval.types import FloatArray
 
 _DISTANCE = (0.02, 0.06)
-"""Of the imagined block from the real one [m]."""
+"""Distance between imagined and real block [m]."""
 _LENGTH = (5, 90)
-"""First and last length of a fumble [control steps]; imagining a whole pick takes about 75."""
+"""Shortest and longest mistake [control steps]; a whole imagined pick takes about 75."""
 _CLOSED = 0.2  # gripper angle below which the imagined block is held [rad]
 _HELD = 0.15  # gripper angle with the imagined block between the jaws [rad]
-_NEAR = 0.02  # of the imagined block about the pinch point when it is caught [m]
+_NEAR = 0.02  # distance of pinch point and imagined block at the imagined grasp [m]
 
 
-class FumblingExpert:
-    """The scripted expert, which in some episodes fumbles first.
+class RecoveryExpert:
+    """The scripted expert, which begins some episodes with a mistake.
 
     Args:
-        env: where it acts.
-        chance: that an episode begins with a fumble.
+        env: The environment to act in.
+        probability: Share of the episodes that begin with a mistake.
     """
 
-    def __init__(self, env: PrivilegedEnv, chance: float) -> None:
+    def __init__(self, env: PrivilegedEnv, probability: float) -> None:
         self._imagined = _Imagined(env)
-        self._fumbler, self._expert = Expert(self._imagined), Expert(env)
-        self._chance = chance
+        self._mistaken, self._expert = Expert(self._imagined), Expert(env)
+        self._probability = probability
         self._left = 0
 
     def begin(self, seed: int) -> int:
-        """Begin an episode; return how many of its first steps are a fumble.
+        """Begin an episode; return the number of steps of its initial mistake.
 
         Args:
-            seed: of the episode; decides the fumble.
+            seed: Episode seed; determines the mistake.
         """
-        rng = stream(seed, Stream.FUMBLE)
-        self._left = int(rng.integers(_LENGTH[0], _LENGTH[1] + 1)) if rng.uniform() < self._chance else 0
+        rng = stream(seed, Stream.RECOVERY)
+        self._left = int(rng.integers(_LENGTH[0], _LENGTH[1] + 1)) if rng.uniform() < self._probability else 0
         self._imagined.begin(rng)
         return self._left
 
@@ -53,11 +53,11 @@ class FumblingExpert:
         if self._left == 0:
             return self._expert.act()
         self._left -= 1
-        return self._fumbler.act()
+        return self._mistaken.act()
 
 
 class _Imagined:
-    """An environment whose target lies beside the real one, lets itself be picked up, and reaches the tray."""
+    """The environment with an imagined target beside the real one, which can be grasped and reaches the tray."""
 
     def __init__(self, env: PrivilegedEnv) -> None:
         self._env = env

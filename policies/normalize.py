@@ -212,13 +212,13 @@ class Processor(nn.Module):
             case "IDENTITY":
                 return value
 
-    def _cut(self, overhead_B3HW: Tensor, estimated_B2: Tensor) -> dict[str, Tensor]:
+    def _cut(self, overhead_B3HW: Tensor, goal_B2: Tensor) -> dict[str, Tensor]:
         """Return the overhead image's cut around the coordinates, under the name that the network knows it by."""
         config = self.config
         if config.crop_projection is None:
             raise UsageError("conditioning 'crop' needs crop_projection, the overhead camera's projection")
         name = OVERHEAD if config.crop_as == "replace" else OVERHEAD_CUT
-        return {name: cut_around(overhead_B3HW, estimated_B2, config.crop_projection, config.crop_share)}
+        return {name: cut_around(overhead_B3HW, goal_B2, config.crop_projection, config.crop_share)}
 
     def _stat(self, key: str, name: str) -> Tensor:
         return self.get_buffer(_buffer(key, name))

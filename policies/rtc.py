@@ -155,8 +155,8 @@ class ACTRTC(ACT):
 
     def _prefix_tokens(self, known_BK: Tensor, prefix_BPA: Tensor) -> Tensor:
         known_BKP1 = (self.prefix_slots < known_BK[:, :, None])[..., None]
-        estimated_B1PD = self.prefix_input_proj(prefix_BPA)[:, None]
-        return torch.where(known_BKP1, estimated_B1PD, self.prefix_pad_embed.to(estimated_B1PD.dtype))
+        tokens_B1PD = self.prefix_input_proj(prefix_BPA)[:, None]
+        return torch.where(known_BKP1, tokens_B1PD, self.prefix_pad_embed.to(tokens_B1PD.dtype))
 
     def _prefix_in_encoder(
         self,
@@ -170,8 +170,8 @@ class ACTRTC(ACT):
         tokens_BKND = repeat(tokens_BND, "b n d -> b k n d", k=delays)
         tokens_ZND = rearrange(torch.cat((tokens_BKND, prefix_BKPD), dim=2), "b k n d -> (b k) n d")  # Z = B * K
         pos_1ND = torch.cat((pos_1ND, self.prefix_pos_embed.weight[None]), dim=1)
-        estimated_ZE = None if goal_BE is None else repeat(goal_BE, "b e -> (b k) e", k=delays)
-        memory_ZND, pos_1ND = self.encode(tokens_ZND, pos_1ND, estimated_ZE)
+        goal_ZE = None if goal_BE is None else repeat(goal_BE, "b e -> (b k) e", k=delays)
+        memory_ZND, pos_1ND = self.encode(tokens_ZND, pos_1ND, goal_ZE)
         query_pos_Z1CD = rearrange(query_pos_BKCD, "b k c d -> (b k) 1 c d")
         out_Z1CD = self.decoder(None, query_pos_Z1CD, memory_ZND, pos_1ND)
         memory_BKND = rearrange(memory_ZND, "(b k) n d -> b k n d", k=delays)

@@ -1,4 +1,4 @@
-"""From a data set and a configuration to what the training loop takes: features, statistics, first weights."""
+"""From a data set and a configuration to the inputs of the training loop: features, statistics, initial weights."""
 
 import dataclasses
 import hashlib
@@ -22,15 +22,15 @@ from act_eval.types import ACTION, ENVIRONMENT_STATE, IMAGE_PREFIX, STATE
 
 
 def fitted(
-    config: ACTConfig, data: Sequence[Demonstrations], cameras: Sequence[str] | None = None, coordinates: bool = True
+    config: ACTConfig, data: Sequence[Demonstrations], cameras: Sequence[str] | None = None, goal_input: bool = True
 ) -> ACTConfig:
     """Return `config` with the features that all of the data sets have.
 
     Args:
         config: everything but the features.
-        data: declare the shapes.
-        cameras: which cameras the policy sees; all by default.
-        coordinates: whether the policy is told the target's coordinates, where the data have them.
+        data: their shapes become the features.
+        cameras: the policy's cameras; all by default.
+        goal_input: whether the target's coordinates are an input, if the data have them.
 
     Raises:
         DatasetError: if the data set has no actions.
@@ -52,7 +52,7 @@ def fitted(
     inputs = features(
         {name: _size(shapes[IMAGE_PREFIX + name]) for name in names},
         state=shapes[STATE][0] if STATE in shapes else None,
-        environment_state=shapes[ENVIRONMENT_STATE][0] if coordinates and ENVIRONMENT_STATE in shapes else None,
+        environment_state=shapes[ENVIRONMENT_STATE][0] if goal_input and ENVIRONMENT_STATE in shapes else None,
     )
     outputs = {ACTION: Feature("ACTION", shapes[ACTION])}
     return dataclasses.replace(config, input_features=inputs, output_features=outputs)
@@ -64,13 +64,13 @@ def _size(shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def check_same(found: ACTConfig, wanted: ACTConfig, where: Path) -> None:
-    """Refuse a checkpoint that was made with another configuration.
+    """Refuse a checkpoint of another configuration.
 
     Raises:
         FeatureMismatch: naming every field with both values.
     """
     wrong = [
-        f"{field.name}: {getattr(found, field.name)!r} there, {getattr(wanted, field.name)!r} asked for"
+        f"{field.name}: {getattr(found, field.name)!r} there, {getattr(wanted, field.name)!r} here"
         for field in dataclasses.fields(wanted)
         if getattr(found, field.name, None) != getattr(wanted, field.name)
     ]
@@ -89,7 +89,7 @@ def fresh_processor(config: ACTConfig, data: Sequence[Demonstrations]) -> Proces
 
 
 def fresh_policy(config: ACTConfig, backbone_weights: bool = True) -> Policy:
-    """Return a policy with random weights, the backbone's pretrained ones where the configuration names them."""
+    """Return a policy with random weights, with the backbone's pretrained ones if configured."""
     if isinstance(config, ACTRTCConfig):
         return ACTRTCPolicy(config, backbone_weights)
     return ACTPolicy(config, backbone_weights)
@@ -120,7 +120,7 @@ class Taken:
 
 
 def take_weights(policy: Policy, folder: Path) -> Taken:
-    """Copy every tensor of a checkpoint that has a partner of the same name and shape.
+    """Copy every tensor of a checkpoint whose name and shape exist in the policy.
 
     Raises:
         CheckpointError: if there is no checkpoint, or not one tensor fits.

@@ -137,7 +137,8 @@ def _data(part: Mapping[str, Any]) -> str:
     collection = part["collection"] or {}
     plan = collection.get("plan", collection)  # a data set's whole record, or the plan alone
     options = ", ".join(f"{key} {value}" for key, value in plan.get("options", {}).items())
-    options += f", fumbles {plan['recovery']}" if plan.get("recovery") else ""
+    for name in ("recovery", "fumbles"):  # act_eval 0.1.0 stored fumbles
+        options += f", {name} {plan[name]}" if plan.get(name) else ""
     collected = f" ({plan['env']}; {options}; seed {plan['seed']})" if plan else ""
     return (
         f"- data: {part['episodes']} demonstrations of `{part['folder']}`{collected}, "

@@ -1,4 +1,4 @@
-"""Wires the environments of act_eval to their scripted expert."""
+"""The environments of act_eval with their scripted expert."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ import gymnasium as gym
 
 import act_eval.envs  # noqa: F401  registers the environments in every worker
 from act_eval.collect.recording import Demonstrator
-from act_eval.envs.recovery_expert import FumblingExpert
+from act_eval.envs.recovery_expert import RecoveryExpert
 from act_eval.errors import UsageError
 from act_eval.scenes.arm import JOINTS
 
@@ -18,7 +18,7 @@ def expert_demonstrator(env_id: str, options: Mapping[str, Any], recovery: float
     Args:
         env_id: Gymnasium id.
         options: options of the environment.
-        recovery: share of the episodes that begin with a fumble, which is not recorded.
+        recovery: share of the episodes that begin with a mistake, which is not recorded.
 
     Raises:
         UsageError: if the environment does not know an option.
@@ -27,5 +27,5 @@ def expert_demonstrator(env_id: str, options: Mapping[str, Any], recovery: float
         env = gym.make(env_id, disable_env_checker=True, **options)
     except TypeError as error:  # Gymnasium lets the constructor's complaint through
         raise UsageError(f"{env_id} does not take the options {dict(options)}: {error}") from error
-    expert = FumblingExpert(env.unwrapped, recovery)  # pyright: ignore[reportArgumentType]
+    expert = RecoveryExpert(env.unwrapped, recovery)  # pyright: ignore[reportArgumentType]
     return Demonstrator(env, expert, JOINTS, expert.begin)

@@ -1,8 +1,8 @@
 """Collects demonstrations: the expert acts in seeded episodes, and every successful one is kept.
 
 Attempt k runs with the k-th collection seed. The data set is the first N successful attempts in that order, so it
-does not depend on how many workers collected it or how often they were interrupted. Until it is whole, finished
-attempts lie in `OUT.partial`; then the data set appears at OUT in one move.
+does not depend on the number of workers or interruptions. Until it is complete, finished attempts are in
+`OUT.partial`; then the data set appears at OUT in one move.
 """
 
 import json
@@ -23,7 +23,7 @@ from act_eval.decoding import JSON, read_json
 from act_eval.errors import DatasetError, UsageError
 
 _PATIENCE = 10
-"""Attempts that may fail before the share of failures is judged."""
+"""Attempts that may fail before the share of failures counts."""
 _MAX_FAILURES = 0.5
 """Share of failed attempts above which collecting stops: then the expert does not solve the environment."""
 
@@ -43,7 +43,7 @@ def collect(
         out: folder of the data set; `out` + `.partial` holds it while it is incomplete.
         make: builds environment and expert, once per worker.
         workers: processes; 1 collects in this one.
-        on_progress: told after every attempt.
+        on_progress: called after every attempt.
 
     Raises:
         DatasetError: if `out` or its partial folder holds something else, if the expert fails in more than half of
@@ -166,6 +166,16 @@ class _History:
     discarded: tuple[Attempt, ...]
 
 
+def _refuse_names_of_0_1_0(file: Path, plan: JSON) -> None:
+    options = plan.get("options")
+    names = {*plan, *(options if isinstance(options, Mapping) else ())} & {"fumbles", "slips", "mislabelled"}
+    if names:
+        raise DatasetError(
+            f"{file} was written by act_eval 0.1.0 ({', '.join(sorted(names))}): training still reads the data set, "
+            "collecting does not continue it; name another --out"
+        )
+
+
 def _already_there(plan: CollectPlan, out: Path) -> Collected:
     file = out / COLLECTION
     if not file.is_file():
@@ -174,13 +184,14 @@ def _already_there(plan: CollectPlan, out: Path) -> Collected:
         history = read_json(file, _History, DatasetError)
     except DatasetError as error:
         raise DatasetError(f"{error}; name another --out") from error
-    # What an earlier version did not know of, it did as the default says.
+    _refuse_names_of_0_1_0(file, history.plan)
+    # Fields added since a data set was collected had their defaults.
     there = json.loads(json.dumps(asdict(CollectPlan(env="")))) | history.plan
-    asked = json.loads(json.dumps(asdict(plan)))
-    for key in sorted(asked):
-        if there[key] != asked[key]:
+    wanted = json.loads(json.dumps(asdict(plan)))
+    for key in sorted(wanted):
+        if there[key] != wanted[key]:
             raise DatasetError(
-                f"{out} holds demonstrations with {key} = {there[key]!r}; asked for {asked[key]!r}. "
+                f"{out} holds demonstrations with {key} = {there[key]!r}; requested is {wanted[key]!r}. "
                 "Name another --out, or remove it"
             )
     info = read_json(out / INFO, Info, DatasetError, ignore_unknown=True, use_defaults=True)

@@ -1,4 +1,4 @@
-"""What to collect, how far it has come, and what came of it."""
+"""Plan, progress and result of a collection."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -16,21 +16,21 @@ DEMONSTRATED: Mapping[str, Any] = {"action_noise": 0.03, "gripper_faults": 0.008
 
 @dataclass(frozen=True, kw_only=True)
 class CollectPlan:
-    """What to collect. All but the number of episodes decides what each episode is."""
+    """What to collect. Every field but the number of episodes determines the content of each episode."""
 
     env: str
     """Gymnasium id."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Options of the environment (JSON values), action noise among them."""
     recovery: float = 0.0
-    """Share of the episodes in which the expert goes after an imagined block first; what is recorded begins when it
-    turns to the real one."""
+    """Share of the episodes in which the expert picks an imagined block first; recording begins when it turns to
+    the real one."""
     seed: int = 0
-    """Of the run; the episodes' seeds follow from it."""
+    """Determines the episode seeds."""
     episodes: int = 400
     """Successful episodes in the data set."""
     images: ImageStorage = "image"
-    """How pictures are kept."""
+    """Storage of the images."""
     task: str = "put the block at the given coordinates into the tray"
     """Task string of every frame."""
 
@@ -40,22 +40,22 @@ class CollectPlan:
         if self.images not in ("image", "video"):
             raise UsageError(f"images is {self.images!r}; allowed: image (PNG), video (H.264)")
         if not 0 <= self.recovery <= 1:
-            raise UsageError(f"fumbles is {self.recovery}; it is a share of the episodes, 0 to 1")
+            raise UsageError(f"recovery is {self.recovery}; it is a share of the episodes, 0 to 1")
         episode_seeds(Purpose.COLLECT, self.seed, 0)
 
     def identity(self) -> dict[str, Any]:
-        """Return what must be equal for attempts to belong to the same collection."""
+        """Return the fields that must be equal for attempts to belong to the same collection."""
         return {key: value for key, value in asdict(self).items() if key != "episodes"}
 
 
 @dataclass(frozen=True)
 class CollectProgress:
-    """How far a collection has come."""
+    """Progress of a collection."""
 
     episodes: int
     """Successful attempts so far."""
     discarded: Mapping[str, int]
-    """Outcome → attempts that were thrown away."""
+    """Outcome → discarded attempts."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,11 @@ class Collected:
     episodes: int
     frames: int
     attempts: int
-    """Attempts that it took, the discarded ones included."""
+    """Attempts made, discarded ones included."""
     discarded: Mapping[str, int]
-    """Outcome → attempts that were thrown away."""
+    """Outcome → discarded attempts."""
     existed: bool
-    """Whether the data set was already there, so that nothing was done."""
+    """Whether the data set existed already."""
 
 
 def progress_of(attempts: Iterable[Attempt]) -> CollectProgress:

@@ -1,4 +1,4 @@
-"""One attempt: the expert acts in one seeded episode, which is kept if its verdict is success."""
+"""One attempt: the expert acts in a seeded episode, which is kept if it succeeds."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Expert(Protocol):
         ...
 
 
-def _nothing_left_out(_seed: int) -> int:
+def _record_all(_seed: int) -> int:
     return 0
 
 
@@ -33,12 +33,12 @@ class Demonstrator:
     expert: Expert
     joints: tuple[str, ...]
     """Names of the joints, in the order of `agent_pos` and of the action."""
-    begin: Callable[[int], int] = _nothing_left_out
-    """Called with the episode seed after every reset; says how many of the first steps are not to be recorded."""
+    begin: Callable[[int], int] = _record_all
+    """Called with the episode seed after every reset; returns the number of initial steps not to record."""
 
 
 TOO_SHORT = "too_short"
-"""Outcome of an attempt that ended before there was anything to record."""
+"""Outcome of an attempt that ended before its recording began."""
 
 MakeDemonstrator = Callable[[str, Mapping[str, Any]], Demonstrator]
 """Receives environment id and options; must be importable, since workers call it."""

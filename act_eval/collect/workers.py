@@ -1,4 +1,4 @@
-"""Runs attempts in this process or in spawned ones. Workers write episodes themselves; only a line comes back."""
+"""Runs attempts in this process or in spawned ones. Workers write episodes themselves and return one line each."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ from act_eval.seeding import Purpose, episode_seeds
 
 
 class Recorder:
-    """Runs attempts and keeps what came of them."""
+    """Runs attempts and stores their episodes."""
 
     def __init__(
         self,
@@ -39,15 +39,15 @@ class Recorder:
 
 
 _recorder: Recorder | None = None
-"""Of a worker process, for its whole life."""
+"""The recorder of a worker process."""
 
 Submit = Callable[[int], "Future[Attempt]"]
-"""Has the attempt of a number made."""
+"""Submits the attempt of a number."""
 
 
 @contextmanager
 def runner(recorder: Recorder, make: MakeDemonstrator, workers: int) -> Iterator[Submit]:
-    """Yield what runs an attempt: in this process, or in spawned ones."""
+    """Yield a function that submits an attempt, to this process or to spawned ones."""
     if workers == 1:
         yield lambda number: _done(recorder.attempt(number))
         return
@@ -77,7 +77,7 @@ def _done(attempt: Attempt) -> "Future[Attempt]":
 def _start_worker(
     plan: CollectPlan, make: MakeDemonstrator, store: AttemptFolder, features: Mapping[str, Feature], fps: int
 ) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business: it lets running attempts finish
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C: running attempts finish
     threading.Thread(target=_end_with_parent, daemon=True).start()
     global _recorder
     _recorder = Recorder(plan, make(plan.env, plan.options), store, features, fps)
@@ -87,7 +87,7 @@ def _end_with_parent() -> None:
     parent = parent_process()
     if parent is not None:
         parent.join()
-        os._exit(1)  # the parent was killed and nobody will read an answer
+        os._exit(1)  # the parent was killed
 
 
 def _attempt_in_worker(number: int) -> Attempt:

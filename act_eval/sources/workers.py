@@ -107,9 +107,9 @@ class PolicyBench:
     def _foresight(self, schedule: Schedule) -> "Foresee | None":
         if not isinstance(schedule.ablation.prefix, ExpertPrefix):
             return None
-        from act_eval.envs.expert_lookahead import ExpertForesight
+        from act_eval.envs.expert_lookahead import ExpertLookahead
 
-        return ExpertForesight(self.envs)
+        return ExpertLookahead(self.envs)
 
     def close(self) -> None:
         """Close the environments, and the line to a policy that is elsewhere."""

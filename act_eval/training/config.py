@@ -1,4 +1,4 @@
-"""What a training run may be asked for, read by the command line and by the Python API alike."""
+"""Settings of a training run, shared by the command line and the Python API."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -40,41 +40,41 @@ class TrainConfig:
     """Train a policy."""
 
     policy: PolicyKind = "act_rtc"
-    """What to train; `--model.*` then offers its configuration."""
+    """Policy type; `--model.*` then sets its configuration."""
     env: tuple[str, ...] = ("confuser_pick",)
     """Environments of the demonstrations and of the closed-loop evaluations; several are trained on together."""
     dataset: tuple[Path, ...] | None = None
     """LeRobotDataset v3 folders; data/ENV for each environment by default. Missing ones are collected."""
     episodes: int | None = None
-    """Demonstrations of each folder to train on; all that it has by default, 400 where there is none."""
+    """Demonstrations of each folder to train on; all by default, 400 if they are collected first."""
     held_out: float = 0.05
     """Share of the demonstrations kept for the validation loss."""
     cameras: tuple[str, ...] | None = None
     """Cameras that the policy sees; all of the data set's by default."""
-    coordinates: bool = True
-    """Whether the policy is told the target's coordinates."""
+    goal_input: bool = True
+    """Whether the policy has the target's coordinates as an input."""
     init_from: Path | None = None
-    """Begin with the weights of this checkpoint or shipped policy, where they fit; its configuration is the default."""
+    """Start from the fitting weights of this checkpoint or shipped policy; its configuration is the default."""
     resume: Path | None = None
-    """Folder of a run to continue with the settings that it was started with."""
+    """Folder of a run to continue with its own settings."""
     out: Path | None = None
     """Folder of the run; outputs/train/POLICY_ENV by default."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """`auto`: CUDA where there is one."""
+    """`auto`: CUDA if available."""
     threads: int | None = None
     """CPU threads; torch's choice by default."""
     evaluate_episodes: int = 20
-    """Episodes per delay in a closed-loop evaluation; their seeds serve nothing else."""
+    """Episodes per delay in a closed-loop evaluation; their seeds are used for nothing else."""
     evaluate_delays: tuple[int, ...] | None = None
     """Inference delays of a closed-loop evaluation [control steps]; 0 and 4 by default, where possible."""
     train: Annotated[LoopConfig, tyro.conf.arg(name="")] = field(default_factory=LoopConfig)
-    """How long and how to train."""
+    """Optimisation: steps, batch size, schedule."""
     model: ACTModel | ACTRTCModel = field(default_factory=ACTRTCModel)
-    """What to train."""
+    """Configuration of the network."""
 
 
 def default_config(policy: PolicyKind = "act_rtc", init_from: Path | None = None) -> TrainConfig:
-    """Return the shipped recipe of a policy, with the network of the checkpoint that it begins with, if there is one.
+    """Return the default recipe of a policy, with the network of `init_from` if given.
 
     Raises:
         ActEvalError: if there is no such checkpoint or its configuration is damaged.
@@ -89,5 +89,5 @@ def default_config(policy: PolicyKind = "act_rtc", init_from: Path | None = None
 
 
 def values(config: ACTConfig) -> dict[str, Any]:
-    """Return the fields of a configuration, to be given to another class."""
+    """Return the fields of a configuration, for another class."""
     return {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}

@@ -1,4 +1,4 @@
-"""The demonstrations of a training run: one data set or several, collected first where there are none."""
+"""The demonstrations of a training run: one data set or several, collected first if missing."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from act_eval.policies.data import JoinedWindows, Windows, split_episodes
 from act_eval.policies.training_setup import fingerprint
 from act_eval.training.config import TrainConfig
 
-_EPISODES = 400  # demonstrations of each environment where there are none yet and no number is given
+_EPISODES = 400  # demonstrations to collect per environment by default
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
-    """One data set, and what its episodes serve for."""
+class DataPart:
+    """One data set and its split into training and held-out episodes."""
 
     data: Demonstrations
     cache: FrameCache
@@ -28,7 +28,7 @@ class Part:
     held_out: Sequence[int]
 
     def facts(self) -> dict[str, Any]:
-        """Return what is noted of it beside every checkpoint."""
+        """Return its facts for the checkpoints."""
         return {
             "folder": str(self.data.root),
             "fingerprint": fingerprint(self.data),
@@ -39,30 +39,30 @@ class Part:
 
 
 def shows_meshes(data: Sequence[Demonstrations]) -> bool:
-    """Return whether every data set was collected with the robot's meshes, which its policy should then be shown."""
+    """Return whether every data set was collected with the robot's meshes; its evaluations then render them too."""
     return all(((part.collection() or {}).get("plan") or {}).get("options", {}).get("robot_meshes") for part in data)
 
 
 def windows(
-    parts: Sequence[Part], episodes: Callable[[Part], Sequence[int]], window: int, cameras: Sequence[str]
+    parts: Sequence[DataPart], episodes: Callable[[DataPart], Sequence[int]], window: int, cameras: Sequence[str]
 ) -> JoinedWindows:
-    """Return the samples of some episodes of every data set.
+    """Return the samples of the selected episodes of every data set.
 
     Args:
         parts: the data sets.
-        episodes: which of a data set's episodes.
+        episodes: selects a data set's episodes.
         window: T, commands per sample.
-        cameras: which cameras.
+        cameras: their names.
     """
     return JoinedWindows([Windows(p.data, p.cache, window, episodes=episodes(p), cameras=cameras) for p in parts])
 
 
-def demonstrations(config: TrainConfig, console: Console) -> list[Part]:
+def demonstrations(config: TrainConfig, console: Console) -> list[DataPart]:
     """Open the data sets; collect first those that do not exist.
 
     Raises:
-        UsageError: if a data set is missing and it is not clear of which environment it should be.
-        DatasetError: if one has fewer demonstrations than asked for, or is missing in a resumed run.
+        UsageError: if a data set is missing and its environment is ambiguous.
+        DatasetError: if one has fewer demonstrations than `episodes`, or is missing in a resumed run.
     """
     folders = config.dataset or tuple(Path("data") / name for name in config.env)
     for number, folder in enumerate(folders):
@@ -70,23 +70,23 @@ def demonstrations(config: TrainConfig, console: Console) -> list[Part]:
             continue
         if len(folders) != len(config.env):
             raise UsageError(
-                f"there is no data set {folder}, and {len(folders)} --dataset for {len(config.env)} --env do not say "
-                "of which environment it should be; name one folder for each"
+                f"there is no data set {folder}, and {len(folders)} --dataset for {len(config.env)} --env do not "
+                "determine its environment; name one folder for each"
             )
         _collect(config, config.env[number], folder, console)
     return [_part(config, folder, console) for folder in folders]
 
 
-def _part(config: TrainConfig, folder: Path, console: Console) -> Part:
+def _part(config: TrainConfig, folder: Path, console: Console) -> DataPart:
     data = Demonstrations(folder)
     if config.episodes is not None and config.episodes > len(data.episodes):
         raise DatasetError(
-            f"{folder} holds {len(data.episodes)} demonstrations; asked for {config.episodes}. "
+            f"{folder} holds {len(data.episodes)} demonstrations; --episodes is {config.episodes}. "
             "Name another folder with --dataset to collect them there"
         )
     cache = open_cache(data, on_episode=_decoding(console))
     trained_on, held_out = split_episodes(config.episodes or len(data.episodes), config.held_out, config.train.seed)
-    return Part(data=data, cache=cache, trained_on=trained_on, held_out=held_out)
+    return DataPart(data=data, cache=cache, trained_on=trained_on, held_out=held_out)
 
 
 def _collect(config: TrainConfig, env: str, folder: Path, console: Console) -> None:
@@ -99,7 +99,7 @@ def _collect(config: TrainConfig, env: str, folder: Path, console: Console) -> N
         try:
             collect(plan, folder, expert_demonstrator, on_progress=show)
         except KeyboardInterrupt:
-            console.print("the demonstrations so far are kept, the same command continues")
+            console.print("the demonstrations so far are kept; repeat the command to continue")
             raise
     console.print(f"collected {plan.episodes} demonstrations of {env} into {folder}")
 
@@ -107,6 +107,6 @@ def _collect(config: TrainConfig, env: str, folder: Path, console: Console) -> N
 def _decoding(console: Console) -> Callable[[int, int], None]:
     def say(done: int, total: int) -> None:
         if done == total or done % 100 == 0:
-            console.print(f"decoding the pictures of episode {done}/{total}")
+            console.print(f"decoding the images of episode {done}/{total}")
 
     return say

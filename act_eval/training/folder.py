@@ -1,4 +1,4 @@
-"""The folder of a training run: who may begin or continue in it, and what is noted beside every checkpoint."""
+"""The folder of a training run: start and resume checks, and the facts stored with every checkpoint."""
 
 import dataclasses
 import json
@@ -14,24 +14,24 @@ from act_eval.decoding import JSON, read_json
 from act_eval.errors import RunFolderError
 from act_eval.policies.training_state import PRETRAINED, write_json
 from act_eval.training.config import TrainConfig
-from act_eval.training.data import Part
+from act_eval.training.data import DataPart
 
 CHANGEABLE = (
     *("resume", "out", "dataset", "device", "threads", "compile", "workers", "log_every", "save_every", "keep"),
     *("validate_every", "validation_batches", "evaluate_every", "evaluate_episodes", "evaluate_delays"),
 )
 """Settings that a resumed run may change. Of these only device, threads and compile move the loss curve, in its last
-digits; the contents of the data set are compared, wherever it lies."""
+digits; the contents of the data set are compared, whatever its path."""
 
 _FILE = "run.json"
 
 
-def facts(config: TrainConfig, words: Sequence[str], parts: Sequence[Part]) -> dict[str, Any]:
-    """Return what is written beside every checkpoint: command, settings, data, versions.
+def facts(config: TrainConfig, words: Sequence[str], parts: Sequence[DataPart]) -> dict[str, Any]:
+    """Return the facts stored with every checkpoint: command, settings, data, versions.
 
     Args:
         config: all settings.
-        words: the command line that gave them.
+        words: the command line.
         parts: the data sets.
     """
     settings = json.loads(json.dumps(dataclasses.asdict(config), default=str))
@@ -47,7 +47,7 @@ def facts(config: TrainConfig, words: Sequence[str], parts: Sequence[Part]) -> d
 
 
 def claim(out: Path, words: Sequence[str], noted: Mapping[str, Any]) -> None:
-    """Begin a run in an empty or new folder.
+    """Start a run in an empty or new folder.
 
     Raises:
         RunFolderError: if the folder holds anything.
@@ -59,10 +59,10 @@ def claim(out: Path, words: Sequence[str], noted: Mapping[str, Any]) -> None:
 
 
 def begun_with(out: Path) -> dict[str, Any]:
-    """Return `arguments` (the command line) and `facts` of the beginning of a run.
+    """Return `arguments` (the command line) and `facts` of the start of a run.
 
     Raises:
-        RunFolderError: if the folder is not that of a training run.
+        RunFolderError: if it is not the folder of a training run.
     """
     path = out / _FILE
     if not path.is_file():
@@ -71,7 +71,7 @@ def begun_with(out: Path) -> dict[str, Any]:
 
 
 def check_continues(out: Path, noted: Mapping[str, Any]) -> None:
-    """Refuse to continue with settings or data that would bend the loss curve.
+    """Refuse to continue with settings or data that would change the loss curve.
 
     Raises:
         RunFolderError: naming each of them with both values.
@@ -84,7 +84,7 @@ def check_continues(out: Path, noted: Mapping[str, Any]) -> None:
         if then[key] != now[key] and key.split(".")[-1] not in CHANGEABLE
     ]
     wrong += [
-        f"the data set {now['folder']} has other contents than then"
+        f"the data set {now['folder']} has changed since the run started"
         for then, now in zip(before["data"], noted["data"], strict=False)
         if then["fingerprint"] != now["fingerprint"]
     ]
@@ -93,7 +93,7 @@ def check_continues(out: Path, noted: Mapping[str, Any]) -> None:
     if wrong:
         raise RunFolderError(
             f"{out} cannot be continued with other settings: {'; '.join(wrong)}. "
-            f"Begin a new run with --init-from {out / 'checkpoints' / 'last' / PRETRAINED}"
+            f"Start a new run with --init-from {out / 'checkpoints' / 'last' / PRETRAINED}"
         )
 
 

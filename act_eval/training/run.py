@@ -1,4 +1,4 @@
-"""Assembles a training run from its settings, and reports how it begins and ends."""
+"""Assembles a training run from its settings, and reports its start and end."""
 
 import dataclasses
 import shlex
@@ -26,7 +26,7 @@ from act_eval.policies.training_state import PRETRAINED, Progress, last_checkpoi
 from act_eval.sources.environments import EnvSource, check_features
 from act_eval.sources.policies import checkpoint_folder
 from act_eval.training.config import TrainConfig, values
-from act_eval.training.data import Part, demonstrations, shows_meshes, windows
+from act_eval.training.data import DataPart, demonstrations, shows_meshes, windows
 from act_eval.training.folder import check_continues, claim, facts
 from act_eval.training.selection import closed_loop
 from act_eval.types import IMAGE_PREFIX, PolicySpec
@@ -38,7 +38,7 @@ def train(job: TrainConfig, words: Sequence[str] = (), console: Console | None =
 
     Args:
         job: all settings.
-        words: the command line that gave them, kept beside every checkpoint.
+        words: the command line, stored with every checkpoint.
         console: shows progress; standard output by default.
 
     Raises:
@@ -68,15 +68,15 @@ def _on_cpu(device: str) -> bool:
 def build(
     job: TrainConfig,
     words: Sequence[str],
-    parts: Sequence[Part],
+    parts: Sequence[DataPart],
     out: Path,
     accelerator: Accelerator,
     console: Console,
 ) -> Trainer:
-    """Make everything that the training loop takes, in a new or a resumed run folder."""
+    """Build the trainer, in a new or a resumed run folder."""
     plain = ACTRTCConfig if job.policy == "act_rtc" else ACTConfig
     data = [part.data for part in parts]
-    config = fitted(plain(**values(job.model)), data, job.cameras, job.coordinates)
+    config = fitted(plain(**values(job.model)), data, job.cameras, job.goal_input)
     if config.conditioning == "crop":
         config = dataclasses.replace(config, crop_projection=_overhead_projection(job.env))
     noted = facts(job, words, parts)
@@ -108,17 +108,17 @@ def build(
 
 
 def _overhead_projection(names: Sequence[str]) -> tuple[float, ...]:
-    """Return where places on the table appear in the overhead image of the environments.
+    """Return the overhead camera's homography of the environments.
 
     Raises:
-        UsageError: if one does not say it, or they differ.
+        UsageError: if an environment has none, or they differ.
     """
     found: set[tuple[float, ...]] = set()
     for name in names:
         env = EnvSource(env_id=env_id(name), options={}).make()
         projection = hooks_of(env).overhead_projection
         if projection is None:
-            raise UsageError(f"conditioning 'crop' needs the overhead camera's projection, which {name} does not say")
+            raise UsageError(f"conditioning 'crop' needs the hook overhead_projection, which {name} lacks")
         found.add(projection())
         env.close()
     if len(found) > 1:
@@ -180,7 +180,7 @@ def _say_start(
         f"{job.policy}, {size:.1f} M parameters, on {episodes} demonstrations of {folders} "
         f"({held_out} held out); {config.steps} steps of {samples} samples, "
         f"{config.precision} on {accelerator.device}, {noted['threads']} threads. Log, checkpoints: {out}. "
-        "How long it takes is measured in the first ten steps."
+        "The first ten steps give an estimate of the duration."
     )
 
 

@@ -1,4 +1,4 @@
-"""Closed-loop evaluation during training: a look at a checkpoint, on seeds that serve nothing else."""
+"""Closed-loop evaluation of checkpoints during training, on seeds that are used for nothing else."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from act_eval.stats import SuccessRate
 from act_eval.timing import METHODS, Constant, Schedule
 from act_eval.types import INVALID, SUCCESS, PolicySpec
 
-_USUAL_DELAYS = (0, 4)
+_DEFAULT_DELAYS = (0, 4)
 _SLOTS = 8
 
 
@@ -29,17 +29,17 @@ class ClosedLoop:
     """Name → environment."""
     seeds: tuple[int, ...]
     schedules: dict[int, Schedule]
-    """Delay → how chunks are run."""
+    """Delay → schedule of the executor."""
     device: str
 
     def __call__(self, folder: Path, _step: int, on_episode: Callable[[int, int], None]) -> dict[str, float]:
         """Return, per delay d, the success rate `success_d` and each other outcome's rate; `invalid_d` as a count.
 
-        Where there are several environments each name begins with its environment's, as in `pick/success_d0`.
+        With several environments, names are prefixed by the environment: `pick/success_d0`.
 
         Args:
             folder: `pretrained_model` of the checkpoint.
-            on_episode: called with the numbers of finished and of all episodes.
+            on_episode: called with the finished and the total number of episodes.
         """
         finished, total = count(1), len(self.envs) * len(self.schedules) * len(self.seeds)
         on_episode(0, total)
@@ -86,22 +86,22 @@ def closed_loop(
     delays: Sequence[int] | None,
     device: str,
 ) -> ClosedLoop:
-    """Return the evaluation of a policy under the executor that it is made for, half a chunk at a time.
+    """Return the evaluation of a policy under its own executor, half a chunk at a time.
 
     Args:
-        envs: where, by name.
+        envs: by name.
         spec: of the policy.
         episodes: per delay.
-        seed: of the training run; decides the episode seeds within those for selection.
+        seed: of the training run; determines the episode seeds within those for selection.
         delays: control steps; those of 0 and 4 that the policy allows if None.
         device: where the network runs.
 
     Raises:
-        TimingError: if a delay that was asked for is not possible.
+        TimingError: if a requested delay is not possible.
     """
     method = METHODS["rtc" if spec.takes_prefix else "naive"]
     schedules: dict[int, Schedule] = {}
-    for delay in _USUAL_DELAYS if delays is None else delays:
+    for delay in _DEFAULT_DELAYS if delays is None else delays:
         schedule = Schedule(method=method(max(1, spec.chunk // 2)), delay=Constant(delay))
         try:
             schedule.check(spec)

@@ -166,9 +166,9 @@ class ACT(nn.Module):
         images_M3HW = stack_images([batch[key] for key in cameras])
         if self.config.conditioning != "film":
             return self.backbone(images_M3HW)
-        estimated_ME = repeat(batch[ENVIRONMENT_STATE], "b e -> (v b) e", v=len(cameras))
+        goal_ME = repeat(batch[ENVIRONMENT_STATE], "b e -> (v b) e", v=len(cameras))
         return run_stages(
-            self.backbone, images_M3HW, lambda stage, x_MFhw: self.conditioning.in_stage(stage, x_MFhw, estimated_ME)
+            self.backbone, images_M3HW, lambda stage, x_MFhw: self.conditioning.in_stage(stage, x_MFhw, goal_ME)
         )
 
     def _image_token_positions(self) -> Tensor:

@@ -32,7 +32,7 @@ def features(
     Args:
         cameras: name → (height, width).
         state: number of joints, None for a policy that does not see them.
-        environment_state: number of coordinates, None for a policy that is not told them.
+        environment_state: number of coordinates, None for a policy without goal input.
     """
     found: dict[str, Feature] = {}
     if state is not None:

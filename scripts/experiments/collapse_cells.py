@@ -16,12 +16,12 @@ Stage = Literal["collect", "train", "probe", "present", "absent", "exchanged", "
 STATE = "cell.json"
 """In a cell's folder: its finished stages."""
 BASELINE = "continuous_present"
-"""The cell that those of the second question are compared with: clean data, coordinates connected."""
+"""The cell that those of the second question are compared with: clean data, goal input connected."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """What all cells share, so that they can be compared."""
+    """Budget that all cells share."""
 
     steps: int = 2000
     """Optimiser steps of every training."""
@@ -49,48 +49,48 @@ class Data:
     confusers: int = 1
     """Blocks beside the target."""
     label_noise: float = 0.0
-    """Share of the demonstrations whose coordinates name the confuser."""
+    """Share of the demonstrations whose goal input is that of the confuser."""
 
     @property
     def name(self) -> str:
         """Its folder."""
-        labels = f"_mislabelled{self.label_noise:g}" if self.label_noise else ""
+        labels = f"_label_noise{self.label_noise:g}" if self.label_noise else ""
         return f"{self.positions}_{'present' if self.confusers else 'absent'}{labels}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One training, and what it is asked afterwards."""
+    """One training with its probe and evaluations."""
 
     name: str
     question: Literal[1, 2, 3]
-    """Of issue and page: where collapse comes from, what cutting the coordinates does, what helps."""
+    """1: does clean data cause collapse; 2: which damage to the goal input does; 3: which variant helps."""
     data: Data
     demonstrations: int | None = None
     """Demonstrations trained on, held-out ones included; all of the data set's if None."""
     model: tuple[str, ...] = ()
-    """Flags of the training that make the cell what it is."""
+    """Training flags of the cell."""
     seed: int = 0
     """Of the training."""
     against: str | None = None
-    """The cell that it is compared with, in the planned comparisons."""
+    """The cell of the planned comparison."""
     claim: bool = False
-    """Whether it is one of those that run first."""
+    """Whether it runs first."""
 
     @property
     def method(self) -> str:
-        """Its name without the seed: what trainings that differ in nothing else share."""
+        """Its name without the seed."""
         return self.name.removesuffix(f"_seed{self.seed}")
 
     @property
     def conditions(self) -> tuple[Stage, ...]:
-        """Scenes that it is evaluated in."""
+        """Scenes of its evaluations."""
         known: tuple[Stage, ...] = ("present", "absent", "exchanged")
         return known if self.data.positions == "continuous" else (*known, "novel")
 
     @property
     def stages(self) -> tuple[Stage, ...]:
-        """What is done, in its order."""
+        """Its stages in order."""
         return ("collect", "train", "probe", *self.conditions)
 
 
@@ -155,29 +155,15 @@ def commands(cell: Cell, budget: Budget, folder: Path) -> dict[Stage, list[str]]
     size = ("--image-size", str(budget.image_size))
     found: dict[Stage, list[str]] = {
         "collect": [
-            *(
-                "collect",
-                "--env",
-                "confuser_pick",
-                "--episodes",
-                str(budget.demonstrations),
-                "--workers",
-                "1",
-            ),
+            *("collect", "--env", "confuser_pick", "--episodes", str(budget.demonstrations), "--workers", "1"),
             *("--positions", cell.data.positions, "--confusers", str(cell.data.confusers), *size),
             *(("--label-noise", str(cell.data.label_noise)) if cell.data.label_noise else ()),
             *("--out", str(data)),
         ],
         "train": [
             *("train", "--policy", "act", "--env", "confuser_pick", "--dataset", str(data)),
-            *(
-                "--episodes",
-                str(cell.demonstrations or budget.demonstrations),
-                "--steps",
-                str(budget.steps),
-                "--seed",
-                str(cell.seed),
-            ),
+            *("--episodes", str(cell.demonstrations or budget.demonstrations)),
+            *("--steps", str(budget.steps), "--seed", str(cell.seed)),
             *("--validate-every", str(budget.steps), "--evaluate-every", "0", "--keep", "1", "--threads", "1"),
             *(*config()["network"], *cell.model, "--out", str(own / "train")),
         ],

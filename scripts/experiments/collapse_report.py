@@ -23,7 +23,7 @@ CONDITION = "naive_d0_s10"
 _LINE_IN = 0.24  # height of a cell in the figure
 _QUESTIONS = {
     1: "Does plain ACT collapse on clean data?",
-    2: "Which damage to the coordinates gives loss without success?",
+    2: "Which damage to the goal input gives loss without success?",
     3: "Which variant helps where there is room to help?",
 }
 _SCENES: tuple[Stage, ...] = ("present", "absent", "exchanged", "novel")
@@ -56,8 +56,8 @@ class Finished:
     validation_loss: float
     """Mean absolute error of normalised actions on held-out demonstrations, averaged weights."""
     parameters: int
-    coordinates: str
-    """The probe's verdict on the coordinates."""
+    goal_input: str
+    """The probe's verdict on the goal input."""
     scenes: Mapping[Stage, Evaluated]
     commands: Mapping[Stage, str]
 
@@ -126,7 +126,7 @@ def read_cell(cell: Cell, budget: Budget, folder: Path) -> Finished:
         train_loss=float(np.mean(losses[-100:])),
         validation_loss=validations[-1],
         parameters=_parameters(own / "train" / "checkpoints" / "last" / "pretrained_model" / "model.safetensors"),
-        coordinates=verdict,
+        goal_input=verdict,
         scenes={scene: _evaluated(own / scene / CONDITION) for scene in cell.conditions},
         commands={stage: entry["command"] for stage, entry in read_state(own).items()},
     )
@@ -212,7 +212,7 @@ def _page(finished: Sequence[Finished], compared: Sequence[Compared], budget: Bu
 
 
 _HEAD = (
-    *("cell", "demonstrations", "loss", "held-out loss", "coordinates", *_SCENES, "wrong block", "between", "mode"),
+    *("cell", "demonstrations", "loss", "held-out loss", "goal input", *_SCENES, "wrong block", "between", "mode"),
     *("index, median", "parameters", "ms per call"),
 )
 _SEEDS_HEAD = ("cell", "trainings", "success of each, seed 0 first", "mean", "modes")
@@ -226,7 +226,7 @@ def _row(done: Finished) -> list[str]:
         str(done.demonstrations),
         f"{done.train_loss:.3f}",
         f"{done.validation_loss:.3f}",
-        done.coordinates,
+        done.goal_input,
         *(_rate(done.scenes[scene].success) if scene in done.scenes else "" for scene in _SCENES),
         str(present.wrong_block),
         str(present.between),

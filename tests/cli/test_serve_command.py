@@ -212,7 +212,7 @@ def test_what_cannot_be_served_is_named(
         ("ws://127.0.0.1:8000?chunk=5", [], "is not a server address"),
         ("ws://127.0.0.1:8000", ["timeout_s=soon"], "timeout_s=soon: it must be a number"),
         ("ws://127.0.0.1:8000", ["timeout_s=0"], "timeout_s is 0.0; it must be above 0"),
-        ("ws://127.0.0.1:8000", ["chunk=5"], "give chunk and action_dim, as in chunk=50 action_dim=14 state="),
+        ("ws://127.0.0.1:8000", ["chunk=5"], "add chunk and action_dim, as in chunk=50 action_dim=14 state="),
         ("ws://127.0.0.1:8000", ["chunk=5", "action_dim=2"], "no input of the server at"),
         ("ws://127.0.0.1:8000", ["chunk=5.5", "action_dim=2"], "chunk=5.5: it must be a whole number"),
         ("ws://127.0.0.1:8000", ["chunk=5", "action_dim=2", "state=joints:6"], "an input is our name and its shape"),

@@ -191,10 +191,10 @@ def test_a_longer_collection_begins_with_the_shorter_one(tmp_path: Path) -> None
 
 
 def test_progress_counts_up(tmp_path: Path) -> None:
-    estimated: list[CollectProgress] = []
-    done = collect(plan(), tmp_path / "set", toy, workers=1, on_progress=estimated.append)
-    assert [p.episodes + sum(p.discarded.values()) for p in estimated] == list(range(1, done.attempts + 1))
-    assert estimated[-1] == CollectProgress(12, done.discarded)
+    seen: list[CollectProgress] = []
+    done = collect(plan(), tmp_path / "set", toy, workers=1, on_progress=seen.append)
+    assert [p.episodes + sum(p.discarded.values()) for p in seen] == list(range(1, done.attempts + 1))
+    assert seen[-1] == CollectProgress(12, done.discarded)
 
 
 def test_a_data_set_of_a_version_that_knew_less_is_recognised_and_a_damaged_one_named(tmp_path: Path) -> None:
@@ -204,8 +204,12 @@ def test_a_data_set_of_a_version_that_knew_less_is_recognised_and_a_damaged_one_
     del history["plan"]["recovery"]
     file.write_text(json.dumps(history))
     assert collect(plan(), tmp_path / "set", toy, workers=1).existed
-    with pytest.raises(DatasetError, match=r"with fumbles = 0.0; asked for 0.5"):
+    with pytest.raises(DatasetError, match=r"with recovery = 0.0; requested is 0.5"):
         collect(plan(recovery=0.5), tmp_path / "set", toy, workers=1)
+    for old in ({"fumbles": 0.0}, {"options": {"slips": 0.008}}):
+        file.write_text(json.dumps(history | {"plan": history["plan"] | old}))
+        with pytest.raises(DatasetError, match=r"written by act_eval 0\.1\.0 \((fumbles|slips)\).*name another --out"):
+            collect(plan(), tmp_path / "set", toy, workers=1)
     for text in ("{", "[]", "{}"):
         file.write_text(text)
         with pytest.raises(DatasetError, match=r"collection.json is damaged: .*; name another --out"):
@@ -384,6 +388,6 @@ def test_what_comes_before_the_demonstration_is_not_recorded() -> None:
     assert record(too_late, seed=6) == ("too_short", None)
 
 
-def test_fumbles_are_a_share() -> None:
-    with pytest.raises(UsageError, match=r"fumbles is 1\.5; it is a share of the episodes, 0 to 1"):
+def test_recovery_is_a_share() -> None:
+    with pytest.raises(UsageError, match=r"recovery is 1\.5; it is a share of the episodes, 0 to 1"):
         CollectPlan(env="act_eval/Pick-v0", recovery=1.5)

@@ -24,20 +24,20 @@ AT_HOME = np.array(HOME, np.float32)
 
 def waiting(env, steps):
     """Coordinates (steps + 1, 2) that are told while the arm stays at home."""
-    estimated = [env.reset(seed=3)[0]["environment_state"]]
+    goals = [env.reset(seed=3)[0]["environment_state"]]
     env.skip_cameras(True)
-    return np.array(estimated + [env.step(AT_HOME)[0]["environment_state"] for _ in range(steps)])
+    return np.array(goals + [env.step(AT_HOME)[0]["environment_state"] for _ in range(steps)])
 
 
 def test_the_target_drifts_with_its_fixed_speed_and_turns_at_the_edges():
-    estimated = waiting(MovingPickEnv(), 199)
-    moves = np.diff(estimated, axis=0)
+    goals = waiting(MovingPickEnv(), 199)
+    moves = np.diff(goals, axis=0)
     assert np.abs(moves[:, 0]).max() < 1e-4
     assert np.abs(moves[:, 1]) == pytest.approx(DRIFT_SPEED / CONTROL_HZ, abs=1e-4)
     assert np.abs(np.diff(np.sign(moves[:, 1]))).sum() >= 2  # it turned
     margin = DRIFT_SPEED / CONTROL_HZ + 1e-3
-    assert estimated[:, 1].max() < BLOCKS.high[1] + margin
-    assert estimated[:, 1].min() > BLOCKS.low[1] - margin
+    assert goals[:, 1].max() < BLOCKS.high[1] + margin
+    assert goals[:, 1].min() > BLOCKS.low[1] - margin
 
 
 def test_the_confuser_stands_still_and_beside_the_lane():
@@ -55,27 +55,27 @@ def test_the_confuser_stands_still_and_beside_the_lane():
 def test_the_nudge_comes_once_when_the_gripper_is_near_and_moves_the_target_as_far_as_it_says():
     for seed in range(6):
         env = NudgedPickEnv()
-        estimated = [env.reset(seed=seed)[0]["environment_state"]]
+        goals = [env.reset(seed=seed)[0]["environment_state"]]
         env.skip_cameras(True)
         expert = Expert(env)
         pinch = []
-        while (event := env.verdict().detail["event_step"]) is None or len(estimated) <= event + NUDGE_STEPS:
+        while (event := env.verdict().detail["event_step"]) is None or len(goals) <= event + NUDGE_STEPS:
             pinch.append(env.privileged().pinch_pos[:2])
-            estimated.append(env.step(expert.act())[0]["environment_state"])
-        moved = np.linalg.norm(estimated[event + NUDGE_STEPS] - estimated[event])
+            goals.append(env.step(expert.act())[0]["environment_state"])
+        moved = np.linalg.norm(goals[event + NUDGE_STEPS] - goals[event])
         assert NUDGE_DISTANCE[0] - 2e-3 < moved < NUDGE_DISTANCE[1] + 2e-3
-        assert np.linalg.norm(pinch[event] - estimated[event]) < NUDGE_TRIGGER
-        assert np.array_equal(estimated[0], estimated[event]) or np.linalg.norm(estimated[0] - estimated[event]) < 1e-4
-        assert BLOCKS.contains(np.asarray(estimated[event + NUDGE_STEPS], float)[None] * [1, 1]).all() or moved > 0
+        assert np.linalg.norm(pinch[event] - goals[event]) < NUDGE_TRIGGER
+        assert np.array_equal(goals[0], goals[event]) or np.linalg.norm(goals[0] - goals[event]) < 1e-4
+        assert BLOCKS.contains(np.asarray(goals[event + NUDGE_STEPS], float)[None] * [1, 1]).all() or moved > 0
         detail = env.verdict().detail
-        assert detail["event_from_xy"] == pytest.approx(estimated[event], abs=1e-6)
-        assert detail["event_to_xy"] == pytest.approx(estimated[event + NUDGE_STEPS], abs=1e-6)
+        assert detail["event_from_xy"] == pytest.approx(goals[event], abs=1e-6)
+        assert detail["event_to_xy"] == pytest.approx(goals[event + NUDGE_STEPS], abs=1e-6)
 
 
 def test_without_a_gripper_near_nothing_is_nudged():
     env = NudgedPickEnv()
-    estimated = waiting(env, 30)
-    assert np.ptp(estimated, axis=0).max() < 1e-4
+    goals = waiting(env, 30)
+    assert np.ptp(goals, axis=0).max() < 1e-4
     detail = env.verdict().detail
     assert [detail[f"event_{what}"] for what in ("step", "from_xy", "to_xy")] == [None] * 3
 
@@ -87,15 +87,15 @@ def test_roles_are_exchanged_once_and_the_coordinates_name_the_other_block():
         observation, _ = env.reset(seed=seed)
         env.skip_cameras(True)
         detail = env.verdict().detail
-        estimated = [observation["environment_state"]] + [env.step(AT_HOME)[0]["environment_state"] for _ in range(20)]
+        goals = [observation["environment_state"]] + [env.step(AT_HOME)[0]["environment_state"] for _ in range(20)]
         event = env.verdict().detail["event_step"]
         steps.add(event)
         assert SWAP_STEPS[0] <= event <= SWAP_STEPS[1]
-        assert estimated[event] == pytest.approx(detail["target_xy"], abs=1e-3)
-        assert estimated[event + 1] == pytest.approx(detail["confuser_xy"][0], abs=1e-3)
-        assert estimated[-1] == pytest.approx(detail["confuser_xy"][0], abs=1e-3)
-        assert env.verdict().detail["event_from_xy"] == pytest.approx(estimated[event], abs=1e-6)
-        assert env.verdict().detail["event_to_xy"] == pytest.approx(estimated[event + 1], abs=1e-6)
+        assert goals[event] == pytest.approx(detail["target_xy"], abs=1e-3)
+        assert goals[event + 1] == pytest.approx(detail["confuser_xy"][0], abs=1e-3)
+        assert goals[-1] == pytest.approx(detail["confuser_xy"][0], abs=1e-3)
+        assert env.verdict().detail["event_from_xy"] == pytest.approx(goals[event], abs=1e-6)
+        assert env.verdict().detail["event_to_xy"] == pytest.approx(goals[event + 1], abs=1e-6)
     assert len(steps) > 1
 
 

@@ -91,16 +91,14 @@ def test_layouts_keep_their_distance_and_cover_the_workspace():
     assert (spread > 0.98).all()
 
 
-def test_coordinates_name_what_the_option_says():
-    estimated = {
-        c: PickEnv(goal_input=c).reset(seed=SEED)[0]["environment_state"] for c in ("exact", "confuser", "none")
-    }
+def test_the_goal_input_is_that_of_the_option():
+    goals = {c: PickEnv(goal_input=c).reset(seed=SEED)[0]["environment_state"] for c in ("exact", "confuser", "none")}
     env = PickEnv()
     env.reset(seed=SEED)
     detail = env.verdict().detail
-    assert estimated["target"] == pytest.approx(detail["target_xy"])
-    assert estimated["confuser"] == pytest.approx(detail["confuser_xy"][0])
-    assert estimated["none"] == pytest.approx(BLOCKS.centre)
+    assert goals["exact"] == pytest.approx(detail["target_xy"])
+    assert goals["confuser"] == pytest.approx(detail["confuser_xy"][0])
+    assert goals["none"] == pytest.approx(BLOCKS.centre)
     random = PickEnv(goal_input="random")
     first = random.reset(seed=SEED)[0]["environment_state"]
     assert np.array_equal(random.step(np.array(HOME, np.float32))[0]["environment_state"], first)
@@ -121,14 +119,14 @@ def test_swapping_the_blocks_exchanges_their_places_and_nothing_else():
     ("options", "text"),
     [
         (
-            {"goal_input": "targt"},
-            "unknown coordinates 'targt'; there are: confuser, none, random, target. Did you mean",
+            {"goal_input": "exakt"},
+            "unknown goal_input 'exakt'; there are: confuser, exact, none, random. Did you mean",
         ),
-        ({"goal_input": "confuser", "confusers": 0}, "coordinates='confuser' needs a confuser"),
+        ({"goal_input": "confuser", "confusers": 0}, "goal_input='confuser' needs a confuser"),
         ({"swap_blocks": True, "confusers": 0}, "swap_blocks needs a confuser"),
         ({"image_size": 4}, "image_size is 4; 8 to 1280 pixels are allowed"),
         ({"action_noise": -0.1}, "action_noise is -0.1 rad; 0 to 1 are allowed"),
-        ({"gripper_faults": 1.5}, "slips is 1.5; it is a chance per step, 0 to 1"),
+        ({"gripper_faults": 1.5}, "gripper_faults is 1.5; it is a probability per step, 0 to 1"),
         ({"confusers": 4}, "confusers is 4; 0 to 3 are allowed"),
         ({"render_mode": "ansi"}, "render_mode is 'ansi'"),
     ],
@@ -180,15 +178,15 @@ def test_a_logged_state_renders_as_it_was_seen():
 def test_a_slip_makes_the_gripper_do_the_opposite_for_a_while_and_leaves_the_command_clean():
     env = PickEnv(gripper_faults=1.0)
     env.reset(seed=SEED)
-    estimated = np.array([*HOME[:5], GRIPPER_OPEN], np.float32)
+    command = np.array([*HOME[:5], GRIPPER_OPEN], np.float32)
     for _ in range(12):
-        observation, *_ = env.step(estimated)
+        observation, *_ = env.step(command)
     assert observation["agent_pos"][5] < 0.3
     assert (np.array(env._log.commands)[:, 5] == np.float32(GRIPPER_OPEN)).all()
     obedient = PickEnv(gripper_faults=0.0)
     obedient.reset(seed=SEED)
     for _ in range(12):
-        observation, *_ = obedient.step(estimated)
+        observation, *_ = obedient.step(command)
     assert observation["agent_pos"][5] > 0.6
 
 

@@ -69,11 +69,11 @@ def test_options_that_came_later_are_facts_only_where_they_are_used() -> None:
 def test_what_cannot_be_is_refused_by_name() -> None:
     with pytest.raises(UnknownName, match="unknown positions 'three'; there are: continuous, one, two"):
         PickEnv(positions="three")  # pyright: ignore[reportArgumentType]
-    with pytest.raises(UsageError, match=r"mislabelled is 2; it is a share of the episodes, 0 to 1"):
+    with pytest.raises(UsageError, match=r"label_noise is 2; it is a share of the episodes, 0 to 1"):
         PickEnv(label_noise=2)
     with pytest.raises(UsageError, match="positions 'two' leaves room for one confuser, got 2"):
         PickEnv(positions="two", confusers=2)
-    with pytest.raises(UsageError, match="mislabelled needs a confuser; this environment has none"):
+    with pytest.raises(UsageError, match="label_noise needs a confuser; this environment has none"):
         PickEnv(label_noise=0.5, confusers=0)
 
 

@@ -11,7 +11,7 @@ from untrained import write_checkpoint
 
 from act_eval.cli import main
 from act_eval.envs.expert import Expert
-from act_eval.envs.expert_lookahead import ExpertForesight
+from act_eval.envs.expert_lookahead import ExpertLookahead
 from act_eval.envs.registration import env_id
 from act_eval.executors import ChunkExecutor
 from act_eval.results.records import read_episodes
@@ -131,7 +131,7 @@ def rolled(policy: ChunkPolicy, schedule: Schedule, slots: int, episodes: Sequen
         )
         for _ in range(slots)
     ]
-    executor = ChunkExecutor(policy, schedule, hold_of(envs), foresee=ExpertForesight(envs))
+    executor = ChunkExecutor(policy, schedule, hold_of(envs), foresee=ExpertLookahead(envs))
     log = Log()
     assert all(record.error is None for record in rollout(envs, executor, episodes, (log,)))
     return log.steps
@@ -159,7 +159,7 @@ def moments(seed: int, at: Sequence[int], ahead: int) -> list[tuple[dict, np.nda
     """Return what the expert's way to the tray looks like at some steps, with its next commands."""
     env = gym.make(env_id("confuser_pick"), disable_env_checker=True)
     base, expert = env.unwrapped, Expert(env.unwrapped)  # pyright: ignore[reportArgumentType]
-    foresee, seen = ExpertForesight([env]), []
+    foresee, seen = ExpertLookahead([env]), []
     env.reset(seed=seed)
     for t in range(max(at) + 1):
         base.skip_cameras(t + 1 not in at)  # pyright: ignore[reportAttributeAccessIssue]

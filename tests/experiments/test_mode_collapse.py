@@ -155,10 +155,10 @@ def test_another_budget_needs_another_name(program: Path, capsys: pytest.Capture
 def test_two_data_sets_differ_in_what_the_cells_ask_for() -> None:
     names = {cell.data.name: cell.data for cell in cells().values()}
     assert {cell.data for cell in cells().values()} == set(names.values())
-    assert set(names) >= {"continuous_present", "one_absent", "two_present", "continuous_present_mislabelled0.2"}
+    assert set(names) >= {"continuous_present", "one_absent", "two_present", "continuous_present_label_noise0.2"}
 
 
-def finish(folder: Path, name: str, present: Sequence[str], coordinates: str) -> None:
+def finish(folder: Path, name: str, present: Sequence[str], goal_input: str) -> None:
     """Write what a finished cell leaves behind."""
     own, stages = folder / name, commands(cells()[name], BUDGET, folder)
     weights = own / "train" / "checkpoints" / "last" / "pretrained_model"
@@ -167,7 +167,7 @@ def finish(folder: Path, name: str, present: Sequence[str], coordinates: str) ->
     rows = [{"step": step, "l1_loss": 1.0 if step <= 100 else 0.25, "lr": 1e-4} for step in range(1, 201)]
     log = [*rows, {"step": 200, "validation": {"l1_loss": 0.375}}]
     (own / "train" / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in log))
-    verdict = {"input": "observation.environment_state", "mode": coordinates, "evidence": ""}
+    verdict = {"input": "observation.environment_state", "mode": goal_input, "evidence": ""}
     (own / "probe.json").write_text(json.dumps({"verdicts": [verdict]}))
     for stage in cells()[name].conditions:
         wanted = present if stage == "present" else outcomes(1, 2)

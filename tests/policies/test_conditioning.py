@@ -163,18 +163,18 @@ def test_a_policy_that_ignores_its_coordinates_pays_the_contrastive_loss_and_lea
     policy = made("rtc", "contrastive", contrastive_margin=0.2).train()
     torch.nn.init.zeros_(network(policy).encoder_env_state_input_proj.weight)
     batch = prepared(policy)
-    estimated = batch[ENVIRONMENT_STATE]
+    goal = batch[ENVIRONMENT_STATE]
     _, metrics = policy(batch)
-    assert torch.isclose(metrics["sameness_loss"], 0.2 * (estimated - estimated.roll(1, 0)).norm(dim=1).mean())
+    assert torch.isclose(metrics["sameness_loss"], 0.2 * (goal - goal.roll(1, 0)).norm(dim=1).mean())
     after = trained(policy, batch)
     assert after["sameness_loss"] < metrics["sameness_loss"] / 2
 
 
-def test_sameness_is_what_is_missing_to_the_margin() -> None:
-    estimated, other = torch.tensor([[0.0, 0.0], [0.0, 0.0]]), torch.tensor([[3.0, 4.0], [0.6, 0.8]])
+def test_the_hinge_is_the_gap_to_the_margin() -> None:
+    goal, other = torch.tensor([[0.0, 0.0], [0.0, 0.0]]), torch.tensor([[3.0, 4.0], [0.6, 0.8]])
     chunk, moved = torch.zeros(2, 3, 2), torch.full((2, 3, 2), 0.2)
     # 0.1 per unit: 0.5 asked for and 0.2 given; 0.1 asked for and 0.2 given
-    assert contrastive_hinge(estimated, chunk, other, moved, margin=0.1) == pytest.approx((0.3 + 0.0) / 2)
+    assert contrastive_hinge(goal, chunk, other, moved, margin=0.1) == pytest.approx((0.3 + 0.0) / 2)
 
 
 @pytest.mark.parametrize("size", [32, 48])

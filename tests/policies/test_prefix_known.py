@@ -16,8 +16,8 @@ PLACES = pytest.mark.parametrize("place", ["encoder", "decoder"])
 def chunks(policy: ACTRTCPolicy, delay: list[int], known: list[int] | None, seed: int = 0) -> torch.Tensor:
     batch = normalised_batch(policy.config, rows=len(delay))
     prefix = torch.randn(len(delay), 3, 6, generator=torch.Generator().manual_seed(seed))
-    estimated = None if known is None else torch.tensor(known)
-    return policy.predict_action_chunk(batch, torch.tensor(delay), prefix, estimated)
+    seen = None if known is None else torch.tensor(known)
+    return policy.predict_action_chunk(batch, torch.tensor(delay), prefix, seen)
 
 
 @PLACES

@@ -70,13 +70,13 @@ def test_slot_j_of_the_prefix_is_step_j_and_is_read_below_the_delay_only(place: 
     batch = normalised_batch(policy.config)
     prefix = batch["action"][:, :3]
     for delay in range(4):
-        estimated = torch.full((4,), delay)
-        chunk = policy.predict_action_chunk(batch, estimated, prefix)
+        delays = torch.full((4,), delay)
+        chunk = policy.predict_action_chunk(batch, delays, prefix)
         assert torch.allclose(chunk, _trained(policy, batch, delay), atol=1e-5)
         for slot in range(3):
             moved = prefix.clone()
             moved[:, slot] += 1
-            change = (policy.predict_action_chunk(batch, estimated, moved) - chunk).abs().max()
+            change = (policy.predict_action_chunk(batch, delays, moved) - chunk).abs().max()
             assert (change > 1e-4) == (slot < delay), (delay, slot)
 
 

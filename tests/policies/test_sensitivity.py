@@ -27,8 +27,8 @@ def test_gradient_is_the_norm_of_the_jacobian(policy):
     raw = {k: v for k, v in raw_batch(policy.config, rows=1).items() if k in policy.config.input_features}
     batch = prepare.prepare(raw | {"last_action": torch.zeros(1, 6)})
 
-    def chunk(estimated):
-        inputs = {key: batch[key] for key in policy.config.input_features} | {ENVIRONMENT_STATE: estimated}
+    def chunk(goal):
+        inputs = {key: batch[key] for key in policy.config.input_features} | {ENVIRONMENT_STATE: goal}
         if policy.config.type != "act_rtc":
             return prepare.denormalize(ACTION, policy.model(inputs)[0])
         nothing = torch.zeros(1, policy.config.rtc_max_delay, 6)

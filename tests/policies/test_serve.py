@@ -148,10 +148,8 @@ def test_a_policy_without_state_as_input_still_has_its_anchor() -> None:
     served = TorchChunkPolicy(policy, processor(policy))
     asked = request(2)
     moved = Observation(asked.observation.pixels, asked.observation.agent_pos + 1, asked.observation.environment_state)
-    none_estimated = _with(asked, estimated_delay=np.zeros(2, np.int64))
-    difference = (
-        served.predict(_with(none_estimated, observation=moved)).actions - served.predict(none_estimated).actions
-    )
+    zero_delay = _with(asked, estimated_delay=np.zeros(2, np.int64))
+    difference = served.predict(_with(zero_delay, observation=moved)).actions - served.predict(zero_delay).actions
     np.testing.assert_allclose(difference, 1, atol=1e-5)
 
 

@@ -175,7 +175,7 @@ def test_a_port_that_is_taken_is_named():
         PolicyServer(Remembering(), {}, {}, {}, Exposure(port=int(url.rpartition(":")[2])))
 
 
-def test_health_is_estimated():
+def test_health_is_reported():
     with serving(Remembering()) as url, urllib.request.urlopen(url.replace("ws", "http", 1) + "/healthz") as answer:
         assert answer.read() == b"OK\n"
 

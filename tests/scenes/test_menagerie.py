@@ -83,7 +83,7 @@ def test_meshes_are_drawn_and_primitives_are_not(menagerie: Path, scene: Scene) 
 def test_physics_is_the_same_to_the_bit(tmp_path: Path, monkeypatch, kind: type[PickEnv]) -> None:
     # Boxes that reach into the blocks and the table: they would push both away.
     monkeypatch.setenv("MENAGERIE_ROOT", str(write_menagerie(tmp_path, half=0.08)))
-    bare, dressed = (_demonstrated(kind(robot_meshes=meshes, slips=0.01)) for meshes in (False, True))
+    bare, dressed = (_demonstrated(kind(robot_meshes=meshes, gripper_faults=0.01)) for meshes in (False, True))
     assert bare[0].tobytes() == dressed[0].tobytes()
     assert bare[1:] == dressed[1:]
     assert bare[1] == "success"  # so that blocks were gripped, lifted and set down

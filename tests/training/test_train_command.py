@@ -97,11 +97,11 @@ def test_a_resumed_run_needs_no_other_word_and_ends_the_same(begun: Path, capsys
     [
         (["--steps", "9"], r"train\.steps was 4, is 9"),
         (["--model.optimizer-lr", "0.5", "--shift", "1"], r"model\.optimizer_lr was 0\.0003, is 0\.5; train\.shift"),
-        (["--no-coordinates"], "coordinates was True, is False"),
+        (["--no-goal-input"], "goal_input was True, is False"),
     ],
 )
 def test_settings_that_would_bend_the_curve_are_refused(begun: Path, words: list[str], text: str) -> None:
-    with pytest.raises(RunFolderError, match=text + ".*Begin a new run with --init-from"):
+    with pytest.raises(RunFolderError, match=text + ".*Start a new run with --init-from"):
         train("--resume", begun, *words)
     assert train("--resume", begun, "--threads", torch.get_num_threads(), "--log-every", 7) == 0
 
@@ -111,7 +111,7 @@ def test_a_resumed_run_refuses_other_data(begun: Path, demos: Path, tmp_path: Pa
     with pytest.raises(DatasetError, match=f"no data set folder {demos}"):
         train("--resume", begun)
     make_demos(demos, lengths=(7, 6, 8), size=16)
-    with pytest.raises(RunFolderError, match=f"the data set {demos} has other contents than then"):
+    with pytest.raises(RunFolderError, match=f"the data set {demos} has changed since the run started"):
         train("--resume", begun)
     with pytest.raises(RunFolderError, match=r"is not the folder of a training run: .*run\.json is missing"):
         train("--resume", tmp_path / "nowhere")
@@ -130,7 +130,7 @@ def test_weights_are_taken_where_they_fit_and_the_rest_is_listed(
     assert train(*words, "--model.chunk-size", 6, "--out", tmp_path / "longer") == 0
     said = capsys.readouterr().out
     assert "not taken, other shape: model.decoder_pos_embed.weight" in said
-    assert train(*words, "--no-coordinates", "--model.use-vae", "--out", tmp_path / "mask_images") == 0
+    assert train(*words, "--no-goal-input", "--model.use-vae", "--out", tmp_path / "no_goal") == 0
     said = capsys.readouterr().out
     assert "not taken, unknown here: model.encoder_env_state_input_proj" in said
     assert "random, not in the checkpoint: model.vae_encoder" in said

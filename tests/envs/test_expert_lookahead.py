@@ -1,4 +1,4 @@
-"""What the expert would do next, found out without touching the episode."""
+"""The expert's next commands, computed in a copy of the environment."""
 
 import gymnasium as gym
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 from toy_envs import HookedWalk
 
 from act_eval.envs.expert import Expert
-from act_eval.envs.expert_lookahead import ExpertForesight
+from act_eval.envs.expert_lookahead import ExpertLookahead
 from act_eval.envs.registration import ENVIRONMENTS, env_id
 from act_eval.errors import UsageError
 
@@ -40,7 +40,7 @@ def wandering(env, seed, foresee):
 @EVERY_ENV
 def test_it_is_what_the_expert_commands_when_it_takes_over(name):
     env = disturbed(name)
-    foresee = ExpertForesight([env])
+    foresee = ExpertLookahead([env])
     env.reset(seed=5)
     expert, foreseen, commands = Expert(env), {}, []
     for t in range(STEPS):
@@ -57,7 +57,7 @@ def test_it_is_what_the_expert_commands_when_it_takes_over(name):
 @EVERY_ENV
 def test_the_episode_is_the_same_to_the_last_bit_with_and_without_it(name):
     env = disturbed(name)
-    states, commands, foreseen = wandering(env, 9, ExpertForesight([env]))
+    states, commands, foreseen = wandering(env, 9, ExpertLookahead([env]))
     verdict, observation = env.verdict(), env._observation()
     assert {len(ahead) for ahead in foreseen.values()} == {1, 3, 5, 7}
     other = disturbed(name)
@@ -74,10 +74,10 @@ def test_the_episode_is_the_same_to_the_last_bit_with_and_without_it(name):
 
 def test_every_slot_is_foreseen_by_itself():
     envs = [disturbed("moving_pick"), disturbed("moving_pick")]
-    foresee = ExpertForesight(envs)
+    foresee = ExpertLookahead(envs)
     for seed, env in enumerate(envs):
         env.reset(seed=seed)
-    expected = [ExpertForesight([env])(0, 4) for env in envs]
+    expected = [ExpertLookahead([env])(0, 4) for env in envs]
     for slot in (1, 0, 1):
         np.testing.assert_array_equal(foresee(slot, 4), expected[slot])
     assert not np.array_equal(*expected)
@@ -99,5 +99,5 @@ def test_a_fork_renders_nothing_and_has_a_future_of_its_own():
 
 
 def test_an_environment_without_an_expert_is_refused():
-    with pytest.raises(UsageError, match="no scripted expert whose next commands could be found out"):
-        ExpertForesight([HookedWalk()])
+    with pytest.raises(UsageError, match="no scripted expert to look ahead with"):
+        ExpertLookahead([HookedWalk()])

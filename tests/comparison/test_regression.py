@@ -7,7 +7,7 @@ import pytest
 from act_eval.cli import main
 from act_eval.comparison import Baseline, judge
 
-FOLDER = Path(__file__).parent / "golden" / "regression"
+FOLDER = Path(__file__).parents[1] / "golden" / "regression"
 POLICIES = ("act", "act_rtc")
 
 

@@ -92,8 +92,8 @@ class RenderError(ActEvalError):
     """There is no OpenGL context for off-screen rendering, or no more: no fault of an episode."""
 
 
-class ShareError(ActEvalError):
-    """A run could not be handed to another tool: it is not installed, or refuses."""
+class ExportError(ActEvalError):
+    """A run could not be exported: the tool is not installed, or failed."""
 
 
 class Interrupted(KeyboardInterrupt):

@@ -1,4 +1,4 @@
-"""Images and videos in and out of bytes and files: PNG and JPEG through imageio, H.264 through PyAV.
+"""Image and video files: PNG and JPEG through imageio, H.264 through PyAV.
 
 Videos do not go through imageio's PyAV plugin, because it cannot set what these files need: x264's preset, quality,
 B-frames and thread count (`init_video_stream` takes none of them, and options of the container reach no codec). With
@@ -32,7 +32,7 @@ def decode_image(content: bytes) -> ImageArray:
     """Return a PNG or JPEG file's bytes as an (H, W, 3) image.
 
     Raises:
-        OSError: if the bytes are no image; Pillow's PNG reader raises `SyntaxError` too.
+        OSError: if the bytes are not an image; Pillow's PNG reader raises `SyntaxError` too.
     """
     return np.asarray(iio.imread(content, plugin="pillow", mode="RGB"))
 
@@ -46,7 +46,7 @@ def write_h264(
 ) -> None:
     """Write an MP4 in yuv420p, which every browser plays, with one encoding thread.
 
-    The file depends on the frames and options alone, not on the machine's core count.
+    The file depends on frames and options alone, independent of the machine's core count.
 
     Args:
         path: The file.

@@ -16,7 +16,7 @@ def run(argv: Sequence[str], prog: str) -> int:
     config = parse(EvaluateConfig, argv, prog)
     from act_eval.cli.screen import console_for, print_part, print_run  # heavy, and help needs none of it
     from act_eval.evaluation.run import FinishedPart, evaluate
-    from act_eval.export import check_tools, share
+    from act_eval.export import check_tools, export_run
     from act_eval.progress import Terminal
     from act_eval.results.run import read_run
 
@@ -32,6 +32,6 @@ def run(argv: Sequence[str], prog: str) -> int:
         return _OK
     print_run(found, console)
     for tool in config.export:
-        for line in share(read_run(found.folder), tool):
+        for line in export_run(read_run(found.folder), tool):
             console.print(line, markup=False)
     return _OK

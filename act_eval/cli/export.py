@@ -38,7 +38,7 @@ def run(argv: Sequence[str], prog: str) -> int:
         ActEvalError: naming the flag, the file or the tool.
     """
     flags = parse(Flags, argv, prog)
-    from act_eval.export import TOOLS, check_tools, share  # help needs none of the tools
+    from act_eval.export import TOOLS, check_tools, export_run  # help needs none of the tools
     from act_eval.results.run import read_run
 
     if not flags.to:
@@ -46,7 +46,7 @@ def run(argv: Sequence[str], prog: str) -> int:
     check_tools(flags.to)
     found = read_run(flags.run)
     for tool in dict.fromkeys(flags.to):
-        for line in share(
+        for line in export_run(
             found, tool, flags.out, episodes=flags.episodes, conditions=flags.condition, project=flags.project
         ):
             print(line, flush=True)

@@ -1,4 +1,4 @@
-"""Rerun: one episode as a recording to move about in, with its video, its scene in 3-D and its numbers over time.
+"""Rerun: one episode as a recording with its video, its 3-D scene and its time series.
 
 Legend: `N` requests · `C` chunk length.
 """
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from act_eval.errors import ShareError
+from act_eval.errors import ExportError
 from act_eval.results.records import writing
 from act_eval.types import EpisodeRecord
 from act_eval.types.scene import Stage
@@ -35,16 +35,16 @@ def write_recording(
 
     Args:
         path: The file.
-        record: What the episode came to.
+        record: Its record.
         steps: Its steps.
-        title: What runs.
+        title: Environment, policy and condition.
         control_s: Δt [s].
-        video: Of the episode; None without one.
-        chunks: (N, C, 3) where predicted actions put the gripper [m]; None where the environment does not say.
-        stage: Sizes of the scene; None where the environment does not say.
+        video: Its video; None without one.
+        chunks: (N, C, 3) gripper positions of predicted actions [m]; None without kinematics.
+        stage: Sizes of the scene; None without the hook.
 
     Raises:
-        ShareError: if rerun is not installed.
+        ExportError: if rerun is not installed.
     """
     rr = _rerun()
     with writing(path.parent):
@@ -71,7 +71,7 @@ def _rerun() -> ModuleType:
     try:
         return import_module("rerun")
     except ImportError as error:
-        raise ShareError(f"rerun cannot be imported ({error}): pip install 'act_eval[rerun]'") from error
+        raise ExportError(f"rerun cannot be imported ({error}): pip install 'act_eval[rerun]'") from error
 
 
 def _about(record: EpisodeRecord, title: str) -> str:

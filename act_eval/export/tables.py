@@ -27,7 +27,7 @@ _STATES = ("joints", "gripper_xyz")  # one more than steps: the terminal state's
 
 
 def write_csv(run: StoredRun, path: Path) -> None:
-    """Write the episodes as CSV; lists and mappings are JSON text, what is undefined is empty."""
+    """Write the episodes as CSV; lists and mappings are JSON text, undefined values are empty."""
     rows = run.rows()
     text = io.StringIO()
     writer = csv.DictWriter(text, _names(rows), restval="", lineterminator="\n")
@@ -92,18 +92,18 @@ def _step_table(condition: str, record: EpisodeRecord, steps: EpisodeSteps) -> p
 
 
 def _lists(values: np.ndarray, count: int) -> pa.Array:
-    """Return (T, A) numbers as T lists; null where there is nothing."""
+    """Return (T, A) numbers as T lists; null without values."""
     rows = list(values.astype(np.float32)) if values.ndim == 2 and len(values) == count and values.shape[1] else None
     return pa.array([None] * count if rows is None else rows, pa.list_(pa.float32()))
 
 
 def _names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the columns of all rows: conditions may have details that others lack."""
+    """Return the columns of all rows: conditions may differ in their details."""
     return list(dict.fromkeys(name for row in rows for name in row))
 
 
 def _column(values: Sequence[Any]) -> pa.Array:
-    """Return a column; values of different kinds, which a foreign environment's detail may hold, become JSON text."""
+    """Return a column; mixed types, possible in the detail of any environment, become JSON text."""
     try:
         return pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError):

@@ -10,7 +10,7 @@ _PER_EPISODE = ("steps", "grasp_choice", "chunk_switches", "underrun_steps")
 
 
 def write_tensorboard(run: StoredRun, folder: Path) -> None:
-    """Write event files to `folder/CONDITION`, in the place of those that an earlier call left there."""
+    """Write event files to `folder/CONDITION`, replacing those of an earlier call."""
     with writing(folder):
         for condition in run.conditions.values():
             place = folder / condition.name

@@ -6,7 +6,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from act_eval.errors import ShareError
+from act_eval.errors import ExportError
 from act_eval.results.run import StoredRun
 from act_eval.stats import SuccessRate
 
@@ -24,7 +24,7 @@ _COLUMNS = (
 
 
 def log_to_wandb(run: StoredRun, project: str) -> str:
-    """Log a run; the same run logged again goes to the same place.
+    """Log a run; a repeated call updates the same W&B run.
 
     Args:
         run: Finished.
@@ -34,7 +34,7 @@ def log_to_wandb(run: StoredRun, project: str) -> str:
         Where it is to be seen: an address, or the folder of an offline run.
 
     Raises:
-        ShareError: if wandb is not installed, or it refuses.
+        ExportError: if wandb is not installed or fails.
     """
     wandb = _wandb()
     try:
@@ -51,14 +51,14 @@ def log_to_wandb(run: StoredRun, project: str) -> str:
             session.log({"episodes": _table(wandb, run)})
             return session.url or session.dir
     except wandb.errors.Error as error:
-        raise ShareError(f"Weights & Biases refused: {error}; `wandb login`, or WANDB_MODE=offline") from error
+        raise ExportError(f"Weights & Biases refused: {error}; `wandb login`, or WANDB_MODE=offline") from error
 
 
 def _wandb() -> ModuleType:
     try:
         return import_module("wandb")
     except ImportError as error:
-        raise ShareError(f"wandb cannot be imported ({error}): pip install 'act_eval[wandb]'") from error
+        raise ExportError(f"wandb cannot be imported ({error}): pip install 'act_eval[wandb]'") from error
 
 
 def _identity(run: StoredRun) -> str:

@@ -1,4 +1,4 @@
-"""How old actions are, how long the arm waits for one, and how many are thrown away. All counts in control steps."""
+"""Action age, stalls and discarded actions. All counts in control steps."""
 
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -29,7 +29,7 @@ class TimeUse(MetricFamily):
         Metric("action_age_p50", "steps", "from the observation behind an action to its execution, median over steps"),
         Metric("action_age_p95", "steps", "the same, 95th percentile over steps"),
         Metric("action_age_max", "steps", "the same, largest"),
-        Metric("stall_fraction", "1", "share of time in which no chunk ran or the world stood still"),
+        Metric("stall_fraction", "1", "share of time in underrun or with the world stopped"),
         Metric("discarded_fraction", "1", "share of predicted actions that never ran"),
     )
 
@@ -72,12 +72,12 @@ class TimeUse(MetricFamily):
 def action_age_counts(observed_T: ArrayLike, actuation_delay: int = 0) -> list[int]:
     """Return how many executed actions were 0, 1, 2, … steps old.
 
-    The age of an action is the step at which it reaches the arm less the step of the observation that it was
-    predicted from (for averaged chunks: of the newest of them). Steps in which the hold action runs have none.
+    The age of an action is the step at which it reaches the arm minus the step of its observation (of averaged chunks:
+    of the newest one). Steps under the hold action have none.
 
     Args:
-        observed_T: Step of the observation behind each step's command, -1 where the hold action runs.
-        actuation_delay: Steps by which commands reach the arm late.
+        observed_T: Step of the observation behind each step's command, -1 under the hold action.
+        actuation_delay: a [steps].
     """
     observed = np.asarray(observed_T, np.int64)
     steps = np.flatnonzero(observed >= 0)
@@ -85,7 +85,7 @@ def action_age_counts(observed_T: ArrayLike, actuation_delay: int = 0) -> list[i
 
 
 def stall_fraction(steps: int, underrun_steps: int, stopped_steps: int) -> float | None:
-    """Return (underrun + stopped) / (steps + stopped): the share of time in which no chunk ran or the world stood [1].
+    """Return (underrun + stopped) / (steps + stopped): the share of time in underrun or with the world stopped [1].
 
     None for an episode without any time.
     """
@@ -94,5 +94,5 @@ def stall_fraction(steps: int, underrun_steps: int, stopped_steps: int) -> float
 
 
 def discarded_fraction(predicted: int, discarded: int) -> float | None:
-    """Return the share of predicted actions that never ran [1]; None where nothing was predicted."""
+    """Return the share of predicted actions that never ran [1]; None without predictions."""
     return discarded / predicted if predicted else None

@@ -1,7 +1,7 @@
 """All metrics: the families, the line of an episode (`CONDITION/metrics.jsonl`), and the summary of a condition.
 
-docs/metrics.md gives the definitions in full; the functions that compute them carry them in their docstrings. To add
-a metric, write a family in a file of its own and list it in `FAMILIES` and among the bases of `EpisodeMetrics`.
+docs/metrics.md and the docstrings of the functions define the metrics. A new family is a file of its own, listed in
+`FAMILIES` and among the bases of `EpisodeMetrics`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ FAMILIES: tuple[type[MetricFamily], ...] = (Smoothness, TimeUse, Reactions, Succ
 """In the order of tables."""
 
 METRICS = tuple(metric for family in FAMILIES for metric in family.numbers)
-"""Every number of a summary, in the order of tables. A value is None where it is not defined, never 0."""
+"""Every number of a summary, in the order of tables. An undefined value is None, never 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class _Identity:
 
 @dataclass(frozen=True, kw_only=True)
 class EpisodeMetrics(Reactions, TimeUse, Smoothness, Success, _Identity):
-    """The metrics of one episode: the fields of the bases from last to first. None depends on the wall clock."""
+    """The metrics of one episode: the fields of the bases from last to first. Independent of the wall clock."""
 
     own: Mapping[str, float | None] = field(default_factory=dict, metadata=OMIT_EMPTY)
     """User-defined metric → value."""
@@ -56,8 +56,8 @@ def measure(
         record: The episode's record.
         steps: Its steps.
         control_s: Δt [s].
-        motion: Motion of the condition through the states; None if the environment does not offer it.
-        actuation_delay: Steps by which commands reached the arm late.
+        motion: Motion of the arm through the states; None without the hook.
+        actuation_delay: a [steps].
         own: User-defined metrics.
     """
     episode = MeasuredEpisode(
@@ -78,7 +78,7 @@ def summary(
     """Return the metrics of a condition.
 
     Args:
-        records: Of its episodes; invalid ones are left out.
+        records: Its records; invalid ones are left out.
         metrics: Of the same episodes in the same order.
         timings: Of the same episodes in the same order.
         horizon: Control steps after which an episode is cut off.

@@ -1,4 +1,4 @@
-"""Metrics of the wall clock: they differ from run to run."""
+"""Wall-clock metrics, which differ from run to run."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -20,10 +20,10 @@ class WallClock(MetricFamily):
 
     @classmethod
     def of_condition(cls, condition: MeasuredCondition) -> Summary:
-        """Return its numbers.
+        """Return real-time factor and inference times.
 
-        The real-time factor of an episode is its simulated time over the wall time from its reset to its end. Episodes
-        that ran beside it in the same process are inside that wall time: n at a time give n times the throughput.
+        The real-time factor of an episode is its simulated time over the wall time from reset to end. That wall time
+        includes interleaved episodes of the process: n of them give n times the throughput.
         """
         timed = zip(condition.simulated_s(), condition.timings, strict=True)
         spent = [ms for timing in condition.timings for ms in timing.inference_ms]

@@ -1,4 +1,4 @@
-"""Families of metrics: the fields that each adds to an episode's line, and the numbers that it adds to a summary.
+"""Families of metrics: fields of an episode's line, and numbers of a summary.
 
 A family is one file with one subclass of `MetricFamily`; `catalogue` lists them.
 """
@@ -24,25 +24,25 @@ class Metric:
     name: str
     """Key in `summary.json` and column in tables."""
     unit: str
-    """`steps` are control steps; `1` is a share or a ratio."""
+    """`steps` are control steps; `1` is a fraction or a ratio."""
     meaning: str
     """One line."""
     wall_clock: bool = False
-    """Whether it differs from run to run, because it depends on how fast the machine is."""
+    """Whether it depends on the speed of the machine."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredEpisode:
-    """An episode to be measured."""
+    """An episode as the input of metrics."""
 
     record: EpisodeRecord
     steps: EpisodeSteps
     control_s: float
     """Δt [s]."""
     motion: Motion | None = None
-    """Motion of the condition through the states; None if the environment does not offer it."""
+    """Motion of the arm through the states; None without the hook."""
     actuation_delay: int = 0
-    """Steps by which commands reached the arm late."""
+    """a [steps]."""
 
     @property
     def simulated_s(self) -> float:
@@ -51,7 +51,7 @@ class MeasuredEpisode:
 
     @property
     def gripper(self) -> int | None:
-        """Which column of commands and joints is the gripper."""
+        """Column of the gripper in commands and joints."""
         return self.motion.gripper_joint if self.motion is not None and self.steps.steps else None
 
     @cached_property
@@ -67,7 +67,7 @@ class MeasuredEpisode:
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredCondition:
-    """The valid episodes of a condition, in suite order, to be summarised."""
+    """The valid episodes of a condition, in suite order, as the input of a summary."""
 
     records: Sequence[EpisodeRecord]
     metrics: Sequence[Any]
@@ -88,11 +88,11 @@ class MetricFamily:
     """Metrics that are measured together; its dataclass fields are entries of an episode's line."""
 
     numbers: ClassVar[tuple[Metric, ...]] = ()
-    """What it adds to a summary."""
+    """Its numbers in a summary."""
 
     @classmethod
     def of_episode(cls, episode: MeasuredEpisode) -> dict[str, Any]:
-        """Return the values of the family's fields for an episode; None where a number is not defined, never 0."""
+        """Return the values of the family's fields for an episode; an undefined number is None, never 0."""
         return {}
 
     @classmethod
@@ -102,12 +102,12 @@ class MetricFamily:
 
 
 def columns(values: np.ndarray) -> np.ndarray:
-    """Return commands as (T, A), also those of an episode without a step."""
+    """Return commands as (T, A), also for an episode without a step."""
     return values if values.ndim == 2 else values.reshape(len(values), -1 if len(values) else 0)
 
 
 def rounded(value: float | None) -> float | None:
-    """Return a number with six digits: more are noise, and less of it differs between processors."""
+    """Return a number with six significant digits, so that it agrees between processors."""
     return None if value is None else float(f"{value:.6g}")
 
 

@@ -1,4 +1,4 @@
-"""Metrics of the user's: one number per episode, and how a condition is summarised by it."""
+"""User-defined metrics: one number per episode, and its summary per condition."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +16,7 @@ from act_eval.types import EpisodeRecord
 from act_eval.types.steps import EpisodeSteps
 
 Statistic = Literal["mean", "median", "fraction"]
-"""How a condition is summarised: the mean with its t interval, the median with the distribution-free interval between
+"""Summary of a condition: the mean with its t interval, the median with the distribution-free interval between
 order statistics, or the fraction of episodes for which the value is 1, with its Wilson interval."""
 
 MeasureEpisode = Callable[[EpisodeRecord, EpisodeSteps, float], float | bool | None]
@@ -25,7 +25,7 @@ MeasureEpisode = Callable[[EpisodeRecord, EpisodeSteps, float], float | bool | N
 
 @dataclass(frozen=True, kw_only=True)
 class MetricDefinition:
-    """What a run folder stores of a user's metric."""
+    """A user-defined metric in a run folder."""
 
     name: str
     """Key in `summary.json`; `NAME_low` and `NAME_high` are the ends of the 95 % interval."""
@@ -54,7 +54,7 @@ class MetricDefinition:
         return f"{self.name.replace('_', ' ')}{unit}"
 
     def text(self, found: Mapping[str, float | None]) -> str | None:
-        """Return value and interval of a condition's summary as text, as in `5.4 [3.6, 8.1]`; None where undefined."""
+        """Return value and interval of a condition's summary as text, as in `5.4 [3.6, 8.1]`; None if undefined."""
         value, low, high = (found.get(f"{self.name}{end}") for end in ("", "_low", "_high"))
         if value is None:
             return None
@@ -62,7 +62,7 @@ class MetricDefinition:
         return f"{value:.3g}{ends}"
 
     def summarise(self, values: Sequence[float | None]) -> dict[str, float | None]:
-        """Return the statistic over the episodes that define the metric, with its interval; None where undefined."""
+        """Return the statistic over the episodes that define the metric, with its interval; None if undefined."""
         defined = [value for value in values if value is not None]
         value, ends = _STATISTICS[self.statistic](defined)
         low, high = ends if ends is not None else (None, None)
@@ -71,12 +71,12 @@ class MetricDefinition:
 
 @dataclass(frozen=True, kw_only=True)
 class OwnMetric:
-    """A user's metric, ready to be computed."""
+    """A user-defined metric with its function."""
 
     definition: MetricDefinition
     measure: MeasureEpisode
     here_only: str | None = None
-    """Why it can only run in this process; None if workers can import it."""
+    """Reason why it can only run in this process; None if workers can import it."""
 
     def value(self, record: EpisodeRecord, steps: EpisodeSteps, control_s: float) -> float | None:
         """Return an episode's value.
@@ -93,7 +93,7 @@ class OwnMetric:
         except Exception as error:  # user code may raise anything
             raise UsageError(f"{where}: {type(error).__name__}: {error}") from error
         if value is not None and not np.isfinite(value):
-            raise UsageError(f"{where}: the value is {value}; it must be finite, or None where it is not defined")
+            raise UsageError(f"{where}: the value is {value}; it must be finite, or None if undefined")
         if value is not None and self.definition.statistic == "fraction" and value not in (0.0, 1.0):
             raise UsageError(f"{where}: the value is {value}; a fraction counts truth values")
         return value
@@ -114,10 +114,10 @@ def episode_metric(
 
 
 def definitions_of(configuration: Mapping[str, Any]) -> tuple[MetricDefinition, ...]:
-    """Return the user's metrics that a manifest's configuration lists.
+    """Return the user-defined metrics of a manifest's configuration.
 
     Raises:
-        RunFolderError: naming the entry that is damaged.
+        RunFolderError: naming the damaged entry.
     """
     return build(tuple[MetricDefinition, ...], configuration.get("metrics", []), "manifest.json, metrics")
 
@@ -133,7 +133,7 @@ def _mean(values: Sequence[float]) -> tuple[float | None, Interval | None]:
 
 
 def _median(values: Sequence[float]) -> tuple[float | None, Interval | None]:
-    """Return the median, and the order statistics between which it is with at least 95 % (binomial) probability."""
+    """Return the median, and the order statistics that contain it with at least 95 % (binomial) probability."""
     if not values:
         return None, None
     ordered, n = sorted(values), len(values)

@@ -1,4 +1,4 @@
-"""Percentiles that are always one of the observed values, so that small samples are not interpolated between."""
+"""Percentiles without interpolation: the result is an observed value."""
 
 from collections.abc import Sequence
 from math import ceil, inf
@@ -8,11 +8,11 @@ def percentile(values: Sequence[float | None], share: float) -> float | None:
     """Return the smallest value that at least `share` of all values do not exceed; None without a value.
 
     Args:
-        values: None stands for a value that was never reached and counts as infinite.
+        values: None is a value that was never reached and counts as infinite.
         share: In (0, 1].
 
     Returns:
-        None also where the percentile falls on a value that was never reached.
+        None also if the percentile is a value that was never reached.
     """
     if not values:
         return None
@@ -22,7 +22,7 @@ def percentile(values: Sequence[float | None], share: float) -> float | None:
 
 
 def percentile_of_counts(counts: Sequence[int], share: float) -> int | None:
-    """Return `percentile` of numbers 0, 1, 2, … that occur `counts[0]`, `counts[1]`, … times."""
+    """Return `percentile` of the numbers 0, 1, 2, … that occur `counts[0]`, `counts[1]`, … times."""
     total, reached = sum(counts), 0
     for number, count in enumerate(counts):
         reached += count

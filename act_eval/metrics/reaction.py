@@ -1,7 +1,7 @@
-"""How long a policy takes to react to something that happens in its world.
+"""Reaction time of a policy to an event in the scene.
 
-An event of step e (a nudge, an exchange of roles) happens while step e is simulated, so that the observation of step
-e + 1 is the first to show it. Reactions are counted from there: 0 is the fastest possible one.
+An event of step e (a nudge, an exchange of roles) happens during the simulation of step e, so the observation of step
+e + 1 is the first to contain it. Reactions count from there: 0 is the fastest.
 Legend: `T` control steps taken.
 """
 
@@ -15,14 +15,14 @@ from act_eval.metrics.family import MeasuredCondition, MeasuredEpisode, Metric, 
 from act_eval.metrics.quantiles import percentile
 
 TURN = 0.01
-"""The gripper has turned once it has come nearer to the new place, against the old one, by this much [m]."""
+"""The gripper has turned once it is nearer to the new position, relative to the old one, by this much [m]."""
 
-_TREMBLE = 0.001  # less than this is neither nearer nor farther [m]
+_TREMBLE = 0.001  # smaller changes of distance do not count [m]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reactions(MetricFamily):
-    """Reactions to an event in the world; not to react counts as infinitely late."""
+    """Reactions to an event in the scene; no reaction counts as infinitely late."""
 
     reaction_steps: int | None
     """See `informed_reaction` [steps]; None also without an event."""
@@ -30,9 +30,15 @@ class Reactions(MetricFamily):
     """See `behavioural_reaction` [steps]; None also without an event."""
 
     numbers: ClassVar = (
-        Metric("reaction_p50", "steps", "from the first sight of an event to the first action informed by it, median"),
+        Metric(
+            "reaction_p50", "steps", "from the first observation of an event to the first action based on it, median"
+        ),
         Metric("reaction_p95", "steps", "the same, 95th percentile"),
-        Metric("behavioural_reaction_p50", "steps", "from the first sight of an event until the gripper turns, median"),
+        Metric(
+            "behavioural_reaction_p50",
+            "steps",
+            "from the first observation of an event until the gripper turns, median",
+        ),
         Metric("behavioural_reaction_p95", "steps", "the same, 95th percentile"),
         Metric(
             "behavioural_reaction_fraction",
@@ -70,15 +76,15 @@ class Reactions(MetricFamily):
 def informed_reaction(observed_T: ArrayLike, event_step: int, actuation_delay: int = 0) -> int | None:
     """Return the steps from the first observation of an event to the first action predicted from it or a later one.
 
-    Without observation delay a request of delay d that goes out i steps after the first sight reacts after i + d.
+    Without observation delay a request with delay d, sent i steps after the first observation, reacts after i + d.
 
     Args:
-        observed_T: Step of the observation behind each step's command, -1 where the hold action runs.
+        observed_T: Step of the observation behind each step's command, -1 under the hold action.
         event_step: e.
-        actuation_delay: Steps by which commands reach the arm late.
+        actuation_delay: a [steps].
 
     Returns:
-        None where no such action ran before the episode ended.
+        None if no such action ran.
     """
     observed = np.asarray(observed_T, np.int64)
     informed = np.flatnonzero(observed > event_step)
@@ -95,25 +101,25 @@ def behavioural_reaction(
     informed: int | None,
     lift_step: int | None = None,
 ) -> int | None:
-    """Return the steps from the first sight of an event until the gripper turns towards the target's new place.
+    """Return the steps from the first observation of an event until the gripper turns to the target's new position.
 
-    Let lead(t) = |p(t) − old| − |p(t) − new|, seen from above: it falls while the gripper moves more towards the old
-    place and rises while it moves more towards the new one. The gripper turns where lead is last within 1 mm of its
-    lowest value before it has first risen by `TURN` above it. A straight way to the old place never makes lead rise,
-    so a reach that ignores the event has no reaction. What the gripper does before the first informed action is
-    chance, and what it does with a block in its jaws is carrying: neither counts.
+    Let lead(t) = |p(t) − old| − |p(t) − new|, seen from above: it falls while the gripper approaches the old
+    position more than the new one, and rises in the other case. The gripper turns at the last step with lead within
+    1 mm of its minimum before lead first rises by `TURN` above it. On a straight path to the old position lead never
+    rises, so a reach that ignores the event has no reaction. Motion before the first informed action is chance, and
+    motion with a block in the jaws is transport: neither counts.
 
     Args:
         gripper_xy: (T + 1, 2) gripper in the states of the episode, the state after the last step included [m].
         event_step: e.
-        old_xy: (2,) where the target was before [m].
-        new_xy: (2,) where it is after [m].
+        old_xy: (2,) position of the target before the event [m].
+        new_xy: (2,) its position after the event [m].
         informed: `informed_reaction` of the same event.
-        lift_step: First state in which a block is lifted; None if none ever is.
+        lift_step: First state with a lifted block; None if there is none.
 
     Returns:
-        None where it does not turn or no informed action ran, where the target's place did not change by `TURN` or
-        more, or where a block was lifted before.
+        None if the gripper does not turn, no informed action ran, the target moved by less than `TURN`, or a block was
+        lifted before.
     """
     old, new = np.asarray(old_xy, np.float64), np.asarray(new_xy, np.float64)
     if informed is None or _distance(old, new) < TURN:

@@ -1,4 +1,4 @@
-"""How smoothly one chunk follows another: at the chunk switches, around them, and in what the arm does.
+"""Smoothness: jumps and disagreement at chunk switches, acceleration around them, and jerk of the arm.
 
 Legend: `T` control steps taken · `A` action dim · `J` joints · `k` chunk switches. Angles in rad. A chunk switch is the
 first step of a new chunk that directly follows a step of another chunk.
@@ -26,7 +26,7 @@ from act_eval.metrics.quantiles import percentile
 from act_eval.types import Motion
 
 SPIKE_WINDOW = 2
-"""Steps on either side of a chunk switch that `boundary_spike_ratio` counts as the chunk switch's."""
+"""Steps on either side of a chunk switch in `boundary_spike_ratio`."""
 
 Array = NDArray[np.float64]
 
@@ -36,7 +36,7 @@ class Smoothness(MetricFamily):
     """Chunk switches, and the smoothness of commands and joints."""
 
     switch_steps: tuple[int, ...]
-    """Steps at which another chunk takes over."""
+    """Steps of the chunk switches."""
     switch_jumps: tuple[float | None, ...]
     """See `switch_jumps`, of the arm's joints [rad]; one entry per chunk switch, as the next two."""
     gripper_jumps: tuple[float | None, ...]
@@ -52,16 +52,14 @@ class Smoothness(MetricFamily):
         Metric(
             "switch_jump_mean",
             "rad",
-            "largest joint jump of the command at a change of chunk, mean over chunk switches",
+            "largest joint jump of the command at a chunk switch, mean over chunk switches",
         ),
         Metric("switch_jump_p95", "rad", "the same, 95th percentile over chunk switches"),
-        Metric(
-            "gripper_jump_mean", "rad", "jump of the gripper's command at a change of chunk, mean over chunk switches"
-        ),
+        Metric("gripper_jump_mean", "rad", "jump of the gripper's command at a chunk switch, mean over chunk switches"),
         Metric(
             "overlap_rmse_mean",
             "rad",
-            "disagreement of new and old chunk over the steps of both, mean over chunk switches",
+            "disagreement of new and old chunk over their common steps, mean over chunk switches",
         ),
         Metric(
             "boundary_spike_ratio",
@@ -107,14 +105,14 @@ def _arm_joints(motion: Motion) -> list[int]:
 
 
 def switch_jumps(command_TA: ArrayLike, replaced_TA: ArrayLike, switch_T: ArrayLike) -> list[float | None]:
-    """Return for each chunk switch how far the command jumps because the chunk changes [rad].
+    """Return the jump of the command at each chunk switch [rad].
 
     max over joints of |command that runs − command that would have run at the same step without the new chunk|.
-    None where nothing would have run: the old chunk had ended, or the arm was holding.
+    None if the old chunk had ended or the hold action ran.
 
     Args:
-        command_TA: Commands that ran.
-        replaced_TA: What the chunks of the step before give for this step; NaN where they give nothing.
+        command_TA: Executed commands.
+        replaced_TA: Commands of the previous step's chunks for this step; NaN without one.
         switch_T: Whether a step is a chunk switch.
     """
     chunk_switches = np.asarray(switch_T, bool)
@@ -125,14 +123,14 @@ def switch_jumps(command_TA: ArrayLike, replaced_TA: ArrayLike, switch_T: ArrayL
 
 
 def overlap_rmses(rmse_TA: ArrayLike, switch_T: ArrayLike) -> list[float | None]:
-    """Return for each chunk switch how much the new chunk disagrees with the old plan [rad].
+    """Return the disagreement of the new chunk with the old one at each chunk switch [rad].
 
-    sqrt(mean over steps of ‖predicted − old plan‖²), over the steps from the chunk switch on that both cover, with the
-    Euclidean norm over joints. The prediction counts as the policy made it, before it is blended or averaged: this
-    measures the policy, `switch_jumps` measures what the executor makes of it. None as there.
+    sqrt(mean over steps of ‖predicted − old‖²), over the steps from the chunk switch on that both cover, with the
+    Euclidean norm over joints. It compares predictions before any merging, so it measures the policy; `switch_jumps`
+    measures the executor. None as there.
 
     Args:
-        rmse_TA: The same of each joint alone, see `act_eval.types.ChunkSwitch`; NaN where nothing was replaced.
+        rmse_TA: The same of each joint alone, see `act_eval.types.ChunkSwitch`; NaN without a replaced command.
         switch_T: Whether a step is a chunk switch.
     """
     at_switches = np.asarray(rmse_TA, np.float64)[np.asarray(switch_T, bool)]
@@ -148,7 +146,7 @@ def boundary_spike_ratio(command_TA: ArrayLike, switch_T: ArrayLike) -> float | 
     commands elsewhere do not accelerate at all.
 
     Args:
-        command_TA: Commands that ran; leave out the gripper, whose closing is a spike of its own.
+        command_TA: Executed commands without the gripper, whose closing is a spike of its own.
         switch_T: Whether a step is a chunk switch.
     """
     command, chunk_switches = np.asarray(command_TA, np.float64), np.flatnonzero(np.asarray(switch_T, bool))
@@ -166,10 +164,10 @@ def boundary_spike_ratio(command_TA: ArrayLike, switch_T: ArrayLike) -> float | 
 def jerk_rms(joints_TJ: ArrayLike, control_s: float) -> float | None:
     """Return the root mean square over steps and joints of the third difference of positions / Δt³ [rad/s³].
 
-    None with fewer than four positions, or where they are not finite.
+    None for fewer than four or non-finite positions.
 
     Args:
-        joints_TJ: Joint positions that the arm went through, one row per control step [rad].
+        joints_TJ: Joint positions, one row per control step [rad].
         control_s: Δt [s].
     """
     joints = np.asarray(joints_TJ, np.float64)

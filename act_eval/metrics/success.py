@@ -16,7 +16,7 @@ class Success(MetricFamily):
     """Simulated time to success."""
 
     time_to_success_s: float | None
-    """Simulated time until the episode ended as a success, stopped time included [s]; None for every other end."""
+    """Simulated time to success, stopped time included [s]; None for every other outcome."""
 
     numbers: ClassVar = (
         Metric("time_to_success_median", "s", "Kaplan-Meier median of the simulated time to success"),
@@ -46,8 +46,8 @@ class Success(MetricFamily):
 def survival(times_s: Sequence[float | None], horizon_s: float) -> KaplanMeier:
     """Return the curve of the simulated time to success.
 
-    A failure of any kind never becomes a success: it is observed until the horizon, where it is censored. So is a
-    success that needed longer than the horizon because the world was stopped in between.
+    A failure never becomes a success and is censored at the horizon, and so is a success that took longer than the
+    horizon because of stopped time.
     """
     reached = [time is not None and time <= horizon_s + 1e-9 for time in times_s]
     return KaplanMeier.fit(

@@ -18,7 +18,7 @@ from act_eval.stats import CONFIDENCE, Interval
 
 @dataclass(frozen=True)
 class KaplanMeier:
-    """Share of episodes that have not reached the event yet, as a step function of time with K steps."""
+    """Share of episodes without the event so far, as a step function of time with K steps."""
 
     times: NDArray[np.float64]
     """(K,) times at which the curve falls, rising."""
@@ -27,7 +27,7 @@ class KaplanMeier:
     variance: NDArray[np.float64]
     """(K,) Greenwood's sum Σ d / (n (n - d)) up to that time; infinite once the curve is zero."""
     at_risk: NDArray[np.float64]
-    """(K,) n, episodes still under way just before that time."""
+    """(K,) n, episodes at risk just before that time."""
     events: NDArray[np.float64]
     """(K,) d, episodes that reach the event at that time."""
 
@@ -36,14 +36,14 @@ class KaplanMeier:
         """Estimate the curve.
 
         Args:
-            times: Of the event, or of the end of watching (censoring).
-            reached: Whether it was the event. At equal times events come before ends of watching.
+            times: Times of the event or of censoring.
+            reached: Whether it was the event. At equal times events precede censoring.
 
         Raises:
             UsageError: if the sequences differ in length or a time is negative or not finite.
         """
         if len(times) != len(reached):
-            raise UsageError(f"each time needs to say whether the event was reached: {len(times)} and {len(reached)}")
+            raise UsageError(f"times and reached differ in length: {len(times)} and {len(reached)}")
         time_N, reached_N = np.asarray(times, np.float64), np.asarray(reached, bool)
         if not (np.isfinite(time_N) & (time_N >= 0)).all():
             raise UsageError(f"times must be finite and at least 0, got {list(times)}")
@@ -56,11 +56,11 @@ class KaplanMeier:
 
     @property
     def median(self) -> float | None:
-        """First time by which half of the episodes have reached the event; None if that is never."""
+        """First time by which half of the episodes have reached the event, or None."""
         return self._first_at_most(self.share)
 
     def median_interval(self, confidence: float = CONFIDENCE) -> tuple[float | None, float | None]:
-        """Return the interval of the median: times at which the curve's own interval holds 0.5; None is no end."""
+        """Return the interval of the median: times at which the curve's interval contains 0.5; None for an open end."""
         low_K, high_K = self._log_log(confidence)
         return self._first_at_most(low_K), self._first_at_most(high_K)
 
@@ -90,7 +90,7 @@ class KaplanMeier:
 
 
 def _log_log_interval(share: float, variance: float, z: float) -> tuple[float, float]:
-    """Return share^exp(± z·sqrt(variance) / log(share)), which says nothing once nobody is left."""
+    """Return share^exp(± z·sqrt(variance) / log(share)), or (0, 1) if no episode is left."""
     if share <= 0 or not isfinite(variance):
         return 0.0, 1.0
     spread = z * sqrt(variance) / abs(log(share)) if share < 1 else inf

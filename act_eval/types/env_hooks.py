@@ -1,7 +1,7 @@
-"""What an environment may offer beyond Gymnasium's interface: one protocol per hook, every hook optional.
+"""Optional hooks of an environment beyond Gymnasium's interface, one protocol per hook.
 
-A hook is a method of `env.unwrapped` (two are attributes). `hooks_of(env)` asks for all of them once; nothing else
-looks for methods on an environment.
+A hook is a method of `env.unwrapped` (two are attributes). `hooks_of(env)` reads all of them once; no other
+code looks for methods on an environment.
 
 Legend: `A` action dim · `S` size of a simulator state · `N` states · `K` blocks.
 """
@@ -22,15 +22,15 @@ StateArray = NDArray[np.float64]
 
 
 class SkipCamerasHook(Protocol):
-    """Saves renderings: called before every reset and step with whether the next images will be looked at."""
+    """Saves renderings: called before every reset and step, with true if the next images are not needed."""
 
     def __call__(self, skip: bool, /) -> None:
-        """While `skip` is true, observations may carry the last images again; vectors must stay true."""
+        """While `skip` is true, observations may repeat the last images; vectors must stay current."""
         ...
 
 
 class HoldActionHook(Protocol):
-    """What runs where no chunk covers a step; without it the last command is repeated."""
+    """Command for steps that no chunk covers; without it the last command repeats."""
 
     def __call__(self, last_command: FloatArray, /) -> FloatArray:
         """Return the command (A,) that holds the robot still after `last_command` (A,)."""
@@ -38,7 +38,7 @@ class HoldActionHook(Protocol):
 
 
 class SimulatorStateHook(Protocol):
-    """Logs the state of every step, which videos after the episode, motion metrics and probes start from."""
+    """Logs the state of every step, for videos, motion metrics and probes."""
 
     def __call__(self) -> StateArray:
         """Return the full physics state (S,), enough to render this moment again."""
@@ -49,12 +49,12 @@ class VerdictHook(Protocol):
     """Decides outcomes; without it `info["is_success"]` does."""
 
     def __call__(self) -> Verdict:
-        """Return what the outcome rules say of the episode so far."""
+        """Return the outcome of the episode so far."""
         ...
 
 
 class RenderStateHook(Protocol):
-    """Films episodes after they have ended, and renders changed scenes for probes."""
+    """Renders videos from logged states, and changed scenes for probes."""
 
     def __call__(self, state: StateArray, camera: str, height: int, width: int, /) -> ImageArray:
         """Return a camera's view (height, width, 3) uint8 of a logged state (S,)."""
@@ -62,12 +62,12 @@ class RenderStateHook(Protocol):
 
 
 class RenderViewsHook(Protocol):
-    """Films faster than view by view."""
+    """Renders several views faster than one by one."""
 
     def __call__(
         self, state: StateArray, views: Sequence[tuple[str, int, int]], out: Sequence[ImageArray | None] | None, /
     ) -> Sequence[ImageArray]:
-        """Return views (camera, height, width) of a logged state (S,), written into `out` where that is given."""
+        """Return views (camera, height, width) of a logged state (S,), written into `out` if given."""
         ...
 
 
@@ -75,36 +75,36 @@ class ProjectHook(Protocol):
     """Draws the predicted chunk, the committed prefix and rings around blocks into videos."""
 
     def __call__(self, points: NDArray[np.float64], camera: str, height: int, width: int, /) -> NDArray[np.float64]:
-        """Return where points (..., 3) [m] appear in a fixed camera's image: (..., 2), x and y from top left [px]."""
+        """Return the image positions of points (..., 3) [m] in a fixed camera: (..., 2), x and y from top left [px]."""
         ...
 
 
 class GripperPositionHook(Protocol):
-    """Draws where chunks lead, and lets probes say in millimetres how far an input moves them."""
+    """Draws chunks as gripper paths, and lets probes measure effects in millimetres."""
 
     def __call__(self, command: FloatArray, /) -> NDArray[np.float64]:
-        """Return where commands (..., A) put the point between the jaws, (..., 3) [m]."""
+        """Return the point between the jaws (..., 3) for commands (..., A) [m]."""
         ...
 
 
 class MotionHook(Protocol):
-    """Gives metrics of smoothness, and the gripper's state in videos."""
+    """Provides motion metrics, and the gripper's state in videos."""
 
     def __call__(self, logged: StateArray, /) -> Motion:
-        """Return how the arm moved through logged states (N, S)."""
+        """Return the motion of the arm through logged states (N, S)."""
         ...
 
 
 class SceneTrackHook(Protocol):
-    """Logs where the blocks were, which videos and plots of an episode show."""
+    """Logs block positions for videos and plots."""
 
     def __call__(self, logged: StateArray, detail: Mapping[str, Any], /) -> SceneTrack:
-        """Return where the blocks were in the states (N, S) of an episode, whose record has `detail`."""
+        """Return the block positions in the states (N, S) of an episode with the record's `detail`."""
         ...
 
 
 class StageHook(Protocol):
-    """Draws blocks and jaws in their size."""
+    """Draws blocks and jaws to scale."""
 
     def __call__(self) -> Stage:
         """Return the sizes that drawings need."""
@@ -112,7 +112,7 @@ class StageHook(Protocol):
 
 
 class BlockPositionsHook(Protocol):
-    """Lets probes tell which block a chunk heads for."""
+    """Lets probes determine the block that a chunk approaches."""
 
     def __call__(self, state: StateArray, /) -> NDArray[np.float64]:
         """Return the centres (K, 3) [m] of the blocks in a logged state (S,), the scene's target first."""
@@ -120,7 +120,7 @@ class BlockPositionsHook(Protocol):
 
 
 class ChangedStateHook(Protocol):
-    """Lets probes change what the cameras show."""
+    """Lets probes change the scene."""
 
     def __call__(self, state: StateArray, /) -> StateArray:
         """Return a logged state (S,) with the change made."""
@@ -131,15 +131,15 @@ class PrivilegedHook(Protocol):
     """Lets the scripted expert act, and the input probe collect its observations with it."""
 
     def __call__(self) -> Privileged:
-        """Return what the scripted expert may know of this moment."""
+        """Return the expert's view of the current state."""
         ...
 
 
 class ForkHook(Protocol):
-    """Finds out the expert's next commands, which the prefix `expert` needs."""
+    """Lets the expert look ahead, for the prefix `expert`."""
 
     def __call__(self) -> Any:
-        """Return an environment that goes on from this moment by itself; it has the hook `privileged`."""
+        """Return an independent environment in the current state; it has the hook `privileged`."""
         ...
 
 
@@ -147,7 +147,7 @@ class SuiteFactsHook(Protocol):
     """Refuses pairs of runs whose scenes differ."""
 
     def __call__(self) -> Mapping[str, Any]:
-        """Return what must be equal for two runs to be paired, beside id, options and horizon (JSON values)."""
+        """Return the facts, besides id, options and horizon, that paired runs must share (JSON values)."""
         ...
 
 
@@ -155,7 +155,7 @@ class RendererNameHook(Protocol):
     """Warns when two runs were rendered by different renderers."""
 
     def __call__(self) -> str:
-        """Return what OpenGL calls the renderer."""
+        """Return OpenGL's name of the renderer."""
         ...
 
 
@@ -168,7 +168,7 @@ class OverheadProjectionHook(Protocol):
 
 
 class RemarksHook(Protocol):
-    """Says before the first episode how an environment was understood."""
+    """Prints before the first episode how the environment was configured."""
 
     def __call__(self) -> tuple[str, ...]:
         """Return lines for the screen."""
@@ -176,10 +176,10 @@ class RemarksHook(Protocol):
 
 
 class SmokeTestHook(Protocol):
-    """Finds out before the first episode what is missing or does not fit."""
+    """Detects missing or incompatible parts before the first episode."""
 
     def __call__(self) -> None:
-        """Take a step, and raise a `UsageError` for what is wrong."""
+        """Take a step; raise a `UsageError` for a fault."""
         ...
 
 
@@ -193,7 +193,7 @@ class PackageVersionsHook(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class EnvHooks:
-    """The hooks of one environment, bound to it; None for each that it does not have."""
+    """The hooks of one environment, bound to it; None for each that is missing."""
 
     skip_cameras: SkipCamerasHook | None = None
     hold_action: HoldActionHook | None = None
@@ -233,11 +233,11 @@ def hooks_of(env: object, names: Sequence[str] = HOOKS) -> EnvHooks:
     """Return the hooks of an environment.
 
     Args:
-        env: A Gymnasium environment, wrapped or not, or anything that stands for one.
-        names: Hooks that are asked for; the others are None.
+        env: A Gymnasium environment, wrapped or not, or a stand-in.
+        names: Hooks to read; the others are None.
 
     Raises:
-        UsageError: if the environment has something else by the name of a hook.
+        UsageError: if an attribute has the name of a hook but not its type.
     """
     base = getattr(env, "unwrapped", env)
     found = {name: getattr(base, name, None) for name in names}
@@ -251,7 +251,7 @@ def hooks_of(env: object, names: Sequence[str] = HOOKS) -> EnvHooks:
 
 
 def _lacks(name: str, hook: object) -> str | None:
-    """Return what a hook had to be, None where it is that."""
+    """Return the required type of a hook, or None if it has it."""
     match name:
         case "video_cameras":
             right = isinstance(hook, Sequence) and not isinstance(hook, str)

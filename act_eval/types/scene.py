@@ -1,4 +1,4 @@
-"""What environments say of their scene and of logged states, for metrics, drawings, plots and the scripted expert.
+"""Scene data of environments, for metrics, videos, plots and the scripted expert.
 
 Legend: `N` states · `M` blocks · `J` joints.
 """
@@ -13,19 +13,19 @@ from act_eval.types.arrays import IntArray
 
 @dataclass(frozen=True)
 class Motion:
-    """How an arm moved through N states; see `act_eval.types.env_hooks.MotionHook`."""
+    """Motion of an arm through N states; see `act_eval.types.env_hooks.MotionHook`."""
 
     joints: NDArray[np.float64]
     """(N, J) joint positions in the order of the action dimensions [rad]."""
     gripper_xyz: NDArray[np.float64]
     """(N, 3) point between the jaws [m]."""
     gripper_joint: int | None = None
-    """Which joint opens and closes the jaws: measures of smoothness leave it out."""
+    """Joint of the jaws, which smoothness metrics leave out."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SceneTrack:
-    """Where the blocks were in N states; see `act_eval.types.env_hooks.SceneTrackHook`."""
+    """Block positions in N states; see `act_eval.types.env_hooks.SceneTrackHook`."""
 
     blocks_xyz: NDArray[np.float64]
     """(N, M, 3) centres of the blocks [m]."""
@@ -35,7 +35,7 @@ class SceneTrack:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """Sizes that drawings need; see `act_eval.types.env_hooks.StageHook`."""
+    """Sizes for drawings; see `act_eval.types.env_hooks.StageHook`."""
 
     block_side: float
     """Edge of a block [m]."""
@@ -44,12 +44,12 @@ class Stage:
     jaws_open: float
     """Gripper joint when they are open [rad]."""
     closes_below: float
-    """A gripper command below this is one to close [rad]."""
+    """Gripper commands below this close the jaws [rad]."""
 
 
 @dataclass(frozen=True)
 class Privileged:
-    """What the scripted expert may know of a moment; see `act_eval.types.env_hooks.PrivilegedHook`."""
+    """The scripted expert's view of a state; see `act_eval.types.env_hooks.PrivilegedHook`."""
 
     joints: NDArray[np.float64]
     """(6,) joint angles [rad]."""

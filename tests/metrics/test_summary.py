@@ -74,7 +74,7 @@ def test_not_to_react_is_later_than_any_reaction():
 
 
 def test_failures_are_censored_at_the_horizon_and_so_are_successes_beyond_it():
-    # Two succeed in time, one because the world stood still only after the deadline, one fails early on.
+    # Two succeed in time, one because of stopped time only after the deadline, one fails early on.
     records = [record("success", 80), record("success", 120), record("success", 190, stopped_steps=100)]
     metrics = [replace(BLANK, time_to_success_s=s) for s in (4.0, 6.0, 14.5)]
     found = summed([*records, record("wrong_block", 60)], [*metrics, BLANK])

@@ -1,11 +1,11 @@
-"""Hand a finished run to other tools."""
+"""Exports a finished run to other tools."""
 
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from act_eval.errors import RunFolderError, ShareError, UsageError
+from act_eval.errors import ExportError, RunFolderError, UsageError
 from act_eval.export.rerun_log import write_recording
 from act_eval.export.tables import EPISODES_CSV, EPISODES_PARQUET, STEPS_PARQUET, write_csv, write_episodes, write_steps
 from act_eval.export.tensorboard_log import write_tensorboard
@@ -25,17 +25,17 @@ _EXTRAS = ("wandb", "rerun")
 
 
 def check_tools(tools: Sequence[Tool]) -> None:
-    """Refuse tools that are not installed, before anything is made for them.
+    """Refuse tools that are not installed, before any work for them.
 
     Raises:
-        ShareError: naming the extra that brings it.
+        ExportError: naming the extra to install.
     """
     for tool in tools:
         if tool in _EXTRAS and find_spec(tool) is None:
-            raise ShareError(f"{tool} is not installed: pip install 'act_eval[{tool}]'")
+            raise ExportError(f"{tool} is not installed: pip install 'act_eval[{tool}]'")
 
 
-def share(
+def export_run(
     run: StoredRun,
     tool: Tool,
     target: Path | None = None,
@@ -44,20 +44,20 @@ def share(
     conditions: Sequence[str] = (),
     project: str = "act_eval",
 ) -> list[str]:
-    """Hand a finished run to one tool; return what was made, a line each.
+    """Export a finished run to one tool; return one line per result.
 
     Args:
         run: The run.
-        tool: Which tool.
+        tool: The tool.
         target: Folder of the files; the run folder by default.
-        episodes: Which episodes `rerun` shows: `failures`, `all`, an outcome, or numbers with commas between.
-        conditions: Conditions that `rerun` shows; all by default.
+        episodes: Episodes for `rerun`: `failures`, `all`, an outcome, or numbers separated by commas.
+        conditions: Conditions for `rerun`; all by default.
         project: Project of Weights & Biases.
 
     Raises:
-        UsageError: or a child of it, naming what is not there and what is.
+        UsageError: or a subclass, naming the missing item and the available ones.
         RunFolderError: if the run is unfinished or damaged.
-        ShareError: if the tool is not installed, or refuses.
+        ExportError: if the tool is not installed or fails.
     """
     run.check_whole()
     target = target or run.folder

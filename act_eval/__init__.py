@@ -6,36 +6,40 @@ from typing import TYPE_CHECKING, Any
 from act_eval.version import __version__
 
 if TYPE_CHECKING:
-    from act_eval.api import compare, evaluate, load_run, sweep
-    from act_eval.config import EvaluateConfig, SweepConfig
+    from act_eval.api import compare, evaluate, load_run, probe, sweep
+    from act_eval.config import EvaluateConfig, ProbeConfig, SweepConfig
+    from act_eval.metrics import episode_metric
     from act_eval.run import Run
-    from act_eval.types import ChunkPolicy, Executor, Observer
+    from act_eval.timing import Method
+    from act_eval.types import Chunk, ChunkPolicy, Executor, Observer, PolicySpec
 
 __all__ = [
+    "Chunk",
     "ChunkPolicy",
     "EvaluateConfig",
     "Executor",
+    "Method",
     "Observer",
+    "PolicySpec",
+    "ProbeConfig",
     "Run",
     "SweepConfig",
     "__version__",
     "compare",
+    "episode_metric",
     "evaluate",
     "load_run",
+    "probe",
     "sweep",
 ]
 
 _HOMES = {
-    "compare": "act_eval.api",
-    "evaluate": "act_eval.api",
-    "load_run": "act_eval.api",
-    "sweep": "act_eval.api",
-    "EvaluateConfig": "act_eval.config",
-    "SweepConfig": "act_eval.config",
+    **dict.fromkeys(("compare", "evaluate", "load_run", "probe", "sweep"), "act_eval.api"),
+    **dict.fromkeys(("EvaluateConfig", "ProbeConfig", "SweepConfig"), "act_eval.config"),
+    "episode_metric": "act_eval.metrics",
     "Run": "act_eval.run",
-    "ChunkPolicy": "act_eval.types",
-    "Executor": "act_eval.types",
-    "Observer": "act_eval.types",
+    "Method": "act_eval.timing",
+    **dict.fromkeys(("Chunk", "ChunkPolicy", "Executor", "Observer", "PolicySpec"), "act_eval.types"),
 }
 """Name → the module that it is imported from when it is first used."""
 

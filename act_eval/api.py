@@ -6,7 +6,8 @@ from typing import Any
 
 from act_eval.comparison.findings import Comparison, compare_places
 from act_eval.comparison.verdicts import Rules
-from act_eval.config import EvaluateConfig, SweepConfig, from_fields
+from act_eval.config import EvaluateConfig, ProbeConfig, SweepConfig, from_fields
+from act_eval.diagnostics import ProbeReport
 from act_eval.errors import UsageError
 from act_eval.evaluation.plan import DELAYS, EPISODES
 from act_eval.evaluation.reporter import Reporter
@@ -14,11 +15,12 @@ from act_eval.evaluation.run import evaluate as run_evaluation
 from act_eval.progress import reporter_for
 from act_eval.run import Run, load_run
 from act_eval.sources.policies import EXPERT
+from act_eval.sources.probing import probe_inputs
 from act_eval.sweeps.run import FinishedSweep
 from act_eval.sweeps.run import sweep as run_sweep
 from act_eval.timing import DelayModel
 
-__all__ = ["compare", "evaluate", "load_run", "sweep"]
+__all__ = ["compare", "evaluate", "load_run", "probe", "sweep"]
 
 Delays = Sequence[int | str | DelayModel]
 _DEFAULT_DELAYS = tuple(map(int, DELAYS))
@@ -62,7 +64,7 @@ def evaluate(
         ActEvalError: with what is wrong with a field, the policy, the environment, the folder or a worker.
         Interrupted: by ctrl-C, naming the folder that keeps the finished episodes.
     """
-    implied = policy == EXPERT or fields.get("latency_ms") is not None
+    implied = (isinstance(policy, str) and policy == EXPERT) or fields.get("latency_ms") is not None
     values = {
         "policy": _named(policy),
         "env": _named(env),
@@ -107,8 +109,8 @@ def sweep(
     if fields.get("shard") is not None:
         raise UsageError("a part of a sweep (shard) is for the command line, whose `merge` makes one of all parts")
     values: Mapping[str, Any] = {
-        "policies": tuple(map(_named, _several(policies))),
-        "envs": tuple(map(_named, _several(envs))),
+        "policies": tuple(map(_named, _several_objects(policies))),
+        "envs": tuple(map(_named, _several_objects(envs))),
         "delays": tuple(map(str, _several(delays))),
         **{
             name: tuple(map(str, _several(value))) if name in ("execution_horizon", "delay_estimator") else value
@@ -148,6 +150,23 @@ def compare(
     return compare_places(*places, conditions=conditions, rules=rules, requirement="no-regression")
 
 
+def probe(policy: Any = "act_rtc", env: Any = "confuser_pick", **fields: Any) -> ProbeReport:
+    """Find out which declared inputs change a policy's output, on observations of seeded episodes.
+
+    Args:
+        policy: as `evaluate` takes it.
+        env: as `evaluate` takes it.
+        fields: any other field of `ProbeConfig` and its parts, such as `episodes`, `short` or `horizon`.
+
+    Returns:
+        The report, which prints as the command does; `ignored` holds the inputs that change nothing.
+
+    Raises:
+        ActEvalError: with what is wrong with a field, the policy or the environment.
+    """
+    return probe_inputs(from_fields(ProbeConfig, {"policy": _named(policy), "env": _named(env), **fields}))
+
+
 def _named(given: Any) -> Any:
     """Return a name as a text, and an object as it is."""
     return str(given) if isinstance(given, Path) else given
@@ -155,6 +174,12 @@ def _named(given: Any) -> Any:
 
 def _several(given: Any) -> Sequence[Any]:
     return given if isinstance(given, Sequence) and not isinstance(given, str) else (given,)
+
+
+def _several_objects(given: Any) -> Sequence[Any]:
+    """Return a list as it is, and one object, which may be a tuple of a network and its processor, as a list."""
+    names = isinstance(given, tuple) and all(isinstance(one, str | Path) for one in given)
+    return given if isinstance(given, list) or names else (given,)
 
 
 def _delays(given: Any) -> tuple[Any, ...]:

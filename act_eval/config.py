@@ -290,6 +290,34 @@ class SweepConfig:
 
 
 @dataclass(frozen=True)
+class ProbeConfig:
+    """Tell which declared inputs move a policy's output. Exit code 0: no input is ignored; 3: at least one is."""
+
+    policy: str = "act_rtc"
+    """A shipped policy, a checkpoint folder, a hub id, module:factory, or a server, as `evaluate` takes it."""
+    policy_options: tuple[str, ...] = ()
+    """Passed to module:factory or to a server's client, each as NAME=VALUE."""
+    env: str = "confuser_pick"
+    """Environment."""
+    bank: Literal["expert", "policy"] | None = None
+    """What acts while observations are collected: the scripted expert if there is one, the policy itself otherwise."""
+    episodes: int = 8
+    """Episodes that observations are taken from."""
+    per_episode: int = 5
+    """Observations of each, from its beginning."""
+    every: int = 3
+    """Control steps between two observations: by default steps 0 to 12, before the median grasp at step 14."""
+    seed: int = 0
+    """Determines the episodes."""
+    short: bool = False
+    """Only what the verdicts rest on."""
+    device: str = "auto"
+    """Where the network runs: cpu, cuda, or auto (cuda where there is one)."""
+    environment: Annotated[EnvOptions, _FLAT] = field(default_factory=EnvOptions)
+    declaration: Annotated[EnvDeclaration, _FLAT] = field(default_factory=EnvDeclaration)
+
+
+@dataclass(frozen=True)
 class MergeConfig:
     """Merge the shards of a run or sweep, after checking that they cover every episode exactly once."""
 

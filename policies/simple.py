@@ -94,9 +94,10 @@ class SimpleChunkPolicy:
         self.spec = spec
         self.version = getattr(first, "version", None)
         self.remembers = callable(getattr(first, "reset", None))
-        self._first: SimplePolicy | None = first
+        self.first = first
+        """The instance that was made first."""
+        self._unused: SimplePolicy | None = first
         self._make = make
-        self._shared = first
         self._own: dict[int, SimplePolicy] = {}
         self._kept: dict[tuple[int, int], np.ndarray] = {}
         """(row, step) → answer, until it has been handed out."""
@@ -106,8 +107,8 @@ class SimpleChunkPolicy:
         self._kept = {key: answer for key, answer in self._kept.items() if key[0] not in rows}
         for row, seed in zip(rows, seeds, strict=True) if self.remembers else ():
             if row not in self._own:
-                self._own[row] = self._make() if self._first is None else self._first
-                self._first = None
+                self._own[row] = self._make() if self._unused is None else self._unused
+                self._unused = None
             self._own[row].reset(seed)  # pyright: ignore[reportAttributeAccessIssue]  # `remembers` says it is there
 
     def predict(self, request: ChunkRequest) -> ActionChunks:
@@ -125,7 +126,7 @@ class SimpleChunkPolicy:
         return chunks
 
     def _answer(self, request: ChunkRequest, number: int, row: int) -> np.ndarray:
-        policy = self._own[row] if self.remembers else self._shared
+        policy = self._own[row] if self.remembers else self.first
         seen = {name: declared(request.observation, name)[number].copy() for name in self.spec.inputs}
         answer = np.asarray(policy.predict(seen))
         return answer.astype(np.float32) if answer.dtype.kind in "iu" else answer  # a pose may be written in integers

@@ -1,6 +1,6 @@
 """The command line: `act-eval COMMAND …`. Commands are imported when they are asked for, so that help is quick.
 
-The modules here are the commands with their flags; packages, and `probing`, carry them out.
+The modules here are the commands: each parses its flags, calls the API and prints.
 """
 
 import sys

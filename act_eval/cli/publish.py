@@ -12,7 +12,8 @@ from act_eval.cli.screen import grasp_choice_lines
 from act_eval.errors import CheckpointError, RunFolderError, UsageError
 from act_eval.results import Manifest
 from act_eval.results.records import read_episodes
-from act_eval.sources.policies import SHIPPED, checkpoint_folder, digest
+from act_eval.sources.policies import SHIPPED, checkpoint_folder
+from act_eval.sources.policy_sources import digest
 from act_eval.stats import SuccessRate
 from act_eval.types import SUCCESS
 

@@ -50,8 +50,8 @@ def serve(flags: Flags, stream: TextIO) -> int:
     """
     from act_eval.policies.serving import TOKEN  # loads the policy, and help needs none of it
     from act_eval.sources.factories import named_values
-    from act_eval.sources.policies import EXPERT, Network, label, policy_source
-    from act_eval.sources.policy_sources import ServerSource, check_network, need_serving
+    from act_eval.sources.policies import EXPERT, Network, policy_source
+    from act_eval.sources.policy_sources import ServerSource, check_network, label, need_serving
 
     need_serving()
     from act_eval.policies.serving.server import MEGABYTE, Exposure, PolicyServer

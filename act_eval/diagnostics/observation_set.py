@@ -16,11 +16,6 @@ from act_eval.rollout import ObservationBatch, batch_observations
 from act_eval.types import Executor, FloatArray, IntArray, Observation
 from act_eval.types.env_hooks import BlockPositionsHook, hooks_of
 
-EPISODES = 8
-PER_EPISODE = 5
-EVERY = 3
-"""Control steps between two observations of an episode: steps 0 to 12, before the median grasp at step 14."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class ObservationSet:
@@ -63,8 +58,8 @@ def collect_observations(
     env: gym.Env[Any, Any],
     executor: Executor,
     seeds: Sequence[int],
-    per_episode: int = PER_EPISODE,
-    every: int = EVERY,
+    per_episode: int = 5,
+    every: int = 3,
 ) -> ObservationSet:
     """Run the beginning of each episode and collect every `every`-th observation.
 

@@ -1,5 +1,6 @@
 """The input probe of a policy: every change, its effect, and a verdict on every input."""
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -10,6 +11,7 @@ from act_eval.diagnostics.changes import SHUFFLED, Change, changes
 from act_eval.diagnostics.effects import Effect, Predict, effect_of, intact_chunks, predictor
 from act_eval.diagnostics.observation_set import ObservationSet
 from act_eval.diagnostics.verdicts import InputVerdict, Scale, verdict_on
+from act_eval.results.tables import Table
 from act_eval.types import ENVIRONMENT_STATE, IMAGE_PREFIX, STATE, ChunkPolicy, Observation, PolicySpec
 from act_eval.types.env_hooks import EnvHooks
 
@@ -35,11 +37,39 @@ class ProbeReport:
     """Of every declared input in order, then of the undeclared observations of the environment."""
     sensitivity: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Input → gradient and attention, if the policy provides them; supporting evidence only."""
+    collected_by: str = ""
+    """What acted while the observations were collected, and the seed."""
 
     @property
     def ignored(self) -> tuple[InputVerdict, ...]:
         """Declared inputs without an effect."""
         return tuple(verdict for verdict in self.verdicts if verdict.mode == "ignored")
+
+    def __str__(self) -> str:
+        return self.text(shutil.get_terminal_size().columns)
+
+    def text(self, width: int = 80) -> str:
+        """Return the findings for a terminal of that many characters."""
+        origin = f" of {self.collected_by}" if self.collected_by else ""
+        open_part = f"; in {self.open} the choice of a block is open" if self.open else ""
+        beginnings = f"the beginnings of {self.episodes} episodes{origin}{open_part}"
+        lines = [f"bank    {self.observations} observations from {beginnings}"]
+        if self.open:
+            lines.append(f"intact  approaches the named block in {self.to_named} of {self.open}")
+        lines.append(f"noise   the same request twice: {self.noise_rad:.1e} rad")
+        lines.append(self._table().text(width))
+        for name, values in self.sensitivity.items():
+            found = ", ".join(f"{what} {value:.3g}" for what, value in values.items())
+            lines.append(f"supporting evidence, {name.removeprefix('observation.')}: {found}")
+        return "\n".join([*lines, *(verdict.line for verdict in self.verdicts)])
+
+    def _table(self) -> Table:
+        rows = [("all inputs", self.whole.name, *_numbers(self.whole, self.open))]
+        for effect in self.effects:
+            name = "scene" if effect.input is None else effect.input.removeprefix("observation.")
+            rows.append((name, effect.name, *_numbers(effect, self.open)))
+        heads = ("input", "change", "chunk [rad]", "gripper [mm]", "turned to\nanother block")
+        return Table(heads=heads, rows=tuple(rows), keys=2)
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -82,6 +112,11 @@ def probe(policy: ChunkPolicy, observations: ObservationSet, hooks: EnvHooks, sh
         verdicts=_verdicts(policy.spec, observations, effects, scale),
         sensitivity={} if short else _sensitivity(policy, observations),
     )
+
+
+def _numbers(effect: Effect, undecided: int) -> tuple[str, str, str]:
+    mm = "" if effect.mm is None else f"{effect.mm:.1f}"
+    return f"{effect.rad:.4f}", mm, "" if effect.turned is None else f"{effect.turned} of {undecided}"
 
 
 def _noise(predict: Predict, observation: Observation, chunk_NCA: np.ndarray) -> float:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,11 @@ from act_eval.launch import Build, Launcher, Local, Ray, cores_of
 from act_eval.results import Manifest, Part, episodes_of, fingerprint, notes
 from act_eval.results.suites import Suite, parse_seeds
 from act_eval.seeding import Purpose, episode_seeds
-from act_eval.sources.environments import EnvFacts, check_features, env_source
+from act_eval.sources.environments import EnvFacts, EnvSource, check_features, env_source
 from act_eval.sources.executors import load_executor
-from act_eval.sources.external_envs import env_label
 from act_eval.sources.factories import named_values
 from act_eval.sources.metrics import load_metrics, manifest_entries
-from act_eval.sources.policies import EXPERT, ROWS_PER_CALL, Network, label, policy_entry, policy_source
+from act_eval.sources.policies import EXPERT, ROWS_PER_CALL, Network, policy_entry, policy_source
 from act_eval.sources.policy_sources import PolicyFacts, check_network
 from act_eval.sources.workers import BenchFacts, ExpertBenchSource, PolicyBenchSource
 from act_eval.timing import (
@@ -93,7 +92,7 @@ def plan_workers(config: EvaluateConfig) -> WorkerPlan:
     check_network(config.compile, config.launch.local_device(config.device))
     source = env_source(config.env, config.environment.given(), config.declaration, film=config.video != "none")
     seeds = _seeds(config)
-    batch = _batch(config)
+    batch = _batch(config, source)
     episodes = len(episodes_of(part, len(seeds)))
     slots = min(batch, episodes)
     sources: list[Any] = [source, *([] if config.executor is None else [load_executor(config.executor)])]
@@ -111,7 +110,7 @@ def plan_workers(config: EvaluateConfig) -> WorkerPlan:
         options = named_values(config.policy_options, "--policy-options")
         policy = policy_source(config.policy, options, network, batch if _measures(config) else ROWS_PER_CALL)
         sources.append(policy)
-        policy_label = _label(config.policy, policy, label)
+        policy_label = policy.label
         build = PolicyBenchSource(
             env=source,
             policy=policy,
@@ -120,12 +119,12 @@ def plan_workers(config: EvaluateConfig) -> WorkerPlan:
             probe=config.probe and not config.mask_images,  # masked images have no effect by design
             call_timeout_s=config.call_timeout_s,
         )
-    here_only = why_here_only(sources, config.launch)
+    here_only = why_here_only(sources, config.launch, config.workers)
     return WorkerPlan(
         build=build,
         workers=1 if here_only else min(config.workers or cores_of(launcher), episodes),
         policy_label=policy_label,
-        env_label=_label(config.env, source, env_label),
+        env_label=source.label,
         here_only=here_only,
         launcher=launcher,
         batch=batch,
@@ -180,7 +179,11 @@ def plan_run(
         video=config.video,
         metrics=metrics,
     )
-    remarks = (*(f"env     {line}" for line in facts.env.remarks), *(f"no condition  {line}" for line in left_out))
+    remarks = (
+        *(f"env     {line}" for line in facts.env.remarks),
+        *facts.remarks,
+        *(f"no condition  {line}" for line in left_out),
+    )
     planned = PlannedRun(manifest=manifest, job=job, build=workers.build)
     return planned, _summary(config, planned, workers.workers, remarks)
 
@@ -240,15 +243,22 @@ def part_of(launch: LaunchOptions) -> Part | None:
     return None if launch.shard is None else Part.parse(launch.shard)
 
 
-def why_here_only(sources: Iterable[Any], launch: LaunchOptions) -> str | None:
+def why_here_only(sources: Iterable[Any], launch: LaunchOptions, workers: int | None) -> str | None:
     """Return why the episodes can only run in this process; None if workers can import all sources.
 
+    Args:
+        sources: of policies, environments, executors and metrics.
+        launch: where workers are to run.
+        workers: how many are asked for; None: as many as there can be.
+
     Raises:
-        UsageError: if a launcher is asked for whose workers could not import them.
+        UsageError: if workers are asked for that could not import them.
     """
-    reason = next((found for one in sources if (found := getattr(one, "here_only", None)) is not None), None)
+    reason = next((one.here_only for one in sources if one.here_only is not None), None)
     if reason is not None and launch.launcher != "local":
         raise UsageError(f"--launcher {launch.launcher} needs what its workers can import; {reason}")
+    if reason is not None and workers is not None and workers > 1:
+        raise UsageError(f"workers is {workers}, and this can only run in this process, one worker: {reason}")
     return reason
 
 
@@ -286,11 +296,6 @@ def _check_timing(config: EvaluateConfig) -> None:
         raise UsageError("the expert is shown everything at once: it takes no --prefix and no --proprio")
 
 
-def _label(given: Any, source: Any, of_name: Callable[[str], str]) -> str:
-    """Return the short name of a policy or environment that was given by name or as an object."""
-    return of_name(given) if isinstance(given, str) else source.label
-
-
 def _delay(given: "str | DelayModel") -> DelayModel:
     return parse_delay(given) if isinstance(given, str) else given
 
@@ -299,11 +304,13 @@ def _measures(config: EvaluateConfig) -> bool:
     return any(isinstance(_delay(one), Measured) for one in config.delays or ())
 
 
-def _batch(config: EvaluateConfig) -> int:
-    """Return how many episodes run at a time: one where inference is measured, as on a robot."""
+def _batch(config: EvaluateConfig, env: EnvSource) -> int:
+    """Return how many episodes run at a time: one in a made environment, or if inference is measured, as on a robot."""
+    if env.made and (config.batch or 1) > 1:
+        raise UsageError(f"batch is {config.batch}; {env.label} is a made environment, with one slot: leave it away")
     if config.batch is not None:
         return config.batch
-    return 1 if _measures(config) else BATCH
+    return 1 if env.made or _measures(config) else BATCH
 
 
 def _seeds(config: EvaluateConfig) -> tuple[int, ...]:

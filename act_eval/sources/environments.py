@@ -1,12 +1,21 @@
-"""Which environment a run is about: how a worker makes it, and what a run's plan must know of it."""
+"""Environments by name or as objects: how a worker makes one, and what a run's plan must know of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from act_eval.errors import FeatureMismatch, UsageError
+from act_eval.sources.digests import UndigestibleError, digest_of, settled_digest, unknown_digest
 from act_eval.sources.env_declaration import DeclaringFlags, declared, says_nothing
-from act_eval.sources.external_envs import guarded_call, is_foreign, make_adapted
+from act_eval.sources.external_envs import env_label, guarded_call, is_foreign, make_adapted, make_given
+from act_eval.sources.factories import (
+    import_name,
+    instance_here_only,
+    names_factory,
+    object_here_only,
+    object_label,
+)
 from act_eval.types import ENVIRONMENT_STATE, IMAGE_PREFIX, STATE, PolicySpec
 from act_eval.types.env_hooks import hooks_of
 
@@ -58,6 +67,63 @@ class EnvSource:
     """What is declared of an environment that is not ours; None: it is ours."""
     film: bool = False
     """Whether an environment that is not ours will be asked to render."""
+    given: Any = field(default=None, compare=False)
+    """A factory that workers cannot import by name, or a made environment; `env_id` then is only its label."""
+    unknown: str | None = None
+    """Digest of such an object if it cannot be digested; no other object has it."""
+
+    @property
+    def label(self) -> str:
+        """A short name, fit for a file name."""
+        from act_eval.envs.registration import ENVIRONMENTS
+
+        return env_label(next((name for name, one in ENVIRONMENTS.items() if one == self.env_id), self.env_id))
+
+    @property
+    def made(self) -> bool:
+        """Whether the environment is made already: there is one slot, in this process."""
+        return self.given is not None and not _is_factory(self.given)
+
+    @property
+    def here_only(self) -> str | None:
+        """Why environments can only run in this process; None if workers can make their own."""
+        if self.given is None:
+            return None
+        what = f"environment {self.label}"
+        return instance_here_only(what, self.given) if self.made else object_here_only(what, self.given)
+
+    @cached_property
+    def identity(self) -> tuple[str | None, str | None]:
+        """A digest of the object, and why it is a random one; None for an environment by name.
+
+        A made environment is reset and steps once.
+        """
+        if self.given is None or (self.made and self.declared is None):
+            return None, None  # built-in environments describe themselves
+        try:
+            if not self.made:
+                return digest_of(self.given, dict(self.options)), None
+            return guarded_call(self.label, "in a first step", lambda: settled_digest(self.given)), None
+        except UndigestibleError as error:
+            return self.unknown, str(error)
+
+    def for_probe(self) -> "EnvSource":
+        """Return the source without goal input options, for a probe exchanges the goal itself, and without video."""
+        options = {name: value for name, value in self.options.items() if name != "goal_input"}
+        return replace(self, options=options, film=False)
+
+    def facts(self, env: "gym.Env[Any, Any]") -> EnvFacts:
+        """Return what an environment that `make` made says of itself; for objects with a digest in its suite.
+
+        Raises:
+            UsageError: as `env_facts`.
+        """
+        facts = env_facts(env, self.options)
+        digest, why = self.identity
+        if digest is None:
+            return facts
+        remark = () if why is None else (f"{self.label}: {why}; a run in it cannot be resumed",)
+        return replace(facts, suite={**facts.suite, "object": digest}, remarks=(*facts.remarks, *remark))
 
     def make(self) -> "gym.Env[Any, Any]":
         """Return a new environment.
@@ -65,6 +131,8 @@ class EnvSource:
         Raises:
             UsageError: if it does not take the options, or something has to be declared.
         """
+        if self.given is not None:
+            return make_given(self.env_id, self.given, self.options, self.declared)
         if self.declared is not None:
             return make_adapted(self.env_id, self.options, self.declared, self.film)
         import gymnasium as gym
@@ -78,11 +146,12 @@ class EnvSource:
             raise UsageError(f"{self.env_id} does not take the options {dict(self.options)}: {error}") from error
 
 
-def env_source(name: str, options: Mapping[str, Any], flags: DeclaringFlags, film: bool) -> EnvSource:
-    """Return the source of what `--env` names.
+def env_source(env: Any, options: Mapping[str, Any], flags: DeclaringFlags, film: bool) -> EnvSource:
+    """Return the source of environments.
 
     Args:
-        name: A name of ours, a Gymnasium id, `module:factory` or `dm_control:TASK`.
+        env: by name, one of ours, a Gymnasium id, `module:factory` or `dm_control:TASK`; as an object, a class or
+            function that makes an environment, or a made one.
         options: From the flags for our environments.
         flags: What is declared of others.
         film: Whether episodes are to be filmed.
@@ -93,12 +162,47 @@ def env_source(name: str, options: Mapping[str, Any], flags: DeclaringFlags, fil
     from act_eval.envs.registration import ENVIRONMENTS, env_id
 
     more, declaration = declared(flags)
-    if is_foreign(name) and name not in ENVIRONMENTS.values():
-        return EnvSource(env_id=name, options={**options, **more}, declared=declaration, film=film)
-    ours = env_id(name)
+    if not isinstance(env, str):
+        return _of_object(env, {**options, **more}, declaration, film)
+    if is_foreign(env) and env not in ENVIRONMENTS.values():
+        return EnvSource(env_id=env, options={**options, **more}, declared=declaration, film=film)
+    ours = env_id(env)
     if not says_nothing(declaration):
-        raise UsageError(f"{name} is an environment of ours, which says itself what it shows: declare nothing")
+        raise UsageError(f"{env} is an environment of ours, which says itself what it shows: declare nothing")
     return EnvSource(env_id=ours, options={**options, **more})
+
+
+def _of_object(given: Any, options: Mapping[str, Any], declaration: "Declaration", film: bool) -> EnvSource:
+    import gymnasium as gym
+
+    from act_eval.envs.registration import ENVIRONMENTS
+
+    unknown = unknown_digest()
+    if isinstance(given, gym.Env):
+        if options:
+            raise UsageError(f"the options {dict(options)} are for making an environment; {given} is made already")
+        spec = given.spec
+        if spec is not None and spec.id in ENVIRONMENTS.values():
+            if not says_nothing(declaration):
+                raise UsageError(f"{spec.id} is an environment of ours, which says itself what it shows")
+            return EnvSource(env_id=spec.id, options=dict(spec.kwargs), given=given)
+        name = object_label(given.unwrapped) if spec is None else spec.id
+        return EnvSource(env_id=name, options={}, declared=declaration, film=film, given=given, unknown=unknown)
+    if not _is_factory(given):
+        raise UsageError(
+            f"the environment is an instance of {type(given).__name__}; allowed: a name, a class or function that "
+            "makes a gymnasium.Env, or a made gymnasium.Env"
+        )
+    name = import_name(given)
+    if name is not None and names_factory(name):
+        return EnvSource(env_id=name, options=options, declared=declaration, film=film)
+    return EnvSource(
+        env_id=object_label(given), options=options, declared=declaration, film=film, given=given, unknown=unknown
+    )
+
+
+def _is_factory(given: Any) -> bool:
+    return isinstance(given, type) or (callable(given) and not hasattr(given, "step"))
 
 
 def env_facts(env: "gym.Env[Any, Any]", options: Mapping[str, Any]) -> EnvFacts:

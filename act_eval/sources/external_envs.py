@@ -67,6 +67,43 @@ def make_adapted(name: str, options: Mapping[str, Any], declared: "Declaration",
     return guarded_call(name, "being adapted", lambda: AdaptedEnv(_checked(env, name), declared, name))
 
 
+def make_given(
+    name: str, given: Any, options: Mapping[str, Any], declared: "Declaration | None"
+) -> "gym.Env[Any, Any]":
+    """Return an environment of a user's factory, or a made one, which stays open when it is closed here.
+
+    Args:
+        name: its label, for messages.
+        given: the factory, or the environment.
+        options: passed to the factory.
+        declared: which entries are what; None: the environment is one of ours.
+
+    Raises:
+        UsageError: if the factory makes no environment, or something has to be declared.
+    """
+    import gymnasium as gym
+
+    from act_eval.envs.adapters import AdaptedEnv
+
+    _choose_offscreen_rendering()
+    env = _borrowed(given) if isinstance(given, gym.Env) else _checked(_called(name, options, given), name)
+    if declared is None:
+        return env
+    return guarded_call(name, "being adapted", lambda: AdaptedEnv(env, declared, name))
+
+
+def _borrowed(env: "gym.Env[Any, Any]") -> "gym.Env[Any, Any]":
+    import gymnasium as gym
+
+    class Borrowed(gym.Wrapper[Any, Any, Any, Any]):
+        """An environment that its owner closes."""
+
+        def close(self) -> None:
+            pass
+
+    return Borrowed(env)
+
+
 def guarded_call(name: str, doing: str, call: Callable[[], Made]) -> Made:
     """Return what a call of somebody else's code returns.
 

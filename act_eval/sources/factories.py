@@ -4,12 +4,14 @@ The module is found as `python -m` would find it, the working directory included
 """
 
 import os
+import pickle
 import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
-from types import ModuleType
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 from act_eval.decoding import decode
@@ -67,10 +69,51 @@ def import_foreign(module: str, asked: str) -> ModuleType:
         raise UsageError(f"{asked}: module {module!r} cannot be imported: {raised(error)}") from error
 
 
+def import_name(thing: Any) -> str | None:
+    """Return `module:path` by which another process can import a class or function; None if it cannot."""
+    if not isinstance(thing, type | FunctionType) or thing.__module__ == "__main__" or "<" in thing.__qualname__:
+        return None
+    found: Any = sys.modules.get(thing.__module__)
+    for part in thing.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return f"{thing.__module__}:{thing.__qualname__}" if found is thing else None
+
+
+def object_label(thing: Any) -> str:
+    """Return a short name of an object, fit for a file name."""
+    if isinstance(thing, partial):
+        return object_label(thing.func)
+    named = thing if isinstance(thing, type | FunctionType | MethodType) else type(thing)
+    return named.__name__.replace("<lambda>", "lambda")
+
+
 def only_here(what: str, defined: Any) -> str | None:
     """Return why a user's class or function can only run in this process; None if workers can import it."""
-    if defined.__module__ == "__main__" or "<" in defined.__qualname__:
-        return f"{what} is defined in {defined.__module__}:{defined.__qualname__}, which workers cannot import"
+    if import_name(defined) is not None:
+        return None
+    place = f"{defined.__module__}:{defined.__qualname__}"
+    return f"{what} is defined in {place}, which workers cannot import"
+
+
+def object_here_only(what: str, given: Any) -> str | None:
+    """Return why a factory can only run in this process; None if workers can import or unpickle it."""
+    if isinstance(given, partial):
+        return object_here_only(what, given.func) or _unpicklable(what, given)
+    if isinstance(given, type | FunctionType):
+        return only_here(what, given)
+    return instance_here_only(what, given)
+
+
+def instance_here_only(what: str, given: Any) -> str:
+    """Return why an instance can only run in this process: there is one of it."""
+    return f"{what} is an instance, not a class or function that other processes could call"
+
+
+def _unpicklable(what: str, given: Any) -> str | None:
+    try:
+        pickle.dumps(given)
+    except Exception as error:  # pickling runs the object's own code, which may raise anything
+        return f"{what} cannot be pickled: {type(error).__name__}: {error}"
     return None
 
 

@@ -1,26 +1,32 @@
-"""Which policy a name on the command line means: shipped, a folder, a module's, a server's, or one of the hub."""
+"""Policies by name (shipped, a folder, a module's, a server's, one of the hub) or as objects."""
 
-import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from act_eval.errors import CheckpointError, UnknownName, UsageError
-from act_eval.sources.factories import names_factory
+from act_eval.sources.factories import import_name, names_factory, object_label
 from act_eval.sources.hub import fetched, is_hub_id
-from act_eval.sources.policy_sources import CheckpointSource, FactorySource, PolicyFacts, PolicySource, ServerSource
+from act_eval.sources.policy_sources import (
+    SERVER,
+    CheckpointSource,
+    FactorySource,
+    NetworkSource,
+    ObjectSource,
+    PolicyFacts,
+    PolicySource,
+    ServerSource,
+)
 
 EXPERT = "expert"
 """Name of the scripted expert, which needs no checkpoint."""
 
 SHIPPED = Path(__file__).parents[1] / "policies" / "pretrained"
-"""Where the shipped policies lie, a folder each."""
+"""Holds the shipped policies, a folder each."""
 _CONFIG = "config.json"
 ROWS_PER_CALL = 8
 """Rows of a network's calls where nobody says: answers may differ in their last bits with it, so all have the same."""
-_SERVER = re.compile(r"wss?://", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +39,10 @@ class Network:
     """None: not given."""
     threads: int = 1
     precision: Literal["float32", "bf16"] = "float32"
+
+    def settings(self, usual_rows: int) -> dict[str, Any]:
+        """Return the same as arguments of a network's source."""
+        return {**vars(self), "rows_per_call": self.rows_per_call or usual_rows}
 
     def refuse(self, name: str) -> None:
         """Refuse flags that say something about a network that is not run here.
@@ -49,21 +59,26 @@ class Network:
 
 
 def policy_source(
-    name: str, options: Mapping[str, Any], network: Network, usual_rows: int = ROWS_PER_CALL
+    policy: Any, options: Mapping[str, Any], network: Network, usual_rows: int = ROWS_PER_CALL
 ) -> PolicySource:
-    """Return where the policy of a name comes from.
+    """Return where a policy comes from.
 
     Args:
-        name: a shipped policy, a folder, `module:factory`, `ws://host:port`, or a hub id.
+        policy: by name, a shipped policy, a folder, `module:factory`, `ws://host:port`, or a hub id; as an object, a
+            class or function that makes a policy, a `ChunkPolicy`, an instance of the simple class of
+            docs/own-policy.md, or `(policy, processor)` of an `ACTPolicy` or `ACTRTCPolicy`.
         options: for a factory or a server.
-        network: how a checkpoint's network is run.
+        network: how a network is run.
         usual_rows: rows of its calls where the flags do not say.
 
     Raises:
         UsageError: or a child of it, naming what does not fit.
         CheckpointError: if a folder holds no checkpoint, or the hub does not give one.
     """
-    if _SERVER.match(name):
+    if not isinstance(policy, str | Path):
+        return _of_object(policy, options, network, usual_rows)
+    name = str(policy)
+    if SERVER.match(name):
         network.refuse(name)
         server = ServerSource(url=name, options=options)
         server.address()
@@ -73,14 +88,44 @@ def policy_source(
         return FactorySource(target=name, options=options, threads=network.threads)
     if options:
         raise UsageError(f"--policy-options are for module:factory and for servers; {name!r} takes none")
-    return CheckpointSource(
-        folder=checkpoint_folder(name).absolute(),  # a worker's directory may be another
-        device=network.device,
-        compile=network.compile,
-        rows_per_call=network.rows_per_call or usual_rows,
-        threads=network.threads,
-        precision=network.precision,
-    )
+    folder = checkpoint_folder(name).absolute()  # a worker's directory may be another
+    return CheckpointSource(folder=folder, asked=name, **network.settings(usual_rows))
+
+
+def _of_object(given: Any, options: Mapping[str, Any], network: Network, usual_rows: int) -> PolicySource:
+    if isinstance(given, tuple):
+        return _of_network(given, options, network, usual_rows)
+    label = object_label(given)
+    network.refuse(label)
+    if isinstance(given, type) or (callable(given) and not hasattr(given, "predict")):
+        name = import_name(given)
+        if name is not None and names_factory(name):
+            return FactorySource(target=name, options=options, threads=network.threads)
+        return ObjectSource(given=given, is_factory=True, options=options, threads=network.threads)
+    if not hasattr(given, "predict"):
+        raise UsageError(
+            f"the policy is an instance of {label}; allowed: a name, a path, a class or function that makes a policy, "
+            "an instance with predict (docs/own-policy.md), or (policy, processor) of an ACT or ACT-RTC network"
+        )
+    if options:
+        raise UsageError(f"policy_options are for factories and servers; {label} is an instance already")
+    return ObjectSource(given=given, threads=network.threads)
+
+
+def _of_network(given: tuple[Any, ...], options: Mapping[str, Any], network: Network, usual_rows: int) -> NetworkSource:
+    from act_eval.policies.act.policy import ACTPolicy
+    from act_eval.policies.normalize import Processor
+    from act_eval.policies.rtc import ACTRTCPolicy
+
+    kinds = ", ".join(object_label(one) for one in given)
+    if len(given) != 2 or not (isinstance(given[0], ACTPolicy | ACTRTCPolicy) and isinstance(given[1], Processor)):
+        raise UsageError(
+            f"the policy is a tuple of ({kinds}); allowed: (policy, processor), an ACTPolicy or ACTRTCPolicy with its "
+            "Processor, as load_pretrained returns them"
+        )
+    if options:
+        raise UsageError(f"policy_options are for factories and servers; ({kinds}) are instances already")
+    return NetworkSource(policy=given[0], processor=given[1], **network.settings(usual_rows))
 
 
 def shipped() -> list[str]:
@@ -108,27 +153,6 @@ def checkpoint_folder(name: str, others: tuple[str, ...] = (EXPERT, "module:fact
         return fetched(name)
     or_else = ["or the path of a checkpoint folder", "a hub id (org/name)", *(o for o in others if o != EXPERT)]
     raise UnknownName("policy", name, [*shipped(), *(o for o in others if o == EXPERT), ", ".join(or_else)])
-
-
-def label(name: str) -> str:
-    """Return a short name, fit for a file name, of what was asked for."""
-    if _SERVER.match(name):
-        return re.sub(r"[^\w.-]+", "_", _SERVER.sub("", name)).strip("_") or "server"
-    if names_factory(name):
-        return name.rpartition(":")[2]
-    path = Path(name)
-    parts = [part for part in path.parts if part not in ("/", ".", "..", "pretrained_model")]
-    return parts[-1] if parts else "policy"
-
-
-def digest(folder: Path) -> str:
-    """Return a digest of a checkpoint's files: equal content, equal policy, whatever its place."""
-    content = hashlib.sha256()
-    for path in sorted(folder.glob("*")):
-        if path.suffix in (".json", ".safetensors"):
-            content.update(path.name.encode())
-            content.update(hashlib.sha256(path.read_bytes()).digest())
-    return content.hexdigest()[:16]
 
 
 def policy_entry(name: str, facts: PolicyFacts) -> dict[str, Any]:

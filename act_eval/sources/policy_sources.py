@@ -1,4 +1,4 @@
-"""Where a policy comes from: a checkpoint, a user's module, a server. Picklable; loaded in the worker that asks it.
+"""Where a policy comes from: a checkpoint, a user's module, a server, an object. Each worker loads its own.
 
 Everything heavy is imported when a policy is loaded. What a run's plan must know of it travels as `PolicyFacts`.
 """
@@ -6,22 +6,38 @@ Everything heavy is imported when a policy is loaded. What a run's plan must kno
 import hashlib
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from act_eval.errors import ActEvalError, UsageError
 from act_eval.policies.compile_mode import resolve_mode
 from act_eval.policies.serving import TOKEN
-from act_eval.sources.factories import import_foreign, load_factory, raised
+from act_eval.sources.digests import try_digest, unknown_digest
+from act_eval.sources.factories import (
+    import_foreign,
+    instance_here_only,
+    load_factory,
+    names_factory,
+    object_here_only,
+    object_label,
+    raised,
+)
 from act_eval.types import ChunkPolicy, PolicySpec
 
 if TYPE_CHECKING:
+    from act_eval.policies.checkpoint import Policy
+    from act_eval.policies.normalize import Processor
     from act_eval.policies.serving.address import Address
     from act_eval.policies.serving.client import RemotePolicy
     from act_eval.policies.serving.openpi import OpenpiPolicy
+
+SERVER = re.compile(r"wss?://", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,10 +51,27 @@ class PolicyFacts:
     """How its network runs, for a run's configuration."""
     numeric: Mapping[str, str] = field(default_factory=dict)
     """What its numbers may depend on, for a run's fingerprint."""
+    remarks: tuple[str, ...] = ()
+    """Lines for the screen."""
 
 
 class PolicySource(Protocol):
     """Where a policy comes from."""
+
+    @property
+    def label(self) -> str:
+        """A short name, fit for a file name."""
+        ...
+
+    @property
+    def here_only(self) -> str | None:
+        """Why the policy can only run in this process; None if workers can load it."""
+        ...
+
+    @property
+    def identity(self) -> str:
+        """A text that differs between different policies, as far as that is known before loading."""
+        ...
 
     def load(self, ready: bool = True) -> ChunkPolicy:
         """Load the policy into this process.
@@ -54,31 +87,38 @@ class PolicySource(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckpointSource:
-    """A policy by its checkpoint folder, and how it is run."""
+class _NetworkSource:
+    """A network of act_eval's, and how it is run."""
 
-    folder: Path
     device: str = "cpu"
     """A torch device, or `auto`: CUDA where there is one."""
     compile: str = "off"
     """Mode for `act_eval.policies.compile`."""
     precision: Literal["float32", "bf16"] = "float32"
-    """Of the network's products."""
+    """Precision of the network's matrix products."""
     rows_per_call: int = 8
     """Rows of every network call, filled up where fewer are due."""
     threads: int = 1
     """Threads of each process for the network's arithmetic."""
 
+    @property
+    def identity(self) -> str:
+        """See `PolicySource`."""
+        raise NotImplementedError
+
+    def network(self, device: str) -> "tuple[Policy, Processor]":
+        """Return the network and its processor, on a device."""
+        raise NotImplementedError
+
     def load(self, ready: bool = True) -> ChunkPolicy:
         """Load the policy into this process."""
         import torch
 
-        from act_eval.policies.checkpoint import load_pretrained
         from act_eval.policies.serve import TorchChunkPolicy
 
         torch.set_num_threads(self.threads)
         device = resolve_device(self.device)
-        policy, processor = load_pretrained(self.folder, device)
+        policy, processor = self.network(device)
         served = TorchChunkPolicy(policy, processor, device, self.rows_per_call, self.precision)
         if ready:
             served.compile(self.compile)
@@ -89,7 +129,6 @@ class CheckpointSource:
         import torch
 
         from act_eval.policies.compile import Compiled
-        from act_eval.sources.policies import digest
 
         device = resolve_device(self.device)
         compiled: Compiled = getattr(policy, "compiled", None) or Compiled(resolve_mode(self.compile, device))
@@ -98,7 +137,7 @@ class CheckpointSource:
         gpu = {"gpu": torch.cuda.get_device_name(torch.device(device))} if on_gpu else {}
         return PolicyFacts(
             spec=policy.spec,
-            identity={"digest": digest(self.folder)},
+            identity={"digest": self.identity},
             run={
                 "device": device,
                 "precision": self.precision,
@@ -111,6 +150,127 @@ class CheckpointSource:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CheckpointSource(_NetworkSource):
+    """A policy by its checkpoint folder, and how it is run."""
+
+    folder: Path
+    asked: str | None = field(default=None, compare=False)
+    """Name that the user gave; None: that of the folder."""
+    here_only: None = None
+
+    @property
+    def label(self) -> str:
+        """See `PolicySource`."""
+        return label(self.asked or str(self.folder))
+
+    @property
+    def identity(self) -> str:
+        """A digest of the checkpoint's files."""
+        return digest(self.folder)
+
+    def network(self, device: str) -> "tuple[Policy, Processor]":
+        """Read the checkpoint."""
+        from act_eval.policies.checkpoint import load_pretrained
+
+        return load_pretrained(self.folder, device)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NetworkSource(_NetworkSource):
+    """A network and its processor as objects."""
+
+    policy: "Policy"
+    processor: "Processor"
+    unknown: str = field(default_factory=unknown_digest)
+    """See `ObjectSource`."""
+
+    @property
+    def label(self) -> str:
+        """See `PolicySource`."""
+        return object_label(self.policy)
+
+    @property
+    def here_only(self) -> str:
+        """See `PolicySource`."""
+        return f"the policy is an instance of {self.label}"
+
+    @property
+    def identity(self) -> str:
+        """A digest of settings and weights."""
+        return try_digest(self.unknown, self.policy, self.processor)[0]
+
+    def network(self, device: str) -> "tuple[Policy, Processor]":
+        """Return copies: the user's own keep their device, and are not compiled."""
+        return deepcopy(self.policy).to(device).eval(), deepcopy(self.processor).to(device).eval()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ObjectSource:
+    """A user's policy as an object: an instance, or a factory that is no importable class or function."""
+
+    given: Any
+    """A `ChunkPolicy`, an instance of the simple class of docs/own-policy.md, or a factory of either."""
+    is_factory: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the factory."""
+    threads: int = 1
+    unknown: str = field(default_factory=unknown_digest)
+    """Digest of an object that cannot be digested; no other object has it."""
+
+    @property
+    def label(self) -> str:
+        """See `PolicySource`."""
+        return object_label(self.given)
+
+    @property
+    def here_only(self) -> str | None:
+        """See `PolicySource`."""
+        return (object_here_only if self.is_factory else instance_here_only)(f"policy {self.label}", self.given)
+
+    @property
+    def identity(self) -> str:
+        """A digest of the instance, or of the factory's code and options."""
+        return self._digest()[0]
+
+    def load(self, ready: bool = True) -> ChunkPolicy:
+        """Make the policy; an instance is copied where it can be, so that the user's own keeps its state.
+
+        Raises:
+            UsageError: if the factory raises, or the object is no policy.
+        """
+        from act_eval.policies.simple import chunk_policy
+
+        make = partial(call_factory, self.label, self.given, self.options) if self.is_factory else self._copy
+        policy = chunk_policy(make, self.label)
+        _limit_threads(self.threads)
+        return policy
+
+    def facts(self, policy: ChunkPolicy) -> PolicyFacts:
+        """Return its interface, and a digest of its code and state."""
+        version = getattr(policy, "version", None)
+        said = {} if version is None else {"version": str(version)}
+        # What a factory has made may hold weights that the factory's code does not show.
+        found, why = self._digest(*([getattr(policy, "first", policy)] if self.is_factory else []))
+        remarks = () if why is None else (f"policy  {self.label} holds a {why}: a run of it cannot be resumed",)
+        return PolicyFacts(spec=policy.spec, identity={"digest": found, "object": self.label, **said}, remarks=remarks)
+
+    def _digest(self, *made: Any) -> tuple[str, str | None]:
+        """Return the digest, and why it is a random one."""
+        return try_digest(self.unknown, self.given, dict(self.options), *made)
+
+    def _copy(self) -> Any:
+        try:
+            return deepcopy(self.given)
+        except Exception:  # copying runs the object's own code; one that cannot be copied is used itself
+            if callable(getattr(self.given, "reset", None)) and not hasattr(self.given, "spec"):
+                raise UsageError(
+                    f"policy {self.label} has reset(seed), so that every slot needs its own copy, and cannot be "
+                    "copied: give the class instead"
+                ) from None
+            return self.given
+
+
+@dataclass(frozen=True, kw_only=True)
 class FactorySource:
     """A policy that a user's `module:factory` makes."""
 
@@ -118,6 +278,23 @@ class FactorySource:
     options: Mapping[str, Any]
     """Keyword arguments of the factory (JSON values)."""
     threads: int = 1
+    here_only: None = None
+
+    @property
+    def label(self) -> str:
+        """See `PolicySource`."""
+        return label(self.target)
+
+    @property
+    def identity(self) -> str:
+        """A digest of module, options and the files that these name."""
+        content = hashlib.sha256(json.dumps([self.target, dict(self.options)], sort_keys=True).encode())
+        source = import_foreign(self.target.partition(":")[0], f"--policy {self.target}").__file__
+        named = [value for _, value in sorted(self.options.items()) if isinstance(value, str)]
+        for path in (*([] if source is None else [source]), *named):
+            if os.path.isfile(path):
+                content.update(hashlib.sha256(Path(path).read_bytes()).digest())
+        return content.hexdigest()[:16]
 
     def load(self, ready: bool = True) -> ChunkPolicy:
         """Call the factory.
@@ -128,36 +305,37 @@ class FactorySource:
         from act_eval.policies.simple import chunk_policy
 
         factory = load_factory(self.target, "--policy")
-        policy = chunk_policy(lambda: self._made(factory), self.target)
-        if "torch" in sys.modules:
-            import torch
-
-            torch.set_num_threads(self.threads)
+        policy = chunk_policy(partial(call_factory, self.target, factory, self.options), self.target)
+        _limit_threads(self.threads)
         return policy
 
     def facts(self, policy: ChunkPolicy) -> PolicyFacts:
         """Return its interface, and a digest of module, options and the files that these name."""
         version = getattr(policy, "version", None)
         said = {} if version is None else {"version": str(version)}
-        return PolicyFacts(spec=policy.spec, identity={"digest": self._digest(), "factory": self.target, **said})
+        return PolicyFacts(spec=policy.spec, identity={"digest": self.identity, "factory": self.target, **said})
 
-    def _made(self, factory: Any) -> Any:
-        try:
-            return factory(**self.options)
-        except ActEvalError:
-            raise
-        except Exception as error:  # somebody else's code may raise anything, and this is before the first episode
-            given = ", ".join(f"{name}={value!r}" for name, value in self.options.items())
-            raise UsageError(f"--policy {self.target}: calling it with ({given}) raised {raised(error)}") from error
 
-    def _digest(self) -> str:
-        content = hashlib.sha256(json.dumps([self.target, dict(self.options)], sort_keys=True).encode())
-        source = import_foreign(self.target.partition(":")[0], f"--policy {self.target}").__file__
-        named = [value for _, value in sorted(self.options.items()) if isinstance(value, str)]
-        for path in (*([] if source is None else [source]), *named):
-            if os.path.isfile(path):
-                content.update(hashlib.sha256(Path(path).read_bytes()).digest())
-        return content.hexdigest()[:16]
+def call_factory(called: str, factory: Any, options: Mapping[str, Any]) -> Any:
+    """Return what a user's factory makes.
+
+    Raises:
+        UsageError: with what it raised.
+    """
+    try:
+        return factory(**options)
+    except ActEvalError:
+        raise
+    except Exception as error:  # user code may raise anything, and this is before the first episode
+        given = ", ".join(f"{name}={value!r}" for name, value in options.items())
+        raise UsageError(f"--policy {called}: calling it with ({given}) raised {raised(error)}") from error
+
+
+def _limit_threads(threads: int) -> None:
+    if "torch" in sys.modules:
+        import torch
+
+        torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,6 +345,17 @@ class ServerSource:
     url: str
     options: Mapping[str, Any]
     """What an openpi server does not say of itself, and how long it is waited for."""
+    here_only: None = None
+
+    @property
+    def label(self) -> str:
+        """See `PolicySource`."""
+        return label(self.url)
+
+    @property
+    def identity(self) -> str:
+        """Its address and options."""
+        return f"{self.url} {json.dumps(dict(self.options), sort_keys=True)}"
 
     def load(self, ready: bool = True) -> "RemotePolicy | OpenpiPolicy":
         """Connect.
@@ -202,6 +391,27 @@ class ServerSource:
             return PolicyFacts(spec=about.spec, identity=about.identity, run=about.run, numeric=about.numeric)
         assert isinstance(policy, OpenpiPolicy)
         return PolicyFacts(spec=policy.spec, identity={**policy.identity, "served": "openpi"})
+
+
+def label(name: str) -> str:
+    """Return a short name, fit for a file name, of a policy by name."""
+    if SERVER.match(name):
+        return re.sub(r"[^\w.-]+", "_", SERVER.sub("", name)).strip("_") or "server"
+    if names_factory(name):
+        return name.rpartition(":")[2]
+    path = Path(name)
+    parts = [part for part in path.parts if part not in ("/", ".", "..", "pretrained_model")]
+    return parts[-1] if parts else "policy"
+
+
+def digest(folder: Path) -> str:
+    """Return a digest of a checkpoint's files: equal content, equal policy, in any folder."""
+    content = hashlib.sha256()
+    for path in sorted(folder.glob("*")):
+        if path.suffix in (".json", ".safetensors"):
+            content.update(path.name.encode())
+            content.update(hashlib.sha256(path.read_bytes()).digest())
+    return content.hexdigest()[:16]
 
 
 def need_serving() -> None:

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from act_eval.errors import UsageError
-from act_eval.sources.environments import EnvFacts, EnvSource, env_facts
+from act_eval.sources.environments import EnvFacts, EnvSource
 from act_eval.sources.policy_sources import PolicySource
 from act_eval.timing import ExpertPrefix, Schedule
 from act_eval.types import ChunkPolicy, Executor, PolicySpec
@@ -37,8 +37,10 @@ class BenchFacts:
     """What its numbers may depend on, for a run's fingerprint."""
     identity: Mapping[str, Any] = field(default_factory=dict)
     """What the policy is, for a run's manifest."""
+    remarks: tuple[str, ...] = ()
+    """Lines about the policy, for the screen."""
     warnings: tuple[str, ...] = ()
-    """What whoever starts a run should know of the policy's inputs."""
+    """Warnings about the policy's inputs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,11 +64,12 @@ class PolicyBenchSource:
         envs = [self.env.make() for _ in range(self.slots)]
         about = self.policy.facts(policy)
         facts = BenchFacts(
-            env=env_facts(envs[0], self.env.options),
+            env=self.env.facts(envs[0]),
             policy=about.spec,
             run=about.run,
             numeric=about.numeric,
             identity=about.identity,
+            remarks=about.remarks,
         )
         seeing = MaskedImages(policy) if self.mask_images else policy
         if self.call_timeout_s is not None:
@@ -90,9 +93,13 @@ class PolicyBench:
         """With warnings about the policy's inputs where that was asked for: finding them takes a few seconds."""
         if self._probed is None:
             return self._facts
-        from act_eval.cli.probing import input_warnings
+        from act_eval.diagnostics.input_check import input_warnings
 
-        return replace(self._facts, warnings=input_warnings(self._policy, self._probed))
+        env = self._probed.for_probe().make()
+        try:
+            return replace(self._facts, warnings=input_warnings(self._policy, env))
+        finally:
+            env.close()
 
     def executor(self, schedule: Schedule | None) -> Executor:
         """Return a fresh executor."""
@@ -132,7 +139,7 @@ class ExpertBenchSource:
         envs = [self.env.make() for _ in range(self.slots)]
         if hooks_of(envs[0]).privileged is None:
             raise UsageError(f"{self.env.env_id} offers no privileged state, which the scripted expert needs")
-        return ExpertBench(punctual(envs, self.call_timeout_s), BenchFacts(env=env_facts(envs[0], self.env.options)))
+        return ExpertBench(punctual(envs, self.call_timeout_s), BenchFacts(env=self.env.facts(envs[0])))
 
 
 def punctual(envs: "Envs", limit_s: float | None) -> "Envs":

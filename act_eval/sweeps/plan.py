@@ -26,10 +26,9 @@ from act_eval.seeding import Purpose, episode_seeds
 from act_eval.sources.env_declaration import said
 from act_eval.sources.environments import EnvSource, check_features, env_source
 from act_eval.sources.executors import ExecutorSource, load_executor
-from act_eval.sources.external_envs import env_label
 from act_eval.sources.metrics import load_metrics, manifest_entries
-from act_eval.sources.policies import EXPERT, Network, digest, label, policy_entry, policy_source
-from act_eval.sources.policy_sources import CheckpointSource, PolicySource, check_network
+from act_eval.sources.policies import EXPERT, Network, policy_entry, policy_source
+from act_eval.sources.policy_sources import CheckpointSource, NetworkSource, ObjectSource, PolicySource, check_network
 from act_eval.sources.workers import PolicyBenchSource
 from act_eval.sweeps.grid import Expansion, Grid, expand, shared_refusals
 from act_eval.sweeps.rules import parse_rule
@@ -118,7 +117,9 @@ def plan_sweep(config: SweepConfig) -> SweepPlan:
     purpose = Purpose.HELD_OUT if config.held_out else Purpose.EVALUATE
     policies, envs = _policies(config), _environments(config)
     metrics = load_metrics(config.metrics)
-    here_only = why_here_only([*policies.values(), *envs.values(), *grid.executors, *metrics], config.launch)
+    here_only = why_here_only(
+        [*policies.values(), *envs.values(), *grid.executors, *metrics], config.launch, config.workers
+    )
     return SweepPlan(
         grid=grid,
         policies=policies,
@@ -131,8 +132,8 @@ def plan_sweep(config: SweepConfig) -> SweepPlan:
         metrics=metrics,
         batch=config.batch,
         part=part,
-        out=config.out or _default_folder(config),
-        asked=_asked(config, grid),
+        out=config.out or _default_folder(config, policies, envs),
+        asked=_asked(config, grid, policies, envs),
     )
 
 
@@ -166,8 +167,9 @@ def _run(plan: SweepPlan, facts: Survey, policy: str, env: str) -> SweepRun:
     schedules = {setting.condition: setting.schedule for setting in expansion.settings}
     suite = suite_of(plan.envs[env].env_id, place, plan.seeds)
     folder = plan.out / f"{policy}_{env}"
+    batch = 1 if plan.envs[env].made else plan.batch
     manifest = manifest_of(
-        suite, policy_entry(policy, about), schedules, place, about.run, about.numeric, "none", plan.workers, plan.batch
+        suite, policy_entry(policy, about), schedules, place, about.run, about.numeric, "none", plan.workers, batch
     )
     if plan.metrics:
         manifest = with_entries(manifest, metrics=manifest_entries(plan.metrics))
@@ -178,11 +180,11 @@ def _run(plan: SweepPlan, facts: Survey, policy: str, env: str) -> SweepRun:
             seeds=plan.seeds,
             title=f"{env} · {policy}",
             conditions=schedules,
-            batch=plan.batch,
+            batch=batch,
             video="none",
             metrics=plan.metrics,
         ),
-        build=PolicyBenchSource(env=plan.envs[env], policy=plan.policies[policy], slots=min(plan.batch, plan.episodes)),
+        build=PolicyBenchSource(env=plan.envs[env], policy=plan.policies[policy], slots=min(batch, plan.episodes)),
         label=f"{folder.name}/",
     )
     return SweepRun(
@@ -224,43 +226,42 @@ def _policies(config: SweepConfig) -> dict[str, PolicySource]:
     """Return the policies by distinct names that are valid folder names."""
     found: dict[str, PolicySource] = {}
     network = Network(device=config.device, compile=config.compile)
-    for asked in dict.fromkeys(config.policies):
-        if asked == EXPERT:
+    for asked in config.policies:
+        if isinstance(asked, str) and asked == EXPERT:
             raise UsageError("the expert acts in every step without inference: there is no delay to sweep")
         source = policy_source(asked, {}, network)
         if source in found.values():
             continue
-        name = label(asked)
+        name = source.label
         found[name if name not in found else f"{name}-{_distinction(source)}"] = source
     return found
 
 
 def _environments(config: SweepConfig) -> dict[str, EnvSource]:
     """Return the environments by distinct names that are valid folder names."""
-    from act_eval.envs.registration import ENVIRONMENTS
-
-    short = {one: name for name, one in ENVIRONMENTS.items()}
     found: dict[str, EnvSource] = {}
-    for asked in dict.fromkeys(config.envs):
+    for asked in config.envs:
         source = env_source(asked, config.environment.given(), config.declaration, film=False)
-        name = short.get(source.env_id, env_label(asked))
-        if found.get(name, source) != source:
-            raise UsageError(f"--envs: {found[name].env_id} and {source.env_id} would both be called {name}")
-        found[name] = source
+        if found.get(source.label, source) != source:
+            first = found[source.label].env_id
+            raise UsageError(f"--envs: {first} and {source.env_id} would both be called {source.label}")
+        found[source.label] = source
     return found
 
 
 def _distinction(source: PolicySource) -> str:
     """Return a suffix that distinguishes policies of the same name: of a checkpoint by its content, not its path."""
-    if isinstance(source, CheckpointSource):
-        return digest(source.folder)[:6]
+    if isinstance(source, CheckpointSource | NetworkSource | ObjectSource):
+        return source.identity[:6]
     return hashlib.sha256(repr(source).encode()).hexdigest()[:6]
 
 
-def _asked(config: SweepConfig, grid: Grid) -> dict[str, Any]:
+def _asked(
+    config: SweepConfig, grid: Grid, policies: Mapping[str, PolicySource], envs: Mapping[str, EnvSource]
+) -> dict[str, Any]:
     return {
-        "policies": list(config.policies),
-        "envs": list(config.envs),
+        "policies": _names(config.policies, policies),
+        "envs": _names(config.envs, envs),
         "delays": list(grid.delays),
         "execution_horizon": [str(rule) for rule in grid.rules],
         "executors": [one.text for one in grid.executors],
@@ -277,11 +278,19 @@ def _asked(config: SweepConfig, grid: Grid) -> dict[str, Any]:
     }
 
 
-def _default_folder(config: SweepConfig) -> Path:
+def _names(asked: Sequence[Any], sources: Mapping[str, Any]) -> list[str]:
+    """Return the names of what is asked for: as given, and of objects their labels."""
+    return [*asked] if all(isinstance(one, str) for one in asked) else [*sources]
+
+
+def _default_folder(config: SweepConfig, policies: Mapping[str, PolicySource], envs: Mapping[str, EnvSource]) -> Path:
     """Return a folder that the same grid finds again, and another grid does not."""
+    objects = [one.identity for one in policies.values() if isinstance(one, NetworkSource | ObjectSource)]
+    objects += [one.identity[0] for one in envs.values() if one.given is not None]
     asked = [
-        list(config.policies),
-        list(config.envs),
+        _names(config.policies, policies),
+        _names(config.envs, envs),
+        *([objects] if objects else []),
         list(config.delays),
         list(config.execution_horizon),
         [load_executor(one).text for one in config.executors],
@@ -292,5 +301,5 @@ def _default_folder(config: SweepConfig) -> Path:
     content = json.dumps(
         [asked, shown, rest, {**config.environment.given(), **said(config.declaration)}], sort_keys=True
     )
-    names = "_".join([*map(env_label, config.envs), *map(label, config.policies)])
+    names = "_".join([*envs, *policies])
     return Path("outputs") / "sweep" / f"{names[:80]}_{hashlib.sha256(content.encode()).hexdigest()[:8]}"

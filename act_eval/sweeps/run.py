@@ -1,7 +1,9 @@
 """Run a sweep: a list of evaluations, then one analysis of all of them with tables and figures."""
 
+import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from html import escape
 from pathlib import Path
 
 from act_eval.config import SweepConfig
@@ -20,6 +22,7 @@ from act_eval.sweeps.grid import Setting, shared_refusals
 from act_eval.sweeps.plan import SweepPlan, SweepRun, plan_runs, plan_sweep
 from act_eval.sweeps.results import Cell
 from act_eval.sweeps.results import Part as Analysed
+from act_eval.sweeps.summary import env_tables, sentences
 from act_eval.sweeps.survey import survey
 from act_eval.sweeps.tables import write_tables
 from act_eval.types import EpisodeRecord
@@ -38,6 +41,17 @@ class FinishedSweep:
     out: Path
     analysis: Analysis
     figures: tuple[Path, ...]
+
+    def __str__(self) -> str:
+        return self.text(shutil.get_terminal_size().columns)
+
+    def text(self, width: int = 80) -> str:
+        """Return tables and conclusions for a terminal of that many characters."""
+        return "\n".join([*(table.text(width) for table in env_tables(self.analysis)), *sentences(self.analysis)])
+
+    def _repr_html_(self) -> str:
+        lines = "".join(f"<li>{escape(line)}</li>" for line in sentences(self.analysis))
+        return "\n".join([*(table.html() for table in env_tables(self.analysis)), f"<ul>{lines}</ul>"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,12 +110,13 @@ def _sweep_by_jobs(config: SweepConfig, reporter: Reporter) -> FinishedSweep:
 
 def _plan(config: SweepConfig, reporter: Reporter) -> tuple[SweepPlan, list[SweepRun]]:
     plan = plan_sweep(config)
-    if plan.here_only is not None and config.workers != 1:
+    if plan.here_only is not None and config.workers is None:
         reporter.line(f"workers one, in this process: {plan.here_only}")
     reporter.line(loading := f"loading {', '.join(plan.policies)} and {', '.join(plan.envs)}")
     with reporter.phase(loading):
-        runs = plan_runs(plan, survey(plan.policies, plan.envs, apart=plan.workers > 1))
-    for line in _plan_lines(plan, runs):
+        facts = survey(plan.policies, plan.envs, apart=plan.workers > 1)
+        runs = plan_runs(plan, facts)
+    for line in (*facts.remarks, *_plan_lines(plan, runs)):
         reporter.line(line)
     return plan, runs
 

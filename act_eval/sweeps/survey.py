@@ -8,7 +8,7 @@ from multiprocessing import get_context
 
 from act_eval.errors import LaunchError
 from act_eval.launch.local import main_module_hidden
-from act_eval.sources.environments import EnvFacts, EnvSource, env_facts
+from act_eval.sources.environments import EnvFacts, EnvSource
 from act_eval.sources.policy_sources import PolicyFacts, PolicySource
 
 
@@ -18,6 +18,12 @@ class Survey:
 
     policies: Mapping[str, PolicyFacts]
     envs: Mapping[str, EnvFacts]
+
+    @property
+    def remarks(self) -> list[str]:
+        """What policies and environments have to say, a line each."""
+        of_policies = [line for one in self.policies.values() for line in one.remarks]
+        return [*of_policies, *(f"env     {line}" for one in self.envs.values() for line in one.remarks)]
 
 
 def survey(policies: Mapping[str, PolicySource], envs: Mapping[str, EnvSource], apart: bool) -> Survey:
@@ -55,6 +61,6 @@ def _policy_facts(source: PolicySource) -> PolicyFacts:
 def _env_facts(source: EnvSource) -> EnvFacts:
     env = source.make()
     try:
-        return env_facts(env, source.options)
+        return source.facts(env)
     finally:
         env.close()

@@ -1,14 +1,11 @@
 """Help fits into 80 columns, names every command, and brackets are printed as they are."""
 
-import io
 import subprocess
 import sys
 
 import pytest
-from rich.console import Console
 
 from act_eval.cli import COMMANDS, main
-from act_eval.cli.probing import show
 from act_eval.diagnostics import ProbeReport
 from act_eval.diagnostics.effects import Effect
 
@@ -41,14 +38,11 @@ def test_a_probe_prints_its_units_and_nothing_is_cut_at_80_columns() -> None:
     report = ProbeReport(
         observations=16, episodes=4, open=8, to_named=7, noise_rad=0.0, whole=effect, effects=(effect,), verdicts=()
     )
-    shown = io.StringIO()
-    console = Console(file=shown, width=80, soft_wrap=True, markup=False)
-    show(report, "4 episodes of the expert, seed 0", console)
-    text = shown.getvalue()
+    text = report.text(80)
     assert "chunk [rad]" in text
     assert "gripper [mm]" in text
     assert "environment_state" in text
     assert "another block" in text
     rows = [line for line in text.splitlines() if "another episode's" in line]
-    assert [row.split()[-5:] for row in rows] == [["0.1234", "1.5", "3", "of", "8"]] * 2
+    assert [row.replace("│", " ").split()[-5:] for row in rows] == [["0.1234", "1.5", "3", "of", "8"]] * 2
     assert max(map(len, rows)) <= 80

@@ -15,7 +15,7 @@ from act_eval.policies.normalize import Processor
 from act_eval.policies.training_setup import fresh_policy
 from act_eval.results import SCHEMA
 from act_eval.results.suites import Suite
-from act_eval.sources.policies import digest
+from act_eval.sources.policy_sources import digest
 from act_eval.types import EpisodeRecord
 
 TRAINING = {

@@ -21,7 +21,7 @@ DOORS = {
     # Where each command begins to load and to run: what is typed has been understood by then.
     "evaluate": "act_eval.evaluation.run.worker_pool",
     "sweep": "act_eval.sweeps.run.survey",
-    "probe": "act_eval.cli.probing.probe_policy",
+    "probe": "act_eval.sources.probing.probe_inputs",
     "train": "act_eval.training.run.train",
     "serve": "act_eval.cli.serve.serve",
     "collect": "act_eval.cli.collect.collect",

@@ -1,0 +1,73 @@
+"""The input check: observations are collected in an environment, then the policy is probed on them."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gymnasium as gym
+
+from act_eval.diagnostics.observation_set import collect_observations
+from act_eval.diagnostics.probe import ProbeReport, probe
+from act_eval.errors import ActEvalError
+from act_eval.executors import ChunkExecutor
+from act_eval.rollout import hold_of
+from act_eval.seeding import Purpose, episode_seeds
+from act_eval.timing import Constant, Schedule, Sync
+from act_eval.types import ENVIRONMENT_STATE, ChunkPolicy, Executor
+from act_eval.types.env_hooks import hooks_of
+
+Env = gym.Env[Any, Any]
+SHORT_EPISODES, SHORT_PER_EPISODE = 4, 4
+
+
+def check_inputs(
+    policy: ChunkPolicy,
+    env: Env,
+    seeds: Sequence[int],
+    *,
+    expert: Callable[[Env], Executor] | None = None,
+    per_episode: int,
+    every: int = 3,
+    short: bool = False,
+) -> ProbeReport:
+    """Collect observations in an environment and probe a policy on them.
+
+    Args:
+        policy: any chunk policy whose inputs the environment gives.
+        env: is reset and steps; it stays open.
+        seeds: one per episode, at least two.
+        expert: makes the executor that acts while observations are collected; the policy itself acts by default.
+        per_episode: observations of each episode, from its beginning.
+        every: control steps between two observations.
+        short: only what the verdicts rest on.
+
+    Raises:
+        UsageError: if a number is too small, or the policy fails while observations are collected.
+    """
+    executor = acting(policy, env) if expert is None else expert(env)
+    bank = collect_observations(env, executor, seeds, per_episode, every)
+    return probe(policy, bank, hooks_of(env), short=short)
+
+
+def short_check(policy: ChunkPolicy, env: Env) -> ProbeReport:
+    """Return the short form, on observations that the policy itself meets; takes a few seconds."""
+    seeds = episode_seeds(Purpose.PROBE, 0, SHORT_EPISODES)
+    return check_inputs(policy, env, seeds, per_episode=SHORT_PER_EPISODE, short=True)
+
+
+def input_warnings(policy: ChunkPolicy, env: Env) -> tuple[str, ...]:
+    """Return the warnings of the short form: inputs that are ignored, and goal coordinates that decide little.
+
+    A policy that cannot be probed can be evaluated; that is a warning too.
+    """
+    try:
+        report = short_check(policy, env)
+    except ActEvalError as error:
+        return (f"warning: the inputs could not be probed: {error}",)
+    accused = [v for v in report.verdicts if v.mode == "ignored" or (v.mode == "weak" and v.input == ENVIRONMENT_STATE)]
+    return tuple(f"warning: input {verdict.line}" for verdict in accused)
+
+
+def acting(policy: ChunkPolicy, env: Env) -> Executor:
+    """Return an executor with which a policy acts without delay, half a chunk at a time."""
+    schedule = Schedule(method=Sync(max(1, policy.spec.chunk // 2)), delay=Constant(0))
+    return ChunkExecutor(policy, schedule, hold_of([env]))

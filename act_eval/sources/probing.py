@@ -1,0 +1,52 @@
+"""The input check as a job of its own: policy and environment by name or as objects."""
+
+from dataclasses import replace
+
+from act_eval.config import ProbeConfig
+from act_eval.diagnostics import ProbeReport
+from act_eval.diagnostics.input_check import check_inputs
+from act_eval.errors import UsageError
+from act_eval.seeding import Purpose, episode_seeds
+from act_eval.sources.environments import check_features, env_source
+from act_eval.sources.factories import named_values
+from act_eval.sources.policies import EXPERT, Network, policy_source
+from act_eval.types.env_hooks import hooks_of
+
+
+def probe_inputs(config: ProbeConfig) -> ProbeReport:
+    """Probe a policy's inputs.
+
+    Raises:
+        ActEvalError: with what is wrong with the config, the policy or the environment.
+    """
+    if isinstance(config.policy, str) and config.policy == EXPERT:
+        raise UsageError("the scripted expert declares no inputs; --policy takes a shipped policy or a checkpoint")
+    if config.environment.goal_input not in (None, "exact"):
+        raise UsageError(f"--goal-input {config.environment.goal_input}: a probe changes the coordinates itself")
+    source = env_source(config.env, config.environment.given(), config.declaration, film=False)
+    options = named_values(config.policy_options, "--policy-options")
+    policy = policy_source(config.policy, options, Network(device=config.device)).load(ready=False)
+    env = source.for_probe().make()
+    try:
+        check_features(policy.spec, env)
+        scripted = hooks_of(env).privileged is not None
+        if config.bank == "expert" and not scripted:
+            raise UsageError(f"--bank expert: {source.label} has no scripted expert; choose --bank policy")
+        expert = None
+        if scripted and config.bank != "policy":
+            from act_eval.envs.expert_executor import ExpertExecutor
+
+            expert = lambda env: ExpertExecutor([env])  # noqa: E731
+        report = check_inputs(
+            policy,
+            env,
+            episode_seeds(Purpose.PROBE, config.seed, config.episodes),
+            expert=expert,
+            per_episode=config.per_episode,
+            every=config.every,
+            short=config.short,
+        )
+    finally:
+        env.close()
+    actor = "the policy itself" if expert is None else "the expert"
+    return replace(report, collected_by=f"{actor}, seed {config.seed}")

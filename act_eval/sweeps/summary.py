@@ -1,0 +1,76 @@
+"""What a finished sweep shows: a table per environment, and sentences on what may be concluded."""
+
+from act_eval.results.tables import Table
+from act_eval.stats import Interval
+from act_eval.sweeps.analysis import Analysis, p_text
+from act_eval.sweeps.comparisons import Comparison
+from act_eval.sweeps.grid import PLAIN
+from act_eval.sweeps.results import Cell
+
+
+def env_tables(analysis: Analysis) -> list[Table]:
+    """Return a table per environment that has cells."""
+    envs = dict.fromkeys(part.env for part in analysis.parts if part.cells)
+    return [_env_table(analysis, env) for env in envs]
+
+
+def _env_table(analysis: Analysis, env: str) -> Table:
+    """Return a table of an environment's cells, with the changes that delay, executor and variant make.
+
+    Changes are in points of success, with their 95 % interval and the adjusted p-value; columns without an entry in
+    any row are left out.
+    """
+    cells = [cell for part in analysis.parts if part.env == env for cell in part.cells.values()]
+    changes = {
+        header: {one.second.name: one for one in reversed(analysis.comparisons) if one.family == family}
+        for header, family in (("against d = 0", "delay"), ("against", "executor"), ("against plain", "variant"))
+    }
+    columns = {
+        "policy": [cell.policy for cell in cells],
+        "executor": [cell.setting.executor + str(cell.setting.variant) for cell in cells],
+        "d": [str(cell.setting.delay) for cell in cells],
+        "s": [str(cell.setting.execution_horizon) for cell in cells],
+        "success, 95 % Wilson": [_rate(cell) for cell in cells],
+        **{
+            header: [_change(found.get(cell.name), header == "against") for cell in cells]
+            for header, found in changes.items()
+        },
+    }
+    shown = {header: values for header, values in columns.items() if any(values)}
+    return Table(heads=tuple(shown), rows=tuple(zip(*shown.values(), strict=True)), title=env, keys=4)
+
+
+def sentences(analysis: Analysis) -> list[str]:
+    """Return what may be said, one line each: of series, recovered shares, environments, and invalid episodes."""
+    lines = [found.sentence() for found in analysis.trends]
+    # A wrong delay estimate is there to be compared with the right one, not to recover anything.
+    lines += [
+        found.sentence()
+        for found in analysis.recovered
+        if found.other.setting.variant.delay_estimator == PLAIN.delay_estimator
+    ]
+    for env, falls in analysis.sensitive_environments().items():
+        word = "delay shows" if falls else "no fall with delay is shown"
+        lines.append(f"{env} under naive execution: {word}")
+    invalid = [
+        (cell.name, len(cell.records) - cell.rate.trials) for part in analysis.parts for cell in part.cells.values()
+    ]
+    return [*lines, *(f"{name}: {count} invalid episodes are outside the rate" for name, count in invalid if count)]
+
+
+def _rate(cell: Cell) -> str:
+    rate = cell.rate
+    if not rate.trials:
+        return "no valid episode"
+    return f"{rate.successes}/{rate.trials} = {100 * rate.rate:.0f} % {_percent(rate.wilson())}"
+
+
+def _change(comparison: Comparison | None, named: bool) -> str:
+    if comparison is None:
+        return ""
+    against = f"{comparison.first.setting.executor}: " if named else ""
+    return f"{against}{100 * comparison.difference:+.1f} {_percent(comparison.interval)}, p {p_text(comparison.p_holm)}"
+
+
+def _percent(interval: Interval) -> str:
+    return f"[{round(100 * interval.low)}, {round(100 * interval.high)}]"

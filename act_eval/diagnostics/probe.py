@@ -69,7 +69,13 @@ class ProbeReport:
             name = "scene" if effect.input is None else effect.input.removeprefix("observation.")
             rows.append((name, effect.name, *_numbers(effect, self.open)))
         heads = ("input", "change", "chunk [rad]", "gripper [mm]", "turned to\nanother block")
-        return Table(heads=heads, rows=tuple(rows), keys=2)
+        shown = [i for i in range(len(heads)) if any(row[i] for row in rows)]
+        return Table(
+            heads=tuple(heads[i] for i in shown),
+            rows=tuple(tuple(row[i] for i in shown) for row in rows),
+            keys=2,
+            boxed=False,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values."""

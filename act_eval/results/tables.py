@@ -31,10 +31,15 @@ class Table:
     caption: str = ""
     keys: int = 1
     """How many columns name the rows; they are repeated where the table is continued."""
+    boxed: bool = True
+    """Whether lines separate the cells in a terminal."""
 
     def text(self, width: int = 80) -> str:
         """Return the table for a terminal of that many characters, without a newline at its end."""
-        blocks = [_drawn([self.heads[i] for i in columns], self._cells(columns)) for columns in self._blocks(width)]
+        blocks = [
+            _drawn([self.heads[i] for i in columns], self._cells(columns), self.boxed)
+            for columns in self._blocks(width)
+        ]
         return "\n".join(part for part in (self.title, *blocks, self.caption) if part)
 
     def html(self) -> str:
@@ -50,13 +55,14 @@ class Table:
 
     def _blocks(self, width: int) -> Iterator[list[int]]:
         """Yield the columns that are shown together, those that name the rows always among them."""
-        widths = [_width([head, *(row[i] for row in self.rows)]) for i, head in enumerate(self.heads)]
+        lines = 1 if self.boxed else 0
+        widths = [_width([head, *(row[i] for row in self.rows)]) + lines for i, head in enumerate(self.heads)]
         names = list(range(self.keys))
-        block, used = names, sum(widths[: self.keys]) + 1
+        block, used = names, sum(widths[: self.keys]) + lines
         for i in range(self.keys, len(widths)):
             if used + widths[i] > width and block != names:
                 yield block
-                block, used = names, sum(widths[: self.keys]) + 1
+                block, used = names, sum(widths[: self.keys]) + lines
             block = [*block, i]
             used += widths[i]
         yield block
@@ -133,17 +139,19 @@ def _records(results: StoredRun | Records) -> Records:
 
 
 def _width(cells: Iterable[str]) -> int:
-    """Return the width of a column: its longest line, a space on either side and the line beside it."""
-    return max(len(line) for cell in cells for line in (cell.splitlines() or [""])) + 3
+    """Return the width of a column: its longest line with a space on either side."""
+    return max(len(line) for cell in cells for line in (cell.splitlines() or [""])) + 2
 
 
-def _drawn(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def _drawn(heads: Sequence[str], rows: Iterable[Sequence[str]], boxed: bool) -> str:
+    from rich.box import HEAVY_HEAD
     from rich.console import Console  # only who prints a table needs it
     from rich.table import Column
     from rich.table import Table as Drawing
     from rich.text import Text
 
-    drawing = Drawing(*(Column(Text(head), no_wrap=True) for head in heads))
+    columns = (Column(Text(head), no_wrap=True) for head in heads)
+    drawing = Drawing(*columns, box=HEAVY_HEAD if boxed else None)
     for row in rows:
         drawing.add_row(*map(Text, row))
     stream = StringIO()

@@ -6,7 +6,7 @@ the values that it reads. An instance counts by its class and by the state that 
 
 import hashlib
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
 from secrets import token_hex
@@ -40,10 +40,10 @@ def digest_of(*things: Any) -> str:
     return _Digester().of(list(things)).hex()[:16]
 
 
-def try_digest(unknown: str, *things: Any) -> tuple[str, str | None]:
-    """Return a digest of objects and None; or `unknown` and why there is none."""
+def try_digest(unknown: str, digest: Callable[[], str]) -> tuple[str, str | None]:
+    """Return a digest and None; or `unknown` and why there is no digest."""
     try:
-        return digest_of(*things), None
+        return digest(), None
     except UndigestibleError as error:
         return unknown, str(error)
 

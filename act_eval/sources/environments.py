@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from act_eval.errors import FeatureMismatch, UsageError
-from act_eval.sources.digests import UndigestibleError, digest_of, settled_digest, unknown_digest
+from act_eval.sources.digests import digest_of, settled_digest, try_digest, unknown_digest
 from act_eval.sources.env_declaration import DeclaringFlags, declared, says_nothing
 from act_eval.sources.external_envs import env_label, guarded_call, is_foreign, make_adapted, make_given
 from act_eval.sources.factories import (
@@ -69,7 +69,7 @@ class EnvSource:
     """Whether an environment that is not ours will be asked to render."""
     given: Any = field(default=None, compare=False)
     """A factory that workers cannot import by name, or a made environment; `env_id` then is only its label."""
-    unknown: str | None = None
+    unknown: str = ""
     """Digest of such an object if it cannot be digested; no other object has it."""
 
     @property
@@ -100,12 +100,10 @@ class EnvSource:
         """
         if self.given is None or (self.made and self.declared is None):
             return None, None  # built-in environments describe themselves
-        try:
-            if not self.made:
-                return digest_of(self.given, dict(self.options)), None
-            return guarded_call(self.label, "in a first step", lambda: settled_digest(self.given)), None
-        except UndigestibleError as error:
-            return self.unknown, str(error)
+        if not self.made:
+            return try_digest(self.unknown, lambda: digest_of(self.given, dict(self.options)))
+        found = lambda: try_digest(self.unknown, lambda: settled_digest(self.given))  # noqa: E731
+        return guarded_call(self.label, "in a first step", found)
 
     def for_probe(self) -> "EnvSource":
         """Return the source without goal input options, for a probe exchanges the goal itself, and without video."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from act_eval.errors import ActEvalError, UsageError
 from act_eval.policies.compile_mode import resolve_mode
 from act_eval.policies.serving import TOKEN
-from act_eval.sources.digests import try_digest, unknown_digest
+from act_eval.sources.digests import digest_of, try_digest, unknown_digest
 from act_eval.sources.factories import (
     import_foreign,
     instance_here_only,
@@ -197,7 +197,7 @@ class NetworkSource(_NetworkSource):
     @property
     def identity(self) -> str:
         """A digest of settings and weights."""
-        return try_digest(self.unknown, self.policy, self.processor)[0]
+        return try_digest(self.unknown, lambda: digest_of(self.policy, self.processor))[0]
 
     def network(self, device: str) -> "tuple[Policy, Processor]":
         """Return copies: the user's own keep their device, and are not compiled."""
@@ -256,7 +256,7 @@ class ObjectSource:
 
     def _digest(self, *made: Any) -> tuple[str, str | None]:
         """Return the digest, and why it is a random one."""
-        return try_digest(self.unknown, self.given, dict(self.options), *made)
+        return try_digest(self.unknown, lambda: digest_of(self.given, dict(self.options), *made))
 
     def _copy(self) -> Any:
         try:

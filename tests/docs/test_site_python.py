@@ -40,7 +40,9 @@ def compiles(page: str) -> bool:
 
 @pytest.mark.parametrize("page", sorted(page for page in BY_PAGE if not compiles(page)))
 def test_the_python_of_a_page_runs(furnished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: str):
-    at_home(shutil.copytree(furnished, tmp_path / "here", symlinks=True), monkeypatch)
+    here = shutil.copytree(furnished, tmp_path / "here", symlinks=True)
+    at_home(here, monkeypatch)
+    monkeypatch.syspath_prepend(here)  # as for a script in this folder
     names: dict[str, object] = {"__name__": "page"}
     for block in BY_PAGE[page]:
         if why_not(block) is None:

@@ -2,7 +2,7 @@
 
 `torch.compile` needs torch's compilers in every process and traces there again: seconds, before the first episode.
 A package holds what Inductor made of one network for one batch shape, without its weights, so that checkpoints of
-the same network share it. It is made by the first process that asks and kept; whoever asks meanwhile waits.
+the same network share it. The first process that needs it builds it; others wait.
 """
 
 import hashlib
@@ -26,18 +26,18 @@ _SOURCES = Path(__file__).parent
 
 
 class PackagedModel(nn.Module):
-    """Stands for a network of the ACT family in evaluation mode; what it says beside the chunk is lost.
+    """Replaces a network of the ACT family in evaluation mode, without auxiliary outputs.
 
-    The network's own parameters are read in every call, so that changing them in place changes the answers.
+    Every call reads the network's own parameters, so changing them in place changes the chunks.
     """
 
     def __init__(self, plain: ACT, mode: str, folder: Path) -> None:
-        """Take over a network; the first call of each batch shape loads its package, and makes it where there is none.
+        """Wrap a network; the first call of each batch shape loads its package, or builds it.
 
         Args:
-            plain: on the CPU; keeps working beside.
+            plain: on the CPU; stays usable.
             mode: of `torch.compile`.
-            folder: where packages lie.
+            folder: of the packages.
         """
         super().__init__()
         self._orig_mod = plain  # the name that torch.compile gives it
@@ -45,10 +45,10 @@ class PackagedModel(nn.Module):
         self._folder = folder
         self._loaded: dict[tuple[Any, ...], Any] = {}
         self.calls = 0
-        """How many calls the packages have answered."""
+        """Calls of the packages so far."""
 
     def forward(self, batch: Batch, *others: Tensor, **named: Tensor) -> tuple[Tensor, AuxOutputs]:
-        """Answer as the plain network does.
+        """Return the chunk of the plain network.
 
         Raises:
             CompileError: if the package cannot be written.

@@ -142,7 +142,7 @@ class ACTRTC(ACT):
         Returns:
             Normalised relative actions (B, K, C, A), and the auxiliary outputs.
         """
-        latent_BL, aside = self.latent(batch, noise_BL)
+        latent_BL, aux = self.latent(batch, noise_BL)
         goal_BE = batch.get(ENVIRONMENT_STATE)
         tokens_BND, pos_1ND = self.observation_tokens(batch, latent_BL)
         prefix_BKPD = self._prefix_tokens(delay_BK if known_BK is None else known_BK, prefix_BPA)
@@ -151,7 +151,7 @@ class ACTRTC(ACT):
             memory_BND, out_BKCD = self._prefix_in_encoder(tokens_BND, pos_1ND, prefix_BKPD, query_pos_BKCD, goal_BE)
         else:
             memory_BND, out_BKCD = self._prefix_in_decoder(tokens_BND, pos_1ND, prefix_BKPD, query_pos_BKCD, goal_BE)
-        return self.action_head(out_BKCD), self.with_recovered(aside, batch, memory_BND)
+        return self.action_head(out_BKCD), self.with_recovered(aux, batch, memory_BND)
 
     def _prefix_tokens(self, known_BK: Tensor, prefix_BPA: Tensor) -> Tensor:
         known_BKP1 = (self.prefix_slots < known_BK[:, :, None])[..., None]
@@ -234,7 +234,7 @@ class ACTRTCPolicy(ChunkingPolicy):
         delay_BK = self._delays(len(batch[ACTION])) if delay_BK is None else delay_BK
         prefix_BPA = self._perturb_prefix(batch[ACTION][:, : self.config.rtc_max_delay])
         noise_BL = self._noise(batch)
-        predicted_BKCA, aside = self.model(batch, delay_BK, prefix_BPA, noise_BL)
+        predicted_BKCA, aux = self.model(batch, delay_BK, prefix_BPA, noise_BL)
         target_BKCA, valid_BKC = self.targets(batch, delay_BK)
         predicted_BKCA = predicted_BKCA.float()
         weight_BK1 = self.delay_weight[delay_BK][..., None]
@@ -244,10 +244,10 @@ class ACTRTCPolicy(ChunkingPolicy):
             per_delay = l1_per_delay(predicted_BKCA.detach(), target_BKCA, valid_BKC, shared=self.training).unbind()
             metrics |= {f"l1_delay_{delay}": value for delay, value in enumerate(per_delay)}
 
-        def ask(other: Batch) -> Tensor:
+        def predict(other: Batch) -> Tensor:
             return self.model(other, delay_BK, prefix_BPA, noise_BL)[0].float().flatten(1, 2)
 
-        return self._whole_loss(l1, batch, aside, predicted_BKCA.flatten(1, 2), ask, metrics), metrics
+        return self._whole_loss(l1, batch, aux, predicted_BKCA.flatten(1, 2), predict, metrics), metrics
 
     def targets(self, batch: Batch, delay_BK: Tensor) -> tuple[Tensor, Tensor]:
         """Return the targets (B, K, C, A) of a batch for some delays, and which of them count (B, K, C)."""

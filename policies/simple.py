@@ -1,7 +1,7 @@
-"""A user's policy behind the `ChunkPolicy` protocol, from the few lines that docs/own-policy.md asks for.
+"""A user's policy behind the `ChunkPolicy` protocol; docs/own-policy.md has an example.
 
-What a factory makes is either a `ChunkPolicy`, or a `SimplePolicy`: three attributes and a method that sees one
-environment at a time. Neither needs torch.
+A factory returns a `ChunkPolicy`, or a `SimplePolicy`: three attributes and a method for one environment at a time.
+Neither needs torch.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,20 +24,20 @@ from act_eval.types import (
 
 
 class SimplePolicy(Protocol):
-    """What a user writes. With a method `reset(seed)` it remembers its episode: every slot then gets one of its own."""
+    """Protocol of a user's policy. With a method `reset(seed)` it is stateful: each slot then has its own instance."""
 
     chunk: int
-    """C, actions in one answer."""
+    """C, actions per chunk."""
     action_dim: int
     """A."""
     inputs: Mapping[str, tuple[int, ...]]
-    """What it reads: `observation.state`, `observation.environment_state`, `observation.images.CAMERA` → shape."""
+    """Inputs: `observation.state`, `observation.environment_state`, `observation.images.CAMERA` → shape."""
 
     def predict(self, observation: Mapping[str, np.ndarray]) -> ArrayLike:
         """Return (C, A) absolute commands, the first for the step of the observation.
 
         Args:
-            observation: the inputs, without a batch axis: float32, images uint8 (H, W, 3).
+            observation: The inputs, without a batch axis: float32, images uint8 (H, W, 3).
         """
         ...
 
@@ -65,14 +65,14 @@ def declared(observation: Observation, key: str) -> np.ndarray:
 
 
 def chunk_policy(make: Callable[[], Any], called: str) -> ChunkPolicy:
-    """Return what a user's factory makes as a `ChunkPolicy`.
+    """Return the policy of a user's factory as a `ChunkPolicy`.
 
     Args:
-        make: the factory; called once, and again for every further slot of a policy that remembers.
-        called: its name, for errors.
+        make: The factory; called once, and again for every further slot of a stateful policy.
+        called: Its name, for errors.
 
     Raises:
-        UsageError: if what it makes is neither of the two, naming what is missing.
+        UsageError: if it returns neither of the two, naming the missing attributes.
     """
     made = make()
     if isinstance(getattr(made, "spec", None), PolicySpec) and callable(getattr(made, "predict", None)):
@@ -88,23 +88,23 @@ def chunk_policy(make: Callable[[], Any], called: str) -> ChunkPolicy:
 
 
 class SimpleChunkPolicy:
-    """Asks a user's policy row by row."""
+    """Calls a user's policy row by row."""
 
     def __init__(self, first: SimplePolicy, make: Callable[[], SimplePolicy], spec: PolicySpec) -> None:
         self.spec = spec
         self.version = getattr(first, "version", None)
         self.remembers = callable(getattr(first, "reset", None))
         self.first = first
-        """The instance that was made first."""
+        """The first instance of the factory."""
         self._unused: SimplePolicy | None = first
         self._make = make
         self._own: dict[int, SimplePolicy] = {}
         self._kept: dict[tuple[int, int], np.ndarray] = {}
-        """(row, step) → answer, until it has been handed out."""
+        """(row, step) → chunk, until `predict` has returned it."""
 
     def reset(self, rows: Sequence[int], seeds: Sequence[int]) -> None:
-        """Begin episodes, each in an instance of its slot's own where the policy remembers."""
-        self._kept = {key: answer for key, answer in self._kept.items() if key[0] not in rows}
+        """Begin episodes; a stateful policy has an instance per slot."""
+        self._kept = {key: chunk for key, chunk in self._kept.items() if key[0] not in rows}
         for row, seed in zip(rows, seeds, strict=True) if self.remembers else ():
             if row not in self._own:
                 self._own[row] = self._make() if self._unused is None else self._unused
@@ -112,24 +112,24 @@ class SimpleChunkPolicy:
             self._own[row].reset(seed)  # pyright: ignore[reportAttributeAccessIssue]  # `remembers` says it is there
 
     def predict(self, request: ChunkRequest) -> ActionChunks:
-        """Return the answers as they are: the rollout judges their shape and numbers.
+        """Return the chunks unchecked: the rollout validates their shape and numbers.
 
-        Where one row's policy raises, all rows are asked again one by one; a policy that remembers must not notice.
+        If one row raises, the rollout repeats the rows one by one; stored chunks keep a stateful policy's state intact.
         """
-        asked = list(zip(request.rows.tolist(), request.steps.tolist(), strict=True))
-        for number, (row, step) in enumerate(asked):
+        wanted = list(zip(request.rows.tolist(), request.steps.tolist(), strict=True))
+        for number, (row, step) in enumerate(wanted):
             if (row, step) not in self._kept:
-                self._kept[row, step] = self._answer(request, number, row)
-        chunks = ActionChunks(np.stack([self._kept[key] for key in asked]))
-        for key in asked:
+                self._kept[row, step] = self._chunk(request, number, row)
+        chunks = ActionChunks(np.stack([self._kept[key] for key in wanted]))
+        for key in wanted:
             del self._kept[key]
         return chunks
 
-    def _answer(self, request: ChunkRequest, number: int, row: int) -> np.ndarray:
+    def _chunk(self, request: ChunkRequest, number: int, row: int) -> np.ndarray:
         policy = self._own[row] if self.remembers else self.first
-        seen = {name: declared(request.observation, name)[number].copy() for name in self.spec.inputs}
-        answer = np.asarray(policy.predict(seen))
-        return answer.astype(np.float32) if answer.dtype.kind in "iu" else answer  # a pose may be written in integers
+        inputs = {name: declared(request.observation, name)[number].copy() for name in self.spec.inputs}
+        chunk = np.asarray(policy.predict(inputs))
+        return chunk.astype(np.float32) if chunk.dtype.kind in "iu" else chunk  # a pose may be in integers
 
 
 def _spec(made: SimplePolicy, called: str) -> PolicySpec:

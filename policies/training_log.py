@@ -1,4 +1,4 @@
-"""What a training run writes and shows: `train.jsonl`, TensorBoard, a progress bar, the estimated time.
+"""Log of a training run: `train.jsonl`, TensorBoard, a progress bar, the estimated time.
 
 `train.jsonl` has one line per step (`step`, `loss`, further metrics, `grad_norm`, `lr`) and one per validation and
 closed-loop evaluation. Nothing in a step's line depends on the clock, so that two runs can be compared byte by byte.
@@ -109,12 +109,12 @@ class ProgressView:
         self._bar.stop()
 
     def show(self, step: int, loss: float, samples_per_s: float, seconds_left: float) -> None:
-        """Show where training stands."""
+        """Show the progress of training."""
         note = f"loss {loss:.4f}, {samples_per_s:.0f} samples/s"
         self._bar.update(self._task, completed=step, note=note)
         if not self._console.is_terminal and time.monotonic() - self._line_at > _LINE_EVERY_S:
             self._line_at = time.monotonic()
-            self.say(f"step {step}/{self._total}: {note}, {spell(seconds_left)} left")
+            self.say(f"step {step}/{self._total}: {note}, {format_duration(seconds_left)} left")
 
     def evaluating(self, done: int, total: int) -> None:
         """Show how many episodes of a closed-loop evaluation have ended; training waits for it."""
@@ -126,9 +126,9 @@ class ProgressView:
 
 
 class Pace:
-    """Throughput between two looks at the metrics, and the estimate that is said once after the first steps."""
+    """Throughput between two readings of the metrics, and one time estimate after the first steps."""
 
-    _WARM, _SAID = 3, 10  # steps that are not timed; steps after which the estimate is said
+    _WARM_UP, _ESTIMATE = 3, 10  # steps that are not timed; steps before the estimate
 
     def __init__(self, first: int, last: int) -> None:
         self._first, self._last = first, last
@@ -137,8 +137,8 @@ class Pace:
         self.samples_per_s = 0.0
 
     def due(self, step: int) -> bool:
-        """Whether the metrics must be looked at now to time the first steps."""
-        return step - self._first in (self._WARM, self._SAID)
+        """Whether the metrics must be read now to time the first steps."""
+        return step - self._first in (self._WARM_UP, self._ESTIMATE)
 
     def mark(self, step: int, view: ProgressView, loss: float, samples: int) -> None:
         """Time the steps since the last mark and show them."""
@@ -148,22 +148,22 @@ class Pace:
             left = per_step * (self._last - step)
             self.samples_per_s = samples / per_step
             view.show(step, loss, self.samples_per_s, left)
-            if not self._announced and step - self._first >= self._SAID:
+            if not self._announced and step - self._first >= self._ESTIMATE:
                 self._announced = True
                 view.say(
-                    f"measured {per_step:.2f} s a step: {self._last - step} steps to go will take about {spell(left)}, "
-                    "checkpoints and evaluations apart"
+                    f"measured {per_step:.2f} s a step: {self._last - step} remaining steps take about "
+                    f"{format_duration(left)}, without checkpoints and evaluations"
                 )
-        if self._mark is not None or step - self._first >= self._WARM:
+        if self._mark is not None or step - self._first >= self._WARM_UP:
             self._mark = step, now
 
     def restart(self, step: int) -> None:
-        """Begin timing anew, after something else than training."""
+        """Restart timing after a pause of training."""
         self._mark = step, time.monotonic()
 
 
-def spell(seconds: float) -> str:
-    """Return a duration in words: `42 s`, `12 min`, `3 h 05 min`."""
+def format_duration(seconds: float) -> str:
+    """Return a duration as text: `42 s`, `12 min`, `3 h 05 min`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

@@ -20,7 +20,7 @@ from act_eval.policies.normalize import Processor
 from act_eval.policies.rtc import ACTRTCConfig
 from act_eval.policies.serve import TorchChunkPolicy
 from act_eval.policies.train import Evaluate, Finish, Trainer
-from act_eval.policies.training_log import ProgressView, spell
+from act_eval.policies.training_log import ProgressView, format_duration
 from act_eval.policies.training_setup import check_same, fitted, fresh_policy, fresh_processor, take_weights
 from act_eval.policies.training_state import PRETRAINED, Progress, last_checkpoint
 from act_eval.sources.environments import EnvSource, check_features
@@ -193,6 +193,6 @@ def _say_end(finish: Finish, job: TrainConfig, out: Path, console: Console) -> N
         return
     checkpoint = out / "checkpoints" / "last" / PRETRAINED
     console.print(
-        f"trained {finish.step} steps in {spell(finish.seconds)}; checkpoint {checkpoint}\n"
+        f"trained {finish.step} steps in {format_duration(finish.seconds)}; checkpoint {checkpoint}\n"
         f"evaluate: act-eval evaluate --policy {checkpoint} --env {job.env[0]}"
     )

@@ -1,4 +1,4 @@
-"""Other people's environments in our engine: which entries are what, when it succeeded, what holding still means."""
+"""External environments in the engine: observation mapping, success rule, hold rule."""
 
 from act_eval.envs.adapters.config import Declaration
 from act_eval.envs.adapters.wrapper import AdaptedEnv

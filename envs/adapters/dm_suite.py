@@ -1,7 +1,7 @@
 """dm_control's suite as Gymnasium environments: `dm_control:cartpole/balance`.
 
-Observations are the task's own entries, each a vector, and cameras where they are asked for. Tasks of the suite say
-nothing of success, only of a reward in 0 … 1 per step: a rule such as `reward>=0.9` has to be declared.
+Observations are the task's own entries, each a vector, and the requested cameras. Tasks of the suite signal no
+success, only a reward in 0 … 1 per step: declare a rule such as `reward>=0.9`.
 """
 
 import warnings
@@ -60,7 +60,7 @@ class DmControlEnv(gym.Env[dict[str, Any], FloatArray]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Begin an episode; `seed` alone decides everything random in it."""
+        """Begin an episode; `seed` alone determines its randomness."""
         super().reset(seed=seed)
         if seed is not None:
             self._env.task._random = np.random.RandomState(seed)  # as dm_control's own loader makes it
@@ -103,7 +103,7 @@ class DmControlEnv(gym.Env[dict[str, Any], FloatArray]):
 
 
 def default_config(env: DmControlEnv) -> Declaration:
-    """Return the defaults of these tasks: all entries are state; torques go to zero while the robot holds."""
+    """Return the defaults of these tasks: all entries are state; hold with zero torque."""
     return Declaration(state=env.state_entries, environment_state=(), hold="zero")
 
 
@@ -119,7 +119,7 @@ def _load(task: str) -> Any:
 
 
 def _steps_of(env: Any) -> int | None:
-    """Return after how many steps the suite ends an episode; it keeps them to itself."""
+    """Return the number of steps after which the suite ends an episode."""
     limit = env._step_limit
     return int(limit) if np.isfinite(limit) else None
 
@@ -135,4 +135,4 @@ def _checked_camera(physics: Any, camera: int | str) -> int | str:
         return camera
     if isinstance(camera, str):
         raise UnknownName("camera", camera, names)
-    raise UsageError(f"camera {camera} is not there; the task has {count}: {', '.join(names)}")
+    raise UsageError(f"camera {camera} does not exist; the task has {count}: {', '.join(names)}")

@@ -1,7 +1,7 @@
-"""What runs in a foreign environment where no chunk covers a step.
+"""Hold rules of external environments: the command of steps that no chunk covers.
 
-Only whoever knows the controller knows what holds a robot still. Absolute position targets: the last command again.
-Velocities and displacements: zero; repeating them goes on moving. Torques: neither does; zero lets the robot go limp.
+The right rule depends on the controller. Absolute position targets: the last command again. Velocities and
+displacements: zero; repeating them continues the motion. Torques: neither holds; zero lets the robot go limp.
 """
 
 import numpy as np
@@ -14,11 +14,11 @@ REPEAT, ZERO, OWN = "repeat", "zero", "hold_action of the environment"
 
 
 def hold_rule(declared: str | None, own: HoldActionHook | None, action_dim: int) -> tuple[str, HoldActionHook]:
-    """Return a name for the rule, and the rule: last command (A,) → what runs (A,).
+    """Return the name of the rule, and the rule: last command (A,) → command (A,).
 
     Args:
-        declared: `repeat`, `zero`, or one entry per action dim; None: the environment's own method `hold_action`, or
-            `repeat` where it has none.
+        declared: `repeat`, `zero`, or one entry per action dim; None: the environment's method `hold_action`, or
+            `repeat` without one.
         own: That method, if there is one.
         action_dim: A.
 

@@ -1,6 +1,6 @@
 """From an observation space and a declaration to the observations that policies receive.
 
-The usual names are LeRobot's (`pixels`, `agent_pos`, `environment_state`, and `observation.images.NAME`,
+The default names are LeRobot's (`pixels`, `agent_pos`, `environment_state`, and `observation.images.NAME`,
 `observation.state`, `observation.environment_state`) and those of Gymnasium's goal environments (`observation`,
 `desired_goal`). Every (H, W, 3) array of uint8 is a camera.
 """
@@ -20,9 +20,9 @@ from act_eval.errors import UsageError
 from act_eval.types import FloatArray, ImageArray
 
 RENDERED = "render()"
-"""Place of an image that the environment renders instead of putting it into its observation."""
+"""Place of an image that the environment renders outside its observation."""
 UNNAMED = "image"
-"""Camera of an image that has no name of its own."""
+"""Camera name of an unnamed image."""
 
 _STATES = ("agent_pos", "observation.state", "state", "observation")
 _ENVIRONMENT_STATES = ("environment_state", "observation.environment_state", "desired_goal")
@@ -31,14 +31,14 @@ _NO_NAMES = ("pixels", "image", "images", "observation.image")
 
 @dataclass(frozen=True, kw_only=True)
 class Keys:
-    """What policies are shown, and where it stands."""
+    """Places of the policies' inputs in the observation."""
 
     images: Mapping[str, Place | None]
-    """Camera → place; None: what the environment renders."""
+    """Camera → place; None: the image that the environment renders."""
     state: tuple[Place, ...]
     environment_state: tuple[Place, ...]
     unused: tuple[str, ...]
-    """Places that no policy is shown."""
+    """Places that are no input of any policy."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the places as JSON values."""
@@ -50,21 +50,21 @@ class Keys:
 
 
 def resolve(space: spaces.Space[Any], declared: Declaration) -> Keys:
-    """Return what policies are shown of an observation.
+    """Return the places of the policies' inputs.
 
     Raises:
-        UsageError: if a declared place is not there or no image, or nothing is found that could be shown.
+        UsageError: if a declared place does not exist or is no image, or no input is found.
     """
-    images = _declared_images(space, declared.images) if declared.images is not None else _usual_images(space)
+    images = _declared_images(space, declared.images) if declared.images is not None else _default_images(space)
     state = _vectors(space, declared.state, _STATES)
     environment_state = _vectors(space, declared.environment_state, _ENVIRONMENT_STATES)
     if not images and not state:
         raise UsageError(
-            "nothing in the observation has a name that says what it is; declare it with --state PLACE or "
-            f"--images NAME=PLACE. There are: {', '.join(_listed(space)) or space}"
+            "no entry of the observation has a default name; declare its meaning with --state PLACE or "
+            f"--images NAME=PLACE. Entries: {', '.join(_listed(space)) or space}"
         )
-    shown = {place.keys for place in (*images.values(), *state, *environment_state) if place is not None}
-    unused = tuple(written(keys) for keys, _ in boxes(space) if keys not in shown)
+    used = {place.keys for place in (*images.values(), *state, *environment_state) if place is not None}
+    unused = tuple(written(keys) for keys, _ in boxes(space) if keys not in used)
     return Keys(images=images, state=state, environment_state=environment_state, unused=unused)
 
 
@@ -84,7 +84,7 @@ def _declared_images(space: spaces.Space[Any], declared: Mapping[str, str]) -> d
     return images
 
 
-def _usual_images(space: spaces.Space[Any]) -> dict[str, Place | None]:
+def _default_images(space: spaces.Space[Any]) -> dict[str, Place | None]:
     images: dict[str, Place | None] = {}
     for keys, box in boxes(space):
         if is_image(box):
@@ -98,32 +98,32 @@ def _camera_name(keys: tuple[str, ...]) -> str:
     return UNNAMED if not last or last in _NO_NAMES else last.rpartition(".")[2]
 
 
-def _vectors(space: spaces.Space[Any], declared: tuple[str, ...] | None, usual: tuple[str, ...]) -> tuple[Place, ...]:
+def _vectors(space: spaces.Space[Any], declared: tuple[str, ...] | None, names: tuple[str, ...]) -> tuple[Place, ...]:
     if declared is not None:
         return tuple(find(space, text) for text in declared)
     if isinstance(space, spaces.Box):
-        alone = usual is _STATES and len(space.shape) == 1
+        alone = names is _STATES and len(space.shape) == 1
         return (find(space, "."),) if alone else ()
     present = {written(keys): box for keys, box in boxes(space)}
-    return tuple(find(space, name) for name in usual if name in present and not is_image(present[name]))[:1]
+    return tuple(find(space, name) for name in names if name in present and not is_image(present[name]))[:1]
 
 
 def _listed(space: spaces.Space[Any]) -> list[str]:
     return [f"{written(keys)} {box.shape} {box.dtype}" for keys, box in boxes(space)]
 
 
-class Seen:
-    """What policies see of one environment."""
+class ObservationMapping:
+    """Maps an environment's observations to the policies' inputs."""
 
     def __init__(self, env: gym.Env[Any, Any], keys: Keys, name: str) -> None:
         self.keys = keys
         self.skipping = False
-        """Whether images that would have to be rendered are those of before."""
+        """Whether the last rendered images are reused."""
         self._env, self._name = env, name
         self._pixels: dict[str, ImageArray] = {}
 
     def space(self) -> spaces.Dict:
-        """Return the space of what `of` returns; what has to be rendered is rendered once for its size."""
+        """Return the space of what `of` returns; rendered images are rendered once for their size."""
         entries: dict[str, spaces.Space[Any]] = {}
         if self.keys.images:
             cameras: dict[str, spaces.Space[Any]] = {
@@ -137,15 +137,15 @@ class Seen:
         return spaces.Dict(entries)
 
     def of(self, observed: Any) -> dict[str, Any]:
-        """Return an observation as policies see it."""
-        shown: dict[str, Any] = {}
+        """Return an observation as policies receive it."""
+        inputs: dict[str, Any] = {}
         if self.keys.images:
             self._pixels = {name: self._image(name, place, observed) for name, place in self.keys.images.items()}
-            shown["pixels"] = dict(self._pixels)
-        shown["agent_pos"] = _joined(observed, self.keys.state)
+            inputs["pixels"] = dict(self._pixels)
+        inputs["agent_pos"] = _joined(observed, self.keys.state)
         if self.keys.environment_state:
-            shown["environment_state"] = _joined(observed, self.keys.environment_state)
-        return shown
+            inputs["environment_state"] = _joined(observed, self.keys.environment_state)
+        return inputs
 
     def _image(self, name: str, place: Place | None, observed: Any) -> ImageArray:
         if place is not None:
@@ -158,8 +158,8 @@ class Seen:
         image: Any = self._env.render()
         if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise UsageError(
-                f"camera {name!r} is what {self._name} renders, which is {described(image)}; it must be made with "
-                'render_mode="rgb_array" and give (H, W, 3) uint8'
+                f"camera {name!r} is rendered by {self._name}, which returned {described(image)}; create it with "
+                'render_mode="rgb_array" and return (H, W, 3) uint8'
             )
         return np.ascontiguousarray(image)
 
@@ -170,17 +170,17 @@ class Seen:
         return self._rendered(name).shape
 
 
-def digest(shown: dict[str, Any]) -> str:
-    """Return a digest of what policies see, by which episodes that begin alike are found."""
+def digest(inputs: dict[str, Any]) -> str:
+    """Return a digest of the policies' inputs, which identifies episodes that start alike."""
     content = hashlib.sha256()
-    for value in (*shown.get("pixels", {}).values(), shown["agent_pos"], shown.get("environment_state")):
+    for value in (*inputs.get("pixels", {}).values(), inputs["agent_pos"], inputs.get("environment_state")):
         if value is not None:
             content.update(np.ascontiguousarray(value).tobytes())
     return content.hexdigest()[:16]
 
 
 def described(value: Any) -> str:
-    """Return what kind of thing a value is, for messages."""
+    """Return the type of a value, for messages."""
     if isinstance(value, dict):
         return ", ".join(f"{name}: {described(inner)}" for name, inner in value.items())
     return f"{value.shape} {value.dtype}" if isinstance(value, np.ndarray) else type(value).__name__

@@ -20,10 +20,10 @@ _PART = re.compile(r"^(?P<keys>[^\[\]]*)(?:\[(?P<first>\d*):(?P<last>\d*)\])?$")
 
 @dataclass(frozen=True)
 class Place:
-    """Where an entry stands."""
+    """Position of an entry in an observation."""
 
     text: str
-    """As it was written."""
+    """As declared."""
     keys: tuple[str, ...]
     part: slice | None
     """Of a flattened vector; None: all of it."""
@@ -32,7 +32,7 @@ class Place:
 
     @property
     def size(self) -> int:
-        """Numbers that a vector read here has."""
+        """Size of the vector."""
         count = int(np.prod(self.box.shape))
         return count if self.part is None else len(range(*self.part.indices(count)))
 
@@ -49,10 +49,10 @@ class Place:
 
 
 def find(space: spaces.Space[Any], text: str) -> Place:
-    """Return the place that `text` names.
+    """Return the place of a text.
 
     Raises:
-        UsageError: if there is no array there, listing the places that exist.
+        UsageError: if it is no array, listing the places that exist.
     """
     match = _PART.match(text.strip())
     keys, found = _descend(space, (match["keys"] or WHOLE) if match else "")
@@ -63,7 +63,7 @@ def find(space: spaces.Space[Any], text: str) -> Place:
         part = slice(int(match["first"] or 0), int(match["last"]) if match["last"] else None)
     place = Place(text, keys, part, found)
     if part is not None and (place.size == 0 or (part.stop or 0) > int(np.prod(found.shape))):
-        raise UsageError(f"{text!r} asks for numbers beyond the {int(np.prod(found.shape))} that are there")
+        raise UsageError(f"{text!r} exceeds the {int(np.prod(found.shape))} numbers of the entry")
     return place
 
 

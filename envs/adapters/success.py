@@ -1,6 +1,6 @@
-"""When an episode of a foreign environment has succeeded: a rule such as `info.is_success` or `reward>=4`.
+"""Success rules of external environments, such as `info.is_success` or `reward>=4`.
 
-A signal that is not there is an error that says what to add; it never counts as "not succeeded".
+A missing signal is an error that names what to add; it never counts as a failure.
 """
 
 import operator
@@ -11,8 +11,8 @@ from typing import Any
 
 from act_eval.errors import UsageError
 
-USUAL = ("is_success", "success")
-"""Keys of `info` that are looked for where nothing is declared."""
+DEFAULT_KEYS = ("is_success", "success")
+"""Keys of `info` that are used if no rule is declared."""
 _COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
     "<=": operator.le,
@@ -31,8 +31,8 @@ _ALLOWED = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Happened:
-    """One step's result."""
+class StepResult:
+    """Result of one step."""
 
     info: Mapping[str, Any]
     reward: float
@@ -44,25 +44,25 @@ class Happened:
 
 @dataclass(frozen=True)
 class SuccessRule:
-    """When a step's result says success."""
+    """Condition on a step's result."""
 
     source: str | None
-    """None: whichever usual key the info has."""
+    """None: the default key that `info` has."""
     optional: bool = False
     sign: str | None = None
     bound: float = 0.0
 
     def __str__(self) -> str:
         if self.source is None:
-            return " or ".join(f"info.{key}" for key in USUAL)
+            return " or ".join(f"info.{key}" for key in DEFAULT_KEYS)
         limit = "" if self.sign is None else f"{self.sign}{self.bound:g}"
         return f"{self.source}{'?' if self.optional else ''}{limit}"
 
-    def holds(self, step: Happened) -> bool:
+    def holds(self, step: StepResult) -> bool:
         """Return whether a step succeeded.
 
         Raises:
-            UsageError: if the signal is not there, or is no single value.
+            UsageError: if the signal is missing, or not a single value.
         """
         found = self._signal(step)
         try:
@@ -71,10 +71,10 @@ class SuccessRule:
             raise UsageError(f"the success signal {self} is {found!r}, neither a number nor true or false") from error
         return bool(value) if self.sign is None else _COMPARISONS[self.sign](value, self.bound)
 
-    def _signal(self, step: Happened) -> Any:
+    def _signal(self, step: StepResult) -> Any:
         match self.source:
             case None:
-                key = next((key for key in USUAL if key in step.info), None)
+                key = next((key for key in DEFAULT_KEYS if key in step.info), None)
                 return self._missing(step.info) if key is None else step.info[key]
             case "reward":
                 return step.reward
@@ -98,14 +98,14 @@ class SuccessRule:
     def _missing(self, info: Mapping[str, Any]) -> Any:
         wanted = "" if self.source is None else f" ({self.source} is not there)"
         raise UsageError(
-            f"the environment says nothing of success{wanted}: declare what tells it with --success, as in "
+            f"the environment signals no success{wanted}: declare the rule with --success, as in "
             '--success "reward>=4", --success terminated or --success info.KEY, or add info["is_success"] (bool) to '
             f"every step; its info holds {sorted(map(str, info))}"
         )
 
 
 def parse_success(text: str | None) -> SuccessRule:
-    """Return the rule that a text describes; None: the usual keys of `info`.
+    """Return the rule of a text; None: the default keys of `info`.
 
     Raises:
         UsageError: naming the text and what is allowed.

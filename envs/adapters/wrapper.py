@@ -1,8 +1,8 @@
-"""A foreign environment with the interface that the engine works with.
+"""An external environment with the interface of the engine.
 
-The engine wants `{"pixels": {camera: image}, "agent_pos", "environment_state"}`, a horizon, the length of a control
-step, what holds the robot still, and when an episode has succeeded. An episode ends with the first step that
-succeeds. Hooks of the environment itself (docs/own-environment.md) are passed on.
+The engine needs `{"pixels": {camera: image}, "agent_pos", "environment_state"}`, a horizon, the length of a control
+step, a hold rule and a success rule. An episode ends with its first successful step. Hooks of the environment
+(docs/own-environment.md) are passed on.
 """
 
 from importlib.metadata import packages_distributions, version
@@ -14,31 +14,31 @@ from gymnasium import spaces
 
 from act_eval.envs.adapters.config import Declaration
 from act_eval.envs.adapters.hold import hold_rule
-from act_eval.envs.adapters.observation_mapping import Seen, described, digest, resolve
-from act_eval.envs.adapters.success import Happened, parse_success
+from act_eval.envs.adapters.observation_mapping import ObservationMapping, described, digest, resolve
+from act_eval.envs.adapters.success import StepResult, parse_success
 from act_eval.errors import SimulationError, UsageError
 from act_eval.types import FloatArray, Verdict
 from act_eval.types.env_hooks import EnvHooks, hooks_of
 
 SEEDS = 2**32
-"""Many environments take no seed from here on, so that episode seeds are folded into this range."""
+"""Many environments accept only smaller seeds, so episode seeds are taken modulo this number."""
 _PASSED_ON = ("simulator_state", "render_state", "motion", "renderer_name", "gripper_position", "privileged")
 _USED = ("hold_action", "skip_cameras", "suite_facts", "max_episode_steps")
 
 
 class AdaptedEnv(gym.Env[dict[str, Any], FloatArray]):
-    """Wraps an environment of anybody's; see docs/own-environment.md."""
+    """Wraps an external environment; see docs/own-environment.md."""
 
     def __init__(self, env: gym.Env[Any, Any], declared: Declaration, name: str) -> None:
-        """Wrap `env`, which `name` stands for in messages.
+        """Wrap `env`, called `name` in messages.
 
         Raises:
-            UsageError: naming what has to be declared, or what was declared and does not fit.
+            UsageError: naming a missing declaration, or one that does not fit.
         """
         self.env, self.name = env, name
         self._hooks = hooks_of(env, (*_PASSED_ON, *_USED))
         self.render_mode = env.render_mode
-        self._seen = Seen(env, resolve(env.observation_space, declared), name)
+        self._mapping = ObservationMapping(env, resolve(env.observation_space, declared), name)
         self._success = parse_success(declared.success)
         self._actions = _action_space(env.action_space, name)
         self.action_space: Any = self._actions
@@ -46,7 +46,7 @@ class AdaptedEnv(gym.Env[dict[str, Any], FloatArray]):
         self.max_episode_steps = _horizon(env, self._hooks, declared, name)
         fps = _steps_per_second(env, declared, name)
         self.metadata = {**env.metadata, "render_fps": fps}
-        self.observation_space: Any = self._seen.space()
+        self.observation_space: Any = self._mapping.space()
 
     def __str__(self) -> str:
         return self.name
@@ -64,7 +64,7 @@ class AdaptedEnv(gym.Env[dict[str, Any], FloatArray]):
         observed, info = self.env.reset(seed=None if seed is None else seed % SEEDS, options=options)
         self._steps, self._return, self._success_step = 0, 0.0, None
         self._ended = "running"
-        shown = self._seen.of(observed)
+        shown = self._mapping.of(observed)
         self._start = digest(shown)
         return shown, info
 
@@ -73,7 +73,7 @@ class AdaptedEnv(gym.Env[dict[str, Any], FloatArray]):
 
         Raises:
             SimulationError: if the reward is not finite.
-            UsageError: if the success signal is not there.
+            UsageError: if the success signal is missing.
         """
         command = np.asarray(action).astype(self._actions.dtype)
         observed, reward, terminated, truncated, info = self.env.step(command)
@@ -83,15 +83,15 @@ class AdaptedEnv(gym.Env[dict[str, Any], FloatArray]):
         self._steps += 1
         self._return += reward
         truncated |= self._steps >= self.max_episode_steps
-        happened = Happened(info=info, reward=reward, total=self._return, terminated=terminated, truncated=truncated)
-        if self._success.holds(happened):
+        result = StepResult(info=info, reward=reward, total=self._return, terminated=terminated, truncated=truncated)
+        if self._success.holds(result):
             self._success_step = self._steps - 1
         self._ended = "terminated" if terminated else "truncated" if truncated else "running"
         succeeded = self._success_step is not None
-        return self._seen.of(observed), reward, terminated or succeeded, truncated, {**info, "is_success": succeeded}
+        return self._mapping.of(observed), reward, terminated or succeeded, truncated, {**info, "is_success": succeeded}
 
     def render(self) -> Any:
-        """Return what the environment renders."""
+        """Return the image that the environment renders."""
         return self.env.render()
 
     def close(self) -> None:
@@ -99,17 +99,17 @@ class AdaptedEnv(gym.Env[dict[str, Any], FloatArray]):
         self.env.close()
 
     def hold_action(self, last_command: FloatArray) -> FloatArray:
-        """Return what runs when no chunk covers a step."""
+        """Return the command of a step that no chunk covers."""
         return self._hold(last_command)
 
     def skip_cameras(self, skip: bool) -> None:
-        """While `skip` is true, images are those of before, where that saves anything."""
-        self._seen.skipping = skip
+        """While `skip` is true, images are not rendered again."""
+        self._mapping.skipping = skip
         if self._hooks.skip_cameras is not None:
             self._hooks.skip_cameras(skip)
 
     def verdict(self) -> Verdict:
-        """Return how the episode went: success, or timeout for every other end."""
+        """Return the outcome: success, or timeout for every other end."""
         detail = {
             "return": self._return,
             "success_step": self._success_step,
@@ -119,25 +119,25 @@ class AdaptedEnv(gym.Env[dict[str, Any], FloatArray]):
         return Verdict(outcome="timeout" if self._success_step is None else "success", detail=detail)
 
     def suite_facts(self) -> dict[str, Any]:
-        """Return what must be equal for two runs to be paired, beside id, options and horizon."""
+        """Return the facts that must be equal for two runs to be paired, beside id, options and horizon."""
         own = self._hooks.suite_facts
         return {
             **({} if own is None else own()),
-            **self._seen.keys.to_json(),
+            **self._mapping.keys.to_json(),
             "success": str(self._success),
             "hold": self.hold,
             "control_hz": self.metadata["render_fps"],
         }
 
     def remarks(self) -> tuple[str, ...]:
-        """Return what whoever starts a run should know of how the environment was understood."""
-        shown = {name: place for name, place in self._seen.keys.to_json().items() if place}
+        """Return lines that describe the resolved declaration."""
+        shown = {name: place for name, place in self._mapping.keys.to_json().items() if place}
         lines = [
-            f"shown {shown}; success: {self._success}; hold: {self.hold}; "
+            f"inputs {shown}; success: {self._success}; hold: {self.hold}; "
             f"{1000 / self.metadata['render_fps']:g} ms a step, at most {self.max_episode_steps} steps"
         ]
-        if self._seen.keys.unused:
-            lines.append(f"shown to no policy: {', '.join(self._seen.keys.unused)}")
+        if self._mapping.keys.unused:
+            lines.append(f"no input of any policy: {', '.join(self._mapping.keys.unused)}")
         return tuple(lines)
 
     def package_versions(self) -> dict[str, str]:
@@ -147,7 +147,7 @@ class AdaptedEnv(gym.Env[dict[str, Any], FloatArray]):
         return {owner: version(owner) for owner in sorted(owners)}
 
     def smoke_test(self) -> None:
-        """Take a step, so that what is missing or does not fit is said before the first episode."""
+        """Take a step, so that an error comes before the first episode."""
         self.reset(seed=0)
         space = self._actions
         middle = np.where(np.isfinite(space.low) & np.isfinite(space.high), (space.low / 2 + space.high / 2), 0.0)
@@ -159,7 +159,7 @@ class AdaptedEnv(gym.Env[dict[str, Any], FloatArray]):
 
 def _action_space(space: spaces.Space[Any], name: str) -> spaces.Box:
     if not isinstance(space, spaces.Box) or len(space.shape) != 1:
-        raise UsageError(f"{name} takes actions of {space}; policies here give vectors, so that it must be a Box (A,)")
+        raise UsageError(f"{name} has the action space {space}; policies return vectors, so it must be a Box (A,)")
     return space
 
 

@@ -1,4 +1,4 @@
-"""What an ACT network is made of, in LeRobot's field names, and what act_eval adds to them.
+"""Configuration of an ACT network, in LeRobot's field names with act_eval's additions.
 
 A configuration that keeps every added field at its default is LeRobot's `act` and has LeRobot's parameter tree;
 any other one carries its own `type`.
@@ -31,7 +31,7 @@ OVERHEAD_CUT = IMAGE_PREFIX + "overhead_cut"
 DEFAULT_NORMALIZATION: Mapping[str, NormMode] = {
     "VISUAL": "MEAN_STD",
     "STATE": "MEAN_STD",
-    "ENV": "MEAN_STD",  # LeRobot leaves coordinates as they are; connected, normalised coordinates are the point here
+    "ENV": "MEAN_STD",  # LeRobot leaves them as they are; here the goal input is connected and normalised
     "ACTION": "MEAN_STD",
 }
 
@@ -120,18 +120,18 @@ class ACTConfig:
     vit_layers: int = 6
     """Layers of `vit`."""
     conditioning: ConditioningKind = "token"
-    """How the coordinates enter: as a `token` of the encoder; not at all although they are declared (`unread`, a
+    """Goal conditioning: as a `token` of the encoder; declared but not read (`unread`, a
     control); or as a token and by what `act_eval.policies.conditioning` adds."""
     auxiliary_weight: float = 0.1
-    """Weight of the loss of `auxiliary`, the mean absolute error of the coordinates that are read off the encoder."""
+    """Weight of the loss of `auxiliary`, the mean absolute error of the goal predicted from the encoder's output."""
     contrastive_weight: float = 1.0
     """Weight of the loss of `contrastive`."""
     contrastive_margin: float = 0.1
-    """By how much a chunk must change per unit by which the coordinates do, both normalised."""
+    """Smallest change of a chunk per unit of change of the goal, both normalised."""
     crop_share: float = 0.5
     """Side of the cut of `crop`, as a share of the image's side."""
     crop_as: CropAs = "replace"
-    """Whether the cut takes the place of the overhead camera's image or comes as one more camera."""
+    """Whether the crop replaces the overhead camera's image or is one more camera."""
     crop_projection: tuple[float, ...] | None = None
     """Homography (9,), row by row: (x, y, 1) on the table [m] to the overhead image, (u, v) from 0 to 1. The
     environment's, filled in when training begins."""
@@ -192,7 +192,7 @@ class ACTConfig:
 
     @property
     def coordinate_token(self) -> Feature | None:
-        """The coordinates where they are a token of the encoder's."""
+        """The goal input if it is a token of the encoder."""
         return None if self.conditioning == "unread" else self.env_state_feature
 
     def _check_choices(self) -> None:

@@ -1,4 +1,4 @@
-"""The ACT network with LeRobot's parameter tree: encoder over latent, state, coordinates and image tokens; decoder.
+"""The ACT network with LeRobot's parameter tree: encoder over latent, state, goal and image tokens; decoder.
 
 Legend: `B` batch · `V` cameras · `N` memory tokens · `C` chunk · `A` action dim · `D` width · `L` latent ·
 `h`, `w` feature map · `M` images · `E` numbers of a coordinate.
@@ -39,7 +39,7 @@ class AuxOutputs(NamedTuple):
     latent_log_var: Tensor | None = None
     """(B, L), its log variance."""
     recovered: Tensor | None = None
-    """(B, E), normalised coordinates as read off the encoder."""
+    """(B, E), normalised goal predicted from the encoder's output."""
 
 
 class ACT(nn.Module):
@@ -97,12 +97,12 @@ class ACT(nn.Module):
         Returns:
             Normalised actions (B, C, A), and the auxiliary outputs.
         """
-        latent_BL, aside = self.latent(batch, noise_BL)
+        latent_BL, aux = self.latent(batch, noise_BL)
         goal_BE = batch.get(ENVIRONMENT_STATE)
         memory_BND, pos_1ND = self.encode(*self.observation_tokens(batch, latent_BL), goal_BE)
         query_pos_BCD = self.query_positions(goal_BE)
         out_BGCD = self.decoder(None, query_pos_BCD[:, None], memory_BND, pos_1ND)
-        return self.action_head(out_BGCD[:, 0]), self.with_recovered(aside, batch, memory_BND)
+        return self.action_head(out_BGCD[:, 0]), self.with_recovered(aux, batch, memory_BND)
 
     def latent(self, batch: Batch, noise_BL: Tensor | None) -> tuple[Tensor, AuxOutputs]:
         """Return the latent (B, L), zero unless a VAE encodes targets in training, with its distribution."""
@@ -137,22 +137,22 @@ class ACT(nn.Module):
         return tokens_BND, torch.cat((pos_1ND, self._image_token_positions()[None]), dim=1)
 
     def encode(self, tokens_BND: Tensor, pos_BND: Tensor, goal_BE: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return the memory (B, N, D) with its positions; `goal_BE` are the coordinates where they are declared."""
+        """Return the memory (B, N, D) with its positions; `goal_BE` is the goal input if declared."""
         if goal_BE is None:
             return self.encoder(tokens_BND, pos_BND), pos_BND
         before = partial(self.conditioning.in_layer, goal_BE=goal_BE)
         return self.encoder(tokens_BND, pos_BND, before=before), pos_BND
 
     def query_positions(self, goal_BE: Tensor | None) -> Tensor:
-        """Return the positions of the decoder's queries, (1, C, D), or (B, C, D) where coordinates change them."""
+        """Return the positions of the decoder's queries, (1, C, D), or (B, C, D) if the goal changes them."""
         added_BD = None if goal_BE is None else self.conditioning.for_queries(goal_BE)
         query_pos_1CD = self.decoder_pos_embed.weight[None]
         return query_pos_1CD if added_BD is None else query_pos_1CD + added_BD[:, None]
 
-    def with_recovered(self, aside: AuxOutputs, batch: Batch, memory_BND: Tensor) -> AuxOutputs:
-        """Return `aside` with the coordinates read off the memory, where a loss is to come."""
+    def with_recovered(self, aux: AuxOutputs, batch: Batch, memory_BND: Tensor) -> AuxOutputs:
+        """Return `aux` with the goal predicted from the memory, for the auxiliary loss."""
         recovered_BE = self.conditioning.recovered(memory_BND) if ACTION in batch else None
-        return aside._replace(recovered=recovered_BE)
+        return aux._replace(recovered=recovered_BE)
 
     def _image_tokens(self, batch: Batch) -> Tensor:
         by_camera: dict[str, Tensor] = {}

@@ -1,6 +1,6 @@
 """ACT as a policy: loss for training, chunks for inference, one action at a time for a simple loop.
 
-Everything here speaks normalised tensors; `policies/normalize.py` stands before and after.
+All tensors here are normalised; `policies/normalize.py` comes before and after.
 """
 
 from collections import deque
@@ -33,7 +33,7 @@ class TemporalEnsemble:
 
     def update(self, chunk_BCA: Tensor) -> Tensor:
         """Take the newest chunk and return this step's action (B, A)."""
-        # `_chunks` holds, oldest first, what each earlier prediction says of this step and later ones.
+        # `_chunks` holds, oldest first, each earlier prediction for this step and later ones.
         self._chunks = [chunk[:, 1:] for chunk in self._chunks if chunk.shape[1] > 1]
         self._chunks.append(chunk_BCA)
         now_IBA = torch.stack([chunk[:, 0] for chunk in self._chunks])
@@ -42,7 +42,7 @@ class TemporalEnsemble:
 
 
 class ChunkingPolicy(nn.Module):
-    """What ACT and ACT-RTC share. `model` may be replaced by `torch.compile(policy.model)` at any time."""
+    """Base of ACT and ACT-RTC. `model` may be replaced by `torch.compile(policy.model)` at any time."""
 
     model: nn.Module
 
@@ -119,36 +119,36 @@ class ChunkingPolicy(nn.Module):
         self,
         l1: Tensor,
         batch: Batch,
-        aside: AuxOutputs,
+        aux: AuxOutputs,
         chunk_BCA: Tensor,
-        ask: Callable[[Batch], Tensor],
+        predict: Callable[[Batch], Tensor],
         metrics: Metrics,
     ) -> Tensor:
-        """Return the loss with the terms that stand beside the actions' error.
+        """Return the loss with the terms beside the actions' error.
 
         Args:
             l1: error of the actions.
-            batch: what was asked.
-            aside: what the network said beside the chunk.
-            chunk_BCA: the chunk; those of several delays one behind the other.
-            ask: returns the chunk of another batch under the same noise, delays and prefix.
+            batch: inputs of the chunk.
+            aux: auxiliary outputs of the network.
+            chunk_BCA: the chunk; those of several delays concatenated.
+            predict: returns the chunk of another batch under the same noise, delays and prefix.
             metrics: receives the terms.
         """
         config, loss = self.config, l1
-        if aside.latent_mean is not None and aside.latent_log_var is not None:
-            metrics["kld_loss"] = latent_divergence(aside.latent_mean, aside.latent_log_var)
+        if aux.latent_mean is not None and aux.latent_log_var is not None:
+            metrics["kld_loss"] = latent_divergence(aux.latent_mean, aux.latent_log_var)
             loss = loss + config.kl_weight * metrics["kld_loss"]
-        if aside.recovered is not None:
-            metrics["coordinate_loss"] = (aside.recovered.float() - batch[ENVIRONMENT_STATE]).abs().mean()
+        if aux.recovered is not None:
+            metrics["coordinate_loss"] = (aux.recovered.float() - batch[ENVIRONMENT_STATE]).abs().mean()
             loss = loss + config.auxiliary_weight * metrics["coordinate_loss"]
         if config.conditioning == "contrastive":
             goal_BE = batch[ENVIRONMENT_STATE]
             others_BE = goal_BE.roll(1, dims=0)  # of another sample
-            other_BCA = ask({**batch, ENVIRONMENT_STATE: others_BE})
-            metrics["sameness_loss"] = contrastive_hinge(
+            other_BCA = predict({**batch, ENVIRONMENT_STATE: others_BE})
+            metrics["contrastive_loss"] = contrastive_hinge(
                 goal_BE, chunk_BCA, others_BE, other_BCA, config.contrastive_margin
             )
-            loss = loss + config.contrastive_weight * metrics["sameness_loss"]
+            loss = loss + config.contrastive_weight * metrics["contrastive_loss"]
         for name, value in metrics.items():
             metrics[name] = value.detach()
         return loss
@@ -170,12 +170,12 @@ class ACTPolicy(ChunkingPolicy):
         """
         self.check_batch(batch, ACTION, ACTION_IS_PAD)
         noise_BL = self._noise(batch)
-        actions_BCA, aside = self.model(batch, noise_BL)
+        actions_BCA, aux = self.model(batch, noise_BL)
         actions_BCA = actions_BCA.float()
         l1 = masked_l1(actions_BCA, batch[ACTION], ~batch[ACTION_IS_PAD], shared=self.training)
         metrics = {"l1_loss": l1.detach()}
         loss = self._whole_loss(
-            l1, batch, aside, actions_BCA, lambda other: self.model(other, noise_BL)[0].float(), metrics
+            l1, batch, aux, actions_BCA, lambda other: self.model(other, noise_BL)[0].float(), metrics
         )
         return loss, metrics
 

@@ -14,7 +14,7 @@ import tyro
 from act_eval.scenes.arm import HOME
 from act_eval.scenes.meshes import menagerie_model
 from act_eval.scenes.rendering import OffscreenRenderer, renderer_for
-from act_eval.scenes.scene import SceneConfig, compile_scene
+from act_eval.scenes.scene import Scene, SceneConfig, compile_scene
 from act_eval.scenes.workspace import BLOCK_SIDE
 
 
@@ -34,13 +34,9 @@ def main() -> None:
     """Print both medians and their ratio."""
     arguments = tyro.cli(Arguments, description=__doc__)
     scene = compile_scene(SceneConfig(robot_meshes=menagerie_model() if arguments.robot_meshes else None))
-    data = mujoco.MjData(scene.model)
-    data.qpos[scene.joint_qpos] = HOME
-    for number, address in enumerate(scene.block_qpos):
-        data.qpos[address : address + 3] = [0.2, 0.1 * number, BLOCK_SIDE / 2]
-    mujoco.mj_forward(scene.model, data)
+    data = data_at_home(scene)
     renderer = renderer_for(scene.model)
-    bare = _bare(renderer, scene.model, data, arguments.size)
+    bare = bare_frame(renderer, scene.model, data, "overhead", arguments.size)
     times: dict[str, list[float]] = {"bare": [], "ours": []}
     for _ in range(arguments.frames):
         for name, render in (
@@ -56,21 +52,33 @@ def main() -> None:
     print(f"bare {medians['bare']:.3f} ms, ours {medians['ours']:.3f} ms, ratio of pairs {ratio:.3f} (median)")
 
 
-def _bare(renderer: OffscreenRenderer, model: mujoco.MjModel, data: mujoco.MjData, size: int) -> Callable[[], None]:
-    """Return a call that updates, renders and reads one frame, with nothing around it."""
-    renderer.render(data, "overhead", size, size)  # makes the context current and the buffer large enough
+def data_at_home(scene: Scene) -> mujoco.MjData:
+    """Return simulator data with the arm at its home pose and the blocks on the table."""
+    data = mujoco.MjData(scene.model)
+    data.qpos[scene.joint_qpos] = data.ctrl[:] = HOME
+    for number, address in enumerate(scene.block_qpos):
+        data.qpos[address : address + 3] = [0.2, 0.1 * number, BLOCK_SIDE / 2]
+    mujoco.mj_forward(scene.model, data)
+    return data
+
+
+def bare_frame(
+    renderer: OffscreenRenderer, model: mujoco.MjModel, data: mujoco.MjData, name: str, size: int
+) -> Callable[[], None]:
+    """Return a call that updates, renders and reads one frame of a camera with MuJoCo's own calls."""
+    renderer.render(data, name, size, size)  # makes the context current and the buffer large enough
     view = mujoco.MjvScene(model, maxgeom=200)
     for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION, mujoco.mjtRndFlag.mjRND_SKYBOX):
         view.flags[flag] = False
     option, camera = mujoco.MjvOption(), mujoco.MjvCamera()
     option.sitegroup[:] = 0
-    camera.type, camera.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, model.camera("overhead").id
-    viewport, pixels = mujoco.MjrRect(0, 0, size, size), np.empty((size, size, 3), np.uint8)
-    context = renderer.context
+    camera.type, camera.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, model.camera(name).id
+    viewport, context = mujoco.MjrRect(0, 0, size, size), renderer.context
 
     def frame() -> None:
         mujoco.mjv_updateScene(model, data, option, None, camera, mujoco.mjtCatBit.mjCAT_ALL.value, view)
         mujoco.mjr_render(viewport, view, context)
+        pixels = np.empty((size, size, 3), np.uint8)  # as every caller of a renderer needs
         mujoco.mjr_readPixels(pixels, None, viewport, context)
 
     return frame

@@ -17,13 +17,14 @@ import gymnasium as gym
 import mujoco
 import numpy as np
 import tyro
+from rendering import bare_frame, data_at_home
 
 import act_eval.envs  # noqa: F401  # registers the environments
 from act_eval.envs.adapters import Declaration
 from act_eval.scenes.arm import HOME
-from act_eval.scenes.rendering import OffscreenRenderer, renderer_for
+from act_eval.scenes.rendering import renderer_for
 from act_eval.scenes.scene import SceneConfig, compile_scene
-from act_eval.scenes.workspace import BLOCK_SIDE, SUBSTEPS
+from act_eval.scenes.workspace import SUBSTEPS
 from act_eval.sources.external_envs import make_adapted
 
 CAMERAS = ("overhead", "wrist")
@@ -103,44 +104,20 @@ def quartiles(values: Any) -> str:
 def bare(size: int) -> Step:
     """Return a control step of nothing but MuJoCo's own calls: physics, then update, render and read two cameras."""
     scene = compile_scene(SceneConfig())
-    model, data = scene.model, mujoco.MjData(scene.model)
-    data.qpos[scene.joint_qpos] = data.ctrl[:] = HOME
-    for number, address in enumerate(scene.block_qpos):
-        data.qpos[address : address + 3] = [0.2, 0.1 * number, BLOCK_SIDE / 2]
-    mujoco.mj_forward(model, data)
-    renderer = renderer_for(model)
-    frames = [_bare_frame(renderer, model, data, camera, size) for camera in CAMERAS]
+    data = data_at_home(scene)
+    renderer = renderer_for(scene.model)
+    frames = [bare_frame(renderer, scene.model, data, camera, size) for camera in CAMERAS]
 
     def step() -> None:
-        mujoco.mj_step(model, data, SUBSTEPS)
+        mujoco.mj_step(scene.model, data, SUBSTEPS)
         for frame in frames:
             frame()
 
     return step
 
 
-def _bare_frame(renderer: OffscreenRenderer, model: Any, data: Any, name: str, size: int) -> Step:
-    renderer.render(data, name, size, size)  # makes the context current and the buffer large enough
-    view = mujoco.MjvScene(model, maxgeom=200)
-    for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION, mujoco.mjtRndFlag.mjRND_SKYBOX):
-        view.flags[flag] = False
-    option, camera = mujoco.MjvOption(), mujoco.MjvCamera()
-    option.sitegroup[:] = 0
-    camera.type, camera.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, model.camera(name).id
-    viewport, context = mujoco.MjrRect(0, 0, size, size), renderer.context
-
-    def frame() -> None:
-        mujoco.mjv_updateScene(model, data, option, None, camera, mujoco.mjtCatBit.mjCAT_ALL.value, view)
-        mujoco.mjr_render(viewport, view, context)
-        pixels = np.empty((size, size, 3), np.uint8)
-        mujoco.mjr_readPixels(pixels, None, viewport, context)
-        np.flipud(pixels)
-
-    return frame
-
-
 def ours(size: int, look: bool = True) -> Step:
-    """Return a step of our environment with both cameras, or with none where nobody looks."""
+    """Return a step of our environment with both cameras, or with none."""
     env = gym.make("act_eval/ConfuserPick-v0", image_size=size, disable_env_checker=True)
     base: Any = env.unwrapped
     base.skip_cameras(not look)

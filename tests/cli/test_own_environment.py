@@ -117,7 +117,7 @@ def test_what_is_missing_or_wrong_is_said_before_the_first_episode(tmp_path: Pat
     def said(*arguments: object) -> str:
         return refusal(capsys, *OURS, "--episodes", 1, "--out", tmp_path / "never", *HERE, *arguments)
 
-    assert 'declare what tells it with --success, as in --success "reward>=4"' in said("--env-options", "tells=false")
+    assert 'declare the rule with --success, as in --success "reward>=4"' in said("--env-options", "tells=false")
     assert "foreign_envs has no 'Reech'" in said("--env", "foreign_envs:Reech")
     assert "there is no module 'no_such_thing'" in said("--env", "no_such_thing:make")
     assert "there is no module 'gym_nowhere'" in said("--env", "gym_nowhere/Thing-v0")

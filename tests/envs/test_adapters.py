@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from act_eval.envs.adapters import AdaptedEnv, Declaration
 from act_eval.envs.adapters.observation_mapping import resolve
-from act_eval.envs.adapters.success import Happened, parse_success
+from act_eval.envs.adapters.success import StepResult, parse_success
 from act_eval.errors import SimulationError, UsageError
 
 BOX, SPACES = gym.spaces.Box, gym.spaces.Dict
@@ -63,7 +63,7 @@ def test_the_usual_names_are_understood(space: Any, images: Any, state: Any, env
 def test_what_is_shown_to_nobody_is_said() -> None:
     space = SPACES(observation=vector(10), desired_goal=vector(3), achieved_goal=vector(3))
     assert resolve(space, Declaration()).unused == ("achieved_goal",)
-    assert "shown to no policy: clock" in adapted().remarks()
+    assert "no input of any policy: clock" in adapted().remarks()
 
 
 def test_declared_places_are_parts_joined_in_their_order() -> None:
@@ -89,7 +89,7 @@ def test_keys_with_dots_are_found_before_they_are_taken_apart() -> None:
             r"there is no array at 'agent_po' in the observation; there are: agent_pos \(2,\) float64",
         ),
         ({"state": ("pixels",)}, "there is no array at 'pixels'"),
-        ({"state": ("agent_pos[1:5]",)}, r"'agent_pos\[1:5\]' asks for numbers beyond the 2 that are there"),
+        ({"state": ("agent_pos[1:5]",)}, r"'agent_pos\[1:5\]' exceeds the 2 numbers of the entry"),
         (
             {"images": {"top": "agent_pos"}},
             r"camera 'top': 'agent_pos' holds \(2,\) float64; an image is \(H, W, 3\) uint8",
@@ -110,7 +110,9 @@ def test_what_does_not_fit_is_refused_by_name(declared: dict[str, Any], message:
 
 
 def test_an_observation_without_known_names_asks_for_a_declaration() -> None:
-    with pytest.raises(UsageError, match=r"declare it with --state PLACE or --images NAME=PLACE. There are: a \(2,\)"):
+    with pytest.raises(
+        UsageError, match=r"declare its meaning with --state PLACE or --images NAME=PLACE. Entries: a \(2,\)"
+    ):
         resolve(SPACES(a=vector(2), b=vector(1)), Declaration())
 
 
@@ -125,15 +127,13 @@ def test_what_the_environment_does_not_say_has_to_be_declared() -> None:
         adapted(env)
     assert adapted(env, control_ms=40.0).metadata["render_fps"] == 25
     env.action_space = gym.spaces.Discrete(2)
-    with pytest.raises(UsageError, match=r"takes actions of Discrete\(2\); policies here give vectors"):
+    with pytest.raises(UsageError, match=r"has the action space Discrete\(2\); policies return vectors"):
         adapted(env, control_ms=40.0)
 
 
 def test_missing_success_is_an_error_that_says_what_to_add() -> None:
     env = adapted(Reach(tells=False))
-    with pytest.raises(
-        UsageError, match=r'declare what tells it with --success.*add info\["is_success"\] .*holds \[\]'
-    ):
+    with pytest.raises(UsageError, match=r'declare the rule with --success.*add info\["is_success"\] .*holds \[\]'):
         env.smoke_test()
     with pytest.raises(UsageError, match=r"\(info.done is not there\)"):
         adapted(success="info.done").smoke_test()
@@ -170,7 +170,7 @@ def test_an_episode_that_never_succeeds_is_cut_off_and_a_timeout() -> None:
     bound=st.integers(-10, 10),
 )
 def test_rules_compare_as_they_are_written(signal: str, sign: str, value: float, bound: int) -> None:
-    step = Happened(info={"value": value}, reward=value, total=value, terminated=False, truncated=False)
+    step = StepResult(info={"value": value}, reward=value, total=value, terminated=False, truncated=False)
     expected = {
         ">=": value >= bound,
         "<=": value <= bound,
@@ -183,7 +183,7 @@ def test_rules_compare_as_they_are_written(signal: str, sign: str, value: float,
 
 def test_rules_read_nested_and_usual_keys() -> None:
     def holds(rule: str | None, info: dict[str, Any]) -> bool:
-        return parse_success(rule).holds(Happened(info=info, reward=0, total=0, terminated=True, truncated=False))
+        return parse_success(rule).holds(StepResult(info=info, reward=0, total=0, terminated=True, truncated=False))
 
     assert holds(None, {"is_success": np.bool_(True)})
     assert holds(None, {"success": 1.0})

@@ -62,7 +62,7 @@ def test_gymnasiums_contract_holds():
     [
         ("dm_control:cartpole/balanc", {}, UnknownName, "Did you mean 'cartpole/balance'"),
         (TASK, {"cameras": ["front"]}, UnknownName, "unknown camera 'front'; there are: fixed"),
-        (TASK, {"cameras": [7]}, UsageError, "camera 7 is not there; the task has 2"),
+        (TASK, {"cameras": [7]}, UsageError, "camera 7 does not exist; the task has 2"),
         (TASK, {"camera": 1}, UsageError, "does not take the options"),
     ],
 )

@@ -165,9 +165,9 @@ def test_a_policy_that_ignores_its_coordinates_pays_the_contrastive_loss_and_lea
     batch = prepared(policy)
     goal = batch[ENVIRONMENT_STATE]
     _, metrics = policy(batch)
-    assert torch.isclose(metrics["sameness_loss"], 0.2 * (goal - goal.roll(1, 0)).norm(dim=1).mean())
+    assert torch.isclose(metrics["contrastive_loss"], 0.2 * (goal - goal.roll(1, 0)).norm(dim=1).mean())
     after = trained(policy, batch)
-    assert after["sameness_loss"] < metrics["sameness_loss"] / 2
+    assert after["contrastive_loss"] < metrics["contrastive_loss"] / 2
 
 
 def test_the_hinge_is_the_gap_to_the_margin() -> None:

@@ -22,7 +22,7 @@ _CLASS_NOISE = frozenset(
     {
         "__dict__", "__weakref__", "__module__", "__doc__", "__annotations__", "__annotate__", "__annotate_func__",
         "__annotations_cache__", "__firstlineno__", "__static_attributes__", "__abstractmethods__", "_abc_impl",
-        "__parameters__",
+        "__parameters__", "__slotnames__",
     }
 )  # fmt: skip
 

@@ -79,7 +79,9 @@ def test_what_cannot_be_probed_is_refused(intact: Path, capsys: pytest.CaptureFi
     assert "the scripted expert declares no inputs" in refusal(capsys, "--policy", "expert")
     assert "--goal-input none: a probe changes the coordinates itself" in refusal(capsys, "--goal-input", "none")
     assert "episodes of a probe is 0" in refusal(capsys, "--policy", intact, *SMALL, "--episodes", 0)
-    assert "needs at least 2 episodes" in refusal(capsys, "--policy", intact, *SMALL, "--episodes", 1)
+    assert "a probe needs observations of at least 2 episodes" in refusal(
+        capsys, "--policy", intact, *SMALL, "--episodes", 1
+    )
     assert "the policy was made for (32, 32, 3)" in refusal(capsys, "--policy", intact)
     assert "unknown policy 'act_rct'" in refusal(capsys, "--policy", "act_rct")
 

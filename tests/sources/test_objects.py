@@ -83,6 +83,10 @@ def test_equal_code_and_state_have_equal_digests_and_others_do_not() -> None:
     assert digest_of(local_class(1.0)) != digest_of(local_class(2.0))  # a value that the code closes over
     assert digest_of(np.zeros(3)) != digest_of(np.zeros((3, 1)))
     assert digest_of([1, [2]]) != digest_of([[1], 2])
+    used = local_class(1.0)
+    before = digest_of(used)
+    assert digest_of(used()) == digest_of(used())
+    assert digest_of(used) == before  # Python caches on the class what pickling its instances needs
     loop: list[Any] = []
     loop.append(loop)
     assert digest_of(loop) == digest_of(loop)

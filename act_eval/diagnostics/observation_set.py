@@ -28,7 +28,7 @@ class ObservationSet:
     steps: IntArray
     """(N,) control steps within the episodes."""
     states: NDArray[np.float64]
-    """(N, S) simulator states; S = 0 where the environment gives none."""
+    """(N, S) simulator states; S = 0 if the environment has none."""
     last_action: FloatArray
     """(N, A) command of the step before, or the joint angles at step 0."""
     block_xy: NDArray[np.float64]

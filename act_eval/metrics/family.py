@@ -14,7 +14,7 @@ from act_eval.types import EpisodeRecord, Motion, Timing
 from act_eval.types.steps import EpisodeSteps
 
 Summary = Mapping[str, float | None]
-"""Name of a metric → value, in the order of tables; None where it is not defined."""
+"""Name of a metric → value, in the order of tables; None if undefined."""
 
 
 @dataclass(frozen=True)

@@ -132,7 +132,7 @@ def _with_copied_videos(run: RunSource, data: Path, number: int) -> RunSource:
     """Return the run with its videos read from copies below the page's folder."""
     conditions = []
     for condition in run.conditions:
-        # By number: the name of a run or a condition decides nothing of where files are written.
+        # By number: names of runs and conditions must not become paths.
         folder = data / f"run{number}" / f"condition{len(conditions)}" / "videos"
         folder.mkdir(parents=True, exist_ok=True)
         for name in condition.videos.values():

@@ -110,7 +110,7 @@ def _distances(steps: EpisodeSteps) -> NDArray[np.floating]:
 
 
 def _columns(values: NDArray[np.floating], digits: int) -> list[list[float | None]]:
-    """Return the columns of (T, A) as lists, None where a value is not finite; none without a step."""
+    """Return the columns of (T, A) as lists, None for non-finite values; empty without a step."""
     if values.ndim != 2:
         return []
     return [[round(v, digits) if math.isfinite(v) else None for v in column] for column in values.T.tolist()]

@@ -109,7 +109,7 @@ class _Batch:
         self._frame_observers = [o for o in observers if isinstance(o, FrameObserver)]
         self._on_clock = on_clock
         self._seen = ObservationBatch(len(envs))
-        self._requests = False  # never, under the expert
+        self._has_requests = False  # never, under the expert
         self._request_due = False
 
     @property
@@ -122,7 +122,7 @@ class _Batch:
 
     def begin(self, waiting: Iterator[Episode], should_stop: Callable[[], bool]) -> Iterator[EpisodeRecord]:
         """Start waiting episodes in idle slots once a request is due; yield those that end before their first step."""
-        if self._requests and self.running and not self._request_due:
+        if self._has_requests and self.running and not self._request_due:
             return
         for slot in self._slots:
             while slot.episode is None and not should_stop():
@@ -166,7 +166,7 @@ class _Batch:
             steps[row] = -1
         following = [-1 if step < 0 else step + 1 for step in steps]
         images_needed = self._executor.wants_observation(np.array(following, np.int64)).tolist()
-        self._requests |= bool(actions.requested.any())
+        self._has_requests |= bool(actions.requested.any())
         self._request_due = any(images_needed)
         sent = actions.command if actions.ran is None else actions.ran
         for slot, episode in running:

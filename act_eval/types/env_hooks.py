@@ -222,7 +222,7 @@ class EnvHooks:
     video_cameras: Sequence[str] | None = None
     """Attribute: names of the cameras that videos show, the large view first."""
     max_episode_steps: float | None = None
-    """Attribute: control steps after which the environment cuts an episode off, where its registration has none."""
+    """Attribute: control steps after which the environment cuts an episode off, if its registration has none."""
 
 
 HOOKS = tuple(f.name for f in fields(EnvHooks))

@@ -89,7 +89,7 @@ class ChunkRequest:
     """(N,) number of the d commands, from the first on, that the policy may read; the others are NaN and must be
     replaced by padding. None: all."""
     last_action: FloatArray
-    """(N, A) a_{t-1}, or the joint angles of the observation at t = 0 (NaN where they are not A numbers)."""
+    """(N, A) a_{t-1}, or the joint angles of the observation at t = 0 (NaN unless they are A numbers)."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ class Layout:
     height: int = SMALL
     """Of the whole frame [px]."""
     small_views: bool = True
-    """Whether two small views stand beside the large one."""
+    """Whether there are two small views beside the large one."""
 
     def __post_init__(self) -> None:
         if not (SMALL <= self.height <= LARGEST and self.height % 2 == 0):

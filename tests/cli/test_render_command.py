@@ -74,7 +74,7 @@ def test_a_larger_video_shows_every_state_and_lies_beside(run: Path):
         (["--episodes", "bad"], "--episodes is 'bad'; allowed: failures, all, invalid, policy_error, success"),
         (["--episodes", "0,2"], "--episodes 2: the run has episodes 0 to 1"),
         (["--seeds", "4"], "--seeds 4 is no seed of the run's suite; it has 3, 17"),
-        (["--episodes", "success"], "none of the 2 finished episodes in rtc_d2_s4 is meant by --episodes success"),
+        (["--episodes", "success"], "none of the 2 finished episodes in rtc_d2_s4 matches --episodes success"),
         (["--condition", "rtc_d9"], "'rtc_d9'; there are: rtc_d2_s4"),
         (["--size", "719"], "video height is 719; even numbers from 256 to 1280 are allowed"),
         (["--workers", "0"], "--workers is 0; it must be at least 1"),

@@ -78,7 +78,7 @@ def modes(policy: Foreign, observations: ObservationSet, hooks: EnvHooks = BARE)
     return {verdict.input: verdict.mode for verdict in probe(policy, observations, hooks).verdicts}
 
 
-def test_a_declared_input_that_is_dropped_on_the_way_is_dead(observations: ObservationSet) -> None:
+def test_a_declared_input_that_is_dropped_on_the_way_is_ignored(observations: ObservationSet) -> None:
     """What happened to coordinates declared under a type that no layer reads."""
     everything = (STATE, ENVIRONMENT_STATE, EYE)
     assert modes(Foreign(everything, (ENVIRONMENT_STATE, EYE)), observations)[STATE] == "ignored"
@@ -106,7 +106,7 @@ def test_what_is_not_declared_is_not_an_input(observations: ObservationSet) -> N
     )
 
 
-def test_noise_is_measured_and_hides_neither_the_dead_nor_the_used(observations: ObservationSet) -> None:
+def test_noise_is_measured_and_hides_neither_the_ignored_nor_the_used(observations: ObservationSet) -> None:
     declared = (ENVIRONMENT_STATE, EYE)
     report = probe(Foreign(declared, (ENVIRONMENT_STATE,), noise=0.01), observations, BARE)
     assert report.noise_rad == pytest.approx(0.014, rel=0.5)
@@ -193,7 +193,7 @@ def test_shifts_have_the_length_that_they_name(observations: ObservationSet) -> 
         np.testing.assert_allclose(np.linalg.norm(moved - goal, axis=1), centimetres / 100, rtol=1e-4)
 
 
-def test_a_blinded_policy_sees_grey(observations: ObservationSet) -> None:
+def test_a_policy_with_masked_images_sees_grey(observations: ObservationSet) -> None:
     seen: list[FloatArray] = []
 
     class Watching(Foreign):

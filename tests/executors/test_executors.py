@@ -135,7 +135,7 @@ def test_a_policy_that_knows_the_future_runs_t_at_step_t(kind: str, c: int, s: i
     same, shifted = Ramp(c, max_delay=c), Ramp(c, window="shifted", max_delay=c)
     policy, method = {
         "sync": (shifted, Sync(s)),
-        "naive": (shifted, Naive(s)),  # told 0, so that the shifted window is the same one
+        "naive": (shifted, Naive(s)),  # estimate 0, so the shifted window equals the same one
         "blend": (same, Blend(s)),
         "rtc same": (same, RTC(s)),
         "rtc shifted": (shifted, RTC(s)),

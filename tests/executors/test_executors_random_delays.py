@@ -84,9 +84,9 @@ def test_every_action_runs_at_its_own_step_and_none_before_its_answer(
         assert actual == a.actual_delay[0]
         assert counted.estimated_delays[k] == a.estimated_delay[0] == request.estimated_delay[0]
         if k > 0:
-            # A delay is waited for, by the world or by the arm; age is bounded by the chunk and what it was told.
-            frozen = isinstance(method, Sync) and method.clock == "paused"
-            assert t - a.observed[0] >= (0 if frozen else max(actual or 0, a.estimated_delay[0]))
+            # The world or the robot waits for a delay; the age is bounded by the chunk and its estimate.
+            paused = isinstance(method, Sync) and method.clock == "paused"
+            assert t - a.observed[0] >= (0 if paused else max(actual or 0, a.estimated_delay[0]))
         waited = actual if method == Sync(method.execution_horizon, "hold") else a.estimated_delay[0]
         assert t - a.observed[0] <= C - 1 + (waited or 0)
 

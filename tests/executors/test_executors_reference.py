@@ -30,7 +30,7 @@ class Case:
     delays: list[int | None]
 
     @property
-    def tells(self) -> bool:
+    def estimates(self) -> bool:
         return self.kind is RTC or self.predicts
 
     def delay(self, request: int) -> int | None:
@@ -45,7 +45,7 @@ class Case:
 def by_hand(case: Case) -> list[Ran | None]:
     """Return what runs at every step, None where the hold action does."""
     ran: list[Ran | None] = []
-    current = waiting = None  # (chunk, start, observed, told); (ready step, chunk or None)
+    current = waiting = None  # (chunk, start, observed, estimated); (ready step, chunk or None)
     due, count = 0, 0
     for t in range(STEPS):
         while True:
@@ -56,10 +56,10 @@ def by_hand(case: Case) -> list[Ran | None]:
             number, count = count, count + 1
             if number == 0:
                 waiting = (0, (0, 0, 0, 0))
-                due = max(0 if case.tells else 1, min(case.s, C - case.expected(1) if case.tells else C))
+                due = max(0 if case.estimates else 1, min(case.s, C - case.expected(1) if case.estimates else C))
                 continue
             observed = max(0, t - case.age)
-            estimated = t - observed + case.expected(number) if case.tells else 0
+            estimated = t - observed + case.expected(number) if case.estimates else 0
             if case.kind is RTC:
                 estimated = min(estimated, MAX_DELAY)
             shifted = case.window == "shifted" or (case.predicts and case.kind is not RTC)

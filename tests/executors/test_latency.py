@@ -69,7 +69,7 @@ def test_sequences_written_by_hand() -> None:
     assert run(Tagged(8), late(Naive(4), 0, 2), 10) == [0, 1, 2, 3, 102, 103, 104, 105, 202, 203]
     # a request at 1 can read o_0 only
     assert run(Tagged(8), late(Naive(1), 0, 3), 6) == [0, 101, 202, 303, 403, 503]
-    # rtc is told k + d, so that its window begins where its answer does
+    # rtc's estimate is k + d, so its window begins at the first step of its answer
     shifted = Tagged(8, window="shifted", max_delay=3)
     assert run(shifted, late(RTC(4), 1, 2), 10) == [0, 1, 2, 3, 4, 100, 101, 102, 103, 200]
     # sync runs every chunk from its beginning, whatever it was predicted from
@@ -280,7 +280,7 @@ class Heading:
 
 
 class Told(HookedWalk):
-    """Remembers what it was told to do."""
+    """Records its commands."""
 
     def reset(self, **kwargs):  # pyright: ignore[reportIncompatibleMethodOverride]
         self.commands: list[list[float]] = []

@@ -83,5 +83,5 @@ def test_one_episode_says_next_to_nothing():
 def test_bad_times_are_refused():
     with pytest.raises(UsageError, match=r"times must be finite and at least 0, got \[1.0, -2.0\]"):
         KaplanMeier.fit([1.0, -2.0], [True, True])
-    with pytest.raises(UsageError, match="each time needs to say whether the event was reached: 2 and 1"):
+    with pytest.raises(UsageError, match="times and reached differ in length: 2 and 1"):
         KaplanMeier.fit([1.0, 2.0], [True])

@@ -46,7 +46,7 @@ class Walker:
 
 
 class Log:
-    """Keeps everything that observers are told."""
+    """Keeps every call of an observer."""
 
     def __init__(self) -> None:
         self.steps: list[StepRecord] = []

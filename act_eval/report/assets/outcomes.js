@@ -1,4 +1,4 @@
-// How an outcome looks: a letter as well as a colour, and success quiet, so that failures stand out.
+// Outcomes: a letter as well as a colour; success is muted, so that failures are visible.
 
 const LETTERS = {
   success: "✓", wrong_block: "W", dropped: "D", between: "B", missed: "M", timeout: "T", policy_error: "E", invalid: "I",

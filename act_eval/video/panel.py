@@ -137,9 +137,7 @@ class Panel:
             self._put(frame, 0, 1, "HOLD: no chunk", BAD)
             return
         self._put(frame, 0, 1, f"chunk {chunk} · action {steps.index[step]}", CHUNK_TEXT)
-        self._put(
-            frame, 0, 2, f"delay estimated {estimated} · actual {actual}", INK if estimated in (0, actual) else BAD
-        )
+        self._put(frame, 0, 2, f"delay est. {estimated} · actual {actual}", INK if estimated in (0, actual) else BAD)
 
     def _draw_goal_input(self, frame: ImageArray, step: int) -> None:
         goal_input = goal_of_chunk(self._steps, step)

@@ -133,7 +133,7 @@ def test_too_few_observations_decide_nothing_and_say_how_many_would(observations
 
 
 def test_one_episode_cannot_be_exchanged_for_another(observations: ObservationSet) -> None:
-    with pytest.raises(UsageError, match="needs at least 2 episodes"):
+    with pytest.raises(UsageError, match="needs observations of at least 2 episodes"):
         replace(observations, seeds=np.zeros(len(observations), np.int64)).permuted_rows()
 
 

@@ -46,7 +46,7 @@ estimators = st.sampled_from([None, ConstantEstimate(3), MaxOfLast(4, 2), Moving
 
 
 def replayed(method: Method, steps: list[int | None], estimated: object = None, **kwargs: object) -> Schedule:
-    options = {} if estimated is None else {"estimated": estimated}
+    options = {} if estimated is None else {"delay_estimator": estimated}
     return Schedule(
         method=method,
         delay=Trace(episodes={SEED: tuple(steps)}),

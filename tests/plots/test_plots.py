@@ -97,7 +97,7 @@ def test_shares_by_time_end_at_the_share_of_successes():
 
 def test_a_method_without_any_event_is_a_flat_line():
     figure = reactions({"d = 0": [Times(label="a", seconds=(), never=3)]}, "confuser_swap", 10.0, "it turned")
-    assert "n = 3 episodes with an event per line; reacted: it turned; the rest never did" in texts(figure)
+    assert "n = 3 episodes with an event per line; reacted: it turned; the rest did not react" in texts(figure)
     assert set(figure.axes[0].lines[0].get_ydata()) == {0.0}
 
 

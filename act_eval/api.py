@@ -1,4 +1,4 @@
-"""The front door from Python: the jobs of the command line, on names or objects, without console or argv."""
+"""The Python API: the jobs of the command line, on names or objects."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,7 +6,8 @@ from typing import Any
 
 from act_eval.comparison.findings import Comparison, compare_places
 from act_eval.comparison.verdicts import Rules
-from act_eval.config import EvaluateConfig, ProbeConfig, SweepConfig, from_fields
+from act_eval.config import EvaluateConfig, ProbeConfig, SweepConfig
+from act_eval.config_fields import from_fields
 from act_eval.diagnostics import ProbeReport
 from act_eval.errors import UsageError
 from act_eval.evaluation.plan import DELAYS, EPISODES
@@ -46,23 +47,22 @@ def evaluate(
     Repeating the call resumes an interrupted run, and returns a finished one at once.
 
     Args:
-        policy: everything that `--policy` takes, or an object; see docs/own-policy.md.
-        env: everything that `--env` takes, or an object; see docs/own-environment.md.
-        delays: inference delays in control steps, texts such as `uniform:1,6`, or delay models; a condition each.
-        executor: how chunks are run while the next one is computed; by default `rtc` for policies that take a prefix
-            and `naive` for others.
+        policy: any value of `--policy`, or an object; see docs/own-policy.md.
+        env: any value of `--env`, or an object; see docs/own-environment.md.
+        delays: inference delays in control steps, texts such as `uniform:1,6`, or delay models; each is a condition.
+        executor: executor of the chunks; by default `rtc` for policies that take a prefix and `naive` for others.
         execution_horizon: control steps between two requests; half a chunk by default.
         episodes: per condition.
         seed: determines the episode seeds.
         out: run folder; by default one below outputs/evaluate whose name depends on the configuration.
-        video: which episodes are recorded: all, failures or none.
-        workers: processes; as many as there are processor cores by default.
-        progress: show lines and bars; or a reporter that receives them.
-        fields: any other field of `EvaluateConfig` and its parts, such as `horizon` or `image_size`.
+        video: episodes to record videos of: all, failures or none.
+        workers: worker processes; one per processor core by default.
+        progress: whether to print lines and bars; or a reporter that receives them.
+        fields: any other field of `EvaluateConfig` and its nested configs, such as `horizon` or `image_size`.
 
     Raises:
-        ActEvalError: with what is wrong with a field, the policy, the environment, the folder or a worker.
-        Interrupted: by ctrl-C, naming the folder that keeps the finished episodes.
+        ActEvalError: if a field, the policy, the environment, the folder or a worker is at fault.
+        Interrupted: after ctrl-C, naming the folder that keeps the finished episodes.
     """
     implied = (isinstance(policy, str) and policy == EXPERT) or fields.get("latency_ms") is not None
     values = {
@@ -81,7 +81,7 @@ def evaluate(
     if isinstance(seeds := fields.get("seeds"), Sequence) and not isinstance(seeds, str):
         values["seeds"] = ",".join(map(str, seeds))
     if fields.get("shard") is not None:
-        raise UsageError("a part of a run (shard) is for the command line, whose `merge` makes one run of all parts")
+        raise UsageError("shards are for the command line, whose `merge` combines them into one run")
     return Run.load(run_evaluation(from_fields(EvaluateConfig, values), reporter_for(progress)).folder)
 
 
@@ -93,21 +93,21 @@ def sweep(
     progress: bool | Reporter = True,
     **fields: Any,
 ) -> FinishedSweep:
-    """Sweep policies and environments over inference delay: a grid as one resumable job.
+    """Sweep policies and environments over inference delay, as one resumable job.
 
     Args:
         policies: as `evaluate` takes them.
         envs: as `evaluate` takes them.
         delays: inference delays [control steps].
-        progress: show lines and bars; or a reporter that receives them.
-        fields: any other field of `SweepConfig` and its parts, such as `executors` or `episodes`.
+        progress: whether to print lines and bars; or a reporter that receives them.
+        fields: any other field of `SweepConfig` and its nested configs, such as `executors` or `episodes`.
 
     Raises:
-        ActEvalError: with what is wrong with a field, a policy, an environment, a folder or a worker.
-        Interrupted: by ctrl-C, naming the folder that keeps the finished episodes.
+        ActEvalError: if a field, a policy, an environment, a folder or a worker is at fault.
+        Interrupted: after ctrl-C, naming the folder that keeps the finished episodes.
     """
     if fields.get("shard") is not None:
-        raise UsageError("a part of a sweep (shard) is for the command line, whose `merge` makes one of all parts")
+        raise UsageError("shards are for the command line, whose `merge` combines them into one sweep")
     values: Mapping[str, Any] = {
         "policies": tuple(map(_named, _several_objects(policies))),
         "envs": tuple(map(_named, _several_objects(envs))),
@@ -131,19 +131,19 @@ def compare(
     margin: float = 0.05,
     paired: bool = True,
 ) -> Comparison:
-    """Compare two runs of the same suite: is `new` better or worse than `base`, on the same episode seeds?
+    """Test whether `new` is better or worse than `base` on the same episode seeds.
 
     Args:
         base: a run, its folder, a file of `baseline`, or a single condition as RUN:CONDITION.
         new: the same.
-        conditions: conditions to compare, as NAME or BASE_NAME=NEW_NAME; by default those that both have.
-        alpha: level of the two-sided tests, over all conditions together.
-        margin: difference of success rates that does not matter.
-        paired: whether the episodes are the same; otherwise their rates are compared.
+        conditions: conditions to compare, as NAME or BASE_NAME=NEW_NAME; by default all that both runs have.
+        alpha: family-wise level of the two-sided tests over all conditions.
+        margin: largest negligible difference of success rates.
+        paired: whether to pair episodes by seed; otherwise the success rates of different episodes are compared.
 
     Raises:
-        SuiteMismatch: if the runs were made on different suites.
-        ActEvalError: with what is wrong with a run or a condition.
+        SuiteMismatch: if the runs used different suites.
+        ActEvalError: if a run or a condition is at fault.
     """
     places = (str(one.folder if isinstance(one, Run) else one) for one in (base, new))
     rules = Rules(alpha=alpha, margin=margin, paired=paired)
@@ -151,24 +151,24 @@ def compare(
 
 
 def probe(policy: Any = "act_rtc", env: Any = "confuser_pick", **fields: Any) -> ProbeReport:
-    """Find out which declared inputs change a policy's output, on observations of seeded episodes.
+    """Measure which declared inputs change a policy's output, on observations of seeded episodes.
 
     Args:
         policy: as `evaluate` takes it.
         env: as `evaluate` takes it.
-        fields: any other field of `ProbeConfig` and its parts, such as `episodes`, `short` or `horizon`.
+        fields: any other field of `ProbeConfig` and its nested configs, such as `episodes`, `short` or `horizon`.
 
     Returns:
-        The report, which prints as the command does; `ignored` holds the inputs that change nothing.
+        The report, which prints as text; `ignored` holds the ignored inputs.
 
     Raises:
-        ActEvalError: with what is wrong with a field, the policy or the environment.
+        ActEvalError: if a field, the policy or the environment is at fault.
     """
     return probe_inputs(from_fields(ProbeConfig, {"policy": _named(policy), "env": _named(env), **fields}))
 
 
 def _named(given: Any) -> Any:
-    """Return a name as a text, and an object as it is."""
+    """Return a path as text, and anything else unchanged."""
     return str(given) if isinstance(given, Path) else given
 
 

@@ -1,18 +1,19 @@
-"""What a job may be asked for: one frozen dataclass per job, read by the command line and by the Python API alike.
+"""Job configs: one frozen dataclass per job, shared by the command line and the Python API.
 
-Checks that need neither policy nor environment are made when a config is created. Imports nothing heavy.
+A config checks its values when it is created, as far as they need neither policy nor environment. This module imports
+nothing slow.
 """
 
 import json
 import typing
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import tyro
 
-from act_eval.errors import UnknownName, UsageError
+from act_eval.errors import UsageError
 
 Tool = Literal["csv", "parquet", "tensorboard", "wandb", "rerun"]
 Video = Literal["all", "failures", "none"]
@@ -20,14 +21,13 @@ Precision = Literal["float32", "bf16"]
 BeyondMaxDelay = Literal["error", "clip", "naive"]
 Proprio = Literal["observed", "predicted", "predicted-with-gripper"]
 
-_Config = TypeVar("_Config")
 _FLAT = tyro.conf.arg(name="")
 _AT_LEAST_ONE = ("batch", "workers", "episodes", "execution_horizon", "rows_per_call")
 
 
 @dataclass(frozen=True)
 class EnvOptions:
-    """Options of the environment; those that are not given keep the environment's defaults."""
+    """Options of the environment; omitted ones keep the environment's defaults."""
 
     confusers: int | None = None
     """Blocks beside the target."""
@@ -40,14 +40,14 @@ class EnvOptions:
     gripper_faults: float | None = None
     """Chance per step that the gripper ignores its command for 10 to 25 steps."""
     goal_input: Literal["exact", "none", "confuser", "random"] | None = None
-    """Coordinates that the policy gets as the target's place."""
+    """Goal coordinates in the policy's input: exact ones, none, those of the confuser, or random ones."""
     swap_blocks: bool = False
-    """Let target and first confuser exchange places."""
+    """Swap the positions of target and first confuser."""
     robot_meshes: bool = False
-    """Render the robot's meshes, from the copy of MuJoCo Menagerie that MENAGERIE_ROOT names, instead of primitives."""
+    """Render the robot's meshes, from the copy of MuJoCo Menagerie at MENAGERIE_ROOT, instead of primitives."""
 
     def given(self) -> dict[str, Any]:
-        """Return the options that are given, under the environments' names."""
+        """Return the options that are set, under the environment's names."""
         given = {
             "confusers": self.confusers,
             "identical": False if self.coloured else None,
@@ -63,23 +63,23 @@ class EnvOptions:
 
 @dataclass(frozen=True)
 class EnvDeclaration:
-    """What an external environment provides, where its names do not say it; see docs/own-environment.md."""
+    """Declaration of an external environment, as far as its names do not define it; see docs/own-environment.md."""
 
     env_options: tuple[str, ...] = ()
     """Passed to the environment, each as NAME=VALUE; a value is JSON or text."""
     env_file: Path | None = None
     """TOML file with any of these declarations; flags take precedence."""
     images: tuple[str, ...] | None = None
-    """Cameras, each as NAME=PLACE: top=pixels.top, or front=render() for the rendered frame."""
+    """Cameras, each as NAME=PATH: top=pixels.top, or front=render() for the rendered frame."""
     state: tuple[str, ...] | None = None
-    """Places of the robot's state, joined: agent_pos, or robot.joints observation[0:7]."""
+    """Paths of the robot's state in the observation, concatenated: agent_pos, or robot.joints observation[0:7]."""
     environment_state: tuple[str, ...] | None = None
-    """Places of further state of the scene, such as a goal."""
+    """Paths of further scene state, such as a goal."""
     success: str | None = None
-    """When an episode has succeeded: info.is_success, "reward>=4", "return>=475", terminated."""
+    """Success rule of an episode: info.is_success, "reward>=4", "return>=475", terminated."""
     hold: str | None = None
-    """Command of a step that no chunk covers: repeat (absolute positions), zero (velocities), or one entry per action
-    dim: 0,0,0,repeat."""
+    """Hold rule, the command of a step without an action: repeat (absolute positions), zero (velocities), or one entry
+    per action dim: 0,0,0,repeat."""
     horizon: int | None = None
     """Control steps after which an episode is cut off."""
     control_ms: float | None = None
@@ -88,24 +88,23 @@ class EnvDeclaration:
 
 @dataclass(frozen=True)
 class LaunchOptions:
-    """Where the episodes run; no option of these changes their records."""
+    """Launcher of the workers; none of these options changes a record."""
 
     shard: str | None = None
-    """Run only this part of every condition's episodes, as in 2/8; `merge` makes one run of all parts."""
+    """Run only this shard of every condition's episodes, as in 2/8; `merge` combines all shards into one run."""
     launcher: Literal["local", "ray", "slurm"] = "local"
     """Processes on this machine, actors of a Ray cluster, or an array of Slurm jobs."""
     gpus_per_worker: float = 0.0
     """GPUs that Ray reserves for each worker; fractions are possible, as in 0.25."""
     launcher_options: tuple[str, ...] = ()
-    """Parameters of submitit, as in timeout_min=60 slurm_partition=gpu; cluster=local tries it on this machine."""
+    """Parameters of submitit for --launcher slurm, as in timeout_min=60 slurm_partition=gpu; cluster=local runs the
+    jobs on this machine."""
 
     def __post_init__(self) -> None:
         if self.shard is not None and self.launcher == "slurm":
-            raise UsageError("--launcher slurm cuts the run into --workers shards itself; leave --shard away")
+            raise UsageError("--launcher slurm splits the run into --workers shards itself; omit --shard")
         if self.launcher_options and self.launcher != "slurm":
-            raise UsageError(
-                "--launcher-options holds parameters for --launcher slurm; name that launcher, or leave them away"
-            )
+            raise UsageError("--launcher-options is for --launcher slurm; add --launcher slurm, or omit the options")
         if self.gpus_per_worker and self.launcher != "ray":
             raise UsageError(
                 "--gpus-per-worker is for --launcher ray; on Slurm it is --launcher-options gpus_per_node=1"
@@ -124,13 +123,13 @@ class LaunchOptions:
         }
 
     def local_device(self, device: str) -> str:
-        """Return the device to be checked on this machine: any if the workers' GPUs are elsewhere."""
+        """Return the device to check on this machine; auto if the workers run elsewhere."""
         return device if self.launcher == "local" else "auto"
 
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """Evaluate a policy in closed loop under inference delay. Without any option: the main job."""
+    """Evaluate a policy in closed loop under inference delay."""
 
     policy: str = "act_rtc"
     """A shipped policy, the path of a checkpoint folder (ours or LeRobot's ACT), a hub id (org/name), module:factory,
@@ -145,9 +144,9 @@ class EvaluateConfig:
     seed: int = 0
     """Determines the episode seeds."""
     seeds: str | None = None
-    """The episode seeds themselves, as in 3,17; instead of --episodes and --seed."""
+    """Explicit episode seeds, as in 3,17; instead of --episodes and --seed."""
     held_out: bool = False
-    """Draw the episodes from seeds that no other evaluation uses: for the one checkpoint that others chose."""
+    """Draw the episodes from seeds that no other evaluation uses, to evaluate a checkpoint selected by others."""
     delays: Annotated[tuple[str, ...] | None, tyro.conf.arg(name="delay", aliases=("--inference-delay",))] = None
     """Inference delays; each is a condition on the same seeds. Control steps, or a model: uniform:1,6
     lognormal:shift=1,median=2,sigma=0.5 bursty:calm=1,spike=6,enter=0.1,leave=0.5 lossy:probability=0.1,of=4
@@ -157,19 +156,20 @@ class EvaluateConfig:
     execution_horizon: int | None = None
     """Control steps between two requests; half a chunk by default."""
     executor: str | None = None
-    """How chunks are run while the next one is computed: sync, sync_hold, naive, rtc, ensemble, blend, or
-    module:Name of your own; options follow, as in ensemble:decay=0.1. By default rtc for policies that take a prefix
-    and naive for others."""
+    """Executor of the chunks: sync_paused, sync_hold, naive, rtc, ensemble, blend, or module:Name of your own; options
+    follow the name, as in ensemble:decay=0.1. By default rtc for policies that take a prefix and naive for others."""
     delay_estimator: str | None = None
-    """Delay that rtc is told: oracle, constant:4, max, p95, average. The oracle by default; max under measured."""
+    """Estimated delay that rtc conditions on: oracle, constant:4, max, p95, average. The oracle by default; max for
+    measured delays."""
     beyond_max_delay: BeyondMaxDelay = "error"
-    """An estimated delay above the policy's largest: refused, told the largest, or asked without a prefix."""
+    """Action if the estimated delay exceeds the policy's max_delay: error, clip it to max_delay, or request without a
+    prefix (naive)."""
     timeout: int | None = None
-    """Control steps after which a missing answer is lost; answers are waited for by default."""
+    """Control steps after which an unanswered request is lost; unlimited by default."""
     observation_delay: int = 0
-    """Control steps by which observations are late."""
+    """Age of the observations [control steps]."""
     actuation_delay: int = 0
-    """Control steps by which commands reach the arm late."""
+    """Control steps from a command to its effect on the arm."""
     prefix: tuple[str, ...] = ("committed",)
     """Action prefix that rtc conditions on; each is a condition. committed (the commands that run during inference),
     or an ablation: expert (the scripted expert's commands), pad (no commands), shuffled, wrong_delay:2 (an estimated
@@ -181,33 +181,32 @@ class EvaluateConfig:
     out: Path | None = None
     """Run folder; by default one below outputs/evaluate whose name depends on the configuration."""
     compile: str = "auto"
-    """torch.compile: off, a mode of it, or auto (where it pays)."""
+    """torch.compile: off, one of its modes, or auto (on if it pays off)."""
     precision: Precision = "float32"
-    """Precision of the network's matrix products; bf16 is faster and moves the commands a little."""
+    """Precision of the network's matrix products; bf16 is faster and changes the commands slightly."""
     video: Video = "all"
-    """Which episodes are recorded."""
+    """Episodes to record videos of."""
     export: tuple[Tool, ...] = ()
     """Export the finished run to csv, parquet, tensorboard, wandb or rerun, as `act-eval export` does."""
     metrics: tuple[str, ...] = ()
-    """Metrics of your own to record beside the built-in ones, each module:Name of a function of (record, steps,
-    control_s) or of a class; see docs/metrics.md."""
+    """Metrics of your own beside the built-in ones, each module:Name of a function of (record, steps, control_s) or of
+    a class; see docs/metrics.md."""
     workers: int | None = None
-    """Processes; as many as there are processor cores by default. With --launcher ray: actors; with slurm: jobs."""
+    """Worker processes; one per processor core by default. With --launcher ray: actors; with slurm: jobs."""
     batch: int | None = None
-    """Episodes that run at a time in each process; 8 by default, 1 where inference is measured."""
+    """Concurrent episodes per worker; 8 by default, 1 for measured delays."""
     rows_per_call: int | None = None
-    """Rows of every network call, filled up where fewer ask; 8 by default, as many as --batch where inference is
-    measured."""
+    """Batch size of every network call, padded if fewer requests wait; 8 by default, --batch for measured delays."""
     device: str = "auto"
-    """Where the network runs: cpu, cuda, or auto (cuda where there is one)."""
+    """Device of the network: cpu, cuda, or auto (cuda if available)."""
     probe: bool = True
-    """Check the policy's inputs first and warn of those that it ignores (a few seconds)."""
+    """Probe the policy's inputs first and warn about ignored ones (a few seconds)."""
     mask_images: bool = False
-    """Show the policy grey in place of every camera's images, as a control."""
+    """Replace every camera image with grey, as a control."""
     environment: Annotated[EnvOptions, _FLAT] = field(default_factory=EnvOptions)
     call_timeout_s: float | None = None
-    """Time limit of each call of the policy or the environment: a call that hangs longer ends the episode as
-    policy_error, or as invalid. Unlimited by default."""
+    """Per-call time limit for policy and environment [s]; a longer call ends the episode as policy_error or invalid.
+    Unlimited by default."""
     launch: Annotated[LaunchOptions, _FLAT] = field(default_factory=LaunchOptions)
     declaration: Annotated[EnvDeclaration, _FLAT] = field(default_factory=EnvDeclaration)
 
@@ -219,21 +218,21 @@ class EvaluateConfig:
             check_limit(self.call_timeout_s)
         if self.delays is not None and self.latency_ms is not None:
             raise UsageError(
-                "--delay and --latency-ms say the same thing in steps and in milliseconds; give one of them"
+                "--delay (in steps) and --latency-ms (in milliseconds) exclude each other; give one of them"
             )
         if self.delays == () or self.latency_ms == ():
-            raise UsageError("no delay is given; name at least one, as in --delay 0 4")
+            raise UsageError("no delay is given; give at least one, as in --delay 0 4")
         if not self.prefix or not self.proprio:
             raise UsageError("--prefix and --proprio need at least one value each, as in --prefix committed pad")
         if self.seeds is not None and self.held_out:
-            raise UsageError("--seeds names the episodes itself, --held-out draws them; leave one of them away")
+            raise UsageError("--seeds lists the episodes, --held-out draws them; omit one of them")
         if self.seeds is not None and self.episodes is not None:
-            raise UsageError("--seeds names the episodes itself; leave --episodes away")
+            raise UsageError("--seeds lists the episodes; omit --episodes")
 
 
 @dataclass(frozen=True)
 class SweepConfig:
-    """Sweep policies over inference delay. Without any option: the comparison of rtc with naive where delay hurts."""
+    """Sweep policies over inference delay. By default: naive and rtc in environments where delay hurts."""
 
     policies: tuple[str, ...] = ("act", "act_rtc")
     """Shipped policies, or paths of checkpoint folders."""
@@ -245,34 +244,35 @@ class SweepConfig:
     """Control steps s between two requests: numbers, half (of a chunk), delay (s = max(d, 1)) or horizon:N
     (s = N - d, so that no action runs later than N - 1 steps after its observation)."""
     executors: tuple[str, ...] = ("naive", "rtc")
-    """How chunks are run: sync, sync_hold, naive, rtc, ensemble, blend, or module:Name of your own, as `evaluate`
-    takes them. The first is what the others are compared with."""
+    """Executors of the chunks, as `evaluate` takes them: sync_paused, sync_hold, naive, rtc, ensemble, blend, or
+    module:Name of your own. The others are compared with the first."""
     metrics: tuple[str, ...] = ()
     """Metrics of your own, as `evaluate` takes them."""
     delay_estimator: tuple[str, ...] = ("oracle",)
-    """Delays that rtc is told: oracle, numbers, or estimators such as max, p95, average."""
+    """Estimated delays that rtc conditions on: oracle, numbers, or estimators such as max, p95, average."""
     prefix: tuple[str, ...] = ("committed",)
-    """Prefixes that rtc shows its policy: committed, expert, pad, shuffled, wrong_delay:OFFSET."""
+    """Action prefixes that rtc conditions on: committed, expert, pad, shuffled, wrong_delay:OFFSET."""
     proprio: tuple[Proprio, ...] = ("observed",)
-    """Joints that a policy is handed under naive and rtc: observed, predicted, predicted-with-gripper."""
+    """Joint positions in the policy's input: observed, predicted, predicted-with-gripper."""
     beyond_max_delay: BeyondMaxDelay = "error"
-    """An estimated delay above the policy's largest: not run, told the largest, or asked without a prefix."""
+    """Action if the estimated delay exceeds the policy's max_delay: skip the cell (error), clip it to max_delay, or
+    request without a prefix (naive)."""
     episodes: int = 200
     """Episodes per cell; the same in every cell of an environment."""
     seed: int = 0
     """Determines the episode seeds."""
     held_out: bool = False
-    """Draw the episodes from seeds that no other evaluation uses: for checkpoints that other sweeps chose."""
+    """Draw the episodes from seeds that no other evaluation uses, to evaluate checkpoints selected by other sweeps."""
     out: Path | None = None
-    """Folder of the sweep; by default one below outputs/sweep whose name depends on the grid."""
+    """Sweep folder; by default one below outputs/sweep whose name depends on the grid."""
     compile: str = "auto"
-    """torch.compile: off, a mode of it, or auto (where it pays)."""
+    """torch.compile: off, one of its modes, or auto (on if it pays off)."""
     workers: int | None = None
-    """Processes; as many as there are processor cores by default. With --launcher ray: actors; with slurm: jobs."""
+    """Worker processes; one per processor core by default. With --launcher ray: actors; with slurm: jobs."""
     batch: int = 8
-    """Episodes that run at a time in each process."""
+    """Concurrent episodes per worker."""
     device: str = "auto"
-    """Where the network runs: cpu, cuda, or auto (cuda where there is one)."""
+    """Device of the network: cpu, cuda, or auto (cuda if available)."""
     environment: Annotated[EnvOptions, _FLAT] = field(default_factory=EnvOptions)
     launch: Annotated[LaunchOptions, _FLAT] = field(default_factory=LaunchOptions)
     declaration: Annotated[EnvDeclaration, _FLAT] = field(default_factory=EnvDeclaration)
@@ -286,12 +286,12 @@ class SweepConfig:
         for name, example in examples.items():
             if not getattr(self, name):
                 option = option_name(type(self), name)
-                raise UsageError(f"{option} is empty; name at least one, as in {option} {example}")
+                raise UsageError(f"{option} is empty; give at least one, as in {option} {example}")
 
 
 @dataclass(frozen=True)
 class ProbeConfig:
-    """Tell which declared inputs move a policy's output. Exit code 0: no input is ignored; 3: at least one is."""
+    """Measure which declared inputs change a policy's output."""
 
     policy: str = "act_rtc"
     """A shipped policy, a checkpoint folder, a hub id, module:factory, or a server, as `evaluate` takes it."""
@@ -300,19 +300,19 @@ class ProbeConfig:
     env: str = "confuser_pick"
     """Environment."""
     bank: Literal["expert", "policy"] | None = None
-    """What acts while observations are collected: the scripted expert if there is one, the policy itself otherwise."""
+    """Actor that collects the observations: the scripted expert if there is one, otherwise the policy itself."""
     episodes: int = 8
-    """Episodes that observations are taken from."""
+    """Episodes to collect observations in."""
     per_episode: int = 5
-    """Observations of each, from its beginning."""
+    """Observations per episode, from its start."""
     every: int = 3
     """Control steps between two observations: by default steps 0 to 12, before the median grasp at step 14."""
     seed: int = 0
     """Determines the episodes."""
     short: bool = False
-    """Only what the verdicts rest on."""
+    """Compute only the changes that the verdicts need."""
     device: str = "auto"
-    """Where the network runs: cpu, cuda, or auto (cuda where there is one)."""
+    """Device of the network: cpu, cuda, or auto (cuda if available)."""
     environment: Annotated[EnvOptions, _FLAT] = field(default_factory=EnvOptions)
     declaration: Annotated[EnvDeclaration, _FLAT] = field(default_factory=EnvDeclaration)
 
@@ -332,64 +332,6 @@ def option_name(kind: type, name: str) -> str:
     extras = getattr(typing.get_type_hints(kind, include_extras=True)[name], "__metadata__", ())
     renamed = next((extra.name for extra in extras if getattr(extra, "name", None)), name)
     return f"--{renamed.replace('_', '-')}"
-
-
-def from_fields(kind: type[_Config], values: Mapping[str, Any]) -> _Config:
-    """Return a config from keyword arguments; fields of its parts, such as `image_size`, are given beside its own.
-
-    A list becomes a tuple, a mapping NAME=VALUE texts, and a text a path where a path is meant.
-
-    Raises:
-        UsageError: naming a field that does not exist with those that do, or a value that a field does not take.
-    """
-    known = dict(_fields(kind))
-    for name in values:
-        if name not in known:
-            raise UnknownName(f"field of {kind.__name__}", name, known)
-    return _built(kind, values)
-
-
-def _built(kind: type[_Config], values: Mapping[str, Any]) -> _Config:
-    hints = typing.get_type_hints(kind)
-    given: dict[str, Any] = {}
-    for one in fields(kind):  # pyright: ignore[reportArgumentType]  # always a dataclass
-        if _is_part(one):
-            given[one.name] = _built(hints[one.name], values)
-        elif one.name in values:
-            given[one.name] = _value(kind, one.name, values[one.name], hints[one.name])
-    return kind(**given)
-
-
-def _fields(kind: type) -> Iterator[tuple[str, Any]]:
-    hints = typing.get_type_hints(kind)
-    for one in fields(kind):
-        if _is_part(one):
-            yield from _fields(hints[one.name])
-        else:
-            yield one.name, hints[one.name]
-
-
-def _is_part(one: Any) -> bool:
-    return one.default_factory is not MISSING and is_dataclass(one.default_factory)
-
-
-def _value(kind: type, name: str, value: Any, hint: Any) -> Any:
-    allowed = [hint, *typing.get_args(hint)]
-    if isinstance(value, Mapping):
-        value = [f"{key}={json.dumps(content)}" for key, content in value.items()]
-    if isinstance(value, str) and Path in allowed:
-        return Path(value)
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return tuple(value)
-    choices = [choice for one in allowed if typing.get_origin(one) is Literal for choice in typing.get_args(one)]
-    if choices and value is not None and value not in choices:
-        raise UsageError(f"{name} of {kind.__name__} is {value!r}; allowed: {', '.join(map(str, choices))}")
-    numbers = tuple(one for one in allowed if one in (int, float))
-    if numbers and value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-        raise UsageError(f"{name} of {kind.__name__} is {value!r}; it must be a number")
-    if bool in allowed and not isinstance(value, bool):
-        raise UsageError(f"{name} of {kind.__name__} is {value!r}; it must be True or False")
-    return value
 
 
 def _check_at_least_one(config: Any, names: Sequence[str] = _AT_LEAST_ONE) -> None:

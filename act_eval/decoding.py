@@ -1,12 +1,12 @@
-"""The one decoder from JSON to dataclasses: every defect of a file becomes an error that names file and field.
+"""The decoder from JSON to dataclasses: every defect of a file becomes an error that names file and field.
 
-A file is damaged, made by another version or edited by hand; its reader cannot know which. Whatever it holds, `decode`
-returns an instance of the annotated type or raises the caller's error, as in
+A file may be damaged, written by another version or edited by hand. `decode` returns an instance of the annotated type
+or raises the caller's error, as in
 `run/manifest.json is damaged: conditions.rtc_d0_s10.delay is 'four'; it must be a whole number`.
 
 Annotations: dataclasses, `Mapping[str, X]`, `Mapping[int, X]` (seeds as keys), `dict`, `tuple[X, ...]`, `list[X]`,
 `X | Y`, `Literal`, enums, `Any` for open sections, and int, float, str, bool, None. Numbers are finite, true and false
-are no numbers, whole numbers of typed fields have 64 bits. Numbers keep the kind that they have in the file.
+are not numbers, whole numbers of typed fields have 64 bits. A number keeps its kind, whole or floating-point.
 """
 
 import json
@@ -24,17 +24,17 @@ import numpy as np
 from act_eval.errors import ActEvalError, RunFolderError
 
 JSON = dict[str, Any]
-"""An object whose entries are checked for being JSON only."""
+"""An object whose entries may be any JSON."""
 
 _Kind = TypeVar("_Kind")
 
 OMIT_EMPTY = {"omit_empty": True}
-"""Metadata of a field that is left out of a file while it is empty."""
+"""Metadata of a field that is omitted from a file if it is empty."""
 _Decoder = Callable[[Any], Any]
 _DEEPEST = 64
-"""Levels that an open section may nest."""
+"""Maximum nesting depth of an open section."""
 _HUGE = 2**1023
-"""Bound of whole numbers in open sections: above it there is no float."""
+"""Bound of whole numbers in open sections; larger ones do not fit a float."""
 
 
 def read_json(
@@ -46,15 +46,15 @@ def read_json(
     ignore_unknown: bool = False,
     use_defaults: bool = False,
 ) -> _Kind:
-    """Return what a JSON file describes.
+    """Return the decoded content of a JSON file.
 
     Args:
         path: The file.
         kind: Its annotated type.
         error: Raised for every defect.
-        missing: The message where the file does not exist; "PATH is missing" by default.
-        ignore_unknown: Leave out unknown fields: for formats of other programs only.
-        use_defaults: Give missing fields their defaults.
+        missing: The message if the file does not exist; "PATH is missing" by default.
+        ignore_unknown: Whether to skip unknown fields; for formats of other programs only.
+        use_defaults: Whether missing fields take their defaults.
 
     Raises:
         ActEvalError: `error`, naming the file and the field.
@@ -64,10 +64,10 @@ def read_json(
 
 
 def read_lines(path: Path, kind: type[_Kind], error: type[ActEvalError] = RunFolderError) -> list[_Kind]:
-    """Return what a finished file of JSON lines describes, one instance a line.
+    """Return the decoded lines of a finished file of JSON lines.
 
     Raises:
-        ActEvalError: `error`, if the last line has no end, or naming the line and the field.
+        ActEvalError: `error`, if the last line is truncated, or naming the line and the field.
     """
     content = read_bytes(path, error)
     if not content.endswith(b"\n"):
@@ -107,7 +107,7 @@ def decode(
     ignore_unknown: bool = False,
     use_defaults: bool = False,
 ) -> _Kind:
-    """Return what a JSON text describes; see `read_json`. Errors begin with `place`."""
+    """Return the decoded content of a JSON text; see `read_json`. Errors begin with `place`."""
     try:
         text = text.decode() if isinstance(text, bytes) else text
         values = _parse(text)
@@ -127,7 +127,7 @@ def build(
     ignore_unknown: bool = False,
     use_defaults: bool = False,
 ) -> _Kind:
-    """Return what parsed values describe; see `read_json`. Errors begin with `place`."""
+    """Return an instance of `kind` from parsed JSON values; see `read_json`. Errors begin with `place`."""
     try:
         return _decoder(kind, ignore_unknown, use_defaults)(values)
     except _Defect as defect:
@@ -135,25 +135,25 @@ def build(
 
 
 def encode_line(values: Any, error: type[ActEvalError] = RunFolderError) -> str:
-    """Return a dataclass instance as one JSON line: fields in their order, mappings inside them sorted by key.
+    """Return a dataclass instance as one JSON line: fields in declaration order, mappings sorted by key.
 
     Raises:
-        ActEvalError: `error`, naming the entry that JSON cannot hold.
+        ActEvalError: `error`, naming the entry that JSON cannot represent.
     """
     content = _to_json(values)
     try:
         return json.dumps(content, separators=(",", ":"), allow_nan=False) + "\n"
     except (TypeError, ValueError, OverflowError) as failure:
-        raise error(_first_unfit(content, type(values).__name__) or str(failure)) from failure
+        raise error(_first_unserializable(content, type(values).__name__) or str(failure)) from failure
 
 
 def find_unserializable(values: Any, name: str) -> str | None:
-    """Return which entry of a mapping or dataclass instance a record cannot hold; None: all can be written."""
-    return _first_unfit(_to_json(values), name)
+    """Return the first entry of a mapping or dataclass instance that JSON cannot represent; None if all are fine."""
+    return _first_unserializable(_to_json(values), name)
 
 
-def shown(value: Any) -> str:
-    """Return a JSON value as an error message shows it, at most one line."""
+def describe_value(value: Any) -> str:
+    """Return a JSON value as text for an error message, at most one line."""
     match value:
         case None | bool():
             return {None: "null", True: "true", False: "false"}[value]
@@ -174,14 +174,14 @@ def shown(value: Any) -> str:
 
 
 class _Unusable:
-    """Stands in parsed values for what no field may hold, so that the field is named."""
+    """Placeholder in parsed values for a value that no field may hold, so that the error names the field."""
 
     def __init__(self, text: str) -> None:
         self.text = text
 
 
 class _Defect(Exception):
-    """What is wrong with a value, and the path to it, innermost part first."""
+    """A defect of a value, and the path to it, innermost part first."""
 
     def __init__(self, found: str, needed: str = "") -> None:
         self.found, self.needed = found, needed
@@ -197,7 +197,7 @@ class _Defect(Exception):
 
 
 class _Refusal(_Defect):
-    """A dataclass's own check refused well-formed values."""
+    """A check of the dataclass itself rejected well-formed values."""
 
     def describe(self, place: str) -> str:
         path = "".join(reversed(self.path)).removeprefix(".")
@@ -205,7 +205,7 @@ class _Refusal(_Defect):
 
 
 def _wrong(value: Any, needed: str) -> _Defect:
-    return _Defect(f"is {shown(value)}", f"it must be {needed}")
+    return _Defect(f"is {describe_value(value)}", f"it must be {needed}")
 
 
 def _key(name: Any) -> str:
@@ -237,7 +237,7 @@ def _whole_number(digits: str) -> Any:
 
 @cache
 def _decoder(hint: Any, ignore_unknown: bool, use_defaults: bool) -> _Decoder:
-    """Return the function that turns a parsed value into what an annotation says, or raises `_Defect`."""
+    """Return the function that converts a parsed value to an annotated type, or raises `_Defect`."""
     origin, parts = get_origin(hint) or hint, get_args(hint)
 
     def inner(part: Any) -> _Decoder:
@@ -284,13 +284,13 @@ def _dataclass(kind: Any, decoders: dict[str, _Decoder], ignore_unknown: bool, u
             try:
                 values[name] = decoder(item)
             except _Defect as defect:
-                raise defect.inside(f".{name}")  # noqa: B904 (the same error, on its way)
+                raise defect.inside(f".{name}")  # noqa: B904 (the same error)
         if not required <= values.keys():
             lacking = next(name for name in decoders if name in required and name not in values)
             raise _Defect("is missing", needed).inside(f".{lacking}")
         try:
             return kind(**values)
-        except ActEvalError as failure:  # of the dataclass's own checks
+        except ActEvalError as failure:  # raised by __post_init__
             raise _Refusal(str(failure)) from failure
 
     return decode_fields
@@ -309,7 +309,7 @@ def _union(decoders: dict[Any, _Decoder]) -> _Decoder:
                 return decoder(value)
             except _Defect as defect:
                 defects.append(defect)
-        if nested := [defect for defect in defects if defect.path]:  # of the right shape, wrong further in
+        if nested := [defect for defect in defects if defect.path]:  # right type, defect inside
             raise nested[0]
         needed = [defect.needed.removeprefix("it must be ") for defect in defects]
         raise _wrong(value, " or ".join([*dict.fromkeys(needed), *(["null"] if nullable else [])]))
@@ -318,7 +318,7 @@ def _union(decoders: dict[Any, _Decoder]) -> _Decoder:
 
 
 def _choice(members: dict[tuple[type, Any], Any]) -> _Decoder:
-    needed = f"one of {', '.join(shown(value) for _, value in members)}"
+    needed = f"one of {', '.join(describe_value(value) for _, value in members)}"
 
     def decode_choice(value: Any) -> Any:
         if type(value) not in (str, int, bool, NoneType) or (type(value), value) not in members:
@@ -338,7 +338,7 @@ def _mapping(decoder: _Decoder, whole: bool) -> _Decoder:
         for name, item in value.items():
             _check_name(name)
             if whole and not _is_whole(name):
-                raise _Defect("has a name that is no whole number").inside(_key(name))
+                raise _Defect("has a name that is not a whole number").inside(_key(name))
             try:
                 entries[int(name) if whole else name] = decoder(item)
             except _Defect as defect:
@@ -379,7 +379,7 @@ def _fixed_tuple(decoders: list[_Decoder]) -> _Decoder:
 
 
 def _open(value: Any, depth: int = 0) -> Any:
-    """Return a value of an open section as it is, after checking that it is JSON."""
+    """Return a value of an open section unchanged, after checking that it is JSON."""
     kind = type(value)
     if value is None or kind is bool:
         return value
@@ -405,11 +405,11 @@ def _open(value: Any, depth: int = 0) -> Any:
 
 def _check_name(name: Any) -> None:
     if type(name) is not str or not (name.isascii() or _is_unicode(name)):
-        raise _Defect("has a name that is no text")
+        raise _Defect("has a name that is not text")
 
 
 def _is_whole(name: str) -> bool:
-    """Whether a name is a whole number of at most 64 bits, in the one way to write it."""
+    """Return whether a name is a canonical whole number of at most 64 bits."""
     return name.isascii() and name.isdecimal() and len(name) <= 20 and int(name) < 2**64 and str(int(name)) == name
 
 
@@ -463,20 +463,20 @@ def _to_json(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _first_unfit(content: Any, name: str) -> str | None:
-    found = next(_unfit(content, name), None)
+def _first_unserializable(content: Any, name: str) -> str | None:
+    found = next(_unserializable(content, name), None)
     return found and f"{found[0]} is {found[1]}; a record holds finite numbers, text, lists and mappings"
 
 
-def _unfit(value: Any, place: str) -> Iterator[tuple[str, Any]]:
-    """Yield the place and value of everything that JSON cannot hold."""
+def _unserializable(value: Any, place: str) -> Iterator[tuple[str, Any]]:
+    """Yield the path and value of each entry that JSON cannot represent."""
     match value:
         case dict():
             for key, item in value.items():
-                yield from _unfit(item, f"{place}.{key}")
+                yield from _unserializable(item, f"{place}.{key}")
         case list():
             for number, item in enumerate(value):
-                yield from _unfit(item, f"{place}[{number}]")
+                yield from _unserializable(item, f"{place}[{number}]")
         case float() if not math.isfinite(value):
             yield place, value
         case None | str() | int() | float():

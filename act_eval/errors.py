@@ -1,7 +1,7 @@
-"""Every error that act_eval raises on purpose.
+"""The errors of act_eval.
 
-A message names the thing, the value that was received, and what was allowed or the command that mends it.
-The command line prints the message alone; a traceback means a defect in act_eval.
+A message names the thing, the value received, and the allowed values or the command that fixes the problem. The
+command line prints only the message; a traceback indicates a bug in act_eval.
 """
 
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class ActEvalError(Exception):
-    """Base of all errors raised on purpose. A worker's error reaches its parent as what it is, with its text."""
+    """Base of all errors. Pickling keeps the type and the message, so that a worker's error reaches its parent."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (type(self), str(self))
@@ -23,11 +23,11 @@ def _restore(kind: type[ActEvalError], text: str) -> ActEvalError:
 
 
 class UsageError(ActEvalError):
-    """An argument is outside what is allowed."""
+    """An argument has a value that is not allowed."""
 
 
 class UnknownName(UsageError):
-    """A name that is looked up in a table is not there."""
+    """A name is unknown."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)
@@ -41,19 +41,19 @@ class TimingError(UsageError):
 
 
 class FeatureMismatch(UsageError):
-    """An environment, data set or checkpoint declares other shapes than its partner."""
+    """An environment, data set or checkpoint declares other shapes than its counterpart."""
 
 
 class SuiteMismatch(UsageError):
-    """Two runs were made on different suites."""
+    """Two runs used different suites."""
 
 
 class ActionError(ActEvalError):
-    """A policy or a caller gave an action that is not finite or has the wrong shape."""
+    """An action is not finite or has the wrong shape."""
 
 
 class SimulationError(ActEvalError):
-    """The physics left the finite numbers: the episode is invalid, not failed."""
+    """The simulation produced numbers that are not finite; the episode is invalid, not failed."""
 
 
 class CheckpointError(ActEvalError):
@@ -65,31 +65,31 @@ class DatasetError(ActEvalError):
 
 
 class TrainingError(ActEvalError):
-    """Training cannot go on: the loss is no longer finite."""
+    """Training cannot continue: the loss is not finite."""
 
 
 class RunFolderError(ActEvalError):
-    """A run folder holds something else than what was asked for, or is damaged."""
+    """A run folder is missing, damaged, or of another run than requested."""
 
 
 class UnmeasuredRun(RunFolderError):
-    """A run was made by a version that recorded less than is asked for."""
+    """A run lacks requested data, such as metrics."""
 
 
 class CompileError(ActEvalError):
-    """`torch.compile` failed where it was asked for by name."""
+    """`torch.compile` failed in an explicitly requested mode."""
 
 
 class RemoteError(ActEvalError):
-    """A policy server cannot be reached, was lost, or breaks the protocol: no fault of the policy that it serves."""
+    """A policy server cannot be reached, was lost, or violates the protocol; the served policy is not at fault."""
 
 
 class LaunchError(ActEvalError):
-    """A worker process died or could not do its part of a run."""
+    """A worker process died or failed."""
 
 
 class RenderError(ActEvalError):
-    """There is no OpenGL context for off-screen rendering, or no more: no fault of an episode."""
+    """The OpenGL context for off-screen rendering is missing or lost; the episode is not at fault."""
 
 
 class ExportError(ActEvalError):
@@ -97,4 +97,4 @@ class ExportError(ActEvalError):
 
 
 class Interrupted(KeyboardInterrupt):
-    """A run was interrupted by ctrl-C; its finished episodes are on the disk."""
+    """A run was interrupted by ctrl-C; its finished episodes are kept."""

@@ -1,4 +1,4 @@
-"""Progress for people: in a terminal with rich, in a notebook with IPython's display."""
+"""Progress bars: in a terminal with rich, in a notebook with IPython's display."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,14 +13,14 @@ from act_eval.evaluation.reporter import EpisodeProgress, OnCount, Reporter, Sil
 from act_eval.types import SUCCESS, EpisodeRecord
 
 Finished = Mapping[str, Sequence[EpisodeRecord]]
-_WINDOW_S = 900.0  # the time left is estimated over so much of the past: conditions differ in how long episodes take
+_WINDOW_S = 900.0  # window of the remaining-time estimate; episodes of different conditions take different times
 _MOST_BARS = 12
 _TEXT_WIDTH = 44
 """Columns of a bar's line beside its name and the bar itself."""
 
 
 def reporter_for(progress: bool | Reporter) -> Reporter:
-    """Return the reporter of a call from Python: silent, the given one, or whatever suits the place."""
+    """Return the reporter of a Python call: the given one, a silent one, or that of the notebook or terminal."""
     if not isinstance(progress, bool):
         return progress
     if not progress:
@@ -37,7 +37,7 @@ def _in_notebook() -> bool:
 
 
 class Tally:
-    """How far each condition is: episodes, successes, and the share of the control steps that they may take."""
+    """Counts per condition: finished episodes, successes, and control steps of running episodes."""
 
     def __init__(self, finished: Finished, episodes: int, horizons: Mapping[str, int]) -> None:
         self.episodes = episodes
@@ -58,22 +58,22 @@ class Tally:
         self._running[name] += steps
 
     def amount(self, name: str) -> float:
-        """Return how many episodes are done, running ones by the share of the horizon that they have covered."""
+        """Return the number of finished episodes; a running episode counts by its share of the horizon."""
         running = self._running[name] / max(1, self._horizons[name])
         return min(self.done[name] + running, float(self.episodes))
 
     @property
     def total(self) -> float:
-        """The same for all conditions."""
+        """Sum of `amount` over all conditions."""
         return sum(map(self.amount, self.done))
 
     def is_complete(self, name: str) -> bool:
-        """Whether all episodes of a condition have ended."""
+        """Return whether all episodes of a condition have ended."""
         return self.done[name] == self.episodes
 
 
 class Terminal:
-    """Reports to a rich console; bars move there if it is a terminal, and are printed once at the end otherwise."""
+    """Reports to a rich console; outside a terminal, bars are printed once at the end."""
 
     def __init__(self, console: Console, one_bar: bool = False) -> None:
         self._console = console
@@ -85,7 +85,7 @@ class Terminal:
 
     @contextmanager
     def phase(self, text: str) -> Iterator[OnCount]:
-        """Show a line with the time that a phase takes, and a bar if it counts; it disappears at the end."""
+        """Show a line with elapsed time during a phase, and a bar if the phase counts."""
         columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=20), TimeElapsedColumn())
         off = not self._console.is_terminal
         with Progress(*columns, console=self._console, transient=True, disable=off) as progress:
@@ -94,7 +94,7 @@ class Terminal:
 
     @contextmanager
     def episodes(self, finished: Finished, episodes: int, horizons: Mapping[str, int]) -> Iterator[EpisodeProgress]:
-        """Show a bar per condition; for many one over all, and a line for each condition that is finished."""
+        """Show a bar per condition; for many conditions, one bar and a line per finished condition."""
         tally = Tally(finished, episodes, horizons)
         longest = max(map(len, finished), default=0)
         width = max(4, min(40, self._console.width - longest - _TEXT_WIDTH))
@@ -112,7 +112,7 @@ class Terminal:
 
 
 def escape_markup(text: str) -> str:
-    """Return a text that rich prints as it is."""
+    """Return a text that rich prints unchanged."""
     return text.replace("[", r"\[")
 
 
@@ -174,7 +174,7 @@ class _OneBar:
 
 
 class Notebook:
-    """Reports below a notebook's cell; needs IPython alone."""
+    """Reports below a notebook cell; needs only IPython."""
 
     def line(self, text: str) -> None:
         """Print a line."""
@@ -182,11 +182,11 @@ class Notebook:
 
     @contextmanager
     def phase(self, text: str) -> Iterator[OnCount]:
-        """Show a bar while a phase lasts."""
-        shown = _Display()
-        shown.update(_bar_html(text, None, ""), now=True)
-        yield lambda done, total: shown.update(_bar_html(text, done / max(1, total), f"{done}/{total}"))
-        shown.update("", now=True)
+        """Show a bar during a phase."""
+        output = _Display()
+        output.update(_bar_html(text, None, ""), now=True)
+        yield lambda done, total: output.update(_bar_html(text, done / max(1, total), f"{done}/{total}"))
+        output.update("", now=True)
 
     @contextmanager
     def episodes(self, finished: Finished, episodes: int, horizons: Mapping[str, int]) -> Iterator[EpisodeProgress]:
@@ -213,7 +213,7 @@ class _NotebookBars:
         self.show()
 
     def show(self, now: bool = False) -> None:
-        """Show all bars, a few times a second at most."""
+        """Show all bars, at most a few times per second."""
         tally = self._tally
         bars = (
             _bar_html(
@@ -232,19 +232,19 @@ def _bar_html(name: str, share: float | None, count: str) -> str:
 
 
 class _Display:
-    """An output of a cell that is replaced as it changes."""
+    """A cell output that is replaced on every update."""
 
     def __init__(self) -> None:
         self._handle: Any = None
-        self._shown = 0.0
+        self._updated = 0.0
 
     def update(self, html: str, now: bool = False) -> None:
         from IPython.core.display import HTML  # pyright: ignore[reportMissingImports]  # a notebook has it
         from IPython.core.display_functions import display  # pyright: ignore[reportMissingImports]
 
-        if not now and time.monotonic() - self._shown < 0.2:
+        if not now and time.monotonic() - self._updated < 0.2:
             return
-        self._shown = time.monotonic()
+        self._updated = time.monotonic()
         if self._handle is None:
             self._handle = display(HTML(html), display_id=True)
         else:

@@ -1,4 +1,4 @@
-"""A finished run from Python: what `evaluate` and `load_run` return."""
+"""A finished run in Python, as `evaluate` and `load_run` return it."""
 
 import shutil
 from collections.abc import Iterator
@@ -15,8 +15,7 @@ from act_eval.results.tables import Table, metric_table, outcome_table
 class Run:
     """A finished run: its tables, its conditions, its review page.
 
-    Printing it shows how often each condition succeeded, with intervals, and how it came to that; a notebook shows
-    the same as HTML.
+    It prints as the table of success rates with intervals and the table of metrics; a notebook displays both as HTML.
 
     Args:
         stored: The run folder.
@@ -35,7 +34,7 @@ class Run:
         """
         run = read_run(folder)
         for condition in run.conditions.values():
-            _ = condition.records  # an unfinished run is refused here, not by the first table
+            _ = condition.records  # raises if the run is unfinished
         return cls(run)
 
     @property
@@ -50,7 +49,7 @@ class Run:
 
     @property
     def report(self) -> Path:
-        """The review page, which is written where it is missing.
+        """The review page; it is written if it is missing.
 
         Raises:
             RunFolderError: if it cannot be written.
@@ -62,33 +61,33 @@ class Run:
         """Compare two conditions on the same episode seeds.
 
         Args:
-            base: Name of the condition that the other is compared with.
-            new: Name of the condition that may be better or worse.
+            base: Name of the reference condition.
+            new: Name of the condition to test.
             alpha: Level of the exact McNemar test.
-            margin: Difference of success rates that does not matter.
+            margin: Largest negligible difference of success rates.
 
         Returns:
             The finding, which prints as a sentence; it has `verdict`, `difference`, `interval` and `p`.
 
         Raises:
-            UnknownName: listing the conditions that there are.
+            UnknownName: listing the conditions of the run.
             UsageError: if both are the same condition.
         """
         return compare_conditions(self._stored, base, new, alpha=alpha, margin=margin)
 
     def to_dataframe(self) -> Any:
-        """Return a pandas data frame with a row for each episode of each condition.
+        """Return a pandas data frame with one row per episode and condition.
 
         Raises:
             UsageError: if pandas is not installed.
-            RunFolderError: if a file is damaged, or the run was made by a version that did not measure.
+            RunFolderError: if a file is damaged, or the run has no metrics.
         """
         try:
             import pandas  # not a dependency
         except ImportError as error:
             raise UsageError(
                 f"to_dataframe needs pandas, which cannot be imported ({error}): pip install pandas; "
-                f"`act-eval share {self.folder} --to csv` writes the same rows as CSV"
+                f"`act-eval export {self.folder} --to csv` writes the same rows as CSV"
             ) from error
         return pandas.DataFrame(self._stored.rows())
 
@@ -107,7 +106,7 @@ class Run:
         try:
             yield metric_table(self._stored)
         except UnmeasuredRun:
-            return  # of an earlier version, which recorded outcomes alone
+            return  # a run without metrics
 
 
 def load_run(folder: Path | str) -> Run:

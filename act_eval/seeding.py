@@ -1,8 +1,8 @@
-"""Where all randomness of a run comes from.
+"""Seeds and random streams of a run.
 
-An episode seed alone decides everything random in an episode. Seeds are drawn per purpose: collecting,
-selecting (a checkpoint, a hyper-parameter) and evaluating use disjoint ranges of integers, so that no
-evaluation seed can have been trained on. Seeds below 2**40 belong to nobody: a user may name them freely.
+The episode seed determines everything random in an episode. Each purpose has its own range of seeds: collecting,
+selecting (a checkpoint, a hyper-parameter) and evaluating never share a seed, so no evaluation seed occurs in the
+training data. Seeds below 2**40 are free for users.
 """
 
 from enum import IntEnum
@@ -11,11 +11,11 @@ import numpy as np
 
 from act_eval.errors import UsageError
 
-_BITS = 40  # of one purpose's range; purpose * 2**40 + draw stays below 2**53, exact in JSON and JavaScript
+_BITS = 40  # bits per purpose; purpose * 2**40 + draw stays below 2**53, exact in JSON and JavaScript
 
 
 class Purpose(IntEnum):
-    """What episodes are run for; each purpose owns its own range of seeds."""
+    """Purpose of episodes; each has its own range of seeds."""
 
     USER = 0
     COLLECT = 1
@@ -40,8 +40,8 @@ class Stream(IntEnum):
 def episode_seeds(purpose: Purpose, run_seed: int, count: int, first: int = 0) -> list[int]:
     """Return the seeds of episodes `first … first + count - 1` of a run.
 
-    Each seed depends on (purpose, run_seed, episode number) only, so a longer run begins with the seeds of a
-    shorter one.
+    Each seed depends only on (purpose, run_seed, episode number), so a longer run starts with the seeds of a shorter
+    one.
 
     Raises:
         UsageError: if `run_seed`, `count` or `first` is negative.
@@ -65,5 +65,5 @@ def purpose_of(seed: int) -> Purpose | None:
 
 
 def stream(episode_seed: int, name: Stream) -> np.random.Generator:
-    """Return the generator of one stream of an episode; equal arguments give equal numbers everywhere."""
+    """Return the generator of one stream of an episode."""
     return np.random.default_rng(np.random.SeedSequence(episode_seed, spawn_key=(int(name),)))

@@ -1,6 +1,7 @@
-"""Intervals and tests for success rates: every rate that act_eval prints passes through here.
+"""Intervals and tests for success rates.
 
-A rate is `successes` of `trials`; invalid episodes are in neither. Pairs are two conditions on the same episode seeds.
+A rate is `successes` of `trials`; invalid episodes count in neither. Pairs are two conditions on the same episode
+seeds.
 Formulas: Wilson (1927); Clopper and Pearson (1934); McNemar's test in its exact binomial form; Newcombe (1998),
 Statistics in Medicine 17:2635, method 10, for the difference of paired proportions, and 17:873, method 10, for
 independent ones; Barnard (1947) with the pooled score; Holm (1979).
@@ -12,13 +13,13 @@ from math import inf, sqrt
 from typing import NamedTuple
 
 import numpy as np
-import scipy  # its `stats` loads with the first use, as it takes half as long as torch
+import scipy  # `scipy.stats` loads lazily: importing it takes half as long as torch
 
 from act_eval.errors import UsageError
 from act_eval.types import INVALID, SUCCESS
 
 CONFIDENCE = 0.95
-"""Confidence of every interval unless told otherwise."""
+"""Default confidence of every interval."""
 
 
 class Interval(NamedTuple):
@@ -44,7 +45,7 @@ class SuccessRate:
 
     @classmethod
     def of_outcomes(cls, outcomes: Iterable[str]) -> "SuccessRate":
-        """Return the rate over valid episodes: those that are `invalid` are no trials."""
+        """Return the rate over valid episodes; `invalid` episodes are not trials."""
         valid = [outcome for outcome in outcomes if outcome != INVALID]
         return cls(valid.count(SUCCESS), len(valid))
 
@@ -67,7 +68,7 @@ class SuccessRate:
 
 @dataclass(frozen=True)
 class PairedTable:
-    """Two conditions on the same seeds, counted by which of them succeeded."""
+    """Contingency table of two conditions on the same seeds."""
 
     both: int
     only_first: int
@@ -232,9 +233,9 @@ def mcnemar_power(
 def minimum_detectable_drop(
     pairs: int, rate: float, correlation: float = 0.5, alpha: float = 0.05, power: float = 0.8
 ) -> float | None:
-    """Return the smallest drop from `rate` that `pairs` pairs show with the given power, to 0.001.
+    """Return the smallest drop from `rate` that `pairs` pairs detect with the given power, to 0.001.
 
-    None if not even a drop to zero would be shown.
+    None if not even a drop to zero would be detected.
     """
     low, high = 0.0, rate
     if mcnemar_power(pairs, rate, 0.0, correlation, alpha) < power:
@@ -251,10 +252,10 @@ def minimum_detectable_drop(
 def unpaired_detectable_drop(
     first_trials: int, second_trials: int, rate: float, alpha: float = 0.05, power: float = 0.8
 ) -> float | None:
-    """Return about the smallest drop from `rate` that two independent conditions show with the given power.
+    """Return the approximate smallest drop from `rate` that two independent conditions detect with the given power.
 
-    By the normal approximation, with which the exact test agrees to about 0.01; None if not even a drop to zero
-    would be shown.
+    Uses the normal approximation, which agrees with the exact test to about 0.01. None if not even a drop to zero
+    would be detected.
     """
     if not (first_trials and second_trials and rate):
         return None
@@ -262,9 +263,9 @@ def unpaired_detectable_drop(
     drops = np.linspace(0.0, rate, 2001)[1:]
     pooled = (rate * first_trials + (rate - drops) * second_trials) / (first_trials + second_trials)
     null = np.sqrt(pooled * (1 - pooled) * (1 / first_trials + 1 / second_trials))
-    own = np.sqrt(rate * (1 - rate) / first_trials + (rate - drops) * (1 - rate + drops) / second_trials)
-    shown = drops >= z_alpha * null + z_power * own
-    return float(drops[np.argmax(shown)]) if shown.any() else None
+    alternative = np.sqrt(rate * (1 - rate) / first_trials + (rate - drops) * (1 - rate + drops) / second_trials)
+    detected = drops >= z_alpha * null + z_power * alternative
+    return float(drops[np.argmax(detected)]) if detected.any() else None
 
 
 def _critical_counts(pairs: int, alpha: float) -> np.ndarray:
@@ -276,7 +277,7 @@ def _critical_counts(pairs: int, alpha: float) -> np.ndarray:
 
 
 def _hybrid_score(first: SuccessRate, second: SuccessRate, phi: float, confidence: float) -> Interval:
-    """Return the interval for `second - first` that the conditions' Wilson intervals make, given their correlation."""
+    """Return the interval for `second - first` from both Wilson intervals and the correlation `phi`."""
     (l1, u1), (l2, u2) = first.wilson(confidence), second.wilson(confidence)
     p1, p2 = first.rate, second.rate
     low, high = _combine(p2 - l2, u1 - p1, phi), _combine(u2 - p2, p1 - l1, phi)
@@ -289,4 +290,4 @@ def _combine(own: float, other: float, phi: float) -> float:
 
 def _check_confidence(confidence: float) -> None:
     if not 0 < confidence < 1:
-        raise UsageError(f"confidence is {confidence}; it must lie between 0 and 1")
+        raise UsageError(f"confidence is {confidence}; it must be between 0 and 1")

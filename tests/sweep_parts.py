@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from act_eval.results.suites import Suite
 from act_eval.sources.executors import load_executor
-from act_eval.sweeps import Cell, Grid, Part, Setting, expand, parse_rule
+from act_eval.sweeps import Cell, Grid, RunCells, Setting, expand, parse_rule
 from act_eval.timing import Oracle, Proprio, describe_prefix, parse_prefix
 from act_eval.types import EpisodeRecord, PolicySpec
 
@@ -45,7 +45,7 @@ def part(outcomes: Mapping[str, str], asked: Grid, spec: PolicySpec = ACT_RTC, p
     assert {setting.condition for setting in expansion.settings} == set(outcomes)
     rules = {condition: series.rule for series in reversed(expansion.series) for condition in series.conditions}
     episodes = len(next(iter(outcomes.values())))
-    return Part(
+    return RunCells(
         policy=policy,
         env=env,
         suite=Suite(env="act_eval/MovingPick-v0", kwargs={}, horizon=200, seeds=tuple(range(100, 100 + episodes))),

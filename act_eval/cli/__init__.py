@@ -1,6 +1,6 @@
-"""The command line: `act-eval COMMAND …`. Commands are imported when they are asked for, so that help is quick.
+"""The command line: `act-eval COMMAND …`. A command module is imported only when its command runs, to keep help fast.
 
-The modules here are the commands: each parses its flags, calls the API and prints.
+A command module parses the flags, calls the API and prints the result.
 """
 
 import sys
@@ -14,26 +14,26 @@ from act_eval.errors import ActEvalError, UnknownName, UsageError
 
 COMMANDS = {
     "evaluate": "Evaluate a policy in closed loop, under inference delay, on a suite of seeded episodes.",
-    "merge": "Make one run of the parts that `evaluate --shard` left, after checking that they cover it.",
+    "merge": "Merge the shards of `evaluate --shard` or `sweep --shard` into one run or sweep.",
     "sweep": "Sweep policies over inference delay: a grid as one resumable job.",
-    "probe": "Tell which declared inputs move a policy's output, and which block it then chooses.",
-    "report": "Write the review page of one or several runs: players, lanes and plots, seed by seed.",
-    "render": "Film episodes of a run again from their logged states, at any size.",
+    "probe": "Measure which declared inputs change a policy's output, and which block it then approaches.",
+    "report": "Write the review page of one or several runs: videos, timelines and plots, seed by seed.",
+    "render": "Render videos of a run from its logged simulator states, at any size.",
     "export": "Export a run to CSV, Parquet, TensorBoard, Weights & Biases or Rerun.",
-    "compare": "Say whether one run is better or worse than another, on the same episode seeds.",
+    "compare": "Test whether one run is better or worse than another on the same episode seeds.",
     "serve": "Serve a policy over a WebSocket, for evaluations on this or another machine.",
-    "baseline": "Record the outcomes of a run, for regression tests to compare with.",
+    "baseline": "Record the outcomes of a run as the baseline of regression tests.",
     "collect": "Collect demonstrations with the scripted expert into a LeRobotDataset v3 folder.",
-    "train": "Train a policy on demonstrations, which are collected first where there are none.",
-    "publish": "Make a trained checkpoint a shipped policy, with a page that says how it was made.",
-    "completion": "Print a script with which bash, zsh or fish completes these commands and their options.",
+    "train": "Train a policy on demonstrations; missing demonstrations are collected first.",
+    "publish": "Add a trained checkpoint to the shipped policies, with a page on its training.",
+    "completion": "Print a completion script for bash, zsh or fish.",
 }
-"""Name → what it does; each is a module of this package with `run(argv) -> exit code`."""
+"""Name → help; each is a module of this package with `run(argv) -> exit code`."""
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 """Exit codes."""
 
-_WIDTH = 80  # columns of the narrowest terminal that help is written for
+_WIDTH = 80  # columns of the narrowest supported terminal
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def guarded(command: Callable[[], int]) -> int:
-    """Run a command; an error raised on purpose becomes its message and an exit code."""
+    """Run a command; turn an `ActEvalError` into its message and an exit code."""
     try:
         with second_interrupt_at_once():
             return command()

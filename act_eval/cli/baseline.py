@@ -1,4 +1,4 @@
-"""`baseline`: record the outcomes of a run, for regression tests to compare with."""
+"""`baseline`: record the outcomes of a run as the baseline of regression tests."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ class Flags:
     run: tyro.conf.Positional[Path]
     """Run folder of `evaluate`."""
     to: tyro.conf.Positional[Path]
-    """File to write, in place of an earlier baseline."""
+    """Baseline file; an existing one is replaced."""
     reason: str
-    """Why the run is the new baseline; kept in the file, as are the reasons of those before."""
+    """Why this run is the new baseline; the file keeps it, with the reasons of earlier baselines."""
     add_machine: bool = False
-    """Keep what is recorded, and add this machine's outcomes of the same suite and policy, keyed by its numeric
+    """Keep the recorded outcomes and add this machine's outcomes of the same suite and policy, keyed by its numeric
     fingerprint."""
 
 

@@ -1,4 +1,4 @@
-"""`collect`: demonstrations of the scripted expert, as a LeRobotDataset v3 folder."""
+"""`collect`: collect demonstrations of the scripted expert into a LeRobotDataset v3 folder."""
 
 import time
 from collections.abc import Sequence
@@ -22,42 +22,43 @@ from act_eval.envs.registration import env_id
 class Flags:
     """Collect demonstrations with the scripted expert into a LeRobotDataset v3 folder.
 
-    The outcome rules of the environment verify every episode. Interrupted, the same command continues.
+    The outcome rules of the environment verify every episode. Repeat the command to resume after an interrupt.
     """
 
     env: str = "confuser_pick"
-    """Environment to collect in."""
+    """Environment."""
     episodes: int = 400
     """Successful episodes to keep."""
     out: Path | None = None
-    """Folder of the data set; data/ENV by default."""
+    """Data set folder; data/ENV by default."""
     seed: int = 0
-    """Decides every episode."""
+    """Determines every episode."""
     action_noise: float = DEMONSTRATED["action_noise"]
-    """Noise that the environment adds to the arm's commands in half of the steps [rad]; labels stay clean."""
+    """Standard deviation of noise on the arm's commands, in half of the steps [rad]; labels have no noise."""
     gripper_faults: float = DEMONSTRATED["gripper_faults"]
-    """Chance per step that the gripper disobeys for a while, so that recovering is demonstrated; labels stay clean."""
+    """Chance per step that the gripper ignores its command for a while, to demonstrate recovery; labels have no
+    faults."""
     recovery: float = 0.0
-    """Share of the episodes in which the expert goes after an imagined block first; what is recorded begins when it
+    """Share of recovery demonstrations: the expert first approaches an imagined block, and recording starts when it
     turns to the real one."""
     image_size: int = DEMONSTRATED["image_size"]
     """Height and width of the images [px]."""
     confusers: int | None = None
-    """Blocks beside the target; as the environment has it by default."""
+    """Blocks beside the target; the environment's default if omitted."""
     positions: Positions | None = None
-    """Where the target starts: anywhere (continuous, the default), near one place, or near either of two."""
+    """Start positions of the target: anywhere (continuous, the default), near one place, or near either of two."""
     label_noise: float | None = None
-    """Share of the episodes whose coordinates name the confuser, as in a data set whose labels slipped."""
+    """Share of the episodes whose goal coordinates are those of the confuser, as in a data set with wrong labels."""
     robot_meshes: bool = False
-    """Show the robot's meshes, from the copy of MuJoCo Menagerie that MENAGERIE_ROOT names, instead of primitives."""
+    """Render the robot's meshes, from the copy of MuJoCo Menagerie at MENAGERIE_ROOT, instead of primitives."""
     images: ImageStorage = "image"
     """image: lossless PNG. video: H.264, smaller and lossy."""
     workers: int = 2
-    """Processes."""
+    """Worker processes."""
 
 
 def run(argv: Sequence[str], prog: str) -> int:
-    """Parse the flags, collect, show the progress and print the result; return the exit code."""
+    """Parse the flags, collect with a progress bar and print the result; return the exit code."""
     flags = parse(Flags, argv, prog)
     console = Console(highlight=False, markup=False, soft_wrap=True)
     out = flags.out or Path("data") / flags.env
@@ -81,9 +82,9 @@ def run(argv: Sequence[str], prog: str) -> int:
 
 def _options(flags: Flags) -> dict[str, Any]:
     given = {name: getattr(flags, name) for name in ("confusers", "positions", "label_noise")}
-    asked_for = {name: value for name, value in given.items() if value is not None}
-    asked_for |= {"robot_meshes": True} if flags.robot_meshes else {}
-    return {name: getattr(flags, name) for name in DEMONSTRATED} | asked_for
+    options = {name: value for name, value in given.items() if value is not None}
+    options |= {"robot_meshes": True} if flags.robot_meshes else {}
+    return {name: getattr(flags, name) for name in DEMONSTRATED} | options
 
 
 def _collect(plan: CollectPlan, out: Path, workers: int, console: Console) -> Collected:

@@ -1,4 +1,4 @@
-"""`compare`: is NEW better or worse than BASE, on the same episode seeds?"""
+"""`compare`: test whether NEW is better or worse than BASE on the same episode seeds."""
 
 import json
 import sys
@@ -14,32 +14,31 @@ from act_eval.cli.parsing import parse
 from act_eval.errors import ActEvalError, RunFolderError, SuiteMismatch, UsageError
 
 PASSED, USAGE, NOT_COMPARABLE = 0, 2, 3
-"""Exit codes, with 1 for a requirement that is not met. A run that is missing or damaged is a usage error here: 1
-means a regression and nothing else."""
+"""Exit codes; 1 is reserved for a requirement that is not met, so a missing or damaged run is a usage error here."""
 
 
 @dataclass(frozen=True)
 class Flags:
     """Compare two runs of the same suite, or several checkpoints.
 
-    Exit codes: 0 the requirement is met, 1 it is not, 2 usage, 3 the runs are not comparable or the answer is open.
+    Exit codes: 0 the requirement is met, 1 it is not met, 2 usage error, 3 not comparable or inconclusive.
     """
 
     runs: tyro.conf.Positional[tuple[str, ...]] = ()
     """BASE and NEW: run folders of `evaluate`, files of `baseline`, or single conditions as RUN:CONDITION."""
     condition: tuple[str, ...] = ()
-    """Conditions to compare, as NAME or BASE_NAME=NEW_NAME; by default those that both have."""
+    """Conditions to compare, as NAME or BASE_NAME=NEW_NAME; by default all that both runs have."""
     unpaired: bool = False
-    """Compare the rates of different episodes, by Barnard's exact test."""
+    """Compare the success rates of different episodes, with Barnard's exact test."""
     require: Literal["no-regression", "non-inferior"] = "no-regression"
-    """no-regression fails only where a drop is shown; non-inferior passes only where a drop of --margin is excluded."""
+    """no-regression fails if a drop is detected; non-inferior passes if a drop of --margin is excluded."""
     margin: float = 0.05
-    """Difference of success rates that does not matter."""
+    """Largest negligible difference of success rates."""
     alpha: float = 0.05
-    """Level of the two-sided tests, over all conditions together."""
+    """Family-wise level of the two-sided tests over all conditions."""
     noise_floor: tuple[str, ...] = ()
-    """Also say how large differences arise from nothing: runs of the same weights on disjoint suites (--seed), or
-    one run that is cut into such suites."""
+    """Also measure differences by chance alone, from runs of the same weights on disjoint suites (--seed), or from
+    one run split into such suites."""
     checkpoints: tuple[str, ...] = ()
     """Instead of BASE and NEW: one run per checkpoint, all on the same suite."""
     held_out: str | None = None
@@ -53,7 +52,7 @@ class Flags:
 
 
 def run(argv: Sequence[str], prog: str) -> int:
-    """Parse the flags and compare; return the exit code. A refusal is written to the files that are asked for too."""
+    """Parse the flags and compare; return the exit code. Output files receive a refusal too."""
     flags = parse(Flags, argv, prog)
     try:
         return _run(flags, Console(file=sys.stdout, highlight=False, soft_wrap=True))
@@ -78,13 +77,13 @@ def _run(flags: Flags, console: Console) -> int:
 def _compare(flags: Flags, console: Console) -> int:
     from act_eval.comparison.findings import compare_places  # scipy is not needed for help
     from act_eval.comparison.formats import comparison_json, comparison_junit, comparison_markdown
-    from act_eval.comparison.noise import noise_of
+    from act_eval.comparison.noise import read_noise_floor
     from act_eval.comparison.screen import show_comparison
     from act_eval.comparison.verdicts import Rules
 
     rules = Rules(alpha=flags.alpha, margin=flags.margin, paired=not flags.unpaired)
     found = compare_places(*flags.runs, conditions=flags.condition, rules=rules, requirement=flags.require)
-    noise = noise_of(flags.noise_floor, len(found.base.suite.seeds))
+    noise = read_noise_floor(flags.noise_floor, len(found.base.suite.seeds))
     show_comparison(console, found, noise)
     _write(flags.markdown, lambda: comparison_markdown(found, noise, flags.markdown), console)
     _write(flags.json, lambda: _dump({**comparison_json(found, noise), "exit_code": found.exit_code}), console)
@@ -111,12 +110,12 @@ def _select(flags: Flags, console: Console) -> int:
 
 def _only_noise(flags: Flags, console: Console) -> int:
     if flags.junit:
-        raise UsageError("a noise floor alone is no test: leave --junit away")
+        raise UsageError("a noise floor alone is not a test; omit --junit")
     from act_eval.comparison.formats import SCHEMA, noise_json, noise_markdown
-    from act_eval.comparison.noise import noise_of
+    from act_eval.comparison.noise import read_noise_floor
     from act_eval.comparison.screen import show_noise
 
-    noise = noise_of(flags.noise_floor, None)
+    noise = read_noise_floor(flags.noise_floor, None)
     show_noise(console, noise)
     _write(flags.markdown, lambda: noise_markdown(noise), console)
     values = {"schema": SCHEMA, "noise_floor": [noise_json(floor) for floor in noise], "exit_code": PASSED}
@@ -140,7 +139,7 @@ def _refuse(flags: Flags, text: str, code: int) -> int:
 
 
 def _write(path: Path | None, text: Callable[[], str], console: Console) -> None:
-    """Write a file; into its place directly, because a step summary may be a pipe."""
+    """Write a file directly, because a step summary may be a pipe."""
     if path is None:
         return
     try:

@@ -1,4 +1,4 @@
-"""`completion`: a script with which a shell completes commands, options and their values."""
+"""`completion`: print a script that completes commands, options and their values in a shell."""
 
 import contextlib
 import io
@@ -18,10 +18,10 @@ Shell = Literal["bash", "zsh", "fish"]
 
 @dataclass(frozen=True)
 class Flags:
-    """Print a script that completes commands, options and their values; docs/command-line.md says where it goes."""
+    """Print a script that completes commands, options and their values; see docs/command-line.md."""
 
     shell: tyro.conf.Positional[Shell]
-    """The shell that will read it."""
+    """Shell that the script is for."""
 
 
 def run(argv: Sequence[str], prog: str) -> int:
@@ -34,23 +34,23 @@ def script(shell: Shell, prog: str = "act-eval") -> str:
     """Return a completion script for all commands at once.
 
     Args:
-        shell: the shell that will read it.
-        prog: what is completed.
+        shell: the shell that the script is for.
+        prog: name of the completed program.
     """
     commands: Any = Union[tuple(_subcommand(name, text) for name, text in COMMANDS.items())]  # noqa: UP007  # built
     written = io.StringIO()
-    with contextlib.redirect_stdout(written), contextlib.suppress(SystemExit):  # tyro prints the script and leaves
+    with contextlib.redirect_stdout(written), contextlib.suppress(SystemExit):  # tyro prints the script and exits
         words = ["--tyro-write-completion", shell, "-"]
         tyro.cli(commands, args=words, prog=prog, config=(tyro.conf.AvoidSubcommands,))
     return "\n".join(map(_on_one_line, written.getvalue().splitlines())) + "\n"
 
 
 def _on_one_line(line: str) -> str:
-    """Return a line of the script; what shells complete from holds help texts, and would offer their second lines."""
+    """Return a line of the script with its help texts on one line: a shell would offer their second lines."""
     return re.sub(r"\\+n\s*", " ", line) if line.startswith("COMPLETION_SPEC = ") else line
 
 
 def _subcommand(name: str, description: str) -> Any:
     module = import_module(f"act_eval.cli.{name}")
-    more = {"default": module.parse([])} if name == "train" else {}  # of two configurations it offers the usual one
+    more = {"default": module.parse([])} if name == "train" else {}  # offers the default configuration
     return Annotated[module.Flags, tyro.conf.subcommand(name, description=description, **more)]

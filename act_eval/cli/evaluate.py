@@ -1,4 +1,4 @@
-"""`evaluate`: a policy in closed loop under inference delay, on a suite of seeded episodes."""
+"""`evaluate`: evaluate a policy in closed loop under inference delay, on a suite of seeded episodes."""
 
 import sys
 from collections.abc import Sequence
@@ -14,8 +14,8 @@ _OK, _INTERRUPTED = 0, 130
 def run(argv: Sequence[str], prog: str) -> int:
     """Parse the flags and evaluate; return the exit code."""
     config = parse(EvaluateConfig, argv, prog)
-    from act_eval.cli.screen import console_for, print_part, print_run  # heavy, and help needs none of it
-    from act_eval.evaluation.run import FinishedPart, evaluate
+    from act_eval.cli.screen import console_for, print_run, print_shard  # slow to import; help does not need it
+    from act_eval.evaluation.run import FinishedShard, evaluate
     from act_eval.export import check_tools, export_run
     from act_eval.progress import Terminal
     from act_eval.results.run import read_run
@@ -27,8 +27,8 @@ def run(argv: Sequence[str], prog: str) -> int:
     except Interrupted as error:
         console.print(str(error), markup=False)
         return _INTERRUPTED
-    if isinstance(found, FinishedPart):
-        print_part(found, console)
+    if isinstance(found, FinishedShard):
+        print_shard(found, console)
         return _OK
     print_run(found, console)
     for tool in config.export:

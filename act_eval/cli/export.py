@@ -1,4 +1,4 @@
-"""`export`: a finished run as tables and for other tools."""
+"""`export`: export a finished run to tables and to other tools."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,19 +14,19 @@ from act_eval.errors import UsageError
 
 @dataclass(frozen=True)
 class Flags:
-    """Export a finished run for other tools. The run itself is not changed, and every file can be made again."""
+    """Export a finished run to tables and to other tools. The run itself does not change."""
 
     run: tyro.conf.Positional[Path]
     """Run folder of `evaluate`, finished."""
     to: tuple[Tool, ...] = ("csv", "parquet")
-    """csv (episodes), parquet (episodes and control steps), tensorboard, wandb (rates and a table of all episodes with
-    their videos), rerun (one .rrd per episode)."""
+    """Formats: csv (episodes), parquet (episodes and control steps), tensorboard, wandb (rates and a table of all
+    episodes with their videos), rerun (one .rrd per episode)."""
     out: Path | None = None
-    """Folder of the files; the run folder by default."""
+    """Output folder; the run folder by default."""
     episodes: str = "failures"
-    """Which episodes rerun shows: failures, all, an outcome such as wrong_block, or numbers as in 3,17."""
+    """Episodes exported to rerun: failures, all, an outcome such as wrong_block, or numbers as in 3,17."""
     condition: tuple[str, ...] = ()
-    """Conditions that rerun shows; all by default."""
+    """Conditions exported to rerun; all by default."""
     project: str = "act_eval"
     """Project of Weights & Biases."""
 
@@ -38,11 +38,11 @@ def run(argv: Sequence[str], prog: str) -> int:
         ActEvalError: naming the flag, the file or the tool.
     """
     flags = parse(Flags, argv, prog)
-    from act_eval.export import TOOLS, check_tools, export_run  # help needs none of the tools
+    from act_eval.export import TOOLS, check_tools, export_run  # help does not need the tools
     from act_eval.results.run import read_run
 
     if not flags.to:
-        raise UsageError(f"--to names nothing; allowed: {', '.join(TOOLS)}")
+        raise UsageError(f"--to is empty; allowed: {', '.join(TOOLS)}")
     check_tools(flags.to)
     found = read_run(flags.run)
     for tool in dict.fromkeys(flags.to):

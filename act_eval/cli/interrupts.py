@@ -1,4 +1,4 @@
-"""Ctrl-C once ends a command in order, twice at once. What has finished is on the disk either way."""
+"""Interrupts: the first ctrl-C ends a command in order, the second at once. Finished episodes are kept either way."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ _INTERRUPTED = 130
 
 @contextmanager
 def second_interrupt_at_once() -> Iterator[None]:
-    """Let a second ctrl-C end this process whatever it is doing; workers notice, and end too."""
+    """Let a second ctrl-C end this process at once; its workers end too."""
     if current_thread() is not main_thread() or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield
         return

@@ -1,4 +1,4 @@
-"""`merge`: make one run or sweep of the parts that `evaluate --shard` or `sweep --shard` left."""
+"""`merge`: merge the shards of `evaluate --shard` or `sweep --shard` into one run or sweep."""
 
 import sys
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ Flags = MergeConfig
 def run(argv: Sequence[str], prog: str) -> int:
     """Parse the flags and merge; return the exit code."""
     config = parse(MergeConfig, argv, prog)
-    from act_eval.cli.screen import console_for, print_run  # heavy, and help needs none of it
+    from act_eval.cli.screen import console_for, print_run  # slow to import; help does not need it
     from act_eval.evaluation.finish import FinishedRun
     from act_eval.progress import Terminal
     from act_eval.sweeps.merging import merge
@@ -23,6 +23,7 @@ def run(argv: Sequence[str], prog: str) -> int:
         print_run(found, console)
     else:
         console.print(
-            f"results {found}; its sweep's command with --out {found}, without --shard, makes the tables", markup=False
+            f"results {found}; repeat the sweep's command with --out {found} and without --shard to write the tables",
+            markup=False,
         )
     return 0

@@ -1,4 +1,4 @@
-"""From a command line to a command's flags; what is unknown is answered with what there is."""
+"""Parse a command line into the flags of a command; an unknown option is an error that lists the known ones."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, fields, is_dataclass
@@ -16,28 +16,28 @@ def parse(kind: type[_Flags], argv: Sequence[str], prog: str, **more: Any) -> _F
 
     Args:
         kind: a dataclass whose fields all have defaults.
-        argv: the words.
-        prog: what the command is called, for its help.
-        more: for `tyro.cli`.
+        argv: the arguments.
+        prog: name of the command in its help.
+        more: further arguments of `tyro.cli`.
 
     Raises:
-        UsageError: naming an option that there is not, and those that there are; or a word with a null byte.
-        SystemExit: of tyro, for help and for values that do not fit their option.
+        UsageError: naming an unknown option and the known ones, or an argument with a null byte.
+        SystemExit: raised by tyro for help and for values that do not fit their option.
     """
     for word in argv:
-        if "\0" in word:  # no system's path or option
-            raise UsageError(f"{word!r} holds a null byte")
+        if "\0" in word:
+            raise UsageError(f"{word!r} contains a null byte")
     flags, unknown = tyro.cli(kind, args=list(argv), prog=prog, return_unknown_args=True, **more)
     for word in unknown:
         if word.startswith("--"):
             raise UnknownName("option", word.partition("=")[0], options(more.get("default", flags)))
     if unknown:
-        raise UsageError(f"{prog} does not take {unknown[0]!r}; {prog} --help lists what it takes")
+        raise UsageError(f"{prog} does not take {unknown[0]!r}; {prog} --help lists its arguments")
     return flags
 
 
 def options(flags: Any, prefix: str = "") -> list[str]:
-    """Return the options of a dataclass or of an instance of one, as they are written."""
+    """Return the option names of a dataclass or of an instance of one, as in `--image-size`."""
     return list(_options(flags, prefix))
 
 

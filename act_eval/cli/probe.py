@@ -1,4 +1,4 @@
-"""`probe`: which declared inputs move a policy's output, and which block it then chooses."""
+"""`probe`: measure which declared inputs change a policy's output, and which block it then approaches."""
 
 import json
 import sys
@@ -15,16 +15,16 @@ OK, IGNORED_INPUT = 0, 3
 
 @dataclass(frozen=True)
 class Flags(ProbeConfig):
-    """Tell which declared inputs move a policy's output. Exit code 0: no input is ignored; 3: at least one is."""
+    """Measure which declared inputs change a policy's output. Exit code 0: no input is ignored; 3: at least one is."""
 
     json: Path | None = None
-    """File for all numbers."""
+    """JSON file to write all numbers to."""
 
 
 def run(argv: Sequence[str], prog: str) -> int:
     """Parse the flags and probe; return the exit code."""
     flags = parse(Flags, argv, prog)
-    from act_eval.cli.screen import console_for  # loads the diagnostics, and help needs none of it
+    from act_eval.cli.screen import console_for  # slow to import; help does not need it
     from act_eval.results.records import write_atomically
     from act_eval.sources.probing import probe_inputs
 

@@ -1,4 +1,4 @@
-"""`publish`: make a trained checkpoint a shipped policy, with a page that says how it was made and what it reaches."""
+"""`publish`: add a trained checkpoint to the shipped policies, with a page on its training and its success rates."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,21 +18,21 @@ from act_eval.stats import SuccessRate
 from act_eval.types import SUCCESS
 
 BEGAN_WITH = "began_with"
-"""Key of the story of the checkpoint whose weights a training began with."""
+"""Key of the training history of the checkpoint that a training started from."""
 
 
 @dataclass(frozen=True)
 class Flags:
-    """Copy a checkpoint in half precision to the shipped policies, or write a shipped one's page anew."""
+    """Copy a checkpoint in half precision to the shipped policies, or rewrite the page of a shipped policy."""
 
     name: tyro.conf.Positional[str]
     """Name of the shipped policy."""
     checkpoint: Path | None = None
-    """`pretrained_model` folder, or the folder of a training run; without it only the page is written."""
+    """`pretrained_model` folder, or the folder of a training run; if omitted, only the page is written."""
     runs: tuple[Path, ...] = ()
-    """Run folders of `evaluate` on the shipped policy; their success rates go on the page."""
+    """Run folders of `evaluate` on the shipped policy; the page lists their success rates."""
     replace: bool = False
-    """Whether a shipped policy of this name may be replaced."""
+    """Replace a shipped policy of this name."""
 
 
 def run(argv: Sequence[str], prog: str) -> int:
@@ -46,8 +46,8 @@ def run(argv: Sequence[str], prog: str) -> int:
     print(f"{folder}: {size:.1f} MB, digest {digest(folder)}")
     if not flags.runs:
         print(
-            f"measure it: act-eval evaluate --policy {flags.name} --episodes 200\n"
-            f"and put the result on its page: act-eval publish {flags.name} --runs RUN_FOLDER"
+            f"to measure it: act-eval evaluate --policy {flags.name} --episodes 200\n"
+            f"to add the result to its page: act-eval publish {flags.name} --runs RUN_FOLDER"
         )
     return 0
 
@@ -63,52 +63,52 @@ def ship(checkpoint: Path, folder: Path, replace: bool) -> None:
     from act_eval.policies.training_state import PRETRAINED
 
     if folder.exists() and not replace:
-        raise UsageError(f"{folder} exists; --replace writes over it, and voids the baselines that were made with it")
+        raise UsageError(f"{folder} exists; --replace overwrites it and invalidates its baselines")
     places = (checkpoint, checkpoint / PRETRAINED, checkpoint / "checkpoints" / "last" / PRETRAINED)
     source = next((place for place in places if (place / "config.json").is_file()), None)
     if source is None:
         raise CheckpointError(f"{checkpoint} is neither a pretrained_model folder nor the folder of a training run")
     policy, processor = load_pretrained(source)
-    save_pretrained(folder, policy, processor, extra=_story(source), half=True)
+    save_pretrained(folder, policy, processor, extra=_history(source), half=True)
 
 
-def _story(checkpoint: Path) -> dict[str, Any]:
-    """Return how a checkpoint was trained, and before it the one that it began with."""
+def _history(checkpoint: Path) -> dict[str, Any]:
+    """Return the training record of a checkpoint, with that of the checkpoint it started from."""
     from act_eval.policies.checkpoint import load_extra
 
-    story = load_extra(checkpoint)
-    first = story.get("training", {}).get("settings", {}).get("init_from")
-    return story | ({BEGAN_WITH: _story(checkpoint_folder(first))} if first else {})
+    history = load_extra(checkpoint)
+    first = history.get("training", {}).get("settings", {}).get("init_from")
+    return history | ({BEGAN_WITH: _history(checkpoint_folder(first))} if first else {})
 
 
 def write_page(folder: Path, name: str, runs: Sequence[Path]) -> None:
     """Write README.md: the training command, the data, and the rates of evaluation runs with their intervals.
 
     Raises:
-        CheckpointError: if there is no such policy, or it does not say how it was trained.
+        CheckpointError: if there is no such policy, or it has no training record.
         RunFolderError: if a run has not finished, or evaluated another policy.
     """
     from act_eval.policies.checkpoint import load_config, load_extra
 
-    config, story = load_config(folder), load_extra(folder)
-    if "training" not in story:
-        raise CheckpointError(f"{folder} does not say how it was trained; it was not made by `act-eval train`")
+    config, history = load_config(folder), load_extra(folder)
+    if "training" not in history:
+        raise CheckpointError(f"{folder} has no training record; it was not made by `act-eval train`")
     measured = [line for place in runs for line in _measured(place, digest(folder))]
-    closings = [f"- {line}" for place in runs for line in _closings(place)]
+    grasps = [f"- {line}" for place in runs for line in _grasps(place)]
     lines = [f"# {name}", "", f"A policy of type `{config.type}`, in half precision.", ""]
     if config.conditioning == "unread":
         lines += ["A control, not to be used: it declares the target's coordinates and no layer reads them.", ""]
-    lines += [*_made(story), "", "## Measured", "", *_table(measured)]
-    lines += ["", "Where it closes between two blocks:", "", *closings] if closings else []
+    lines += [*_trained(history), "", "## Measured", "", *_table(measured)]
+    lines += ["", "Where the policy grasps:", "", *grasps] if grasps else []
     (folder / "README.md").write_text("\n".join(lines) + "\n")
 
 
-def _made(story: dict[str, Any]) -> list[str]:
-    """Say how a checkpoint was trained, the one that it began with first."""
-    before = (
-        [*_made(story[BEGAN_WITH]), "", "It went on from there by"] if BEGAN_WITH in story else ["It was trained by"]
-    )
-    training = story["training"]
+def _trained(history: dict[str, Any]) -> list[str]:
+    """Describe the training of a checkpoint, after that of the checkpoint it started from."""
+    before = ["It was trained by"]
+    if BEGAN_WITH in history:
+        before = [*_trained(history[BEGAN_WITH]), "", "Then it was trained further by"]
+    training = history["training"]
     data = training["data"]
     return [
         *before,
@@ -122,13 +122,13 @@ def _made(story: dict[str, Any]) -> list[str]:
 
 
 def _steps(training: Mapping[str, Any]) -> str:
-    """Return the steps of a checkpoint, and of the whole run where it is not its last one."""
+    """Return the steps of a checkpoint, and those of the whole training if it is not the last one."""
     planned = training.get("settings", {}).get("train", {}).get("steps", training["steps"])
     return f"{training['steps']} steps" + (f" of {planned}" if planned != training["steps"] else "")
 
 
-def _closings(place: Path) -> list[str]:
-    """Return a line per condition of a run on where it closed."""
+def _grasps(place: Path) -> list[str]:
+    """Return the grasp line of each condition of a run."""
     manifest = Manifest.read(place)
     results = {condition: read_episodes(place / condition / "episodes.jsonl") for condition in manifest.conditions}
     return grasp_choice_lines(results, manifest.suite.kwargs)
@@ -136,7 +136,7 @@ def _closings(place: Path) -> list[str]:
 
 def _data(part: Mapping[str, Any]) -> str:
     collection = part["collection"] or {}
-    plan = collection.get("plan", collection)  # a data set's whole record, or the plan alone
+    plan = collection.get("plan", collection)  # the record of a data set, or its plan alone
     options = ", ".join(f"{key} {value}" for key, value in plan.get("options", {}).items())
     for name in ("recovery", "fumbles"):  # act_eval 0.1.0 stored fumbles
         options += f", {name} {plan[name]}" if plan.get(name) else ""
@@ -154,11 +154,11 @@ def _table(measured: Sequence[str]) -> list[str]:
     return [head, "|---|---|---|---|---|---|", *measured]
 
 
-def _measured(place: Path, wanted: str) -> list[str]:
+def _measured(place: Path, expected: str) -> list[str]:
     manifest = Manifest.read(place)
     found = manifest.configuration["policy"].get("digest")
-    if found != wanted:
-        raise RunFolderError(f"{place} evaluated another policy: digest {found}, this one has {wanted}")
+    if found != expected:
+        raise RunFolderError(f"{place} evaluated another policy: digest {found}, this one has {expected}")
     rows = []
     for condition in manifest.conditions:
         outcomes = [record.outcome for record in read_episodes(place / condition / "episodes.jsonl")]

@@ -1,4 +1,4 @@
-"""`report`: the review page of one or several runs."""
+"""`report`: write the review page of one or several runs."""
 
 import hashlib
 import sys
@@ -18,11 +18,11 @@ class Flags:
     """Write the review page of one or several runs: report.html, which needs no server."""
 
     runs: tyro.conf.Positional[tuple[Path, ...]] = ()
-    """Run folders of `evaluate`, finished or not, or a folder of them, as `sweep` makes."""
+    """Run folders of `evaluate`, finished or not, or a folder of run folders such as that of `sweep`."""
     out: Path | None = None
-    """Folder for the page; by default the run folder, or for several runs one below outputs/report."""
+    """Output folder; by default the run folder, or for several runs a folder below outputs/report."""
     copy_videos: bool = False
-    """Copy the videos beside the page, so that its folder can be moved and sent."""
+    """Copy the videos beside the page, so that its folder is self-contained."""
 
 
 def run(argv: Sequence[str], prog: str) -> int:
@@ -33,7 +33,7 @@ def run(argv: Sequence[str], prog: str) -> int:
         RunFolderError: if none of the folders holds a run, or the page cannot be written.
     """
     flags = parse(Flags, argv, prog)
-    from act_eval.cli.screen import console_for, page_lines  # what reads runs is heavy, and help needs none of it
+    from act_eval.cli.screen import console_for, page_lines  # slow to import; help does not need it
     from act_eval.report import write_report
     from act_eval.results.run import run_folders
 

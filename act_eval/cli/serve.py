@@ -1,4 +1,4 @@
-"""`serve`: a policy behind a WebSocket, for clients of act_eval and of openpi."""
+"""`serve`: serve a policy over a WebSocket, for clients of act_eval and of openpi."""
 
 import os
 import sys
@@ -13,28 +13,28 @@ from act_eval.errors import UsageError
 
 @dataclass(frozen=True)
 class Flags:
-    """Serve a policy over a WebSocket until ctrl-C. Clients give the printed address as --policy."""
+    """Serve a policy over a WebSocket until ctrl-C. Clients pass the printed address as --policy."""
 
     policy: str = "act_rtc"
     """A shipped policy, a checkpoint folder (ours or LeRobot's ACT), a hub id, or module:factory."""
     policy_options: tuple[str, ...] = ()
-    """Given to module:factory, each as NAME=VALUE; a value is JSON or text."""
+    """Passed to module:factory, each as NAME=VALUE; a value is JSON or text."""
     host: str = "127.0.0.1"
-    """Address to listen at. One that other machines can reach needs a token: set ACT_EVAL_TOKEN, 16 characters or
-    more, for the server and for its clients."""
+    """Address to listen on. An address that other machines can reach needs a token: set ACT_EVAL_TOKEN, 16 characters
+    or more, for the server and its clients."""
     port: int = 8000
-    """Port to listen at; 0 takes a free one."""
+    """Port to listen on; 0 picks a free port."""
     max_megabytes: int = 64
-    """Largest message that is taken [MiB]."""
+    """Largest accepted message [MiB]."""
     device: str = "auto"
-    """Where the network runs: cpu, cuda, or auto (cuda where there is one)."""
+    """Device of the network: cpu, cuda, or auto (cuda if available)."""
     compile: str = "auto"
-    """torch.compile: off, a mode of it, or auto (where it pays)."""
+    """torch.compile: off, one of its modes, or auto (on if it pays off)."""
     rows_per_call: int | None = None
-    """Rows of every network call, filled up where fewer ask; 8 by default, as in an evaluation. With 1 a single
-    environment is answered soonest."""
+    """Batch size of every network call, padded if fewer requests wait; 8 by default, as in an evaluation. 1 gives a
+    single environment the lowest latency."""
     threads: int = 1
-    """Threads of the network's arithmetic."""
+    """Threads per network call."""
 
 
 def run(argv: Sequence[str], prog: str) -> int:
@@ -43,12 +43,12 @@ def run(argv: Sequence[str], prog: str) -> int:
 
 
 def serve(flags: Flags, stream: TextIO) -> int:
-    """Serve as the flags say; return the exit code once ctrl-C ends it.
+    """Serve until ctrl-C; return the exit code.
 
     Raises:
-        ActEvalError: with what is wrong with the flags, the policy or the port.
+        ActEvalError: if the flags, the policy or the port are invalid.
     """
-    from act_eval.policies.serving import TOKEN  # loads the policy, and help needs none of it
+    from act_eval.policies.serving import TOKEN  # slow to import; help does not need it
     from act_eval.sources.factories import named_values
     from act_eval.sources.policies import EXPERT, Network, policy_source
     from act_eval.sources.policy_sources import ServerSource, check_network, label, need_serving

@@ -1,4 +1,4 @@
-"""`sweep`: a grid of delays, execution horizons and executors over policies and environments, as one resumable job."""
+"""`sweep`: evaluate a grid of delays, execution horizons and executors over policies and environments."""
 
 import sys
 from collections.abc import Sequence
@@ -14,7 +14,11 @@ _OK, _INTERRUPTED = 0, 130
 def run(argv: Sequence[str], prog: str) -> int:
     """Parse the flags and sweep; return the exit code."""
     config = parse(SweepConfig, argv, prog)
-    from act_eval.cli.screen import print_sweep, print_sweep_part, sweep_console  # heavy, and help needs none of it
+    from act_eval.cli.screen import (  # slow to import; help does not need it
+        print_sweep,
+        print_sweep_shard,
+        sweep_console,
+    )
     from act_eval.progress import Terminal
     from act_eval.sweeps.run import FinishedSweep, sweep
 
@@ -27,5 +31,5 @@ def run(argv: Sequence[str], prog: str) -> int:
     if isinstance(found, FinishedSweep):
         print_sweep(found, console)
     else:
-        print_sweep_part(found, console)
+        print_sweep_shard(found, console)
     return _OK

@@ -1,4 +1,4 @@
-"""`train`: a policy on demonstrations of an environment, which are collected first where there are none."""
+"""`train`: train a policy on demonstrations of an environment; missing demonstrations are collected first."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,20 +18,20 @@ def run(argv: Sequence[str], prog: str) -> int:
     """Parse the flags and train; return the exit code."""
     words = _whole_line(list(argv))
     config = parse(words, prog)
-    from act_eval.training.run import train  # heavy, and help needs none of it
+    from act_eval.training.run import train  # slow to import; help does not need it
 
     return INTERRUPTED if train(config, words).stopped else OK
 
 
 def parse(words: list[str], prog: str = "act-eval train") -> TrainConfig:
-    """Return the settings of a command line; policy and checkpoint decide the defaults of the rest."""
+    """Return the config of a command line; policy and checkpoint determine the defaults of the other flags."""
     first = _peek(words)
     defaults = default_config(first.policy, first.init_from)
     return parsed(TrainConfig, words, prog, default=defaults, config=(tyro.conf.AvoidSubcommands,))
 
 
 def _whole_line(words: list[str]) -> list[str]:
-    """Put the command line of the resumed run before that which resumes it: the later word wins."""
+    """Return the arguments of the resumed training followed by the new ones, which take precedence."""
     resume = _peek(words).resume
     return words if resume is None else [*begun_with(resume)["arguments"], *words]
 
@@ -44,7 +44,7 @@ def _peek(argv: list[str]) -> "_First":
 
 @dataclass(frozen=True)
 class _First:
-    """What decides the defaults of everything else."""
+    """The flags that determine the defaults of all others."""
 
     policy: PolicyKind = "act_rtc"
     resume: Path | None = None

@@ -1,7 +1,6 @@
-"""Success-rate regression: recorded outcomes, and the verdict on a new run of the same suite.
+"""Comparison of success rates: baselines, verdicts and regression gates.
 
-Names are imported when they are asked for: pytest imports this package at its start, in every repository of whoever
-has act_eval installed.
+Names are imported lazily: pytest imports this package at startup wherever act_eval is installed.
 """
 
 from importlib import import_module

@@ -1,7 +1,7 @@
-"""A baseline: the outcomes of one run, with everything that says when they can be expected again.
+"""Baselines: recorded outcomes of a run, with the suite, configuration and fingerprint that determine them.
 
-One file holds one suite and one configuration. Its outcomes may have been recorded on several machines, each keyed
-by its numeric fingerprint; the first recording is the one that runs from elsewhere are paired with.
+One file holds one suite and one configuration, with outcomes of one or several machines, each keyed by its numeric
+fingerprint. Runs on other machines are paired with the first recording.
 """
 
 import json
@@ -21,7 +21,7 @@ from act_eval.types import INVALID, OUTCOMES, SUCCESS
 
 SCHEMA = 2
 
-_NO_MATTER = ("act_eval", "scipy", "av")
+_IRRELEVANT = ("act_eval", "scipy", "av")
 """Entries of the fingerprint that no outcome depends on."""
 _DECIDING = ("policy", "conditions", "device", "precision", "compile", "rows_per_call")
 """Entries of the configuration that outcomes depend on."""
@@ -33,7 +33,7 @@ Outcomes = Mapping[str, tuple[str, ...]]
 
 def numeric(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
     """Return the entries of a fingerprint that outcomes may depend on."""
-    return {name: value for name, value in fingerprint.items() if name not in _NO_MATTER}
+    return {name: value for name, value in fingerprint.items() if name not in _IRRELEVANT}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class Baseline:
     """Recorded outcomes of a run."""
 
     reason: str
-    """Why this is the baseline, for whoever reads its history."""
+    """Why this is the baseline."""
     suite: Suite
     configuration: Mapping[str, Any]
     fingerprint: Mapping[str, Any]
@@ -58,14 +58,14 @@ class Baseline:
     machines: tuple[Recording, ...] = ()
     """Recordings with other fingerprints."""
     history: tuple[str, ...] = ()
-    """What this baseline replaced, oldest first: reason and rates."""
+    """Replaced baselines, oldest first: reason and rates."""
 
     @classmethod
     def of_run(cls, folder: Path, reason: str) -> "Baseline":
-        """Return the baseline that a finished run folder makes.
+        """Return the baseline of a finished run folder.
 
         Raises:
-            RunFolderError: if the folder is no finished run.
+            RunFolderError: if the folder is not a finished run.
         """
         run = read_run(folder)
         return cls(
@@ -97,10 +97,10 @@ class Baseline:
         return baseline
 
     def write(self, path: Path) -> None:
-        """Write the baseline, in place of an earlier one.
+        """Write the baseline, replacing an existing file.
 
         Raises:
-            RunFolderError: if an episode is invalid: what it would have been is unknown.
+            RunFolderError: if an episode is invalid, because its true outcome is unknown.
         """
         self._check(path)
         values = {
@@ -116,36 +116,36 @@ class Baseline:
         write_atomically(path, (json.dumps(values, indent=1) + "\n").encode())
 
     def describe(self) -> str:
-        """Return one line per condition: its success rate."""
+        """Return the success rate of each condition, one per line."""
         return "\n".join(f"{condition}: {rate.describe()}" for condition, rate in self._rates().items())
 
     def replacing(self, earlier: "Baseline") -> "Baseline":
-        """Return this baseline with what it replaces in its history."""
+        """Return this baseline with the earlier one in its history."""
         rates = ", ".join(f"{condition} {rate.successes}/{rate.trials}" for condition, rate in earlier._rates().items())
         return replace(self, history=(*earlier.history, f"{earlier.reason} ({rates}; suite {earlier.suite.hash})"))
 
     def with_machine(self, other: "Baseline") -> "Baseline":
-        """Return this baseline with another machine's outcomes, in place of that machine's earlier ones.
+        """Return this baseline with another machine's outcomes, replacing earlier ones of that machine.
 
         Raises:
             SuiteMismatch: if the other is of another suite or configuration.
         """
         self.check_same(other)
-        wanted = numeric(other.fingerprint)
-        if numeric(self.fingerprint) == wanted:
+        key = numeric(other.fingerprint)
+        if numeric(self.fingerprint) == key:
             return replace(self, reason=other.reason, fingerprint=other.fingerprint, outcomes=other.outcomes)
-        kept = tuple(r for r in self.machines if numeric(r.fingerprint) != wanted)
+        kept = tuple(r for r in self.machines if numeric(r.fingerprint) != key)
         new = Recording(reason=other.reason, fingerprint=other.fingerprint, outcomes=other.outcomes)
         return replace(self, machines=(*kept, new))
 
     def recorded(self, fingerprint: Mapping[str, Any]) -> Outcomes | None:
-        """Return the outcomes that were recorded with this numeric fingerprint; None if none were."""
+        """Return the outcomes recorded with this numeric fingerprint, or None."""
         known = (Recording(reason=self.reason, fingerprint=self.fingerprint, outcomes=self.outcomes), *self.machines)
-        wanted = numeric(fingerprint)
-        return next((r.outcomes for r in known if not differences(numeric(r.fingerprint), wanted, "")), None)
+        key = numeric(fingerprint)
+        return next((r.outcomes for r in known if not differences(numeric(r.fingerprint), key, "")), None)
 
     def check_same(self, run: "Baseline") -> None:
-        """Refuse a run that this baseline says nothing about.
+        """Check that a run has the suite and configuration of this baseline.
 
         Raises:
             SuiteMismatch: naming every field of suite and configuration that differs.
@@ -155,7 +155,7 @@ class Baseline:
         if lines:
             message = "\n  ".join(line for line in lines if not line.startswith("suite.hash"))
             raise SuiteMismatch(
-                f"the run is not one of the baseline's (there, against here):\n  {message}\nRecord it anew."
+                f"the run does not match the baseline (baseline against run):\n  {message}\nRecord a new baseline."
             )
 
     def _rates(self) -> dict[str, SuccessRate]:
@@ -173,7 +173,7 @@ class Baseline:
 
 @dataclass(frozen=True, kw_only=True)
 class _Content:
-    """The file as it is written."""
+    """The fields of the file."""
 
     schema: int
     reason: str
@@ -186,11 +186,11 @@ class _Content:
 
 
 def update(path: Path, run: Baseline, add_machine: bool) -> str:
-    """Write a run as the baseline at `path`, or beside what other machines recorded there; return what was done.
+    """Write a run as the baseline at `path`, or add its machine to an existing one; return a description.
 
     Raises:
-        RunFolderError: if an episode of the run is invalid, or the file that is to be added to is damaged.
-        SuiteMismatch: if outcomes are to be added to those of another suite or configuration.
+        RunFolderError: if an episode of the run is invalid, or the existing file is damaged.
+        SuiteMismatch: if the existing baseline is of another suite or configuration.
     """
     earlier = Baseline.read(path) if path.exists() or add_machine else None
     if earlier is None:
@@ -200,7 +200,7 @@ def update(path: Path, run: Baseline, add_machine: bool) -> str:
         earlier.with_machine(run).write(path)
         return f"{run.describe()}\nadded to {path}, which holds {len(earlier.with_machine(run).machines) + 1} machines"
     run.replacing(earlier).write(path)
-    return f"{run.describe()}\nwritten to {path}, in place of:\n{earlier.describe()}\n({earlier.reason})"
+    return f"{run.describe()}\nwritten to {path}, replacing:\n{earlier.describe()}\n({earlier.reason})"
 
 
 def _check_vector(vector: tuple[str, ...], episodes: int, place: str) -> None:

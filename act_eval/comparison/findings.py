@@ -38,39 +38,40 @@ class Flip:
 
 @dataclass(frozen=True, kw_only=True)
 class ConditionFinding:
-    """What the comparison says of one pair of conditions."""
+    """The finding for one pair of conditions."""
 
     conditions: ConditionPair
     assessment: Assessment
     """Over the valid episodes."""
     verdict: Verdict
-    """`inconclusive` where invalid episodes could change what the valid ones say."""
+    """`inconclusive` if invalid episodes could change the verdict of the valid ones."""
     doubt: str
-    """Why the verdict was refused; empty if it was not."""
+    """How invalid episodes could change the verdict; empty if they could not."""
     passed: bool | None
-    """Whether this condition meets the requirement; None where that cannot be said."""
+    """Whether this condition meets the requirement; None if inconclusive."""
     invalid: tuple[int, int]
     """Invalid episodes in BASE and in NEW."""
     migration: Mapping[tuple[str, str], int]
-    """(Outcome in BASE, outcome in NEW) → episodes; empty where unpaired."""
+    """(Outcome in BASE, outcome in NEW) → episodes; empty if unpaired."""
     flips: tuple[Flip, ...]
     detectable_drop: float | None
-    """Smallest drop that this many episodes show with a probability of 80 %."""
+    """Smallest drop that this many episodes detect with 80 % power."""
     detectable_gain: float | None
+    """Smallest gain that this many episodes detect with 80 % power."""
 
     @property
     def base(self) -> SuccessRate:
-        """Success rate of BASE over the episodes that are compared."""
+        """Success rate of BASE over the compared episodes."""
         return self.assessment.table.first
 
     @property
     def new(self) -> SuccessRate:
-        """Success rate of NEW over the episodes that are compared."""
+        """Success rate of NEW over the compared episodes."""
         return self.assessment.table.second
 
     @property
     def pairs(self) -> PairedTable | None:
-        """The contingency of paired outcomes; None where unpaired."""
+        """The contingency table of paired outcomes; None if unpaired."""
         table = self.assessment.table
         return table if isinstance(table, PairedTable) else None
 
@@ -81,7 +82,7 @@ class ConditionFinding:
 
     @property
     def interval(self) -> Interval:
-        """Of `difference`."""
+        """Interval of `difference`."""
         return self.assessment.interval
 
     @property
@@ -93,21 +94,27 @@ class ConditionFinding:
         return finding_text(self, 1)
 
     def detectable(self) -> str:
-        """Return what changes this many episodes would show."""
-        if self.detectable_drop is None and self.detectable_gain is None:
-            return "no change of any size would be shown"
-        shown = (("drop", self.detectable_drop), ("gain", self.detectable_gain))
-        parts = [f"no {name}" if size is None else f"a {name} of {size:.2f}" for name, size in shown]
-        return f"80 % of the time {' and '.join(parts)} would be shown"
+        """Return the smallest detectable changes in a sentence."""
+        drop, gain = self.detectable_drop, self.detectable_gain
+        match drop, gain:
+            case None, None:
+                changes = "no change of any size"
+            case _, None:
+                changes = f"a drop of {drop:.2f} without any gain"
+            case None, _:
+                changes = f"a gain of {gain:.2f} without any drop"
+            case _:
+                changes = f"a drop of {drop:.2f} or a gain of {gain:.2f}"
+        return f"{changes} would be detected with 80 % power"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """Whether a comparison meets what is required of it."""
+    """Whether a comparison meets its requirement."""
 
     requirement: Requirement
     passed: bool | None
-    """None where that cannot be said."""
+    """None if inconclusive."""
     reason: str
 
 
@@ -121,10 +128,11 @@ class Comparison:
     findings: tuple[ConditionFinding, ...]
     decision: Decision
     remarks: tuple[str, ...]
+    """Notes on versions, tasks, seeds and omitted conditions."""
 
     @property
     def exit_code(self) -> int:
-        """0 where the requirement is met, 1 where it is not, 3 where that cannot be said."""
+        """0 if the requirement is met, 1 if it is not, 3 if inconclusive."""
         return {True: 0, False: 1, None: 3}[self.decision.passed]
 
     @property
@@ -143,7 +151,7 @@ def compare(
     """Compare pairs of conditions as one family.
 
     Raises:
-        SuiteMismatch: if episodes are to be paired and the suites differ.
+        SuiteMismatch: if the rules pair episodes and the suites differ.
     """
     if rules.paired:
         check_pairable(base, new)
@@ -170,16 +178,16 @@ def compare_places(
     """Compare two run folders, two files of `baseline`, or single conditions of them, as in `RUN:CONDITION`.
 
     Args:
-        base: What the other is compared with.
-        new: What may have become better or worse.
+        base: The reference.
+        new: The candidate.
         conditions: Entries `NAME` or `BASE_NAME=NEW_NAME`; by default the conditions that both have.
         rules: Of the tests.
-        requirement: What must be shown for the comparison to pass.
+        requirement: Requirement of the decision.
 
     Raises:
-        SuiteMismatch: if episodes are to be paired and the suites differ.
-        RunFolderError: if a place holds nothing that can be compared.
-        UsageError: if nothing says which conditions belong together, or a condition would be compared with itself.
+        SuiteMismatch: if the rules pair episodes and the suites differ.
+        RunFolderError: if a place is neither a finished run nor a baseline.
+        UsageError: if the pairs of conditions are ambiguous, or a condition would be compared with itself.
     """
     (first, base_condition), (second, new_condition) = _side(base), _side(new)
     if first.place == second.place:
@@ -198,8 +206,8 @@ def compare_conditions(
     """Compare two conditions of one run, by their names.
 
     Raises:
-        UnknownName: listing the conditions that there are.
-        UsageError: if both are the same one.
+        UnknownName: listing the conditions of the run.
+        UsageError: if both are the same condition.
         RunFolderError: if the run is unfinished or damaged.
     """
     if base == new:
@@ -227,7 +235,7 @@ def decide(readings: Mapping[Reading, Mapping[str, Assessment]], requirement: Re
         return Decision(requirement=requirement, passed=None, reason=message)
     answers = {reading: meets(conditions, requirement, rules.margin) for reading, conditions in readings.items()}
     if len(set(answers.values())) > 1:
-        message = "invalid episodes could change the answer: evaluate again, they are the environment's failure"
+        message = "invalid episodes, which are failures of the environment, could change the verdict; evaluate again"
         return Decision(requirement=requirement, passed=None, reason=message)
     passed = answers["valid"]
     return Decision(
@@ -239,16 +247,16 @@ def _reason(conditions: Mapping[str, Assessment], passed: bool | None, requireme
     if requirement == "no-regression":
         worse = [condition for condition, found in conditions.items() if found.verdict == "worse"]
         if worse:
-            return f"a drop is shown in {', '.join(worse)}"
-        mask_images = all(
+            return f"{', '.join(worse)} {'is' if len(worse) == 1 else 'are'} worse"
+        underpowered = all(
             detectable(found.table, len(conditions), rules.alpha)[0] is None for found in conditions.values()
         )
-        return "no drop is shown" + (", and none could be: too few episodes" if mask_images else "")
+        return "no drop detected" + ("; too few episodes to detect any drop" if underpowered else "")
     open_conditions = [condition for condition, found in conditions.items() if not found.no_worse_than(rules.margin)]
     if passed:
         return f"a drop of {rules.margin:g} or more is excluded"
-    shown = "a drop is shown, and one of" if passed is False else "inconclusive: a drop of"
-    return f"{shown} {rules.margin:g} or more is not excluded in {', '.join(open_conditions)}"
+    prefix = "a drop is detected, and one of" if passed is False else "a drop of"
+    return f"{prefix} {rules.margin:g} or more is not excluded in {', '.join(open_conditions)}"
 
 
 def _finding(
@@ -269,7 +277,7 @@ def _finding(
     if len(set(verdicts.values())) > 1:
         doubt = (
             f"{sum(vectors.invalid)} invalid episodes could make it {verdicts['worst']!r} or {verdicts['best']!r}; "
-            f"the valid ones alone say {verdicts['valid']!r}"
+            f"over the valid ones it is {verdicts['valid']!r}"
         )
     drop, gain = detectable(found.table, len(readings["valid"]), rules.alpha)
     return ConditionFinding(
@@ -324,13 +332,13 @@ def p_text(p_value: float) -> str:
 
 
 def p_values_text(finding: ConditionFinding, conditions: int) -> str:
-    """Return the p-value, with its adjustment where there are several conditions."""
+    """Return the p-value, with Holm's adjustment if there are several conditions."""
     found = finding.assessment
     return p_text(found.p_value) if conditions == 1 else f"{p_text(found.p_value)}, Holm {p_text(found.adjusted)}"
 
 
 def method_text(comparison: Comparison) -> str:
-    """Return how the figures were made."""
+    """Return the description of tests and intervals."""
     rules, conditions = comparison.rules, len(comparison.findings)
     how = "paired by episode seed; exact McNemar" if rules.paired else "different episodes; Barnard's exact test"
     family = "" if conditions == 1 else f", Holm over {conditions} conditions"
@@ -351,7 +359,7 @@ def finding_text(finding: ConditionFinding, conditions: int) -> str:
 
 
 def side_by_side(comparison: Comparison) -> str | None:
-    """Return the command that shows flipped seeds side by side; None where there are none, or nothing to show."""
+    """Return the command that shows flipped seeds side by side; None without flipped seeds or runs."""
     runs = (comparison.base.run, comparison.new.run)
     folders = dict.fromkeys(run.folder for run in runs if run is not None)
     if None in runs or not any(finding.flips for finding in comparison.findings):

@@ -37,7 +37,7 @@ _MOST_FLIPS = 100
 
 
 def comparison_json(comparison: Comparison, noise: Sequence[NoiseFloor] = ()) -> dict[str, Any]:
-    """Return everything that a comparison found."""
+    """Return a comparison as JSON values."""
     decision, rules = comparison.decision, comparison.rules
     return {
         "schema": SCHEMA,
@@ -52,12 +52,12 @@ def comparison_json(comparison: Comparison, noise: Sequence[NoiseFloor] = ()) ->
 
 
 def noise_json(floor: NoiseFloor) -> dict[str, Any]:
-    """Return a noise floor."""
+    """Return a noise floor as JSON values."""
     return {**asdict(floor), "rates": [_rate(rate) for rate in floor.rates]}
 
 
 def selection_json(selection: Selection) -> dict[str, Any]:
-    """Return what several checkpoints did."""
+    """Return a selection as JSON values."""
     held_out = selection.held_out
     return {
         "schema": SCHEMA,
@@ -131,12 +131,12 @@ def _number(value: float) -> float | None:
 
 
 def comparison_markdown(comparison: Comparison, noise: Sequence[NoiseFloor] = (), place: Path | None = None) -> str:
-    """Return a page: decision, table of conditions, and per condition what moved.
+    """Return a Markdown page: decision, table of conditions, and the changes of each condition.
 
     Args:
-        comparison: What was found.
-        noise: Noise floors to stand beside it.
-        place: File that the page will be; videos are linked as seen from there, by default from the working folder.
+        comparison: The comparison.
+        noise: Noise floors to include.
+        place: File of the page; links to videos are relative to it, by default to the working folder.
     """
     folder = Path() if place is None else place.parent
     base, new, conditions = comparison.base, comparison.new, len(comparison.findings)
@@ -165,7 +165,7 @@ def comparison_markdown(comparison: Comparison, noise: Sequence[NoiseFloor] = ()
 
 
 def selection_markdown(selection: Selection) -> str:
-    """Return a page on several checkpoints."""
+    """Return a Markdown page on several checkpoints."""
     head = ("checkpoint", *(condition.condition for condition in selection.conditions))
     rows = [
         (run.place, *(condition.rates[i].describe() for condition in selection.conditions))
@@ -175,12 +175,12 @@ def selection_markdown(selection: Selection) -> str:
 
 
 def noise_markdown(noise: Sequence[NoiseFloor]) -> str:
-    """Return a page on a noise floor alone."""
+    """Return a Markdown page on a noise floor alone."""
     return "\n\n".join(["## Noise floor", _bullets([floor.describe() for floor in noise])]) + "\n"
 
 
 def refusal_markdown(text: str) -> str:
-    """Return a page that says why nothing was compared."""
+    """Return a Markdown page with the reason of a refused comparison."""
     return f"## Not compared\n\n{_fence(text)}\n"
 
 
@@ -215,7 +215,7 @@ def _flips(flips: Sequence[Flip], folder: Path) -> str:
 
 
 def _link(clip: Clip, folder: Path) -> str:
-    """Return a link to a video as seen from a folder; without one, why there is none."""
+    """Return a relative link to a video, or the reason why there is none."""
     if clip.path is None:
         return _escape(clip.remark)
     return f"[{_escape(clip.path.name)}]({quote(Path(os.path.relpath(clip.path, folder)).as_posix())})"
@@ -226,7 +226,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _rows(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table of cells that are Markdown already."""
+    """Return a table of Markdown cells."""
     return "\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *rows))
 
 
@@ -235,7 +235,7 @@ def _bullets(lines: Sequence[str]) -> str:
 
 
 def _escape(text: str) -> str:
-    """Names come from folders and manifests of others: nothing of them may become Markdown or HTML."""
+    """Escape a name from a folder or manifest, which must not become Markdown or HTML."""
     flat = " ".join(text.split())
     for mark, safe in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
         flat = flat.replace(mark, safe)
@@ -253,7 +253,7 @@ def _fence(text: str) -> str:
 
 
 def comparison_junit(comparison: Comparison) -> str:
-    """Return the document: a condition that does not meet the requirement is a failure, an open one an error."""
+    """Return a JUnit document: a condition that fails the requirement is a failure, an inconclusive one an error."""
     suite = ET.Element("testsuite", _counts(comparison.findings))
     for finding in comparison.findings:
         case = ET.SubElement(
@@ -261,7 +261,7 @@ def comparison_junit(comparison: Comparison) -> str:
         )
         text = _legal(finding_text(finding, len(comparison.findings)))
         if finding.passed is not True:
-            kind = ("error", "cannot say") if finding.passed is None else ("failure", "regression")
+            kind = ("error", "inconclusive") if finding.passed is None else ("failure", "regression")
             ET.SubElement(case, kind[0], {"message": text, "type": kind[1]}).text = text
         ET.SubElement(case, "system-out").text = text
     lines = [headline(comparison.decision), method_text(comparison), *comparison.remarks]
@@ -270,7 +270,7 @@ def comparison_junit(comparison: Comparison) -> str:
 
 
 def refusal_junit(text: str) -> str:
-    """Return the document of a comparison that could not be made: one error."""
+    """Return a JUnit document of a refused comparison: one error."""
     suite = ET.Element("testsuite", {"name": _CLASS, "tests": "1", "failures": "0", "errors": "1", "skipped": "0"})
     case = ET.SubElement(suite, "testcase", {"classname": _CLASS, "name": "comparable", "time": "0"})
     ET.SubElement(case, "error", {"message": _legal(text), "type": "not comparable"}).text = _legal(text)
@@ -292,7 +292,7 @@ def _document(suite: ET.Element) -> str:
 
 
 def _legal(text: str) -> str:
-    """Drop what XML 1.0 cannot hold."""
+    """Remove characters that XML 1.0 does not allow."""
     return "".join(
         c for c in text if c in "\t\n\r" or " " <= c <= "\ud7ff" or "\ue000" <= c <= "\ufffd" or c > "\uffff"
     )

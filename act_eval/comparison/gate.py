@@ -1,4 +1,4 @@
-"""What `@pytest.mark.success_rate(...)` asks for, and the object behind the fixture `success_gate`."""
+"""The options of `@pytest.mark.success_rate(...)`, and the object behind the fixture `success_gate`."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -16,10 +16,10 @@ from act_eval.results.suites import Suite
 from act_eval.types import OUTCOMES, SUCCESS
 
 Rollouts = Callable[[Sequence[int]], Sequence[bool | str]]
-"""Episode seeds → for each whether it succeeded, or its outcome."""
+"""Episode seeds → success or outcome of each."""
 
 CONDITION = "rollouts"
-"""Name of the condition that `SuccessGate.rollouts` makes."""
+"""Name of the condition of `SuccessGate.rollouts`."""
 _FAILURE = "timeout"
 
 Judge = Literal["recorded", "exact", "paired", "sequential"]
@@ -32,59 +32,59 @@ class AgainstBaseline:
     baseline: Path
     """File of `act-eval baseline`."""
     tier: Judge = "recorded"
-    """`recorded`: exact where the numeric fingerprint was recorded, else paired. `exact`: skipped elsewhere.
+    """`recorded`: exact if the numeric fingerprint is recorded, else paired. `exact`: skipped on other machines.
     `paired`: always the paired test. `sequential`: paired with early stopping, for `rollouts`."""
     require: Requirement = "no-regression"
-    """What the paired test must show."""
+    """Requirement of the paired test."""
     alpha: float = Rules.alpha
     margin: float = Rules.margin
     block: int = 10
-    """Episodes that `sequential` asks for at a time."""
+    """Episodes per step of `sequential`."""
 
     def __post_init__(self) -> None:
         _check_choice("tier", self.tier, ("recorded", "exact", "paired", "sequential"))
         _check_choice("require", self.require, REQUIREMENTS)
         if self.tier == "sequential" and self.require != "no-regression":
-            raise UsageError("tier 'sequential' fails where a drop is shown; leave require away")
+            raise UsageError("tier 'sequential' fails if a drop is detected; omit require")
         if self.block < 1:
             raise UsageError(f"block is {self.block}; it must be at least 1")
-        _ = self.rules, self.stopping_rule  # which check their numbers
+        _ = self.rules, self.stopping_rule  # check their numbers
 
     @property
     def rules(self) -> Rules:
-        """Of the paired test with all pairs."""
+        """Rules of the paired test with all pairs."""
         return Rules(alpha=self.alpha, margin=self.margin)
 
     @property
     def stopping_rule(self) -> StoppingRule:
-        """Of `sequential`."""
+        """Stopping rule of `sequential`."""
         return StoppingRule(alpha=self.alpha, margin=self.margin)
 
 
 @dataclass(frozen=True, kw_only=True)
 class AboveBar:
-    """Show that the success rate is at least `bar`."""
+    """Require a success rate of at least `bar`."""
 
     bar: float
     episodes: int
-    """How many, chosen beforehand."""
+    """Number of episodes, fixed in advance."""
     confidence: float = 0.95
 
     def __post_init__(self) -> None:
         if self.episodes < 1:
             raise UsageError(f"episodes is {self.episodes}; it must be at least 1")
         if not 0 < self.confidence < 1:
-            raise UsageError(f"confidence is {self.confidence}; it must lie between 0 and 1, as in 0.95")
+            raise UsageError(f"confidence is {self.confidence}; it must be between 0 and 1, as in 0.95")
 
 
 Tier = AgainstBaseline | AboveBar
 
 
 def tier_of(arguments: tuple[Any, ...], options: Mapping[str, Any], folder: Path) -> Tier:
-    """Return what a marker asks for; `folder` is where relative paths begin.
+    """Return the tier of a marker; paths are relative to `folder`.
 
     Raises:
-        UsageError: if the options are not those of one tier.
+        UsageError: if the options do not fit one tier.
     """
     if arguments:
         raise UsageError(f"the marker success_rate takes named options only, got {arguments[0]!r}")
@@ -97,7 +97,7 @@ def tier_of(arguments: tuple[Any, ...], options: Mapping[str, Any], folder: Path
     if kind is AgainstBaseline:
         return AgainstBaseline(**{**options, "baseline": folder / options["baseline"]})
     if "episodes" not in options:
-        raise UsageError("bar needs episodes=N: how many were chosen beforehand")
+        raise UsageError("bar needs episodes=N, the number of episodes, fixed in advance")
     return AboveBar(**options)
 
 
@@ -111,7 +111,7 @@ class NotRecorded(UsageError):
 
 
 class SuccessGate:
-    """Judges runs; with a reason to record it records them as the new baseline instead."""
+    """Judges runs; with a reason to record, it records them as the new baseline instead."""
 
     def __init__(self, tier: Tier, record: str | None = None) -> None:
         self._tier = tier
@@ -121,7 +121,7 @@ class SuccessGate:
         """Judge a finished run folder of `evaluate`.
 
         Raises:
-            ActEvalError: if the folder is no finished run, or the baseline says nothing about it.
+            ActEvalError: if the folder is not a finished run, or does not match the baseline.
         """
         if isinstance(self._tier, AgainstBaseline) and self._tier.tier == "sequential" and self._record is None:
             raise UsageError("tier 'sequential' stops early, which a finished run cannot: use success_gate.rollouts")
@@ -137,15 +137,15 @@ class SuccessGate:
         """Run episodes of any environment with any code, and judge them.
 
         Args:
-            episodes: called with some of the suite's seeds in order; returns for each whether it succeeded, or its
-                outcome (one of `act_eval.results.records.OUTCOMES`).
-            suite: what the seeds mean. Another suite than the baseline's is refused.
-            configuration: what else decides the outcomes on purpose, such as a digest of the checkpoint. Leave out
-                what the test is meant to compare.
-            numeric: what else the numbers may depend on, beside versions and processor.
+            episodes: called with some of the suite's seeds in order; returns success or outcome of each (one of
+                `act_eval.types.OUTCOMES`).
+            suite: the suite of the seeds; it must be that of the baseline.
+            configuration: further intended determinants of the outcomes, such as a digest of the checkpoint. Omit the
+                quantity under test.
+            numeric: further facts that the results may depend on, beside versions and processor.
 
         Raises:
-            ActEvalError: if an outcome is unknown, or the baseline says nothing about this suite.
+            ActEvalError: if an outcome is unknown, or the suite is not that of the baseline.
         """
         run = Baseline(
             reason=self._record or "test",
@@ -165,7 +165,7 @@ class SuccessGate:
             return judge_sequentially(baseline, CONDITION, outcomes, tier.block, tier.stopping_rule)
         answers = tuple(outcomes(suite.seeds))
         if len(answers) != len(suite.seeds):
-            raise UsageError(f"asked for {len(suite.seeds)} episodes, got {len(answers)} outcomes")
+            raise UsageError(f"requested {len(suite.seeds)} episodes, got {len(answers)} outcomes")
         return self._judge(replace(run, outcomes={CONDITION: answers}))
 
     def _judge(self, run: Baseline) -> Judgement:

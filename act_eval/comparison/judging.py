@@ -1,9 +1,9 @@
-"""The three tiers of a gate, as judgements.
+"""The three tiers of a gate.
 
-1. Where the numeric fingerprint of a new run is a recorded one, its outcome vector must be the recorded one to the
-   last episode. Elsewhere (another processor, renderer or library version) floating-point noise may flip an episode;
-2. then the paired test judges, with all pairs (exact McNemar) or with early stopping (`sequential`).
-3. A bar asks for no baseline: the one-sided exact lower bound of a rate over a fixed number of episodes.
+1. Exact: if the numeric fingerprint of a new run is recorded, its outcomes must equal the recorded ones. With another
+   processor, renderer or library version, floating-point noise may flip an episode.
+2. Paired: an exact McNemar test with all pairs, or with early stopping (`sequential`).
+3. Bar: the one-sided exact lower bound of a rate over a fixed number of episodes, without a baseline.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ Episodes = Callable[[Sequence[int]], Sequence[str]]
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a new run says against its baseline or its bar."""
+    """The result of judging a new run by its baseline or its bar."""
 
     passed: bool
     exact: bool
@@ -36,10 +36,10 @@ class Judgement:
 def judge(
     baseline: Baseline, run: Baseline, rules: Rules | None = None, requirement: Requirement = "no-regression"
 ) -> Judgement:
-    """Judge a new run, given as `Baseline.of_run` returns it: exactly where it was recorded, else paired.
+    """Judge a new run, as `Baseline.of_run` returns it: exactly if its machine is recorded, else paired.
 
     Raises:
-        SuiteMismatch: if suite or configuration differ: then the baseline says nothing about the run.
+        SuiteMismatch: if suite or configuration differ.
     """
     baseline.check_same(run)
     recorded = baseline.recorded(run.fingerprint)
@@ -64,7 +64,7 @@ def judge_exactly(recorded: Outcomes, run: Baseline) -> Judgement:
 def judge_paired(
     baseline: Baseline, run: Baseline, rules: Rules | None = None, requirement: Requirement = "no-regression"
 ) -> Judgement:
-    """Judge by the paired test over all pairs; what invalid episodes could change does not pass.
+    """Judge by the paired test over all pairs; a verdict that invalid episodes could change does not pass.
 
     Raises:
         SuiteMismatch: if suite or configuration differ.
@@ -86,50 +86,50 @@ def judge_paired(
 def judge_sequentially(
     baseline: Baseline, condition: str, episodes: Episodes, block: int, rule: StoppingRule
 ) -> Judgement:
-    """Run the episodes of a condition of a baseline, some at a time, until the answer is clear.
+    """Run the episodes of a baseline's condition in blocks until the stopping rule decides.
 
-    Passes unless a drop is shown. An invalid episode counts as whatever delays either answer.
+    Passes unless a drop is detected. An invalid episode counts against both decisions.
 
     Raises:
-        UsageError: if `episodes` returns another number of outcomes than it got seeds, or `block` is below 1.
+        UsageError: if `episodes` does not return one outcome per seed, or `block` is below 1.
     """
     if block < 1:
         raise UsageError(f"block is {block}; it must be at least 1")
     seeds, before = baseline.suite.seeds, baseline.outcomes[condition]
     now: list[str] = []
-    answer = "go on"
-    while answer == "go on":
-        asked = seeds[len(now) : len(now) + block]
-        answers = list(episodes(asked))
-        if len(answers) != len(asked):
-            raise UsageError(f"asked for {len(asked)} episodes, got {len(answers)} outcomes")
-        for outcome in answers:
+    answer = "continue"
+    while answer == "continue":
+        requested = seeds[len(now) : len(now) + block]
+        outcomes = list(episodes(requested))
+        if len(outcomes) != len(requested):
+            raise UsageError(f"requested {len(requested)} episodes, got {len(outcomes)} outcomes")
+        for outcome in outcomes:
             now.append(outcome)
-            if (answer := rule.answer(count(before, now), len(seeds))) != "go on":
+            if (answer := rule.answer(count(before, now), len(seeds))) != "continue":
                 break
     counted = count(before, now)
     text = (
         f"{condition}: {answer} after {len(now)} of {len(seeds)} pairs; {counted.lost} lost, {counted.won} won"
         f"{f', {counted.invalid} invalid' if counted.invalid else ''} (level {rule.alpha:g}, margin {rule.margin:g})"
     )
-    return Judgement(answer != "drop shown", False, text)
+    return Judgement(answer != "drop detected", False, text)
 
 
 def judge_bar(outcomes: Outcomes, bar: float, episodes: int, confidence: float = 0.95) -> Judgement:
     """Judge whether every condition's true success rate is at least `bar`, with the given confidence.
 
-    The number of episodes is chosen beforehand: adding episodes until the bar is passed would pass too often.
+    The number of episodes is fixed in advance: adding episodes until the bar is passed would pass too often.
     An invalid episode counts as failed.
 
     Raises:
-        UsageError: if the number of outcomes is not `episodes`, or no outcome could pass the bar.
+        UsageError: if the number of outcomes is not `episodes`, or no number of successes could pass the bar.
     """
     if not 0 < bar < 1:
         raise UsageError(f"bar is {bar}; it is a success rate between 0 and 1, as in 0.9")
     if clopper_pearson_lower(episodes, episodes, confidence) < bar:
         raise UsageError(
-            f"with {episodes} episodes not even {episodes} successes show a rate of {bar:g} at confidence "
-            f"{confidence:g}; that takes {episodes_for(bar, confidence)}"
+            f"with {episodes} episodes not even {episodes} successes establish a rate of {bar:g} at confidence "
+            f"{confidence:g}; that needs {episodes_for(bar, confidence)}"
         )
     lines, passed = [], True
     for condition, vector in outcomes.items():
@@ -144,7 +144,7 @@ def judge_bar(outcomes: Outcomes, bar: float, episodes: int, confidence: float =
 
 
 def episodes_for(bar: float, confidence: float) -> int:
-    """Return the fewest episodes that can show a rate of `bar` at all, if every one succeeds."""
+    """Return the fewest episodes that establish a rate of `bar` if all succeed."""
     episodes = 1
     while clopper_pearson_lower(episodes, episodes, confidence) < bar:
         episodes += 1

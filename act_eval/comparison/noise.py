@@ -1,7 +1,7 @@
-"""The noise floor: how large differences of success rates arise from nothing.
+"""The noise floor: differences of success rates between runs of the same weights.
 
-The same weights on disjoint suites of equal size differ by chance alone. What is measured here holds for runs on
-different episodes; pairing removes the part of it that comes from easy and hard seeds.
+The same weights on disjoint suites of equal size differ by chance alone. The noise floor applies to runs on different
+episodes; pairing removes the share that comes from easy and hard seeds.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-import scipy  # its `stats` loads with the first use, as it takes half as long as torch
+import scipy  # `scipy.stats` loads lazily: importing it takes half as long as torch
 
 from act_eval.comparison.sides import Side
 from act_eval.errors import SuiteMismatch, UsageError
@@ -32,7 +32,7 @@ class NoiseFloor:
     typical: float
     """Mean difference between two of them."""
     by_counting: float
-    """95 of 100 differences between two suites of this size stay at or below this, by the binomial law."""
+    """95th percentile of the difference between two suites of this size under the binomial distribution."""
 
     def describe(self) -> str:
         """Return one line."""
@@ -49,12 +49,12 @@ def noise_floor(runs: Sequence[Side], size: int | None = None) -> list[NoiseFloo
 
     Args:
         runs: of the same weights, on disjoint episode seeds.
-        size: episodes of a suite; as many as the smallest run has if None. A single run is cut into suites of this
-            size, and in half where it is too short for two.
+        size: episodes per suite; those of the smallest run if None. A single run is split into suites of this size,
+            and in half if it is too short for two.
 
     Raises:
         SuiteMismatch: if weights or tasks differ, or seeds occur in two runs.
-        UsageError: if fewer than two suites of two episodes come out.
+        UsageError: if fewer than two suites of two episodes result.
     """
     _check_same_but_seeds(runs)
     shortest = min(len(run.suite.seeds) for run in runs)
@@ -62,7 +62,7 @@ def noise_floor(runs: Sequence[Side], size: int | None = None) -> list[NoiseFloo
     if len(runs) == 1 and 2 * size > shortest:
         size = shortest // 2
     if size < 2:
-        raise UsageError(f"{shortest} episodes are too few to be cut into two suites; a noise floor takes at least 4")
+        raise UsageError(f"{shortest} episodes are too few for two suites; a noise floor needs at least 4")
     conditions = [condition for condition in runs[0].outcomes if all(condition in run.outcomes for run in runs)]
     if not conditions:
         raise UsageError(f"no condition is in all of {', '.join(run.place for run in runs)}")
@@ -71,8 +71,8 @@ def noise_floor(runs: Sequence[Side], size: int | None = None) -> list[NoiseFloo
     ]
 
 
-def noise_of(places: Sequence[str], size: int | None = None) -> list[NoiseFloor]:
-    """Return `noise_floor` of what lies in these places; nothing of none.
+def read_noise_floor(places: Sequence[str], size: int | None = None) -> list[NoiseFloor]:
+    """Return the `noise_floor` of the runs in these folders or files; empty without one.
 
     Raises:
         ActEvalError: as `noise_floor`, or if a place cannot be read.
@@ -115,16 +115,16 @@ def _check_same_but_seeds(runs: Sequence[Side]) -> None:
         lines += differences(first.policy.get("digest"), run.policy.get("digest"), "configuration.policy.digest")
         if lines:
             message = "\n  ".join(lines)
-            raise SuiteMismatch(f"a noise floor takes the same weights on the same task; {run.place} has\n  {message}")
+            raise SuiteMismatch(f"a noise floor needs the same weights on the same task; {run.place} has\n  {message}")
         repeated = [seed for seed in run.suite.seeds if seed in seen]
         if repeated:
             raise SuiteMismatch(
-                f"{run.place} repeats {len(repeated)} episode seeds of {seen[repeated[0]]}: a noise floor takes "
+                f"{run.place} repeats {len(repeated)} episode seeds of {seen[repeated[0]]}: a noise floor needs "
                 "disjoint suites; evaluate with another --seed"
             )
         seen |= dict.fromkeys(run.suite.seeds, run.place)
 
 
 def _task(run: Side) -> dict[str, object]:
-    """What a suite says of the task: all but its seeds."""
+    """Return the fields of a suite that define the task: all but its seeds."""
     return {name: value for name, value in run.suite.to_json().items() if name not in ("seeds", "hash")}

@@ -1,8 +1,8 @@
-"""The pairing of episodes: which conditions belong together, whether suites allow it, and the table of the pairs.
+"""The pairing of conditions and episodes of two runs, and the contingency table of the pairs.
 
-An `invalid` episode is neither success nor failure. Besides the table of the valid ones there are two extremes:
-every invalid episode of one side counted as success and of the other as failure, and the reverse. Between them lies
-every table that the run could have had, and a shown difference that survives both stands.
+An `invalid` episode is neither success nor failure. Beside the table of valid pairs there are two extremes: the invalid
+episodes of one side count as successes and those of the other as failures, and the reverse. A verdict that holds for
+both extremes holds however the invalid episodes would have ended.
 """
 
 from collections import Counter
@@ -24,10 +24,10 @@ _TASK_ADVICE = {
     "suite.env": "evaluate both on the same --env",
     "suite.kwargs": "evaluate both with the same options of the environment",
     "suite.horizon": "evaluate both with the same horizon",
-    "suite.facts": "the scene or its rules have changed with the code: evaluate BASE again with the present version",
+    "suite.facts": "the scene or its rules have changed with the code: evaluate BASE again with this version",
     "suite.seeds": "evaluate both with the same --seed and --episodes",
 }
-"""Beginning of a differing field → what mends it."""
+"""Prefix of a differing field → remedy."""
 _DECIDING = ("device", "precision", "compile", "rows_per_call")
 """Entries of the configuration, policy and conditions apart, that outcomes depend on."""
 
@@ -63,7 +63,7 @@ class Vectors:
 
 
 def paired_table(first: Sequence[str], second: Sequence[str]) -> PairedTable:
-    """Count pairs of outcomes of the same suite, in suite order; a pair with an invalid episode is left out."""
+    """Count pairs of outcomes of the same suite, in suite order; pairs with an invalid episode are excluded."""
     return PairedTable.count(*valid_in_all([first, second]).tolist())
 
 
@@ -80,7 +80,7 @@ def valid_in_all(vectors: Sequence[Sequence[str]]) -> NDArray[np.bool_]:
 
 
 def migration(vectors: Vectors) -> Mapping[tuple[str, str], int]:
-    """Return how often each outcome of BASE became which outcome of NEW, in the order of `OUTCOMES`."""
+    """Return the counts of (outcome in BASE, outcome in NEW), in the order of `OUTCOMES`."""
     counts = Counter(zip(vectors.base, vectors.new, strict=True))
     order = {outcome: i for i, outcome in enumerate(OUTCOMES)}
     return dict(sorted(counts.items(), key=lambda item: (order[item[0][0]], order[item[0][1]])))
@@ -88,45 +88,45 @@ def migration(vectors: Vectors) -> Mapping[tuple[str, str], int]:
 
 @dataclass(frozen=True)
 class ConditionPair:
-    """A condition of BASE and the condition of NEW that it is compared with."""
+    """A condition of BASE and one of NEW to compare."""
 
     base: str
     new: str
 
     @property
     def name(self) -> str:
-        """One name where both have the same."""
+        """`BASE → NEW`, or the common name."""
         return self.base if self.base == self.new else f"{self.base} → {self.new}"
 
 
 def pair_conditions(
-    base: Side, new: Side, wanted: Sequence[str], own: tuple[str | None, str | None]
+    base: Side, new: Side, selected: Sequence[str], own: tuple[str | None, str | None]
 ) -> list[ConditionPair]:
     """Return the pairs of conditions to compare.
 
     Args:
         base: side of BASE.
         new: side of NEW.
-        wanted: entries `NAME` or `BASE_NAME=NEW_NAME`; all conditions of the same name if empty.
-        own: condition given beside each place, as in `RUN:CONDITION`.
+        selected: entries `NAME` or `BASE_NAME=NEW_NAME`; all conditions of the same name if empty.
+        own: condition of each place, as in `RUN:CONDITION`.
 
     Raises:
-        UnknownName: naming a condition that is not there.
-        UsageError: if nothing says which conditions belong together.
+        UnknownName: naming an unknown condition.
+        UsageError: if the pairs are ambiguous.
     """
     if any(own):
-        if wanted:
-            raise UsageError("RUN:CONDITION names the conditions already; leave --condition away")
+        if selected:
+            raise UsageError("RUN:CONDITION already names the conditions; omit --condition")
         for side, name in ((base, own[0]), (new, own[1])):
             if name is not None:
                 side.check_condition(name)
         first, second = own[0] or _partner(base, own[1]), own[1] or _partner(new, own[0])
         return [_checked(base, new, first, second)]
-    if wanted:
-        split = [entry.partition("=") for entry in wanted]
+    if selected:
+        split = [entry.partition("=") for entry in selected]
         pairs = [_checked(base, new, first, second if mark else first) for first, mark, second in split]
         if len({pair.name for pair in pairs}) < len(pairs):
-            raise UsageError(f"--condition names a pair twice: {' '.join(wanted)}")
+            raise UsageError(f"--condition names a pair twice: {' '.join(selected)}")
         return pairs
     if shared := [condition for condition in base.outcomes if condition in new.outcomes]:
         return [_checked(base, new, condition, condition) for condition in shared]
@@ -134,16 +134,16 @@ def pair_conditions(
         return [_checked(base, new, next(iter(base.outcomes)), next(iter(new.outcomes)))]
     there, here = ", ".join(base.outcomes), ", ".join(new.outcomes)
     raise UsageError(
-        f"no condition of {base.place} ({there}) has the name of one of {new.place} ({here}); "
-        f"say which belong together, as in --condition {next(iter(base.outcomes))}={next(iter(new.outcomes))}"
+        f"{base.place} ({there}) and {new.place} ({here}) have no condition of the same name; "
+        f"pair them, as in --condition {next(iter(base.outcomes))}={next(iter(new.outcomes))}"
     )
 
 
 def check_pairable(base: Side, new: Side) -> None:
-    """Refuse to pair runs of different suites.
+    """Check that two runs have the same suite.
 
     Raises:
-        SuiteMismatch: naming every field that differs, and what mends it.
+        SuiteMismatch: naming every field that differs, and the remedy.
     """
     lines = suite_differences(base, new)
     if not lines:
@@ -153,9 +153,9 @@ def check_pairable(base: Side, new: Side) -> None:
     if any(line.startswith("suite.seeds") for line in lines):
         advice.append(f"{common} seeds are in both; --unpaired compares the rates of different episodes")
     else:
-        advice.append("--unpaired compares the rates all the same, as rates of two different tasks")
+        advice.append("--unpaired compares the rates anyway, as rates of two different tasks")
     message = "\n  ".join([*lines, *(f"→ {text}" for text in advice)])
-    raise SuiteMismatch(f"{base.place} and {new.place} were made on different suites (BASE against NEW):\n  {message}")
+    raise SuiteMismatch(f"{base.place} and {new.place} used different suites (BASE against NEW):\n  {message}")
 
 
 def suite_differences(base: Side, new: Side) -> list[str]:
@@ -165,7 +165,7 @@ def suite_differences(base: Side, new: Side) -> list[str]:
 
 
 def remarks(base: Side, new: Side, pairs: Sequence[ConditionPair], paired: bool) -> list[str]:
-    """Return what a reader of the verdict must know: other versions, tasks, seeds, conditions left out."""
+    """Return notes on the comparison: differing versions, tasks and seeds, and conditions that are not compared."""
     noise = differences(numeric(base.fingerprint), numeric(new.fingerprint), "fingerprint")
     lines = [f"{line}: floating-point noise may flip an episode" for line in noise]
     lines += [
@@ -198,19 +198,19 @@ def _about_weights(base: Side, new: Side, pairs: Sequence[ConditionPair]) -> lis
     if not base.policy or not new.policy:
         return lines
     if differences(base.policy, new.policy, "policy"):
-        lines.append("a verdict on these two checkpoints; one on the methods that made them takes several trainings")
+        lines.append("this verdict is about two checkpoints; a verdict about their methods takes several training runs")
     elif all(_condition(base, pair.base) == _condition(new, pair.new) for pair in pairs):
-        lines.append("same policy, same conditions: what differs comes from the code or from the machine")
+        lines.append("same policy, same conditions: any difference comes from the code or from the machine")
     return lines
 
 
 def _about_unpaired(base: Side, new: Side) -> list[str]:
     lines = suite_differences(base, new)
     if not lines:
-        return ["same suite: without --unpaired the comparison sees smaller differences"]
+        return ["same suite: without --unpaired the comparison detects smaller differences"]
     message = [f"{line}: rates of two different tasks" for line in lines if not line.startswith("suite.seeds")]
     if common := len(set(base.suite.seeds) & set(new.suite.seeds)):
-        message.append(f"{common} seeds are in both runs: these episodes are not independent of one another")
+        message.append(f"{common} seeds are in both runs: these episodes are not independent")
     return message
 
 
@@ -220,14 +220,14 @@ def _condition(side: Side, name: str) -> Mapping[str, Any]:
 
 
 def _partner(side: Side, other: str | None) -> str:
-    """Return the condition that belongs to the other side's: of the same name, or the only one."""
+    """Return the condition to pair with that of the other side: the one of the same name, or the only one."""
     if other in side.outcomes:
         return str(other)
     if len(side.outcomes) == 1:
         return next(iter(side.outcomes))
     conditions = ", ".join(side.outcomes)
     raise UsageError(
-        f"{side.place} has no condition {other!r} but {conditions}: name one, as in {side.place}:CONDITION"
+        f"{side.place} has no condition {other!r}; it has {conditions}: name one, as in {side.place}:CONDITION"
     )
 
 

@@ -1,7 +1,7 @@
 """The pytest plugin: marker `success_rate`, fixture `success_gate`, option `--success-rate-record`.
 
-pytest imports this module at its start wherever act_eval is installed, so it imports nothing but pytest before a
-test asks for the fixture.
+pytest imports this module at startup wherever act_eval is installed, so it imports only pytest until a test uses the
+fixture.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _MARKER = (
     "success_rate(*, baseline=FILE | bar=RATE, episodes=N, tier='recorded', require='no-regression', alpha=0.05, "
-    "margin=0.05, block=10, confidence=0.95): what the fixture success_gate demands of a run's success rate"
+    "margin=0.05, block=10, confidence=0.95): requirement of the fixture success_gate on a run's success rate"
 )
 _OPTION = "success_rate_record"
 _SECTION = "success rate"
@@ -34,7 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         dest=_OPTION,
         metavar="REASON",
         default=None,
-        help="record what tests of the fixture success_gate run as their new baselines, with this reason",
+        help="record the runs of tests with the fixture success_gate as their new baselines, with this reason",
     )
 
 
@@ -45,7 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def success_gate(request: pytest.FixtureRequest) -> Gate:
-    """Judge a run's success rate as the test's marker `success_rate` says."""
+    """Judge a run's success rate by the test's marker `success_rate`."""
     marker = request.node.get_closest_marker("success_rate")
     if marker is None:
         pytest.fail("success_gate needs @pytest.mark.success_rate(baseline=FILE) or (bar=RATE, episodes=N)", False)
@@ -60,7 +60,7 @@ def success_gate(request: pytest.FixtureRequest) -> Gate:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Show what every gate said, also of tests that passed."""
+    """Print the text of every gate, also for passed tests."""
     lines = [
         f"{report.nodeid}: {text}"
         for outcome in ("passed", "failed", "skipped")
@@ -76,7 +76,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 
 class Gate:
-    """What a test holds: a `SuccessGate` whose verdict is the test's."""
+    """A `SuccessGate` whose verdict decides the test."""
 
     def __init__(self, gate: SuccessGate, node: pytest.Item) -> None:
         self._gate = gate

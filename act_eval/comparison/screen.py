@@ -1,4 +1,4 @@
-"""What a comparison shows on the screen."""
+"""Printed output of a comparison."""
 
 from collections.abc import Sequence
 
@@ -25,7 +25,7 @@ _STYLES = {"better": "green", "worse": "red", "equivalent within margin": "green
 
 
 def show_comparison(console: Console, comparison: Comparison, noise: Sequence[NoiseFloor]) -> None:
-    """Show the findings, what moved, what to know, and at last the decision."""
+    """Print the findings, the changes, the notes and the decision."""
     _say(console, f"BASE {comparison.base.place} ({comparison.base.policy_name})")
     _say(console, f"NEW  {comparison.new.place} ({comparison.new.policy_name})")
     console.print(_findings(comparison))
@@ -42,13 +42,13 @@ def show_comparison(console: Console, comparison: Comparison, noise: Sequence[No
 
 
 def show_noise(console: Console, noise: Sequence[NoiseFloor]) -> None:
-    """Show a line per condition."""
+    """Print a line per condition."""
     for floor in noise:
         _say(console, f"noise floor, {floor.describe()}")
 
 
 def show_selection(console: Console, selection: Selection) -> None:
-    """Show every checkpoint's rates, their mean, and what the best of them is worth."""
+    """Print every checkpoint's rates, their mean, and the selection bias of the best."""
     table = Table("checkpoint", *(Column(Text(condition.condition)) for condition in selection.conditions))
     for i, run in enumerate(selection.runs):
         best = " (best)" if i == selection.best else ""

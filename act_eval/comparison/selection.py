@@ -1,8 +1,7 @@
-"""Several checkpoints on the same episodes: what choosing the best of them is worth.
+"""Selection among several checkpoints on the same episodes.
 
-The best of k success rates is best partly by luck, so it overstates the checkpoint that it belongs to. What the
-training gives is the mean over the checkpoints; what the chosen one gives is its rate on episodes that did not
-choose it.
+The best of k success rates is biased upwards. The unbiased numbers are the mean over the checkpoints, for the training,
+and the rate on held-out episodes, for the chosen checkpoint.
 """
 
 from collections.abc import Sequence
@@ -29,21 +28,21 @@ class ConditionSelection:
     spread: float
     """Standard deviation over the checkpoints."""
     best: int
-    """Number of the best checkpoint; the first of equals."""
+    """Index of the best checkpoint; the first of equals."""
     luck: float
-    """By how much the best would exceed the mean if all were equally good: the mean over shuffles of the outcomes
-    of each episode among the checkpoints."""
+    """Expected excess of the best over the mean if all were equally good: the mean over shuffles of the outcomes of
+    each episode among the checkpoints."""
     chance: float
-    """Share of these shuffles in which the best is at least as good as the one observed."""
+    """Share of these shuffles in which the best is at least as good as the observed best."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOut:
-    """The chosen checkpoint on episodes that did not choose it."""
+    """The chosen checkpoint on held-out episodes."""
 
     side: Side
     chosen: int
-    """Number of the checkpoint."""
+    """Index of the checkpoint."""
     rates: dict[str, SuccessRate]
     """Condition → success rate: the number to report."""
 
@@ -55,30 +54,31 @@ class Selection:
     runs: tuple[Side, ...]
     conditions: tuple[ConditionSelection, ...]
     best: int
-    """Number of the checkpoint with the best mean over the conditions."""
+    """Index of the checkpoint with the best mean over the conditions."""
     held_out: HeldOut | None
 
 
-def select(runs: Sequence[Side], wanted: Sequence[str] = (), held_out: Side | None = None) -> Selection:
-    """Return what several checkpoints do on one suite.
+def select(runs: Sequence[Side], selected: Sequence[str] = (), held_out: Side | None = None) -> Selection:
+    """Return the selection among several checkpoints on one suite.
 
     Args:
         runs: one per checkpoint.
-        wanted: conditions; those that all runs have if empty.
+        selected: conditions; all that every run has if empty.
         held_out: a run of the chosen checkpoint on other episode seeds.
 
     Raises:
         SuiteMismatch: if the suites differ, or the held-out run shares episodes with them.
-        UsageError: if there are fewer than two checkpoints, a condition is missing, or the held-out run is of none.
+        UsageError: if there are fewer than two checkpoints, a condition is missing, or the held-out run is of another
+            policy.
     """
     if len(runs) < 2:
-        raise UsageError(f"choosing takes at least two checkpoints, got {len(runs)}")
+        raise UsageError(f"--checkpoints needs at least two runs, got {len(runs)}")
     for run in runs[1:]:
         check_pairable(runs[0], run)
-    for condition in wanted:
+    for condition in selected:
         for run in runs:
             run.check_condition(condition)
-    names = list(wanted) or [
+    names = list(selected) or [
         condition for condition in runs[0].outcomes if all(condition in run.outcomes for run in runs)
     ]
     if not names:
@@ -94,12 +94,12 @@ def select(runs: Sequence[Side], wanted: Sequence[str] = (), held_out: Side | No
 
 
 def select_condition(condition: str, vectors: Sequence[Sequence[str]]) -> ConditionSelection:
-    """Return what one condition says of the checkpoints, given an outcome vector of each.
+    """Return the selection by one condition, given an outcome vector of each checkpoint.
 
-    Episodes that are invalid in one checkpoint leave all of them, so that each is judged on the same ones.
+    Episodes that are invalid for one checkpoint are excluded for all.
 
     Raises:
-        UsageError: if none is left.
+        UsageError: if no episode is left.
     """
     success_NK = valid_in_all(vectors).T
     if not len(success_NK):
@@ -120,7 +120,7 @@ def select_condition(condition: str, vectors: Sequence[Sequence[str]]) -> Condit
 
 def _best_of_equals(success_NK: np.ndarray) -> np.ndarray:
     """Return the largest total of successes in each shuffle of every episode's outcomes among the checkpoints."""
-    rng = np.random.default_rng(0)  # the same figures whenever the same runs are read
+    rng = np.random.default_rng(0)  # the same runs give the same figures
     shuffled = (rng.permuted(success_NK, axis=1).sum(0).max() for _ in range(_SHUFFLES))
     return np.fromiter(shuffled, int, _SHUFFLES)
 
@@ -130,7 +130,7 @@ def _hold_out(runs: Sequence[Side], conditions: Sequence[str], held_out: Side) -
     digest = held_out.policy.get("digest")
     if digest is None or digest not in digests:
         known = ", ".join(f"{run.place} ({d})" for run, d in zip(runs, digests, strict=True))
-        raise UsageError(f"--held-out {held_out.place} is a run of policy {digest}, which is none of: {known}")
+        raise UsageError(f"--held-out {held_out.place} is a run of policy {digest}, which is not among: {known}")
     if lines := [line for line in suite_differences(runs[0], held_out) if not line.startswith("suite.seeds")]:
         message = "\n  ".join(lines)
         raise SuiteMismatch(f"--held-out {held_out.place} is of another task than the checkpoints' runs:\n  {message}")
@@ -145,7 +145,7 @@ def _hold_out(runs: Sequence[Side], conditions: Sequence[str], held_out: Side) -
 
 
 def selection_lines(selection: Selection) -> list[str]:
-    """Return what is to be said of several checkpoints, beside their table."""
+    """Return the lines to print below the table of checkpoints."""
     lines = [_mean_text(condition, len(selection.runs)) for condition in selection.conditions]
     best = selection.runs[selection.best].place
     if selection.held_out is None:

@@ -1,9 +1,9 @@
-"""Early stopping that stays honest: evidence that may be looked at after every pair.
+"""Anytime-valid early stopping: the evidence may be inspected after every pair.
 
-An e-process is the wealth of somebody who bets against a hypothesis at fair or worse odds. While the hypothesis is
-true its expectation never exceeds 1, so by Ville's inequality it ever reaches 1/level with a chance of at most
-`level`, however often one looks. Two hypotheses are bet against, with the paired difference D = new - base in
-{-1, 0, 1} of each episode seed:
+An e-process is the wealth of a gambler who bets against a hypothesis at fair or worse odds. Under the hypothesis its
+expectation never exceeds 1, so by Ville's inequality it reaches 1/level with a probability of at most `level`, however
+often it is inspected. There are two hypotheses, on the paired difference D = new - base in {-1, 0, 1} of each episode
+seed:
 
 - "NEW is not worse", E[D] >= 0. Given that a pair disagrees, NEW lost it with a chance of at most 1/2; the bet is
   a Beta(1/2, 1/2) prior on that chance, restricted to the half above 1/2 (Jeffreys mixture, closed form).
@@ -26,7 +26,7 @@ from scipy.stats import beta
 from act_eval.errors import UsageError
 from act_eval.types import INVALID, SUCCESS
 
-Answer = Literal["drop shown", "no drop beyond the margin", "go on", "no pairs left"]
+Answer = Literal["drop detected", "no drop beyond the margin", "continue", "no pairs left"]
 
 _PRIOR = 0.5
 """Both parameters of the Jeffreys prior."""
@@ -97,25 +97,25 @@ class StoppingRule:
     alpha: float = 0.05
     """Each claim is wrong with a chance of at most `alpha` / 2, as in the two-sided test with all pairs."""
     margin: float = 0.05
-    """A drop smaller than this does not matter."""
+    """Largest negligible drop."""
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha < 1:
-            raise UsageError(f"alpha is {self.alpha}; it must lie between 0 and 1, as in 0.05")
+            raise UsageError(f"alpha is {self.alpha}; it must be between 0 and 1, as in 0.05")
         if not 0 < self.margin < 1:
             raise UsageError(f"margin is {self.margin}; it is a difference of rates between 0 and 1, as in 0.05")
 
     @property
     def threshold(self) -> float:
-        """Natural logarithm of the e-value that settles a claim."""
+        """Natural logarithm of the e-value that decides a claim."""
         return float(np.log(2 / self.alpha))
 
     def answer(self, counts: Counts, pairs: int) -> Answer:
-        """Return what is settled after some of `pairs` pairs; invalid episodes speak against either claim."""
+        """Return the decision after some of `pairs` pairs; invalid episodes count against both claims."""
         c = counts
         if drop_evidence(c.lost, c.won + c.invalid_after_failure) >= self.threshold:
-            return "drop shown"
+            return "drop detected"
         tied = c.tied + c.invalid_after_failure
         if margin_evidence(c.lost + c.invalid_after_success, tied, c.won, self.margin) >= self.threshold:
             return "no drop beyond the margin"
-        return "go on" if c.pairs < pairs else "no pairs left"
+        return "continue" if c.pairs < pairs else "no pairs left"

@@ -1,4 +1,4 @@
-"""What can be compared: the conditions of a run, or the outcomes that a baseline recorded."""
+"""The sides of a comparison: a run, or a baseline."""
 
 import shlex
 from collections.abc import Mapping
@@ -16,10 +16,10 @@ from act_eval.video import SMALL
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """Outcomes with everything that says what they are the outcomes of."""
+    """Outcomes with their suite, configuration and fingerprint."""
 
     place: str
-    """As the user named it."""
+    """Path as given by the user."""
     suite: Suite
     configuration: Mapping[str, Any]
     fingerprint: Mapping[str, Any]
@@ -33,7 +33,7 @@ class Side:
         """Read a finished run folder, or a file of `baseline`.
 
         Raises:
-            RunFolderError: if it is missing, unfinished, damaged or something else.
+            RunFolderError: if it is missing, unfinished, damaged or neither of both.
         """
         if path.is_file():
             return cls._of(Baseline.read(path), str(path), None)
@@ -63,13 +63,13 @@ class Side:
 
     @property
     def policy(self) -> Mapping[str, Any]:
-        """What the configuration says of the policy."""
+        """The configuration's entry on the policy."""
         entry = self.configuration.get("policy")
         return entry if isinstance(entry, Mapping) else {}
 
     @property
     def policy_name(self) -> str:
-        """Name of the policy; where there is none, the place of the results."""
+        """Name of the policy, or the path of the results if there is none."""
         return str(self.policy.get("name", self.place))
 
     def check_condition(self, condition: str) -> str:
@@ -106,11 +106,11 @@ def clip(side: Side, condition: str, episode: int) -> Clip:
     if mode == "none" or (mode == "failures" and record.outcome == SUCCESS):
         return Clip(None, f"not recorded (--video {mode})")
     if not side.run.manifest.replayable:
-        return Clip(None, f"{path} is gone and cannot be made again: it was filmed while the episode ran")
+        return Clip(None, f"{path} is missing and cannot be rendered: it was recorded during the episode")
     again = shlex.join(
         ["act-eval", "render", str(side.run.folder), "--condition", condition, "--episodes", str(episode)]
     )
-    return Clip(None, f"{path} is gone; {again} --size {SMALL} makes it again")
+    return Clip(None, f"{path} is missing; {again} --size {SMALL} renders it")
 
 
 def parse_place(text: str) -> tuple[Path, str | None]:

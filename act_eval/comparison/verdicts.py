@@ -21,31 +21,31 @@ REQUIREMENTS: tuple[str, ...] = get_args(Requirement)
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """What a comparison promises."""
+    """The parameters of a comparison."""
 
     alpha: float = 0.05
-    """Level of the two-sided tests, over all conditions together; intervals have confidence 1 - alpha."""
+    """Family-wise level of the two-sided tests over all conditions; intervals have confidence 1 - alpha."""
     margin: float = 0.05
-    """A difference of success rates that does not matter."""
+    """Largest negligible difference of success rates."""
     paired: bool = True
     """Whether episodes are paired by their seeds."""
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha < 1:
-            raise UsageError(f"alpha is {self.alpha}; it must lie between 0 and 1, as in 0.05")
+            raise UsageError(f"alpha is {self.alpha}; it must be between 0 and 1, as in 0.05")
         if not 0 < self.margin < 1:
             raise UsageError(f"margin is {self.margin}; it is a difference of rates between 0 and 1, as in 0.05")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Assessment:
-    """What one condition's table says."""
+    """Tests and verdict of one condition's table."""
 
     table: Table
     interval: Interval
     """For the difference NEW - BASE, confidence 1 - alpha."""
     p_value: float
-    """Exact McNemar, or Barnard where unpaired; two-sided."""
+    """Exact McNemar, or Barnard if unpaired; two-sided."""
     adjusted: float
     """`p_value` after Holm."""
     verdict: Verdict
@@ -77,7 +77,7 @@ def p_value(table: Table) -> float:
 
 
 def read_all(vectors: Mapping[str, Vectors], rules: Rules) -> dict[Reading, dict[str, Assessment]]:
-    """Return the assessments under every reading of invalid episodes; a single one where there are none."""
+    """Return the assessments under every reading of invalid episodes; only `valid` without invalid ones."""
     broken = any(sum(pair.invalid) for pair in vectors.values())
     return {
         reading: assess({condition: pair.table(reading, rules.paired) for condition, pair in vectors.items()}, rules)
@@ -86,20 +86,20 @@ def read_all(vectors: Mapping[str, Vectors], rules: Rules) -> dict[Reading, dict
 
 
 def meets(assessments: Mapping[str, Assessment], requirement: Requirement, margin: float) -> bool | None:
-    """Return whether a requirement is met; None where the episodes are too few to tell (`non-inferior` only)."""
+    """Return whether a requirement is met; None if inconclusive (`non-inferior` only)."""
     conditions = assessments.values()
     if requirement == "no-regression":
         return not any(condition.verdict == "worse" for condition in conditions)
     if all(condition.no_worse_than(margin) for condition in conditions):
         return True
-    shown = any(condition.verdict == "worse" and not condition.no_worse_than(margin) for condition in conditions)
-    return False if shown else None
+    worse = any(condition.verdict == "worse" and not condition.no_worse_than(margin) for condition in conditions)
+    return False if worse else None
 
 
 def detectable(table: Table, conditions: int, alpha: float) -> tuple[float | None, float | None]:
-    """Return the smallest drop and the smallest gain that the test shows with a probability of 80 %.
+    """Return the smallest drop and the smallest gain that the test detects with 80 % power.
 
-    Between outcomes of a pair a correlation of 0.5 is assumed. None where no change could be shown.
+    Assumes a correlation of 0.5 between the outcomes of a pair. None if no change could be detected.
     """
     rate, level = table.first.rate, alpha / max(conditions, 1)
     if isinstance(table, PairedTable):

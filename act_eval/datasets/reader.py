@@ -17,7 +17,7 @@ from act_eval.datasets.columns import column_values
 from act_eval.datasets.images import decode_png, read_video
 from act_eval.datasets.layout import COLLECTION, DATA_PATH, INFO, STATS, TASKS, VIDEO_PATH, Feature, Info
 from act_eval.datasets.statistics import Stats
-from act_eval.decoding import JSON, read_json, shown
+from act_eval.decoding import JSON, describe_value, read_json
 from act_eval.errors import DatasetError, FeatureMismatch
 from act_eval.types import IMAGE_PREFIX, ImageArray, IntArray
 
@@ -212,7 +212,7 @@ def _check_numbers(value: Any, subject: str) -> None:
     except ValueError as error:  # a list of lists of different lengths
         raise DatasetError(f"{subject} is no array of numbers: {error}") from error
     if numbers.dtype.kind not in "iuf" or not isinstance(value, list):
-        raise DatasetError(f"{subject} is {shown(value)}; it must be a list of numbers")
+        raise DatasetError(f"{subject} is {describe_value(value)}; it must be a list of numbers")
 
 
 def _parquet_file(path: Path) -> pq.ParquetFile:

@@ -1,1 +1,1 @@
-"""What an evaluation runs, and one worker's part of it."""
+"""Planning, running and finishing an evaluation."""

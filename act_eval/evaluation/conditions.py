@@ -24,24 +24,24 @@ class Conditions:
     """The conditions that run, and those that cannot."""
 
     schedules: Mapping[str, Schedule]
-    """Name → schedule, in the order in which they begin."""
+    """Name → schedule, in running order."""
     left_out: tuple[str, ...]
     """Conditions that cannot run, with the reason."""
 
 
 def conditions_of(config: EvaluateConfig, spec: PolicySpec, delays: Sequence[DelayModel], foreseen: bool) -> Conditions:
-    """Return the conditions that a config asks for.
+    """Return the conditions of a config.
 
-    An ablation that one delay does not allow is left out there, as long as another delay allows it.
+    An ablation that cannot run at one delay is left out there, provided that it can run at another.
 
     Args:
         config: of the evaluation.
         spec: the policy's.
-        delays: a condition each.
+        delays: one condition each.
         foreseen: whether the scripted expert's next commands can be computed.
 
     Raises:
-        UsageError: or a child of it, naming the flag and what is allowed.
+        UsageError: naming the flag and the allowed values.
     """
     if not foreseen and any(isinstance(one.prefix, ExpertPrefix) for one in _ablations(config)):
         raise UsageError(f"--prefix expert needs an environment with the scripted expert; {config.env} has none")
@@ -68,10 +68,10 @@ def _schedule(config: EvaluateConfig, spec: PolicySpec, delay: DelayModel, ablat
     executor = load_executor(config.executor or ("rtc" if spec.takes_prefix else "naive"))
     conditioned = executor.example.hands_over_prefix
     if not conditioned and config.beyond_max_delay != "error":
-        raise UsageError(f"--beyond-max-delay is for rtc, which alone is told a delay; this is {executor.name}")
+        raise UsageError(f"--beyond-max-delay is for rtc, which conditions on a delay; the executor is {executor.name}")
     if not conditioned and config.delay_estimator is not None and not ablation.predicts:
         raise UsageError(
-            f"--delay-estimator is for rtc and for predicted joints, which alone need it; this is {executor.name}"
+            f"--delay-estimator is for rtc and for predicted joint positions; the executor is {executor.name}"
         )
     return Schedule(
         method=executor.build(config.execution_horizon or executor.horizon or max(1, spec.chunk // 2)),

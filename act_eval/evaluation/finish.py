@@ -1,4 +1,4 @@
-"""What a finished run's folder receives beside its episodes: summaries, figures and the review page."""
+"""Finish a run: write its summaries, figures and review page."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,13 +22,13 @@ HISTOGRAM, MAP = "grasp_histogram", "grasp_map"
 
 @dataclass(frozen=True, kw_only=True)
 class FinishedRun:
-    """A finished run, and what was derived from its episodes."""
+    """A finished run with its summaries and review page."""
 
     folder: Path
     manifest: Manifest
     records: Records
     summaries: Mapping[str, Summary]
-    """Condition → metrics; without those of `unmeasured`."""
+    """Condition → metrics, for conditions with metrics."""
     unmeasured: tuple[str, ...]
     """A line for each condition without metrics."""
     figures: bool

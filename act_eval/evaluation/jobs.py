@@ -1,6 +1,6 @@
-"""A list of runs as an array of Slurm jobs: a job runs one part of the episodes of every run.
+"""A list of runs as an array of Slurm jobs; each job runs one shard of every run.
 
-It submits the parts that are left, follows the shards that the jobs write, and finishes the runs.
+This process submits the unfinished shards, reports the episodes that the jobs write, and finishes the runs.
 """
 
 import shutil
@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 from act_eval.config import EvaluateConfig, SweepConfig
 from act_eval.errors import ActEvalError, Interrupted, LaunchError, RunFolderError, UsageError
 from act_eval.evaluation.reporter import EpisodeProgress, Lines, Reporter
-from act_eval.results import JOBS, Manifest, Part, RunFolder, open_run, shards_of
+from act_eval.results import JOBS, Manifest, RunFolder, Shard, open_run, shards_of
 from act_eval.results.records import ShardLine, read_shard
 from act_eval.types import EpisodeRecord
 
@@ -22,19 +22,19 @@ _Config = TypeVar("_Config", EvaluateConfig, SweepConfig)
 
 @dataclass(frozen=True)
 class ShardTask(Generic[_Config]):
-    """What one job does; picklable. It returns an error that was raised on purpose."""
+    """The work of one job; picklable. An `ActEvalError` is returned, not raised."""
 
     run: Callable[[_Config, Reporter], object]
     config: _Config
 
-    def __call__(self, part: Part) -> ActEvalError | None:
-        launch = replace(self.config.launch, launcher="local", launcher_options=(), shard=part.text)
+    def __call__(self, shard: Shard) -> ActEvalError | None:
+        launch = replace(self.config.launch, launcher="local", launcher_options=(), shard=shard.text)
         try:
             self.run(replace(self.config, launch=launch, workers=1), Lines())
         except ActEvalError as error:
             return error
         except KeyboardInterrupt:
-            return LaunchError(f"shard {part.text} was interrupted")
+            return LaunchError(f"shard {shard.text} was interrupted")
         return None
 
 
@@ -44,16 +44,16 @@ class PlannedFolder:
 
     path: Path
     manifest: Callable[[], Manifest | None]
-    """Returns the run that is wanted, in the terms of the machine that has begun it; None: jobs have yet to plan it."""
+    """Returns the manifest, with the facts of the machine that started the run; None until a job has planned it."""
     label: str = ""
     """Prefix of its conditions' names beside those of other runs."""
 
 
 @dataclass(frozen=True)
 class JobArray:
-    """Runs parts as jobs."""
+    """An array of jobs, one per shard."""
 
-    task: Callable[[Part], ActEvalError | None]
+    task: Callable[[Shard], ActEvalError | None]
     out: Path
     """Folder that every node sees."""
     options: Mapping[str, Any]
@@ -62,10 +62,10 @@ class JobArray:
 
     @classmethod
     def of(cls, config: EvaluateConfig | SweepConfig, task: "ShardTask[Any]", reporter: Reporter) -> "JobArray":
-        """Return the array that a config asks for.
+        """Return the array of a config.
 
         Raises:
-            UsageError: if it does not name a folder and a number of jobs.
+            UsageError: if the config has no folder or no number of jobs.
         """
         if config.out is None or config.workers is None:
             missing = "--out, a folder that every node sees" if config.out is None else "--workers, the number of jobs"
@@ -75,38 +75,38 @@ class JobArray:
     def run(
         self, folders: Sequence[PlannedFolder], count: int, episodes: int, *, at_least_one: bool = False
     ) -> dict[Path, dict[str, list[EpisodeRecord]]]:
-        """Run what is left, a job per part, and finish the runs; return folder → condition → records.
+        """Run the unfinished shards, one job each, and finish the runs; return folder → condition → records.
 
         Args:
             folders: of the runs.
-            count: parts that the episodes are cut into, unless they have been cut already.
+            count: number of shards, unless the runs are already split.
             episodes: of each condition.
             at_least_one: submit a job even if nothing is left to run.
 
         Raises:
-            ActEvalError: with what is wrong with submitit's parameters, or a job.
+            ActEvalError: if submitit's parameters are invalid, or a job failed.
             Interrupted: finished episodes are kept.
         """
         from act_eval.launch.slurm import run_array
 
-        every = all_parts((one.path for one in folders), count)
-        left = [part for part in every if not all(_is_complete(one, part) for one in folders)]
-        self.reporter.line(f"{len(left)} of {len(every)} shards are left to run, a job each: {self.out / JOBS}")
-        parts = left or every[:at_least_one]
-        if parts:
+        every = all_shards((one.path for one in folders), count)
+        left = [shard for shard in every if not all(_is_complete(one, shard) for one in folders)]
+        self.reporter.line(f"{len(left)} of {len(every)} shards are left to run, one job each: {self.out / JOBS}")
+        shards = left or every[:at_least_one]
+        if shards:
             with ExitStack() as stack:
                 watch = _Watch(folders, episodes, self.reporter, stack)
                 try:
-                    run_array(self.task, parts, self.out / JOBS, self.options, watch)
+                    run_array(self.task, shards, self.out / JOBS, self.options, watch)
                 except KeyboardInterrupt as error:
                     raise Interrupted(kept_in(self.out)) from error
         found = {one.path: _finish(one) for one in folders}
-        shutil.rmtree(self.out / JOBS, ignore_errors=True)  # the logs are for failures
+        shutil.rmtree(self.out / JOBS, ignore_errors=True)  # logs are kept only after a failure
         return found
 
 
 class _Watch:
-    """Reports the episodes that jobs finish, from the first one on: the conditions are known by then."""
+    """Reports the episodes that jobs finish; starts with the first one, because the conditions are then known."""
 
     def __init__(self, folders: Sequence[PlannedFolder], episodes: int, reporter: Reporter, stack: ExitStack) -> None:
         self._folders, self._episodes, self._reporter, self._stack = folders, episodes, reporter, stack
@@ -137,10 +137,10 @@ def kept_in(folder: Path) -> str:
     return f"interrupted; finished episodes are kept in {folder}: repeat the command to resume"
 
 
-def all_parts(runs: Iterable[Path], count: int) -> list[Part]:
-    """Return the parts into which runs are cut: `count`, unless they are cut already."""
+def all_shards(runs: Iterable[Path], count: int) -> list[Shard]:
+    """Return the shards of the runs: `count`, unless the runs are already split."""
     count = max((number for run in runs for number in shards_of(run).counts()), default=count)
-    return [Part(number, count) for number in range(1, count + 1)]
+    return [Shard(number, count) for number in range(1, count + 1)]
 
 
 def _finished(folder: PlannedFolder) -> dict[str, list[EpisodeRecord]]:
@@ -148,9 +148,9 @@ def _finished(folder: PlannedFolder) -> dict[str, list[EpisodeRecord]]:
     return {} if manifest is None else RunFolder(folder.path, manifest).finished()
 
 
-def _is_complete(folder: PlannedFolder, part: Part) -> bool:
+def _is_complete(folder: PlannedFolder, shard: Shard) -> bool:
     manifest = folder.manifest()
-    return manifest is not None and RunFolder(folder.path, manifest, part).is_complete()
+    return manifest is not None and RunFolder(folder.path, manifest, shard).is_complete()
 
 
 def _finish(folder: PlannedFolder) -> dict[str, list[EpisodeRecord]]:
@@ -161,7 +161,7 @@ def _finish(folder: PlannedFolder) -> dict[str, list[EpisodeRecord]]:
 
 
 class NewLines:
-    """The lines that other processes add to the shards of run folders after this object was created."""
+    """The lines that other processes append to the shards of run folders after this object was created."""
 
     def __init__(self, runs: Iterable[Path]) -> None:
         self._shards = {run: shards_of(run) for run in runs}
@@ -171,7 +171,7 @@ class NewLines:
             pass
 
     def read(self) -> Iterator[tuple[Path, ShardLine]]:
-        """Yield each line that was not there the last time, with its run folder."""
+        """Yield each line added since the last call, with its run folder."""
         for run, shards in self._shards.items():
             for line in (line for file in shards.files() for line in self._grown(file)):
                 key = (run, line.condition, line.record.episode)
@@ -189,6 +189,6 @@ class NewLines:
         except (FileNotFoundError, RunFolderError):
             if file.exists():
                 raise
-            return []  # its part has finished meanwhile: the lines are in the part's file
+            return []  # the shard has finished: its own file holds the lines
         self._sizes[file] = size
         return lines

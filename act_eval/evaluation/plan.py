@@ -13,7 +13,7 @@ from act_eval.errors import UsageError
 from act_eval.evaluation.conditions import conditions_of
 from act_eval.evaluation.worker import Job
 from act_eval.launch import Build, Launcher, Local, Ray, cores_of
-from act_eval.results import Manifest, Part, episodes_of, fingerprint, notes
+from act_eval.results import Manifest, Shard, episodes_of, fingerprint, notes
 from act_eval.results.suites import Suite, parse_seeds
 from act_eval.seeding import Purpose, episode_seeds
 from act_eval.sources.environments import EnvFacts, EnvSource, check_features, env_source
@@ -42,26 +42,26 @@ BATCH = 8
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerPlan:
-    """How the workers are started, known before policy and environment are loaded."""
+    """The plan of the workers, made before policy and environment are loaded."""
 
     build: Build
     workers: int
     launcher: Launcher
     batch: int
-    """Most episodes that run at a time in one worker."""
+    """Concurrent episodes per worker."""
     env_id: str
     seeds: tuple[int, ...]
-    part: Part | None
-    """Part of the episodes that run here; None: all of them."""
+    shard: Shard | None
+    """Shard to run here; None: all episodes."""
     policy_label: str
     env_label: str
-    """Short names of both, fit for file names."""
+    """Short names for files."""
     here_only: str | None
     """Why policy, environment or executor can only run in this process; None if workers can import them."""
 
     @property
     def where(self) -> str:
-        """Where they run, for the reader."""
+        """Description of the workers, as in `4 processes`."""
         match self.launcher:
             case Ray():
                 return f"{self.workers} Ray actor{'s' if self.workers > 1 else ''}"
@@ -71,7 +71,7 @@ class WorkerPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedRun:
-    """A checked run of one policy in one environment, ready to run into its folder."""
+    """A checked run of one policy in one environment."""
 
     manifest: Manifest
     job: Job
@@ -81,19 +81,19 @@ class PlannedRun:
 
 
 def plan_workers(config: EvaluateConfig) -> WorkerPlan:
-    """Check what needs neither policy nor environment, and return how the workers are started.
+    """Check a config as far as it needs neither policy nor environment, and plan its workers.
 
     Raises:
-        UsageError: or a child of it, naming the flag and what is allowed.
+        UsageError: naming the flag and the allowed values.
         CheckpointError: if the policy's folder holds no checkpoint.
     """
     _check_timing(config)
-    part, launcher = part_of(config.launch), launcher_of(config.launch)
+    shard, launcher = shard_of(config.launch), launcher_of(config.launch)
     check_network(config.compile, config.launch.local_device(config.device))
     source = env_source(config.env, config.environment.given(), config.declaration, film=config.video != "none")
     seeds = _seeds(config)
     batch = _batch(config, source)
-    episodes = len(episodes_of(part, len(seeds)))
+    episodes = len(episodes_of(shard, len(seeds)))
     slots = min(batch, episodes)
     sources: list[Any] = [source, *([] if config.executor is None else [load_executor(config.executor)])]
     sources += load_metrics(config.metrics)
@@ -130,22 +130,22 @@ def plan_workers(config: EvaluateConfig) -> WorkerPlan:
         batch=batch,
         env_id=source.env_id,
         seeds=seeds,
-        part=part,
+        shard=shard,
     )
 
 
 def plan_run(
     config: EvaluateConfig, workers: WorkerPlan, facts: BenchFacts, machine: Mapping[str, str]
 ) -> tuple[PlannedRun, tuple[str, ...]]:
-    """Resolve defaults and check the rest, before the first episode; return the run, and lines that describe it.
+    """Resolve defaults and check the rest of a config; return the run, and the lines of its summary.
 
     Raises:
-        UsageError: or a child of it, naming the flag or field and what is allowed.
+        UsageError: naming the flag or field and the allowed values.
     """
     if config.video != "none" and not (facts.env.renders_states or facts.env.films):
         raise UsageError(
-            f"{workers.env_id} neither renders logged states (render_state) nor is it made with render_mode "
-            '"rgb_array"; choose --video none'
+            f'{workers.env_id} has neither render_state nor render_mode "rgb_array", so it cannot be recorded; '
+            "choose --video none"
         )
     suite = suite_of(workers.env_id, facts.env, workers.seeds)
     if facts.policy is None:
@@ -169,7 +169,7 @@ def plan_run(
     metrics = load_metrics(config.metrics)
     if metrics:
         manifest = with_entries(manifest, metrics=manifest_entries(metrics))
-    manifest = replace(manifest, fingerprint={**manifest.fingerprint, **machine})  # the workers', not this process's
+    manifest = replace(manifest, fingerprint={**manifest.fingerprint, **machine})  # the workers' machine
     job = Job(
         folder=config.out or _default_folder(workers, manifest),
         seeds=suite.seeds,
@@ -179,13 +179,13 @@ def plan_run(
         video=config.video,
         metrics=metrics,
     )
-    remarks = (
+    lines = (
         *(f"env     {line}" for line in facts.env.remarks),
         *facts.remarks,
-        *(f"no condition  {line}" for line in left_out),
+        *(f"left out {line}" for line in left_out),
     )
     planned = PlannedRun(manifest=manifest, job=job, build=workers.build)
-    return planned, _summary(config, planned, workers.workers, remarks)
+    return planned, _summary(config, planned, workers.workers, lines)
 
 
 def suite_of(env_id: str, env: EnvFacts, seeds: tuple[int, ...]) -> Suite:
@@ -209,11 +209,11 @@ def manifest_of(
     Args:
         suite: its episodes.
         policy: the policy's entry.
-        schedules: condition → schedule; None where nothing is inferred.
+        schedules: condition → schedule; None without inference.
         env: facts of the environment.
-        run: how the network runs.
-        numeric: what its numbers may depend on.
-        video: which episodes are recorded.
+        run: entries of the configuration about the network.
+        numeric: entries of the fingerprint about the network.
+        video: episodes to record.
         workers: how many, for the notes.
         batch: episodes at a time, for the notes.
     """
@@ -234,13 +234,13 @@ def with_entries(manifest: Manifest, **entries: Any) -> Manifest:
     return replace(manifest, configuration={**manifest.configuration, **entries})
 
 
-def part_of(launch: LaunchOptions) -> Part | None:
-    """Return the part of the run that is asked for.
+def shard_of(launch: LaunchOptions) -> Shard | None:
+    """Return the requested shard of the run.
 
     Raises:
-        UsageError: if `shard` names none.
+        UsageError: if `launch.shard` is malformed.
     """
-    return None if launch.shard is None else Part.parse(launch.shard)
+    return None if launch.shard is None else Shard.parse(launch.shard)
 
 
 def why_here_only(sources: Iterable[Any], launch: LaunchOptions, workers: int | None) -> str | None:
@@ -248,22 +248,22 @@ def why_here_only(sources: Iterable[Any], launch: LaunchOptions, workers: int | 
 
     Args:
         sources: of policies, environments, executors and metrics.
-        launch: where workers are to run.
-        workers: how many are asked for; None: as many as there can be.
+        launch: launcher of the workers.
+        workers: requested number of workers; None: the default.
 
     Raises:
-        UsageError: if workers are asked for that could not import them.
+        UsageError: if the requested workers cannot import them.
     """
     reason = next((one.here_only for one in sources if one.here_only is not None), None)
     if reason is not None and launch.launcher != "local":
-        raise UsageError(f"--launcher {launch.launcher} needs what its workers can import; {reason}")
+        raise UsageError(f"--launcher {launch.launcher} needs objects that its workers can import; {reason}")
     if reason is not None and workers is not None and workers > 1:
         raise UsageError(f"workers is {workers}, and this can only run in this process, one worker: {reason}")
     return reason
 
 
 def launcher_of(launch: LaunchOptions) -> Launcher:
-    """Return where workers are started."""
+    """Return the launcher of the workers."""
     return Ray(gpus_per_worker=launch.gpus_per_worker) if launch.launcher == "ray" else Local()
 
 
@@ -291,9 +291,9 @@ def _check_timing(config: EvaluateConfig) -> None:
     if config.policy_options:
         raise UsageError("the expert takes no --policy-options")
     if config.mask_images:
-        raise UsageError("the expert looks through no camera: it takes no --mask-images")
+        raise UsageError("the expert uses no camera: it takes no --mask-images")
     if {*config.prefix, *config.proprio} != {"committed", "observed"}:
-        raise UsageError("the expert is shown everything at once: it takes no --prefix and no --proprio")
+        raise UsageError("the expert reads the simulator's state: it takes no --prefix and no --proprio")
 
 
 def _delay(given: "str | DelayModel") -> DelayModel:
@@ -326,7 +326,7 @@ def _delays(config: EvaluateConfig, control_ms: float) -> list[DelayModel]:
     return [_delay(one) for one in config.delays or DELAYS]
 
 
-def _summary(config: EvaluateConfig, run: PlannedRun, workers: int, remarks: tuple[str, ...]) -> tuple[str, ...]:
+def _summary(config: EvaluateConfig, run: PlannedRun, workers: int, notes: tuple[str, ...]) -> tuple[str, ...]:
     suite, configuration = run.manifest.suite, run.manifest.configuration
     options = ", ".join(f"{k}={v}" for k, v in suite.kwargs.items())
     drawn = f"{'held-out ' if config.held_out else ''}seed {config.seed}"
@@ -336,15 +336,12 @@ def _summary(config: EvaluateConfig, run: PlannedRun, workers: int, remarks: tup
         compiled = "not compiled" if configuration["compile"] == "off" else f"compiled ({configuration['compile']})"
         network = f"{configuration['device']}, {configuration['precision']}, {compiled}; "
     if "compile_failure" in configuration:
-        remarks = (*remarks, f"warning {configuration['compile_failure']}; running without it")
+        notes = (*notes, f"warning: {configuration['compile_failure']}; running without it")
     return (
         f"suite   {suite.hash}: {suite.env} ({options}), {len(run.job.seeds)} episodes, {seeds}",
         f"policy  {_policy_text(configuration['policy'])}",
-        *(
-            f"condition     {name}: {_condition_text(condition)}"
-            for name, condition in configuration["conditions"].items()
-        ),
-        *remarks,
+        *(f"condition {name}: {_condition_text(condition)}" for name, condition in configuration["conditions"].items()),
+        *notes,
         f"run     {network}{workers} × {run.job.batch} episodes at a time, video {run.job.video}",
         f"folder  {run.job.folder}",
     )
@@ -354,8 +351,8 @@ def _policy_text(policy: Mapping[str, Any]) -> str:
     if "chunk" not in policy:
         return f"{policy['name']}: scripted, reads privileged state, replans in every step"
     prefix = "no prefix" if policy["max_delay"] is None else f"prefix of up to {policy['max_delay']}"
-    mask_images = ", blind" if policy.get("mask_images") else ""
-    return f"{policy['name']}: chunk C = {policy['chunk']}, {policy['window']} window, {prefix}{mask_images}"
+    masked = ", images masked" if policy.get("mask_images") else ""
+    return f"{policy['name']}: chunk C = {policy['chunk']}, {policy['window']} window, {prefix}{masked}"
 
 
 def _condition_text(condition: Mapping[str, Any]) -> str:
@@ -363,6 +360,6 @@ def _condition_text(condition: Mapping[str, Any]) -> str:
 
 
 def _default_folder(workers: WorkerPlan, manifest: Manifest) -> Path:
-    parts = [manifest.suite.to_json(), dict(manifest.configuration), dict(manifest.fingerprint)]
-    short = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
+    shards = [manifest.suite.to_json(), dict(manifest.configuration), dict(manifest.fingerprint)]
+    short = hashlib.sha256(json.dumps(shards, sort_keys=True).encode()).hexdigest()[:8]
     return Path("outputs") / "evaluate" / f"{workers.env_label}_{workers.policy_label}_{short}"

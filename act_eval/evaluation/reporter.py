@@ -1,4 +1,4 @@
-"""How an evaluation reports what it does: lines, phases and the progress of its episodes. It writes nowhere itself."""
+"""The reporter interface of an evaluation: lines, phases and the progress of its episodes."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -14,34 +14,34 @@ class EpisodeProgress(Protocol):
     """Receives the progress of the episodes of all conditions."""
 
     def ended(self, condition: str, record: EpisodeRecord) -> None:
-        """Take an episode that has just ended."""
+        """Receive an episode that has just ended."""
         ...
 
     def stepped(self, condition: str, steps: int) -> None:
-        """Take the control steps that a condition's episodes have taken since the last call."""
+        """Receive the number of control steps of a condition since the last call."""
         ...
 
 
 class Reporter(Protocol):
-    """Receives what an evaluation reports."""
+    """Receives the reports of an evaluation."""
 
     def line(self, text: str) -> None:
-        """Take a line for the reader."""
+        """Receive a line."""
         ...
 
     def phase(self, text: str) -> AbstractContextManager[OnCount]:
-        """Take the begin and the end of a phase that takes a while, such as loading."""
+        """Enclose a phase such as loading."""
         ...
 
     def episodes(
         self, finished: Mapping[str, Sequence[EpisodeRecord]], episodes: int, horizons: Mapping[str, int]
     ) -> AbstractContextManager[EpisodeProgress]:
-        """Take the progress of episodes.
+        """Enclose the run of the episodes.
 
         Args:
-            finished: condition → records of episodes that have finished before.
-            episodes: of each condition, as far as they run here.
-            horizons: condition → most control steps of an episode.
+            finished: condition → records of episodes that finished earlier.
+            episodes: number per condition, as far as they run here.
+            horizons: condition → horizon [control steps].
         """
         ...
 
@@ -65,7 +65,7 @@ class Silent:
 
 
 class Lines(Silent):
-    """Prints lines alone, as for the log of a job."""
+    """Prints only lines, for the log of a job."""
 
     def line(self, text: str) -> None:
         """Print a line."""

@@ -1,4 +1,4 @@
-"""Run planned runs: open and resume their folders, start workers where something is left to run, finish them.
+"""Run planned runs: open their folders, run the missing episodes and finish them.
 
 An evaluation is a list of one run, a sweep a list of many.
 """
@@ -17,28 +17,28 @@ from act_eval.evaluation.plan import PlannedRun, WorkerPlan, plan_run, plan_work
 from act_eval.evaluation.reporter import EpisodeProgress, Reporter
 from act_eval.evaluation.worker import cut_blocks
 from act_eval.launch import WorkerPool, worker_pool
-from act_eval.results import Manifest, Part, RunFolder, open_run
+from act_eval.results import Manifest, RunFolder, Shard, open_run
 from act_eval.results.suites import differences, warnings_about
 from act_eval.types import EpisodeRecord
 
 StartPool = Callable[[PlannedRun], AbstractContextManager[WorkerPool]]
-"""Starts the workers of a run; called only if episodes are left to run."""
+"""Starts the workers of a run; called only if episodes are missing."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinishedPart:
-    """A finished part of a run."""
+class FinishedShard:
+    """A finished shard of a run."""
 
     folder: Path
-    part: Part
+    shard: Shard
     records: Records
 
 
-def evaluate(config: EvaluateConfig, reporter: Reporter) -> FinishedRun | FinishedPart:
-    """Evaluate a policy, or one part of its episodes.
+def evaluate(config: EvaluateConfig, reporter: Reporter) -> FinishedRun | FinishedShard:
+    """Evaluate a policy, or one shard of its episodes.
 
     Raises:
-        ActEvalError: with what is wrong with the config, the run folder, or a worker.
+        ActEvalError: if the config, the run folder or a worker is at fault.
         Interrupted: naming the folder that keeps the finished episodes.
     """
     workers = plan_workers(config)
@@ -46,7 +46,7 @@ def evaluate(config: EvaluateConfig, reporter: Reporter) -> FinishedRun | Finish
         return _evaluate_by_jobs(config, workers, reporter)
     with ExitStack() as stack:
         if workers.here_only is not None and config.workers is None:
-            reporter.line(f"workers one, in this process: {workers.here_only}")
+            reporter.line(f"workers 1, in this process: {workers.here_only}")
         policy, env = _name(config.policy, workers.policy_label), _name(config.env, workers.env_label)
         loading = f"loading {policy} and {env} in {workers.where}"
         reporter.line(loading)
@@ -55,10 +55,10 @@ def evaluate(config: EvaluateConfig, reporter: Reporter) -> FinishedRun | Finish
             planned, summary = plan_run(config, workers, pool.facts, pool.machine)
         for line in (*summary, *pool.facts.warnings, *warnings_about(workers.seeds)):
             reporter.line(line)
-        found = run_all([planned], workers.workers, workers.part, lambda _: nullcontext(pool), reporter)
+        found = run_all([planned], workers.workers, workers.shard, lambda _: nullcontext(pool), reporter)
     folder, records = planned.job.folder, found[planned.job.folder]
-    if workers.part is not None:
-        return FinishedPart(folder=folder, part=workers.part, records=records)
+    if workers.shard is not None:
+        return FinishedShard(folder=folder, shard=workers.shard, records=records)
     return finish_run(folder, planned.manifest, records, reporter)
 
 
@@ -69,32 +69,32 @@ def _name(given: object, label: str) -> str:
 def run_all(
     runs: Sequence[PlannedRun],
     workers: int,
-    part: Part | None,
+    shard: Shard | None,
     start: StartPool,
     reporter: Reporter,
     *,
     out: Path | None = None,
     may_grow: bool = False,
 ) -> dict[Path, dict[str, list[EpisodeRecord]]]:
-    """Run what is missing of every run, and return folder → condition → records.
+    """Run the missing episodes of every run, and return folder → condition → records.
 
     Args:
-        runs: in their order.
-        workers: of each.
-        part: run only this part of their episodes.
+        runs: in running order.
+        workers: number per run.
+        shard: run only this shard.
         start: starts the workers of a run.
         reporter: receives the progress.
-        out: the folder that an interrupt names; that of the only run by default.
-        may_grow: whether conditions may be added to runs that exist.
+        out: folder named by `Interrupted`; that of the first run by default.
+        may_grow: whether conditions may be added to existing runs.
 
     Raises:
-        LaunchError: if a worker died, or runs on another kind of machine than the plan was made on.
-        RunFolderError: if a folder holds something else, another run, or is in use.
+        LaunchError: if a worker died, or runs on another kind of machine than the planner.
+        RunFolderError: if a folder is not a run folder, holds another run, or is in use.
         Interrupted: naming the folder that keeps the finished episodes.
     """
     with ExitStack() as stack:
         folders = [
-            stack.enter_context(open_run(run.job.folder, run.manifest, may_grow=may_grow, part=part)) for run in runs
+            stack.enter_context(open_run(run.job.folder, run.manifest, may_grow=may_grow, shard=shard)) for run in runs
         ]
         try:
             _run_missing(runs, folders, workers, start, reporter)
@@ -106,13 +106,13 @@ def run_all(
 def _run_missing(
     runs: Sequence[PlannedRun], folders: Sequence[RunFolder], workers: int, start: StartPool, reporter: Reporter
 ) -> None:
-    """Run the episodes that have not finished; workers are started only where there are any."""
+    """Run the unfinished episodes; start workers only for runs that have any."""
     finished = {
         run.label + name: records
         for run, folder in zip(runs, folders, strict=True)
         for name, records in folder.finished().items()
     }
-    episodes = len(folders[0].wanted())
+    episodes = len(folders[0].selected())
     if done := sum(map(len, finished.values())):
         reporter.line(f"{done} episodes are finished already; {len(finished) * episodes - done} are left to run")
         if done == len(finished) * episodes:
@@ -150,7 +150,7 @@ def _check_machine(run: PlannedRun, pool: WorkerPool) -> None:
 
 def _evaluate_by_jobs(config: EvaluateConfig, workers: WorkerPlan, reporter: Reporter) -> FinishedRun:
     array = JobArray.of(config, ShardTask(evaluate, config), reporter)
-    # The run is planned by the jobs; a finished one gets a job too, which refuses a config of another run.
+    # The jobs plan the run; a finished run gets a job too, which rejects the config of another run.
     folders = [PlannedFolder(array.out, lambda: _present(array.out))]
     records = array.run(folders, workers.workers, len(workers.seeds), at_least_one=True)[array.out]
     return finish_run(array.out, Manifest.read(array.out), records, reporter)

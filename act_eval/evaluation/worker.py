@@ -1,6 +1,6 @@
-"""One worker's part of an evaluation: run blocks of episodes, and write steps, a video and a shard line of each.
+"""The work of one worker: run blocks of episodes, and write the steps, the video and the shard line of each episode.
 
-Within a block an episode begins when others request a chunk, so that their requests share a batch.
+Within a block an episode starts when others request a chunk, so that their requests share a batch.
 """
 
 import hashlib
@@ -29,11 +29,10 @@ from act_eval.types.steps import EpisodeSteps
 from act_eval.video import Encoder, FrameLog, Layout, RecordedFrames, VideoJob, VideoMode, film, should_record
 
 INITIAL_STATE = "initial_state"
-"""Key in a record's `detail`: digest of the simulator state that the episode began in."""
-
+"""Key in a record's `detail`: digest of the initial simulator state."""
 
 _REPORT_S = 0.25
-"""Time between two reports of control steps [s]."""
+"""Interval between two reports of control steps [s]."""
 
 
 class EpisodeWorker(Protocol):
@@ -45,24 +44,24 @@ class EpisodeWorker(Protocol):
         ...
 
     def executor(self, schedule: Schedule | None) -> Executor:
-        """Return a fresh executor for a condition's schedule; None where nothing is inferred."""
+        """Return a new executor for a condition's schedule; the schedule is None without inference."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What every worker of an evaluation is sent; picklable."""
+    """The job description of every worker; picklable."""
 
     folder: Path
     """The run folder."""
     seeds: tuple[int, ...]
     """Episode seeds of the suite."""
     title: str
-    """What the videos say of the run."""
+    """Title of the run in its videos."""
     conditions: Mapping[str, Schedule | None]
-    """Name → schedule, in the order in which they begin."""
+    """Name → schedule, in running order."""
     batch: int
-    """Most episodes that run at a time in one worker."""
+    """Concurrent episodes per worker."""
     video: VideoMode
     metrics: tuple[OwnMetric, ...] = ()
     """User-defined metrics."""
@@ -74,7 +73,7 @@ class Job:
     def run_block(
         self, worker: EpisodeWorker, block: Block, shard: ShardWriter, number: int, on_steps: OnSteps | None = None
     ) -> Iterator[EpisodeRecord]:
-        """Run a block; each record is yielded after its files and its shard line are on the disk.
+        """Run a block; yield each record after its files and its shard line are on disk.
 
         Raises:
             RunFolderError: if they cannot be written.
@@ -84,10 +83,10 @@ class Job:
 
 
 def cut_blocks(job: Job, done: Mapping[str, set[int]], workers: int) -> list[Block]:
-    """Return the episodes that are left to run in blocks, in the order in which they begin.
+    """Return the missing episodes in blocks, in running order.
 
-    Within a block a slot that has finished takes the next episode; slots are empty only at its end, so blocks are
-    large. Those of the last condition become smaller, so that workers end together.
+    A slot takes the next episode of its block when one ends; slots idle only at the end of a block, so blocks are
+    large. The blocks of the last condition shrink, so that workers end together.
     """
     left = {
         condition: [i for i in range(len(job.seeds)) if i not in done.get(condition, set())]
@@ -95,48 +94,49 @@ def cut_blocks(job: Job, done: Mapping[str, set[int]], workers: int) -> list[Blo
     }
     conditions = [condition for condition in job.conditions if left[condition]]
     return [
-        Block(condition, part)
+        Block(condition, episodes)
         for condition in conditions
-        for part in (_shrinking if condition == conditions[-1] else _even)(left[condition], job.batch, workers)
+        for episodes in (_shrinking if condition == conditions[-1] else _even)(left[condition], job.batch, workers)
     ]
 
 
 def _even(episodes: list[int], batch: int, workers: int) -> list[tuple[int, ...]]:
-    """Cut into a part per worker, or into fewer that fill a batch."""
-    parts = np.array_split(episodes, min(workers, -(-len(episodes) // batch)))
-    return [tuple(part.tolist()) for part in parts]
+    """Split into one block per worker, or into fewer that fill a batch."""
+    blocks = np.array_split(episodes, min(workers, -(-len(episodes) // batch)))
+    return [tuple(block.tolist()) for block in blocks]
 
 
 def _shrinking(episodes: list[int], batch: int, workers: int) -> list[tuple[int, ...]]:
-    """Cut into whole batches, half of what is left to begin with, and into an even part per worker at last.
+    """Split into blocks of whole batches that halve the rest, and at the end into one block per worker.
 
-    Parts of a single batch would leave half of their slots empty at the end; with four batches little is lost.
+    A block of a single batch idles half of its slots at the end; with four batches the loss is small.
     """
-    parts: list[tuple[int, ...]] = []
+    blocks: list[tuple[int, ...]] = []
     while workers > 1 and len(episodes) > 4 * workers * batch:
         size = batch * -(-len(episodes) // (2 * workers * batch))
-        parts.append(tuple(episodes[:size]))
+        blocks.append(tuple(episodes[:size]))
         episodes = episodes[size:]
     last = np.array_split(episodes, min(workers, len(episodes)))
-    return [*parts, *(tuple(part.tolist()) for part in last)]
+    return [*blocks, *(tuple(block.tolist()) for block in last)]
 
 
 def _run_block(
-    job: Job, bench: EpisodeWorker, block: Block, shard: ShardWriter, worker: int, on_steps: OnSteps | None
+    job: Job, worker: EpisodeWorker, block: Block, shard: ShardWriter, number: int, on_steps: OnSteps | None
 ) -> Iterator[EpisodeRecord]:
     folder = job.folder / block.condition
     (folder / "steps").mkdir(parents=True, exist_ok=True)
-    hooks = hooks_of(bench.envs[0])
+    env = worker.envs[0]
+    hooks = hooks_of(env)
     recorder = StepRecorder(folder / "steps", hooks)
     clocks: list[EpisodeClock] = []
-    executor = bench.executor(job.conditions[block.condition])
-    episodes = [Episode(number, job.seeds[number]) for number in block.episodes]
+    executor = worker.executor(job.conditions[block.condition])
+    episodes = [Episode(i, job.seeds[i]) for i in block.episodes]
     frames = FrameLog() if job.video != "none" and hooks.render_state is None else None
     observers: list[Observer] = [recorder, *([] if frames is None else [frames])]
     if on_steps is not None:
         observers.append(_StepCounter(block.condition, on_steps))
     with Encoder() as encoder, _Ended(shard) as ended:
-        for record in rollout(bench.envs, executor, episodes, observers, on_clock=clocks.append):
+        for record in rollout(worker.envs, executor, episodes, observers, on_clock=clocks.append):
             steps = recorder.take(record.episode)
             record = _with_initial_state(record, steps)
             clock = clocks.pop()
@@ -145,23 +145,23 @@ def _run_block(
             video = None
             if should_record(job.video, record.outcome):
                 title = f"{job.title} · {block.condition}"
-                what = VideoJob(title=title, record=record, steps=steps, control_s=_control_s(bench.envs[0]))
-                video = _film(folder / "videos" / video_name(record), bench.envs[0], what, kept, encoder)
+                video_job = VideoJob(title=title, record=record, steps=steps, control_s=_control_s(env))
+                video = _film(folder / "videos" / video_name(record), env, video_job, kept, encoder)
             timing = Timing(
                 episode=record.episode,
                 wall_s=round(clock.wall_s, 4),
                 inference_ms=tuple(round(ms, 2) for ms in clock.inference_ms),
                 video_s=round(time.perf_counter() - began, 4),
-                worker=worker,
+                worker=number,
             )
-            metrics = _measured(job, block.condition, record, steps, bench.envs[0], hooks)
+            metrics = _measured(job, block.condition, record, steps, env, hooks)
             ended.put(ShardLine(condition=block.condition, record=record, timing=timing, metrics=metrics), video)
             yield from ended.complete()
         yield from ended.complete(wait=True)
 
 
 class _StepCounter:
-    """Reports the control steps of all slots a few times a second, so that progress moves within a batch."""
+    """Reports the control steps of all slots a few times per second, so that progress moves within a batch."""
 
     def __init__(self, condition: str, on_steps: OnSteps) -> None:
         self._condition, self._on_steps = condition, on_steps
@@ -179,7 +179,7 @@ class _StepCounter:
 
 
 class _Ended:
-    """Episodes that have ended, until their videos are complete: then their shard lines may say that all is there."""
+    """Ended episodes whose videos are not complete yet; a shard line is written only after all files of its episode."""
 
     def __init__(self, shard: ShardWriter) -> None:
         self._shard = shard
@@ -189,7 +189,7 @@ class _Ended:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for _record in self.complete(wait=True):  # whatever stops the others, an episode already run is kept
+        for _record in self.complete(wait=True):  # keeps ended episodes after an error or interrupt too
             pass
 
     def put(self, line: ShardLine, video: Future[None] | None) -> None:
@@ -204,17 +204,15 @@ class _Ended:
                 if not wait and not video.done():
                     return
                 video.result()
-            self._shard.write(line)  # again, if an interrupt comes before the next line: that adds nothing
+            self._shard.write(line)  # repeated after an interrupt before the next line, without effect
             self._lines.popleft()
             yield line.record
 
 
-def _film(
-    path: Path, env: object, what: VideoJob, kept: RecordedFrames | None, encoder: Encoder
-) -> Future[None] | None:
+def _film(path: Path, env: object, job: VideoJob, kept: RecordedFrames | None, encoder: Encoder) -> Future[None] | None:
     if kept is None:
-        return film(path, env, what, Layout(), encoder)
-    return film(path, kept, replace(what, steps=kept.numbered(what.steps)), Layout(small_views=False), encoder)
+        return film(path, env, job, Layout(), encoder)
+    return film(path, kept, replace(job, steps=kept.numbered(job.steps)), Layout(small_views=False), encoder)
 
 
 def _with_initial_state(record: EpisodeRecord, steps: EpisodeSteps) -> EpisodeRecord:
@@ -227,7 +225,7 @@ def _with_initial_state(record: EpisodeRecord, steps: EpisodeSteps) -> EpisodeRe
 def _measured(
     job: Job, condition: str, record: EpisodeRecord, steps: EpisodeSteps, env: gym.Env[Any, Any], hooks: EnvHooks
 ) -> EpisodeMetrics:
-    """Return an episode's metrics; those of the arm's motion only where the environment tells it from states."""
+    """Return an episode's metrics; those of the arm's motion need the hook `motion`."""
     motion = hooks.motion(steps.state) if hooks.motion is not None and steps.state.size else None
     schedule = job.conditions[condition]
     late = 0 if schedule is None else schedule.actuation_delay
@@ -238,6 +236,6 @@ def _control_s(env: gym.Env[Any, Any]) -> float:
     """Return Δt [s]."""
     if "render_fps" not in env.metadata:
         raise UsageError(
-            f'{type(env.unwrapped).__name__} does not say how many steps make a second: metadata["render_fps"]'
+            f'{type(env.unwrapped).__name__} has no metadata["render_fps"], which defines the control rate'
         )
     return 1 / env.metadata["render_fps"]

@@ -59,7 +59,7 @@ def export_run(
         RunFolderError: if the run is unfinished or damaged.
         ExportError: if the tool is not installed or fails.
     """
-    run.check_whole()
+    run.check_complete()
     target = target or run.folder
     with writing(target):
         target.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
-"""Where the episodes run: processes on this machine, actors of a Ray cluster, or array jobs of a Slurm cluster.
+"""Launchers of the workers: processes on this machine, actors of a Ray cluster, or array jobs of a Slurm cluster.
 
-Launcher, order and number of workers change nothing in the records.
+Records do not depend on the launcher, the order or the number of workers.
 """
 
 from contextlib import AbstractContextManager
@@ -26,7 +26,7 @@ __all__ = [
 
 
 def cores_of(launcher: Launcher) -> int:
-    """Return how many processor cores a launcher's workers may use.
+    """Return the number of processor cores for a launcher's workers.
 
     Raises:
         LaunchError: if a Ray cluster cannot be reached.
@@ -45,16 +45,16 @@ def worker_pool(
     workers: int,
     launcher: Launcher = Local(),  # noqa: B008  # frozen
 ) -> AbstractContextManager[WorkerPool]:
-    """Start workers and end them on the way out.
+    """Start workers, and end them on exit.
 
     Args:
-        build: makes a worker's environments and policy.
-        workers: how many.
-        launcher: where.
+        build: builds a worker's environments and policy.
+        workers: number of workers.
+        launcher: where they run.
 
     Raises:
         LaunchError: if a worker died, or the cluster cannot be reached.
-        ActEvalError: raised on purpose while a worker was built.
+        ActEvalError: raised while a worker was built.
     """
     match launcher:
         case Local():

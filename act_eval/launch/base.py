@@ -1,4 +1,4 @@
-"""What every launcher offers: a pool of workers that run blocks of episodes. What a job is, only its owner knows."""
+"""The launcher interface: a pool of workers that run the blocks of a job."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,42 +12,42 @@ from act_eval.types import EpisodeRecord
 Progress = Callable[[str, EpisodeRecord], None]
 """(condition, record) of an episode that has just ended."""
 OnSteps = Callable[[str, int], None]
-"""(condition, control steps that its episodes have taken since the last call)."""
+"""(condition, control steps of its episodes since the last call)."""
 
 WORKER_ENVIRONMENT = {
     **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
-    "LP_NUM_THREADS": "0",  # the software renderer draws in the calling thread: a fifth less time per image
+    "LP_NUM_THREADS": "0",  # llvmpipe renders in the calling thread: a fifth less time per image
 }
 """Environment variables of every worker process."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """Episodes of one condition that one worker runs, in their order."""
+    """Episodes of one condition that one worker runs, in order."""
 
     condition: str
     episodes: tuple[int, ...]
 
 
 class Worker(Protocol):
-    """What a worker process builds once: environments and a policy."""
+    """A worker: environments and a policy, built once per process."""
 
     @property
     def facts(self) -> Any:
-        """What the plan of a run needs to know of them; picklable."""
+        """Facts for the plan of a run; picklable."""
         ...
 
     def close(self) -> None:
-        """Release what the environments hold."""
+        """Close the environments."""
         ...
 
 
 Build = Callable[[], Any]
-"""Makes a `Worker`, which the job knows how to use; picklable where there are several."""
+"""Builds a `Worker` that fits the job; picklable if there are several."""
 
 
 class Job(Protocol):
-    """What every worker of a run is sent; picklable."""
+    """The job description of every worker; picklable."""
 
     @property
     def folder(self) -> Path:
@@ -56,7 +56,7 @@ class Job(Protocol):
 
     @property
     def batch(self) -> int:
-        """Most episodes that run at a time in one worker."""
+        """Concurrent episodes per worker."""
         ...
 
     def moved(self, folder: Path) -> "Job":
@@ -66,14 +66,14 @@ class Job(Protocol):
     def run_block(
         self, worker: Any, block: Block, shard: ShardWriter, number: int, on_steps: OnSteps | None = None
     ) -> Iterator[EpisodeRecord]:
-        """Run a block; each record is yielded after its files and its shard line are on the disk.
+        """Run a block; yield each record after its files and its shard line are on disk.
 
         Args:
-            worker: what `Build` made.
+            worker: the result of `Build`.
             block: the episodes.
             shard: receives a line per episode.
-            number: the worker's, for the timings.
-            on_steps: called now and then with the control steps taken.
+            number: number of the worker, for the timings.
+            on_steps: called periodically with the control steps taken.
         """
         ...
 
@@ -88,7 +88,7 @@ class WorkerPool(Protocol):
 
     @property
     def machine(self) -> Mapping[str, str]:
-        """`act_eval.results.machine` of the workers; the same for all of them."""
+        """`act_eval.results.machine` of the workers; equal for all."""
         ...
 
     def run(
@@ -99,18 +99,18 @@ class WorkerPool(Protocol):
         progress: Progress,
         on_steps: OnSteps | None = None,
     ) -> None:
-        """Run every block, once.
+        """Run every block once.
 
         Args:
-            job: what to run.
-            blocks: its parts, in the order in which they begin.
+            job: the job.
+            blocks: its blocks, in running order.
             shards: a new file for each worker.
             progress: called in this process after each episode.
-            on_steps: called in this process now and then, with the control steps taken; not every launcher does.
+            on_steps: called in this process periodically with the control steps taken, if the launcher supports it.
 
         Raises:
             LaunchError: if a worker died; finished episodes are kept.
-            ActEvalError: raised on purpose in a worker.
+            ActEvalError: raised in a worker.
         """
         ...
 
@@ -120,13 +120,13 @@ class Local:
     """Processes on this machine."""
 
     def cores(self) -> int:
-        """Return how many processor cores this process may use."""
+        """Return the number of processor cores available to this process."""
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
 class Ray:
-    """Actors of a Ray cluster: that of `RAY_ADDRESS`, one that runs on this machine, or a new one of its cores."""
+    """Actors of a Ray cluster: that of `RAY_ADDRESS`, a running one on this machine, or a new local one."""
 
     gpus_per_worker: float = 0.0
 

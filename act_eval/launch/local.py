@@ -1,8 +1,8 @@
 """Workers on this machine: each builds its environments and policy once, then runs blocks of episodes.
 
-The parent hands out one block at a time over a separate pipe per worker, so no lock is shared: a worker that is
-killed takes only its block with it, and the workers of a parent that is killed find their pipe closed and end.
-Which worker runs a block changes nothing in its records. The parent itself loads neither policy nor environment.
+The parent sends one block at a time over a separate pipe per worker, so no lock is shared: a killed worker loses only
+its block, and the workers of a killed parent end when their pipe closes. The parent loads neither policy nor
+environment.
 """
 
 import os
@@ -29,11 +29,11 @@ _GRACE_S = 5.0
 
 @contextmanager
 def local_pool(build: Build, workers: int) -> Iterator[WorkerPool]:
-    """Start workers on this machine; a single one is this process itself.
+    """Start workers on this machine; a single worker is this process.
 
     Raises:
         LaunchError: if a worker died.
-        ActEvalError: raised on purpose while a worker was built.
+        ActEvalError: raised while a worker was built.
     """
     if workers == 1:
         worker = build()
@@ -89,7 +89,7 @@ class _Episode:
 
 @dataclass(frozen=True)
 class _Steps:
-    """A worker's episodes of a condition have taken further control steps."""
+    """Control steps of a condition in a worker since its last message."""
 
     condition: str
     count: int
@@ -101,17 +101,17 @@ class _Process:
     process: BaseProcess
     pipe: Connection
     batch: int = 1
-    """Episodes that run at a time."""
+    """Concurrent episodes."""
     block: Block | None = None
-    """The block that it runs, less the episodes that have ended."""
+    """The episodes of its block that have not ended."""
     dismissed: bool = False
 
     def receive(self) -> Any:
         """Return the next message.
 
         Raises:
-            EOFError: or ConnectionError, if the worker has ended.
-            ActEvalError: if that is the message.
+            EOFError: if the worker has ended; or ConnectionError.
+            ActEvalError: if the message is one.
         """
         message = self.pipe.recv()
         if isinstance(message, ActEvalError):
@@ -119,17 +119,17 @@ class _Process:
         return message
 
     def ended(self, episode: int) -> None:
-        """Take note of an episode that has ended."""
+        """Remove an ended episode from the block."""
         assert self.block is not None
         self.block = Block(self.block.condition, tuple(one for one in self.block.episodes if one != episode))
 
     def not_begun(self) -> list[Block]:
-        """Return what another worker can take over: not those that were running, which may be what ended this one."""
+        """Return the episodes for another worker: not the running ones, which may have killed this worker."""
         waiting = self.block.episodes[self.batch :] if self.block else ()
         return [Block(self.block.condition, waiting)] if self.block and waiting else []
 
     def exit_reason(self) -> str:
-        """Return how the worker ended."""
+        """Return a description of how the worker ended."""
         self.process.join(_GRACE_S)
         code = self.process.exitcode
         running = list(self.block.episodes[: self.batch]) if self.block else []
@@ -159,7 +159,7 @@ class _ProcessPool:
         busy = list(self._workers)
         for worker, shard in zip(busy, shards, strict=True):
             worker.batch = job.batch
-            with suppress(ConnectionError):  # a dead worker is found below
+            with suppress(ConnectionError):  # a dead worker is handled below
                 worker.pipe.send((job, shard))
         while busy:
             for pipe in wait([worker.pipe for worker in busy]):
@@ -172,12 +172,12 @@ class _ProcessPool:
                     queue += worker.not_begun()
         if lost or queue:
             left = sum(len(block.episodes) for block in queue)
-            message = "; ".join([*lost, f"{left} episodes were not begun"] if left else lost)
+            message = "; ".join([*lost, f"{left} episodes were not started"] if left else lost)
             raise LaunchError(f"{message}. Finished episodes are kept: repeat the command to run the others.")
 
 
 def _serve(worker: _Process, queue: list[Block], progress: Progress, on_steps: OnSteps | None) -> None:
-    """Answer one message of a worker."""
+    """Handle one message of a worker."""
     match worker.receive():
         case _Steps(condition, count):
             if on_steps is not None:
@@ -189,12 +189,12 @@ def _serve(worker: _Process, queue: list[Block], progress: Progress, on_steps: O
             worker.dismissed, worker.block = not queue, queue.pop(0) if queue else None
             worker.pipe.send(worker.block)
         case _Ready():
-            pass  # its job is on the way
+            pass  # its job is already sent
 
 
 @contextmanager
 def _started(build: Build, count: int) -> Iterator[list[_Process]]:
-    """Start worker processes, and end those that are still there on the way out."""
+    """Start worker processes, and end the remaining ones on exit."""
     context = get_context("spawn")
     workers: list[_Process] = []
     try:
@@ -218,10 +218,10 @@ def _started(build: Build, count: int) -> Iterator[list[_Process]]:
 
 
 def _work(build: Build, number: int, pipe: Connection) -> None:
-    """Build a worker, then run blocks until the parent sends None or is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C reaches the whole group; the parent decides
+    """Build a worker, then run blocks until the parent sends None or ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C reaches the whole group; the parent handles it
     Thread(target=_end_with_parent, daemon=True).start()
-    with suppress(EOFError, ConnectionError):  # the parent is gone
+    with suppress(EOFError, ConnectionError):  # the parent has ended
         try:
             _work_through(build, number, pipe)
         except ActEvalError as error:
@@ -230,7 +230,7 @@ def _work(build: Build, number: int, pipe: Connection) -> None:
 
 @contextmanager
 def _interrupts_blocked() -> Iterator[None]:
-    """Start a process that no ctrl-C reaches, not even while it starts; in this process it is only delayed."""
+    """Block ctrl-C while a process starts; in this process it is only delayed."""
     if sys.platform == "win32":
         yield
         return
@@ -242,7 +242,7 @@ def _interrupts_blocked() -> Iterator[None]:
 
 
 def _end_with_parent() -> None:
-    """End this process at once when its parent is gone: a resumed run must not find it still writing."""
+    """End this process when its parent ends, so that it does not write into a resumed run."""
     parent = parent_process()
     assert parent is not None
     wait([parent.sentinel])
@@ -266,10 +266,10 @@ def _work_through(build: Build, number: int, pipe: Connection) -> None:
 
 @contextmanager
 def main_module_hidden() -> Iterator[None]:
-    """Start processes that do not run the user's script again, as spawned ones otherwise do.
+    """Keep spawned processes from running the user's script again.
 
-    A script or notebook then needs no `if __name__ == "__main__"`. Anything that a worker is sent is importable from
-    a module or built by one: sources refuse to send what is defined in `__main__`.
+    A script or notebook then needs no `if __name__ == "__main__"`. Every object sent to a worker must be importable:
+    sources reject objects defined in `__main__`.
     """
     main = sys.modules["__main__"].__dict__
     hidden = {name: main.pop(name) for name in ("__file__", "__spec__") if name in main}
@@ -282,7 +282,7 @@ def main_module_hidden() -> Iterator[None]:
 
 @contextmanager
 def _environment(values: dict[str, str]) -> Iterator[None]:
-    """Set environment variables for processes that are started meanwhile."""
+    """Set environment variables for processes started inside the context."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:

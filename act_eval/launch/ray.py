@@ -1,7 +1,7 @@
 """Workers as actors of a Ray cluster, whose nodes may come and go.
 
-An actor runs a block in a folder of its own node and hands over each episode with its files, so that nodes need no
-common disk; this process alone writes the run folder. Episodes that a lost node had not handed over run elsewhere.
+An actor runs a block in a temporary folder of its node and sends each episode with its files, so that nodes need no
+shared disk; only this process writes the run folder. Unsent episodes of a lost node run again on another one.
 """
 
 import logging
@@ -34,14 +34,14 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _ADDRESS = re.compile(r"(?:ray://)?\[?(?P<host>[^/\[\]]+)\]?:(?P<port>\d{1,5})")
 _REACHABLE_S = 10.0
 _MOST_LOSSES = 3
-"""Times that a block may be lost with its worker before it is taken to be the cause."""
+"""Number of workers that a block may lose before the run stops."""
 _PATIENCE_S = 600.0
-"""How long a cluster may have no worker at all [s]."""
+"""Longest time without any worker [s]."""
 
 
 @dataclass(frozen=True)
 class _Episode:
-    """An episode that has ended, with its files by their place in the run folder."""
+    """An ended episode, with its files by their path in the run folder."""
 
     line: ShardLine
     files: Mapping[str, bytes]
@@ -57,7 +57,7 @@ class _WorkerReady:
 
 
 class Actor:
-    """The content of an actor. An error raised on purpose is returned, so that its type survives the transport."""
+    """The class behind an actor. An `ActEvalError` is returned, not raised, so that its type survives the transport."""
 
     def __init__(self, build: Build) -> None:
         self._build = build
@@ -72,7 +72,7 @@ class Actor:
             return error
 
     def run(self, job: Job, block: Block) -> Iterator[_Episode | ActEvalError]:
-        """Yield the episodes of a block as they end."""
+        """Run a block; yield each episode when it ends."""
         assert self._worker is not None
         folder = Path(tempfile.mkdtemp(prefix="act_eval-"))
         try:
@@ -90,14 +90,14 @@ def _run(job: Job, worker: Worker, block: Block) -> Iterator[_Episode]:
             line = list(read_shard(shard))[number]
             files = {}
             for path in sorted((job.folder / block.condition).rglob("*")):
-                if path.suffix != ".part" and path.is_file():  # else the encoder is writing the next one's video
+                if path.suffix != ".part" and path.is_file():  # a .part file is the next episode's video
                     files[path.relative_to(job.folder).as_posix()] = path.read_bytes()
                     path.unlink()
             yield _Episode(line, files)
 
 
 def cluster_cores() -> int:
-    """Return how many processor cores the cluster has.
+    """Return the number of processor cores of the cluster.
 
     Raises:
         LaunchError: if it cannot be reached.
@@ -108,11 +108,11 @@ def cluster_cores() -> int:
 
 @contextmanager
 def ray_pool(build: Build, workers: int, launcher: Ray) -> Iterator[WorkerPool]:
-    """Start actors, and end them on the way out.
+    """Start actors, and end them on exit.
 
     Raises:
         LaunchError: if the cluster cannot be reached, or the first worker died.
-        ActEvalError: raised on purpose while a worker was built.
+        ActEvalError: raised while a worker was built.
     """
     connected = _connect()
     pool = _ActorPool(build, workers, launcher)
@@ -126,7 +126,7 @@ def ray_pool(build: Build, workers: int, launcher: Ray) -> Iterator[WorkerPool]:
 
 
 def _connect() -> bool:
-    """Connect to the cluster; return whether that was needed."""
+    """Connect to the cluster; return False if already connected."""
     if ray.is_initialized():
         return False
     address = os.environ.get("RAY_ADDRESS")
@@ -141,7 +141,7 @@ def _connect() -> bool:
 
 
 def _check_reachable(address: str, host: str, port: int) -> None:
-    """Refuse an address where nothing listens: Ray itself would end this process."""
+    """Check that the address accepts connections; otherwise Ray would end this process."""
     try:
         socket.create_connection((host, port), timeout=_REACHABLE_S).close()
     except OSError as error:
@@ -160,15 +160,15 @@ class _Task:
 
 
 class _ActorPool:
-    """The actors, and the messages that are awaited from them."""
+    """The actors, and their pending messages."""
 
     def __init__(self, build: Build, workers: int, launcher: Ray) -> None:
-        # As spawned processes do, actors find what this process finds, a user's own modules included.
+        # Actors import from the same paths as this process, so that they find the user's modules.
         variables = {**WORKER_ENVIRONMENT, "PYTHONPATH": os.pathsep.join([os.getcwd(), *filter(None, sys.path)])}
         options = {"num_cpus": 1, "num_gpus": launcher.gpus_per_worker, "runtime_env": {"env_vars": variables}}
         self._kind: Any = ray.remote(**options)(Actor)
         self._build = build
-        self._coming: dict[Any, Any] = {}
+        self._starting: dict[Any, Any] = {}
         """Reference to a worker's first message → the worker."""
         self._idle: list[Any] = []
         self._tasks: dict[Any, _Task] = {}
@@ -181,15 +181,17 @@ class _ActorPool:
 
     def begin(self) -> None:
         """Wait for the first worker, whose facts hold for all."""
-        first = next(iter(self._coming))
+        first = next(iter(self._starting))
         try:
-            hello = _given(ray.get(first))
+            message = _result(ray.get(first))
         except RayTaskError as error:
-            raise LaunchError(_said(error)) from error
+            raise LaunchError(_error_line(error)) from error
         except RayError as error:
-            raise LaunchError(f"the first Ray worker was lost before its first episode: {_said(error)}") from error
-        self.facts, self.machine = hello.facts, hello.machine
-        self._idle.append(self._coming.pop(first))
+            raise LaunchError(
+                f"the first Ray worker was lost before its first episode: {_error_line(error)}"
+            ) from error
+        self.facts, self.machine = message.facts, message.machine
+        self._idle.append(self._starting.pop(first))
 
     def run(
         self,
@@ -199,67 +201,67 @@ class _ActorPool:
         progress: Progress,
         on_steps: OnSteps | None = None,
     ) -> None:
-        """Run every block; see `WorkerPool`. Actors report whole episodes, no steps."""
-        queue, heard = list(blocks), time.monotonic()
+        """Run every block; see `WorkerPool`. Actors report only whole episodes."""
+        queue, last_message = list(blocks), time.monotonic()
         with writing(job.folder), ShardWriter(shards[0]) as writer:
             while queue or self._tasks:
                 while queue and self._idle:
-                    self._give(job, self._idle.pop(), queue.pop(0))
-                ready, _ = ray.wait([*self._tasks, *self._coming], num_returns=1, timeout=5)
+                    self._start_block(job, self._idle.pop(), queue.pop(0))
+                ready, _ = ray.wait([*self._tasks, *self._starting], num_returns=1, timeout=5)
                 if self._tasks or ready:
-                    heard = time.monotonic()
-                elif time.monotonic() - heard > _PATIENCE_S:
+                    last_message = time.monotonic()
+                elif time.monotonic() - last_message > _PATIENCE_S:
                     raise LaunchError(
                         f"the Ray cluster has had no worker for {_PATIENCE_S:.0f} s; it offers "
                         f"{ray.cluster_resources()}. Finished episodes are kept: repeat the command to run the others."
                     )
                 for source in ready:
-                    if source in self._coming:
+                    if source in self._starting:
                         self._on_ready(source)
                     else:
                         queue[:0] = self._receive(source, job, writer, progress)
 
     def dismiss(self) -> None:
         """End every actor."""
-        for actor in [*self._idle, *self._coming.values(), *(task.actor for task in self._tasks.values())]:
+        for actor in [*self._idle, *self._starting.values(), *(task.actor for task in self._tasks.values())]:
             ray.kill(actor)
 
     def _spawn(self, first: bool = False) -> None:
         actor = self._kind.remote(self._build)
-        self._coming[actor.begin.remote(first)] = actor
+        self._starting[actor.begin.remote(first)] = actor
 
-    def _give(self, job: Job, actor: Any, block: Block) -> None:
+    def _start_block(self, job: Job, actor: Any, block: Block) -> None:
         stream = actor.run.options(num_returns="streaming").remote(job, block)
         self._tasks[stream] = _Task(actor, block, set(block.episodes))
 
     def _on_ready(self, source: Any) -> None:
-        """Let a worker that is ready join, or spawn another for one that was lost."""
-        actor = self._coming.pop(source)
+        """Add a ready worker to the idle ones, or replace a lost one."""
+        actor = self._starting.pop(source)
         try:
-            hello = _given(ray.get(source))
+            message = _result(ray.get(source))
         except RayTaskError as error:
-            raise LaunchError(_said(error)) from error
+            raise LaunchError(_error_line(error)) from error
         except RayError:
             self._spawn()
             return
-        if lines := differences(dict(self.machine), dict(hello.machine), "machine"):
+        if lines := differences(dict(self.machine), dict(message.machine), "machine"):
             raise LaunchError(
-                f"the Ray worker on {hello.node} runs on another kind of machine than the first, "
-                "and records must not depend on who ran an episode:\n  " + "\n  ".join(lines)
+                f"the Ray worker on {message.node} runs on another kind of machine than the first, "
+                "and records must not depend on the worker:\n  " + "\n  ".join(lines)
             )
         self._idle.append(actor)
 
     def _receive(self, stream: Any, job: Job, writer: ShardWriter, progress: Progress) -> list[Block]:
-        """Take a worker's next message; return the episodes that must run again because the worker was lost."""
+        """Receive a worker's next message; return the episodes to run again if the worker was lost."""
         task = self._tasks[stream]
         try:
-            episode = _given(ray.get(next(stream)))
+            episode = _result(ray.get(next(stream)))
         except StopIteration:
             del self._tasks[stream]
             self._idle.append(task.actor)
             return []
         except RayTaskError as error:
-            raise LaunchError(f"{_said(error)}, during {_named(task)}") from error
+            raise LaunchError(f"{_error_line(error)}, during {_describe(task)}") from error
         except RayError as error:
             del self._tasks[stream]
             self._spawn()
@@ -276,7 +278,11 @@ class _ActorPool:
         return []
 
     def _lost(self, task: _Task, error: RayError) -> list[Block]:
-        """Return the rest of a lost worker's block, unless it has been lost too often."""
+        """Return the unfinished episodes of a lost worker's block.
+
+        Raises:
+            LaunchError: if an episode has been lost too often.
+        """
         if not task.left:
             return []
         for episode in task.left:
@@ -284,25 +290,25 @@ class _ActorPool:
             self._losses[key] = self._losses.get(key, 0) + 1
             if self._losses[key] >= _MOST_LOSSES:
                 raise LaunchError(
-                    f"{_MOST_LOSSES} Ray workers were lost during {_named(task)} ({_said(error)}). "
+                    f"{_MOST_LOSSES} Ray workers were lost during {_describe(task)} ({_error_line(error)}). "
                     "Finished episodes are kept: repeat the command to run the others."
                 )
         return [Block(task.block.condition, tuple(sorted(task.left)))]
 
 
-def _given(message: Any) -> Any:
+def _result(message: Any) -> Any:
     """Return a message; raise it if it is an error."""
     if isinstance(message, ActEvalError):
         raise message
     return message
 
 
-def _named(task: _Task) -> str:
+def _describe(task: _Task) -> str:
     return f"episodes {sorted(task.left)} of {task.block.condition}"
 
 
-def _said(error: RayError) -> str:
-    """Return one line of what Ray says of an error: the exception itself where it shows a traceback."""
+def _error_line(error: RayError) -> str:
+    """Return one line of a Ray error: the last line of a traceback, otherwise the first line."""
     lines = [line.strip() for line in _COLOURS.sub("", str(error)).splitlines() if line.strip()]
-    shows_traceback = isinstance(error, RayTaskError) or any("creation task" in line for line in lines[:1])
-    return (lines[-1] if shows_traceback else lines[0]) if lines else type(error).__name__
+    has_traceback = isinstance(error, RayTaskError) or any("creation task" in line for line in lines[:1])
+    return (lines[-1] if has_traceback else lines[0]) if lines else type(error).__name__

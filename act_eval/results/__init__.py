@@ -1,4 +1,4 @@
-"""The run folder: its manifest, its layout, what may be resumed, and how parts of a run become one.
+"""The run folder: manifest, layout, resuming, and merging of shards.
 
 `OUT/manifest.json` says how the run was made. While it runs, every process appends to its own file below
 `OUT/shards/`; at the end each condition gets `episodes.jsonl` and `timings.jsonl` in suite order and the shards go.
@@ -9,21 +9,21 @@ from act_eval.results.folder import TRACE, RunFolder, delays_of
 from act_eval.results.locks import locked
 from act_eval.results.machine import fingerprint, machine, notes
 from act_eval.results.manifest import SCHEMA, Manifest
-from act_eval.results.merging import Source, check_parts, merge_runs, sources
+from act_eval.results.merging import Source, check_sources, merge_runs, parse_sources
 from act_eval.results.opening import check_growing_run, open_run
-from act_eval.results.shards import JOBS, Part, Shards, episodes_of, shards_of
+from act_eval.results.shards import JOBS, Shard, Shards, episodes_of, shards_of
 
 __all__ = [
     "JOBS",
     "SCHEMA",
     "TRACE",
     "Manifest",
-    "Part",
     "RunFolder",
+    "Shard",
     "Shards",
     "Source",
     "check_growing_run",
-    "check_parts",
+    "check_sources",
     "delays_of",
     "episodes_of",
     "fingerprint",
@@ -32,6 +32,6 @@ __all__ = [
     "merge_runs",
     "notes",
     "open_run",
+    "parse_sources",
     "shards_of",
-    "sources",
 ]

@@ -1,4 +1,4 @@
-"""Which episodes of a run are meant by `--episodes` and `--seeds`."""
+"""Select episodes of a run by `--episodes` and `--seeds`."""
 
 from collections.abc import Sequence
 
@@ -10,23 +10,23 @@ _GROUPS = ("failures", "all")
 
 
 def chosen(suite: Suite, records: Sequence[EpisodeRecord], episodes: str, seeds: str | None) -> list[EpisodeRecord]:
-    """Return the records that are meant, in suite order.
+    """Return the selected records in suite order.
 
     Args:
-        suite: The run's.
+        suite: Suite of the run.
         records: Of a condition, in any order.
-        episodes: `failures`, `all`, an outcome, or numbers with commas between.
-        seeds: Episode seeds with commas between; they win over `episodes`.
+        episodes: `failures`, `all`, an outcome, or comma-separated numbers.
+        seeds: Comma-separated episode seeds; they take precedence over `episodes`.
 
     Raises:
-        UsageError: naming what is no such thing, and what there is.
+        UsageError: naming the unknown selection and the known ones.
     """
     ordered = sorted(records, key=lambda record: record.episode)
     if seeds is not None:
-        wanted = parse_seeds(seeds)
-        if unknown := sorted(set(wanted) - set(suite.seeds)):
-            raise UsageError(f"--seeds {unknown[0]} is no seed of the run's suite; it has {_some(suite.seeds)}")
-        return [record for record in ordered if record.seed in wanted]
+        selected = parse_seeds(seeds)
+        if unknown := sorted(set(selected) - set(suite.seeds)):
+            raise UsageError(f"--seeds {unknown[0]} is not a seed of the run's suite; it has {_some(suite.seeds)}")
+        return [record for record in ordered if record.seed in selected]
     if episodes == "all":
         return ordered
     if episodes == "failures":
@@ -49,5 +49,5 @@ def _numbers(text: str, count: int) -> set[int]:
 
 
 def _some(seeds: Sequence[int]) -> str:
-    shown = ", ".join(map(str, seeds[:5]))
-    return shown if len(seeds) <= 5 else f"{shown}, … ({len(seeds)} in all)"
+    first = ", ".join(map(str, seeds[:5]))
+    return first if len(seeds) <= 5 else f"{first}, … ({len(seeds)} in all)"

@@ -1,4 +1,4 @@
-"""Locks on folders, which the system releases when a process ends, however it ends."""
+"""Locks on folders. The operating system releases a lock when its process ends."""
 
 import sys
 from collections.abc import Iterator
@@ -15,11 +15,11 @@ LOCK = ".lock"
 
 @contextmanager
 def locked(path: Path, shared: bool = False) -> Iterator[None]:
-    """Hold a folder's lock, which the system releases when the process ends, however it ends.
+    """Hold a folder's lock.
 
     Args:
         path: the folder.
-        shared: whether others may hold it too, who share it as well.
+        shared: whether other processes may hold it too, also shared.
 
     Raises:
         RunFolderError: if another process holds it.
@@ -30,7 +30,7 @@ def locked(path: Path, shared: bool = False) -> Iterator[None]:
 
 @contextmanager
 def locked_file(path: Path, meaning: Path) -> Iterator[None]:
-    """Hold the lock of a file for what it stands for.
+    """Hold the lock of a file; errors name `meaning`.
 
     Raises:
         RunFolderError: if another process holds it.
@@ -41,9 +41,9 @@ def locked_file(path: Path, meaning: Path) -> Iterator[None]:
 
 @contextmanager
 def turn(path: Path) -> Iterator[None]:
-    """Wait for one's turn with a file; whoever holds it does so for a moment only."""
+    """Wait for the lock of a file; processes hold it only briefly."""
     with writing(path.parent):
-        file = path.open("a")  # a lock that is taken again leaves no trace
+        file = path.open("a")  # locking does not change the file
     with file:
         if sys.platform != "win32":
             import fcntl
@@ -55,7 +55,7 @@ def turn(path: Path) -> Iterator[None]:
 @contextmanager
 def _held(path: Path, meaning: Path, shared: bool = False) -> Iterator[None]:
     with writing(path.parent):
-        # Leaves no trace in the file; NFS shares a lock only on a file that is open for reading too.
+        # Does not change the file; NFS shares a lock only on a file that is open for reading too.
         file = path.open("a+")
     with file:
         try:

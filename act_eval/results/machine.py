@@ -1,4 +1,4 @@
-"""What a manifest says of the machine, the versions and the moment."""
+"""The manifest's entries on machine, versions and date."""
 
 import os
 import platform
@@ -15,7 +15,7 @@ _PACKAGES = ("numpy", "scipy", "torch", "torchvision", "gymnasium", "mujoco", "d
 
 
 def machine() -> dict[str, str]:
-    """Return what numbers that are made here may depend on: versions, system, processor."""
+    """Return the properties of this machine that results may depend on: versions, system, processor."""
     return {
         "act_eval": __version__,
         "python": platform.python_version(),
@@ -26,18 +26,18 @@ def machine() -> dict[str, str]:
 
 
 def fingerprint(threads: int, renderer: str, **more: str) -> dict[str, Any]:
-    """Return what a run's numbers may depend on beyond its configuration.
+    """Return everything beyond its configuration that a run's results may depend on.
 
     Args:
-        threads: of the network's arithmetic.
-        renderer: what draws the cameras' images.
-        more: further facts; those of `machine` where the run is made elsewhere.
+        threads: per network call.
+        renderer: renderer of the camera images.
+        more: further facts; those of `machine` if the run is made on another machine.
     """
     return {**machine(), "threads": threads, "renderer": renderer, **more}
 
 
 def notes(**more: Any) -> dict[str, Any]:
-    """Return what a reader of the manifest wants to know and no number depends on."""
+    """Return notes that no result depends on."""
     return {
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -47,7 +47,7 @@ def notes(**more: Any) -> dict[str, Any]:
 
 
 def _cpu() -> str:
-    """Model name of the processor: libraries choose their kernels by it, and kernels round differently."""
+    """Return the processor model: libraries select kernels by it, and kernels round differently."""
     listing = Path("/proc/cpuinfo")
     lines = listing.read_text().splitlines() if listing.is_file() else []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
@@ -62,9 +62,9 @@ def _version(package: str) -> str:
 
 
 def _git_commit() -> str | None:
-    """Commit of the source tree, with a mark if it has changes; None outside a checkout."""
+    """Return the commit of the source tree, marked if it has changes; None outside a checkout."""
     root = Path(__file__).parents[2]
-    if not (root / ".git").exists():  # an installed package may lie inside somebody else's repository
+    if not (root / ".git").exists():  # an installed package may be inside another repository
         return None
     command = ["git", "-C", os.fspath(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:

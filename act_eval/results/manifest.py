@@ -1,11 +1,11 @@
-"""`manifest.json` of a run folder: how the run was made."""
+"""`manifest.json` of a run folder."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from act_eval.decoding import JSON, build, read_json, shown
+from act_eval.decoding import JSON, build, describe_value, read_json
 from act_eval.errors import RunFolderError
 from act_eval.results.suites import Suite
 
@@ -16,16 +16,17 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """How a run was made."""
+    """The description of a run."""
 
     suite: Suite
-    """What is evaluated on."""
+    """The episodes."""
     configuration: Mapping[str, Any]
-    """What else decides the records (JSON values): policy, conditions by name, precision, compile mode, video mode."""
+    """All else that determines the records (JSON values): policy, conditions by name, precision, compile mode, video
+    mode."""
     fingerprint: Mapping[str, Any]
-    """What the numbers may depend on beyond that (JSON values): versions, CPU, threads, renderer."""
+    """Further facts that results may depend on (JSON values): versions, CPU, threads, renderer."""
     notes: Mapping[str, Any]
-    """What decides nothing (JSON values): command, date, git commit, workers, batch size, `replayable`."""
+    """Facts that no result depends on (JSON values): command, date, git commit, workers, batch size, `replayable`."""
 
     @property
     def conditions(self) -> tuple[str, ...]:
@@ -34,7 +35,7 @@ class Manifest:
 
     @property
     def replayable(self) -> bool:
-        """Whether videos can be made again from logged states; older runs do not say so and are taken to be."""
+        """Whether videos can be rendered from logged states; true for runs without this entry."""
         return self.notes.get("replayable") is not False
 
     def to_json(self) -> dict[str, Any]:
@@ -65,7 +66,7 @@ class Manifest:
 
 @dataclass(frozen=True, kw_only=True)
 class _Content:
-    """`manifest.json` as it is written."""
+    """The fields of `manifest.json`."""
 
     schema: int
     suite: JSON
@@ -75,12 +76,12 @@ class _Content:
 
 
 def read_versioned(path: Path, schema: int, missing: str) -> JSON:
-    """Return the content of a file that says which schema it has.
+    """Return the content of a JSON file with a field `schema`.
 
     Args:
         path: The file.
-        schema: The version that can be read.
-        missing: The message where the file does not exist.
+        schema: The supported version.
+        missing: The message if the file does not exist.
 
     Raises:
         RunFolderError: if the file is missing, damaged, or has another schema.
@@ -89,6 +90,6 @@ def read_versioned(path: Path, schema: int, missing: str) -> JSON:
     if content.get("schema") != schema or type(content["schema"]) is not int:
         older = "; act_eval 0.1.0 reads it" if content.get("schema") == 1 else ""
         raise RunFolderError(
-            f"{path} has schema {shown(content.get('schema'))}; this version reads schema {schema}{older}"
+            f"{path} has schema {describe_value(content.get('schema'))}; this version reads schema {schema}{older}"
         )
     return content

@@ -1,4 +1,4 @@
-"""Several run folders that hold parts of one run become one run folder."""
+"""Merge several run folders with shards of one run into one run folder."""
 
 import re
 import shutil
@@ -29,7 +29,7 @@ class Source:
     """Its shards; None: all of them."""
 
     def lines(self) -> Iterator[tuple[Path, ShardLine]]:
-        """Yield every line with the file that holds it."""
+        """Yield every line with its file."""
         if self.files is None:
             yield from Shards(self.run / SHARDS).lines()
         for file in self.files or ():
@@ -37,8 +37,8 @@ class Source:
                 yield file, line
 
 
-def sources(paths: Sequence[Path]) -> list[Source]:
-    """Return what paths of run folders and shards mean.
+def parse_sources(paths: Sequence[Path]) -> list[Source]:
+    """Return the sources of paths of run folders and shards.
 
     Raises:
         RunFolderError: naming a path that is neither.
@@ -58,83 +58,83 @@ def sources(paths: Sequence[Path]) -> list[Source]:
     return [Source(run, None if files is None else tuple(files)) for run, files in found.items()]
 
 
-def merge_runs(parts: Sequence[Source], out: Path) -> tuple[Manifest, dict[str, list[EpisodeRecord]]]:
-    """Make one run folder of parts of a run, and return its manifest and the records by condition.
+def merge_runs(sources: Sequence[Source], out: Path) -> tuple[Manifest, dict[str, list[EpisodeRecord]]]:
+    """Merge sources of one run into one run folder; return its manifest and the records by condition.
 
     Args:
-        parts: which together cover every episode of every condition exactly once.
-        out: a new folder; or that of the only source, which is merged in its place.
+        sources: must cover every episode of every condition exactly once.
+        out: a new folder; or the folder of the only source, which is merged in place.
 
     Raises:
-        RunFolderError: if they belong to different runs (naming what differs), episodes are missing or there twice
-            (naming them, and the files), or a file that belongs to an episode is missing.
+        RunFolderError: if the sources belong to different runs (naming the differences), episodes are missing or
+            duplicated (naming them and their files), or a file of an episode is missing.
     """
-    manifest = _manifest(parts)
-    if _is_in_place(parts, out):
+    manifest = _manifest(sources)
+    if _is_in_place(sources, out):
         with open_run(out, manifest) as folder:
-            _check_left(parts[0], manifest)
+            _check_left(sources[0], manifest)
             return manifest, folder.finish()
     with ExitStack() as stack:
-        found = _taken_hold_of(parts, manifest, out, stack)
+        found = _lock_and_read(sources, manifest, out, stack)
         folder = stack.enter_context(open_run(out, manifest))
         if not any(folder.finished().values()):
             with writing(out):
-                for part in parts:
-                    _take(folder, part)
+                for source in sources:
+                    _take(folder, source)
                 lines = "".join(encode_line(line) for _, line in found)
                 write_atomically(folder.new_shards(1)[0], lines.encode())
         return manifest, folder.finish()
 
 
-def check_parts(parts: Sequence[Source], out: Path) -> None:
-    """Refuse what `merge_runs` refuses of the parts, and change nothing.
+def check_sources(sources: Sequence[Source], out: Path) -> None:
+    """Check sources for `merge_runs` without changing anything.
 
     Raises:
-        RunFolderError: as `merge_runs` does.
+        RunFolderError: as `merge_runs`.
     """
-    manifest = _manifest(parts)
-    if _is_in_place(parts, out):
-        _check_left(parts[0], manifest)
+    manifest = _manifest(sources)
+    if _is_in_place(sources, out):
+        _check_left(sources[0], manifest)
         return
     with ExitStack() as stack:
-        _taken_hold_of(parts, manifest, out, stack)
+        _lock_and_read(sources, manifest, out, stack)
 
 
-def _taken_hold_of(
-    parts: Sequence[Source], manifest: Manifest, out: Path, stack: ExitStack
+def _lock_and_read(
+    sources: Sequence[Source], manifest: Manifest, out: Path, stack: ExitStack
 ) -> list[tuple[Path, ShardLine]]:
-    """Lock the parts' folders and return their lines, which cover the run exactly once."""
-    if any(_same(part.run, out) for part in parts):
+    """Lock the sources' folders and return their lines, after checking that they cover the run exactly once."""
+    if any(_same(source.run, out) for source in sources):
         raise RunFolderError(f"{out} is one of the runs that are merged; choose another --out")
-    for part in parts:
-        stack.enter_context(locked(part.run))
+    for source in sources:
+        stack.enter_context(locked(source.run))
         if finished := [
-            condition for condition in manifest.conditions if RunFolder(part.run, manifest).is_merged(condition)
+            condition for condition in manifest.conditions if RunFolder(source.run, manifest).is_merged(condition)
         ]:
-            raise RunFolderError(f"{part.run} is merged already ({', '.join(finished)}): it is no part of a run")
-    found = [entry for part in parts for entry in part.lines()]
+            raise RunFolderError(f"{source.run} is merged already ({', '.join(finished)}): it is not a shard of a run")
+    found = [entry for source in sources for entry in source.lines()]
     _check_cover(manifest, found, manifest.conditions)
     return found
 
 
-def _check_left(part: Source, manifest: Manifest) -> None:
-    """Refuse a folder whose shards do not cover the conditions that are not merged yet."""
-    folder = RunFolder(part.run, manifest)
+def _check_left(source: Source, manifest: Manifest) -> None:
+    """Check that the shards of a folder cover the conditions that are not merged yet."""
+    folder = RunFolder(source.run, manifest)
     if left := [condition for condition in manifest.conditions if not folder.is_merged(condition)]:
-        _check_cover(manifest, list(part.lines()), left)
+        _check_cover(manifest, list(source.lines()), left)
 
 
-def _is_in_place(parts: Sequence[Source], out: Path) -> bool:
-    return len(parts) == 1 and _same(parts[0].run, out)
+def _is_in_place(sources: Sequence[Source], out: Path) -> bool:
+    return len(sources) == 1 and _same(sources[0].run, out)
 
 
 def _same(first: Path, second: Path) -> bool:
     return first.resolve() == second.resolve()
 
 
-def _manifest(parts: Sequence[Source]) -> Manifest:
-    """Return the manifest of the parts, after checking that they belong to one run."""
-    manifests = {part.run: Manifest.read(part.run) for part in parts}
+def _manifest(sources: Sequence[Source]) -> Manifest:
+    """Return the manifest of the sources, after checking that they belong to one run."""
+    manifests = {source.run: Manifest.read(source.run) for source in sources}
     (first, manifest), *others = manifests.items()
     for run, other in others:
         lines = [
@@ -144,13 +144,13 @@ def _manifest(parts: Sequence[Source]) -> Manifest:
             if not line.startswith("suite.hash:")
         ]
         if lines:
-            raise RunFolderError(f"{first} and {run} are parts of different runs:\n  " + "\n  ".join(lines))
+            raise RunFolderError(f"{first} and {run} belong to different runs:\n  " + "\n  ".join(lines))
     merged = [dict(other.notes) for other in manifests.values()]
     return manifest if len(manifests) == 1 else replace(manifest, notes={**manifest.notes, "merged": merged})
 
 
 def _check_cover(manifest: Manifest, found: Sequence[tuple[Path, ShardLine]], conditions: Sequence[str]) -> None:
-    """Refuse lines that do not cover the conditions exactly once, and name the files of those that are there twice."""
+    """Check that lines cover the conditions exactly once; an error names the files of duplicated episodes."""
     places: dict[tuple[str, int], list[Path]] = {}
     for path, line in found:
         if line.condition in conditions:
@@ -162,25 +162,24 @@ def _check_cover(manifest: Manifest, found: Sequence[tuple[Path, ShardLine]], co
             for (condition, number), files in doubled.items()
         ]
         more = f"\n  … and {len(lines) - 10} more" if len(lines) > 10 else ""
-        raise RunFolderError(f"{len(lines)} episodes are there twice:\n  " + "\n  ".join(lines[:10]) + more)
+        raise RunFolderError(f"{len(lines)} episodes are duplicated:\n  " + "\n  ".join(lines[:10]) + more)
     for condition in conditions:
         merge([line for _, line in found], condition, manifest.suite.seeds)
 
 
-def _take(folder: RunFolder, part: Source) -> None:
-    """Copy the files of a part's episodes; their names begin with the episode's number."""
+def _take(folder: RunFolder, source: Source) -> None:
+    """Copy the files of a source's episodes; their names begin with the episode's number."""
     numbers: dict[str, set[int]] = {}
-    for _, line in part.lines():
+    for _, line in source.lines():
         numbers.setdefault(line.condition, set()).add(line.record.episode)
     for condition, episodes in numbers.items():
-        if lost := [
-            number for number in sorted(episodes) if not path_of(part.run / condition / "steps", number).is_file()
-        ]:
-            raise RunFolderError(f"{path_of(part.run / condition / 'steps', lost[0])} is missing; run that shard again")
-        for path in sorted((part.run / condition).glob("*/*")):
+        paths = [path_of(source.run / condition / "steps", number) for number in sorted(episodes)]
+        if missing := [path for path in paths if not path.is_file()]:
+            raise RunFolderError(f"{missing[0]} is missing; run that shard again")
+        for path in sorted((source.run / condition).glob("*/*")):
             number = re.match(r"\d+", path.name)
             if number and int(number[0]) in episodes and path.suffix != ".part" and path.is_file():
-                _copy(path, folder.path / path.relative_to(part.run))
+                _copy(path, folder.path / path.relative_to(source.run))
 
 
 def _copy(path: Path, to: Path) -> None:

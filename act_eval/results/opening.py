@@ -1,4 +1,4 @@
-"""Taking possession of a run folder: what may be begun, resumed or grown, and what is refused."""
+"""Open a run folder to start, resume or grow a run, and reject any other content."""
 
 import json
 from collections.abc import Iterator
@@ -11,109 +11,110 @@ from act_eval.results.folder import RunFolder
 from act_eval.results.locks import LOCK, locked, locked_file, turn
 from act_eval.results.manifest import MANIFEST, Manifest
 from act_eval.results.records import write_atomically, writing
-from act_eval.results.shards import JOBS, SHARDS, Part, Shards
+from act_eval.results.shards import JOBS, SHARDS, Shard, Shards
 from act_eval.results.suites import differences
 
 _TURN = ".manifest.lock"
-_OURS = (LOCK, _TURN, SHARDS, JOBS, f"{MANIFEST}.part")  # the last where its first writer was killed
+_OURS = (LOCK, _TURN, SHARDS, JOBS, f"{MANIFEST}.part")  # the last one if its writer was killed
 
 
 @contextmanager
-def open_run(path: Path, manifest: Manifest, may_grow: bool = False, part: Part | None = None) -> Iterator[RunFolder]:
-    """Create a run folder, or take up an interrupted one of the same configuration; nothing is overwritten.
+def open_run(path: Path, manifest: Manifest, may_grow: bool = False, shard: Shard | None = None) -> Iterator[RunFolder]:
+    """Create a run folder, or resume an interrupted run of the same configuration; nothing is overwritten.
 
     Args:
         path: the folder.
         manifest: the requested run.
         may_grow: whether conditions may be added to an existing run; its own conditions must be requested unchanged.
-        part: own only this shard, beside processes that own other shards.
+        shard: own only this shard, beside processes that own other shards.
 
     Raises:
-        RunFolderError: if the folder holds something else, another run (naming what differs), or is in use.
+        RunFolderError: if the folder holds other files, another run (naming the differences), or is in use.
     """
     with writing(path):
         path.mkdir(parents=True, exist_ok=True)
-    _refuse_foreign(path)  # before anything is put into it, the lock included
-    with locked(path, shared=part is not None), ExitStack() as stack:
-        if part is not None:
-            stack.enter_context(_own(path, part))
+    _check_is_run_folder(path)  # before any write, the lock file included
+    with locked(path, shared=shard is not None), ExitStack() as stack:
+        if shard is not None:
+            stack.enter_context(_own(path, shard))
         with turn(path / _TURN):
             if (path / MANIFEST).exists():
                 manifest = _grow(path, manifest) if may_grow else _resume(path, manifest)
             else:
-                _refuse_foreign(path)
+                _check_is_run_folder(path)
                 _write(path, manifest)
-        yield RunFolder(path, manifest, part)
+        yield RunFolder(path, manifest, shard)
 
 
 @contextmanager
-def _own(path: Path, part: Part) -> Iterator[None]:
-    """Hold a part's lock, after refusing to cut the run in another way than it is cut already."""
+def _own(path: Path, shard: Shard) -> Iterator[None]:
+    """Hold a shard's lock, after checking that the run is split into the same number of shards."""
     with writing(path):
         (path / SHARDS).mkdir(exist_ok=True)
-    if other := Shards(path / SHARDS).counts() - {part.count}:
+    if other := Shards(path / SHARDS).counts() - {shard.count}:
         raise RunFolderError(
-            f"{path} is cut into {min(other)} shards already, and --shard names one of {part.count}; "
-            f"ask for one of {min(other)}, or choose another --out"
+            f"{path} is already split into {min(other)} shards, and --shard is one of {shard.count}; "
+            f"choose one of {min(other)}, or another --out"
         )
-    with locked_file(path / SHARDS / f".{part.name}.lock", path / SHARDS / part.name):
+    with locked_file(path / SHARDS / f".{shard.name}.lock", path / SHARDS / shard.name):
         yield
 
 
-def _refuse_foreign(path: Path) -> None:
-    foreign = sorted(entry.name for entry in path.iterdir() if entry.name not in _OURS)
-    if foreign and MANIFEST not in foreign:
-        raise RunFolderError(f"{path} is not a run folder and holds {', '.join(foreign[:5])}; choose another --out")
+def _check_is_run_folder(path: Path) -> None:
+    """Reject a folder that has other files and no manifest."""
+    other = sorted(entry.name for entry in path.iterdir() if entry.name not in _OURS)
+    if other and MANIFEST not in other:
+        raise RunFolderError(f"{path} is not a run folder and holds {', '.join(other[:5])}; choose another --out")
 
 
-def _resume(path: Path, wanted: Manifest) -> Manifest:
-    """Return the folder's own manifest if the wanted run is the same."""
+def _resume(path: Path, requested: Manifest) -> Manifest:
+    """Return the folder's own manifest, after checking that the requested run is the same."""
     present = Manifest.read(path)
     lines = [
         line
         for name in ("suite", "configuration", "fingerprint")
-        for line in differences(present.to_json()[name], json.loads(json.dumps(wanted.to_json()[name])), name)
+        for line in differences(present.to_json()[name], json.loads(json.dumps(requested.to_json()[name])), name)
         if not line.startswith("suite.hash:")
     ]
     if lines:
         raise RunFolderError(
-            f"{path} holds another run (there, against asked for):\n  "
+            f"{path} holds another run (existing against requested):\n  "
             + "\n  ".join(lines)
             + "\nChoose another --out, or repeat that run's command to resume it."
         )
     return present
 
 
-def check_growing_run(path: Path, wanted: Manifest) -> None:
-    """Refuse what `open_run` refuses to grow into the wanted run, and change nothing.
+def check_growing_run(path: Path, requested: Manifest) -> None:
+    """Check whether `open_run` can grow a folder into the requested run, without changing anything.
 
     Raises:
-        RunFolderError: if the folder holds something else, or another run, naming what differs.
+        RunFolderError: if the folder holds other files, or another run, naming the differences.
     """
     if path.is_dir():
-        _refuse_foreign(path)
+        _check_is_run_folder(path)
         if (path / MANIFEST).exists():
-            _smaller(path, wanted)
+            _resume_subset(path, requested)
 
 
-def _smaller(path: Path, wanted: Manifest) -> Manifest:
-    """Return the folder's own manifest if the wanted run is the same but for further conditions."""
+def _resume_subset(path: Path, requested: Manifest) -> Manifest:
+    """Return the folder's own manifest, after checking that the requested run only adds conditions."""
     known = set(Manifest.read(path).conditions)
-    shared = {name: condition for name, condition in wanted.configuration["conditions"].items() if name in known}
-    return _resume(path, replace(wanted, configuration={**wanted.configuration, "conditions": shared}))
+    shared = {name: condition for name, condition in requested.configuration["conditions"].items() if name in known}
+    return _resume(path, replace(requested, configuration={**requested.configuration, "conditions": shared}))
 
 
-def _grow(path: Path, wanted: Manifest) -> Manifest:
-    """Return the folder's own manifest with the wanted conditions that it lacks, after writing it."""
-    present = _smaller(path, wanted)
-    conditions = wanted.configuration["conditions"]
+def _grow(path: Path, requested: Manifest) -> Manifest:
+    """Add the missing requested conditions to the folder's manifest, write it and return it."""
+    present = _resume_subset(path, requested)
+    conditions = requested.configuration["conditions"]
     if set(present.conditions) == set(conditions):
         return present
-    # In the wanted order, which is that of the tables.
+    # In the requested order, which is that of the tables.
     grown = replace(
         present,
         configuration={**present.configuration, "conditions": dict(conditions)},
-        notes={**present.notes, "grown": [*present.notes.get("grown", ()), dict(wanted.notes)]},
+        notes={**present.notes, "grown": [*present.notes.get("grown", ()), dict(requested.notes)]},
     )
     _write(path, grown)
     return grown

@@ -1,9 +1,8 @@
-"""Episode records on disk: one JSON line each, in shards while running, merged into suite order at the end.
+"""Episode records on disk: one JSON line each, in shards during the run, merged into suite order at the end.
 
-A shard is a file that one process appends to and nobody else writes. A line is complete or worthless: a process
-that dies while writing leaves at most one truncated last line, which readers drop. Nothing in a record depends on
-the clock, so `episodes.jsonl` is byte-identical for any order, batch size and worker count; what does depend on it
-goes into a `Timing` beside.
+Only one process appends to a shard. A process that dies while writing leaves at most one truncated last line, which
+readers drop. Records do not depend on the clock, so `episodes.jsonl` is byte-identical for any order, batch size and
+worker count; clock-dependent values are in a separate `Timing`.
 """
 
 import os
@@ -18,12 +17,12 @@ from act_eval.errors import RunFolderError
 from act_eval.types import OUTCOMES, EpisodeRecord, Timing
 
 METRICS = "metrics.jsonl"
-"""Below a condition's folder: the metrics of its episodes, one line each, in suite order."""
+"""File in a condition's folder: the metrics of its episodes, one line each, in suite order."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardLine:
-    """What a worker writes when an episode of a condition has ended and its other files lie in their place."""
+    """The line that a worker writes for an ended episode, after its other files."""
 
     condition: str
     record: EpisodeRecord
@@ -42,11 +41,11 @@ class ShardWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with suppress(OSError):  # of a full disk, which `write` has named; every complete line is on it already
+        with suppress(OSError):  # a full disk, already reported by `write`; complete lines are on disk
             self._file.close()
 
     def write(self, line: ShardLine) -> None:
-        """Append one line, unless it is the last one already: an interrupt may come when all but the return is done.
+        """Append one line, unless it is already the last one: an interrupt may come just before the return.
 
         Raises:
             OSError: if the disk is full, for instance.
@@ -58,7 +57,7 @@ class ShardWriter:
         os.fsync(self._file.fileno())
 
     def _ends_with(self, text: bytes) -> bool:
-        self._file.flush()  # what an interrupt may have held back
+        self._file.flush()  # an interrupt may have left buffered data
         behind = self._file.seek(0, os.SEEK_END)
         self._file.seek(max(behind - len(text), 0))
         return self._file.read() == text
@@ -78,7 +77,7 @@ def read_shard(path: Path) -> Iterator[ShardLine]:
             line = decode(text, ShardLine, place)
         except RunFolderError as error:
             raise RunFolderError(
-                f"{error}. If another version began this run, finish it with that version or take another --out"
+                f"{error}. If another version started this run, finish it with that version or choose another --out"
             ) from error
         check_outcome(line.record, place)
         yield line
@@ -91,16 +90,16 @@ def merge(
 
     Args:
         lines: of any condition, in any order.
-        condition: whose lines are wanted.
+        condition: name of the condition.
         seeds: of the suite.
-        among: the episodes that are to be covered; all of the suite by default.
+        among: the episodes to cover; the whole suite by default.
 
     Raises:
-        RunFolderError: naming episodes that are missing, doubled, unknown or have another seed than the suite's.
+        RunFolderError: naming episodes that are missing, duplicated, unknown or have a wrong seed.
     """
     found: dict[int, ShardLine] = {}
     doubled: set[int] = set()
-    wanted = sorted(range(len(seeds)) if among is None else among)
+    expected = sorted(range(len(seeds)) if among is None else among)
     for line in lines:
         if line.condition != condition:
             continue
@@ -111,17 +110,17 @@ def merge(
             )
         if seed != seeds[episode]:
             raise RunFolderError(
-                f"condition {condition}: episode {episode} ran with seed {seed}, the suite says {seeds[episode]}"
+                f"condition {condition}: episode {episode} ran with seed {seed}; the suite has {seeds[episode]}"
             )
         doubled |= {episode} & found.keys()
         found[episode] = line
     if doubled:
-        raise RunFolderError(f"condition {condition}: these episodes are there twice: {_list(sorted(doubled))}")
-    if missing := [i for i in wanted if i not in found]:
+        raise RunFolderError(f"condition {condition}: duplicated episodes: {_list(sorted(doubled))}")
+    if missing := [i for i in expected if i not in found]:
         raise RunFolderError(
-            f"condition {condition}: {len(missing)} of {len(wanted)} episodes are missing: {_list(missing)}"
+            f"condition {condition}: {len(missing)} of {len(expected)} episodes are missing: {_list(missing)}"
         )
-    return [found[i] for i in wanted]
+    return [found[i] for i in expected]
 
 
 def read_episodes(path: Path) -> list[EpisodeRecord]:
@@ -137,7 +136,7 @@ def read_episodes(path: Path) -> list[EpisodeRecord]:
         place = f"{path}, line {number + 1}"
         check_outcome(record, place)
         if record.episode != number:
-            raise RunFolderError(f"{place}: episode {record.episode} stands where episode {number} belongs")
+            raise RunFolderError(f"{place}: episode is {record.episode}; it must be {number}")
     return records
 
 
@@ -164,10 +163,10 @@ def read_timings(path: Path) -> list[Timing]:
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Do something that writes below a folder.
+    """Turn an `OSError` of writing below a folder into a `RunFolderError`.
 
     Raises:
-        RunFolderError: if the disk is full, the folder is not writable, or writing fails for another such reason.
+        RunFolderError: if writing fails, as on a full disk or in a read-only folder.
     """
     try:
         yield
@@ -175,12 +174,12 @@ def writing(folder: Path) -> Iterator[None]:
         where = f" ({error.filename})" if error.filename else ""
         raise RunFolderError(
             f"cannot write to {folder}: {error.strerror or error}{where}. "
-            "Finished episodes are kept: repeat the command when that is mended."
+            "Finished episodes are kept: repeat the command once writing is possible."
         ) from error
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Put a file in its place whole or not at all."""
+    """Write a file completely or not at all."""
     unfinished = path.with_name(path.name + ".part")
     with unfinished.open("wb") as file:
         file.write(content)
@@ -190,5 +189,5 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def _list(numbers: Sequence[int]) -> str:
-    shown = ", ".join(str(n) for n in numbers[:10])
-    return shown if len(numbers) <= 10 else f"{shown}, …"
+    first = ", ".join(str(n) for n in numbers[:10])
+    return first if len(numbers) <= 10 else f"{first}, …"

@@ -1,7 +1,7 @@
-"""The reader of run folders: whatever looks at a run that was made begins here.
+"""The reader of run folders.
 
-Files are read when they are first asked for, and checked then: missing, truncated, damaged, unfinished, of another
-schema or without metrics, each is a `RunFolderError` that names the file and what mends it.
+Each file is read and checked on first access. A missing, truncated, damaged or unfinished file, another schema and
+missing metrics are each a `RunFolderError` that names the file and the remedy.
 """
 
 import json
@@ -34,7 +34,7 @@ from act_eval.types import INVALID, SUCCESS, EpisodeRecord, Timing
 from act_eval.types.steps import EpisodeSteps
 
 SUMMARY_FILE = "summary.json"
-"""Below a condition's folder."""
+"""File in a condition's folder."""
 SUMMARY_SCHEMA = 2
 """Version of its fields."""
 
@@ -60,15 +60,15 @@ class StoredCondition:
 
     @property
     def is_finished(self) -> bool:
-        """Whether every episode has ended and the files are in their place."""
+        """Whether all episodes have finished."""
         return (self.folder / EPISODES).is_file()
 
     @cached_property
     def records(self) -> tuple[EpisodeRecord, ...]:
-        """What every episode came to.
+        """Record of each episode.
 
         Raises:
-            RunFolderError: if the condition has not finished, or the file is damaged or of another suite.
+            RunFolderError: if the condition is unfinished, or the file is damaged or of another suite.
         """
         path = self.folder / EPISODES
         records = read_episodes(path)
@@ -88,17 +88,17 @@ class StoredCondition:
 
     @cached_property
     def episode_metrics(self) -> tuple[EpisodeMetrics, ...]:
-        """What is measured of every episode.
+        """Metrics of each episode.
 
         Raises:
-            UnmeasuredRun: if the run was made by a version that did not measure.
+            UnmeasuredRun: if the run has no metrics.
             RunFolderError: if the file is missing or damaged.
         """
         return tuple(read_metrics(self.folder))
 
     @cached_property
     def timings(self) -> tuple[Timing, ...]:
-        """What the clock said about every episode.
+        """Wall-clock timing of each episode.
 
         Raises:
             RunFolderError: if the file is missing or damaged.
@@ -107,18 +107,17 @@ class StoredCondition:
 
     @cached_property
     def metrics(self) -> Summary:
-        """The metrics of all valid episodes together.
+        """Summary metrics over the valid episodes.
 
         Raises:
-            RunFolderError: if a file is missing or damaged, the files do not belong together, or the run was made by
-                a version that did not measure.
+            RunFolderError: if a file is missing or damaged, or the files do not belong together.
         """
-        self.check_whole()
+        self.check_complete()
         return summary(self.records, self.episode_metrics, self.timings, self.suite.horizon, self.own_metrics)
 
     @cached_property
     def videos(self) -> Mapping[int, Path]:
-        """Episode → its video, of those that have one; nothing is said of what is inside."""
+        """Episode → video file, for episodes that have one."""
         folder = self.folder / "videos"
         paths = sorted(folder.iterdir()) if folder.is_dir() else []
         return {int(found[1]): path for path in paths if (found := _VIDEO.fullmatch(path.name))}
@@ -131,11 +130,11 @@ class StoredCondition:
         """
         return load(path_of(self.folder / "steps", episode))
 
-    def check_whole(self) -> None:
-        """Check that records, metrics and timings are of the same episodes.
+    def check_complete(self) -> None:
+        """Check that records, metrics and timings cover the same episodes.
 
         Raises:
-            RunFolderError: if they are not, or one of the files cannot be read.
+            RunFolderError: if they do not, or a file cannot be read.
         """
         records, metrics, timings = map(len, (self.records, self.episode_metrics, self.timings))
         if not records == metrics == timings:
@@ -145,7 +144,7 @@ class StoredCondition:
             )
 
     def write_summary(self) -> Summary:
-        """Write `metrics` to `summary.json`, unless they are there already, and return them.
+        """Write `metrics` to `summary.json` if it differs, and return them.
 
         Raises:
             RunFolderError: as `metrics`.
@@ -162,10 +161,10 @@ class StoredCondition:
         return self.metrics
 
     def readable_records(self, problems: list[str]) -> dict[int, EpisodeRecord]:
-        """Return the records by episode; of a damaged file, the lines that can be read, and what is wrong with it.
+        """Return the readable records by episode.
 
         Args:
-            problems: One line is added for everything that cannot be read.
+            problems: Receives the error of a damaged file.
         """
         try:
             return {record.episode: record for record in self.records}
@@ -178,7 +177,7 @@ class StoredCondition:
 
 
 class Conditions(dict[str, StoredCondition]):
-    """The conditions of a run by name, in the order of its manifest; another name is an error that lists them."""
+    """The conditions of a run by name, in manifest order; an unknown name is an error that lists the known ones."""
 
     def __init__(self, place: Path, conditions: Iterable[StoredCondition]) -> None:
         super().__init__((condition.name, condition) for condition in conditions)
@@ -203,12 +202,12 @@ class StoredRun:
 
     @property
     def configuration(self) -> Mapping[str, Any]:
-        """What else decides the records."""
+        """See `Manifest.configuration`."""
         return self.manifest.configuration
 
     @property
     def fingerprint(self) -> Mapping[str, Any]:
-        """What the numbers may depend on beyond that."""
+        """See `Manifest.fingerprint`."""
         return self.manifest.fingerprint
 
     @property
@@ -218,22 +217,22 @@ class StoredRun:
 
     @property
     def policy(self) -> str:
-        """Name of the policy; that of the folder where the manifest has none."""
+        """Name of the policy; that of the folder if the manifest has none."""
         entry = self.manifest.configuration.get("policy")
         return str(entry.get("name", self.folder.name)) if isinstance(entry, Mapping) else self.folder.name
 
-    def check_whole(self) -> "StoredRun":
-        """Return this run after reading all of its files but steps and videos.
+    def check_complete(self) -> "StoredRun":
+        """Return this run after checking all files except steps and videos.
 
         Raises:
-            RunFolderError: if it is unfinished or damaged, or was made by a version that did not measure.
+            RunFolderError: if it is unfinished or damaged, or has no metrics.
         """
         for condition in self.conditions.values():
-            condition.check_whole()
+            condition.check_complete()
         return self
 
     def ended(self) -> dict[str, list[EpisodeRecord]]:
-        """Return by condition the records of episodes that have ended, also those of a run that is under way.
+        """Return by condition the records of ended episodes; the run may be unfinished.
 
         Raises:
             RunFolderError: if a file is damaged.
@@ -241,10 +240,10 @@ class StoredRun:
         return RunFolder(self.folder, self.manifest).finished()
 
     def shard_records(self, problems: list[str]) -> dict[str, dict[int, EpisodeRecord]]:
-        """Return by condition and episode what the shards of a run under way hold, each as far as it can be read.
+        """Return by condition and episode the readable records in the shards of an unfinished run.
 
         Args:
-            problems: One line is added for every shard that is damaged.
+            problems: Receives the error of each damaged shard.
         """
         found: dict[str, dict[int, EpisodeRecord]] = {}
         for path in sorted((self.folder / SHARDS).glob("*.jsonl")):
@@ -253,23 +252,25 @@ class StoredRun:
         return found
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return what there is to say of each episode of each condition, in their order, as one flat row each.
+        """Return one flat row per episode and condition.
 
         Raises:
-            RunFolderError: as `check_whole`.
+            RunFolderError: as `check_complete`.
         """
         about = {"run": self.folder.name, "suite": self.suite.hash, "env": self.suite.env, "policy": self.policy}
         return [
-            {**about, **row} for condition in self.check_whole().conditions.values() for row in _rows(self, condition)
+            {**about, **row}
+            for condition in self.check_complete().conditions.values()
+            for row in _rows(self, condition)
         ]
 
 
 def read_run(folder: Path | str) -> StoredRun:
-    """Return the run in a folder; its manifest is read at once, everything else when it is asked for.
+    """Return the run in a folder; only its manifest is read at once.
 
     Raises:
-        RunFolderError: if the folder is missing or no run folder, or its manifest is damaged or of another schema.
-        UsageError: if it holds run folders instead, as that of a sweep does.
+        RunFolderError: if the folder is missing or not a run folder, or its manifest is damaged or of another schema.
+        UsageError: if it holds run folders instead, as a sweep folder does.
     """
     folder = Path(folder)
     if not folder.exists():
@@ -277,7 +278,7 @@ def read_run(folder: Path | str) -> StoredRun:
     if not (folder / MANIFEST).exists() and (inner := runs_in(folder)):
         named = ", ".join(map(str, inner[:6]))
         more = f", … ({len(inner)} in all)" if len(inner) > 6 else ""
-        raise UsageError(f"{folder} is no run but holds some; name one of them: {named}{more}")
+        raise UsageError(f"{folder} is not a run folder but holds some; name one of them: {named}{more}")
     manifest = Manifest.read(folder)
     own = definitions_of(manifest.configuration)
     conditions = (
@@ -294,15 +295,15 @@ def read_run(folder: Path | str) -> StoredRun:
 
 
 def runs_in(folder: Path) -> list[Path]:
-    """Return the run folders in a folder, as a sweep makes them."""
+    """Return the run folders in a folder, such as that of a sweep."""
     return sorted(path.parent for path in folder.glob(f"*/{MANIFEST}")) if folder.is_dir() else []
 
 
 def run_folders(places: Iterable[Path]) -> list[Path]:
-    """Return the run folders that are meant: a folder of run folders stands for those in it.
+    """Return run folders; a folder of run folders expands to those in it.
 
     Raises:
-        UsageError: if none is named, or one is named twice.
+        UsageError: if there is none, or one occurs twice.
     """
     found: list[Path] = []
     for place in places:
@@ -317,11 +318,11 @@ def run_folders(places: Iterable[Path]) -> list[Path]:
 
 
 def read_metrics(condition: Path) -> list[EpisodeMetrics]:
-    """Read the metrics of the episodes of a condition by its folder, in suite order.
+    """Read the metrics of a condition's episodes from its folder, in suite order.
 
     Raises:
-        UnmeasuredRun: if the run was made by a version that did not measure.
-        RunFolderError: if the file is damaged, or is not there because the run has not finished.
+        UnmeasuredRun: if the run has no metrics.
+        RunFolderError: if the file is damaged, or the run is unfinished.
     """
     path = condition / METRICS_FILE
     if not path.is_file():
@@ -346,7 +347,7 @@ def _rows(run: StoredRun, condition: StoredCondition) -> Iterable[dict[str, Any]
         yield {
             "condition": condition.name,
             **{f.name: getattr(record, f.name) for f in fields(record) if f.name != "detail"},
-            # Null where the episode is invalid: it neither succeeded nor failed.
+            # Null for an invalid episode: it neither succeeded nor failed.
             "success": None if record.outcome == INVALID else record.outcome == SUCCESS,
             **{f"detail_{name}": value for name, value in sorted(record.detail.items())},
             **{f.name: getattr(metrics, f.name) for f in fields(metrics) if f.name not in ("episode", "own")},

@@ -1,8 +1,8 @@
-"""Shards: the files that a run's processes append to, and the parts into which a run may be cut.
+"""The shards of a run and the files that its processes append to.
 
 OUT/shards/00000.jsonl           lines of one process of a whole run
-OUT/shards/2-of-8/00000.jsonl    lines of one process of part 2, while it runs
-OUT/shards/2-of-8.jsonl          part 2, finished: its lines by condition and episode
+OUT/shards/2-of-8/00000.jsonl    lines of one process of shard 2, during the run
+OUT/shards/2-of-8.jsonl          finished shard 2: its lines by condition and episode
 """
 
 import re
@@ -17,13 +17,13 @@ from act_eval.results.records import ShardLine, read_shard, write_atomically
 SHARDS = "shards"
 """Name of the folder in a run folder."""
 JOBS = "jobs"
-"""Folder in a run folder: what a cluster's scheduler was given, and the jobs' logs."""
-_PART = re.compile(r"(\d+)-of-(\d+)")
+"""Folder in a run folder: submission files and logs of Slurm jobs."""
+_SHARD_NAME = re.compile(r"(\d+)-of-(\d+)")
 
 
 @dataclass(frozen=True)
-class Part:
-    """A part of a run: every `count`-th episode of every condition, beginning with episode `number - 1`."""
+class Shard:
+    """A shard of a run: every `count`-th episode of every condition, starting at episode `number - 1`."""
 
     number: int
     """1 … count"""
@@ -36,41 +36,41 @@ class Part:
             )
 
     @classmethod
-    def parse(cls, text: str) -> "Part":
-        """Return the part that a text such as `2/8` names.
+    def parse(cls, text: str) -> "Shard":
+        """Return the shard of a text such as `2/8`.
 
         Raises:
-            UsageError: if it names none.
+            UsageError: if the text is malformed.
         """
         found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text, re.ASCII)
         if not found or int(found[2]) < 1:
-            raise UsageError(f"--shard is {text!r}; it is a part and their number, as in 2/8")
+            raise UsageError(f"--shard is {text!r}; it must be NUMBER/COUNT, as in 2/8")
         return cls(int(found[1]), int(found[2]))
 
     @property
     def name(self) -> str:
-        """As in `2-of-8`."""
+        """Name in files, as in `2-of-8`."""
         return f"{self.number}-of-{self.count}"
 
     @property
     def text(self) -> str:
-        """As in `2/8`, which `parse` reads."""
+        """Text for `parse`, as in `2/8`."""
         return f"{self.number}/{self.count}"
 
     def episodes(self, total: int) -> range:
-        """Return the numbers of the part's episodes in a suite of `total`.
+        """Return the numbers of the shard's episodes in a suite of `total`.
 
         Raises:
-            UsageError: if the suite has fewer episodes than there are parts.
+            UsageError: if the suite has fewer episodes than there are shards.
         """
         if self.count > total:
             raise UsageError(f"--shard {self.number}/{self.count}: {total} episodes make at most {total} shards")
         return range(self.number - 1, total, self.count)
 
 
-def episodes_of(part: Part | None, total: int) -> range:
-    """Return the numbers of a part's episodes in a suite of `total`; without a part all of them."""
-    return range(total) if part is None else part.episodes(total)
+def episodes_of(shard: Shard | None, total: int) -> range:
+    """Return the numbers of a shard's episodes in a suite of `total`; all of them without a shard."""
+    return range(total) if shard is None else shard.episodes(total)
 
 
 @dataclass(frozen=True)
@@ -80,60 +80,60 @@ class Shards:
     folder: Path
 
     def whole(self) -> list[Path]:
-        """Return the files of processes of the whole run."""
+        """Return the process files of the whole run."""
         return _numbered(self.folder)
 
-    def parts(self) -> list[str]:
-        """Return the names of the parts that have begun or finished."""
+    def names(self) -> list[str]:
+        """Return the names of the shards that have started or finished."""
         names = {path.stem if path.suffix == ".jsonl" else path.name for path in self.folder.glob("*-of-*")}
-        return sorted(name for name in names if _PART.fullmatch(name))
+        return sorted(name for name in names if _SHARD_NAME.fullmatch(name))
 
-    def finished_file(self, part: str) -> Path:
-        """Return where a part lies when it has finished."""
-        return self.folder / f"{part}.jsonl"
+    def finished_file(self, shard: str) -> Path:
+        """Return the file of a finished shard."""
+        return self.folder / f"{shard}.jsonl"
 
     def files(self) -> list[Path]:
         """Return every file that holds lines."""
-        return [*self.whole(), *(file for name in self.parts() for file in self._files(name))]
+        return [*self.whole(), *(file for name in self.names() for file in self._files(name))]
 
     def counts(self) -> set[int]:
-        """Return into how many parts the run has been cut."""
-        return {int(found[2]) for name in self.parts() if (found := _PART.fullmatch(name))}
+        """Return the numbers of shards that the run is split into."""
+        return {int(found[2]) for name in self.names() if (found := _SHARD_NAME.fullmatch(name))}
 
-    def lines(self, part: Part | None = None) -> Iterator[tuple[Path, ShardLine]]:
-        """Yield every line with the file that holds it; those of the other parts are left out if one is named."""
+    def lines(self, shard: Shard | None = None) -> Iterator[tuple[Path, ShardLine]]:
+        """Yield every line with its file; if a shard is given, without those of other shards."""
         for path in self.whole():
             for line in read_shard(path):
                 yield path, line
-        for name in self.parts() if part is None else [part.name]:
+        for name in self.names() if shard is None else [shard.name]:
             yield from self._lines(name)
 
-    def new(self, count: int, part: Part | None = None) -> list[Path]:
-        """Return the paths of `count` files that do not exist yet."""
-        folder = self.folder if part is None else self.folder / part.name
+    def new(self, count: int, shard: Shard | None = None) -> list[Path]:
+        """Return the paths of `count` new files."""
+        folder = self.folder if shard is None else self.folder / shard.name
         folder.mkdir(parents=True, exist_ok=True)
         first = max((int(path.stem) for path in _numbered(folder)), default=-1) + 1
         return [folder / f"{number:05d}.jsonl" for number in range(first, first + count)]
 
-    def finish(self, part: Part, lines: list[ShardLine]) -> Path:
-        """Put a part's lines into its file, and drop those of its processes."""
-        path = self.finished_file(part.name)
+    def finish(self, shard: Shard, lines: list[ShardLine]) -> Path:
+        """Write a shard's lines to its file and delete its process files."""
+        path = self.finished_file(shard.name)
         write_atomically(path, "".join(map(encode_line, lines)).encode())
-        _drop(self.folder / part.name)
+        _drop(self.folder / shard.name)
         return path
 
-    def _files(self, part: str) -> list[Path]:
-        finished = self.finished_file(part)
-        return [finished] * finished.is_file() + _numbered(self.folder / part)
+    def _files(self, shard: str) -> list[Path]:
+        finished = self.finished_file(shard)
+        return [finished] * finished.is_file() + _numbered(self.folder / shard)
 
-    def _lines(self, part: str) -> Iterator[tuple[Path, ShardLine]]:
+    def _lines(self, shard: str) -> Iterator[tuple[Path, ShardLine]]:
         """Yield the lines of a shard, each once.
 
         A finished shard still has process files if conditions were added to the run, or if its process died at the end.
         """
-        finished = self.finished_file(part)
+        finished = self.finished_file(shard)
         kept: set[tuple[str, int]] = set()
-        for path in self._files(part):
+        for path in self._files(shard):
             for line in read_shard(path):
                 key = (line.condition, line.record.episode)
                 if path == finished:
@@ -142,10 +142,10 @@ class Shards:
                     yield path, line
 
     def clear(self) -> None:
-        """Drop every shard: the conditions' own files hold what was in them."""
+        """Delete every shard, after the lines are merged into the conditions' files."""
         for path in self.whole():
             path.unlink()
-        for name in self.parts():
+        for name in self.names():
             self.finished_file(name).unlink(missing_ok=True)
             _drop(self.folder / name)
         for path in self.folder.glob(".*.lock"):

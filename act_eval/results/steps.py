@@ -1,4 +1,4 @@
-"""Per-step arrays of an episode on disk: enough to show it again, frame by frame, and to see who decided each step.
+"""Per-step arrays of an episode on disk: commands, chunks, delays and simulator states.
 
 Legend: `T` control steps taken · `A` action dim · `S` size of the simulator state · `N` requests · `C` chunk length ·
 `K` coordinates · `M` blocks · `J` joints.
@@ -27,11 +27,11 @@ from act_eval.types.steps import EpisodeSteps
 
 
 class StepRecorder:
-    """An observer that writes every episode's steps when it ends, and keeps them until they are taken.
+    """An observer that writes the steps of every episode at its end, and keeps them until `take`.
 
     Args:
-        folder: Where they are written.
-        hooks: Of the environment, which say what the states show.
+        folder: Output folder.
+        hooks: Of the environment; they derive motion and scene track from the states.
     """
 
     def __init__(self, folder: Path, hooks: EnvHooks | None = None) -> None:
@@ -111,12 +111,12 @@ def _chunk_switch(record: StepRecord) -> ChunkSwitch:
 
 
 def path_of(folder: Path, episode: int) -> Path:
-    """Return where an episode's steps lie in the `steps` folder of a condition."""
+    """Return the file of an episode's steps in the `steps` folder of a condition."""
     return folder / f"{episode:04d}.npz"
 
 
 def save(path: Path, steps: EpisodeSteps) -> None:
-    """Write an episode's steps; equal steps give equal bytes, and the file appears when it is complete."""
+    """Write an episode's steps atomically; equal steps give equal bytes."""
     unfinished = path.with_name(path.name + ".part")
     with unfinished.open("wb") as file:
         np.savez_compressed(file, **{f.name: getattr(steps, f.name) for f in fields(EpisodeSteps)})
@@ -124,7 +124,7 @@ def save(path: Path, steps: EpisodeSteps) -> None:
 
 
 _DAMAGE = (
-    # What a broken archive of arrays makes zipfile, zlib and numpy raise.
+    # Errors of zipfile, zlib and numpy on a damaged archive of arrays.
     *(OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error, struct.error),
     *(NotImplementedError, RuntimeError, SyntaxError, MemoryError, OverflowError, TypeError),
 )
@@ -134,7 +134,7 @@ def load(path: Path) -> EpisodeSteps:
     """Read an episode's steps.
 
     Raises:
-        UnmeasuredRun: if the file was written by a version that recorded less.
+        UnmeasuredRun: if the file lacks arrays, written by another version.
         RunFolderError: if the file is missing or damaged.
     """
     try:

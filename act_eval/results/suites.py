@@ -1,8 +1,8 @@
-"""Suites: which episodes a run consists of, frozen and hashed, so that two runs can be paired or refused.
+"""Suites: the episodes of a run, hashed, so that two runs can be paired or rejected.
 
-A suite holds everything that decides what an episode seed means: the environment and its options, the horizon,
-the hold rule, the compiled scene and the version of the outcome rules, and the list of episode seeds. The renderer
-and the versions of libraries are not part of it: they are in a run's fingerprint and differ with a warning.
+A suite holds everything that determines an episode beside its seed: the environment and its options, the horizon, the
+hold rule, the compiled scene and the version of the outcome rules; and the list of seeds. Renderer and library versions
+are in a run's fingerprint instead; a difference there is only a warning.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from act_eval.decoding import build, shown
+from act_eval.decoding import build, describe_value
 from act_eval.errors import RunFolderError, SuiteMismatch, UsageError
 
 
@@ -22,12 +22,12 @@ class Suite:
     env: str
     """Gymnasium id, as in `act_eval/ConfuserPick-v0`."""
     kwargs: Mapping[str, Any]
-    """Options given to the environment (JSON values)."""
+    """Options of the environment (JSON values)."""
     horizon: int
     """Control steps after which an episode is cut off."""
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """What the environment says of itself (JSON values): hash of the compiled scene, version of the outcome
-    rules, hold rule."""
+    """Facts that the environment declares (JSON values): hash of the compiled scene, version of the outcome rules,
+    hold rule."""
     seeds: tuple[int, ...]
     """Episode seeds; episode number i is the i-th."""
 
@@ -52,31 +52,32 @@ class Suite:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], place: str) -> "Suite":
-        """Return the suite that `to_json` described; errors begin with `place`.
+        """Return the suite of `to_json`; errors begin with `place`.
 
         Raises:
-            RunFolderError: naming the field that is missing, unknown or of another type, or if the hash is not that
-                of the fields.
+            RunFolderError: naming the field that is missing, unknown or of another type, or if the hash does not match
+                the fields.
         """
         suite = build(cls, {name: value for name, value in values.items() if name != "hash"}, place)
         if suite.hash != values.get("hash"):
+            recorded = describe_value(values.get("hash"))
             raise RunFolderError(
-                f"{place} is damaged: its fields hash to {suite.hash}, the file says {shown(values.get('hash'))}"
+                f"{place} is damaged: its fields hash to {suite.hash}, the recorded hash is {recorded}"
             )
         return suite
 
     def check_same(self, other: "Suite") -> None:
-        """Refuse to pair runs of different suites.
+        """Check that another run has the same suite.
 
         Raises:
             SuiteMismatch: naming every field that differs, with both values.
         """
         if lines := differences(self.to_json() | {"hash": ""}, other.to_json() | {"hash": ""}, "suite"):
-            raise SuiteMismatch("the runs were made on different suites:\n  " + "\n  ".join(lines))
+            raise SuiteMismatch("the runs used different suites:\n  " + "\n  ".join(lines))
 
 
 def differences(first: Any, second: Any, name: str) -> list[str]:
-    """Return one line per place where two JSON values differ, as in `suite.kwargs.confusers: 1 against 2`."""
+    """Return one line per entry that differs between two JSON values, as in `suite.kwargs.confusers: 1 against 2`."""
     if isinstance(first, Mapping) and isinstance(second, Mapping):
         keys = sorted(set(first) | set(second))
         missing = "(absent)"
@@ -93,7 +94,7 @@ def differences(first: Any, second: Any, name: str) -> list[str]:
 
 
 def warnings_about(seeds: Sequence[int]) -> list[str]:
-    """Return what a user should know about a list of episode seeds before he trusts a rate over them."""
+    """Return a warning if episode seeds repeat."""
     repeated = len(seeds) - len(set(seeds))
     if not repeated:
         return []
@@ -101,7 +102,7 @@ def warnings_about(seeds: Sequence[int]) -> list[str]:
 
 
 def warnings_about_starts(initial_states: Iterable[str]) -> list[str]:
-    """Return a warning if fewer initial states than episodes occur; `initial_states` are digests, one an episode."""
+    """Return a warning if initial states repeat; `initial_states` are digests, one per episode."""
     digests = list(initial_states)
     distinct = len(set(digests))
     if distinct == len(digests):

@@ -1,7 +1,6 @@
-"""The tables of a run: how often its conditions succeeded, and how they came to it.
+"""The tables of a run: success rates with outcomes, and metrics.
 
-A table is text in rows and columns; `text` shows it in a terminal, `html` in a notebook. One that is wider than the
-terminal is continued below with its first columns repeated: no cell is ever cut or folded.
+A table wider than the terminal continues below with its first columns repeated; no cell is cut or folded.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,12 +29,12 @@ class Table:
     title: str = ""
     caption: str = ""
     keys: int = 1
-    """How many columns name the rows; they are repeated where the table is continued."""
+    """Number of columns that identify a row; they repeat where the table continues."""
     boxed: bool = True
     """Whether lines separate the cells in a terminal."""
 
     def text(self, width: int = 80) -> str:
-        """Return the table for a terminal of that many characters, without a newline at its end."""
+        """Return the table as text for a terminal of `width` characters, without a final newline."""
         blocks = [
             _drawn([self.heads[i] for i in columns], self._cells(columns), self.boxed)
             for columns in self._blocks(width)
@@ -54,7 +53,7 @@ class Table:
         return [[row[i] for i in columns] for row in self.rows]
 
     def _blocks(self, width: int) -> Iterator[list[int]]:
-        """Yield the columns that are shown together, those that name the rows always among them."""
+        """Yield the columns of each block, always with the key columns."""
         lines = 1 if self.boxed else 0
         widths = [_width([head, *(row[i] for row in self.rows)]) + lines for i, head in enumerate(self.heads)]
         names = list(range(self.keys))
@@ -69,20 +68,20 @@ class Table:
 
 
 def outcome_table(results: StoredRun | Records) -> Table:
-    """Return every condition's success rate and the outcomes that occurred in any of them."""
+    """Return the table of each condition's success rate and outcomes."""
     records = _records(results)
-    shown = [
+    occurring = [
         outcome
         for outcome in OUTCOMES
         if outcome != SUCCESS and any(one.outcome == outcome for own in records.values() for one in own)
     ]
     return Table(
-        heads=("condition", "success", *(name.replace("_", " ") for name in shown), "steps"),
+        heads=("condition", "success", *(name.replace("_", " ") for name in occurring), "steps"),
         rows=tuple(
             (
                 name,
                 success_rate(own).describe(),
-                *(str(sum(record.outcome == outcome for record in own)) for outcome in shown),
+                *(str(sum(record.outcome == outcome for record in own)) for outcome in occurring),
                 f"{sum(record.steps for record in own) / len(own):.0f}",
             )
             for name, own in records.items()
@@ -95,11 +94,11 @@ def metric_table(
     summaries: Mapping[str, Summary] | None = None,
     own: Sequence[MetricDefinition] = (),
 ) -> Table:
-    """Return the chief metrics of every condition; one that no condition has is left out.
+    """Return the table of each condition's main metrics; empty columns are left out.
 
     Args:
         results: A run, or records by condition.
-        summaries: Condition → metrics, of those that are to be shown; all of a run's by default.
+        summaries: Condition → metrics; all of a run's conditions by default.
         own: User-defined metrics, if summaries are given.
 
     Raises:
@@ -122,9 +121,9 @@ def metric_table(
     }
     for one in own:
         columns[one.head.replace(" ", "\n", 1)] = [one.text(found) or _NOTHING for found in summaries.values()]
-    shown = {name: cells for name, cells in columns.items() if set(cells) != {_NOTHING}}
-    rows = tuple(zip(summaries, *shown.values(), strict=True))
-    return Table(heads=("condition", *shown), rows=rows, caption=_CAPTION)
+    filled = {name: cells for name, cells in columns.items() if set(cells) != {_NOTHING}}
+    rows = tuple(zip(summaries, *filled.values(), strict=True))
+    return Table(heads=("condition", *filled), rows=rows, caption=_CAPTION)
 
 
 def success_rate(records: Iterable[EpisodeRecord]) -> SuccessRate:
@@ -145,7 +144,7 @@ def _width(cells: Iterable[str]) -> int:
 
 def _drawn(heads: Sequence[str], rows: Iterable[Sequence[str]], boxed: bool) -> str:
     from rich.box import HEAVY_HEAD
-    from rich.console import Console  # only who prints a table needs it
+    from rich.console import Console  # needed only to print
     from rich.table import Column
     from rich.table import Table as Drawing
     from rich.text import Text
@@ -168,14 +167,14 @@ def _share(value: float | None) -> str:
 
 
 def _time(found: Summary) -> str:
-    """Return median and interval, as in `5.4 [3.6, 8.1]`; `never` is an end beyond the horizon."""
+    """Return median and interval, as in `5.4 [3.6, 8.1]`; `never` is a limit beyond the horizon."""
     median, low, high = (found[f"time_to_success_median{end}"] for end in ("", "_low", "_high"))
     ends = ", ".join(_number(end, "{:.1f}") if end is not None else "never" for end in (low, high))
     return _NOTHING if median is None else f"{median:.1f} [{ends}]"
 
 
 def _pair(found: Summary, name: str) -> str:
-    """Return median and 95th percentile; `never` where more than 5 % of the episodes did not come to it."""
+    """Return median and 95th percentile; `never` if more than 5 % of the episodes have no value."""
     median, high = found[f"{name}_p50"], found[f"{name}_p95"]
     return _NOTHING if median is None else f"{median:.0f} / {_number(high, '{:.0f}') if high is not None else 'never'}"
 

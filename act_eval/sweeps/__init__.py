@@ -3,7 +3,7 @@
 from act_eval.sweeps.analysis import Analysis, Recovered, SeriesTrend, analyse
 from act_eval.sweeps.comparisons import Comparison
 from act_eval.sweeps.grid import PLAIN, Expansion, Grid, Refused, Series, Setting, Variant, expand, shared_refusals
-from act_eval.sweeps.results import Cell, Part
+from act_eval.sweeps.results import Cell, RunCells
 from act_eval.sweeps.rules import parse_rule
 from act_eval.sweeps.tables import write_tables
 
@@ -14,9 +14,9 @@ __all__ = [
     "Comparison",
     "Expansion",
     "Grid",
-    "Part",
     "Recovered",
     "Refused",
+    "RunCells",
     "Series",
     "SeriesTrend",
     "Setting",

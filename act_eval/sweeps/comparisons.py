@@ -1,9 +1,9 @@
-"""The planned comparisons of a sweep: which pairs of cells, and Holm's adjustment over each family of them.
+"""The planned comparisons of a sweep: pairs of cells in four families, each adjusted by Holm.
 
-Four questions, a family each: `delay`, what a delay costs against the same series without one; `executor`, which
-executor does better at the same policy, environment, d and s; `variant`, what it changes that the policy is told or
-shown something else, all else equal; `policy`, which policy does better at the same environment, d and s, both under
-the same executor or each under its own default. Executors and policies are compared by their plain variants.
+`delay`: a cell against the same series without delay. `executor`: two executors at the same policy, environment, d and
+s. `variant`: an ablation against the plain variant, all else equal. `policy`: two policies at the same environment, d
+and s, both under the same executor or each under its default. Executors and policies are compared by their plain
+variants.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,14 +14,14 @@ from typing import Literal
 from act_eval.comparison.pairing import paired_table
 from act_eval.stats import Interval, PairedTable, holm
 from act_eval.sweeps.grid import PLAIN
-from act_eval.sweeps.results import Cell, Part
+from act_eval.sweeps.results import Cell, RunCells
 
 Family = Literal["delay", "executor", "variant", "policy"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """A second cell against a first one on the same episodes."""
+    """Two cells on the same episodes."""
 
     family: Family
     first: Cell
@@ -44,13 +44,13 @@ class Comparison:
         return self.table.newcombe()
 
 
-def compare(parts: Sequence[Part]) -> list[Comparison]:
+def compare(runs: Sequence[RunCells]) -> list[Comparison]:
     """Return every planned comparison of a sweep, family by family."""
     return [
-        *_adjusted("delay", _against_no_delay(parts)),
-        *_adjusted("executor", _between_executors(parts)),
-        *_adjusted("variant", _between_variants(parts)),
-        *_adjusted("policy", _between_policies(parts)),
+        *_adjusted("delay", _against_no_delay(runs)),
+        *_adjusted("executor", _between_executors(runs)),
+        *_adjusted("variant", _between_variants(runs)),
+        *_adjusted("policy", _between_policies(runs)),
     ]
 
 
@@ -67,32 +67,32 @@ def _adjusted(family: Family, pairs: Iterable[tuple[Cell, Cell]]) -> list[Compar
     ]
 
 
-def _against_no_delay(parts: Sequence[Part]) -> Iterator[tuple[Cell, Cell]]:
-    for part in parts:
-        for series in part.series:
-            first, *others = part.series_cells(series)
+def _against_no_delay(runs: Sequence[RunCells]) -> Iterator[tuple[Cell, Cell]]:
+    for run in runs:
+        for series in run.series:
+            first, *others = run.series_cells(series)
             if first.setting.delay == 0:
                 yield from ((first, other) for other in others)
 
 
-def _between_executors(parts: Sequence[Part]) -> Iterator[tuple[Cell, Cell]]:
-    for part in parts:
-        for first, second in combinations(_plain(part), 2):
+def _between_executors(runs: Sequence[RunCells]) -> Iterator[tuple[Cell, Cell]]:
+    for run in runs:
+        for first, second in combinations(_plain(run), 2):
             if _place(first) == _place(second):
                 yield first, second
 
 
-def _between_variants(parts: Sequence[Part]) -> Iterator[tuple[Cell, Cell]]:
-    for part in parts:
-        plain = {(cell.setting.executor, *_place(cell)): cell for cell in _plain(part)}
-        for cell in part.cells.values():
+def _between_variants(runs: Sequence[RunCells]) -> Iterator[tuple[Cell, Cell]]:
+    for run in runs:
+        plain = {(cell.setting.executor, *_place(cell)): cell for cell in _plain(run)}
+        for cell in run.cells.values():
             first = plain.get((cell.setting.executor, *_place(cell)))
             if first is not None and cell.setting.variant != PLAIN:
                 yield first, cell
 
 
-def _between_policies(parts: Sequence[Part]) -> Iterator[tuple[Cell, Cell]]:
-    for one, other in combinations(parts, 2):
+def _between_policies(runs: Sequence[RunCells]) -> Iterator[tuple[Cell, Cell]]:
+    for one, other in combinations(runs, 2):
         if one.env != other.env:
             continue
         defaults = (one.default_executor, other.default_executor)
@@ -102,8 +102,8 @@ def _between_policies(parts: Sequence[Part]) -> Iterator[tuple[Cell, Cell]]:
                 yield first, second
 
 
-def _plain(part: Part) -> list[Cell]:
-    return [cell for cell in part.cells.values() if cell.setting.variant == PLAIN]
+def _plain(run: RunCells) -> list[Cell]:
+    return [cell for cell in run.cells.values() if cell.setting.variant == PLAIN]
 
 
 def _place(cell: Cell) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from act_eval.sources.executors import ExecutorSource
-from act_eval.sweeps.rules import ExecuteRule, horizon_of
+from act_eval.sweeps.rules import HorizonRule, horizon_of
 from act_eval.timing import (
     Ablation,
     BeyondMaxDelay,
@@ -27,7 +27,7 @@ from act_eval.types import PolicySpec
 
 
 class Variant(NamedTuple):
-    """What a policy is told and shown, by the names on the command line."""
+    """An ablation of the policy's input, by the names on the command line."""
 
     delay_estimator: str = "oracle"
     """Estimated delay: a number, or an estimator."""
@@ -35,32 +35,28 @@ class Variant(NamedTuple):
     proprio: Proprio = "observed"
 
     def __str__(self) -> str:
-        """Return what is not as it is, as in `, told 4, prefix pad`; nothing for the plain variant."""
-        shown = {"delay_estimator": "told {}", "prefix": "prefix {}", "proprio": "joints {}"}
-        parts = [
-            text.format(value)
-            for (name, text), value, plain in zip(shown.items(), self, PLAIN, strict=True)
-            if value != plain
-        ]
-        return "".join(f", {part}" for part in parts)
+        """Return the differences from the plain variant, as in `, estimate 4, prefix pad`; empty for the plain one."""
+        names = ("estimate", "prefix", "proprio")
+        pairs = zip(names, self, PLAIN, strict=True)
+        return "".join(f", {name} {value}" for name, value, plain in pairs if value != plain)
 
 
 PLAIN = Variant()
-"""The truth: the delay that will happen, the committed commands, the joints as observed."""
+"""No ablation: the actual delay, the committed commands, the observed joint positions."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """What is asked for, in the order of the tables."""
+    """The axes of a grid, in the order of the tables."""
 
     delays: tuple[int, ...]
     """d [steps]."""
-    rules: tuple[ExecuteRule, ...]
+    rules: tuple[HorizonRule, ...]
     executors: tuple[ExecutorSource, ...]
     delay_estimator: Mapping[str, Estimator]
-    """Name → estimator of the estimated delay; only `rtc` is told one."""
+    """Name → delay estimator; only `rtc` uses one."""
     prefixes: Mapping[str, PrefixAblation]
-    """Name → what is shown in the place of the prefix; only `rtc` is shown one."""
+    """Name → prefix; only `rtc` uses one."""
     proprio: tuple[Proprio, ...]
     beyond_max_delay: BeyondMaxDelay = "error"
 
@@ -79,7 +75,7 @@ class Setting:
 
     @property
     def condition(self) -> str:
-        """Its name in a run folder."""
+        """Name of the condition in a run folder."""
         return condition_name(self.schedule)
 
 
@@ -107,7 +103,7 @@ class Series:
 
 @dataclass(frozen=True, kw_only=True)
 class Expansion:
-    """What of a grid one policy runs."""
+    """The cells of a grid for one policy."""
 
     settings: tuple[Setting, ...]
     series: tuple[Series, ...]
@@ -115,7 +111,7 @@ class Expansion:
 
 
 def expand(grid: Grid, spec: PolicySpec) -> Expansion:
-    """Return the cells that a policy can run, each once, and those that it cannot, with the reason."""
+    """Return the cells that a policy can run, without repetitions, and the refused ones with reasons."""
     settings: dict[str, Setting] = {}
     series: list[Series] = []
     refused: list[Refused] = []
@@ -134,7 +130,7 @@ def expand(grid: Grid, spec: PolicySpec) -> Expansion:
 
 
 def shared_refusals(refused: Sequence[Refused]) -> list[tuple[str, str]]:
-    """Return (cells, reason) with the cells of an executor that are refused in the same words put together."""
+    """Return (cells, reason), with the cells of an executor grouped by reason."""
     together: dict[tuple[str, str], list[str]] = {}
     for cell in refused:
         place = f"d = {cell.delay}, s = {cell.rule}{cell.variant}"
@@ -142,8 +138,8 @@ def shared_refusals(refused: Sequence[Refused]) -> list[tuple[str, str]]:
     return [(f"{executor} at {'; '.join(cells)}", reason) for (executor, reason), cells in together.items()]
 
 
-def _rows(grid: Grid) -> Iterator[tuple[ExecutorSource, Variant, ExecuteRule]]:
-    """Yield (executor, variant, rule); a variant that changes nothing for an executor is the plain one."""
+def _rows(grid: Grid) -> Iterator[tuple[ExecutorSource, Variant, HorizonRule]]:
+    """Yield (executor, variant, rule); a variant without effect on an executor is the plain one."""
     for executor in grid.executors:
         given = executor.example.hands_over_prefix
         variants = [
@@ -158,7 +154,7 @@ def _rows(grid: Grid) -> Iterator[tuple[ExecutorSource, Variant, ExecuteRule]]:
 
 
 def _cell(
-    grid: Grid, spec: PolicySpec, executor: ExecutorSource, delay: int, rule: ExecuteRule, variant: Variant
+    grid: Grid, spec: PolicySpec, executor: ExecutorSource, delay: int, rule: HorizonRule, variant: Variant
 ) -> Setting | Refused:
     execution_horizon = horizon_of(rule, delay, spec.chunk)
     if execution_horizon < 1:
@@ -173,7 +169,7 @@ def _cell(
     )
     if reason := schedule.refusal(spec):
         if delay == 0 and variant != PLAIN and variant.delay_estimator == PLAIN.delay_estimator:
-            # Nothing is committed without delay, so that there is nothing else to show: this is the plain cell.
+            # Without delay no command is committed, so the prefix is empty and the cell is the plain one.
             return _cell(grid, spec, executor, delay, rule, PLAIN)
         return Refused(executor=executor.name, delay=delay, rule=str(rule), variant=variant, reason=reason)
     return Setting(

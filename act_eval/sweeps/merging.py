@@ -1,4 +1,4 @@
-"""Make one run or one sweep of its parts: run folders of the same name become one."""
+"""Merge shards into one run, or several sweep folders into one sweep."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,30 +7,30 @@ from act_eval.config import MergeConfig
 from act_eval.errors import RunFolderError, UsageError
 from act_eval.evaluation.finish import FinishedRun, finish_run
 from act_eval.evaluation.reporter import Reporter
-from act_eval.results import Source, check_parts, merge_runs, sources
+from act_eval.results import Source, check_sources, merge_runs, parse_sources
 from act_eval.sweeps.run import check_names
 
 
 def merge(config: MergeConfig, reporter: Reporter) -> FinishedRun | Path:
-    """Merge parts; return the finished run, or the folder of the merged sweep.
+    """Merge sources; return the finished run, or the folder of the merged sweep.
 
     Raises:
-        ActEvalError: with what is wrong with the config or the parts.
+        ActEvalError: if the config or the sources are invalid.
     """
     if not config.sources:
         raise UsageError("nothing to merge; name run folders, or shards as in RUN/shards/2-of-8.jsonl")
     if any(map(is_sweep, config.sources)):
         folders = list(dict.fromkeys(config.sources))
         return _merge_sweeps(folders, _folder(config.out, folders), reporter)
-    parts = sources(config.sources)
-    out = _folder(config.out, [part.run for part in parts])
-    manifest, records = merge_runs(parts, out)
-    reporter.line(f"merged  {', '.join(str(part.run) for part in parts)}")
+    sources = parse_sources(config.sources)
+    out = _folder(config.out, [source.run for source in sources])
+    manifest, records = merge_runs(sources, out)
+    reporter.line(f"merged  {', '.join(str(source.run) for source in sources)}")
     return finish_run(out, manifest, records, reporter)
 
 
 def is_sweep(path: Path) -> bool:
-    """Return whether a path is the folder of a sweep: it is no run folder, and holds some."""
+    """Return whether a path is a sweep folder: not a run folder, but holding some."""
     return path.is_dir() and not (path / "manifest.json").exists() and bool(_runs(path))
 
 
@@ -38,10 +38,10 @@ def _folder(out: Path | None, folders: Sequence[Path]) -> Path:
     """Return the folder of the merged run or sweep.
 
     Raises:
-        UsageError: if it is not given and the parts lie in several folders.
+        UsageError: if it is omitted and the sources are in several folders.
     """
     if out is None and len(folders) > 1:
-        raise UsageError(f"--out is needed: the parts lie in {len(folders)} folders ({folders[0]}, {folders[1]}, …)")
+        raise UsageError(f"--out is needed: the shards are in {len(folders)} folders ({folders[0]}, {folders[1]}, …)")
     return out or folders[0]
 
 
@@ -49,30 +49,30 @@ def _merge_sweeps(folders: Sequence[Path], out: Path, reporter: Reporter) -> Pat
     """Merge the runs of sweeps, after checking all of them; return `out`.
 
     Args:
-        folders: which together cover every episode of every cell exactly once.
-        out: a new folder; or the only one, which is merged in its place.
+        folders: must cover every episode of every cell exactly once.
+        out: a new folder; or the only folder, which is merged in place.
         reporter: receives a line per run.
 
     Raises:
-        UsageError: if one is not the folder of a sweep.
-        RunFolderError: if a run is not in all folders or they do not become one, naming it; nothing is merged then.
+        UsageError: if one is not a sweep folder.
+        RunFolderError: naming a run that is not in all folders or cannot be merged; nothing is merged then.
     """
     runs = {name: [Source(folder / name) for folder in folders] for name in _common_runs(folders)}
     check_names(out, runs)
-    for name, parts in runs.items():
+    for name, sources in runs.items():
         try:
-            check_parts(parts, out / name)
+            check_sources(sources, out / name)
         except RunFolderError as error:
             raise RunFolderError(f"{name}: {error}") from error
-    for name, parts in runs.items():
-        merge_runs(parts, out / name)
-        reporter.line(f"merged  {', '.join(str(part.run) for part in parts)}")
+    for name, sources in runs.items():
+        merge_runs(sources, out / name)
+        reporter.line(f"merged  {', '.join(str(source.run) for source in sources)}")
     return out
 
 
 def _common_runs(folders: Sequence[Path]) -> list[str]:
     if other := [folder for folder in folders if not is_sweep(folder)]:
-        raise UsageError(f"{other[0]} is no folder of a sweep, as others of these are; merge sweeps, or parts of a run")
+        raise UsageError(f"{other[0]} is not a sweep folder, unlike others; merge either sweeps or shards of a run")
     holders = {name: folder for folder in folders for name in _runs(folder)}
     for folder in folders:
         if lacking := sorted(holders.keys() - set(_runs(folder))):

@@ -1,4 +1,4 @@
-"""From a config to a list of planned runs: the grid, one run per policy and environment, and what cannot run."""
+"""From a config to a list of planned runs: the grid, and one run per policy and environment."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from act_eval.evaluation.plan import (
     PlannedRun,
     launcher_of,
     manifest_of,
-    part_of,
+    shard_of,
     suite_of,
     why_here_only,
     with_entries,
@@ -21,7 +21,7 @@ from act_eval.evaluation.plan import (
 from act_eval.evaluation.worker import Job
 from act_eval.launch import Launcher, cores_of
 from act_eval.metrics import OwnMetric
-from act_eval.results import Part, episodes_of
+from act_eval.results import Shard, episodes_of
 from act_eval.seeding import Purpose, episode_seeds
 from act_eval.sources.env_declaration import said
 from act_eval.sources.environments import EnvSource, check_features, env_source
@@ -48,7 +48,7 @@ _MOST = 10_000  # steps of delay; a larger number is a typing error
 
 @dataclass(frozen=True, kw_only=True)
 class SweepPlan:
-    """What a config asks for, checked as far as names and numbers go."""
+    """A config with checked names and numbers."""
 
     grid: Grid
     policies: Mapping[str, PolicySource]
@@ -57,25 +57,24 @@ class SweepPlan:
     """Short name → source."""
     seeds: tuple[int, ...]
     drawn: str
-    """How the seeds were drawn, for the screen."""
+    """How the seeds were drawn, for the summary."""
     launcher: Launcher
-    """Where the workers are started."""
     metrics: tuple[OwnMetric, ...]
     """User-defined metrics."""
     here_only: str | None
     """Why the sweep can only run in this process; None if workers can import all of it."""
     workers: int
     batch: int
-    part: Part | None
-    """Part of every cell's episodes that runs here; None: all of them."""
+    shard: Shard | None
+    """Shard to run here; None: all episodes."""
     out: Path
-    asked: Mapping[str, Any]
-    """The same in JSON values, for `sweep.json`."""
+    axes: Mapping[str, Any]
+    """The grid as JSON values, for `sweep.json`."""
 
     @property
     def episodes(self) -> int:
-        """Episodes of every cell that are to be run here."""
-        return len(episodes_of(self.part, len(self.seeds)))
+        """Episodes per cell to run here."""
+        return len(episodes_of(self.shard, len(self.seeds)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +98,7 @@ def plan_sweep(config: SweepConfig) -> SweepPlan:
     """Check a config as far as it needs neither policy nor environment.
 
     Raises:
-        UsageError: or a child of it, naming the flag and what is allowed.
+        UsageError: naming the flag and the allowed values.
         CheckpointError: if a policy's folder holds no checkpoint.
     """
     grid = Grid(
@@ -111,7 +110,7 @@ def plan_sweep(config: SweepConfig) -> SweepPlan:
         proprio=tuple(dict.fromkeys(config.proprio)),
         beyond_max_delay=config.beyond_max_delay,
     )
-    part = part_of(config.launch)
+    shard = shard_of(config.launch)
     launcher = launcher_of(config.launch)
     check_network(config.compile, config.launch.local_device(config.device))
     purpose = Purpose.HELD_OUT if config.held_out else Purpose.EVALUATE
@@ -127,13 +126,13 @@ def plan_sweep(config: SweepConfig) -> SweepPlan:
         seeds=tuple(episode_seeds(purpose, config.seed, config.episodes)),
         drawn=f"seed {config.seed}{' held-out' if config.held_out else ''}",
         launcher=launcher,
-        workers=1 if here_only else min(config.workers or cores_of(launcher), len(episodes_of(part, config.episodes))),
+        workers=1 if here_only else min(config.workers or cores_of(launcher), len(episodes_of(shard, config.episodes))),
         here_only=here_only,
         metrics=metrics,
         batch=config.batch,
-        part=part,
+        shard=shard,
         out=config.out or _default_folder(config, policies, envs),
-        asked=_asked(config, grid, policies, envs),
+        axes=_axes(config, grid, policies, envs),
     )
 
 
@@ -205,18 +204,18 @@ def _delay(text: str) -> int:
     return int(text)
 
 
-def _executors(asked: Sequence[Any]) -> tuple[ExecutorSource, ...]:
-    """Return the executors by distinct names."""
+def _executors(given: Sequence[Any]) -> tuple[ExecutorSource, ...]:
+    """Return the executors, after checking that their names are distinct."""
     found: dict[str, ExecutorSource] = {}
-    for one in map(load_executor, asked):
+    for one in map(load_executor, given):
         if one.name in found and found[one.name].text != one.text:
-            raise UsageError(f"--executors: {found[one.name].text} and {one.text} would both be called {one.name}")
+            raise UsageError(f"--executors: {found[one.name].text} and {one.text} have the same name {one.name}")
         found[one.name] = one
     return tuple(found.values())
 
 
 def _estimated(text: str) -> tuple[str, Estimator]:
-    """Return an estimator with the name that rows and axes give it: a constant is just its number."""
+    """Return an estimator with its name in tables and plots: a constant is named by its number."""
     estimator = parse_estimator(f"constant:{text}" if text.isdecimal() else text)
     name = str(estimator.steps) if isinstance(estimator, ConstantEstimate) else describe_estimator(estimator)
     return name, estimator
@@ -226,10 +225,10 @@ def _policies(config: SweepConfig) -> dict[str, PolicySource]:
     """Return the policies by distinct names that are valid folder names."""
     found: dict[str, PolicySource] = {}
     network = Network(device=config.device, compile=config.compile)
-    for asked in config.policies:
-        if isinstance(asked, str) and asked == EXPERT:
+    for given in config.policies:
+        if isinstance(given, str) and given == EXPERT:
             raise UsageError("the expert acts in every step without inference: there is no delay to sweep")
-        source = policy_source(asked, {}, network)
+        source = policy_source(given, {}, network)
         if source in found.values():
             continue
         name = source.label
@@ -240,23 +239,23 @@ def _policies(config: SweepConfig) -> dict[str, PolicySource]:
 def _environments(config: SweepConfig) -> dict[str, EnvSource]:
     """Return the environments by distinct names that are valid folder names."""
     found: dict[str, EnvSource] = {}
-    for asked in config.envs:
-        source = env_source(asked, config.environment.given(), config.declaration, film=False)
+    for given in config.envs:
+        source = env_source(given, config.environment.given(), config.declaration, film=False)
         if found.get(source.label, source) != source:
             first = found[source.label].env_id
-            raise UsageError(f"--envs: {first} and {source.env_id} would both be called {source.label}")
+            raise UsageError(f"--envs: {first} and {source.env_id} have the same name {source.label}")
         found[source.label] = source
     return found
 
 
 def _distinction(source: PolicySource) -> str:
-    """Return a suffix that distinguishes policies of the same name: of a checkpoint by its content, not its path."""
+    """Return a suffix for policies of the same name; that of a checkpoint depends on its content, not its path."""
     if isinstance(source, CheckpointSource | NetworkSource | ObjectSource):
         return source.identity[:6]
     return hashlib.sha256(repr(source).encode()).hexdigest()[:6]
 
 
-def _asked(
+def _axes(
     config: SweepConfig, grid: Grid, policies: Mapping[str, PolicySource], envs: Mapping[str, EnvSource]
 ) -> dict[str, Any]:
     return {
@@ -278,16 +277,16 @@ def _asked(
     }
 
 
-def _names(asked: Sequence[Any], sources: Mapping[str, Any]) -> list[str]:
-    """Return the names of what is asked for: as given, and of objects their labels."""
-    return [*asked] if all(isinstance(one, str) for one in asked) else [*sources]
+def _names(given: Sequence[Any], sources: Mapping[str, Any]) -> list[str]:
+    """Return the names as given; the labels of the sources if an object is given."""
+    return [*given] if all(isinstance(one, str) for one in given) else [*sources]
 
 
 def _default_folder(config: SweepConfig, policies: Mapping[str, PolicySource], envs: Mapping[str, EnvSource]) -> Path:
-    """Return a folder that the same grid finds again, and another grid does not."""
+    """Return a folder whose name depends on the grid."""
     objects = [one.identity for one in policies.values() if isinstance(one, NetworkSource | ObjectSource)]
     objects += [one.identity[0] for one in envs.values() if one.given is not None]
-    asked = [
+    axes = [
         _names(config.policies, policies),
         _names(config.envs, envs),
         *([objects] if objects else []),
@@ -296,10 +295,10 @@ def _default_folder(config: SweepConfig, policies: Mapping[str, PolicySource], e
         [load_executor(one).text for one in config.executors],
         *([manifest_entries(load_metrics(config.metrics))] if config.metrics else []),
     ]
-    shown = [list(config.delay_estimator), list(config.prefix), list(config.proprio)]
+    ablations = [list(config.delay_estimator), list(config.prefix), list(config.proprio)]
     rest = [config.beyond_max_delay, config.episodes, config.seed, config.held_out, config.compile, config.device]
     content = json.dumps(
-        [asked, shown, rest, {**config.environment.given(), **said(config.declaration)}], sort_keys=True
+        [axes, ablations, rest, {**config.environment.given(), **said(config.declaration)}], sort_keys=True
     )
     names = "_".join([*envs, *policies])
     return Path("outputs") / "sweep" / f"{names[:80]}_{hashlib.sha256(content.encode()).hexdigest()[:8]}"

@@ -1,4 +1,4 @@
-"""How much of what naive execution loses to delay another executor wins back."""
+"""The share of naive execution's loss to delay that another executor recovers."""
 
 from dataclasses import dataclass
 
@@ -18,13 +18,13 @@ class Recovery:
     gain: float
     """other_d - naive_d."""
     share: float | None
-    """1: all is won back, 0: nothing, below 0: it does worse; None where naive loses nothing."""
+    """1: all is recovered, 0: nothing, below 0: it does worse; None if naive loses nothing."""
     interval: Interval | None
-    """95 % percentile bootstrap over episodes; None where naive's loss is not above zero in 97.5 % of the resamples,
+    """95 % percentile bootstrap over episodes; None if naive's loss is not above zero in 97.5 % of the resamples,
     because the share then has no finite interval."""
 
     def describe(self) -> str:
-        """Return the share in words, as in `58 % of 12.5 points [31 %, 80 %]`."""
+        """Return the share as text, as in `58 % of 12.5 points [31 %, 80 %]`."""
         if self.share is None:
             return f"undefined: naive loses nothing ({100 * self.loss:+.1f} points)"
         text = f"{100 * self.share:.0f} % of {100 * self.loss:.1f} points"
@@ -58,7 +58,7 @@ def _interval(loss_N: Outcomes, gain_N: Outcomes) -> Interval | None:
     tail = (1 - CONFIDENCE) / 2
     if np.mean(loss_R <= 0) > tail:
         return None
-    # The few resamples without a loss stand at the end to which their share tends.
+    # In the few resamples without a loss, the share takes its limit.
     with np.errstate(divide="ignore", invalid="ignore"):
         share_R = np.where(loss_R > 0, gain_R / loss_R, np.where(gain_R > 0, np.inf, -np.inf))
     low, high = np.quantile(share_R, [tail, 1 - tail], method="inverted_cdf")

@@ -1,4 +1,4 @@
-"""Finished cells of a sweep, as the tables and plots want them."""
+"""Finished cells of a sweep, for tables and plots."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,27 +22,27 @@ class Cell:
     """Short name, as on the command line."""
     setting: Setting
     rule: str
-    """By which its s was first asked for."""
+    """The first rule of the grid that gives its s."""
     records: tuple[EpisodeRecord, ...]
     """In suite order."""
     metrics: Mapping[str, float | None] = field(default_factory=dict)
     """Name in `act_eval.metrics` → value over the episodes."""
     success_s: tuple[float | None, ...] = ()
-    """Time to success of each episode [s]; None where it did not succeed."""
+    """Time to success of each episode [s]; None without success."""
     informed_s: tuple[float | None, ...] = ()
-    """From an event in the scene to the first action from an observation of it [s]; None where it did not come to
-    that."""
+    """Time from an event in the scene to the first action from an observation of it [s]; None without such an
+    action."""
     turned_s: tuple[float | None, ...] = ()
-    """From an event to the gripper's turn towards its new goal [s]; None where it did not come to that."""
+    """Time from an event to the gripper's turn towards its new goal [s]; None without a turn."""
 
     @property
     def name(self) -> str:
-        """Its place below the sweep's folder, as in `act_rtc_moving_pick/rtc_d4_s10`."""
+        """Path below the sweep folder, as in `act_rtc_moving_pick/rtc_d4_s10`."""
         return f"{self.policy}_{self.env}/{self.setting.condition}"
 
     @property
     def rate(self) -> SuccessRate:
-        """Of the valid episodes."""
+        """Success rate of the valid episodes."""
         outcomes_N = self.outcomes
         return SuccessRate(int(np.nansum(outcomes_N)), int((~np.isnan(outcomes_N)).sum()))
 
@@ -53,7 +53,7 @@ class Cell:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class RunCells:
     """The cells of one policy in one environment: one run folder."""
 
     policy: str
@@ -62,7 +62,7 @@ class Part:
     control_s: float
     """Δt [s]."""
     default_executor: str
-    """What `evaluate` would choose for the policy."""
+    """The default of `evaluate` for the policy."""
     cells: Mapping[str, Cell]
     """Condition → cell, in the grid's order."""
     series: tuple[Series, ...]
@@ -73,16 +73,16 @@ class Part:
         return [self.cells[condition] for condition in series.conditions]
 
 
-def check_paired(parts: Sequence[Part]) -> None:
-    """Refuse to pair parts of one environment that were made on different suites.
+def check_paired(runs: Sequence[RunCells]) -> None:
+    """Check that the runs of one environment have the same suite.
 
     Raises:
-        SuiteMismatch: naming the parts and what differs.
+        SuiteMismatch: naming the runs and the differences.
     """
-    first: dict[str, Part] = {}
-    for part in parts:
-        other = first.setdefault(part.env, part)
+    first: dict[str, RunCells] = {}
+    for run in runs:
+        other = first.setdefault(run.env, run)
         try:
-            other.suite.check_same(part.suite)
+            other.suite.check_same(run.suite)
         except SuiteMismatch as error:
-            raise SuiteMismatch(f"{part.policy}_{part.env} and {other.policy}_{other.env}: {error}") from error
+            raise SuiteMismatch(f"{run.policy}_{run.env} and {other.policy}_{other.env}: {error}") from error

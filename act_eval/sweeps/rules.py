@@ -1,8 +1,8 @@
-"""How the execution horizon s follows from the delay d: the same everywhere, or by a rule.
+"""Rules that give the execution horizon s for a delay d.
 
-Under equal d and s every method runs an action at most s + d - 1 steps after the observation behind it: the covered
-horizon of a cell is s + d. A fixed s compares methods at equal covered horizon within each delay; `Covered` keeps
-the covered horizon the same across delays as well, by asking more often where answers take longer.
+With equal d and s, every method runs an action at most s + d - 1 steps after its observation: the covered horizon of a
+cell is s + d. A fixed s compares methods at equal covered horizon within each delay; `Covered` keeps the covered
+horizon equal across delays too, with more frequent requests at longer delays.
 """
 
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class HalfChunk:
 
 @dataclass(frozen=True)
 class AsDelay:
-    """s = max(d, 1): as often as one request in flight allows. Confounds d with s."""
+    """s = max(d, 1): the shortest with one request in flight. Confounds d with s."""
 
     def __str__(self) -> str:
         return "delay"
@@ -47,15 +47,15 @@ class Covered:
         return f"horizon:{self.steps}"
 
 
-ExecuteRule = Fixed | HalfChunk | AsDelay | Covered
-WORDS = "a whole number of control steps from 1 on, half (C / 2), delay (s = max(d, 1)) or horizon:N (s = N - d)"
+HorizonRule = Fixed | HalfChunk | AsDelay | Covered
+_ALLOWED = "a whole number of control steps from 1 on, half (C / 2), delay (s = max(d, 1)) or horizon:N (s = N - d)"
 
 
-def parse_rule(text: str) -> ExecuteRule:
-    """Return the rule that a word of `--execution-horizon` means.
+def parse_rule(text: str) -> HorizonRule:
+    """Return the rule of a value of `--execution-horizon`.
 
     Raises:
-        UsageError: naming the word and what is allowed.
+        UsageError: naming the value and the allowed ones.
     """
     name, colon, argument = text.partition(":")
     match name, colon:
@@ -67,14 +67,14 @@ def parse_rule(text: str) -> ExecuteRule:
             return Covered(int(argument))
         case _ if _counts(text):
             return Fixed(int(text))
-    raise UsageError(f"--execution-horizon is {text!r}; it must be {WORDS}")
+    raise UsageError(f"--execution-horizon is {text!r}; it must be {_ALLOWED}")
 
 
-def horizon_of(rule: ExecuteRule, delay: int, chunk: int) -> int:
-    """Return s [steps]; below 1 where the rule leaves none.
+def horizon_of(rule: HorizonRule, delay: int, chunk: int) -> int:
+    """Return s [steps]; below 1 if the rule allows none.
 
     Args:
-        rule: How s follows.
+        rule: The rule.
         delay: d [steps].
         chunk: C [steps].
     """

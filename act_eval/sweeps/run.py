@@ -13,22 +13,21 @@ from act_eval.evaluation.plan import PlannedRun
 from act_eval.evaluation.reporter import Reporter
 from act_eval.evaluation.run import run_all
 from act_eval.launch import worker_pool
-from act_eval.results import JOBS, Manifest, Part, check_growing_run, locked
+from act_eval.results import JOBS, Manifest, Shard, check_growing_run, locked
 from act_eval.results.records import writing
 from act_eval.results.run import read_run
 from act_eval.sweeps.analysis import Analysis, analyse
 from act_eval.sweeps.figures import write_figures
 from act_eval.sweeps.grid import Setting, shared_refusals
 from act_eval.sweeps.plan import SweepPlan, SweepRun, plan_runs, plan_sweep
-from act_eval.sweeps.results import Cell
-from act_eval.sweeps.results import Part as Analysed
+from act_eval.sweeps.results import Cell, RunCells
 from act_eval.sweeps.summary import env_tables, sentences
 from act_eval.sweeps.survey import survey
 from act_eval.sweeps.tables import write_tables
 from act_eval.types import EpisodeRecord
 
 OWN = frozenset({".lock", "sweep.csv", "comparisons.csv", "sweep.json", "plots", JOBS})
-"""What a sweep's folder holds beside its run folders."""
+"""Entries of a sweep folder beside its run folders."""
 
 Results = Mapping[Path, Mapping[str, Sequence[EpisodeRecord]]]
 """Run folder → condition → records."""
@@ -55,48 +54,48 @@ class FinishedSweep:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinishedSweepPart:
-    """A finished part of the episodes of every cell."""
+class FinishedSweepShard:
+    """A finished shard of the episodes of every cell."""
 
     out: Path
-    part: Part
+    shard: Shard
     results: Results
 
 
-def sweep(config: SweepConfig, reporter: Reporter) -> FinishedSweep | FinishedSweepPart:
-    """Run a sweep, or one part of its episodes.
+def sweep(config: SweepConfig, reporter: Reporter) -> FinishedSweep | FinishedSweepShard:
+    """Run a sweep, or one shard of its episodes.
 
     Raises:
-        ActEvalError: with what is wrong with the config, a folder, a worker or a job.
+        ActEvalError: if the config, a folder, a worker or a job is at fault.
         Interrupted: naming the folder that keeps the finished episodes.
     """
     if config.launch.launcher == "slurm":
         return _sweep_by_jobs(config, reporter)
     plan, every = _plan(config, reporter)
     runs = [one.run for one in every if one.run.job.conditions]
-    check_folder(plan.out, runs)  # before anything is written into it, the lock included
+    check_folder(plan.out, runs)  # before any write, the lock file included
     with writing(plan.out):
         plan.out.mkdir(parents=True, exist_ok=True)
-    with locked(plan.out, shared=plan.part is not None):
+    with locked(plan.out, shared=plan.shard is not None):
         check_folder(plan.out, runs)
         results = run_all(
             runs,
             plan.workers,
-            plan.part,
+            plan.shard,
             lambda run: worker_pool(run.build, plan.workers, plan.launcher),
             reporter,
             out=plan.out,
             may_grow=True,
         )
-        if plan.part is not None:
-            return FinishedSweepPart(out=plan.out, part=plan.part, results=results)
+        if plan.shard is not None:
+            return FinishedSweepShard(out=plan.out, shard=plan.shard, results=results)
         return _finish(plan, every, results)
 
 
 def _sweep_by_jobs(config: SweepConfig, reporter: Reporter) -> FinishedSweep:
     """Run a sweep as an array of jobs.
 
-    The grid is planned on this machine; device, compile mode and fingerprint are those of the jobs.
+    This machine plans the grid; device, compile mode and fingerprint are those of the jobs.
     """
     array = JobArray.of(config, ShardTask(sweep, config), reporter)
     plan, every = _plan(replace(config, device="auto"), reporter)  # the jobs' GPUs are elsewhere
@@ -111,7 +110,7 @@ def _sweep_by_jobs(config: SweepConfig, reporter: Reporter) -> FinishedSweep:
 def _plan(config: SweepConfig, reporter: Reporter) -> tuple[SweepPlan, list[SweepRun]]:
     plan = plan_sweep(config)
     if plan.here_only is not None and config.workers is None:
-        reporter.line(f"workers one, in this process: {plan.here_only}")
+        reporter.line(f"workers 1, in this process: {plan.here_only}")
     reporter.line(loading := f"loading {', '.join(plan.policies)} and {', '.join(plan.envs)}")
     with reporter.phase(loading):
         facts = survey(plan.policies, plan.envs, apart=plan.workers > 1)
@@ -122,10 +121,10 @@ def _plan(config: SweepConfig, reporter: Reporter) -> tuple[SweepPlan, list[Swee
 
 
 def _plan_lines(plan: SweepPlan, runs: Sequence[SweepRun]) -> list[str]:
-    """Return what is about to run, defaults included, and what cannot run with the reason."""
+    """Return the summary of a sweep, and its refused cells with reasons."""
     cells = sum(len(one.run.job.conditions) for one in runs)
     episodes = len(plan.seeds)
-    share = "" if plan.part is None else f", of which shard {plan.part.text} has {cells * plan.episodes}"
+    share = "" if plan.shard is None else f", of which shard {plan.shard.text} has {cells * plan.episodes}"
     lines = [
         f"suite   {env}: {suite.hash}, {episodes} episodes ({plan.drawn}), the same in every cell"
         for env, suite in {one.env: one.run.manifest.suite for one in runs}.items()
@@ -151,53 +150,53 @@ def _plan_lines(plan: SweepPlan, runs: Sequence[SweepRun]) -> list[str]:
 
 
 def check_folder(out: Path, runs: Sequence[PlannedRun]) -> None:
-    """Refuse a folder of something else, of another sweep, or with cells that are not asked for; change nothing.
+    """Check that a folder is new, or that of a smaller sweep, without changing anything.
 
     Raises:
-        RunFolderError: naming what is there.
+        RunFolderError: naming the unexpected content.
     """
     check_names(out, [run.job.folder.name for run in runs])
     for run in runs:
         check_growing_run(run.job.folder, run.manifest)
 
 
-def check_names(out: Path, wanted: Collection[str]) -> None:
-    """Refuse a folder that holds something else than the wanted run folders of a sweep; change nothing.
+def check_names(out: Path, expected: Collection[str]) -> None:
+    """Check that a folder holds only expected run folders of a sweep, without changing anything.
 
     Raises:
-        RunFolderError: naming what is there.
+        RunFolderError: naming the unexpected content.
     """
     if not out.exists():
         return
     if not out.is_dir():
         raise RunFolderError(f"{out} is a file; --out is the folder of a sweep")
-    there = {entry.name for entry in out.iterdir()} - OWN - set(wanted)
-    runs = sorted(name for name in there if (out / name / "manifest.json").is_file())
-    if "manifest.json" in there:
+    present = {entry.name for entry in out.iterdir()} - OWN - set(expected)
+    runs = sorted(name for name in present if (out / name / "manifest.json").is_file())
+    if "manifest.json" in present:
         raise RunFolderError(f"{out} is the folder of a single run; choose another --out")
-    if foreign := sorted(there.difference(runs)):
+    if other := sorted(present.difference(runs)):
         raise RunFolderError(
-            f"{out} is not the folder of a sweep and holds {', '.join(foreign[:5])}; choose another --out"
+            f"{out} is not the folder of a sweep and holds {', '.join(other[:5])}; choose another --out"
         )
     if runs:
         raise RunFolderError(
-            f"{out} holds {', '.join(runs)}, which this command does not ask for. Cells may be added to a sweep, not "
-            "left out: ask for them too, or choose another --out"
+            f"{out} holds {', '.join(runs)}, which are not in this grid. Cells may be added to a sweep, not removed: "
+            "add them to the grid, or choose another --out"
         )
 
 
 def _as_begun(run: PlannedRun, config: SweepConfig) -> Manifest:
-    """Return a run's manifest with what `auto` and the machine mean where a job has begun it."""
+    """Return a run's manifest with the device, compile mode and fingerprint of the job that started it."""
     if not (run.job.folder / "manifest.json").is_file():
         return run.manifest
-    there = Manifest.read(run.job.folder)
-    wanted = {"device": config.device, "compile": config.compile}
-    asked = {name: value for name, value in wanted.items() if value != "auto" and name in there.configuration}
+    started = Manifest.read(run.job.folder)
+    given = {"device": config.device, "compile": config.compile}
+    explicit = {name: value for name, value in given.items() if value != "auto" and name in started.configuration}
     planned = {name: run.manifest.configuration[name] for name in ("policy", "conditions", "video")}
     return replace(
         run.manifest,
-        configuration={**there.configuration, **planned, **asked},
-        fingerprint=there.fingerprint,
+        configuration={**started.configuration, **planned, **explicit},
+        fingerprint=started.fingerprint,
     )
 
 
@@ -205,15 +204,15 @@ def _finish(plan: SweepPlan, runs: Sequence[SweepRun], results: Results) -> Fini
     """Write tables and figures of a finished sweep into its folder."""
     with writing(plan.out):
         analysis = analyse([_analysed(one, results.get(one.folder, {})) for one in runs])
-        write_tables(plan.out, analysis, plan.asked)
+        write_tables(plan.out, analysis, plan.axes)
         figures = write_figures(plan.out / "plots", analysis)
     return FinishedSweep(out=plan.out, analysis=analysis, figures=tuple(figures))
 
 
-def _analysed(one: SweepRun, records: Mapping[str, Sequence[EpisodeRecord]]) -> Analysed:
+def _analysed(one: SweepRun, records: Mapping[str, Sequence[EpisodeRecord]]) -> RunCells:
     """Return a finished run's cells, after writing the summary of each into its folder."""
     rules = {condition: series.rule for series in reversed(one.expansion.series) for condition in series.conditions}
-    return Analysed(
+    return RunCells(
         policy=one.policy,
         env=one.env,
         suite=one.run.manifest.suite,

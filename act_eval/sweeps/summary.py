@@ -1,4 +1,4 @@
-"""What a finished sweep shows: a table per environment, and sentences on what may be concluded."""
+"""The printed summary of a sweep: a table per environment, and a sentence per finding."""
 
 from act_eval.results.tables import Table
 from act_eval.stats import Interval
@@ -10,17 +10,17 @@ from act_eval.sweeps.results import Cell
 
 def env_tables(analysis: Analysis) -> list[Table]:
     """Return a table per environment that has cells."""
-    envs = dict.fromkeys(part.env for part in analysis.parts if part.cells)
+    envs = dict.fromkeys(run.env for run in analysis.runs if run.cells)
     return [_env_table(analysis, env) for env in envs]
 
 
 def _env_table(analysis: Analysis, env: str) -> Table:
-    """Return a table of an environment's cells, with the changes that delay, executor and variant make.
+    """Return the table of an environment's cells, with the effects of delay, executor and variant.
 
-    Changes are in points of success, with their 95 % interval and the adjusted p-value; columns without an entry in
-    any row are left out.
+    Effects are in percentage points of success, with the 95 % interval and the adjusted p-value. Empty columns are
+    left out.
     """
-    cells = [cell for part in analysis.parts if part.env == env for cell in part.cells.values()]
+    cells = [cell for run in analysis.runs if run.env == env for cell in run.cells.values()]
     changes = {
         header: {one.second.name: one for one in reversed(analysis.comparisons) if one.family == family}
         for header, family in (("against d = 0", "delay"), ("against", "executor"), ("against plain", "variant"))
@@ -36,26 +36,26 @@ def _env_table(analysis: Analysis, env: str) -> Table:
             for header, found in changes.items()
         },
     }
-    shown = {header: values for header, values in columns.items() if any(values)}
-    return Table(heads=tuple(shown), rows=tuple(zip(*shown.values(), strict=True)), title=env, keys=4)
+    filled = {header: values for header, values in columns.items() if any(values)}
+    return Table(heads=tuple(filled), rows=tuple(zip(*filled.values(), strict=True)), title=env, keys=4)
 
 
 def sentences(analysis: Analysis) -> list[str]:
-    """Return what may be said, one line each: of series, recovered shares, environments, and invalid episodes."""
+    """Return one line per series, recovered share, environment, and cell with invalid episodes."""
     lines = [found.sentence() for found in analysis.trends]
-    # A wrong delay estimate is there to be compared with the right one, not to recover anything.
+    # A wrong delay estimate is compared with the right one; it is not expected to recover a loss.
     lines += [
         found.sentence()
         for found in analysis.recovered
         if found.other.setting.variant.delay_estimator == PLAIN.delay_estimator
     ]
     for env, falls in analysis.sensitive_environments().items():
-        word = "delay shows" if falls else "no fall with delay is shown"
-        lines.append(f"{env} under naive execution: {word}")
+        effect = "success falls with delay" if falls else "no fall with delay detected"
+        lines.append(f"{env} under naive execution: {effect}")
     invalid = [
-        (cell.name, len(cell.records) - cell.rate.trials) for part in analysis.parts for cell in part.cells.values()
+        (cell.name, len(cell.records) - cell.rate.trials) for run in analysis.runs for cell in run.cells.values()
     ]
-    return [*lines, *(f"{name}: {count} invalid episodes are outside the rate" for name, count in invalid if count)]
+    return [*lines, *(f"{name}: {count} invalid episodes, excluded from the rate" for name, count in invalid if count)]
 
 
 def _rate(cell: Cell) -> str:

@@ -1,4 +1,4 @@
-"""Facts of the policies and environments of a sweep, found out before the first episode."""
+"""Facts of the policies and environments of a sweep, collected before the first episode."""
 
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -32,11 +32,11 @@ def survey(policies: Mapping[str, PolicySource], envs: Mapping[str, EnvSource], 
     Args:
         policies: Name → source.
         envs: Name → source.
-        apart: whether another process loads them, so that this one needs neither torch nor MuJoCo.
+        apart: whether to load them in another process, so that this one needs neither torch nor MuJoCo.
 
     Raises:
         LaunchError: if that process died.
-        ActEvalError: what loading a policy or making an environment raised on purpose.
+        ActEvalError: raised while loading a policy or making an environment.
     """
     if not apart:
         return _look(policies, envs)
@@ -55,7 +55,7 @@ def _look(policies: Mapping[str, PolicySource], envs: Mapping[str, EnvSource]) -
 
 
 def _policy_facts(source: PolicySource) -> PolicyFacts:
-    return source.facts(source.load(ready=False))  # it makes no prediction here
+    return source.facts(source.load(ready=False))  # no prediction needed
 
 
 def _env_facts(source: EnvSource) -> EnvFacts:

@@ -1,6 +1,6 @@
-"""A sweep's results as rows: one per cell, one per comparison, one per series, one per recovered share.
+"""A sweep's results as rows: one per cell, comparison, series and recovered share.
 
-Numbers in files are rounded to six digits; an empty field is a number that does not exist.
+Numbers in files are rounded to six digits; an empty field is a missing number.
 """
 
 import csv
@@ -15,7 +15,7 @@ from act_eval.results.records import write_atomically
 from act_eval.stats import Interval
 from act_eval.sweeps.analysis import Analysis, Recovered, SeriesTrend
 from act_eval.sweeps.comparisons import Comparison
-from act_eval.sweeps.results import Cell, Part
+from act_eval.sweeps.results import Cell, RunCells
 from act_eval.types import OUTCOMES
 
 Row = dict[str, Any]
@@ -24,7 +24,7 @@ SCHEMA = 1
 
 
 def cell_rows(analysis: Analysis) -> list[Row]:
-    """Return one row per cell, in the order of parts and grid, all with the same columns."""
+    """Return one row per cell, in the order of runs and grid, all with the same columns."""
     against = {
         prefix: _by_second(analysis, family)
         for prefix, family in (("vs_d0", "delay"), ("vs_executor", "executor"), ("vs_plain", "variant"))
@@ -32,14 +32,14 @@ def cell_rows(analysis: Analysis) -> list[Row]:
     shares = {found.other.name: found for found in reversed(analysis.recovered)}
     rows = [
         {
-            **_identity(part, cell),
+            **_identity(run, cell),
             **_rates(cell),
             **{k: v for prefix, found in against.items() for k, v in _against(prefix, found.get(cell.name)).items()},
             **_share(shares.get(cell.name)),
             **{f"metric_{name}": value for name, value in cell.metrics.items()},
         }
-        for part in analysis.parts
-        for cell in part.cells.values()
+        for run in analysis.runs
+        for cell in run.cells.values()
     ]
     columns = dict.fromkeys(name for row in rows for name in row)
     return [{name: row.get(name) for name in columns} for row in rows]
@@ -60,8 +60,8 @@ def trend_row(found: SeriesTrend) -> Row:
     """Return a series' trend as one row."""
     m = found.measured
     return {
-        "policy": found.part.policy,
-        "env": found.part.env,
+        "policy": found.run.policy,
+        "env": found.run.env,
         "executor": found.series.executor,
         "execution_horizon_rule": found.series.rule,
         **found.series.variant._asdict(),
@@ -95,28 +95,28 @@ def recovery_row(found: Recovered) -> Row:
 
 
 def refused_rows(analysis: Analysis) -> list[Row]:
-    """Return the cells that were asked for and cannot run."""
+    """Return the refused cells."""
     return [
         {
-            "policy": part.policy,
-            "env": part.env,
+            "policy": run.policy,
+            "env": run.env,
             "executor": cell.executor,
             "delay": cell.delay,
             "execution_horizon_rule": cell.rule,
             **cell.variant._asdict(),
             "reason": cell.reason,
         }
-        for part in analysis.parts
-        for cell in part.refused
+        for run in analysis.runs
+        for cell in run.refused
     ]
 
 
 def to_json(analysis: Analysis, grid: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the content of `sweep.json`; `grid` is what was asked for."""
+    """Return the content of `sweep.json`; `grid` holds the axes."""
     return {
         "schema": SCHEMA,
         "grid": dict(grid),
-        "suites": {part.env: part.suite.hash for part in analysis.parts},
+        "suites": {run.env: run.suite.hash for run in analysis.runs},
         "intervals": {
             "rate": "95 % Wilson",
             "difference": "95 % Newcombe, paired",
@@ -143,7 +143,7 @@ def write_tables(folder: Path, analysis: Analysis, grid: Mapping[str, Any]) -> N
 
 
 def write_csv(path: Path, rows: Sequence[Row]) -> None:
-    """Write rows of the same columns; nothing but an empty file without a row."""
+    """Write rows of the same columns; an empty file without rows."""
     text = io.StringIO(newline="")
     if rows:
         writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
@@ -152,11 +152,11 @@ def write_csv(path: Path, rows: Sequence[Row]) -> None:
     write_atomically(path, text.getvalue().encode())
 
 
-def _identity(part: Part, cell: Cell) -> Row:
+def _identity(run: RunCells, cell: Cell) -> Row:
     setting = cell.setting
     return {
-        "policy": part.policy,
-        "env": part.env,
+        "policy": run.policy,
+        "env": run.env,
         "executor": setting.executor,
         "delay": setting.delay,
         "execution_horizon": setting.execution_horizon,
@@ -181,7 +181,7 @@ def _rates(cell: Cell) -> Row:
 
 
 def _by_second(analysis: Analysis, family: str) -> dict[str, Comparison]:
-    """Return cell → its first comparison of a family: for executors, with the executor that was named first."""
+    """Return cell → its first comparison of a family; for executors, that with the first executor."""
     found: dict[str, Comparison] = {}
     for comparison in analysis.comparisons:
         if comparison.family == family:
@@ -224,7 +224,7 @@ def _interval(prefix: str, interval: Interval | None) -> Row:
 
 
 def _rounded(value: Any) -> Any:
-    """Return JSON values with floats of six digits, and null for those that JSON cannot hold."""
+    """Return JSON values with floats of six digits, and null for those that are not finite."""
     if isinstance(value, float):
         return float(f"{value:.6g}") if math.isfinite(value) else None
     if isinstance(value, Mapping):

@@ -1,7 +1,7 @@
-"""Does success fall with delay? A slope with its interval, an exact test of the trend, and a plain verdict.
+"""The trend of success over delay: a slope with its interval, an exact test, and a verdict.
 
-The episodes of a series are matched: episode i begins in the same state at every delay. All inference therefore runs
-over episodes: the slope is the mean of the episodes' own slopes, its interval comes from resampling episodes with all
+The episodes of a series are matched: episode i starts in the same state at every delay. The episode is therefore the
+unit of inference: the slope is the mean of the episodes' slopes, its interval comes from resampling episodes with all
 their delays, and the test permutes each episode's outcomes over the delays.
 
 Legend: `N` episodes · `D` delays · `R` resamples.
@@ -73,10 +73,10 @@ def trend(outcomes_DN: Sequence[Outcomes], delays: Sequence[int]) -> Trend:
 
 
 def verdict(measured: Trend, p_adjusted: float) -> Verdict:
-    """Return what may be said of a series, given its p-value adjusted for the other series.
+    """Return the verdict on a series, given its p-value adjusted for the other series.
 
-    Falling needs both the slope's interval below zero and the adjusted test; insensitive needs a loss of `MARGIN`
-    between the least and the largest delay to lie outside Newcombe's interval; everything else cannot be told.
+    `falls` and `rises` need both the slope's interval and the adjusted test; `insensitive` needs Newcombe's interval to
+    exclude a loss of `MARGIN` between the least and the largest delay; everything else is `inconclusive`.
     """
     if p_adjusted <= LEVEL and measured.interval.high < 0:
         return "falls with delay"
@@ -88,9 +88,9 @@ def verdict(measured: Trend, p_adjusted: float) -> Verdict:
 
 
 def verdict_despite_invalid(outcomes_DN: Sequence[Outcomes], delays: Sequence[int], family: int) -> Verdict:
-    """Return the verdict that stands however the invalid episodes might have ended, else `inconclusive`.
+    """Return the verdict if it holds however the invalid episodes would have ended, else `inconclusive`.
 
-    They are counted as they would make the slope least, and as they would make it largest.
+    Invalid episodes are counted so that the slope is smallest, and so that it is largest.
 
     Args:
         outcomes_DN: One array per delay.
@@ -131,7 +131,7 @@ def trend_p_value(outcomes_ND: Outcomes, delays: Sequence[int]) -> float:
 
 
 def bootstrap_mean(values_N: NDArray[np.float64], confidence: float = CONFIDENCE) -> Interval:
-    """Return the percentile bootstrap interval of a mean; all of the line without a value."""
+    """Return the percentile bootstrap interval of a mean; unbounded without a value."""
     if not len(values_N):
         return Interval(-float("inf"), float("inf"))
     means_R = resampled_counts(len(values_N)) @ values_N / len(values_N)
@@ -141,7 +141,7 @@ def bootstrap_mean(values_N: NDArray[np.float64], confidence: float = CONFIDENCE
 
 @lru_cache(maxsize=2)
 def resampled_counts(episodes: int) -> NDArray[np.float64]:
-    """Return (R, N) how often each episode is drawn in each resample; the same for equal N. Read only."""
+    """Return (R, N) counts of each episode in each resample; equal N give equal counts. Read-only."""
     rng = np.random.default_rng(np.random.SeedSequence(episodes))
     counts_RN = rng.multinomial(episodes, np.full(episodes, 1 / episodes), size=RESAMPLES).astype(np.float64)
     counts_RN.flags.writeable = False
@@ -149,13 +149,13 @@ def resampled_counts(episodes: int) -> NDArray[np.float64]:
 
 
 def _slopes(outcomes_ND: Outcomes, delays: Sequence[int]) -> NDArray[np.float64]:
-    """Return (N,) least-squares slopes, one an episode; their mean is the slope of the rates."""
+    """Return (N,) least-squares slopes, one per episode; their mean is the slope of the rates."""
     centred_D = np.asarray(delays, np.float64) - np.mean(delays)
     return outcomes_ND @ centred_D / (centred_D @ centred_D)
 
 
 def _subset_law(delays: Sequence[int], size: int) -> NDArray[np.float64]:
-    """Return the probability of each sum of `size` of the delays, all subsets alike."""
+    """Return the probability of each sum over a uniformly drawn subset of `size` delays."""
     law = np.zeros(sum(sorted(delays)[len(delays) - size :]) + 1)
     for subset in combinations(delays, size):
         law[sum(subset)] += 1 / comb(len(delays), size)

@@ -14,14 +14,14 @@ from act_eval.evaluation import jobs
 from act_eval.evaluation.jobs import NewLines
 from act_eval.evaluation.worker import cut_blocks
 from act_eval.launch import worker_pool
-from act_eval.results import Part, open_run
+from act_eval.results import Shard, open_run
 
 # submitit's debug executor leaves its log files open.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 
 EXPERT = ["evaluate", "--policy", "expert", "--env", "pick", "--seeds", "3,17,99", "--video", "none"]
 DEBUG = ["--launcher", "slurm", "--launcher-options", "cluster=debug"]
-FIRST, SECOND = Part(1, 2), Part(2, 2)
+FIRST, SECOND = Shard(1, 2), Shard(2, 2)
 
 
 @pytest.fixture(autouse=True)
@@ -29,15 +29,15 @@ def jobs_find_these_modules(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
 
 
-def run(out: Path, part: Part, only: int | None = None) -> None:
+def run(out: Path, shard: Shard, only: int | None = None) -> None:
     """Run a toy's part; only the first few episodes of its first condition if told so."""
     work = job(out)
-    with worker_pool(Walkers(work.batch), 1) as team, open_run(out, manifest(), part=part) as folder:
+    with worker_pool(Walkers(work.batch), 1) as team, open_run(out, manifest(), shard=shard) as folder:
         if blocks := cut_blocks(work, folder.done(), 1):
             begun = blocks if only is None else [replace(blocks[0], episodes=blocks[0].episodes[:only])]
             team.run(work, begun, folder.new_shards(1), lambda condition, record: None)
         if only is None:
-            folder.finish_part()
+            folder.finish_shard()
 
 
 def delay_estimator(news: NewLines) -> list[tuple[str, int]]:
@@ -51,7 +51,7 @@ def test_jobs_leave_what_one_process_leaves(tmp_path: Path, capsys: pytest.Captu
     capsys.readouterr()
     assert main([*EXPERT, *DEBUG, "--workers", "3", "--out", str(out)]) == 0
     said = capsys.readouterr().out
-    assert f"1 of 2 shards are left to run, a job each: {out}/jobs" in said
+    assert f"1 of 2 shards are left to run, one job each: {out}/jobs" in said
     assert "3/3 = 1.00, 95% Wilson" in said
     for name in ("episodes.jsonl", "metrics.jsonl", "steps/0001.npz", "steps/0002.npz"):
         assert (out / "expert" / name).read_bytes() == (whole / "expert" / name).read_bytes()
@@ -61,7 +61,7 @@ def test_jobs_leave_what_one_process_leaves(tmp_path: Path, capsys: pytest.Captu
     before = (out / "expert" / "episodes.jsonl").read_bytes()
     for other in (["--seeds", "3,17,98"], ["--env", "confuser_pick"]):
         assert main([*EXPERT, *other, *DEBUG, "--workers", "3", "--out", str(out)]) != 0
-        assert f"{out} holds another run (there, against asked for):" in capsys.readouterr().err
+        assert f"{out} holds another run (existing against requested):" in capsys.readouterr().err
     assert (out / "expert" / "episodes.jsonl").read_bytes() == before
 
 

@@ -73,7 +73,7 @@ def test_a_larger_video_shows_every_state_and_lies_beside(run: Path):
     [
         (["--episodes", "bad"], "--episodes is 'bad'; allowed: failures, all, invalid, policy_error, success"),
         (["--episodes", "0,2"], "--episodes 2: the run has episodes 0 to 1"),
-        (["--seeds", "4"], "--seeds 4 is no seed of the run's suite; it has 3, 17"),
+        (["--seeds", "4"], "--seeds 4 is not a seed of the run's suite; it has 3, 17"),
         (["--episodes", "success"], "none of the 2 finished episodes in rtc_d2_s4 matches --episodes success"),
         (["--condition", "rtc_d9"], "'rtc_d9'; there are: rtc_d2_s4"),
         (["--size", "719"], "video height is 719; even numbers from 256 to 1280 are allowed"),
@@ -89,7 +89,7 @@ def test_folders_that_hold_no_run_are_refused(run: Path, tmp_path: Path, capsys:
     assert render(tmp_path / "gone") == 1
     assert "gone does not exist; name a run folder of evaluate" in error(capsys)
     assert render(run.parent) == 2
-    assert f"{run.parent} is no run but holds some; name one of them: {run}" in error(capsys)
+    assert f"{run.parent} is not a run folder but holds some; name one of them: {run}" in error(capsys)
 
 
 def test_a_run_of_another_scene_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -108,7 +108,7 @@ def test_an_episode_whose_log_is_gone_is_named_and_the_others_are_filmed(
     try:
         steps.write_bytes(kept[: len(kept) // 2])
         assert render(run, "--episodes", "all", "--size", 256, "--out", tmp_path / "out", "--workers", 1) == 1
-        assert "not filmed:" in (delay_estimator := error(capsys))
+        assert "not rendered:" in (delay_estimator := error(capsys))
         assert "0000.npz is damaged" in delay_estimator
         steps.unlink()
         assert render(run, "--episodes", "all", "--size", 256, "--out", tmp_path / "out", "--workers", 1) == 1

@@ -62,7 +62,7 @@ def test_runs_with_and_without_meshes_are_not_paired(runs, capsys) -> None:
     capsys.readouterr()
     assert main(["compare", *map(str, runs)]) != 0
     error = capsys.readouterr().err
-    assert "were made on different suites" in error
+    assert "used different suites" in error
     assert "suite.kwargs.robot_meshes: (absent) against true" in error
 
 

@@ -29,7 +29,7 @@ def test_parts_that_ran_apart_are_merged_to_the_bytes_of_the_whole(
     assert run(capsys, *EXPERT, "--shard", "2/2", "--out", b)[0] == 0
     assert run(capsys, "merge", a, b)[::2] == (
         2,
-        f"error: --out is needed: the parts lie in 2 folders ({a}, {b}, …)\n",
+        f"error: --out is needed: the shards are in 2 folders ({a}, {b}, …)\n",
     )
     code, out, _ = run(capsys, "merge", a, b, "--out", tmp_path / "together")
     assert code == 0
@@ -44,7 +44,7 @@ def test_parts_that_ran_apart_are_merged_to_the_bytes_of_the_whole(
     [
         (["--shard", "4/3"], "shard 4/3: there are shards 1/3 to 3/3"),
         (["--shard", "1/4"], "--shard 1/4: 3 episodes make at most 3 shards"),
-        (["--shard", "half"], "--shard is 'half'; it is a part and their number, as in 2/8"),
+        (["--shard", "half"], "--shard is 'half'; it must be NUMBER/COUNT, as in 2/8"),
         (["--shard", "1/2", "--launcher", "slurm"], "--launcher slurm cuts the run into --workers shards itself"),
         (["--launcher-options", "timeout_min=3"], "--launcher-options holds parameters for --launcher slurm"),
         (

@@ -39,13 +39,13 @@ def test_a_shown_drop_fails_and_everything_is_written(
     flags = [word for kind, path in files.items() for word in (f"--{kind}", path)]
     assert compare(*worse, *flags) == 1
     shown = capsys.readouterr().out
-    assert "FAIL --require no-regression: a drop is shown in d0" in shown
+    assert "FAIL --require no-regression: d0 is worse" in shown
     assert "seed 128 (episode 28): success → missed" in shown
     assert str(worse[0] / "d0" / "videos" / "0028_seed128_success.mp4") in shown
     assert str(worse[1] / "d0" / "videos" / "0028_seed128_missed.mp4") in shown
     values = json.loads(files["json"].read_text())
     assert values["exit_code"] == 1
-    assert values["decision"] == {"require": "no-regression", "passed": False, "reason": "a drop is shown in d0"}
+    assert values["decision"] == {"require": "no-regression", "passed": False, "reason": "d0 is worse"}
     d0, d4 = values["conditions"]
     assert (d0["verdict"], d4["verdict"]) == ("worse", "inconclusive")
     assert d0["pairs"] == {"both": 28, "only_first": 10, "only_second": 0, "neither": 2}
@@ -55,7 +55,7 @@ def test_a_shown_drop_fails_and_everything_is_written(
     assert [flip["seed"] for flip in d0["flips"]] == list(range(128, 138))
     assert all(Path(flip["base_video"]).is_file() and Path(flip["new_video"]).is_file() for flip in d0["flips"])
     page = files["markdown"].read_text()
-    assert page.startswith("## FAIL --require no-regression: a drop is shown in d0\n")
+    assert page.startswith("## FAIL --require no-regression: d0 is worse\n")
     assert "| d0 | 38/40 = 0.95 | 28/40 = 0.70 | -0.25 [" in page
     assert "| success | missed | 10 |" in page
     links = re.findall(r"\[\S+\.mp4\]\((\S+)\)", page)
@@ -80,7 +80,7 @@ def test_turned_around_it_is_a_gain_and_passes(worse: tuple[Path, Path], capsys:
     assert compare(new, base) == 0
     shown = capsys.readouterr().out
     assert "better" in shown
-    assert "PASS --require no-regression: no drop is shown" in shown
+    assert "PASS --require no-regression: no drop detected" in shown
 
 
 @pytest.mark.parametrize(
@@ -92,10 +92,10 @@ def test_turned_around_it_is_a_gain_and_passes(worse: tuple[Path, Path], capsys:
             outcomes(30, 0),
             (),
             3,
-            "INCONCLUSIVE --require non-inferior: inconclusive: a drop of 0.05 or",
+            "INCONCLUSIVE --require non-inferior: a drop of 0.05 or",
         ),
         (outcomes(30, 0), outcomes(30, 0), ("--margin", "0.2"), 0, "a drop of 0.2 or more is excluded"),
-        (outcomes(40, 0), outcomes(20, 20), (), 1, "FAIL --require non-inferior: a drop is shown, and one of 0.05"),
+        (outcomes(40, 0), outcomes(20, 20), (), 1, "FAIL --require non-inferior: a drop is detected, and one of 0.05"),
         # A drop is shown, and it is smaller than the margin: not inferior by what was asked for.
         (outcomes(990, 10), outcomes(980, 20), (), 0, "a drop of 0.05 or more is excluded"),
     ],
@@ -116,7 +116,7 @@ def test_invalid_episodes_that_could_change_the_answer_refuse_it(tmp_path: Path,
     assert (
         "10 invalid episodes could make it 'worse' or 'inconclusive'; the valid ones alone say 'inconclusive'" in shown
     )
-    assert "INCONCLUSIVE --require no-regression: invalid episodes could change the answer" in shown
+    assert "INCONCLUSIVE --require no-regression: invalid episodes, which are failures of the environment" in shown
     assert "30/30" in shown
     assert "<error message=" in (tmp_path / "c.xml").read_text()
 
@@ -178,7 +178,7 @@ def test_unpaired_compares_rates_of_different_episodes(tmp_path: Path, capsys: p
     )
     assert condition["verdict"] == "worse"
     assert compare(base, make_run(tmp_path / "c", {"d0": outcomes(45, 5)}), "--unpaired") == 0
-    assert "same suite: without --unpaired the comparison sees smaller differences" in capsys.readouterr().out
+    assert "same suite: without --unpaired the comparison detects smaller differences" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("entry", ["renderer", "mujoco", "torch", "cpu_capability"])
@@ -197,9 +197,9 @@ def test_conditions_are_chosen_by_name_pair_or_place(worse: tuple[Path, Path], c
     assert compare(base, new, "--condition", "d0=d4") == 1
     assert "d0 → d4" in squeezed(capsys.readouterr().out)
     assert compare(f"{base}:d0", f"{base}:d4") == 1
-    assert "a drop is shown in d0 → d4" in capsys.readouterr().out
+    assert "d0 → d4 is worse" in capsys.readouterr().out
     assert compare(f"{base}:d0", new) == 1
-    assert "a drop is shown in d0" in capsys.readouterr().out
+    assert "d0 is worse" in capsys.readouterr().out
 
 
 def test_conditions_of_other_names_are_paired_only_where_that_is_clear(
@@ -211,7 +211,7 @@ def test_conditions_of_other_names_are_paired_only_where_that_is_clear(
     two = make_run(tmp_path / "c", {"rtc_d0": outcomes(5, 5), "rtc_d4": outcomes(5, 5)})
     capsys.readouterr()
     assert compare(one, two) == 2
-    assert "say which belong together, as in --condition naive_d0=rtc_d0" in capsys.readouterr().err
+    assert "pair them, as in --condition naive_d0=rtc_d0" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -224,9 +224,9 @@ def test_conditions_of_other_names_are_paired_only_where_that_is_clear(
         (["{base}:d9", "{new}"], "'d9'; there are: d0, d4"),
         (
             ["{base}:d0", "{new}", "--condition", "d0"],
-            "RUN:CONDITION names the conditions already; leave --condition away",
+            "RUN:CONDITION already names the conditions; omit --condition",
         ),
-        (["{base}", "{new}", "--alpha", "5"], "alpha is 5.0; it must lie between 0 and 1, as in 0.05"),
+        (["{base}", "{new}", "--alpha", "5"], "alpha is 5.0; it must be between 0 and 1, as in 0.05"),
         (["{base}", "{new}", "--margin", "0"], "margin is 0.0; it is a difference of rates between 0 and 1"),
         (["{base}", "{new}", "--held-out", "{new}"], "--held-out belongs to --checkpoints"),
         (["{base}", "{new}", "--json", "{base}"], "cannot write"),
@@ -293,7 +293,7 @@ def test_a_video_that_is_gone_is_named_with_what_to_do(worse: tuple[Path, Path],
     assert compare(*worse) == 1
     shown = capsys.readouterr().out
     again = f"act-eval render {worse[1]} --condition d0 --episodes 28 --size 256 makes it again"
-    assert f"{gone} is gone; {again}" in shown
+    assert f"{gone} is missing; {again}" in shown
 
 
 def test_no_command_is_offered_for_a_film_that_cannot_be_made_again(worse: tuple[Path, Path], capsys):
@@ -303,7 +303,7 @@ def test_no_command_is_offered_for_a_film_that_cannot_be_made_again(worse: tuple
     gone.unlink()
     assert compare(*worse) == 1
     shown = capsys.readouterr().out
-    assert f"{gone} is gone and cannot be made again: it was filmed while the episode ran" in shown
+    assert f"{gone} is missing and cannot be rendered: it was recorded during the episode" in shown
     assert f"{worse[1]} --condition d0 --episodes 28" not in shown
 
 
@@ -369,7 +369,7 @@ def test_several_checkpoints_are_reported_by_their_mean(tmp_path: Path, capsys: 
 @pytest.mark.parametrize(
     ("digest", "first_seed", "code", "message"),
     [
-        ("z", 900, 2, "is a run of policy z, which is none of"),
+        ("z", 900, 2, "is a run of policy z, which is not among"),
         ("b", 140, 3, "shares 10 episode seeds with the suite that chose the checkpoint"),
     ],
 )
@@ -397,8 +397,8 @@ def test_two_real_runs_of_the_expert_are_equal_episode_by_episode(tmp_path: Path
     capsys.readouterr()
     assert compare(tmp_path / "a", tmp_path / "b", "--json", tmp_path / "c.json") == 0
     shown = capsys.readouterr().out
-    assert "note: same policy, same conditions: what differs comes from the code or from the machine" in shown
-    assert "no drop is shown, and none could be: too few episodes" in shown
+    assert "note: same policy, same conditions: any difference comes from the code or from the machine" in shown
+    assert "no drop detected; too few episodes to detect any drop" in shown
     (condition,) = json.loads((tmp_path / "c.json").read_text())["conditions"]
     assert (condition["base"]["successes"], condition["flips"]) == (2, [])
 
@@ -412,4 +412,4 @@ def test_a_held_out_evaluation_shares_no_episode_with_any_other(tmp_path: Path, 
     assert list(seeds) == episode_seeds(Purpose.HELD_OUT, 0, 2)
     assert {purpose_of(seed) for seed in seeds} == {Purpose.HELD_OUT}
     assert main(["evaluate", *flags, "--seeds", "3", "--held-out", *out]) == 2
-    assert "--seeds names the episodes itself, --held-out draws them" in capsys.readouterr().err
+    assert "--seeds lists the episodes, --held-out draws them" in capsys.readouterr().err

@@ -176,7 +176,7 @@ def test_elsewhere_invalid_episodes_that_could_change_the_answer_do_not_pass():
     few = ("invalid",) * 10 + GOOD[10:]
     judgement = judge(BASE, replace(BASE, fingerprint=ELSEWHERE, outcomes={"d0": few, "d4": GOOD}))
     assert not judgement.passed
-    assert "invalid episodes could change the answer" in judgement.text
+    assert "could change the verdict" in judgement.text
     assert "d0: 18/20 before, 18/20 now, 0 lost, 0 won" in judgement.text
     assert "10 invalid episodes" in judgement.text
     one = ("invalid", *GOOD[1:])

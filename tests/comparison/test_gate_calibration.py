@@ -173,8 +173,8 @@ def test_evidence_is_fair_at_the_edge_of_its_hypothesis():
 
 def test_the_rule_answers_what_the_evidence_says():
     rule = StoppingRule(margin=0.1)
-    assert rule.answer(Counts(lost=0, won=0, tied=0), 10) == "go on"
-    assert rule.answer(Counts(lost=9, won=0, tied=0), 200) == "drop shown"
+    assert rule.answer(Counts(lost=0, won=0, tied=0), 10) == "continue"
+    assert rule.answer(Counts(lost=9, won=0, tied=0), 200) == "drop detected"
     assert rule.answer(Counts(lost=0, won=0, tied=60), 200) == "no drop beyond the margin"
     assert rule.answer(Counts(lost=1, won=1, tied=8), 10) == "no pairs left"
 
@@ -184,6 +184,6 @@ def test_invalid_episodes_speak_against_either_answer():
     counts = count(before, ["invalid"] * 70)
     assert (counts.pairs, counts.invalid_after_success, counts.invalid_after_failure) == (70, 60, 10)
     rule = StoppingRule(margin=0.1)
-    assert rule.answer(counts, 200) == "go on"
-    assert rule.answer(count(before, ["missed"] * 60 + ["invalid"] * 10), 200) == "drop shown"
+    assert rule.answer(counts, 200) == "continue"
+    assert rule.answer(count(before, ["missed"] * 60 + ["invalid"] * 10), 200) == "drop detected"
     assert count(before, ["success"] * 3) == Counts(lost=0, won=0, tied=3)

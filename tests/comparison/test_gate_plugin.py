@@ -103,7 +103,7 @@ def test_sequential_stops_as_soon_as_a_drop_is_shown(pytester: pytest.Pytester, 
     test.write_text(test.read_text().replace("[True", "[seed % 2 == 0"))
     code, shown = pytest_here()
     assert code == 1
-    assert "rollouts: drop shown after" in shown
+    assert "rollouts: drop detected after" in shown
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_sequential_stops_as_soon_as_a_drop_is_shown(pytester: pytest.Pytester, 
         ("baseline='b.json', level=0.1", 1, "has no option level; there are: baseline, tier, require, alpha"),
         ("baseline='b.json', tier='strict'", 1, "tier is 'strict'; there are: recorded, exact, paired, sequential"),
         ("baseline='b.json', tier='sequential'", 1, "use success_gate.rollouts"),
-        ("baseline='b.json', alpha=7", 1, "alpha is 7; it must lie between 0 and 1"),
+        ("baseline='b.json', alpha=7", 1, "alpha is 7; it must be between 0 and 1"),
         ("baseline='b.json'", 0, "all equal"),
         ("baseline='b.json', tier='exact'", 0, "all equal"),
         ("baseline='b.json', require='non-inferior', tier='paired'", 1, "a drop of 0.05 or more is not excluded"),
@@ -129,7 +129,7 @@ def test_sequential_stops_as_soon_as_a_drop_is_shown(pytester: pytest.Pytester, 
             "a drop of 0.2 or more is excluded",
         ),
         ("baseline='elsewhere.json', tier='exact'", 0, "SKIPPED"),
-        ("baseline='elsewhere.json'", 0, "paired test instead of equality: no drop is shown"),
+        ("baseline='elsewhere.json'", 0, "paired test instead of equality: no drop detected"),
     ],
 )
 def test_a_run_folder_is_judged_as_the_marker_says(

@@ -15,14 +15,14 @@ from act_eval.errors import ActEvalError, LaunchError, RenderError, UsageError
 from act_eval.evaluation.worker import cut_blocks
 from act_eval.launch import worker_pool
 from act_eval.launch.slurm import run_array
-from act_eval.results import Part, merge_runs, open_run, sources
+from act_eval.results import Shard, merge_runs, open_run, parse_sources
 
 # submitit's debug executor leaves its log files open.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 
 LOCAL = {"cluster": "local", "timeout_min": 10}
 DEBUG = {"cluster": "debug"}
-PARTS = [Part(number, 3) for number in (1, 2, 3)]
+SHARDS = [Shard(number, 3) for number in (1, 2, 3)]
 
 
 @dataclass(frozen=True)
@@ -32,30 +32,30 @@ class RunPart:
     out: Path
     dies: int = 0
 
-    def __call__(self, part: Part) -> ActEvalError | None:
+    def __call__(self, shard: Shard) -> ActEvalError | None:
         work = job(self.out)
-        mark = self.out.parent / f"{part.name}.deaths"
-        with worker_pool(Walkers(work.batch), 1) as team, open_run(self.out, manifest(), part=part) as folder:
+        mark = self.out.parent / f"{shard.name}.deaths"
+        with worker_pool(Walkers(work.batch), 1) as team, open_run(self.out, manifest(), shard=shard) as folder:
             deaths = len(mark.read_text()) if mark.exists() else 0
 
             def progress(condition: str, record: object) -> None:
-                if part.number == 2 and deaths < self.dies:
+                if shard.number == 2 and deaths < self.dies:
                     mark.write_text("x" * (deaths + 1))
                     os.kill(os.getpid(), signal.SIGKILL)
 
             if blocks := cut_blocks(work, folder.done(), 1):
                 team.run(work, blocks, folder.new_shards(1), progress)
-            folder.finish_part()
+            folder.finish_shard()
         return None
 
 
-def refuse(part: Part) -> ActEvalError | None:
-    return RenderError("no OpenGL on this node") if part.number == 2 else None
+def refuse(shard: Shard) -> ActEvalError | None:
+    return RenderError("no OpenGL on this node") if shard.number == 2 else None
 
 
-def run(out: Path, task: Callable[[Part], ActEvalError | None], options: dict) -> int:
+def run(out: Path, task: Callable[[Shard], ActEvalError | None], options: dict) -> int:
     watched = []
-    run_array(task, PARTS, out / "jobs", options, lambda: watched.append(1))
+    run_array(task, SHARDS, out / "jobs", options, lambda: watched.append(1))
     return len(watched)
 
 
@@ -82,7 +82,7 @@ def test_jobs_leave_what_one_process_leaves(tmp_path: Path, whole: dict[str, byt
     out = tmp_path / "run"
     out.mkdir()
     assert run(out, RunPart(out), DEBUG) >= 1
-    merge_runs(sources([out]), out)
+    merge_runs(parse_sources([out]), out)
     assert content(out) == whole
     assert len(json.loads((out / "d0" / "episodes.jsonl").read_text().splitlines()[0])) > 3
     assert len(SEEDS) == len((out / "d2" / "episodes.jsonl").read_text().splitlines())
@@ -94,7 +94,7 @@ def test_a_job_that_dies_is_submitted_again_and_goes_on(tmp_path: Path, whole: d
     out.mkdir()
     run(out, RunPart(out, dies=2), LOCAL)
     assert (tmp_path / "2-of-3.deaths").read_text() == "xx"
-    merge_runs(sources([out]), out)
+    merge_runs(parse_sources([out]), out)
     assert content(out) == whole
 
 

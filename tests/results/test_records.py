@@ -30,7 +30,7 @@ def test_a_line_has_its_keys_in_order_and_mappings_sorted():
     record = line(0, detail={"z": np.float64(0.25), "a": {"y": 1, "b": np.int64(2)}}).record
     assert encode_line(record) == (
         '{"episode":0,"seed":11,"outcome":"success","steps":100,"stopped_steps":0,'
-        '"grasp_choice":0.3333333333333333,"chunk switches":0,"underrun_steps":0,"requests":0,'
+        '"grasp_choice":0.3333333333333333,"chunk_switches":0,"underrun_steps":0,"requests":0,'
         '"detail":{"a":{"b":2,"y":1},"z":0.25},"error":null}\n'
     )
 
@@ -92,7 +92,7 @@ def test_a_truncated_last_line_is_dropped_wherever_it_breaks(tmp_path: Path):
     [
         ("{oops\n", "line 2 is damaged: not JSON"),
         ("[1]\n", "line 2 is damaged: it is a list with 1 entries; it must be an object"),
-        ('{"condition":"a"}\n', "line 2 is damaged: record is missing; .* If another version began this run"),
+        ('{"condition":"a"}\n', "line 2 is damaged: record is missing; .* If another version started this run"),
         (encode_line(line(1)).replace("success", "ok"), "line 2: outcome is 'ok'; there are: invalid, policy_error"),
         (
             encode_line(line(1)).replace('"steps":101,', ""),
@@ -118,11 +118,11 @@ def test_merging_gives_suite_order_whatever_the_order_of_the_shards():
     [
         ([line(0), line(2)], "condition a: 1 of 3 episodes are missing: 1"),
         ([], "condition a: 3 of 3 episodes are missing: 0, 1, 2"),
-        ([line(0), line(1), line(1), line(2)], "condition a: these episodes are there twice: 1"),
+        ([line(0), line(1), line(1), line(2)], "condition a: duplicated episodes: 1"),
         ([line(i) for i in range(4)], "condition a: episode 3 is not in the suite of 3 episodes"),
         (
             [replace(line(0), record=replace(line(0).record, seed=7))],
-            "condition a: episode 0 ran with seed 7, the suite says 11",
+            "condition a: episode 0 ran with seed 7; the suite has 11",
         ),
     ],
 )
@@ -144,7 +144,7 @@ def test_a_finished_file_is_read_or_its_damage_named(tmp_path: Path):
     with pytest.raises(RunFolderError, match=r"episodes.jsonl is truncated; delete it and repeat"):
         read_episodes(path)
     path.write_text("".join(encode_line(record) for record in reversed(records)))
-    with pytest.raises(RunFolderError, match="line 1: episode 1 stands where episode 0 belongs"):
+    with pytest.raises(RunFolderError, match="line 1: episode is 1; it must be 0"):
         read_episodes(path)
     with pytest.raises(RunFolderError, match="is missing: the run has not finished"):
         read_episodes(tmp_path / "none.jsonl")

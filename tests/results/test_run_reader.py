@@ -78,7 +78,7 @@ def test_files_are_read_when_they_are_asked_for(run: Path) -> None:
     found = read_run(run)
     assert found.conditions["d4"].outcomes == VECTOR
     with pytest.raises(RunFolderError, match=r"d0/episodes\.jsonl"):
-        found.check_whole()
+        found.check_complete()
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_an_unknown_condition_lists_those_that_there_are(made: Path) -> None:
 
 
 def test_a_folder_of_runs_names_them(made: Path) -> None:
-    with pytest.raises(UsageError, match=f"is no run but holds some; name one of them: {made}"):
+    with pytest.raises(UsageError, match=f"is not a run folder but holds some; name one of them: {made}"):
         read_run(made.parent)
     assert run_folders([made.parent]) == [made]
 

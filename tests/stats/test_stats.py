@@ -62,7 +62,7 @@ def test_rate_is_described_with_its_interval():
     assert SuccessRate(0, 0).describe() == "0/0, no valid episode"
     with pytest.raises(UsageError, match="0 <= successes <= trials, got 3 of 2"):
         SuccessRate(3, 2)
-    with pytest.raises(UsageError, match=r"confidence is 95; it must lie between 0 and 1"):
+    with pytest.raises(UsageError, match=r"confidence is 95; it must be between 0 and 1"):
         wilson_interval(1, 2, 95)
 
 

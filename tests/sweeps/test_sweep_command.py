@@ -140,7 +140,7 @@ def test_the_screen_shows_a_table_and_a_sentence_for_every_series(reference: tup
     assert "done    act_rtc_confuser_swap/rtc_d2_s4: 0 of 2 succeeded" in shown
     for series in ("act naive, s = half: ", "act_rtc naive, s = half: ", "act_rtc rtc, s = half: "):
         assert f"confuser_swap, {series}" in shown
-    assert "confuser_swap under naive execution: no fall with delay is shown" in shown
+    assert "confuser_swap under naive execution: no fall with delay detected" in shown
     assert (
         "confuser_swap, act_rtc rtc, d = 2, s = 4: of naive's loss recovered: undefined: naive loses nothing" in shown
     )
@@ -258,10 +258,10 @@ def test_other_episodes_into_the_same_folder_are_refused(
         (["--delays", "0,4"], "--delays has '0,4'; delays are whole control steps"),
         (["--delays", "1.5"], "--delays has '1.5'"),
         (["--delays", "99999"], "--delays has '99999'"),
-        (["--delays"], "--delays is empty; name at least one, as in --delays 0 4"),
+        (["--delays"], "--delays is empty; give at least one, as in --delays 0 4"),
         (["--envs"], "--envs is empty"),
         (["--policies"], "--policies is empty"),
-        (["--executors"], "--executors is empty; name at least one, as in --executors naive rtc"),
+        (["--executors"], "--executors is empty; give at least one, as in --executors naive rtc"),
         (["--execution-horizon", "0"], "--execution-horizon is '0'; it must be a whole number of control steps"),
         (["--policies", "atc"], "unknown policy 'atc'; there are: act, act_collapsed, act_rtc"),
         (["--policies", "expert"], "the expert acts in every step without inference: there is no delay to sweep"),

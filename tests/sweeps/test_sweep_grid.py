@@ -101,10 +101,10 @@ def test_ablations_of_the_prefix_are_cells_of_rtc_and_predicted_joints_of_naive_
     )
     by_variant = {(series.executor, str(series.variant)): series.conditions for series in found.series}
     assert by_variant[("naive", "")] == ("naive_d0_s10", "naive_d4_s10")
-    assert by_variant[("naive", ", joints predicted")] == ("naive_d0_s10", "naive_d4_s10_predicted")
+    assert by_variant[("naive", ", proprio predicted")] == ("naive_d0_s10", "naive_d4_s10_predicted")
     # Without delay nothing is committed: a variant begins with the plain cell.
     assert by_variant[("rtc", ", prefix pad")] == ("rtc_d0_s10", "rtc_d4_s10_pad")
-    assert by_variant[("rtc", ", prefix pad, joints predicted")] == ("rtc_d0_s10", "rtc_d4_s10_pad_predicted")
+    assert by_variant[("rtc", ", prefix pad, proprio predicted")] == ("rtc_d0_s10", "rtc_d4_s10_pad_predicted")
     assert ("naive", ", prefix pad") not in by_variant
     assert found.refused == ()
 

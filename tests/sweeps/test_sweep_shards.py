@@ -105,7 +105,7 @@ def test_parts_in_one_folder_become_the_whole_sweep(tmp_path: Path, grid: list[s
         assert code == 0
         assert f"4 cells, 12 episodes, of which shard {number}/2 has {episodes}" in shown
         assert f"shard   {number}/2 is finished: {episodes} episodes of 4 cells, {out}/*/shards/{number}-of-2" in shown
-        assert "When all 2 are: this command without --shard makes the tables." in shown
+        assert "When all 2 are finished: repeat this command without --shard to write the tables." in shown
         assert "Wilson" not in shown
         assert not list(out.glob("*.csv")) + list(out.glob("plots")) + list(out.glob("*/*/episodes.jsonl"))
     code, shown = run(*grid, "--workers", "1", "--out", out)
@@ -191,13 +191,13 @@ def test_what_makes_no_whole_sweep_is_named_and_nothing_written(
     (short / RUNS[1] / "shards" / "2-of-2.jsonl").unlink()
     shard = f"{RUNS[0]}/shards/2-of-2.jsonl"
     for folders, code, text in [
-        ([first, second], 2, f"--out is needed: the parts lie in 2 folders ({first}, {second}, …)"),
+        ([first, second], 2, f"--out is needed: the shards are in 2 folders ({first}, {second}, …)"),
         ([first, "--out", out], 1, f"{RUNS[0]}: condition {CONDITIONS[0]}: 1 of 3 episodes are missing: 1"),
         ([first, short, "--out", out], 1, f"{RUNS[1]}: condition {CONDITIONS[0]}: 1 of 3 episodes are missing: 1"),
         (
             [first, second, again, "--out", out],
             1,
-            f"{RUNS[0]}: 2 episodes are there twice:\n  {CONDITIONS[0]}, episode 1: ",
+            f"{RUNS[0]}: 2 episodes are duplicated:\n  {CONDITIONS[0]}, episode 1: ",
         ),
         ([first, second, again, "--out", out], 1, f"{second}/{shard}, {again}/{shard}"),
         ([first, narrow, "--out", out], 1, f"{narrow} holds no {RUNS[1]}, which {first} holds: it ran another grid"),
@@ -219,7 +219,7 @@ def test_what_makes_no_whole_sweep_is_named_and_nothing_written(
     [
         (["--shard", "3/2"], "shard 3/2: there are shards 1/2 to 2/2"),
         (["--shard", "1/4"], "--shard 1/4: 3 episodes make at most 3 shards"),
-        (["--shard", "half"], "--shard is 'half'; it is a part and their number, as in 2/8"),
+        (["--shard", "half"], "--shard is 'half'; it must be NUMBER/COUNT, as in 2/8"),
         ([*DEBUG, "--shard", "1/2"], "--launcher slurm cuts the run into --workers shards itself; leave --shard away"),
         (
             ["--launcher-options", "timeout_min=3"],
@@ -253,7 +253,7 @@ def test_another_cut_or_other_episodes_are_refused(
     parts: list[Path], grid: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, said = refusal(capsys, "sweep", *grid, "--shard", "1/3", "--out", parts[0])
-    assert (code, "is cut into 2 shards already, and --shard names one of 3; ask for one of 2" in said) == (1, True)
+    assert (code, "is already split into 2 shards, and --shard is one of 3; choose one of 2" in said) == (1, True)
     for words in (["--shard", "2/2"], DEBUG):
         code, said = refusal(capsys, "sweep", *grid, *words, "--seed", 1, "--out", parts[0])
         assert (code, f"{parts[0] / RUNS[0]} holds another run" in said, "suite.seeds" in said) == (1, True, True)
@@ -272,7 +272,7 @@ def test_jobs_leave_what_one_process_leaves(tmp_path: Path, grid: list[str], who
     out = tmp_path / "run"
     code, shown = run(*grid, *DEBUG, "--out", out)
     assert code == 0, shown
-    assert f"2 of 2 shards are left to run, a job each: {out / JOBS}" in shown
+    assert f"2 of 2 shards are left to run, one job each: {out / JOBS}" in shown
     assert content(out) == content(whole)
     assert not (out / JOBS).exists()
     before = content(out)

@@ -194,7 +194,7 @@ def test_too_few_episodes_cannot_tell_and_say_what_they_could():
     few = part({"naive_d0_s10": "1111", "naive_d4_s10": "1110"}, grid([0, 4], ["naive"]), ACT)
     (found,) = analyse([few]).trends
     assert found.word == "inconclusive"
-    assert "; 4 episodes show no drop at all with 80 % power" in found.sentence()
+    assert "; with 4 episodes, no drop of any size would be detected with 80 % power" in found.sentence()
 
 
 def test_the_share_of_naives_loss_pairs_equal_delay_and_rule():

@@ -156,7 +156,7 @@ def test_what_needs_no_policy_is_refused_before_anything_is_loaded(
         (["--delay", "measured", "--delay-estimator", "oracle"], "the oracle cannot know a measured delay"),
         (["--delay", "lossy:0.1"], "lost answers need a timeout, in steps"),
         (["--delay", "4", "--timeout", "3"], "delay 4 is above the timeout of 3 steps"),
-        (["--delay", "3", "--observation-delay", "2"], "delay 5 (the observation's age k = 2 included) may be told"),
+        (["--delay", "3", "--observation-delay", "2"], "the estimated delay can reach 5 (observation delay k = 2"),
         (["--observation-delay", "-1"], "observation delay is -1; it must be a whole number of control steps"),
         (["--executor", "naive", "--delay-estimator", "max"], "rtc"),
         (["--delay", "trace:SHORT"], "the delay trace holds 3 answers for episode seed 3; 200 steps with s = 4 may"),

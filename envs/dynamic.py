@@ -1,4 +1,4 @@
-"""Environments in which something happens by itself, so that inference delay cannot hide.
+"""Environments with events of their own, which expose inference delay.
 
 A block is moved by shifting it on the table between two control steps, and only while no jaw touches it.
 """
@@ -16,7 +16,7 @@ DRIFT_SPEED = 0.03
 DRIFT_LANE = 0.045
 """In `moving_pick` confusers start at least this far from the target in x, so that it passes them [m]."""
 NUDGE_DISTANCE = (0.03, 0.05)
-"""How far the target of `nudged_pick` is displaced [m]."""
+"""Displacement of the target of `nudged_pick` [m]."""
 NUDGE_TRIGGER = 0.06
 """The nudge begins when the pinch point first comes this near to the target, seen from above [m]."""
 NUDGE_STEPS = 4
@@ -48,7 +48,7 @@ class MovingPickEnv(PickEnv):
 
 
 class NudgedPickEnv(PickEnv):
-    """The target is displaced once, when the gripper comes near: it must be followed."""
+    """The target is displaced once, when the gripper comes near."""
 
     _event_steps = NUDGE_STEPS
 
@@ -83,7 +83,7 @@ class NudgedPickEnv(PickEnv):
 
 
 class ConfuserSwapEnv(PickEnv):
-    """Target and first confuser exchange roles during the reach: the coordinates then name the other block."""
+    """Target and first confuser exchange roles during the reach: the goal input is then that of the other block."""
 
     def _sample_blocks(self, rng: np.random.Generator) -> NDArray[np.float64]:
         if self.options.confusers == 0:

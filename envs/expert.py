@@ -64,13 +64,13 @@ class Expert:
         from dm_control.utils.inverse_kinematics import qpos_from_site_pose
 
         self._arm.data.qpos[:] = now.joints
-        lies, over_tray = now.target_pos[2] < BLOCK_SIDE, bool(TRAY.contains(now.target_pos[:2]))
+        on_table, over_tray = now.target_pos[2] < BLOCK_SIDE, bool(TRAY.contains(now.target_pos[:2]))
         with _silent("absl"):  # it warns of places out of reach; the nearest place is what is wanted then
             solution = qpos_from_site_pose(
                 self._arm,
                 PINCH_SITE,
                 target_pos=position,
-                target_quat=_pointing_down(now.target_yaw if lies and not over_tray else 0.0),
+                target_quat=_pointing_down(now.target_yaw if on_table and not over_tray else 0.0),
                 joint_names=list(JOINTS[:5]),
                 tol=1e-4,
                 max_steps=20,

@@ -1,4 +1,4 @@
-"""The scripted expert in an executor's place: what a perfect, delay-free policy reaches on the same suite."""
+"""The scripted expert as an executor: the reference of a perfect, delay-free policy on the same suite."""
 
 from collections.abc import Sequence
 
@@ -16,10 +16,10 @@ class ExpertExecutor:
         self._experts = [Expert(env.unwrapped) for env in envs]  # pyright: ignore[reportArgumentType]
 
     def reset(self, rows: Sequence[int], seeds: Sequence[int]) -> None:
-        """Do nothing: the expert remembers nothing."""
+        """Do nothing: the expert is stateless."""
 
     def wants_observation(self, steps_B: IntArray) -> BoolArray:
-        """Return False for every slot: the expert does not look through cameras."""
+        """Return False for every slot: the expert uses no images."""
         return np.zeros(len(steps_B), np.bool_)
 
     def act(self, steps_B: IntArray, observation: Observation) -> Actions:

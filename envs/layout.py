@@ -1,4 +1,4 @@
-"""Where the blocks of an episode start."""
+"""Initial poses of the blocks."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +13,13 @@ _ATTEMPTS = 1000
 def sample_blocks(rng: np.random.Generator, count: int, positions: Positions = "continuous") -> NDArray[np.float64]:
     """Return poses (count, 7) of blocks on the table: position [m] and quaternion (w, x, y, z), the target first.
 
-    Centres are uniform over `BLOCKS` given that all are at least `MIN_SEPARATION` apart; of those with places of their
-    own, target and first confuser are near these.
+    Centres are uniform over `BLOCKS` given that all are at least `MIN_SEPARATION` apart; with `positions`
+    other than `continuous`, target and first confuser are near their places.
 
     Args:
-        rng: decides them.
-        count: how many blocks.
-        positions: where the target may start, see `PickOptions`.
+        rng: The episode's generator of the layout.
+        count: Number of blocks.
+        positions: See `PickOptions`.
 
     Raises:
         SimulationError: if no such places are found in 1,000 attempts.
@@ -35,7 +35,7 @@ def sample_blocks(rng: np.random.Generator, count: int, positions: Positions = "
 
 
 def _near_places(rng: np.random.Generator, positions: Positions) -> NDArray[np.float64]:
-    """Return where target and first confuser start, (2, 2)."""
+    """Return the initial centres of target and first confuser, (2, 2)."""
     exchanged = positions == "two" and rng.random() < 0.5
     places = np.array(PLACES[::-1] if exchanged else PLACES)
     return places + rng.uniform(-PLACE_SPREAD, PLACE_SPREAD, places.shape)

@@ -1,6 +1,6 @@
-"""What an environment says of logged simulator states: views of them, where things are in them, what-if variants.
+"""Hooks of logged simulator states: rendered views, positions, edited copies.
 
-Videos and probes ask these questions after an episode or beside it; the running episode is not touched.
+Videos and probes call them after an episode or during it; the running episode stays unchanged.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ from act_eval.types.scene import SceneTrack, Stage
 
 
 class LoggedStates:
-    """The part of an environment that answers questions about states (S,) of its scene."""
+    """The environment's hooks of states (S,) of its scene."""
 
     def __init__(self, scene: Scene) -> None:
         self._scene = scene
@@ -43,8 +43,8 @@ class LoggedStates:
 
         Args:
             state: (S,)
-            views: What is shown.
-            out: Images that the views are written to; None for a new one.
+            views: Camera and size of each.
+            out: Images to write the views to; None for a new one.
         """
         if self._replayed is None:
             self._replayed = mujoco.MjData(self._scene.model)
@@ -62,7 +62,7 @@ class LoggedStates:
         return projected(self._scene.model, points, camera, height, width)
 
     def scene_track(self, logged: StateArray, detail: Mapping[str, Any]) -> SceneTrack:
-        """Return where the blocks were in logged states (N, S) of an episode, and which was the target.
+        """Return the blocks' tracks in logged states (N, S) of an episode, and the target's index.
 
         Args:
             logged: From the episode's first state on.
@@ -93,7 +93,7 @@ class LoggedStates:
         return sim_state.block_positions(self._scene, state)
 
     def with_blocks_exchanged(self, state: StateArray) -> StateArray:
-        """Return a logged state with target and first confuser in each other's place.
+        """Return a logged state with target and first confuser exchanged.
 
         Raises:
             UsageError: if the environment has no confuser.

@@ -1,4 +1,4 @@
-"""What happened in an episode: pure functions on its log, first matching outcome wins.
+"""Outcome rules: pure functions on an episode's log; the first matching rule decides.
 
 Legend: `T` control steps taken · `K` blocks, the target first · positions in the table frame [m].
 The rules' version is part of every suite: change it whenever a rule or a number here changes.
@@ -29,16 +29,16 @@ REST_SPEED = 0.02
 REST_HEIGHT = 0.006
 """A block's centre may lie this far above its resting height in the tray and still rest on its floor [m]."""
 CLOSING_HEIGHT = 0.05
-"""A closing command counts as closing when the pinch point is below this [m]."""
+"""A close command counts as a grasp if the pinch point is below this [m]."""
 OFF_SEGMENT = 0.10
-"""A closing pose farther than this from the segment target → confuser has no grasp choice [m]."""
+"""A grasp farther than this from the segment target → confuser has no grasp choice [m]."""
 
 Positions = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class EpisodeLog:
-    """One episode as the rules see it; entry 0 of the states is the state after reset."""
+    """Inputs of the outcome rules of one episode; entry 0 of the states is the state after reset."""
 
     block_pos: Positions
     """(T + 1, K, 3) centres of the blocks."""
@@ -49,7 +49,7 @@ class EpisodeLog:
     commands: FloatArray
     """(T, 6) clean commands [rad]."""
     target: NDArray[np.int64]
-    """(T + 1,) which block is the target; it changes where roles are exchanged."""
+    """(T + 1,) which block is the target; it changes if roles are exchanged."""
 
     @property
     def steps(self) -> int:
@@ -95,10 +95,10 @@ def grasp_step(log: EpisodeLog) -> int | None:
 
 
 def grasp_choice(log: EpisodeLog, step: int | None) -> float | None:
-    """Return where on the segment target → confuser the gripper closed: 0 target, 1 confuser.
+    """Return the position of the grasp on the segment target → confuser: 0 target, 1 confuser.
 
-    With several confusers the one nearest to the closing position counts. None without a confuser, without a
-    closing step, or when the gripper closed more than `OFF_SEGMENT` beside the segment.
+    With several confusers, the one nearest to the grasp counts. None without a confuser, without a grasp, or if the
+    grasp is more than `OFF_SEGMENT` off the segment.
     """
     blocks = log.block_pos.shape[1]
     if step is None or blocks < 2:
@@ -137,11 +137,11 @@ def judge(log: EpisodeLog) -> Verdict:
 
 
 def event_detail(log: EpisodeLog, step: int | None, lasts: int) -> dict[str, Any]:
-    """Return when something happened to the target by itself, and where that moved it.
+    """Return step and displacement of the target's event.
 
     Args:
         log: The episode.
-        step: Control step in which it began; None if nothing happened.
+        step: Control step in which it began; None without an event.
         lasts: Control steps that it takes.
     """
     places: tuple[list[float] | None, ...] = (None, None)
@@ -159,7 +159,7 @@ def _rivals(log: EpisodeLog, step: int) -> tuple[Positions, Positions]:
 
 
 def _approach(log: EpisodeLog, step: int | None) -> dict[str, Any]:
-    """Return how the gripper came to its closing position, and where the blocks lay then."""
+    """Return hesitation and reversals of the approach, and the blocks' positions at the grasp."""
     found: dict[str, Any] = {"hesitation_steps": None if step is None else hesitation(log.pinch_pos, step)}
     if log.block_pos.shape[1] < 2:
         return found | {"grasp_target_xy": None, "grasp_confuser_xy": None, "reversals": None}
@@ -185,10 +185,10 @@ def _outcome(log: EpisodeLog, step: int | None, index: float | None, lifted: Boo
 
 
 def _dropped(log: EpisodeLog, block: int) -> bool:
-    """Whether a lifted block lies outside the tray at the end, out of the jaws."""
+    """Whether a lifted block ends outside the tray, out of the jaws."""
     x, y, z = log.block_pos[-1, block]
-    lies = z < BLOCK_SIDE / 2 + LIFT_HEIGHT and not log.jaw_contact[-1, block]
-    return bool(lies and not TRAY.contains(np.array([x, y])))
+    down = z < BLOCK_SIDE / 2 + LIFT_HEIGHT and not log.jaw_contact[-1, block]
+    return bool(down and not TRAY.contains(np.array([x, y])))
 
 
 def _first_contact(log: EpisodeLog) -> int | None:

@@ -1,6 +1,6 @@
-"""What-if questions to a scene: where a command puts the gripper, and what a logged moment looks like when changed.
+"""Simulator states: forward kinematics of a command, and edited copies of logged states.
 
-A state is MuJoCo's full physics state (S,), as `PickEnv.simulator_state` gives it; nothing here touches an episode.
+A state is MuJoCo's full physics state (S,) from `PickEnv.simulator_state`; no function here changes an episode.
 """
 
 import mujoco

@@ -1,9 +1,9 @@
 """The only caller of `torch.compile`.
 
 Modules stay as they are; `policy.model` is replaced by its compiled form. Queues, anchors and normalisation stay
-outside, and so do random numbers of the latent and of led-astray prefixes.
+outside, as do the random numbers of the latent and of perturbed prefixes.
 
-What was compiled lies in a folder on disk, so that the next process with the same network begins within seconds.
+Compiled code is stored in a folder on disk, so that the next process with the same network starts within seconds.
 Served on a CPU, a network is compiled ahead of time (`act_eval.policies.aot`), and torch's compilers are not even
 imported from the second process on: that takes as long as importing the rest of torch.
 """
@@ -30,17 +30,17 @@ _KEPT = frozenset(
 )
 _CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 _TORCHS_OWN = "torchinductor_"
-"""How the folder's name begins that torch sets the variable to by itself."""
+"""Prefix of the folder that torch itself sets the variable to."""
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """What became of a wish to compile."""
+    """Result of a request to compile."""
 
     mode: str
     """The mode that runs; `off` for eager."""
     seconds: float = 0.0
-    """How long compiling took, first call included."""
+    """Duration of compiling, first call included [s]."""
     failure: str | None = None
     """Why `auto` fell back to eager."""
 
@@ -50,7 +50,7 @@ def compile_policy(policy: ChunkingPolicy, mode: str, device: str | torch.device
 
     Args:
         policy: its model may be replaced; `reset`, `select_action` and checkpoints work as before.
-        mode: `off`, a mode of `torch.compile`, or `auto` for what pays on `device`.
+        mode: `off`, a mode of `torch.compile`, or `auto` for the best on `device`.
         device: where the model will run.
 
     Raises:
@@ -82,13 +82,13 @@ def compile_for_training(policy: ChunkingPolicy, mode: str, device: str | torch.
 
     Args:
         policy: in training.
-        mode: `off`, a mode of `torch.compile`, or `auto` for what pays on `device`.
+        mode: `off`, a mode of `torch.compile`, or `auto` for the best on `device`.
         device: where it is trained.
         autocast: whether it is called under autocast to bfloat16.
 
     Raises:
         UnknownName: if there is no such mode.
-        UsageError: if compiled code for a CPU is wanted under autocast.
+        UsageError: if `device` is a CPU under autocast.
     """
     chosen = resolve_mode(mode, device)
     on_cpu = torch.device(device).type == "cpu"
@@ -150,13 +150,13 @@ def _inductor_on_cpu(options: dict[str, Any]) -> Callable[..., Any]:
 def compile_ready(
     policy: ChunkingPolicy, mode: str, device: str | torch.device, first_call: Callable[[], object]
 ) -> Compiled:
-    """Compile `policy.model` in place and make its first call, so that later ones meet no surprise.
+    """Compile `policy.model` in place and make its first call, so that later calls neither compile nor fail.
 
     Args:
         policy: its model may be replaced.
         mode: as for `compile_policy`. Only under `auto` a failure leaves the plain model in place.
         device: where the model will run.
-        first_call: asks the policy as it will be asked later: same shapes, same modes of torch.
+        first_call: calls the policy as later calls do: same shapes, same modes of torch.
 
     Raises:
         UnknownName: if there is no such mode.
@@ -188,9 +188,9 @@ def failing_part(model: nn.Module, mode: str, call: Callable[[], object]) -> str
     """Return the name of the first part of a plain model that cannot be compiled by itself.
 
     Args:
-        model: in the policy that `call` asks.
+        model: in the policy that `call` uses.
         mode: of `torch.compile`.
-        call: asks the policy.
+        call: calls the policy.
     """
     # Becoming one graph takes milliseconds and is what fails most often; generating code comes after it.
     for compile_part in (_as_graph, lambda part: compiled_module(part, mode)):
@@ -204,7 +204,7 @@ def failing_part(model: nn.Module, mode: str, call: Callable[[], object]) -> str
 
 
 def artefact_folder() -> Path:
-    """Return where compiled artefacts lie: $TORCHINDUCTOR_CACHE_DIR, or a folder below the user's cache."""
+    """Return the folder of compiled artefacts: $TORCHINDUCTOR_CACHE_DIR, or a folder below the user's cache."""
     given = Path(os.environ.get(_CACHE_VARIABLE) or _TORCHS_OWN)
     if not given.name.startswith(_TORCHS_OWN):
         return given
@@ -212,7 +212,7 @@ def artefact_folder() -> Path:
 
 
 def _keep_artefacts() -> None:
-    # Inductor's own default lies in the folder for temporary files, which does not outlive a restart.
+    # Inductor's default is in the folder for temporary files, which a restart clears.
     os.environ[_CACHE_VARIABLE] = str(artefact_folder())
 
 

@@ -1,7 +1,7 @@
 """Training samples: one observation of a demonstration and the window of commands that begins with it.
 
 Frame t of an episode gives `o_t`, the commands `a_t … a_{t+T-1}` and `a_{t-1}`. Beyond the end of the episode the
-last command is repeated and marked as padding. Samples are read from disk when asked for.
+last command is repeated and marked as padding. Samples are read from disk on demand.
 
 Legend: `B` samples · `T` commands of a window · `A` action dim · `H`, `W` image height and width.
 """
@@ -87,7 +87,7 @@ class Windows(Dataset[dict[str, Tensor]]):
         """
         samples = np.asarray(frames, np.int64)
         if len(samples) and (samples.min() < 0 or samples.max() >= len(self)):
-            raise IndexError(f"samples {samples.min()} … {samples.max()} asked for; there are {len(self)}")
+            raise IndexError(f"samples {samples.min()} … {samples.max()} requested; there are {len(self)}")
         episode = np.searchsorted(self._ends, samples, side="right")
         first = self._starts[episode]
         step = samples - (self._ends[episode] - self._lengths[episode])
@@ -129,10 +129,10 @@ class JoinedWindows(Dataset[dict[str, Tensor]]):
         return {key: value[0] for key, value in self.batch([sample]).items()}
 
     def batch(self, frames: Sequence[int] | IntArray) -> dict[str, Tensor]:
-        """Return samples as one raw training batch, in the order asked for; see `Windows.batch`."""
+        """Return samples as one raw training batch, in the requested order; see `Windows.batch`."""
         samples = np.asarray(frames, np.int64)
         if len(samples) and (samples.min() < 0 or samples.max() >= len(self)):
-            raise IndexError(f"samples {samples.min()} … {samples.max()} asked for; there are {len(self)}")
+            raise IndexError(f"samples {samples.min()} … {samples.max()} requested; there are {len(self)}")
         owner = np.searchsorted(self._ends, samples, side="right")
         found: dict[str, Tensor] = {}
         for number, part in enumerate(self._parts):

@@ -44,7 +44,7 @@ _NEEDED: Mapping[NormMode, tuple[str, str]] = {"MEAN_STD": ("mean", "std"), "MIN
 def floored(stats: Stats, min_std: float = MIN_STD) -> dict[str, dict[str, FloatArray]]:
     """Return statistics whose deviations, and ranges, are at least `min_std` (images: as they are).
 
-    To be called once, on fresh statistics; those of a checkpoint are taken as they stand.
+    To be called once, on fresh statistics; those of a checkpoint are used unchanged.
     """
     result: dict[str, dict[str, FloatArray]] = {}
     for key, values in stats.items():
@@ -127,7 +127,7 @@ class Processor(nn.Module):
 
     @property
     def anchor(self) -> Anchor | None:
-        """What actions are relative to; None where they are absolute."""
+        """Reference of relative actions; None for absolute ones."""
         return self.config.rtc_anchor if isinstance(self.config, ACTRTCConfig) else None
 
     def stats(self) -> dict[str, dict[str, Tensor]]:
@@ -213,7 +213,7 @@ class Processor(nn.Module):
                 return value
 
     def _cut(self, overhead_B3HW: Tensor, goal_B2: Tensor) -> dict[str, Tensor]:
-        """Return the overhead image's cut around the coordinates, under the name that the network knows it by."""
+        """Return the overhead image's crop around the goal, under the network's input name."""
         config = self.config
         if config.crop_projection is None:
             raise UsageError("conditioning 'crop' needs crop_projection, the overhead camera's projection")

@@ -16,7 +16,7 @@ from act_eval.policies.compile_mode import resolve_mode
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """What is independent of the policy. Rates and weight decay belong to the policy's configuration."""
+    """Optimisation settings apart from the policy's own, which are learning rates and weight decay."""
 
     schedule: Literal["cosine", "constant"] = "cosine"
     """`cosine`: linear warm-up, then half a cosine (one cycle). `constant`: warm-up only."""
@@ -37,19 +37,19 @@ class OptimConfig:
         if self.clip <= 0:
             raise UsageError(f"clip is {self.clip}; the gradient norm's limit must be above 0")
         if not 0 <= self.average < 1:
-            raise UsageError(f"average is {self.average}; a decay lies from 0 (off) up to below 1")
+            raise UsageError(f"average is {self.average}; a decay is 0 (off) or more, and below 1")
 
 
 @dataclass(frozen=True)
 class LoopConfig:
-    """How long and how to train; the shipped recipe by default."""
+    """Settings of the training loop; the shipped recipe by default."""
 
     steps: int = 7000
     """Optimiser steps."""
     batch_size: int = 32
     """Samples per step and device."""
     seed: int = 0
-    """Of initial weights, order of samples, image shifts and dropout."""
+    """Seed of initial weights, order of samples, image shifts and dropout."""
     precision: Literal["bf16", "fp32"] = "bf16"
     """bf16 runs forward and backward under autocast; weights and optimiser stay in fp32."""
     compile: str = "off"

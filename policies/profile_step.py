@@ -1,6 +1,6 @@
-"""What a training step of a network costs: time and memory, measured in a process of its own.
+"""Time and memory of a training step, measured in a separate process.
 
-The two places of ACT-RTC's prefix are compared with it, see `scripts/benchmarks/prefix.py`.
+Used to compare the two locations of ACT-RTC's prefix tokens, see `scripts/benchmarks/prefix.py`.
 """
 
 import multiprocessing
@@ -29,7 +29,7 @@ class StepCost:
     median_ms: float
     p95_ms: float
     cpu_ms: float
-    """Lowest processor time of a step, over all threads: what to compare on a machine that is busy otherwise."""
+    """Lowest processor time of a step, over all threads: for comparisons on a machine with other load."""
     peak_mib: float
     """Highest resident memory above that of the process with its network, before the first step."""
 

@@ -47,9 +47,9 @@ class ACTRTCConfig(ACTConfig):
     rtc_window: Window = "shifted"
     """Which steps a chunk covers."""
     rtc_anchor: Anchor = "state"
-    """What actions are relative to: the observed joints, or the command before the observation."""
+    """Reference of relative actions: the observed joints, or the command before the observation."""
     rtc_prefix_in: PrefixPlace = "decoder"
-    """Where the prefix enters: among the encoder's tokens (which then runs once per delay) or the decoder's."""
+    """Location of the prefix tokens: among the encoder's tokens (which then runs once per delay) or the decoder's."""
     rtc_delay_weights: tuple[float, ...] | None = None
     """Weight of each delay 0 … P in the loss; equal if None."""
     rtc_prefix_noise: float = 0.0
@@ -118,7 +118,7 @@ class ACTRTC(ACT):
         self.prefix_input_proj = nn.Linear(config.action_dim, dim)
         self.prefix_pad_embed = nn.Parameter(torch.zeros(dim))
         self.prefix_pos_embed = nn.Embedding(longest, dim)
-        # Added to the queries' positions: the same query stands for another step under another delay.
+        # Added to the queries' positions: a query belongs to another step under another delay.
         self.delay_embed = nn.Embedding(longest + 1, dim)
         self.register_buffer("prefix_slots", torch.arange(longest), persistent=False)
 
@@ -137,7 +137,7 @@ class ACTRTC(ACT):
             delay_BK: int64, 0 … P.
             prefix_BPA: committed relative actions of steps t … t + P - 1, normalised; not read from the delay on.
             noise_BL: standard normal noise of the latent; drawn here if None.
-            known_BK: int64, how many of the delay's commands are seen; padding stands for the others. All if None.
+            known_BK: int64, how many of the delay's commands are seen; the others are padding. All if None.
 
         Returns:
             Normalised relative actions (B, K, C, A), and the auxiliary outputs.
@@ -272,10 +272,10 @@ class ACTRTCPolicy(ChunkingPolicy):
             batch: normalised features of N samples.
             delay: (N,) int64 estimated delays, 0 … P; 0 everywhere if None.
             prefix: (N, P, A) committed relative actions, normalised; entries from the delay on are not read.
-            known: (N,) int64, how many of them, 0 … delay, are read; padding stands for the others. All if None.
+            known: (N,) int64, how many of them, 0 … delay, are read; the others are padding. All if None.
 
         Raises:
-            UsageError: if a delay or `known` lies outside its range, or a delay is given without a prefix.
+            UsageError: if a delay or `known` is out of range, or a delay is given without a prefix.
             FeatureMismatch: if `delay`, `prefix` or `known` has another shape.
         """
         self.eval()

@@ -67,7 +67,7 @@ class TorchChunkPolicy:
         """Result of `compile`; None before it."""
 
     def compile(self, mode: str) -> None:
-        """Compile the network and call it once, so that no later request waits for the compiler.
+        """Compile the network and call it once, so that no request waits for the compiler.
 
         Args:
             mode: see `act_eval.policies.compile`.
@@ -76,9 +76,9 @@ class TorchChunkPolicy:
             UnknownName: if there is no such mode.
             CompileError: if compiling fails under another mode than `auto`, naming the part of the model.
         """
-        self.compiled = compile_ready(self._policy, mode, self._device, self._ask_once)
+        self.compiled = compile_ready(self._policy, mode, self._device, self._call_once)
 
-    def _ask_once(self) -> None:
+    def _call_once(self) -> None:
         inputs = {
             key: np.zeros((1, *shape), np.float32)
             if not key.startswith(IMAGE_PREFIX)
@@ -96,25 +96,25 @@ class TorchChunkPolicy:
         return self._spec
 
     def reset(self, rows: Sequence[int], seeds: Sequence[int]) -> None:
-        """Do nothing: an answer depends on its request alone."""
+        """Do nothing: a chunk depends on its request alone."""
 
     def predict(self, request: ChunkRequest) -> ActionChunks:
-        """Return absolute commands (N, C, A) as float32, non-finite values included: the rollout judges them.
+        """Return absolute commands (N, C, A) as float32, non-finite values included: the rollout validates them.
 
         Raises:
             FeatureMismatch: if an observation does not have the declared shape.
-            UsageError: if an estimated delay lies outside what the policy was trained for.
+            UsageError: if an estimated delay is outside the range of the training.
         """
         raw, estimated_delay = self._raw(request.observation, request.last_action), request.estimated_delay
         known = estimated_delay if request.prefix_known is None else request.prefix_known
         prefix = self._full_prefix(request.prefix, estimated_delay, known)
         size = self.rows_per_call
-        answers = [
+        chunks = [
             self._call({k: v[i : i + size] for k, v in raw.items()}, estimated_delay[i:], prefix[i:], known[i:])
             for i in range(0, len(estimated_delay), size)
         ]
         empty = np.zeros((0, self._spec.chunk, self._spec.action_dim), dtype=np.float32)
-        return ActionChunks(np.concatenate([empty, *answers]))
+        return ActionChunks(np.concatenate([empty, *chunks]))
 
     def sensitivity(self, observation: Observation, last_action: np.ndarray) -> dict[str, dict[str, float]]:
         """Return `gradient` and `attention` of each declared input, see `act_eval.policies.sensitivity`.
@@ -153,7 +153,7 @@ class TorchChunkPolicy:
         return torch.as_tensor(np.ascontiguousarray(filled)).to(self._device)
 
     def _raw(self, observation: Observation, last_action: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the declared inputs, and the anchor where it is none of them."""
+        """Return the declared inputs, and the anchor if it is not among them."""
         raw: dict[str, np.ndarray] = {}
         for key, shape in self._spec.inputs.items():
             value = _checked(key, declared(observation, key), shape)
@@ -167,7 +167,7 @@ class TorchChunkPolicy:
         return raw
 
     def _full_prefix(self, prefix_NPA: np.ndarray, estimated_delay_N: np.ndarray, known_N: np.ndarray) -> np.ndarray:
-        """Return the prefix with the policy's own number of slots, zero from what is known on."""
+        """Return the prefix with the policy's own number of slots, zero beyond the known ones."""
         full = np.zeros((len(estimated_delay_N), self._spec.max_delay, self._spec.action_dim), dtype=np.float32)
         if not self._spec.takes_prefix:
             return full

@@ -41,7 +41,7 @@ measurements of the policy in closed loop."""
 
 
 class FrameSource(Protocol):
-    """Frames to train on, read from disk when asked for."""
+    """Frames to train on, read from disk on demand."""
 
     def __len__(self) -> int:
         """Return the number of frames, each the start of one sample."""
@@ -54,7 +54,7 @@ class FrameSource(Protocol):
 
 @dataclass(frozen=True)
 class Finish:
-    """How a run ended."""
+    """End of a run."""
 
     checkpoint: Path
     """Folder of the last checkpoint; its `pretrained_model` is ready to evaluate."""
@@ -142,7 +142,7 @@ class Trainer:
         return Finish(last_checkpoint(self._out), finished, self._seconds(), stopped=finished < last)
 
     def _steps(self, first: int, last: int, stop: list[int], view: ProgressView) -> int:
-        """Train until the last step or until told to stop; return the number of finished steps."""
+        """Train until the last step or a stop signal; return the number of finished steps."""
         pace = Pace(first, last)
         for step, raw in zip(range(first, last), self._batches(first, last), strict=True):
             self._train_step(step, raw)
@@ -204,7 +204,7 @@ class Trainer:
         )
 
     def _agreed(self, stop: list[int]) -> bool:
-        """Whether any process was told to stop; all must leave at the same step."""
+        """Whether any process received a stop signal; all must stop at the same step."""
         if self._accelerator.num_processes == 1:
             return bool(stop)
         flag = torch.tensor(float(bool(stop)), device=self._accelerator.device)

@@ -31,7 +31,7 @@ STATE = "training_state"
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run has come."""
+    """Progress of a run."""
 
     step: int
     """Finished steps."""

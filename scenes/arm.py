@@ -19,7 +19,7 @@ HOME = (-0.005, -0.964, 0.895, 1.628, 0.005, 0.65)
 """Joint angles at reset [rad]: gripper open, pointing down, behind the blocks."""
 
 PINCH_SITE = "pinch"
-"""Site between the jaws where the centre of a grasped block lies; its x axis points along the fingers."""
+"""Site between the jaws at the centre of a grasped block; its x axis points along the fingers."""
 FIXED_PAD = "fixed_pad"
 MOVING_PAD = "moving_pad"
 

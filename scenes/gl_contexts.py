@@ -1,7 +1,7 @@
 """Which OpenGL context is current, asked of EGL itself.
 
-A process may hold contexts of several packages. dm_control remembers which one it made current and does not look
-again, so that whoever draws in between must put its context back.
+A process may hold contexts of several packages. dm_control caches which one is current,
+so code that draws in between must restore its context.
 """
 
 import ctypes
@@ -22,7 +22,7 @@ _LOST = (
 
 
 class Context(Protocol):
-    """What MuJoCo's GLContext offers."""
+    """Interface of MuJoCo's GLContext."""
 
     def make_current(self) -> None: ...
 

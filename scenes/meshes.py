@@ -104,7 +104,7 @@ def _read(folder: Path) -> mujoco.MjSpec:
 
 
 def _check_frame(ours: mujoco.MjsBody, theirs: mujoco.MjsBody | None, folder: Path) -> None:
-    """Refuse a model whose link lies elsewhere on its parent: its meshes would not fit this arm."""
+    """Refuse a model whose link has another pose on its parent: its meshes would not fit this arm."""
     if theirs is None:
         raise UsageError(f"robot_meshes: {folder / FILE} has no link {_THEIR_NAMES.get(ours.name, ours.name)!r}")
     turned = abs(ours.quat @ theirs.quat) / np.linalg.norm(ours.quat) / np.linalg.norm(theirs.quat)

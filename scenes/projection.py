@@ -1,4 +1,4 @@
-"""Where points of the scene appear in the image of a fixed camera."""
+"""Projection of points into the image of a fixed camera."""
 
 import mujoco
 import numpy as np

@@ -34,7 +34,7 @@ class OffscreenRenderer:
     def __init__(self, model: mujoco.MjModel) -> None:
         self._model = model
         self.bound = BoundContext(_open_context())
-        """Whoever draws much may hold it current meanwhile."""
+        """Callers with many images may keep it current meanwhile."""
         self._scene = mujoco.MjvScene(model, maxgeom=200)
         for flag in (
             mujoco.mjtRndFlag.mjRND_SHADOW,

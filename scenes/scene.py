@@ -16,7 +16,7 @@ from act_eval.scenes.workspace import PHYSICS_STEP
 
 @dataclass(frozen=True)
 class SceneConfig:
-    """What stands on the table."""
+    """Content of the scene."""
 
     confusers: int = 1
     """Number of blocks beside the target, 0 to 3."""
@@ -26,7 +26,7 @@ class SceneConfig:
     """Folder of the Menagerie model whose meshes the arm shows; None: primitives."""
 
     def __post_init__(self) -> None:
-        """Refuse what does not fit on the table."""
+        """Check the number of blocks."""
         if not 0 <= self.confusers <= len(tabletop.OTHER_RGBA):
             raise UsageError(f"confusers is {self.confusers}; 0 to {len(tabletop.OTHER_RGBA)} are allowed")
 

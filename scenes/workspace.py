@@ -1,4 +1,4 @@
-"""Where things are and how large: the one owner of every length that scene, reset, expert and outcome rules share.
+"""Positions and sizes shared by scene, reset, expert and outcome rules.
 
 The table frame has its origin under the arm's base, x forward, y to the arm's left, z up; the table top is z = 0. [m]
 """
@@ -40,21 +40,21 @@ class Box2:
         return rng.uniform(self.low, self.high)
 
     def contains(self, points: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Return for points (..., 2) whether they lie inside."""
+        """Return for points (..., 2) whether they are inside."""
         return np.all((points >= self.low) & (points <= self.high), axis=-1)
 
     def holds(self, x: float, y: float) -> bool:
-        """Return whether one point lies inside; a tenth of the time of `contains`."""
+        """Return whether one point is inside; ten times as fast as `contains`."""
         return self.low[0] <= x <= self.high[0] and self.low[1] <= y <= self.high[1]
 
 
 BLOCKS = Box2(low=(0.145, -0.05), high=(0.235, 0.15))
-"""Where block centres start; all of it is within reach of a vertical gripper 6 cm above the table."""
+"""Region of initial block centres; all of it is within reach of a vertical gripper 6 cm above the table."""
 
 PLACES = ((0.19, 0.0), (0.19, 0.10))
-"""Where blocks start when they have but two places, (x, y) each: further apart than `MIN_SEPARATION` [m]."""
+"""The two places of `positions` other than `continuous`, (x, y) each: further apart than `MIN_SEPARATION` [m]."""
 PLACE_SPREAD = 0.01
-"""How far from such a place a block's centre may start, along x and along y [m]."""
+"""Largest offset of a block's centre from its place, along x and along y [m]."""
 
 MAX_YAW = 0.35
 """Blocks are turned by at most this to either side at reset [rad]: the right grasp is then one, not one of four."""

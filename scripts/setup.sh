@@ -51,7 +51,7 @@ apt_install() {
 
 make_venv() {
     if [ -d "$venv" ] && runs_python_311 "$python" && "$python" -m pip --version >/dev/null 2>&1; then return; fi
-    if [ -d "$venv" ]; then say "$venv is broken or older than Python 3.11: making it anew"; fi
+    if [ -d "$venv" ]; then say "$venv is broken or older than Python 3.11: recreating it"; fi
     local base
     base="$(find_python)"
     if ! has_venv "$base"; then

@@ -1,7 +1,7 @@
 """A folder of finished attempts: what is left of a collection that was interrupted.
 
 Every attempt is one file that appears whole or not at all, so collecting may stop at any moment and be continued,
-by any number of workers. `plan.json` says what is collected; another plan in the same folder is refused.
+by any number of workers. `plan.json` holds the plan; another plan in the same folder is refused.
 """
 
 import json
@@ -48,7 +48,7 @@ class _Discarded:
 
 @dataclass(frozen=True)
 class _Recorded:
-    """What the footer of a recorded attempt says beside the table."""
+    """Footer of a recorded attempt."""
 
     seed: int
     pixels: Mapping[str, tuple[tuple[int, ...], ...]]
@@ -130,7 +130,7 @@ class AttemptFolder:
         return table.replace_schema_metadata(None), pixels
 
     def video(self, number: int, key: str) -> Path:
-        """Return where the video of a camera feature lies."""
+        """Return the path of a camera feature's video."""
         return self._path(number, f"{key}.mp4")
 
     def _path(self, number: int, suffix: str) -> Path:
@@ -151,10 +151,10 @@ def _recorded(metadata: Mapping[bytes, bytes] | None, file: Path) -> _Recorded:
     return decode((metadata or {}).get(_META, b""), _Recorded, f"the footer of {file}", DatasetError)
 
 
-def _check_plan(folder: Path, found: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
-    for key in sorted(found.keys() | asked.keys()):
-        if found.get(key) != asked.get(key):
+def _check_plan(folder: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    for key in sorted(found.keys() | wanted.keys()):
+        if found.get(key) != wanted.get(key):
             raise DatasetError(
-                f"{folder} holds an unfinished collection with {key} = {found.get(key)!r}; asked for "
-                f"{asked.get(key)!r}. Continue it with the same settings, or remove the folder"
+                f"{folder} holds an unfinished collection with {key} = {found.get(key)!r}; requested is "
+                f"{wanted.get(key)!r}. Continue it with the same settings, or remove the folder"
             )

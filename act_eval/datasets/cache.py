@@ -1,12 +1,12 @@
 """Decoded frames on disk: every frame of a camera at its place in one flat file.
 
-Pictures are decoded once. From then on a random frame is one positioned read, which the page cache answers, so
+Images are decoded once. From then on a random frame is one positioned read, served by the page cache, so
 batches are gathered without worker processes, and the memory of a training does not depend on the size of the data
-set: pictures are read, not mapped (the vectors, 56 bytes a frame, are mapped). The cache lies in `.frame_cache/KEY`
-inside the data set, or where it is told to; KEY hashes names, sizes and times of all files, so that a changed data
+set: images are read, not mapped (the vectors, 56 bytes a frame, are mapped). The cache is in `.frame_cache/KEY`
+inside the data set, or in a given folder; KEY hashes names, sizes and times of all files, so that a changed data
 set gets a new one.
 
-Legend: `F` frames of the data set · `R` frames asked for · `H`, `W` image height and width.
+Legend: `F` frames of the data set · `R` requested frames · `H`, `W` image height and width.
 """
 
 import hashlib
@@ -121,7 +121,7 @@ def open_cache(data: Demonstrations, folder: Path | None = None, on_episode: OnE
     Args:
         data: the data set.
         folder: where caches lie; inside the data set by default.
-        on_episode: told after every decoded episode.
+        on_episode: called after every decoded episode.
 
     Raises:
         DatasetError: if a picture is damaged, the folder cannot be written or the disk is too small.

@@ -1,7 +1,7 @@
 """One recorded episode in memory, and as a table with the columns of the data files.
 
 Legend: `L` frames of the episode. Frame t holds the pair (o_t, a_t): the observation before step t and the command
-given in it; `next.success` and `next.done` tell what step t led to.
+given in it; `next.success` and `next.done` are results of step t.
 """
 
 from collections.abc import Mapping

@@ -40,13 +40,13 @@ class Feature:
     dtype: str
     """A NumPy dtype name, or `image` or `video`."""
     shape: tuple[int, ...]
-    """Of one frame; (H, W, 3) for a camera."""
+    """Shape per frame; (H, W, 3) for a camera."""
     names: tuple[str, ...] | None = None
-    """What the entries mean: joint names, or height, width, channels."""
+    """Names of the entries: joints, or height, width, channels."""
 
     @property
     def is_camera(self) -> bool:
-        """Whether this is a picture."""
+        """Whether the feature is an image."""
         return self.dtype in ("image", "video")
 
     @property
@@ -56,7 +56,7 @@ class Feature:
 
     @property
     def arrow_type(self) -> pa.DataType:
-        """How the data files hold it; vectors of length one are plain scalars, as LeRobot writes them."""
+        """Type in the data files; vectors of length one are plain scalars, as LeRobot writes them."""
         if self.dtype == "image":
             return _IMAGE_TYPE
         scalar = pa.bool_() if self.dtype == "bool" else pa.from_numpy_dtype(self.dtype)
@@ -74,7 +74,7 @@ DEFAULT_FEATURES: Mapping[str, Feature] = {
 
 
 def demonstration_features(
-    joints: Sequence[str], cameras: Mapping[str, tuple[int, int]], storage: ImageStorage, coordinates: bool = True
+    joints: Sequence[str], cameras: Mapping[str, tuple[int, int]], storage: ImageStorage, environment_state: bool = True
 ) -> dict[str, Feature]:
     """Return the features of demonstrations recorded from an act_eval environment.
 
@@ -82,10 +82,10 @@ def demonstration_features(
         joints: names of the joints, in the order of `agent_pos` and of the action.
         cameras: camera name → (height, width) [pixels].
         storage: how images are kept.
-        coordinates: whether observations have an `environment_state`.
+        environment_state: whether observations have an `environment_state`.
     """
     features = {STATE: Feature("float32", (len(joints),), tuple(joints))}
-    if coordinates:
+    if environment_state:
         features[ENVIRONMENT_STATE] = Feature("float32", (2,), ("target_x", "target_y"))
     for name, (height, width) in cameras.items():
         features[IMAGE_PREFIX + name] = Feature(storage, (height, width, 3), ("height", "width", "channels"))
@@ -150,7 +150,7 @@ class StoredFeature:
 
 @dataclass(frozen=True)
 class Info:
-    """What act_eval reads of info.json."""
+    """The fields of info.json that act_eval reads."""
 
     codebase_version: str
     fps: float

@@ -36,7 +36,7 @@ class Episodes:
     seeds: IntArray | None
     """Episode seeds; None in data sets that act_eval did not collect."""
     columns: Mapping[str, IntArray | NDArray[np.float64]]
-    """Where the data and the videos of an episode lie."""
+    """Files and offsets of an episode's data and videos."""
 
     def __len__(self) -> int:
         return len(self.lengths)

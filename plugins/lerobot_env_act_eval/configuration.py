@@ -1,4 +1,4 @@
-"""What `--env.type=act_eval` means: which environment, with which options, and what LeRobot calls its observations."""
+"""`--env.type=act_eval`: environment, options, and LeRobot's names of its observations."""
 
 import dataclasses
 import typing
@@ -17,7 +17,7 @@ from lerobot_env_act_eval.registration import PACKAGE, lerobot_id, register_all
 
 
 def _option(hint: Any) -> Any:
-    """Return the type that LeRobot's parser reads an option as; it knows no `Literal`."""
+    """Return the type that LeRobot's parser reads an option as; it has no `Literal`."""
     return (str if typing.get_origin(hint) is typing.Literal else hint) | None
 
 
@@ -32,7 +32,7 @@ _Options = dataclasses.make_dataclass(
 @EnvConfig.register_subclass("act_eval")
 @dataclass
 class ActEvalEnv(_Options):
-    """One of act_eval's environments. Every option of `PickOptions` is a field; None leaves it as the id has it."""
+    """One of act_eval's environments. Every option of `PickOptions` is a field; None keeps the default of the id."""
 
     task: str | None = "confuser_pick"
     """Short name or Gymnasium id."""
@@ -40,11 +40,11 @@ class ActEvalEnv(_Options):
     render_mode: str = "rgb_array"
 
     def __post_init__(self) -> None:
-        """Declare what the environment shows, under LeRobot's names.
+        """Declare the observations under LeRobot's names.
 
         Raises:
             UnknownName: if there is no such environment.
-            UsageError: naming the option that is out of range.
+            UsageError: naming the option out of range.
         """
         self.gym_id  # noqa: B018  # refuses an unknown name before anything is built
         PickOptions(**self._given())
@@ -66,7 +66,7 @@ class ActEvalEnv(_Options):
 
     @property
     def gym_id(self) -> str:
-        """Gymnasium id, registered when asked for, so that a process started for it knows it too."""
+        """Gymnasium id, registered on access, so that a new process has it too."""
         register_all()
         return lerobot_id(self.task or "")
 

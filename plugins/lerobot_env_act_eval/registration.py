@@ -1,4 +1,4 @@
-"""Gymnasium ids for LeRobot: act_eval's environments with what LeRobot asks of an environment beside Gymnasium's API.
+"""Gymnasium ids for LeRobot: act_eval's environments with LeRobot's additions to Gymnasium's API.
 
 Nothing here needs LeRobot.
 """
@@ -17,7 +17,7 @@ PACKAGE = "lerobot_env_act_eval"
 
 
 class ForLeRobot(gym.Wrapper[Any, Any, Any, Any]):
-    """Names the task in words, and tells in the last step what act_eval's outcome rules say of the episode."""
+    """Adds the task description, and the outcome of the episode to its last step."""
 
     def __init__(self, env: gym.Env[Any, Any], task: str) -> None:
         super().__init__(env)
@@ -25,7 +25,7 @@ class ForLeRobot(gym.Wrapper[Any, Any, Any, Any]):
         self.task_description = task
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Run one step. `is_success` says of a step that the block lies placed, of the last one that it has lasted."""
+        """Run one step. `is_success`: the block is placed now; in the last step: the outcome is success."""
         observation, reward, terminated, truncated, info = super().step(action)
         if terminated or truncated:
             info["is_success"] = self.get_wrapper_attr("verdict")().outcome == SUCCESS

@@ -40,7 +40,7 @@ _Network = dataclasses.make_dataclass("_Network", _declared(), bases=(PreTrained
 @PreTrainedConfig.register_subclass("act_rtc")
 @dataclass
 class ACTRTCConfig(_Network):
-    """What `--policy.type=act_rtc` takes: see `act_eval.policies.rtc.ACTRTCConfig`, field by field."""
+    """Configuration of `--policy.type=act_rtc`: see `act_eval.policies.rtc.ACTRTCConfig`, field by field."""
 
     normalization_mapping: dict[str, NormalizationMode] = field(
         default_factory=lambda: {kind: NormalizationMode(mode) for kind, mode in _SHIPPED.normalization_mapping.items()}
@@ -80,7 +80,7 @@ class ACTRTCConfig(_Network):
         """Rewards are not read."""
 
     def get_optimizer_preset(self) -> AdamWConfig:
-        """Return the optimiser that `lerobot-train` uses unless told otherwise."""
+        """Return the default optimiser of `lerobot-train`."""
         return AdamWConfig(
             lr=self.optimizer_lr, weight_decay=self.optimizer_weight_decay, grad_clip_norm=OptimConfig.clip
         )

@@ -119,7 +119,7 @@ class ACTRTCPolicy(PreTrainedPolicy):
             prev_chunk_left_over: (T, A) or (B, T, A) what is left of the chunk before, as this method returned it.
 
         Raises:
-            UsageError: if d lies outside what the policy was trained for.
+            UsageError: if d is outside the range of the training.
         """
         raw = self._raw(batch)
         raw[LAST_ACTION] = raw[STATE] if self._last_BA is None else self._last_BA

@@ -17,7 +17,7 @@ from act_eval.policies.act.config import NARROW, VIT, VIT_PATCH, ACTConfig, Back
 _STAGES = {"layer1": 0, "layer2": 1, "layer3": 2, "layer4": 3}
 
 InStage = Callable[[int, Tensor], Tensor]
-"""What happens to a stage's features (M, F, h, w) behind its first block, given the stage's number."""
+"""(stage number, features (M, F, h, w) after its first block) → features of the next block."""
 
 
 class StagedBackbone(nn.Module):
@@ -33,7 +33,7 @@ def build_backbone(config: ACTConfig, load_weights: bool) -> nn.Module:
 
     Args:
         config: names the backbone.
-        load_weights: whether `pretrained_backbone_weights` are fetched; not wanted when a checkpoint follows.
+        load_weights: whether `pretrained_backbone_weights` are fetched; False if a checkpoint follows.
     """
     if config.vision_backbone == NARROW:
         return NarrowResNet(config.backbone_widths, config.backbone_norm)

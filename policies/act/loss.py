@@ -15,7 +15,7 @@ def masked_l1(
     Args:
         predicted: (..., A).
         target: (..., A).
-        valid: (...) bool, False where the target lies beyond the episode's end or is not asked for.
+        valid: (...) bool, False if the target is beyond the episode's end or not predicted.
         weight: broadcastable to `valid`; 1 if None.
         shared: whether every process of a training calls this with its part of one batch; see `whole_count`.
     """

@@ -1,8 +1,8 @@
 """The transformer of ACT: DETR-style layers with positions added to queries and keys, batch first.
 
-Parameter names are those of LeRobot's layers. Nothing is computed that nobody reads: the last layer of a stack computes
-only the tokens that are asked for, and decoder tokens that begin as zeros are one vector until they first look at the
-memory.
+Parameter names are those of LeRobot's layers. No unused output is computed: the last layer of a
+stack computes only the requested tokens, and decoder tokens that start as zeros are one vector until their first
+attention to the memory.
 
 Legend: `B` batch · `N` memory tokens · `Q` decoder tokens · `D` width · `G` groups of decoder tokens that share one
 memory but do not see each other (delays of one sample).
@@ -19,7 +19,7 @@ from act_eval.policies.act.config import ACTConfig
 
 
 class FeedForward(nn.Module):
-    """What both kinds of layers share: the feed-forward block, under LeRobot's names `linear1`, `linear2`."""
+    """Feed-forward block of both kinds of layers, under LeRobot's names `linear1`, `linear2`."""
 
     def __init__(self, config: ACTConfig) -> None:
         super().__init__()
@@ -160,7 +160,7 @@ class Decoder(nn.Module):
             pos_BGQD: their positions; one row if they are the same in all.
             memory_BND: what is attended to.
             memory_pos_BND: its positions.
-            asking: the tokens that are wanted.
+            asking: the requested tokens.
         """
         last = len(self.layers) - 1
         for number, layer in enumerate(self.layers):

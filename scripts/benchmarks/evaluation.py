@@ -1,4 +1,4 @@
-"""How long an evaluation takes: against a sequential loop, where the time goes, how it grows, and how soon it starts.
+"""Duration of an evaluation: against a sequential loop, by part, by size, and until its first episode.
 
 python scripts/benchmarks/evaluation.py --episodes 200
 """
@@ -42,9 +42,9 @@ class Arguments:
     episodes: int = 200
     """Episodes of each contestant, over all rounds."""
     rounds: int = 1
-    """Turns that the contestants take; with several, each run has a part of the episodes and starts anew."""
+    """Turns that the contestants take; with several, each run has a part of the episodes and restarts."""
     precision: Literal["float32", "bf16"] = "float32"
-    """Of the network in evaluate; the loop has float32."""
+    """Precision of the network in evaluate; the loop has float32."""
     compile: str = "off"
     """Mode in evaluate, which is started once before it is timed; the loop is eager."""
     execution_horizon: int = 10
@@ -148,7 +148,7 @@ def sequential(arguments: Arguments, seeds: Sequence[int]) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Took:
-    """What a command took, its children included."""
+    """Cost of a command, its children included."""
 
     wall_s: float
     cpu_s: float

@@ -46,7 +46,7 @@ class Options:
     steps: int = 10
     """Steps that are timed, after two that are not."""
     places: tuple[Literal["decoder", "encoder"], ...] = ("decoder", "encoder")
-    """Where the prefix enters."""
+    """Location of the prefix tokens."""
     max_delays: tuple[int, ...] = (3, 8)
     """Largest delays; each means one more delays per sample."""
     compile: str = "off"

@@ -1,4 +1,4 @@
-"""What rendering one camera costs, against MuJoCo's bare update, render and read calls.
+"""Cost of rendering one camera, against MuJoCo's bare update, render and read calls.
 
 python scripts/benchmarks/rendering.py --size 96
 """

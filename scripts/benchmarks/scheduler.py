@@ -1,4 +1,4 @@
-"""What the scheduler adds to a rollout without delay, against a bare loop of predictions and environment steps.
+"""Overhead of the scheduler in a rollout without delay, against a bare loop of predictions and environment steps.
 
 python scripts/benchmarks/scheduler.py --rounds 20
 """

@@ -1,4 +1,4 @@
-"""What a policy server costs beside the policy: requests over loopback to a server that returns zeros.
+"""Overhead of a policy server: requests over loopback to a server that returns zeros.
 
 Prints median and 95th percentile per request [ms], for single observations and for eight at a time.
 """
@@ -22,7 +22,7 @@ CHUNK, JOINTS = 20, 6
 
 @dataclass(frozen=True)
 class Flags:
-    """Measure what a policy server costs beside the policy, over loopback."""
+    """Measure the overhead of a policy server over loopback."""
 
     requests: int = 1000
     """Timed, after a tenth as many."""
@@ -35,7 +35,7 @@ class Flags:
 
 
 class Zeros:
-    """Answers zeros; implements `act_eval.types.ChunkPolicy`."""
+    """Returns zeros; implements `act_eval.types.ChunkPolicy`."""
 
     remembers = False
 

@@ -1,7 +1,7 @@
 """Measure how much quicker two workers run an evaluation than one that is pinned to one core.
 
 The same episodes run alternately with one and with two workers; what is measured is episodes per second of wall-clock
-time, once every worker has built its bench, and processor time per episode, which other programs on the machine
+time, once every worker is ready, and processor time per episode, which other programs on the machine
 disturb less: twice the quotient of the latter is what two free cores give. The records must be the same, or nothing
 is printed.
 """
@@ -74,7 +74,7 @@ def measure(flags: Flags, workers: int, out: Path) -> Measured:
         planned, _ = plan_run(asked, plan, team.facts, team.machine)
         with open_run(out, planned.manifest) as folder:
             blocks = cut_blocks(planned.job, {}, workers)
-            time.sleep(_SETTLE_S)  # until every worker has built its bench
+            time.sleep(_SETTLE_S)  # until every worker is ready
             began, used = time.perf_counter(), processor_s()
             ended: list[tuple[float, float]] = []
             team.run(

@@ -1,4 +1,4 @@
-"""What the finished cells of a study say, as Markdown and JSON: every number with the command that made it."""
+"""Report of the finished cells of a study, as Markdown and JSON: every number with its command."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -31,7 +31,7 @@ from collapse_report import read_state, write_report
 ACT_EVAL = (sys.executable, "-m", "act_eval")
 """The command line, by this interpreter."""
 _BUDGET = "study.json"
-_DEAD_INPUT = 3  # exit code of a probe that found one; a finding, not a failure
+_IGNORED_INPUT = 3  # exit code of a probe that found one; a finding, not a failure
 
 
 class StageFailed(ActEvalError):
@@ -52,9 +52,9 @@ class Flags:
     report: bool = False
     """Only write the report on what has finished."""
     minutes: float | None = None
-    """Begin nothing new after this time; what was begun is finished or kept. The same command continues."""
+    """Start no stage after this time; running ones are finished or kept. The same command continues."""
     budget: Annotated[Budget, tyro.conf.arg(name="")] = field(default_factory=Budget)
-    """What every cell gets."""
+    """Budget of every cell."""
 
 
 def study(flags: Flags, program: Sequence[str] = ACT_EVAL) -> int:
@@ -141,7 +141,7 @@ def _call(command: Sequence[str], program: Sequence[str], log: Path) -> None:
             raise
     if code == INTERRUPTED:
         raise KeyboardInterrupt
-    if code != OK and not (command[0] == "probe" and code == _DEAD_INPUT):
+    if code != OK and not (command[0] == "probe" and code == _IGNORED_INPUT):
         last = log.read_text(errors="replace").strip().splitlines()[-3:]
         raise StageFailed(
             f"{shlex.join(['act-eval', *command])} failed with exit code {code}: {' | '.join(last)}; {log}"
@@ -164,7 +164,7 @@ def _alone(place: Path, wait: bool = False) -> Iterator[bool]:
 
 
 def _claim(folder: Path, budget: Budget) -> None:
-    """Begin a study, or check that the one that stands there has the same budget.
+    """Start a study, or check that the existing one has the same budget.
 
     Raises:
         RunFolderError: naming both budgets.

@@ -246,7 +246,9 @@ def test_another_unfinished_collection_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         collect(plan(), tmp_path / "set", toy, workers=1, on_progress=interrupt)
-    with pytest.raises(DatasetError, match=r"set\.partial holds an unfinished collection with seed = 0; asked for 7"):
+    with pytest.raises(
+        DatasetError, match=r"set\.partial holds an unfinished collection with seed = 0; requested is 7"
+    ):
         collect(plan(seed=7), tmp_path / "set", toy, workers=1)
 
     (tmp_path / "set.partial/plan.json").write_text("{")

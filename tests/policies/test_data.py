@@ -108,7 +108,7 @@ def test_wrong_requests_are_named(data: Demonstrations) -> None:
         windows(data, 5, episodes=[1, 3, -1])
     samples = windows(data, 5)
     for wrong in ([20], [-1]):
-        with pytest.raises(IndexError, match=f"samples {wrong[0]} … {wrong[0]} asked for; there are 20"):
+        with pytest.raises(IndexError, match=f"samples {wrong[0]} … {wrong[0]} requested; there are 20"):
             samples.batch(wrong)
 
 

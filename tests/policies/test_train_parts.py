@@ -51,7 +51,7 @@ def test_rates_are_positive_for_every_length(steps: int, warmup: float) -> None:
         ({"warmup": 1.0}, "warmup is 1.0; it is a share of the steps"),
         ({"final_rate": 2.0}, "final rate is 2.0"),
         ({"clip": 0.0}, "clip is 0.0"),
-        ({"average": 1.0}, "average is 1.0; a decay lies"),
+        ({"average": 1.0}, "average is 1.0; a decay is"),
     ],
 )
 def test_settings_outside_their_range_are_refused(change: dict[str, float], text: str) -> None:

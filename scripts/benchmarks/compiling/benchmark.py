@@ -24,7 +24,7 @@ _CPU_MODE = "default"
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is benchmarked, and how often."""
+    """Subjects and repetitions of a benchmark."""
 
     kind: Kind
     network: Network
@@ -89,7 +89,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Results:
-    """What one benchmark found."""
+    """Result of one benchmark."""
 
     name: str
     parameters: int
@@ -104,7 +104,7 @@ class Results:
 
     @property
     def tasks(self) -> dict[str, Task]:
-        """What was measured, by name."""
+        """Measurements by name."""
         return {"inference": self.inference} | ({"training": self.training} if self.training else {})
 
 

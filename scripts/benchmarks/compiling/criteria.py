@@ -1,4 +1,4 @@
-"""What a benchmark must show to pass."""
+"""Pass criteria of a benchmark."""
 
 from dataclasses import dataclass
 

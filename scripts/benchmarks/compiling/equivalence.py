@@ -1,4 +1,4 @@
-"""Whether eager and compiled code give the same numbers, from equal weights and equal random numbers.
+"""Numerical equivalence of eager and compiled code, from equal weights and equal random numbers.
 
 The bound is |difference| ≤ 1e-5 · max(1, |reference|) for every number of the chunk, the loss and every gradient.
 """

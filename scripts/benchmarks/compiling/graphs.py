@@ -1,4 +1,4 @@
-"""What Dynamo made of a call: graphs, breaks, and whether it compiled again."""
+"""Dynamo's result of a call: graphs, breaks, recompilations."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -29,7 +29,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class PairedTiming:
-    """Times of two calls in pairs; `ratio` says how many times as fast the second one is."""
+    """Times of two calls in pairs; `ratio` is the speed-up of the second one."""
 
     first: Spread
     second: Spread

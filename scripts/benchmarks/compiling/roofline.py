@@ -1,4 +1,4 @@
-"""What the machine could do at best, and what memory a call takes."""
+"""Peak rates of the machine, and the memory of a call."""
 
 import sys
 import time

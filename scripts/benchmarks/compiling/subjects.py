@@ -1,4 +1,4 @@
-"""What is benchmarked: our policies by network name, LeRobot's ACT where it is installed, and batches for both."""
+"""Subjects of the benchmark: our policies by network name, LeRobot's ACT if installed, and batches for both."""
 
 import importlib
 import importlib.metadata
@@ -67,7 +67,7 @@ def _fresh(kind: Kind, network: Network, image: tuple[int, int]) -> Policy:
 
 
 def training_batch(config: ACTConfig, rows: int, device: str, seed: int) -> Batch:
-    """Return normalised random numbers; the last quarter of every second chunk lies beyond its episode's end."""
+    """Return normalised random numbers; the last quarter of every second chunk is beyond its episode's end."""
     generator = torch.Generator().manual_seed(seed)
     batch = {k: torch.randn(rows, *f.shape, generator=generator) for k, f in config.network_inputs.items()}
     steps = config.target_steps

@@ -225,7 +225,7 @@ def manifest_of(
         suite=suite,
         configuration={"policy": policy, "conditions": entries, **run, "video": video},
         fingerprint=fingerprint(threads=1, renderer=env.renderer, **env.versions, **numeric),
-        notes=notes(workers=workers, batch=batch, replayable=env.renders_states),
+        notes=notes(workers=workers, batch=batch, replayable=env.renders_states and env.by_name),
     )
 
 

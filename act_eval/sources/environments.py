@@ -45,6 +45,8 @@ class EnvFacts:
     offered: Mapping[str, tuple[int, ...]]
     """Shapes of what the environment shows, under the policies' names."""
     action: tuple[int, ...]
+    by_name: bool = True
+    """Whether its name suffices to make it again, which rendering a finished run's logged states needs."""
     foreseen: bool = False
     """Whether the scripted expert's next commands can be found out, which prefix `expert` needs."""
     films: bool = False
@@ -121,7 +123,8 @@ class EnvSource:
         if digest is None:
             return facts
         remark = () if why is None else (f"{self.label}: {why}; a run in it cannot be resumed",)
-        return replace(facts, suite={**facts.suite, "object": digest}, remarks=(*facts.remarks, *remark))
+        suite = {**facts.suite, "object": digest}
+        return replace(facts, suite=suite, by_name=False, remarks=(*facts.remarks, *remark))
 
     def make(self) -> "gym.Env[Any, Any]":
         """Return a new environment.

@@ -254,7 +254,7 @@ def _words(verdict: GraspVerdict, named: Block | None, total: int) -> str:
             return f"goal reversed (grasps at the {verdict.block}, the goal input names the {named})"
         case _:
             more = "more than 5,000 grasps" if verdict.needed is None else f"about {verdict.needed} grasps"
-            return f"inconclusive with {total} grasps ({more} like these would decide)"
+            return f"inconclusive with {total} {'grasp' if total == 1 else 'grasps'} ({more} like these would decide)"
 
 
 NEARER = 0.001

@@ -100,7 +100,7 @@ def _row(condition: Mapping[str, Any], cells: tuple[str, ...]) -> Row:
     trials, successes = condition["trials"], condition["successes"]
     rate = successes / trials if trials else 0.0
     failed = [f"{n} {name.replace('_', ' ')}" for name, n in condition["counts"].items() if name != SUCCESS]
-    about = ", ".join(f"{key} {value}" for key, value in condition["settings"].items())
+    about = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in condition["settings"].items())
     return Row(
         key=condition["key"],
         label=condition["label"],

@@ -151,7 +151,7 @@ def _group(policy: str, settings: Mapping[str, Any]) -> str:
     if "delay" not in settings:
         return f"{policy} {ANSWERLESS}" if policy != ANSWERLESS else policy
     method = str(settings.get("executor", ""))
-    more = [f"{key} {value}" for key, value in settings.items() if key not in ("executor", "delay")]
+    more = [f"{key.replace('_', ' ')} {value}" for key, value in settings.items() if key not in ("executor", "delay")]
     return " · ".join([policy, method, *more])
 
 

@@ -75,7 +75,7 @@ def test_the_longer_command_works(trained: Path, tmp_path: Path, command: Comman
 
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
-def test_every_command_is_run_or_its_reason_is_estimated(command: Command):
+def test_every_command_is_run_or_its_reason_is_given(command: Command):
     assert rule_of(command) is not None, (
         f"{command.page}:{command.line} shows a command that nothing is said of: {command.text}\n"
         "tests/docs/site_commands.py says how each command is run, or why it is not"

@@ -23,7 +23,7 @@ AT_HOME = np.array(HOME, np.float32)
 
 
 def waiting(env, steps):
-    """Coordinates (steps + 1, 2) that are told while the arm stays at home."""
+    """Return the goal input (steps + 1, 2) while the arm stays at home."""
     goals = [env.reset(seed=3)[0]["environment_state"]]
     env.skip_cameras(True)
     return np.array(goals + [env.step(AT_HOME)[0]["environment_state"] for _ in range(steps)])

@@ -1,4 +1,4 @@
-"""What of the plugins can be told without LeRobot: their names, what is said where it is missing, the environments."""
+"""Plugins without LeRobot: their names, the error without it, the environments."""
 
 import importlib.util
 import subprocess

@@ -1,4 +1,4 @@
-"""Padding in the place of committed commands: what a network is told without being shown."""
+"""Padding in place of committed commands: a delay without its prefix."""
 
 import numpy as np
 import pytest

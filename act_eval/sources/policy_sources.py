@@ -106,6 +106,15 @@ class _NetworkSource:
         """See `PolicySource`."""
         raise NotImplementedError
 
+    @property
+    def label(self) -> str:
+        """See `PolicySource`."""
+        raise NotImplementedError
+
+    def undigested(self) -> str | None:
+        """Return why `identity` is a random one; None if it is a digest."""
+        return None
+
     def network(self, device: str) -> "tuple[Policy, Processor]":
         """Return the network and its processor, on a device."""
         raise NotImplementedError
@@ -135,8 +144,10 @@ class _NetworkSource:
         failure = {} if compiled.failure is None else {"compile_failure": compiled.failure}
         on_gpu = torch.device(device).type == "cuda"
         gpu = {"gpu": torch.cuda.get_device_name(torch.device(device))} if on_gpu else {}
+        why = self.undigested()
         return PolicyFacts(
             spec=policy.spec,
+            remarks=() if why is None else (f"policy  {self.label} holds a {why}: a run of it cannot be resumed",),
             identity={"digest": self.identity},
             run={
                 "device": device,
@@ -197,7 +208,14 @@ class NetworkSource(_NetworkSource):
     @property
     def identity(self) -> str:
         """A digest of settings and weights."""
-        return try_digest(self.unknown, lambda: digest_of(self.policy, self.processor))[0]
+        return self._digest()[0]
+
+    def undigested(self) -> str | None:
+        """Return why `identity` is a random one; None if it is a digest."""
+        return self._digest()[1]
+
+    def _digest(self) -> tuple[str, str | None]:
+        return try_digest(self.unknown, lambda: digest_of(self.policy, self.processor))
 
     def network(self, device: str) -> "tuple[Policy, Processor]":
         """Return copies: the user's own keep their device, and are not compiled."""

@@ -159,12 +159,7 @@ class ACTRTC(ACT):
         return torch.where(known_BKP1, tokens_B1PD, self.prefix_pad_embed.to(tokens_B1PD.dtype))
 
     def _prefix_in_encoder(
-        self,
-        tokens_BND: Tensor,
-        pos_1ND: Tensor,
-        prefix_BKPD: Tensor,
-        query_pos_BKCD: Tensor,
-        goal_BE: Tensor | None,
+        self, tokens_BND: Tensor, pos_1ND: Tensor, prefix_BKPD: Tensor, query_pos_BKCD: Tensor, goal_BE: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         delays = prefix_BKPD.shape[1]
         tokens_BKND = repeat(tokens_BND, "b n d -> b k n d", k=delays)
@@ -178,12 +173,7 @@ class ACTRTC(ACT):
         return memory_BKND[:, 0, : tokens_BND.shape[1]], rearrange(out_Z1CD, "(b k) 1 c d -> b k c d", k=delays)
 
     def _prefix_in_decoder(
-        self,
-        tokens_BND: Tensor,
-        pos_1ND: Tensor,
-        prefix_BKPD: Tensor,
-        query_pos_BKCD: Tensor,
-        goal_BE: Tensor | None,
+        self, tokens_BND: Tensor, pos_1ND: Tensor, prefix_BKPD: Tensor, query_pos_BKCD: Tensor, goal_BE: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         memory_BND, pos_1ND = self.encode(tokens_BND, pos_1ND, goal_BE)
         x_BKQD = nn.functional.pad(prefix_BKPD, (0, 0, 0, self.config.chunk_size))

@@ -150,7 +150,7 @@ def test_an_act_begins_with_the_weights_of_an_act_rtc(
     ("words", "kind", "text"),
     [
         (["--cameras", "front"], FeatureMismatch, "no camera 'front'; it has: overhead, wrist"),
-        (["--episodes", "4"], DatasetError, "holds 3 demonstrations; asked for 4"),
+        (["--episodes", "4"], DatasetError, "holds 3 demonstrations; --episodes is 4"),
         (["--init-from", "nobody"], UnknownName, "unknown policy 'nobody'"),
         (["--env", "pikc"], UnknownName, "unknown environment 'pikc'.*Did you mean 'pick'"),
         (["--model.chunk-size", "0"], UsageError, "chunk_size"),
@@ -217,7 +217,7 @@ def test_one_policy_learns_from_several_environments(
     make_demos(tmp_path / "wide", lengths=(5,), size=12)
     with pytest.raises(FeatureMismatch, match=r"(?s)wide does not fit.*overhead: \(16, 16, 3\) is needed"):
         train("--dataset", demos, tmp_path / "wide", "--out", tmp_path / "x", *TINY, *RTC, *NO_LOOK)
-    with pytest.raises(UsageError, match="2 --dataset for 1 --env do not say of which environment"):
+    with pytest.raises(UsageError, match="2 --dataset for 1 --env do not determine its environment"):
         train("--dataset", demos, tmp_path / "none", "--out", tmp_path / "x", *TINY, *RTC, *NO_LOOK)
 
 

@@ -118,6 +118,6 @@ def test_a_damaged_shard_is_named(tmp_path: Path) -> None:
     news = NewLines([tmp_path])
     shard.write_text("{}\n")
     with pytest.raises(
-        RunFolderError, match=r"1-of-2.jsonl, line 1 is damaged: condition is missing; .* If another version began"
+        RunFolderError, match=r"1-of-2.jsonl, line 1 is damaged: condition is missing; .* If another version started"
     ):
         delay_estimator(news)

@@ -115,4 +115,4 @@ def test_a_blind_run_says_so_and_is_another_configuration_of_the_same_suite(
     assert evaluate("--policy", intact, "--out", tmp_path / "seeing", "--video", "none", "--mask-images") == 1
     assert "configuration.policy" in capsys.readouterr().err
     assert evaluate("--policy", "expert", "--mask-images") == 2
-    assert "the expert looks through no camera" in capsys.readouterr().err
+    assert "the expert uses no camera" in capsys.readouterr().err

@@ -104,7 +104,7 @@ def test_rates_of_another_policy_are_refused(trained: Path, shipped: Path, tmp_p
 
 def test_a_shipped_policy_is_replaced_only_when_estimated(trained: Path, shipped: Path) -> None:
     publish.run(["tiny", "--checkpoint", str(trained)], prog="act-eval publish")
-    with pytest.raises(UsageError, match="exists; --replace writes over it"):
+    with pytest.raises(UsageError, match="exists; --replace overwrites it"):
         publish.run(["tiny", "--checkpoint", str(trained)], prog="act-eval publish")
     assert publish.run(["tiny", "--checkpoint", str(trained), "--replace"], prog="act-eval publish") == 0
 
@@ -115,5 +115,5 @@ def test_what_is_no_checkpoint_is_refused(trained: Path, shipped: Path, tmp_path
     with pytest.raises(CheckpointError, match=r"config\.json does not exist"):
         publish.run(["tiny"], prog="act-eval publish")
     (trained / "checkpoints/last/pretrained_model/act_eval.json").unlink()
-    with pytest.raises(CheckpointError, match="does not say how it was trained"):
+    with pytest.raises(CheckpointError, match="has no training record"):
         publish.run(["tiny", "--checkpoint", str(trained)], prog="act-eval publish")

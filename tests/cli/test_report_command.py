@@ -47,7 +47,7 @@ def test_what_is_missing_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert report(run) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[:3] == [f"page: {run}/d0/steps/{number:04d}.npz is missing" for number in range(3)]
-    assert lines[3] == "page: missing, and named on it: 1 more"
+    assert lines[3] == "page: 1 more problems are listed on the page"
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ def test_parts_that_ran_apart_are_merged_to_the_bytes_of_the_whole(
     code, out, _ = run(capsys, *EXPERT, "--shard", "1/2", "--out", a)
     assert code == 0
     assert f"shard   1/2 is finished: 2 episodes, {a}/shards/1-of-2.jsonl" in out
-    assert f"When all 2 are: act-eval merge {a}, or act-eval merge RUN... --out OUT" in out
+    assert f"When all 2 are finished: act-eval merge {a}, or act-eval merge RUN... --out OUT" in out
     assert "95% Wilson" not in out
     assert run(capsys, "merge", a)[::2] == (1, "error: condition expert: 1 of 3 episodes are missing: 1\n")
     assert run(capsys, *EXPERT, "--shard", "2/2", "--out", b)[0] == 0
@@ -45,8 +45,8 @@ def test_parts_that_ran_apart_are_merged_to_the_bytes_of_the_whole(
         (["--shard", "4/3"], "shard 4/3: there are shards 1/3 to 3/3"),
         (["--shard", "1/4"], "--shard 1/4: 3 episodes make at most 3 shards"),
         (["--shard", "half"], "--shard is 'half'; it must be NUMBER/COUNT, as in 2/8"),
-        (["--shard", "1/2", "--launcher", "slurm"], "--launcher slurm cuts the run into --workers shards itself"),
-        (["--launcher-options", "timeout_min=3"], "--launcher-options holds parameters for --launcher slurm"),
+        (["--shard", "1/2", "--launcher", "slurm"], "--launcher slurm splits the run into --workers shards itself"),
+        (["--launcher-options", "timeout_min=3"], "--launcher-options is for --launcher slurm"),
         (
             ["--launcher", "slurm", "--launcher-options", "timeout"],
             "--launcher-options takes NAME=VALUE, as in timeout_min=60; got 'timeout'",

@@ -114,7 +114,7 @@ def test_invalid_episodes_that_could_change_the_answer_refuse_it(tmp_path: Path,
     assert compare(base, new, "--junit", tmp_path / "c.xml") == 3
     shown = capsys.readouterr().out
     assert (
-        "10 invalid episodes could make it 'worse' or 'inconclusive'; the valid ones alone say 'inconclusive'" in shown
+        "10 invalid episodes could make it 'worse' or 'inconclusive'; over the valid ones it is 'inconclusive'" in shown
     )
     assert "INCONCLUSIVE --require no-regression: invalid episodes, which are failures of the environment" in shown
     assert "30/30" in shown
@@ -387,7 +387,7 @@ def test_checkpoints_on_different_suites_are_refused(tmp_path: Path, capsys: pyt
     assert compare("--checkpoints", *runs) == 3
     assert "suite.seeds" in capsys.readouterr().err
     assert compare("--checkpoints", runs[0]) == 2
-    assert "at least two checkpoints, got 1" in capsys.readouterr().err
+    assert "--checkpoints needs at least two runs, got 1" in capsys.readouterr().err
 
 
 def test_two_real_runs_of_the_expert_are_equal_episode_by_episode(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

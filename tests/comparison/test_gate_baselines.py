@@ -76,7 +76,7 @@ def test_elsewhere_a_gain_passes_and_invalid_episodes_count_as_failed():
     ],
 )
 def test_a_run_of_something_else_is_refused(change: dict, line: str):
-    with pytest.raises(SuiteMismatch, match="not one of the baseline's") as refusal:
+    with pytest.raises(SuiteMismatch, match="does not match the baseline") as refusal:
         judge(BASE, replace(BASE, **change))
     assert f"  {line}" in str(refusal.value).splitlines()
 
@@ -144,7 +144,7 @@ def test_a_replaced_baseline_stays_in_the_history(tmp_path: Path, capsys: pytest
         write_run(tmp_path / name, outcomes)
         assert main(["baseline", str(tmp_path / name), str(to), "--reason", f"reason {name}"]) == 0
     shown = capsys.readouterr().out
-    assert "in place of:\nd0: 3/3 = 1.00" in shown
+    assert "replacing:\nd0: 3/3 = 1.00" in shown
     assert "(reason one)" in shown
     baseline = Baseline.read(to)
     assert baseline.reason == "reason two"

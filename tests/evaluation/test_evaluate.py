@@ -166,7 +166,7 @@ def test_defaults_are_stated_and_recorded(
         (["--policy", "ACT", "--image-size", "48"], "made for (32, 32, 3), the environment gives (48, 48, 3)"),
         (["--policy", "expert", "--delay", "4"], "the expert acts in every step without inference"),
         (["--policy", "expert", "--seeds", "3,x"], "got 'x' in '3,x'"),
-        (["--policy", "expert", "--seeds", "3", "--episodes", "4"], "--seeds names the episodes itself"),
+        (["--policy", "expert", "--seeds", "3", "--episodes", "4"], "--seeds lists the episodes"),
         (["--policy", "expert", "--episodes", "0"], "--episodes is 0; it must be at least 1"),
         (["--policy", "expert", "--workers", "0"], "--workers is 0; it must be at least 1"),
         (["--policy", "expert", "--batch", "0"], "--batch is 0; it must be at least 1"),
@@ -197,7 +197,7 @@ def test_an_unknown_flag_lists_what_exists(capsys: pytest.CaptureFixture[str]):
     said = refusal(capsys, "--polcy", "act")
     assert said.startswith("error: unknown option '--polcy'; there are: --action-noise, ")
     assert "--policy" in said
-    assert "does not take 'hello'; act-eval evaluate --help lists what it takes" in refusal(capsys, "hello")
+    assert "does not take 'hello'; act-eval evaluate --help lists its arguments" in refusal(capsys, "hello")
 
 
 def test_an_unknown_command_lists_what_exists(capsys: pytest.CaptureFixture[str]):

@@ -37,7 +37,7 @@ def test_a_full_disk_is_named_and_the_run_goes_on_when_there_is_room(
     code, said = toy_run(out, workers, pause_s=0, largest_file=largest_file).end()
     assert code == 1
     assert f"error: cannot write to {out}: File too large" in no_traceback(said)
-    assert "Finished episodes are kept: repeat the command when that is mended." in said
+    assert "Finished episodes are kept: repeat the command once writing is possible." in said
     assert not list(out.glob("*/episodes.jsonl"))
     run(out, workers=1, episodes=8, pause_s=0)
     assert content(out) == undisturbed

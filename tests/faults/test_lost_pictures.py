@@ -185,7 +185,7 @@ def test_a_disk_that_is_full_while_a_video_is_written_is_named(
     assert code == 1
     assert "Traceback" not in said
     assert f"error: cannot write to {out}: File too large" in said
-    assert "Finished episodes are kept: repeat the command when that is mended." in said
+    assert "Finished episodes are kept: repeat the command once writing is possible." in said
     assert not list(out.glob("*/videos/*.part"))
     assert resumed(out) == undisturbed
 

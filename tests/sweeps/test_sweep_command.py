@@ -238,7 +238,7 @@ def test_cells_may_be_added_and_not_left_out(
         'configuration.conditions.rtc_d2_s4: {"executor": "rtc", "delay": 2, "execute": 4} against (absent)' in refusal
     )
     assert sweep("--policies", checkpoints["act"], *both[3:], "--delays", 0, 1, 2, *SMALL, "--out", out)[0] == 1
-    assert f"{out} holds act_rtc_confuser_swap, which this command does not ask for" in capsys.readouterr().err
+    assert f"{out} holds act_rtc_confuser_swap, which are not in this grid" in capsys.readouterr().err
 
 
 def test_other_episodes_into_the_same_folder_are_refused(

@@ -154,7 +154,9 @@ def test_parts_in_several_folders_are_merged_to_the_whole_sweep(
     code, shown = run(*parts, "--out", out, command="merge")
     assert code == 0
     assert f"merged  {parts[0]}/{RUNS[1]}, {parts[1]}/{RUNS[1]}" in shown
-    assert f"results {out}; its sweep's command with --out {out}, without --shard, makes the tables" in shown
+    assert (
+        f"results {out}; repeat the sweep's command with --out {out} and without --shard to write the tables" in shown
+    )
     assert run(*parts, "--out", out, command="merge")[0] == 0
     code, shown = run(*grid, "--workers", "1", "--out", out)
     assert (code, "12 episodes are finished already; 0 are left to run" in shown) == (0, True)
@@ -204,7 +206,7 @@ def test_what_makes_no_whole_sweep_is_named_and_nothing_written(
         ([first, other, "--out", out], 1, f"{RUNS[1]}: {first / RUNS[1]} and {other / RUNS[1]} are parts of different"),
         ([first, other, "--out", out], 1, "against Z80"),
         ([first, whole, "--out", out], 1, f"{RUNS[0]}: {whole / RUNS[0]} is merged already ({', '.join(CONDITIONS)})"),
-        ([first, second / RUNS[0], "--out", out], 2, f"{second / RUNS[0]} is no folder of a sweep, as others of these"),
+        ([first, second / RUNS[0], "--out", out], 2, f"{second / RUNS[0]} is not a sweep folder, unlike others"),
         ([first, second, "--out", first], 1, f"{first / RUNS[0]} is one of the runs that are merged; choose another"),
         ([first, second, "--out", tmp_path], 1, f"{tmp_path} is not the folder of a sweep and holds again, narrow, o"),
     ]:
@@ -220,10 +222,10 @@ def test_what_makes_no_whole_sweep_is_named_and_nothing_written(
         (["--shard", "3/2"], "shard 3/2: there are shards 1/2 to 2/2"),
         (["--shard", "1/4"], "--shard 1/4: 3 episodes make at most 3 shards"),
         (["--shard", "half"], "--shard is 'half'; it must be NUMBER/COUNT, as in 2/8"),
-        ([*DEBUG, "--shard", "1/2"], "--launcher slurm cuts the run into --workers shards itself; leave --shard away"),
+        ([*DEBUG, "--shard", "1/2"], "--launcher slurm splits the run into --workers shards itself; omit --shard"),
         (
             ["--launcher-options", "timeout_min=3"],
-            "--launcher-options holds parameters for --launcher slurm; name that launcher, or leave",
+            "--launcher-options is for --launcher slurm; name that launcher, or leave",
         ),
         (
             [*DEBUG, "--launcher-options", "timeout"],

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from act_eval.diagnostics.grasp_choice import BETWEEN, hesitation, reversals
+from act_eval.envs.approach import hesitation, reversals
 from act_eval.scenes.arm import CLOSING_THRESHOLD
 from act_eval.scenes.workspace import BLOCK_SIDE, CONTROL_HZ, TRAY, TRAY_FLOOR
 from act_eval.types import BoolArray, FloatArray, Verdict
+from act_eval.types.episodes import BETWEEN
 
 OUTCOME_RULES = 1
 """Version of the rules in this file."""

@@ -25,12 +25,11 @@ from numpy.typing import NDArray
 
 from act_eval.stats import SuccessRate
 from act_eval.types import INVALID, EpisodeRecord
+from act_eval.types.episodes import BETWEEN
 
 GraspMode = Literal["averaging", "random", "goal followed", "inconclusive"]
 Block = Literal["target", "confuser"]
 
-BETWEEN = (0.25, 0.75)
-"""Grasp choices that count as between the blocks."""
 GOAL_SHARE = 0.8
 """Smallest share of grasps at one block for `goal followed`."""
 MIN_GRASPS = 8
@@ -255,49 +254,6 @@ def _words(verdict: GraspVerdict, named: Block | None, total: int) -> str:
         case _:
             more = "more than 5,000 grasps" if verdict.needed is None else f"about {verdict.needed} grasps"
             return f"inconclusive with {total} {'grasp' if total == 1 else 'grasps'} ({more} like these would decide)"
-
-
-NEARER = 0.001
-"""A step that brings the gripper this much nearer to the grasp position is progress [m] (2 cm/s)."""
-SWING = 0.01
-"""Motion along the axis target → confuser must go back this far to count as a reversal [m]."""
-
-
-def hesitation(pinch_pos: NDArray[np.float64], grasp_step: int) -> int:
-    """Return the control steps before the grasp in which the gripper came no nearer to the grasp position.
-
-    Pauses, retreats and their recovery count; a straight approach at any speed above 2 cm/s does not.
-
-    Args:
-        pinch_pos: (T + 1, 3) point between the jaws, entry 0 after reset [m].
-        grasp_step: state of the grasp.
-    """
-    distance = np.linalg.norm(pinch_pos[: grasp_step + 1] - pinch_pos[grasp_step], axis=1)
-    nearest = np.minimum.accumulate(distance)
-    return int(np.sum(nearest[:-1] - distance[1:] < NEARER))
-
-
-def reversals(pinch_xy: NDArray[np.float64], target_xy: NDArray[np.float64], confuser_xy: NDArray[np.float64]) -> int:
-    """Return how often the gripper reversed along the axis target → confuser, each time by at least `SWING`.
-
-    Args:
-        pinch_xy: (T + 1, 2) point between the jaws from reset to the grasp [m].
-        target_xy: (2,) centre of the target [m].
-        confuser_xy: (2,) centre of the confuser [m].
-    """
-    axis = confuser_xy - target_xy
-    along = np.sum((pinch_xy - target_xy) * axis, axis=1) / np.sqrt(np.sum(axis * axis))
-    turns, direction = 0, 0
-    low = high = along[0]
-    for value in along[1:]:
-        low, high = min(low, value), max(high, value)
-        gone = 1 if value - low >= SWING else -1 if high - value >= SWING else 0
-        if gone and gone != direction:
-            turns += direction != 0
-            direction = gone
-        if gone:
-            low = high = value
-    return turns
 
 
 def named_block(options: Mapping[str, Any]) -> Block | None:

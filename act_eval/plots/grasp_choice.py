@@ -8,8 +8,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from act_eval.diagnostics.grasp_choice import BETWEEN, ConditionGrasps
+from act_eval.diagnostics.grasp_choice import ConditionGrasps
 from act_eval.plots.style import caption, looks, panels
+from act_eval.types.episodes import BETWEEN
 
 _RANGE = (-0.4, 1.4)
 _BINS = np.linspace(*_RANGE, 37)

@@ -16,6 +16,8 @@ from act_eval.types.execution import ChunkSwitch, Prediction
 OUTCOMES = ("invalid", "policy_error", "success", "wrong_block", "dropped", "between", "missed", "timeout")
 """Every outcome, first match wins. `invalid` is outside the rate, every other one but `success` is a failure."""
 
+BETWEEN = (0.25, 0.75)
+"""Grasp choices that count as between the blocks."""
 INVALID, POLICY_ERROR, SUCCESS = OUTCOMES[:3]
 
 

@@ -10,22 +10,21 @@ import pytest
 from scipy.stats import multinomial
 
 from act_eval.diagnostics.grasp_choice import (
-    BETWEEN,
     GOAL_SHARE,
     MIN_GRASPS,
     GraspCounts,
     describe,
     detect,
     grasp_choices_of,
-    hesitation,
     named_block,
-    reversals,
 )
+from act_eval.envs.approach import hesitation, reversals
 from act_eval.envs.expert import Expert
 from act_eval.envs.registration import env_id
 from act_eval.scenes.workspace import BLOCK_SIDE
 from act_eval.seeding import Purpose, episode_seeds
 from act_eval.types import EpisodeRecord
+from act_eval.types.episodes import BETWEEN
 
 EPISODES = 30
 CLOSED_BY = 32

@@ -53,7 +53,7 @@ def test_the_same_suite_is_accepted():
 
 def test_a_tampered_or_incomplete_file_is_refused():
     values = SUITE.to_json()
-    with pytest.raises(RunFolderError, match=f"its hash is '{SUITE.hash}'"):
+    with pytest.raises(RunFolderError, match=f"the recorded hash is '{SUITE.hash}'"):
         Suite.from_json({**values, "horizon": 150}, "suite")
     with pytest.raises(RunFolderError, match=r"suite is damaged: horizon is missing; the fields are env, kwargs"):
         Suite.from_json({k: v for k, v in values.items() if k != "horizon"}, "suite")

@@ -270,7 +270,7 @@ def test_traces_survive_their_file(tmp_path: Path) -> None:
         ("a.json", "[]", "a delay trace is empty; it needs at least one delay"),
         ("a.json", "[1, 2.5]", "steps[1] is 2.5; it must be a whole number or null"),
         ("a.json", '["4"]', "steps[0] is '4'; it must be a whole number or null"),
-        ("a.json", '{"episodes": {"x": [3]}}', "episodes.x has a name that is no whole number"),
+        ("a.json", '{"episodes": {"x": [3]}}', "episodes.x has a name that is not a whole number"),
         ("a.json", '{"steps": 4}', "steps is 4; it must be a list"),
         ("a.csv", "latency\n3\n", "the header has no column 'delay'; its columns are ['latency']"),
         ("a.csv", "delay\n3\n-4\n", "entry 1 of a delay trace is -4; it must be a whole number of control steps"),

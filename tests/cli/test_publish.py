@@ -102,7 +102,7 @@ def test_rates_of_another_policy_are_refused(trained: Path, shipped: Path, tmp_p
         publish.run(["tiny", "--runs", str(place)], prog="act-eval publish")
 
 
-def test_a_shipped_policy_is_replaced_only_when_estimated(trained: Path, shipped: Path) -> None:
+def test_a_shipped_policy_is_replaced_only_on_request(trained: Path, shipped: Path) -> None:
     publish.run(["tiny", "--checkpoint", str(trained)], prog="act-eval publish")
     with pytest.raises(UsageError, match="exists; --replace overwrites it"):
         publish.run(["tiny", "--checkpoint", str(trained)], prog="act-eval publish")

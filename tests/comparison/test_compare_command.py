@@ -292,7 +292,7 @@ def test_a_video_that_is_gone_is_named_with_what_to_do(worse: tuple[Path, Path],
     gone.unlink()
     assert compare(*worse) == 1
     shown = capsys.readouterr().out
-    again = f"act-eval render {worse[1]} --condition d0 --episodes 28 --size 256 makes it again"
+    again = f"act-eval render {worse[1]} --condition d0 --episodes 28 --size 256 renders it"
     assert f"{gone} is missing; {again}" in shown
 
 

@@ -28,24 +28,6 @@ class StagedBackbone(nn.Module):
         raise NotImplementedError
 
 
-def build_backbone(config: ACTConfig, load_weights: bool) -> nn.Module:
-    """Return a network (M, 3, H, W) → (M, F, h, w).
-
-    Args:
-        config: names the backbone.
-        load_weights: whether `pretrained_backbone_weights` are fetched; False if a checkpoint follows.
-    """
-    if config.vision_backbone == NARROW:
-        return NarrowResNet(config.backbone_widths, config.backbone_norm)
-    if config.vision_backbone == VIT:
-        from act_eval.policies.act.torchvision_backbones import ViT
-
-        return ViT(config, feature_size(config, *next(iter(config.image_features.values())).shape[1:]))
-    from act_eval.policies.act.torchvision_backbones import resnet
-
-    return resnet(config, load_weights)
-
-
 def run_stages(backbone: nn.Module, images_M3HW: Tensor, in_stage: InStage) -> Tensor:
     """Return what the backbone returns, with `in_stage` applied behind the first block of every stage."""
     if isinstance(backbone, StagedBackbone):

@@ -14,14 +14,14 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from act_eval.policies.act.backbone import (
-    build_backbone,
+    NarrowResNet,
     feature_channels,
     feature_size,
     run_stages,
     stack_images,
     stage_channels,
 )
-from act_eval.policies.act.config import ACTConfig, Feature
+from act_eval.policies.act.config import NARROW, VIT, ACTConfig, Feature
 from act_eval.policies.act.transformer import Decoder, Encoder
 from act_eval.policies.conditioning import build_conditioning
 from act_eval.types import ACTION, ENVIRONMENT_STATE, STATE
@@ -240,3 +240,21 @@ def _axis(length: int, dim: int) -> Tensor:
     pair = torch.arange(dim, dtype=torch.float32) // 2
     angle = place[:, None] / _TEMPERATURE ** (2 * pair / dim)
     return rearrange([angle[:, 0::2].sin(), angle[:, 1::2].cos()], "part n pair -> n (pair part)")
+
+
+def build_backbone(config: ACTConfig, load_weights: bool) -> nn.Module:
+    """Return a network (M, 3, H, W) → (M, F, h, w).
+
+    Args:
+        config: names the backbone.
+        load_weights: whether `pretrained_backbone_weights` are fetched; False if a checkpoint follows.
+    """
+    if config.vision_backbone == NARROW:
+        return NarrowResNet(config.backbone_widths, config.backbone_norm)
+    if config.vision_backbone == VIT:
+        from act_eval.policies.act.torchvision_backbones import ViT
+
+        return ViT(config, feature_size(config, *next(iter(config.image_features.values())).shape[1:]))
+    from act_eval.policies.act.torchvision_backbones import resnet
+
+    return resnet(config, load_weights)

@@ -2,7 +2,11 @@
 
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+
+import grimp
+import pytest
 
 import act_eval
 
@@ -15,6 +19,16 @@ def test_contracts_are_kept() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert " 0 broken" in done.stdout
     assert "0 kept" not in done.stdout
+
+
+def test_no_files_import_one_another_in_a_circle() -> None:
+    """Of any size; imports in functions and under TYPE_CHECKING count."""
+    graph = grimp.build_graph("act_eval", cache_dir=None)
+    imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    assert len(imports) > 200
+    TopologicalSorter(imports).prepare()  # raises CycleError with the circle
+    with pytest.raises(CycleError, match=r"act_eval\.errors"):
+        TopologicalSorter({**imports, "act_eval.errors": {"act_eval.cli"}}).prepare()
 
 
 def test_a_forbidden_import_is_found(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from torch._dynamo.testing import CompileCounterWithBackend
 
 from act_eval.errors import CheckpointError, UnknownName, UsageError
 from act_eval.policies.act import ACTConfig, ACTPolicy
-from act_eval.policies.act.backbone import build_backbone, feature_size, run_stages, stage_channels
-from act_eval.policies.act.model import ACT
+from act_eval.policies.act.backbone import feature_size, run_stages, stage_channels
+from act_eval.policies.act.model import ACT, build_backbone
 from act_eval.policies.act.presets import features
 from act_eval.policies.checkpoint import export_lerobot, load_pretrained, save_pretrained
 from act_eval.policies.conditioning import contrastive_hinge, cut_around

@@ -4,10 +4,11 @@ import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from act_eval.errors import ActEvalError, UsageError
 from act_eval.metrics import METRICS, EpisodeMetrics, MetricDefinition, OwnMetric
+from act_eval.metrics.own import MeasureEpisode
 from act_eval.sources.factories import load_factory, named_values, names_factory, only_here, raised
 from act_eval.timing import snake_case, source_entry
 
@@ -64,7 +65,7 @@ def load_metric(metric: "str | Callable[..., Any] | OwnMetric") -> OwnMetric:
     )
     _check_name(definition)
     here_only = only_here(f"metric {text}", defined_by)
-    return OwnMetric(definition=definition, measure=measure, here_only=here_only)
+    return OwnMetric(definition=definition, measure=cast(MeasureEpisode, measure), here_only=here_only)
 
 
 def _parts(text: str) -> tuple[str, str]:

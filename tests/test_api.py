@@ -205,8 +205,8 @@ def test_classes_of_a_script_run_in_its_process_and_resume(tmp_path: Path) -> No
     assert first.startswith("outputs/evaluate/Reach_Straight_")
     reason = "environment Reach is defined in __main__:Reach, which workers cannot import"
     assert refused == f"workers is 4, and this can only run in this process, one worker: {reason}"
-    shown = [line for line in done.stderr.splitlines() if line.startswith("workers one")]
-    assert shown == [f"workers one, in this process: {reason}"] * 2
+    shown = [line for line in done.stderr.splitlines() if line.startswith("workers 1,")]
+    assert shown == [f"workers 1, in this process: {reason}"] * 2
     assert "8 episodes are finished already; 0 are left to run" in done.stderr
 
 

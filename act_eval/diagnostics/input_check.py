@@ -5,8 +5,8 @@ from typing import Any
 
 import gymnasium as gym
 
+from act_eval.diagnostics.input_probe import ProbeReport, probe
 from act_eval.diagnostics.observation_set import collect_observations
-from act_eval.diagnostics.probe import ProbeReport, probe
 from act_eval.errors import ActEvalError
 from act_eval.executors import ChunkExecutor
 from act_eval.rollout import hold_of

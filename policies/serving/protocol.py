@@ -67,7 +67,7 @@ class Handshake:
                 f"the server's handshake has no entry {OURS!r} but {sorted(message)[:20]}: not an act_eval server. "
                 "For an openpi server, add --policy-options chunk=… action_dim=…, see docs/own-policy.md"
             )
-        if about.get("protocol") != PROTOCOL:
+        if type(about.get("protocol")) is not int or about["protocol"] != PROTOCOL:
             raise RemoteError(
                 f"the server speaks protocol {about.get('protocol')!r}, this client {PROTOCOL}: "
                 "install the same version of act_eval on both sides"

@@ -108,7 +108,7 @@ def test_a_blind_run_says_so_and_is_another_configuration_of_the_same_suite(
 ) -> None:
     for name, flags in (("seeing", []), ("mask_images", ["--mask-images"])):
         assert evaluate("--policy", intact, "--out", tmp_path / name, "--video", "none", "--no-probe", *flags) == 0
-    assert "prefix of up to 4, blind" in capsys.readouterr().out
+    assert "prefix of up to 4, images masked" in capsys.readouterr().out
     seeing, mask_images = (Manifest.read(tmp_path / name) for name in ("seeing", "mask_images"))
     assert seeing.suite.hash == mask_images.suite.hash
     assert mask_images.configuration["policy"] == {**seeing.configuration["policy"], "mask_images": True}

@@ -130,7 +130,7 @@ def test_every_action_is_found_in_the_answer_that_it_came_from(run: Path):
         np.testing.assert_array_equal(np.flatnonzero(steps.requested), np.unique(steps.sent))
         flying = (steps.sent[:, None] <= np.arange(steps.steps)) & (np.arange(steps.steps) < steps.ready[:, None])
         np.testing.assert_array_equal(flying.sum(axis=0), steps.in_flight)
-        assert steps.delay_estimator.tolist() == [0] + [2] * (len(steps.delay_estimator) - 1)
+        assert steps.estimated.tolist() == [0] + [2] * (len(steps.estimated) - 1)
         assert steps.blocks_xyz.shape == (steps.steps + 1, 2, 3)
         np.testing.assert_allclose(steps.goal_input, steps.blocks_xyz[steps.observation_step, 0, :2])
 

@@ -81,7 +81,7 @@ def test_an_evaluation_writes_its_page(tmp_path: Path, capsys: pytest.CaptureFix
     data = json.loads(text.split('id="data">')[1].split("</script>")[0])
     (condition,) = data["conditions"]
     assert (out / condition["videos"] / condition["episodes"]["video"][0]).is_file()
-    track = (out / "report" / "a0" / "0000.js").read_text()
+    track = (out / "report" / "c0" / "0000.js").read_text()
     steps = json.loads(track.split("\n")[1].split(",", 1)[1].removesuffix(");"))
     assert steps["steps"] == condition["episodes"]["steps"][0]
     assert len(steps["joints"]) == 6

@@ -59,7 +59,10 @@ def test_start_up_of_strangers_loads_nothing_heavy():
         "print(sorted(heavy), sorted(name for name in sys.modules if name.startswith('act_eval')))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[] ['act_eval', 'act_eval.comparison', 'act_eval.comparison.plugin']"
+    assert (
+        done.stdout.strip()
+        == "[] ['act_eval', 'act_eval.comparison', 'act_eval.comparison.plugin', 'act_eval.version']"
+    )
 
 
 def test_rollouts_of_ones_own_environment_are_recorded_then_judged(pytester: pytest.Pytester, pytest_here: PytestHere):

@@ -92,7 +92,10 @@ def test_every_value_is_a_condition_and_committed_keeps_the_plain_name(
         ),
         (["--prefix", "pad", "--executor", "naive"], "prefix 'pad' needs rtc, the only method with a prefix"),
         (["--proprio", "predicted", "--executor", "blend"], "predicted joints need naive or rtc; got blend"),
-        (["--delay-estimator", "max", "--executor", "naive"], "--delay-estimator is for rtc and for predicted joints"),
+        (
+            ["--delay-estimator", "max", "--executor", "naive"],
+            "--delay-estimator is for rtc and for predicted joint positions",
+        ),
     ],
 )
 def test_what_cannot_be_shown_is_refused_before_the_first_episode(

@@ -119,7 +119,9 @@ def test_it_is_said_what_to_set_where_there_is_no_menagerie(tmp_path: Path, monk
         UsageError, match=r"there is no .*robotstudio_so101/so101\.xml; set MENAGERIE_ROOT to a checkout of"
     ):
         PickEnv(robot_meshes=True)
-    with pytest.raises(UsageError, match="robot_meshes is 'models'; it is true or false: MENAGERIE_ROOT says where"):
+    with pytest.raises(
+        UsageError, match="robot_meshes is 'models'; it is true or false; MENAGERIE_ROOT names the meshes' folder"
+    ):
         PickOptions(robot_meshes="models")  # type: ignore[arg-type]
 
 

@@ -235,7 +235,8 @@ def test_cells_may_be_added_and_not_left_out(
     refusal = capsys.readouterr().err
     assert "act_rtc_confuser_swap holds another run" in refusal
     assert (
-        'configuration.conditions.rtc_d2_s4: {"executor": "rtc", "delay": 2, "execute": 4} against (absent)' in refusal
+        'configuration.conditions.rtc_d2_s4: {"executor": "rtc", "delay": 2, "execution_horizon": 4} against (absent)'
+        in refusal
     )
     assert sweep("--policies", checkpoints["act"], *both[3:], "--delays", 0, 1, 2, *SMALL, "--out", out)[0] == 1
     assert f"{out} holds act_rtc_confuser_swap, which are not in this grid" in capsys.readouterr().err

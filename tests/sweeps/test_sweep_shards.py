@@ -203,7 +203,7 @@ def test_what_makes_no_whole_sweep_is_named_and_nothing_written(
         ),
         ([first, second, again, "--out", out], 1, f"{second}/{shard}, {again}/{shard}"),
         ([first, narrow, "--out", out], 1, f"{narrow} holds no {RUNS[1]}, which {first} holds: it ran another grid"),
-        ([first, other, "--out", out], 1, f"{RUNS[1]}: {first / RUNS[1]} and {other / RUNS[1]} are parts of different"),
+        ([first, other, "--out", out], 1, f"{RUNS[1]}: {first / RUNS[1]} and {other / RUNS[1]} belong to different"),
         ([first, other, "--out", out], 1, "against Z80"),
         ([first, whole, "--out", out], 1, f"{RUNS[0]}: {whole / RUNS[0]} is merged already ({', '.join(CONDITIONS)})"),
         ([first, second / RUNS[0], "--out", out], 2, f"{second / RUNS[0]} is not a sweep folder, unlike others"),
@@ -225,7 +225,7 @@ def test_what_makes_no_whole_sweep_is_named_and_nothing_written(
         ([*DEBUG, "--shard", "1/2"], "--launcher slurm splits the run into --workers shards itself; omit --shard"),
         (
             ["--launcher-options", "timeout_min=3"],
-            "--launcher-options is for --launcher slurm; name that launcher, or leave",
+            "--launcher-options is for --launcher slurm; add --launcher slurm, or omit",
         ),
         (
             [*DEBUG, "--launcher-options", "timeout"],

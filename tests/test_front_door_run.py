@@ -118,7 +118,7 @@ def test_the_review_page_is_written_where_it_is_missing(measured: Run) -> None:
 def test_what_is_no_finished_run_is_refused(made: Run, tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="gone does not exist"):
         load_run(tmp_path / "gone")
-    with pytest.raises(UsageError, match=rf"is no run but holds some; name one of them: {made.folder}"):
+    with pytest.raises(UsageError, match=rf"is not a run folder but holds some; name one of them: {made.folder}"):
         load_run(tmp_path)
     (made.folder / NAMES[1] / "episodes.jsonl").unlink()
     with pytest.raises(RunFolderError, match="the run has not finished; repeat its command to resume it"):

@@ -223,8 +223,8 @@ def test_a_finished_data_set_is_left_alone(tmp_path: Path) -> None:
     assert again == Collected(tmp_path / "set", 12, first.frames, first.attempts, first.discarded, existed=True)
     for changed, text in (
         (plan(13), "holds demonstrations with episodes = 12; requested is 13"),
-        (plan(seed=1), "holds demonstrations with seed = 0; asked for 1"),
-        (plan(options={"success": True}), r"with options = \{\}; asked for \{'success': True\}"),
+        (plan(seed=1), "holds demonstrations with seed = 0; requested is 1"),
+        (plan(options={"success": True}), r"with options = \{\}; requested is \{'success': True\}"),
     ):
         with pytest.raises(DatasetError, match=text):
             collect(changed, tmp_path / "set", toy, workers=1)

@@ -165,7 +165,7 @@ def call_policy(policy: ChunkPolicy, request: ChunkRequest) -> list[Answer]:
         return _checked(policy.predict(request), count, policy.spec)
     except (UsageError, RemoteError):
         raise
-    except Exception as error:
+    except Exception as error:  # user code may raise anything
         if count == 1:
             return [f"{type(error).__name__}: {error}"]
     return [call_policy(policy, _rows(request, [row]))[0] for row in range(count)]

@@ -141,7 +141,7 @@ class _Batch:
             observed, _ = slot.env.reset(seed=episode.seed)
         except RenderError:
             raise
-        except Exception as error:
+        except Exception as error:  # user code may raise anything
             return INVALID, _text(error)
         slot.began = True
         try:
@@ -152,7 +152,7 @@ class _Batch:
             self._executor.reset([slot.row], [episode.seed])
         except (UsageError, RemoteError):
             raise
-        except Exception as error:
+        except Exception as error:  # user code may raise anything
             return POLICY_ERROR, _text(error)
         slot.counted = True
         return None
@@ -204,7 +204,7 @@ class _Batch:
             return POLICY_ERROR, _text(error)
         except RenderError:
             raise
-        except Exception as error:
+        except Exception as error:  # user code may raise anything
             return INVALID, _text(error)
         slot.step += 1
         if slot.hooks.verdict is None:
@@ -257,6 +257,6 @@ def _judge(slot: EnvSlot) -> tuple[Verdict, str | None]:
         if verdict.outcome not in OUTCOMES:
             raise ValueError(f"verdict().outcome is {verdict.outcome!r}; there are: {', '.join(OUTCOMES)}")
         problem = find_unserializable(verdict, "verdict")
-    except Exception as error:
+    except Exception as error:  # user code may raise anything
         return Verdict(outcome=INVALID), _text(error)
     return (verdict, None) if problem is None else (Verdict(outcome=INVALID), problem)

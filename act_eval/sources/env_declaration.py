@@ -4,7 +4,7 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from act_eval.config import EnvDeclaration as DeclaringFlags
+from act_eval.config import EnvDeclaration
 from act_eval.errors import UsageError
 from act_eval.sources.factories import named_values
 
@@ -17,7 +17,7 @@ _LISTS = ("state", "environment_state")
 _VALUES = ("success", "hold", "horizon", "control_ms")
 
 
-def declared(flags: DeclaringFlags) -> "tuple[dict[str, Any], Declaration]":
+def declared(flags: EnvDeclaration) -> "tuple[dict[str, Any], Declaration]":
     """Return the environment's options, and what is declared of it.
 
     Raises:
@@ -75,7 +75,7 @@ def _pair(text: str, flag: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def said(flags: DeclaringFlags) -> dict[str, Any]:
+def said(flags: EnvDeclaration) -> dict[str, Any]:
     """Return the flags that were given, as JSON values; a file by its content."""
     given = {name: value for name, value in vars(flags).items() if value not in (None, ())}
     if flags.env_file is not None:

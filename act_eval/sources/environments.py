@@ -5,9 +5,10 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from act_eval.config import EnvDeclaration
 from act_eval.errors import FeatureMismatch, UsageError
 from act_eval.sources.digests import digest_of, settled_digest, try_digest, unknown_digest
-from act_eval.sources.env_declaration import DeclaringFlags, declared, says_nothing
+from act_eval.sources.env_declaration import declared, says_nothing
 from act_eval.sources.external_envs import env_label, guarded_call, is_foreign, make_adapted, make_given
 from act_eval.sources.factories import (
     import_name,
@@ -147,7 +148,7 @@ class EnvSource:
             raise UsageError(f"{self.env_id} does not take the options {dict(self.options)}: {error}") from error
 
 
-def env_source(env: Any, options: Mapping[str, Any], flags: DeclaringFlags, film: bool) -> EnvSource:
+def env_source(env: Any, options: Mapping[str, Any], flags: EnvDeclaration, film: bool) -> EnvSource:
     """Return the source of environments.
 
     Args:

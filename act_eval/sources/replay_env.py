@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+from act_eval.config import EnvDeclaration
 from act_eval.errors import RunFolderError
 from act_eval.results import Manifest
 from act_eval.results.suites import Suite
-from act_eval.sources.env_declaration import DeclaringFlags
 from act_eval.sources.environments import env_source
 from act_eval.sources.external_envs import env_label
 from act_eval.types.env_hooks import hooks_of
@@ -26,7 +26,7 @@ def replaying_env(suite: Suite) -> Any:
 
 @lru_cache(maxsize=1)
 def _environment(name: str, options: str, scene: str | None) -> Any:
-    env: Any = env_source(name, json.loads(options), DeclaringFlags(), film=False).make().unwrapped
+    env: Any = env_source(name, json.loads(options), EnvDeclaration(), film=False).make().unwrapped
     hooks = hooks_of(env)
     if hooks.render_state is None:
         raise RunFolderError(

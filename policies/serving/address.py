@@ -64,11 +64,6 @@ class Address:
     """None for an act_eval server, whose handshake describes it."""
 
 
-def is_address(text: str) -> bool:
-    """Return whether a policy's name is the address of a server."""
-    return text.startswith(("ws://", "wss://"))
-
-
 def parse_address(url: str, options: Mapping[str, Any], token: str | None = None) -> Address:
     """Parse an address and its options.
 

@@ -8,9 +8,10 @@ import av
 import pytest
 
 from act_eval.cli import main
+from act_eval.config import EnvDeclaration
 from act_eval.results.records import read_episodes
 from act_eval.results.steps import load
-from act_eval.sources.env_declaration import DeclaringFlags, declared
+from act_eval.sources.env_declaration import declared
 from act_eval.sources.external_envs import env_label
 
 OURS = ("--policy", "foreign_envs:Seeker", "--env", "foreign_envs:Reach", "--horizon", 12)
@@ -194,7 +195,7 @@ def test_the_example_of_the_page_runs_as_it_stands(
     (tmp_path / "example.toml").write_text(table)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    options, declaration = declared(DeclaringFlags(env_file=tmp_path / "example.toml"))
+    options, declaration = declared(EnvDeclaration(env_file=tmp_path / "example.toml"))
     assert options == {"obs_type": "pixels_agent_pos"}
     assert declaration.hold == "0,0,0,repeat"
     assert declaration.images == {"top": "pixels.top", "front": "render()"}

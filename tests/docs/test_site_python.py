@@ -12,7 +12,8 @@ from site_folder import furnish, python_of
 from site_pages import PAGES, ROOT, Block, blocks
 from test_site_commands import at_home
 
-from act_eval.sources.env_declaration import DeclaringFlags, declared
+from act_eval.config import EnvDeclaration
+from act_eval.sources.env_declaration import declared
 
 BLOCKS = [block for page in PAGES for block in blocks(page) if block.language == "python"]
 BY_PAGE = {page: [block for block in BLOCKS if block.page == page] for page in {block.page for block in BLOCKS}}
@@ -87,7 +88,7 @@ def test_a_page_quotes_its_example_in_full(example: Path):
 def test_the_declaration_of_an_environment_is_read(tmp_path: Path):
     (text,) = (b.text for page in PAGES for b in blocks(page) if b.language == "toml")
     (tmp_path / "mine.toml").write_text(text)
-    options, declaration = declared(DeclaringFlags(env_file=tmp_path / "mine.toml"))
+    options, declaration = declared(EnvDeclaration(env_file=tmp_path / "mine.toml"))
     assert options == {"obs_type": "pixels_agent_pos"}
     assert declaration.images is not None
     assert set(declaration.images) == {"top", "front"}

@@ -39,8 +39,11 @@ class EnvOptions:
     """Standard deviation of noise on the arm's commands, in half of the steps [rad]."""
     gripper_faults: float | None = None
     """Chance per step that the gripper ignores its command for 10 to 25 steps."""
-    goal_input: Literal["exact", "none", "confuser", "random"] | None = None
-    """Goal coordinates in the policy's input: exact ones, none, those of the confuser, or random ones."""
+    goal_input: Literal["click", "exact", "none", "confuser", "random"] | None = None
+    """Goal coordinates in the policy's input: a click on the target with its error, the exact ones at every step, none,
+    those of the confuser, or random ones."""
+    max_yaw: float | None = None
+    """Largest turn of a block to either side at reset [rad]."""
     swap_blocks: bool = False
     """Swap the positions of target and first confuser."""
     robot_meshes: bool = False
@@ -55,6 +58,7 @@ class EnvOptions:
             "action_noise": self.action_noise,
             "gripper_faults": self.gripper_faults,
             "goal_input": self.goal_input,
+            "max_yaw": self.max_yaw,
             "swap_blocks": True if self.swap_blocks else None,
             "robot_meshes": True if self.robot_meshes else None,
         }

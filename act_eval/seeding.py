@@ -35,6 +35,7 @@ class Stream(IntEnum):
     EXPERT = 4
     PREFIX = 5
     RECOVERY = 6
+    CLICK = 7
 
 
 def episode_seeds(purpose: Purpose, run_seed: int, count: int, first: int = 0) -> list[int]:

@@ -5,12 +5,22 @@ from numpy.typing import NDArray
 
 from act_eval.envs.options import Positions
 from act_eval.errors import SimulationError
-from act_eval.scenes.workspace import BLOCK_SIDE, BLOCKS, MAX_YAW, MIN_SEPARATION, PLACE_SPREAD, PLACES
+from act_eval.scenes.workspace import (
+    BLOCK_SIDE,
+    BLOCKS,
+    CLICK_ERROR,
+    CLICK_LIMIT,
+    MIN_SEPARATION,
+    PLACE_SPREAD,
+    PLACES,
+)
 
 _ATTEMPTS = 1000
 
 
-def sample_blocks(rng: np.random.Generator, count: int, positions: Positions = "continuous") -> NDArray[np.float64]:
+def sample_blocks(
+    rng: np.random.Generator, count: int, max_yaw: float, positions: Positions = "continuous"
+) -> NDArray[np.float64]:
     """Return poses (count, 7) of blocks on the table: position [m] and quaternion (w, x, y, z), the target first.
 
     Centres are uniform over `BLOCKS` given that all are at least `MIN_SEPARATION` apart; with `positions`
@@ -19,6 +29,7 @@ def sample_blocks(rng: np.random.Generator, count: int, positions: Positions = "
     Args:
         rng: The episode's generator of the layout.
         count: Number of blocks.
+        max_yaw: Largest turn to either side [rad].
         positions: See `PickOptions`.
 
     Raises:
@@ -30,8 +41,16 @@ def sample_blocks(rng: np.random.Generator, count: int, positions: Positions = "
             centres[:2] = _near_places(rng, positions)[: len(centres)]
         gaps = np.linalg.norm(centres[:, None] - centres[None], axis=-1)[np.triu_indices(count, 1)]
         if (gaps >= MIN_SEPARATION).all():
-            return _upright(centres, rng.uniform(-MAX_YAW, MAX_YAW, count))
+            return _upright(centres, rng.uniform(-max_yaw, max_yaw, count))
     raise SimulationError(f"no room for {count} blocks at least {MIN_SEPARATION} m apart after {_ATTEMPTS} attempts")
+
+
+def click_errors(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
+    """Return how far (count, 2) clicks on as many blocks miss their centres: normal, cut off at `CLICK_LIMIT` [m]."""
+    errors = rng.normal(0, CLICK_ERROR, (count, 2))
+    while (far := np.linalg.norm(errors, axis=1) > CLICK_LIMIT).any():
+        errors[far] = rng.normal(0, CLICK_ERROR, (int(far.sum()), 2))
+    return errors
 
 
 def _near_places(rng: np.random.Generator, positions: Positions) -> NDArray[np.float64]:

@@ -7,8 +7,9 @@ from act_eval.errors import UnknownName, UsageError
 from act_eval.scenes.meshes import ROOT_VARIABLE
 from act_eval.scenes.rendering import MAX_SIDE
 from act_eval.scenes.scene import SceneConfig
+from act_eval.scenes.workspace import ANY_YAW
 
-GoalInput = Literal["exact", "none", "confuser", "random"]
+GoalInput = Literal["click", "exact", "none", "confuser", "random"]
 Positions = Literal["continuous", "one", "two"]
 
 
@@ -29,20 +30,24 @@ class PickOptions:
     """Probability per step of a gripper fault of 10 to 25 steps: the gripper opens on a close command and closes on an
     open command. Demonstrations collected with it contain recoveries from an empty or lost grasp."""
     goal_input: GoalInput = "exact"
-    """Content of `environment_state`: the target's position (`exact`), a confuser's, a random position of the workspace
-    fixed for the episode, or (`none`) the mean position of a target at reset."""
+    """Content of `environment_state`: the target's position at every step (`exact`), a click on the target at reset,
+    and again when its role passes to another block, which misses the centre by an error and does not follow it
+    (`click`), a confuser's position, a random position of the workspace fixed for the episode, or (`none`) the mean
+    position of a target at reset."""
+    max_yaw: float = 0.35
+    """Largest turn of a block to either side at reset [rad]; a quarter of pi covers every orientation of a cube."""
     swap_blocks: bool = False
     """Whether target and first confuser exchange positions at reset."""
     positions: Positions = "continuous"
     """Where the target starts: anywhere in the workspace, always near the first of two places (`one`), or near either
     of them (`two`). The first confuser then starts near the other place."""
     label_noise: float = 0.0
-    """Share of the episodes whose `exact` goal input is that of the first confuser: a data set with wrong labels."""
+    """Share of the episodes whose `exact` or `click` goal input is that of the first confuser: wrong labels."""
     robot_meshes: bool = False
     """Whether the arm shows its meshes, from a copy of MuJoCo Menagerie that `MENAGERIE_ROOT` names, instead of
     primitives. Physics does not change."""
 
-    _later: ClassVar[tuple[str, ...]] = ("positions", "label_noise", "robot_meshes")
+    _later: ClassVar[tuple[str, ...]] = ("positions", "label_noise", "robot_meshes", "max_yaw")
 
     def facts(self) -> dict[str, Any]:
         """Return the options as a suite stores them.
@@ -58,6 +63,8 @@ class PickOptions:
             raise UnknownName("goal_input", str(self.goal_input), get_args(GoalInput))
         if not 8 <= self.image_size <= MAX_SIDE:
             raise UsageError(f"image_size is {self.image_size}; 8 to {MAX_SIDE} pixels are allowed")
+        if not 0 <= self.max_yaw <= ANY_YAW:
+            raise UsageError(f"max_yaw is {self.max_yaw} rad; 0 to pi/4 = {ANY_YAW} are allowed: every turn of a cube")
         if not 0 <= self.action_noise <= 1:
             raise UsageError(f"action_noise is {self.action_noise} rad; 0 to 1 are allowed")
         if not 0 <= self.gripper_faults <= 1:

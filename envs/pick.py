@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from act_eval.envs import outcomes, sim_state
 from act_eval.envs.episode_log import RunningLog
-from act_eval.envs.layout import sample_blocks
+from act_eval.envs.layout import click_errors, sample_blocks
 from act_eval.envs.logged_states import LoggedStates
 from act_eval.envs.options import GoalInput, PickOptions, Positions
 from act_eval.errors import ActionError, SimulationError, UsageError
@@ -54,6 +54,7 @@ class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):
         action_noise: float = 0.0,
         gripper_faults: float = 0.0,
         goal_input: GoalInput = "exact",
+        max_yaw: float = 0.35,
         swap_blocks: bool = False,
         positions: Positions = "continuous",
         label_noise: float = 0.0,
@@ -67,6 +68,7 @@ class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):
             action_noise=action_noise,
             gripper_faults=gripper_faults,
             goal_input=goal_input,
+            max_yaw=max_yaw,
             swap_blocks=swap_blocks,
             positions=positions,
             label_noise=label_noise,
@@ -105,7 +107,9 @@ class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):
         self._wrong_label = layout.random() < self.options.label_noise
         if self.options.swap_blocks:
             poses[[0, 1]] = poses[[1, 0]]
+        self._click_errors = click_errors(stream(episode_seed, Stream.CLICK), len(poses))
         self._target = 0
+        self._clicked: int | None = None  # block that the last click names
         self._event_step: int | None = None
         mujoco.mj_resetData(self._scene.model, self._data)
         self._data.qpos[self._scene.joint_qpos] = joints
@@ -218,7 +222,9 @@ class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):
         """Return the privileged state that the scripted expert acts on."""
         address = self._scene.block_qpos[self._target]
         w, _, _, z = self._data.qpos[address + 3 : address + 7]
-        yaw = (2 * np.arctan2(z, w) + np.pi / 4) % (np.pi / 2) - np.pi / 4
+        # The face that was nearest at reset: another one becomes the nearest at 45 degrees, and demonstrations that
+        # change over there would teach the mean of two grasps.
+        yaw = (2 * np.arctan2(z, w) + np.pi) % (2 * np.pi) - np.pi
         blocks, pinch, touched, _ = self._log.now
         return Privileged(
             joints=self._data.qpos[self._scene.joint_qpos].copy(),
@@ -245,7 +251,7 @@ class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):
 
     def _sample_blocks(self, rng: np.random.Generator) -> NDArray[np.float64]:
         """Return where the blocks start, (K, 7), the target first."""
-        return sample_blocks(rng, 1 + self.options.confusers, self.options.positions)
+        return sample_blocks(rng, 1 + self.options.confusers, self.options.max_yaw, self.options.positions)
 
     def _before_physics(self) -> None:
         """Apply the environment's own events of this step; none here."""
@@ -272,12 +278,15 @@ class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):
         }
 
     def _goal_input(self) -> NDArray[np.float64]:
-        chosen = self.options.goal_input
-        match "confuser" if chosen == "exact" and self._wrong_label else chosen:
-            case "exact":
-                return self._log.now.blocks[self._target, :2]
-            case "confuser":
-                return self._log.now.blocks[1 if self._target == 0 else 0, :2]
+        blocks, other = self._log.now.blocks, 1 if self._target == 0 else 0
+        named = other if self._wrong_label or self.options.goal_input == "confuser" else self._target
+        match self.options.goal_input:
+            case "exact" | "confuser":
+                return blocks[named, :2]
+            case "click":
+                if self._clicked != named:
+                    self._clicked, self._click = named, blocks[named, :2] + self._click_errors[named]
+                return self._click
             case "random":
                 return self._random_place
             case "none":

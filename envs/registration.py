@@ -1,37 +1,43 @@
-"""Gymnasium ids of this room and the short names that the command line takes."""
+"""Gymnasium ids of this room and the short names that the command line takes.
 
+Version 0 gives the policy the target's exact position in every step; version 1 gives it a click, and blocks may lie
+at any yaw, so that a policy has to look (docs/environments.md). `moving_pick-v1` and `nudged_pick-v1` have no confuser
+unless one is asked for: which of two identical blocks has moved since the click, no policy without memory can know.
+"""
+
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
 
 from act_eval.errors import UnknownName
-from act_eval.scenes.workspace import HORIZON
+from act_eval.scenes.workspace import ANY_YAW, HORIZON
 
-ENVIRONMENTS: Mapping[str, str] = {
-    "pick": "act_eval/Pick-v0",
-    "confuser_pick": "act_eval/ConfuserPick-v0",
-    "confuser_swap": "act_eval/ConfuserSwap-v0",
-    "moving_pick": "act_eval/MovingPick-v0",
-    "nudged_pick": "act_eval/NudgedPick-v0",
+_BY_CLICK: Mapping[str, Any] = {"goal_input": "click", "max_yaw": ANY_YAW}
+
+_TASKS: Mapping[str, tuple[str, str, int, int]] = {  # title, entry point, confusers in version 0 and in version 1
+    "pick": ("Pick", "act_eval.envs.pick:PickEnv", 0, 0),
+    "confuser_pick": ("ConfuserPick", "act_eval.envs.pick:PickEnv", 1, 1),
+    "confuser_swap": ("ConfuserSwap", "act_eval.envs.dynamic:ConfuserSwapEnv", 1, 1),
+    "moving_pick": ("MovingPick", "act_eval.envs.dynamic:MovingPickEnv", 1, 0),
+    "nudged_pick": ("NudgedPick", "act_eval.envs.dynamic:NudgedPickEnv", 1, 0),
+}
+
+ENVIRONMENTS: Mapping[str, str] = {name: f"act_eval/{title}-v0" for name, (title, *_) in _TASKS.items()} | {
+    f"{name}-v1": f"act_eval/{title}-v1" for name, (title, *_) in _TASKS.items()
 }
 """Short name → Gymnasium id."""
-
-_ENTRY_POINTS: Mapping[str, tuple[str, dict[str, Any]]] = {
-    "pick": ("act_eval.envs.pick:PickEnv", {"confusers": 0}),
-    "confuser_pick": ("act_eval.envs.pick:PickEnv", {"confusers": 1}),
-    "confuser_swap": ("act_eval.envs.dynamic:ConfuserSwapEnv", {"confusers": 1}),
-    "moving_pick": ("act_eval.envs.dynamic:MovingPickEnv", {"confusers": 1}),
-    "nudged_pick": ("act_eval.envs.dynamic:NudgedPickEnv", {"confusers": 1}),
-}
 
 
 def register_all() -> None:
     """Register every environment with Gymnasium; calling it again changes nothing."""
-    for name, env_id in ENVIRONMENTS.items():
-        if env_id not in gym.registry:
-            entry_point, defaults = _ENTRY_POINTS[name]
-            gym.register(env_id, entry_point=entry_point, max_episode_steps=HORIZON, kwargs=dict(defaults))
+    for title, entry_point, *confusers in _TASKS.values():
+        for version, options in enumerate(({}, _BY_CLICK)):
+            env_id = f"act_eval/{title}-v{version}"
+            if env_id not in gym.registry:
+                kwargs = {"confusers": confusers[version], **options}
+                gym.register(env_id, entry_point=entry_point, max_episode_steps=HORIZON, kwargs=kwargs)
 
 
 def env_id(name: str) -> str:
@@ -45,3 +51,14 @@ def env_id(name: str) -> str:
     if name not in ENVIRONMENTS:
         raise UnknownName("environment", name, ENVIRONMENTS)
     return ENVIRONMENTS[name]
+
+
+def make(env_id: str, options: Mapping[str, Any]) -> gym.Env[Any, Any]:
+    """Return a new environment of an id of ours, whichever its version.
+
+    Raises:
+        TypeError: if it does not take an option.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*is out of date", DeprecationWarning)  # version 0 is another task
+        return gym.make(env_id, disable_env_checker=True, **options)

@@ -56,8 +56,13 @@ PLACES = ((0.19, 0.0), (0.19, 0.10))
 PLACE_SPREAD = 0.01
 """Largest offset of a block's centre from its place, along x and along y [m]."""
 
-MAX_YAW = 0.35
-"""Blocks are turned by at most this to either side at reset [rad]: the right grasp is then one, not one of four."""
+ANY_YAW = float(np.pi / 4)
+"""Turned by up to this to either side, a cube shows every orientation that it has [rad]."""
+
+CLICK_ERROR = 0.015
+"""Standard deviation of a click's error along x and along y [m]."""
+CLICK_LIMIT = 0.030
+"""Longest error of a click [m]: less than half of `MIN_SEPARATION`, so that the nearest block is the one meant."""
 
 TRAY = Box2(low=(0.13, -0.19), high=(0.22, -0.10))
 """Inner floor of the tray."""

@@ -14,7 +14,7 @@ from act_eval.cli import INTERRUPTED, OK
 from act_eval.cli.parsing import parse
 from act_eval.collect import DEMONSTRATED, Collected, CollectPlan, CollectProgress, collect, expert_demonstrator
 from act_eval.datasets import ImageStorage
-from act_eval.envs.options import Positions
+from act_eval.envs.options import GoalInput, Positions
 from act_eval.envs.registration import env_id
 
 
@@ -49,6 +49,10 @@ class Flags:
     """Start positions of the target: anywhere (continuous, the default), near one place, or near either of two."""
     label_noise: float | None = None
     """Share of the episodes whose goal coordinates are those of the confuser, as in a data set with wrong labels."""
+    goal_input: GoalInput | None = None
+    """Goal coordinates of the labels' observations; the environment's default if omitted."""
+    max_yaw: float | None = None
+    """Largest turn of a block to either side at reset [rad]; the environment's default if omitted."""
     robot_meshes: bool = False
     """Render the robot's meshes, from the copy of MuJoCo Menagerie at MENAGERIE_ROOT, instead of primitives."""
     images: ImageStorage = "image"
@@ -81,7 +85,7 @@ def run(argv: Sequence[str], prog: str) -> int:
 
 
 def _options(flags: Flags) -> dict[str, Any]:
-    given = {name: getattr(flags, name) for name in ("confusers", "positions", "label_noise")}
+    given = {name: getattr(flags, name) for name in ("confusers", "positions", "label_noise", "goal_input", "max_yaw")}
     options = {name: value for name, value in given.items() if value is not None}
     options |= {"robot_meshes": True} if flags.robot_meshes else {}
     return {name: getattr(flags, name) for name in DEMONSTRATED} | options

@@ -3,11 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-import gymnasium as gym
-
-import act_eval.envs  # noqa: F401  registers the environments in every worker
 from act_eval.collect.recording import Demonstrator
 from act_eval.envs.recovery_expert import RecoveryExpert
+from act_eval.envs.registration import make
 from act_eval.errors import UsageError
 from act_eval.scenes.arm import JOINTS
 
@@ -24,7 +22,7 @@ def expert_demonstrator(env_id: str, options: Mapping[str, Any], recovery: float
         UsageError: if the environment does not know an option.
     """
     try:
-        env = gym.make(env_id, disable_env_checker=True, **options)
+        env = make(env_id, options)
     except TypeError as error:  # Gymnasium lets the constructor's complaint through
         raise UsageError(f"{env_id} does not take the options {dict(options)}: {error}") from error
     expert = RecoveryExpert(env.unwrapped, recovery)  # pyright: ignore[reportArgumentType]

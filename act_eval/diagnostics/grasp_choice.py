@@ -258,7 +258,7 @@ def _words(verdict: GraspVerdict, named: Block | None, total: int) -> str:
 
 def named_block(options: Mapping[str, Any]) -> Block | None:
     """Return the block that a suite's option `goal_input` names to the policy."""
-    named: dict[str, Block] = {"exact": "target", "confuser": "confuser"}
+    named: dict[str, Block] = {"exact": "target", "click": "target", "confuser": "confuser"}
     return named.get(options.get("goal_input", "exact"))
 
 

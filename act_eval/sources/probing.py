@@ -7,7 +7,7 @@ from act_eval.diagnostics import ProbeReport
 from act_eval.diagnostics.input_check import check_inputs
 from act_eval.errors import UsageError
 from act_eval.seeding import Purpose, episode_seeds
-from act_eval.sources.environments import check_features, env_source
+from act_eval.sources.environments import NAMES_TARGET, check_features, env_source
 from act_eval.sources.factories import named_values
 from act_eval.sources.policies import EXPERT, Network, policy_source
 from act_eval.types.env_hooks import hooks_of
@@ -21,7 +21,7 @@ def probe_inputs(config: ProbeConfig) -> ProbeReport:
     """
     if isinstance(config.policy, str) and config.policy == EXPERT:
         raise UsageError("the scripted expert declares no inputs; --policy takes a shipped policy or a checkpoint")
-    if config.environment.goal_input not in (None, "exact"):
+    if config.environment.goal_input not in (None, *NAMES_TARGET):
         raise UsageError(f"--goal-input {config.environment.goal_input}: a probe changes the coordinates itself")
     source = env_source(config.env, config.environment.given(), config.declaration, film=False)
     options = named_values(config.policy_options, "--policy-options")

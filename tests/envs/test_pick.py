@@ -10,9 +10,9 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from act_eval.envs.expert import Expert
-from act_eval.envs.layout import sample_blocks
+from act_eval.envs.layout import click_errors, sample_blocks
 from act_eval.envs.pick import PickEnv
-from act_eval.envs.registration import ENVIRONMENTS, env_id
+from act_eval.envs.registration import ENVIRONMENTS, env_id, make
 from act_eval.errors import ActionError, SimulationError, UnknownName, UsageError
 from act_eval.scenes.arm import GRIPPER_CLOSED, GRIPPER_OPEN, HOME
 from act_eval.scenes.workspace import BLOCKS, HORIZON, MIN_SEPARATION, TRAY
@@ -84,7 +84,7 @@ def test_unseeded_resets_give_new_episodes_and_seeded_ones_the_same():
 
 def test_layouts_keep_their_distance_and_cover_the_workspace():
     rng = np.random.default_rng(0)
-    poses = np.array([sample_blocks(rng, 2) for _ in range(2000)])
+    poses = np.array([sample_blocks(rng, 2, 0.35) for _ in range(2000)])
     assert BLOCKS.contains(poses[:, :, :2]).all()
     assert np.linalg.norm(poses[:, 0, :2] - poses[:, 1, :2], axis=1).min() >= MIN_SEPARATION
     spread = np.ptp(poses[:, 0, :2], axis=0) / np.subtract(BLOCKS.high, BLOCKS.low)
@@ -120,7 +120,7 @@ def test_swapping_the_blocks_exchanges_their_places_and_nothing_else():
     [
         (
             {"goal_input": "exakt"},
-            "unknown goal_input 'exakt'; there are: confuser, exact, none, random. Did you mean",
+            "unknown goal_input 'exakt'; there are: click, confuser, exact, none, random. Did you mean",
         ),
         ({"goal_input": "confuser", "confusers": 0}, "goal_input='confuser' needs a confuser"),
         ({"swap_blocks": True, "confusers": 0}, "swap_blocks needs a confuser"),
@@ -308,3 +308,79 @@ def seen_at(env, place):
 
     now = env.privileged()
     return replace(now, target_pos=np.array([*place, 0.0125]), target_yaw=0.0, target_touched=False)
+
+
+def clicks(name, seed, steps, **options):
+    """The goal inputs (steps + 1, 2) and the target's places of an episode in which the arm stays where it is."""
+    env = make(env_id(name), {"image_size": 8, **options}).unwrapped
+    observation, _ = env.reset(seed=seed)
+    goals, places = [observation["environment_state"]], [env.privileged().target_pos[:2].copy()]
+    for _ in range(steps):
+        observation, *_ = env.step(observation["agent_pos"])
+        goals.append(observation["environment_state"])
+        places.append(env.privileged().target_pos[:2].copy())
+    return np.array(goals), np.array(places)
+
+
+def test_a_click_misses_the_target_by_a_cut_off_normal_error():
+    errors = click_errors(np.random.default_rng(0), 20_000)
+    lengths = np.linalg.norm(errors, axis=1)
+    assert lengths.max() <= 0.030
+    radius = 0.030 / 0.015  # cut off at this many deviations: E r² of a Rayleigh length below it, in closed form
+    tail = np.exp(-(radius**2) / 2)
+    expected = 2 * 0.015**2 * (1 - tail * (1 + radius**2 / 2)) / (1 - tail)
+    assert (lengths**2).mean() == pytest.approx(expected, rel=0.02)
+    assert errors.mean(axis=0) == pytest.approx([0, 0], abs=4e-4)
+
+
+def test_a_click_stays_where_it_was_while_the_block_drifts():
+    goals, places = clicks("moving_pick-v1", 3, 20)
+    assert (goals == goals[0]).all()
+    assert 0 < np.linalg.norm(goals[0] - places[0]) <= 0.030
+    assert np.linalg.norm(places[-1] - places[0]) > 0.02
+    exact, places = clicks("moving_pick-v1", 3, 20, goal_input="exact")
+    assert exact == pytest.approx(places, abs=1e-6)
+
+
+def test_the_block_that_takes_over_the_role_is_clicked_anew():
+    goals, places = clicks("confuser_swap-v1", 5, 20)
+    moved = np.flatnonzero(np.any(np.diff(goals, axis=0) != 0, axis=1))
+    swapped = np.flatnonzero(np.linalg.norm(np.diff(places, axis=0), axis=1) > 0.05)
+    assert moved.tolist() == swapped.tolist()
+    assert len(moved) == 1
+    assert np.linalg.norm(goals - places, axis=1).max() <= 0.031
+
+
+def test_a_wrong_label_clicks_the_confuser():
+    goals, places = clicks("confuser_pick-v1", 5, 0, label_noise=1.0)
+    assert np.linalg.norm(goals - places) > 0.04
+
+
+def test_version_0_by_option_is_version_1_and_the_reverse():
+    as_v0 = clicks("confuser_pick-v1", 7, 3, goal_input="exact", max_yaw=0.35)
+    assert np.array_equal(as_v0, clicks("confuser_pick", 7, 3))
+    as_v1 = clicks("confuser_pick", 7, 3, goal_input="click", max_yaw=np.pi / 4)
+    assert np.array_equal(as_v1, clicks("confuser_pick-v1", 7, 3))
+
+
+def test_blocks_lie_at_any_yaw_in_version_1():
+    env = make(env_id("pick-v1"), {"image_size": 8}).unwrapped
+    yaws = []
+    for seed in range(200):
+        env.skip_cameras(True)
+        env.reset(seed=seed)
+        yaws.append(env.privileged().target_yaw)
+    assert np.histogram(yaws, bins=4, range=(-np.pi / 4, np.pi / 4))[0].min() > 30
+    with pytest.raises(UsageError, match=r"max_yaw is 1.0 rad; 0 to pi/4"):
+        make(env_id("pick"), {"max_yaw": 1.0})
+
+
+def test_the_expert_keeps_the_face_that_it_chose_first():
+    env = make(env_id("pick-v1"), {"image_size": 8}).unwrapped
+    env.reset(seed=1)
+    first = env.privileged().target_yaw
+    address = env._scene.block_qpos[0] + 3
+    for turned in (0.3, 0.9, 1.4, -0.9):
+        yaw = first + turned
+        env._data.qpos[address : address + 4] = np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)
+        assert env.privileged().target_yaw == pytest.approx(yaw)

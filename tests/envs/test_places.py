@@ -14,7 +14,7 @@ from act_eval.scenes.workspace import BLOCK_SIDE, BLOCKS, MIN_SEPARATION, PLACE_
 
 def starts(positions: Positions, count: int = 2) -> np.ndarray:
     rng = np.random.default_rng(0)
-    return np.array([sample_blocks(rng, count, positions)[:, :2] for _ in range(200)])
+    return np.array([sample_blocks(rng, count, 0.35, positions)[:, :2] for _ in range(200)])
 
 
 def near(xy: np.ndarray, place: int) -> NDArray[np.bool_]:

@@ -7,32 +7,32 @@ and its unnormaliser's. `act_eval.json` beside them holds what LeRobot has no pl
 import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from act_eval.decoding import JSON, build, read_json
-from act_eval.errors import CheckpointError, FeatureMismatch
-from act_eval.policies.act.config import ACTConfig, Feature
+from act_eval.errors import CheckpointError
+from act_eval.policies.act.config import ACTConfig
 from act_eval.policies.act.policy import ACTPolicy
 from act_eval.policies.normalize import Processor
+from act_eval.policies.pipeline import MIGRATION, read_processor, write_pipelines
 from act_eval.policies.rtc import ACTRTCConfig, ACTRTCPolicy
+from act_eval.policies.tensor_files import check_weights, read_shapes, read_tensors, write_json, write_tensors
 
 CONFIG_FILE = "config.json"
 MODEL_FILE = "model.safetensors"
 EXTRA_FILE = "act_eval.json"
-PREPROCESSOR = "policy_preprocessor"
-POSTPROCESSOR = "policy_postprocessor"
-NORMALIZER_FILE = f"{PREPROCESSOR}_step_3_normalizer_processor.safetensors"
-UNNORMALIZER_FILE = f"{POSTPROCESSOR}_step_0_unnormalizer_processor.safetensors"
+_OLD_BUFFERS = ("normalize_inputs.", "normalize_targets.", "unnormalize_outputs.")
 
 Policy = ACTPolicy | ACTRTCPolicy
-_Kind = TypeVar("_Kind")
+_LEROBOTS = {
+    *("type", "device", "use_amp", "push_to_hub", "repo_id", "private", "tags", "license"),
+    *("pretrained_path", "pretrained_revision"),
+}
+"""Fields of every policy of LeRobot that do not describe the network."""
 _CONFIGS: Mapping[str, type[ACTConfig]] = {"act": ACTConfig, "act_eval_act": ACTConfig, "act_rtc": ACTRTCConfig}
 
 
@@ -52,15 +52,11 @@ def save_pretrained(
         CheckpointError: if a weight is not finite, or too large for float16.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(_stored(policy, half), folder / MODEL_FILE, metadata={"format": "pt"})
-    _write_json(folder / CONFIG_FILE, config_to_dict(policy.config))
-    statistics = {f"{k}.{n}": v.contiguous().cpu() for k, of in processor.stats().items() for n, v in of.items()}
-    for name in (NORMALIZER_FILE, UNNORMALIZER_FILE):
-        save_file(statistics, folder / name)
-    _write_json(folder / f"{PREPROCESSOR}.json", _preprocessor(policy.config))
-    _write_json(folder / f"{POSTPROCESSOR}.json", _postprocessor(policy.config))
+    write_tensors(folder / MODEL_FILE, _stored(policy, half), metadata={"format": "pt"})
+    write_json(folder / CONFIG_FILE, config_to_dict(policy.config))
+    write_pipelines(folder, processor)
     if extra is not None:
-        _write_json(folder / EXTRA_FILE, dict(extra))
+        write_json(folder / EXTRA_FILE, dict(extra))
 
 
 def export_lerobot(folder: Path, policy: Policy, processor: Processor) -> None:
@@ -78,41 +74,44 @@ def export_lerobot(folder: Path, policy: Policy, processor: Processor) -> None:
     save_pretrained(folder, policy, processor)
 
 
+def fresh_policy(config: ACTConfig, backbone_weights: bool = True) -> Policy:
+    """Return a policy with random weights, with the backbone's pretrained ones if configured."""
+    if isinstance(config, ACTRTCConfig):
+        return ACTRTCPolicy(config, backbone_weights)
+    return ACTPolicy(config, backbone_weights)
+
+
 def load_pretrained(folder: Path, device: str | torch.device = "cpu") -> tuple[Policy, Processor]:
     """Read a policy, ours or LeRobot's ACT, in evaluation mode, with its normaliser.
 
     Raises:
-        CheckpointError: if a file is missing or malformed, or a tensor is unknown, missing or wrongly shaped.
+        CheckpointError: if a file is missing or malformed, a tensor is unknown, missing, wrongly shaped or not finite,
+            or a step of the processors cannot be applied.
     """
-    config = load_config(folder)
-    policy = (
-        ACTRTCPolicy(config, load_backbone_weights=False)
-        if isinstance(config, ACTRTCConfig)
-        else ACTPolicy(config, load_backbone_weights=False)
-    )
-    weights = _read_tensors(folder / MODEL_FILE)
-    _check_tensors(folder / MODEL_FILE, weights, policy.state_dict())
-    policy.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
-    try:
-        processor = Processor(config, load_stats(folder))
-    except FeatureMismatch as error:
-        raise CheckpointError(f"{folder}: {error}") from error
+    config, path = load_config(folder), folder / MODEL_FILE
+    _check_shapes(path, read_shapes(path), config)
+    processor = read_processor(folder, config)
+    weights = read_tensors(path)
+    check_weights(path, weights)
+    policy = fresh_policy(config, backbone_weights=False)
+    policy.load_state_dict(weights)
     return policy.to(device).eval(), processor.to(device).eval()
 
 
 def load_config(folder: Path) -> ACTConfig:
-    """Read config.json; keys that act_eval does not know (LeRobot's, of other versions) are left out.
+    """Read config.json.
 
     Raises:
         CheckpointError: if the file is missing, malformed, of an unknown type or outside what is allowed.
     """
-    return config_from_dict(_read_json(folder / CONFIG_FILE, JSON), where=str(folder / CONFIG_FILE))
+    path = folder / CONFIG_FILE
+    return config_from_dict(_read_object(path), where=str(path))
 
 
 def load_extra(folder: Path) -> dict[str, Any]:
     """Read `act_eval.json`; empty where there is none."""
     path = folder / EXTRA_FILE
-    return _read_json(path, JSON) if path.exists() else {}
+    return _read_object(path) if path.exists() else {}
 
 
 def config_to_dict(config: ACTConfig) -> dict[str, Any]:
@@ -125,15 +124,30 @@ def config_to_dict(config: ACTConfig) -> dict[str, Any]:
 
 
 def config_from_dict(values: Mapping[str, Any], where: str = CONFIG_FILE) -> ACTConfig:
-    """Return the configuration that `values` describe; see `load_config`."""
+    """Return the configuration that `values` describe; see `load_config`.
+
+    What LeRobot keeps beside a network's configuration is left out, and so is any other field that is switched off.
+    """
     kind = values.get("type")
+    if kind is None and "input_shapes" in values:
+        raise CheckpointError(f"{where} is of LeRobot from before 2025 (input_shapes, no type). {MIGRATION}")
     if not isinstance(kind, str) or kind not in _CONFIGS:
-        raise CheckpointError(f"{where}: policy type {kind!r} is unknown; there are: {', '.join(sorted(_CONFIGS))}")
-    entries = dict(values)
+        raise CheckpointError(
+            f"{where}: policy type {kind!r} is unknown; there are: {', '.join(sorted(_CONFIGS))}. Others run "
+            "through a Python class (--policy module:factory) or a server (--policy ws://host:port): docs/own-policy.md"
+        )
+    known = {field.name for field in dataclasses.fields(_CONFIGS[kind])}
+    entries = {name: value for name, value in values.items() if name in known}
+    for name in values.keys() - known - _LEROBOTS:
+        if values[name] not in (None, False, "", [], {}):
+            raise CheckpointError(
+                f"{where}: {name} is {ascii(values[name])[:80]}, a field of type {kind!r} that act_eval does not know; "
+                "if it does not change the policy's commands, take it out"
+            )
     dilation = "replace_final_stride_with_dilation"
     if type(entries.get(dilation)) is int and entries[dilation] in (0, 1):
         entries[dilation] = bool(entries[dilation])  # LeRobot annotates this flag as a whole number
-    return build(_CONFIGS[kind], entries, where, CheckpointError, ignore_unknown=True, use_defaults=True)
+    return build(_CONFIGS[kind], entries, where, CheckpointError, use_defaults=True)
 
 
 def _stored(policy: Policy, half: bool) -> dict[str, Tensor]:
@@ -148,102 +162,30 @@ def _stored(policy: Policy, half: bool) -> dict[str, Tensor]:
     return result
 
 
-def _check_tensors(path: Path, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+def _check_shapes(path: Path, found: Mapping[str, tuple[int, ...]], config: ACTConfig) -> None:
+    """Refuse tensors that do not fit a configuration, before memory for any of them is taken."""
+    old = next((name for name in found if name.startswith(_OLD_BUFFERS)), None)
+    if old is not None:
+        raise CheckpointError(
+            f"{path} is of LeRobot from before 0.4 (September 2025): statistics are among its weights ({old}). "
+            f"{MIGRATION}"
+        )
+    layers = config.n_encoder_layers + config.n_decoder_layers + config.n_vae_encoder_layers + config.vit_layers
+    if layers + len(config.backbone_widths) > 20 + len(found):
+        raise CheckpointError(f"{path} does not fit its {CONFIG_FILE}: {layers} layers, and {len(found)} tensors")
+    with torch.device("meta"):
+        wanted = {name: tuple(t.shape) for name, t in fresh_policy(config, backbone_weights=False).state_dict().items()}
     problems = [f"unknown tensor {name!r}" for name in sorted(found.keys() - wanted.keys())]
     problems += [f"missing tensor {name!r}" for name in sorted(wanted.keys() - found.keys())]
-    for name in sorted(found.keys() & wanted.keys()):
-        if found[name].shape != wanted[name].shape:
-            got, want = tuple(found[name].shape), tuple(wanted[name].shape)
-            problems.append(f"tensor {name!r} has shape {got}, its configuration asks for {want}")
+    problems += [
+        f"tensor {name!r} has shape {found[name]}, its configuration asks for {wanted[name]}"
+        for name in sorted(found.keys() & wanted.keys())
+        if found[name] != wanted[name]
+    ]
     if problems:
         more = f" (and {len(problems) - 5} more)" if len(problems) > 5 else ""
         raise CheckpointError(f"{path} does not fit its {CONFIG_FILE}: {'; '.join(problems[:5])}{more}")
 
 
-def load_stats(folder: Path) -> dict[str, dict[str, Any]]:
-    """Read the statistics of a checkpoint's normaliser, {feature: {name: array}}.
-
-    Raises:
-        CheckpointError: if a file is missing or malformed.
-    """
-    stats: dict[str, dict[str, Any]] = {}
-    for name, tensor in _read_tensors(folder / _normalizer_state(folder)).items():
-        feature, _, stat = name.rpartition(".")
-        stats.setdefault(feature, {})[stat] = tensor.numpy()
-    return stats
-
-
-@dataclass(frozen=True)
-class _Step:
-    """One step of LeRobot's processor pipelines."""
-
-    registry_name: str = ""
-    state_file: str | None = None
-
-
-@dataclass(frozen=True)
-class _Pipeline:
-    steps: tuple[_Step, ...] = ()
-
-
-def _normalizer_state(folder: Path) -> str:
-    """Return the file that the preprocessor's normaliser names; LeRobot's step number has changed over time."""
-    path = folder / f"{PREPROCESSOR}.json"
-    for step in _read_json(path, _Pipeline).steps:
-        if step.registry_name == "normalizer_processor" and step.state_file is not None:
-            return Path(step.state_file).name  # never outside the folder
-    raise CheckpointError(f"{path} names no normalizer_processor with a state_file")
-
-
-def _preprocessor(config: ACTConfig) -> dict[str, Any]:
-    features = _features({**config.input_features, **config.output_features})
-    return {
-        "name": PREPROCESSOR,
-        "steps": [
-            {"registry_name": "rename_observations_processor", "config": {"rename_map": {}}},
-            {"registry_name": "to_batch_processor", "config": {}},
-            {"registry_name": "device_processor", "config": {"device": "cpu", "float_dtype": None}},
-            _norm_step("normalizer_processor", config, features, NORMALIZER_FILE),
-        ],
-    }
-
-
-def _postprocessor(config: ACTConfig) -> dict[str, Any]:
-    return {
-        "name": POSTPROCESSOR,
-        "steps": [
-            _norm_step("unnormalizer_processor", config, _features(config.output_features), UNNORMALIZER_FILE),
-            {"registry_name": "device_processor", "config": {"device": "cpu", "float_dtype": None}},
-        ],
-    }
-
-
-def _norm_step(name: str, config: ACTConfig, features: dict[str, Any], state_file: str) -> dict[str, Any]:
-    norm_map = dict(config.normalization_mapping)
-    return {
-        "registry_name": name,
-        "config": {"eps": 1e-8, "features": features, "norm_map": norm_map},
-        "state_file": state_file,
-    }
-
-
-def _features(features: Mapping[str, Feature]) -> dict[str, Any]:
-    return {key: {"type": f.type, "shape": list(f.shape)} for key, f in features.items()}
-
-
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise CheckpointError(f"checkpoint file {path} does not exist")
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path} is not a safetensors file: {error}") from error
-
-
-def _read_json(path: Path, kind: type[_Kind]) -> _Kind:
-    missing = f"checkpoint file {path} does not exist"
-    return read_json(path, kind, CheckpointError, missing=missing, ignore_unknown=True, use_defaults=True)
-
-
-def _write_json(path: Path, values: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+def _read_object(path: Path) -> JSON:
+    return read_json(path, JSON, CheckpointError, missing=f"checkpoint file {path} does not exist")

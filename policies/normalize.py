@@ -1,12 +1,14 @@
 """The one place where raw values become network inputs and network outputs become commands.
 
 Statistics come as LeRobot's `{feature: {mean, std, min, max, count}}`. For relative actions those of `action` are
-computed after the anchor was subtracted (`relative_action_stats`).
+computed after the anchor was subtracted (`relative_action_stats`). Formulas: LeRobot 0.6.1,
+`src/lerobot/processor/normalize_processor.py`.
 
 Legend: `B` or `N` rows · `T` steps · `C` chunk · `P` prefix slots · `A` action dim.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from act_eval.errors import FeatureMismatch, UsageError
 from act_eval.policies.act.config import OVERHEAD, OVERHEAD_CUT, ACTConfig, Feature, NormMode
 from act_eval.policies.conditioning import cut_around
 from act_eval.policies.rtc import ANCHOR, LAST_ACTION, ACTRTCConfig, Anchor
+from act_eval.policies.tensor_files import first_at
 from act_eval.types import ACTION, ENVIRONMENT_STATE, STATE
 
 Stats = Mapping[str, Mapping[str, ArrayLike]]
@@ -37,7 +40,8 @@ MIN_STD = 1e-2
 A joint or a coordinate that hardly moves in the data would otherwise turn an ordinary deviation at run time into an
 input of a hundred standard deviations (or, at zero, into NaN)."""
 
-_EPS = 1e-8  # LeRobot's: forward (x - mean) / (std + eps), backward x * std + mean
+_STATISTICS = ("mean", "std", "min", "max")
+_NEVER_MOVED = " (a value that never changed in the data: train without it, or give it the deviation of one that does)"
 _NEEDED: Mapping[NormMode, tuple[str, str]] = {"MEAN_STD": ("mean", "std"), "MIN_MAX": ("min", "max")}
 
 
@@ -102,39 +106,110 @@ def anchors(actions_TA: FloatArray, states_TJ: FloatArray, anchor: Anchor) -> Fl
     return np.concatenate((states_TJ[:1], actions_TA[:-1]))
 
 
-class Processor(nn.Module):
-    """Normalises raw batches and restores commands; holds its statistics as buffers."""
+@dataclass(frozen=True, kw_only=True)
+class NormSettings:
+    """Settings of LeRobot's `normalizer_processor` and `unnormalizer_processor`, under their names."""
 
-    def __init__(self, config: ACTConfig, stats: Stats) -> None:
+    eps: float = 1e-8
+    features: Mapping[str, Feature]
+    norm_map: Mapping[str, NormMode]
+    """Kind of feature → mode; a kind that is not named stays as it is."""
+    normalize_observation_keys: tuple[str, ...] | None = None
+    """The observations that are normalised; None: all."""
+
+    def __post_init__(self) -> None:
+        if self.eps < 0:
+            raise UsageError(f"eps is {self.eps}; it must be at least 0")
+
+    @staticmethod
+    def of(config: ACTConfig) -> "NormSettings":
+        """Return the settings of a configuration without processors of its own."""
+        features = {**config.input_features, **config.output_features}
+        return NormSettings(features=features, norm_map=dict(config.normalization_mapping))
+
+    def mode(self, key: str) -> NormMode:
+        """Return the mode of a feature; `action` counts as declared."""
+        if key == ACTION:
+            return self.norm_map.get("ACTION", "IDENTITY")
+        chosen = self.normalize_observation_keys
+        if key not in self.features or (chosen is not None and key not in chosen):
+            return "IDENTITY"
+        return self.norm_map.get(self.features[key].type, "IDENTITY")
+
+
+class Normalizer(nn.Module):
+    """Normalises features one by one, and back; holds their statistics as buffers."""
+
+    def __init__(self, settings: NormSettings, features: Mapping[str, Feature], stats: Stats) -> None:
+        """Take the statistics of a network's `features`; others are left out.
+
+        Raises:
+            FeatureMismatch: if a feature has no statistics, or of another shape, or some that nothing can be divided
+                by; naming the feature, the statistic and the index.
+        """
+        super().__init__()
+        self.settings = settings
+        self._features = tuple(features)
+        for key, feature in features.items():
+            for name, value in _take(key, feature, settings.mode(key), stats.get(key, {})).items():
+                self.register_buffer(_buffer(key, name), value)
+
+    def stats(self) -> dict[str, dict[str, Tensor]]:
+        """Return the statistics in use, {feature: {name: tensor}}."""
+        buffers = dict(self.named_buffers())
+        return {k: {n: buffers[_buffer(k, n)] for n in _STATISTICS if _buffer(k, n) in buffers} for k in self._features}
+
+    def normalize(self, key: str, value: Tensor) -> Tensor:
+        """Return a feature as the network takes it."""
+        match self.settings.mode(key):
+            case "MEAN_STD":
+                return (value - self._stat(key, "mean")) / (self._stat(key, "std") + self.settings.eps)
+            case "MIN_MAX":
+                low, high = self._stat(key, "min"), self._stat(key, "max")
+                return 2 * (value - low) / (high - low) - 1
+            case "IDENTITY":
+                return value
+
+    def denormalize(self, key: str, value: Tensor) -> Tensor:
+        """Return a feature in its own unit."""
+        match self.settings.mode(key):
+            case "MEAN_STD":
+                return value * self._stat(key, "std") + self._stat(key, "mean")
+            case "MIN_MAX":
+                low, high = self._stat(key, "min"), self._stat(key, "max")
+                return (value + 1) / 2 * (high - low) + low
+            case "IDENTITY":
+                return value
+
+    def _stat(self, key: str, name: str) -> Tensor:
+        return self.get_buffer(_buffer(key, name))
+
+
+class Processor(nn.Module):
+    """Normalises raw batches and restores commands."""
+
+    def __init__(self, config: ACTConfig, stats: Stats | Normalizer, after: Normalizer | None = None) -> None:
         """Take the statistics of the features of `config`; others are left out.
 
         Args:
             config: names the features, their kinds and the mode per kind.
-            stats: as in LeRobot's `meta/stats.json`; already floored, see `floored`.
+            stats: as in LeRobot's `meta/stats.json`; already floored, see `floored`. Or a normaliser.
+            after: what restores the network's actions, where it is not the same.
 
         Raises:
-            FeatureMismatch: if a feature has no statistics, or of another shape.
+            FeatureMismatch: see `Normalizer`.
         """
         super().__init__()
         self.config = config
-        self.features: dict[str, Feature] = {**config.input_features, **config.output_features}
-        self._modes: dict[str, NormMode] = {
-            k: config.normalization_mapping.get(f.type, "IDENTITY") for k, f in self.features.items()
-        }
-        for key, feature in self.features.items():
-            for name, value in _take(key, feature, self._modes[key], stats.get(key, {})).items():
-                self.register_buffer(_buffer(key, name), value)
+        features = {**config.input_features, **config.output_features}
+        own = stats if isinstance(stats, Normalizer) else Normalizer(NormSettings.of(config), features, stats)
+        self.before = own
+        self.after = after or own
 
     @property
     def anchor(self) -> Anchor | None:
         """Reference of relative actions; None for absolute ones."""
         return self.config.rtc_anchor if isinstance(self.config, ACTRTCConfig) else None
-
-    def stats(self) -> dict[str, dict[str, Tensor]]:
-        """Return the statistics in use, {feature: {name: tensor}}."""
-        buffers = dict(self.named_buffers())
-        names = ("mean", "std", "min", "max")
-        return {k: {n: buffers[_buffer(k, n)] for n in names if _buffer(k, n) in buffers} for k in self.features}
 
     def prepare(self, raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return a normalised batch with what `raw` holds of the declared inputs and targets.
@@ -190,27 +265,11 @@ class Processor(nn.Module):
 
     def normalize(self, key: str, value: Tensor) -> Tensor:
         """Return a feature as the network takes it; uint8 images are first scaled to [0, 1]."""
-        if value.dtype == torch.uint8:
-            value = value.float() / 255
-        match self._modes[key]:
-            case "MEAN_STD":
-                return (value - self._stat(key, "mean")) / (self._stat(key, "std") + _EPS)
-            case "MIN_MAX":
-                low, high = self._stat(key, "min"), self._stat(key, "max")
-                return 2 * (value - low) / torch.where(high == low, _EPS, high - low) - 1
-            case "IDENTITY":
-                return value
+        return self.before.normalize(key, value.float() / 255 if value.dtype == torch.uint8 else value)
 
     def denormalize(self, key: str, value: Tensor) -> Tensor:
         """Return a feature in its own unit."""
-        match self._modes[key]:
-            case "MEAN_STD":
-                return value * self._stat(key, "std") + self._stat(key, "mean")
-            case "MIN_MAX":
-                low, high = self._stat(key, "min"), self._stat(key, "max")
-                return (value + 1) / 2 * torch.where(high == low, _EPS, high - low) + low
-            case "IDENTITY":
-                return value
+        return (self.after if key == ACTION else self.before).denormalize(key, value)
 
     def _cut(self, overhead_B3HW: Tensor, goal_B2: Tensor) -> dict[str, Tensor]:
         """Return the overhead image's crop around the goal, under the network's input name."""
@@ -219,9 +278,6 @@ class Processor(nn.Module):
             raise UsageError("conditioning 'crop' needs crop_projection, the overhead camera's projection")
         name = OVERHEAD if config.crop_as == "replace" else OVERHEAD_CUT
         return {name: cut_around(overhead_B3HW, goal_B2, config.crop_projection, config.crop_share)}
-
-    def _stat(self, key: str, name: str) -> Tensor:
-        return self.get_buffer(_buffer(key, name))
 
     def _field(self, raw: Mapping[str, Any], key: str) -> Tensor:
         if key not in raw:
@@ -236,20 +292,34 @@ def _buffer(key: str, name: str) -> str:
 def _take(key: str, feature: Feature, mode: NormMode, given: Mapping[str, ArrayLike]) -> dict[str, Tensor]:
     """Return the statistics of one feature as float32 tensors: those its mode needs, and the others if given.
 
+    LeRobot divides by a deviation of 0 plus 1e-8, which turns the smallest movement into a huge input.
+
     Raises:
-        FeatureMismatch: naming the feature and the statistic.
+        FeatureMismatch: naming the feature, the statistic and the index.
     """
     shape = (3, 1, 1) if feature.type == "VISUAL" else feature.shape
+    needed = _NEEDED.get(mode, ())
     found: dict[str, Tensor] = {}
-    for name in ("mean", "std", "min", "max"):
+    for name in _STATISTICS:
         if name not in given:
-            if name in _NEEDED.get(mode, ()):
+            if name in needed:
                 raise FeatureMismatch(
                     f"there are no statistics {name!r} of {key!r}; given are {sorted(given) or 'none'}"
                 )
             continue
-        value = torch.as_tensor(np.asarray(given[name]), dtype=torch.float32)
+        value = torch.as_tensor(np.asarray(given[name]), dtype=torch.float32).clone()
         if tuple(value.shape) != shape:
             raise FeatureMismatch(f"{name!r} of {key!r} has shape {tuple(value.shape)}; needed is {shape}")
-        found[name] = value.clone()
+        _refuse(key, name, value, ~value.isfinite(), "statistics must be finite")
+        found[name] = value
+    if mode == "MEAN_STD":
+        _refuse(key, "std", found["std"], found["std"] <= 0, f"a deviation must be above 0{_NEVER_MOVED}")
+    if mode == "MIN_MAX":
+        spread = found["max"] - found["min"]
+        _refuse(key, "max - min", spread, spread <= 0, f"a range must be above 0{_NEVER_MOVED}")
     return found
+
+
+def _refuse(key: str, name: str, value: Tensor, bad: Tensor, allowed: str) -> None:
+    if bool(bad.any()):
+        raise FeatureMismatch(f"{name!r} of {key!r} is {first_at(value, bad)}; {allowed}")

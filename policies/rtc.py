@@ -60,7 +60,7 @@ class ACTRTCConfig(ACTConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.rtc_max_delay < 1:
+        if not 1 <= self.rtc_max_delay < 2**16:
             raise UsageError(f"rtc_max_delay is {self.rtc_max_delay}; it must be at least 1 (use ACT for delay 0 only)")
         if self.rtc_window == "same" and self.rtc_max_delay >= self.chunk_size:
             raise UsageError(
@@ -199,12 +199,13 @@ class ACTRTCPolicy(ChunkingPolicy):
         delays = torch.arange(config.delays)
         steps = torch.arange(config.chunk_size)
         shift = delays if config.rtc_window == "shifted" else torch.zeros_like(delays)
-        weights = config.rtc_delay_weights or (1.0,) * config.delays
         self.register_buffer("all_delays", delays, persistent=False)
         self.register_buffer("target_index", shift[:, None] + steps, persistent=False)
         in_loss = steps >= (delays if config.rtc_window == "same" else torch.zeros_like(delays))[:, None]
         self.register_buffer("in_loss", in_loss, persistent=False)
-        self.register_buffer("delay_weight", torch.tensor(weights, dtype=torch.float32), persistent=False)
+        weights = config.rtc_delay_weights
+        weight_K = torch.ones(config.delays) if weights is None else torch.tensor(weights, dtype=torch.float32)
+        self.register_buffer("delay_weight", weight_K, persistent=False)
         self.queue_anchor: Tensor | None = None
 
     def forward(self, batch: Batch, delay_BK: Tensor | None = None) -> tuple[Tensor, Metrics]:

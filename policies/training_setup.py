@@ -6,18 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors.torch import load_file
-
 from act_eval.datasets import Demonstrations, merged_statistics
 from act_eval.datasets.layout import INFO, STATS
 from act_eval.errors import CheckpointError, DatasetError, FeatureMismatch
 from act_eval.policies.act.config import ACTConfig, Feature
-from act_eval.policies.act.policy import ACTPolicy
 from act_eval.policies.act.presets import features
 from act_eval.policies.checkpoint import MODEL_FILE, Policy
 from act_eval.policies.data import iter_episode_vectors
 from act_eval.policies.normalize import Processor, floored, relative_action_stats
-from act_eval.policies.rtc import ACTRTCConfig, ACTRTCPolicy
+from act_eval.policies.rtc import ACTRTCConfig
+from act_eval.policies.tensor_files import check_weights, read_tensors
 from act_eval.types import ACTION, ENVIRONMENT_STATE, IMAGE_PREFIX, STATE
 
 
@@ -88,13 +86,6 @@ def fresh_processor(config: ACTConfig, data: Sequence[Demonstrations]) -> Proces
     return Processor(config, floored(stats))
 
 
-def fresh_policy(config: ACTConfig, backbone_weights: bool = True) -> Policy:
-    """Return a policy with random weights, with the backbone's pretrained ones if configured."""
-    if isinstance(config, ACTRTCConfig):
-        return ACTRTCPolicy(config, backbone_weights)
-    return ACTPolicy(config, backbone_weights)
-
-
 @dataclass(frozen=True)
 class Taken:
     """What `take_weights` did, tensor by tensor."""
@@ -126,9 +117,8 @@ def take_weights(policy: Policy, folder: Path) -> Taken:
         CheckpointError: if there is no checkpoint, or not one tensor fits.
     """
     path = folder / MODEL_FILE
-    if not path.is_file():
-        raise CheckpointError(f"checkpoint file {path} does not exist; name a `pretrained_model` folder")
-    found, own = load_file(path), policy.state_dict()
+    found, own = read_tensors(path), policy.state_dict()
+    check_weights(path, found)
     both = sorted(found.keys() & own.keys())
     taken = [name for name in both if found[name].shape == own[name].shape]
     if not taken:

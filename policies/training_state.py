@@ -8,22 +8,21 @@ Random states are not stored: all randomness of a step is a function of (seed, s
 Nothing is pickled.
 """
 
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from act_eval.decoding import JSON, read_json
 from act_eval.errors import CheckpointError
+from act_eval.policies.tensor_files import write_json, write_tensors
 
 PRETRAINED = "pretrained_model"
 STATE = "training_state"
@@ -97,11 +96,11 @@ def save_state(
     """Write everything that a run needs to go on into `folder`/training_state."""
     state = folder / STATE
     state.mkdir()
-    save_file(_contiguous(model.state_dict()), state / "model.safetensors")
-    save_file(_contiguous(average.state_dict()), state / "average.safetensors")
+    write_tensors(state / "model.safetensors", model.state_dict())
+    write_tensors(state / "average.safetensors", average.state_dict())
     packed = optimizer.state_dict()
     tensors = {f"{index}/{name}": value for index, entry in packed["state"].items() for name, value in entry.items()}
-    save_file(_contiguous(tensors), state / "optimizer.safetensors")
+    write_tensors(state / "optimizer.safetensors", tensors)
     write_json(state / "optimizer.json", packed["param_groups"])
     write_json(state / "progress.json", asdict(progress))
 
@@ -145,12 +144,3 @@ def _adopt_layout(optimizer: torch.optim.Optimizer) -> None:
         for name, value in entry.items():
             if value.shape == parameter.shape and value.stride() != parameter.stride():
                 entry[name] = torch.empty_like(parameter).copy_(value)
-
-
-def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value.detach().contiguous() for name, value in tensors.items()}
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write indented JSON."""
-    path.write_text(json.dumps(value, indent=2) + "\n")

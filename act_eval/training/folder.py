@@ -12,7 +12,8 @@ import torch
 
 from act_eval.decoding import JSON, read_json
 from act_eval.errors import RunFolderError
-from act_eval.policies.training_state import PRETRAINED, write_json
+from act_eval.policies.tensor_files import write_json
+from act_eval.policies.training_state import PRETRAINED
 from act_eval.training.config import TrainConfig
 from act_eval.training.data import DataPart
 

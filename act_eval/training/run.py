@@ -15,13 +15,13 @@ from act_eval.datasets import Demonstrations
 from act_eval.envs.registration import env_id
 from act_eval.errors import FeatureMismatch, UsageError
 from act_eval.policies.act.config import ACTConfig
-from act_eval.policies.checkpoint import Policy, load_config, save_pretrained
+from act_eval.policies.checkpoint import Policy, fresh_policy, load_config, save_pretrained
 from act_eval.policies.normalize import Processor
 from act_eval.policies.rtc import ACTRTCConfig
 from act_eval.policies.serve import TorchChunkPolicy
 from act_eval.policies.train import Evaluate, Finish, Trainer
 from act_eval.policies.training_log import ProgressView, format_duration
-from act_eval.policies.training_setup import check_same, fitted, fresh_policy, fresh_processor, take_weights
+from act_eval.policies.training_setup import check_same, fitted, fresh_processor, take_weights
 from act_eval.policies.training_state import PRETRAINED, Progress, last_checkpoint
 from act_eval.sources.environments import EnvSource, check_features
 from act_eval.sources.policies import checkpoint_folder

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from act_eval.errors import CheckpointError, UsageError
 from act_eval.policies.act.policy import TemporalEnsemble
-from act_eval.policies.checkpoint import MODEL_FILE, load_stats
-from act_eval.policies.normalize import Processor
+from act_eval.policies.checkpoint import MODEL_FILE, load_config
+from act_eval.policies.normalize import Normalizer, Processor
+from act_eval.policies.pipeline import read_processor
 from act_eval.policies.rtc import ANCHOR, LAST_ACTION
 from act_eval.policies.rtc import ACTRTCPolicy as OurPolicy
 from act_eval.sources.hub import fetched, is_hub_id
@@ -40,7 +41,7 @@ class ACTRTCPolicy(PreTrainedPolicy):
         self,
         config: ACTRTCConfig,
         dataset_meta: Any = None,
-        statistics: dict[str, dict[str, Any]] | None = None,
+        statistics: dict[str, dict[str, Any]] | Normalizer | None = None,
         **_: Any,
     ) -> None:
         """Build the policy; LeRobot's `make_policy` calls this.
@@ -84,7 +85,8 @@ class ACTRTCPolicy(PreTrainedPolicy):
             CheckpointError: if a file is missing or malformed.
         """
         if dataset_meta is None:
-            kwargs["statistics"] = load_stats(_folder(pretrained_name_or_path))
+            folder = _folder(pretrained_name_or_path)
+            kwargs["statistics"] = read_processor(folder, load_config(folder)).before
         return super().from_pretrained(pretrained_name_or_path, dataset_meta=dataset_meta, **kwargs)
 
     def forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:

@@ -28,6 +28,11 @@ OVERHEAD = IMAGE_PREFIX + "overhead"
 """The camera that conditioning `crop` cuts."""
 OVERHEAD_CUT = IMAGE_PREFIX + "overhead_cut"
 """The cut image, where it is a camera of its own."""
+_LARGEST, _MOST_PIXELS = 2**20, 2**13
+_SIZES = (
+    *("chunk_size", "dim_model", "n_heads", "dim_feedforward", "n_encoder_layers", "n_decoder_layers"),
+    *("n_vae_encoder_layers", "latent_dim", "vit_width", "vit_layers"),
+)
 DEFAULT_NORMALIZATION: Mapping[str, NormMode] = {
     "VISUAL": "MEAN_STD",
     "STATE": "MEAN_STD",
@@ -43,6 +48,11 @@ class Feature:
     type: FeatureType
     shape: tuple[int, ...]
     """Images as (3, H, W), vectors as (n,)."""
+
+    def __post_init__(self) -> None:
+        most = _MOST_PIXELS if self.type == "VISUAL" else _LARGEST
+        if not all(1 <= size <= most for size in self.shape):
+            raise UsageError(f"a {self.type} feature has shape {self.shape}; each size must be 1 to {most}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,9 +233,14 @@ class ACTConfig:
             raise UsageError(f"n_action_steps is {self.n_action_steps}; allowed: 1 to chunk_size = {self.chunk_size}")
         if self.temporal_ensemble_coeff is not None and self.n_action_steps != 1:
             raise UsageError(f"temporal_ensemble_coeff needs n_action_steps = 1, got {self.n_action_steps}")
-        for name in ("dim_model", "n_heads", "dim_feedforward", "n_encoder_layers", "n_decoder_layers", "latent_dim"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name in _SIZES:
+            if not 1 <= getattr(self, name) <= _LARGEST:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be at least 1, and at most {_LARGEST}")
+        unit = 8 if self.backbone_norm == "group" else 1
+        if not self.backbone_widths or not all(1 <= w <= _LARGEST and w % unit == 0 for w in self.backbone_widths):
+            raise UsageError(
+                f"backbone_widths is {self.backbone_widths}; it needs one width per stage, a multiple of {unit}"
+            )
         if self.dim_model % self.n_heads or self.dim_model % 4:
             raise UsageError(
                 f"dim_model is {self.dim_model}; it must be a multiple of n_heads = {self.n_heads} and of 4 "

@@ -10,9 +10,8 @@ from act_eval.cli import publish
 from act_eval.decoding import encode_line
 from act_eval.errors import CheckpointError, RunFolderError, UsageError
 from act_eval.policies.act.presets import features, small_act
-from act_eval.policies.checkpoint import load_pretrained, save_pretrained
+from act_eval.policies.checkpoint import fresh_policy, load_pretrained, save_pretrained
 from act_eval.policies.normalize import Processor
-from act_eval.policies.training_setup import fresh_policy
 from act_eval.results import SCHEMA
 from act_eval.results.suites import Suite
 from act_eval.sources.policy_sources import digest

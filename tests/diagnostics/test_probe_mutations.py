@@ -118,7 +118,7 @@ def test_actions_relative_to_joints_that_no_layer_reads_are_seen_through(probed:
 @pytest.mark.parametrize("name", POLICIES)
 def test_coordinates_that_are_not_normalised_are_weak(probed: Callable[..., ProbeReport], name: str) -> None:
     def in_metres(policy, processor):
-        statistics = processor.stats()[ENVIRONMENT_STATE]
+        statistics = processor.before.stats()[ENVIRONMENT_STATE]
         statistics["mean"].zero_()
         statistics["std"].fill_(1)
 

@@ -19,11 +19,11 @@ import act_eval
 import act_eval.envs  # registers the ids
 from act_eval.datasets import Demonstrations, open_cache
 from act_eval.policies.act.presets import features, small_act_rtc
-from act_eval.policies.checkpoint import load_pretrained, load_stats, save_pretrained
+from act_eval.policies.checkpoint import fresh_policy, load_pretrained, save_pretrained
 from act_eval.policies.data import Windows
 from act_eval.policies.rtc import ACTRTCPolicy
 from act_eval.policies.serve import TorchChunkPolicy
-from act_eval.policies.training_setup import fitted, fresh_policy, fresh_processor
+from act_eval.policies.training_setup import fitted, fresh_processor
 from act_eval.sources.policies import SHIPPED
 from act_eval.types import ChunkRequest, Observation
 
@@ -241,8 +241,8 @@ def test_lerobot_train_trains_and_resumes_and_our_evaluation_loads_it(
     policies = []
     for step in ("000003", "000005"):
         policy, _ = load_pretrained(checkpoints / step / "pretrained_model")
-        kept = load_stats(checkpoints / step / "pretrained_model")
-        for key, of in fresh_processor(policy.config, [data]).stats().items():
+        kept = load_pretrained(checkpoints / step / "pretrained_model")[1].before.stats()
+        for key, of in fresh_processor(policy.config, [data]).before.stats().items():
             for name, value in of.items():
                 np.testing.assert_allclose(kept[key][name], value.numpy(), rtol=1e-5, err_msg=f"{key} {name}")
         policies.append(policy.state_dict())

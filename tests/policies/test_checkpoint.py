@@ -190,8 +190,7 @@ def test_tensors_that_do_not_fit_are_refused_by_name(
         load_pretrained(tmp_path)
 
 
-# The postprocessor repeats what the preprocessor holds: LeRobot reads it, act_eval does not.
-@pytest.mark.parametrize("name", sorted(n for n in LEROBOT_FILES if not n.startswith("policy_postprocessor")))
+@pytest.mark.parametrize("name", sorted(LEROBOT_FILES))
 def test_a_missing_or_damaged_file_is_named(name: str, tmp_path: Path) -> None:
     policy = tiny_act()
     save_pretrained(tmp_path, policy, processor(policy))

@@ -20,9 +20,8 @@ from act_eval.errors import (
     UsageError,
 )
 from act_eval.policies.act.presets import features
-from act_eval.policies.checkpoint import load_extra, load_pretrained
+from act_eval.policies.checkpoint import fresh_policy, load_extra, load_pretrained
 from act_eval.policies.rtc import ACTRTCConfig
-from act_eval.policies.training_setup import fresh_policy
 from act_eval.training.config import values
 
 TINY = [

@@ -11,11 +11,13 @@ Legend: `F` frames of the data set · `R` requested frames · `H`, `W` image hei
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -30,7 +32,7 @@ from act_eval.types import ACTION, ENVIRONMENT_STATE, IMAGE_PREFIX, STATE, IntAr
 
 FOLDER = ".frame_cache"
 _CONTENTS = "contents.json"
-_LAYOUT = 1
+_LAYOUT = 2
 """Version of this file format; part of the key."""
 _RESERVE = 256 * 2**20
 """Bytes that a new cache must leave free on the disk."""
@@ -145,9 +147,12 @@ def _key(data: Demonstrations) -> str:
 
 
 def _build(data: Demonstrations, home: Path, final: Path, on_episode: OnEpisode) -> None:
-    _sweep(home)
+    for abandoned in home.glob(".partial-*"):  # of builds that were killed; a running one writes all the time
+        touched = max((file.stat().st_mtime for file in abandoned.iterdir()), default=abandoned.stat().st_mtime)
+        if time.time() - touched > _ABANDONED_S:
+            shutil.rmtree(abandoned, ignore_errors=True)
     layout = _layout(data)
-    needed = data.total_frames * sum(int(np.prod(shape)) * dtype.itemsize for shape, dtype in layout.values())
+    needed = data.total_frames * sum(math.prod(shape) * dtype.itemsize for shape, dtype in layout.values())
     try:
         home.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=home))
@@ -158,69 +163,44 @@ def _build(data: Demonstrations, home: Path, final: Path, on_episode: OnEpisode)
         if free < needed + _RESERVE:
             raise DatasetError(f"a frame cache in {home} needs {needed / 1e9:.1f} GB; {free / 1e9:.1f} GB are free")
         _decode(data, layout, partial, on_episode)
-        (partial / _CONTENTS).write_text(
-            json.dumps(
-                {
-                    "shapes": {key: shape for key, (shape, _) in layout.items()},
-                    "dtypes": {key: dtype.name for key, (_, dtype) in layout.items()},
-                }
-            )
-        )
-        _put_in_place(partial, final)
+        shapes, dtypes = ({key: entry[i] for key, entry in layout.items()} for i in (0, 1))
+        contents = {"shapes": shapes, "dtypes": {key: dtype.name for key, dtype in dtypes.items()}}
+        (partial / _CONTENTS).write_text(json.dumps(contents))
+        try:
+            partial.rename(final)
+        except OSError:
+            if not (final / _CONTENTS).exists():  # otherwise another process has built the same one meanwhile
+                raise
+            return
+        for stale in home.iterdir():
+            if stale.is_dir() and stale != final and not stale.name.startswith(".partial-"):
+                shutil.rmtree(stale, ignore_errors=True)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _sweep(home: Path) -> None:
-    """Remove what builds that were killed have left; a running one writes all the time."""
-    for partial in home.glob(".partial-*"):
-        touched = max((file.stat().st_mtime for file in partial.iterdir()), default=partial.stat().st_mtime)
-        if time.time() - touched > _ABANDONED_S:
-            shutil.rmtree(partial, ignore_errors=True)
-
-
-def _put_in_place(partial: Path, final: Path) -> None:
-    try:
-        partial.rename(final)
-    except OSError:
-        if not (final / _CONTENTS).exists():  # otherwise another process has built the same one meanwhile
-            raise
-        return
-    for stale in final.parent.iterdir():
-        if stale.is_dir() and stale != final and not stale.name.startswith(".partial-"):
-            shutil.rmtree(stale, ignore_errors=True)
-
-
 def _layout(data: Demonstrations) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
-    layout: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {}
-    for key in (STATE, ENVIRONMENT_STATE, ACTION):
-        if key in data.features:
-            layout[key] = (data.features[key].shape, np.dtype(np.float32))
-    for key, feature in data.features.items():
-        if feature.is_camera:
-            height, width, channels = feature.shape
-            layout[key] = ((channels, height, width), np.dtype(np.uint8))
+    """Return feature → shape and dtype of one entry; vectors come first, so that their faults show before images."""
+    vectors = [key for key in (STATE, ENVIRONMENT_STATE, ACTION) if key in data.features]
+    layout = {key: (data.features[key].shape, np.dtype(np.float32)) for key in vectors}
+    for key in (*data.cameras_as("image"), *data.cameras_as("video")):
+        height, width, channels = data.features[key].shape
+        layout[key] = ((channels, height, width), np.dtype(np.uint8))
     return layout
 
 
-def _decode(
-    data: Demonstrations, layout: Mapping[str, tuple[Sequence[int], Any]], folder: Path, on_episode: OnEpisode
-) -> None:
-    files = {key: (folder / _file_name(key)).open("wb") for key in layout}
-    try:
+def _decode(data: Demonstrations, keys: Iterable[str], folder: Path, on_episode: OnEpisode) -> None:
+    with ExitStack() as stack:
+        files = {key: stack.enter_context((folder / _file_name(key)).open("wb")) for key in keys}
+        cameras = {key: file for key, file in files.items() if data.features[key].is_camera}
         for episode in range(len(data.episodes)):
-            for key, file in files.items():
-                file.write(_episode_bytes(data, episode, key))
+            for key in files.keys() - cameras.keys():
+                files[key].write(data.vectors(episode, [key])[key].astype(np.float32).data)
+        for episode in range(len(data.episodes)):
+            for key, file in cameras.items():
+                frames = data.frames(episode, key.removeprefix(IMAGE_PREFIX))
+                file.write(np.ascontiguousarray(frames.transpose(0, 3, 1, 2)).data)
             on_episode(episode + 1, len(data.episodes))
-    finally:
-        for file in files.values():
-            file.close()
-
-
-def _episode_bytes(data: Demonstrations, episode: int, key: str) -> memoryview:
-    if data.features[key].is_camera:
-        return np.ascontiguousarray(data.frames(episode, key.removeprefix(IMAGE_PREFIX)).transpose(0, 3, 1, 2)).data
-    return data.vectors(episode, [key])[key].astype(np.float32).data
 
 
 def _file_name(key: str) -> str:

@@ -5,7 +5,7 @@ PNG is the default. On 96×96 renders both take about 0.15 ms a frame to write. 
 halves the colour resolution of a block that is only a few pixels wide.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,11 +14,15 @@ import numpy as np
 from av.container import OutputContainer
 from av.error import FFmpegError
 from av.video.stream import VideoStream
+from numpy.typing import NDArray
+from PIL.Image import DecompressionBombError
 
 from act_eval.errors import DatasetError, UsageError
 from act_eval.media import decode_image, encode_image, write_h264
 from act_eval.types import ImageArray
 
+TOLERANCE_S = 1e-4
+"""A frame belongs to a time if it is this near to it [s]: LeRobot's `tolerance_s`."""
 _PNG_LEVEL = 3  # fastest level on renders: 0.15 ms and 2.6 kB a frame, against 0.36 ms and 2.3 kB at level 6
 
 # Every second frame is a key frame, as LeRobot writes videos, so that a random frame decodes at most two. Without
@@ -39,7 +43,7 @@ def decode_png(data: bytes, shape: tuple[int, ...], what: str) -> ImageArray:
     """
     try:
         image = decode_image(data)
-    except (OSError, SyntaxError) as error:
+    except (OSError, SyntaxError, ValueError, DecompressionBombError) as error:
         raise DatasetError(f"{what} holds a damaged picture: {error}") from error
     if image.shape != shape:
         raise DatasetError(f"{what} holds a picture of shape {image.shape}; {shape} is declared")
@@ -83,30 +87,56 @@ def _append_video(container: OutputContainer, stream: VideoStream | None, part: 
     return stream
 
 
-def read_video(path: Path, start: float, count: int, shape: tuple[int, ...], fps: float) -> ImageArray:
-    """Return `count` frames of a video file from the time `start` [s] on, (count, H, W, 3).
+def read_video(path: Path, times: NDArray[np.float64], shape: tuple[int, ...], what: str) -> ImageArray:
+    """Return the frames of a video file at some times, (L, H, W, 3), each within `TOLERANCE_S` of its time.
+
+    Args:
+        path: the file.
+        times: (L,) [s].
+        shape: (H, W, 3).
+        what: names the episode in messages.
 
     Raises:
-        DatasetError: if the file is unreadable, ends too early or has frames of another shape.
+        DatasetError: if the file is unreadable, has frames of another shape, or none at a time.
     """
-    frames = np.empty((count, *shape), np.uint8)
-    found = 0
+    frames: ImageArray | None = None
+    nearest = np.full(len(times), np.nan)
+    # LeRobot compares times as float32; from 1,024 s on their resolution is coarser than its tolerance.
+    tolerance = np.maximum(TOLERANCE_S, np.spacing(np.abs(times).astype(np.float32)).astype(np.float64))
+    for time, frame in _frames_from(path, float(np.min(times)) - TOLERANCE_S):
+        distance = np.abs(times - time)
+        closer = np.isnan(nearest) | (distance < np.abs(times - nearest))
+        nearest[closer] = time
+        closer &= distance <= tolerance
+        if closer.any():
+            image = frame.to_ndarray(format="rgb24")
+            if image.shape != shape:
+                raise DatasetError(f"{path} has frames of {image.shape}; {shape} is declared")
+            frames = np.empty((len(times), *shape), np.uint8) if frames is None else frames
+            frames[closer] = image
+        if time >= np.max(times):
+            break
+    missed = ~(np.abs(times - nearest) <= tolerance)
+    if frames is None or missed.any():
+        t = int(np.argmax(missed))
+        there = "it has no frame from there on" if np.isnan(nearest[t]) else f"its nearest is at {nearest[t]:.4f} s"
+        raise DatasetError(
+            f"{path} has no frame within {TOLERANCE_S:g} s of {times[t]:.4f} s, the time of {what} frame {t}; {there}"
+        )
+    return frames
+
+
+def _frames_from(path: Path, start: float) -> Iterator[tuple[float, av.VideoFrame]]:
+    """Yield time [s] and frame from the last key frame before `start` [s] on."""
     try:
         with av.open(str(path)) as container:
             video = container.streams.video[0]
             video.thread_type = "SLICE"  # frame threads would delay the first frame after every seek
             if video.time_base is None:
                 raise DatasetError(f"{path} has no time base")
-            container.seek(int(start / video.time_base), stream=video)
+            container.seek(max(0, int(start / video.time_base)), stream=video)
             for frame in container.decode(video):
-                if frame.time is None or frame.time < start - 0.5 / fps:
-                    continue
-                if (frame.height, frame.width) != shape[:2]:
-                    raise DatasetError(f"{path} has frames of {(frame.height, frame.width)}; {shape} is declared")
-                frames[found] = frame.to_ndarray(format="rgb24")
-                found += 1
-                if found == count:
-                    return frames
-    except (OSError, FFmpegError, IndexError) as error:
+                if frame.time is not None:
+                    yield frame.time, frame
+    except (OSError, FFmpegError, LookupError, ValueError, OverflowError) as error:
         raise DatasetError(f"{path} is not a readable video: {error}") from error
-    raise DatasetError(f"{path} ends after {found} of the {count} frames that begin at {start:.3f} s")

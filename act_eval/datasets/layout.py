@@ -7,7 +7,7 @@ data/chunk-000/file-000.parquet  videos/VIDEO_KEY/chunk-000/file-000.mp4
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -41,8 +41,12 @@ class Feature:
     """A NumPy dtype name, or `image` or `video`."""
     shape: tuple[int, ...]
     """Shape per frame; (H, W, 3) for a camera."""
-    names: tuple[str, ...] | None = None
-    """Names of the entries: joints, or height, width, channels."""
+    names: Any = None
+    """Names of the entries: joints, or height, width, channels; `{"motors": [...]}` in sets converted from v2."""
+
+    def __post_init__(self) -> None:
+        if any(n < 0 for n in self.shape) or (self.is_camera and len(self.shape) != 3):
+            raise DatasetError(f"its shape is {self.shape}; a camera needs (height, width, channels)")
 
     @property
     def is_camera(self) -> bool:
@@ -99,53 +103,16 @@ def data_schema(features: Mapping[str, Feature]) -> pa.Schema:
     return pa.schema([(key, f.arrow_type) for key, f in features.items() if f.dtype != "video"])
 
 
-def feature_to_json(feature: Feature, fps: int) -> dict[str, Any]:
-    """Return a feature as info.json holds it."""
-    entry: dict[str, Any] = {
-        "dtype": feature.dtype,
-        "shape": list(feature.shape),
-        "names": None if feature.names is None else list(feature.names),
-    }
-    if feature.dtype == "video":
-        height, width, channels = feature.shape
-        entry["info"] = {
-            "video.height": height,
-            "video.width": width,
-            "video.codec": "h264",
-            "video.pix_fmt": "yuv420p",
-            "video.is_depth_map": False,
-            "video.fps": fps,
-            "video.channels": channels,
-            "has_audio": False,
-        }
-    return entry
-
-
-@dataclass(frozen=True)
-class StoredFeature:
-    """A feature as info.json holds it, LeRobot's or ours."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    names: Any = None
-    """A list, or `{"motors": [...]}` in data sets that LeRobot converted from v2."""
-
-    def __post_init__(self) -> None:
-        if any(n < 0 for n in self.shape) or (self.dtype in ("image", "video") and len(self.shape) != 3):
-            raise DatasetError(f"its shape is {self.shape}; a camera needs (height, width, channels)")
-
-    @property
-    def feature(self) -> Feature:
-        """The feature; cameras stored channel first become (H, W, C)."""
-        names = self.names
-        if isinstance(names, Mapping):
-            names = [n for group in names.values() for n in (group if isinstance(group, list) else [group])]
-        names = None if names is None else tuple(str(n) for n in (names if isinstance(names, list) else [names]))
-        feature = Feature(self.dtype, self.shape, names)
-        if feature.is_camera and names and names[0] in ("channel", "channels"):
-            channels, height, width = self.shape
-            return Feature(self.dtype, (height, width, channels), (*names[1:], names[0]))
-        return feature
+def as_read(stored: Feature) -> Feature:
+    """Return a feature of info.json with flat names; a camera stored channel first becomes (H, W, C)."""
+    names: Any = stored.names
+    if isinstance(names, Mapping):
+        names = [n for group in names.values() for n in (group if isinstance(group, list) else [group])]
+    names = None if names is None else tuple(str(n) for n in (names if isinstance(names, list) else [names]))
+    if stored.is_camera and names and names[0] in ("channel", "channels"):
+        channels, *sides = stored.shape
+        return Feature(stored.dtype, (*sides, channels), (*names[1:], names[0]))
+    return replace(stored, names=names)
 
 
 @dataclass(frozen=True)
@@ -155,29 +122,39 @@ class Info:
     codebase_version: str
     fps: float
     total_frames: int
-    features: Mapping[str, StoredFeature]
-    data_path: str | None = DATA_PATH
-    video_path: str | None = VIDEO_PATH
+    features: Mapping[str, Feature]
+    data_path: str | None = None
+    """Template of the data files; `DATA_PATH` by default."""
+    video_path: str | None = None
+    """Template of the video files; `VIDEO_PATH` by default."""
 
     def __post_init__(self) -> None:
         if not self.codebase_version.startswith("v3."):
             raise DatasetError(f"codebase_version {self.codebase_version!r}; LeRobotDataset v3 is needed")
         if self.fps <= 0:
             raise DatasetError(f"fps is {self.fps}; it must be above 0")
-        for name, template in (("data_path", self.data_path), ("video_path", self.video_path)):
-            try:
-                (template or "").format(video_key="", chunk_index=0, file_index=0)
-            except (LookupError, ValueError, AttributeError, TypeError) as error:
-                raise DatasetError(
-                    f"{name} is {template!r}; its fields are video_key, chunk_index, file_index"
-                ) from error
 
 
 def info_json(
     features: Mapping[str, Feature], *, fps: int, episodes: int, frames: int, tasks: int, robot: str
 ) -> dict[str, Any]:
     """Return the contents of info.json."""
-    has_video = any(f.dtype == "video" for f in features.values())
+    stored: dict[str, dict[str, Any]] = {}
+    for key, feature in features.items():
+        names = None if feature.names is None else list(feature.names)
+        stored[key] = {"dtype": feature.dtype, "shape": list(feature.shape), "names": names}
+        if feature.dtype == "video":
+            height, width, channels = feature.shape
+            stored[key]["info"] = {
+                "video.height": height,
+                "video.width": width,
+                "video.codec": "h264",
+                "video.pix_fmt": "yuv420p",
+                "video.is_depth_map": False,
+                "video.fps": fps,
+                "video.channels": channels,
+                "has_audio": False,
+            }
     return {
         "codebase_version": VERSION,
         "robot_type": robot,
@@ -190,6 +167,6 @@ def info_json(
         "fps": fps,
         "splits": {"train": f"0:{episodes}"},
         "data_path": DATA_PATH,
-        "video_path": VIDEO_PATH if has_video else None,
-        "features": {key: feature_to_json(feature, fps) for key, feature in features.items()},
+        "video_path": VIDEO_PATH if any(f.dtype == "video" for f in features.values()) else None,
+        "features": stored,
     }

@@ -1,11 +1,14 @@
 """Reads a LeRobotDataset v3.0 folder, written by act_eval or by LeRobot, episode by episode.
 
-Opening reads metadata and Parquet footers only. Nothing of the data stays in memory between two calls.
+Opening reads metadata, and of the data files the numbers of rows and episodes. Rows are found by their global index
+over all data files, video frames by their timestamp, both as LeRobot finds them.
 """
 
+import glob
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from string import Formatter
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,16 +16,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from act_eval.datasets.columns import column_values
+from act_eval.datasets.columns import column_values, open_parquet, reading, whole_numbers
 from act_eval.datasets.images import decode_png, read_video
-from act_eval.datasets.layout import COLLECTION, DATA_PATH, INFO, STATS, TASKS, VIDEO_PATH, Feature, Info
-from act_eval.datasets.statistics import Stats
-from act_eval.decoding import JSON, describe_value, read_json
+from act_eval.datasets.layout import COLLECTION, DATA_PATH, INFO, STATS, TASKS, VIDEO_PATH, Feature, Info, as_read
+from act_eval.datasets.statistics import Stats, check_statistics
+from act_eval.decoding import JSON, read_json
 from act_eval.errors import DatasetError, FeatureMismatch
-from act_eval.types import IMAGE_PREFIX, ImageArray, IntArray
+from act_eval.types import ACTION, ENVIRONMENT_STATE, IMAGE_PREFIX, STATE, ImageArray, IntArray
 
 _Kind = TypeVar("_Kind")
-_NUMBERS = ("episode_index", "length", "dataset_from_index", "dataset_to_index", "data/chunk_index", "data/file_index")
+_VECTORS = (STATE, ENVIRONMENT_STATE, ACTION)
+_PLACE = ("chunk_index", "file_index")
 
 
 @dataclass(frozen=True)
@@ -35,11 +39,21 @@ class Episodes:
     """Global index of the first frame."""
     seeds: IntArray | None
     """Episode seeds; None in data sets that act_eval did not collect."""
-    columns: Mapping[str, IntArray | NDArray[np.float64]]
-    """Files and offsets of an episode's data and videos."""
+    files: Mapping[str, NDArray[np.int64]]
+    """`data` or `videos/KEY` → numbers (E, 2) of the chunk and the file."""
+    from_timestamps: Mapping[str, NDArray[np.float64]]
+    """`videos/KEY` → where an episode begins in its video [s]."""
 
     def __len__(self) -> int:
         return len(self.lengths)
+
+
+@dataclass(frozen=True)
+class _DataFile:
+    path: Path
+    first: int
+    """Global index of its first row."""
+    rows: int
 
 
 class Demonstrations:
@@ -56,15 +70,23 @@ class Demonstrations:
             raise DatasetError(f"there is no data set folder {self.root}; `act-eval collect` makes one")
         self._info = _read_json(self.root / INFO, Info)
         self.fps = float(self._info.fps)
-        self.features = {key: stored.feature for key, stored in self._info.features.items()}
-        self.episodes = _read_episodes(self.root, self.cameras_as("video"))
+        self._stored = _keys(self._info.features)
+        self.features = {key: as_read(self._info.features[stored]) for key, stored in self._stored.items()}
+        for key in _VECTORS:
+            if key in self.features and len(self.features[key].shape) != 1:
+                shape = self.features[key].shape
+                raise DatasetError(f"{self.root / INFO}: {key} has shape {shape}; a vector (n,) is needed")
+        self.episodes = _read_episodes(self.root, [self._stored[key] for key in self.cameras_as("video")])
         self.total_frames = int(self.episodes.lengths.sum())
         if self._info.total_frames != self.total_frames:
             raise DatasetError(
                 f"{self.root / INFO} says {self._info.total_frames} frames; its episodes have {self.total_frames}"
             )
+        self._files = self._find_rows()
         self._open: tuple[Path, pq.ParquetFile, IntArray] | None = None
-        self._check_files()
+        for key in self.cameras_as("video"):
+            for episode in range(len(self.episodes)):
+                self._video(key, episode)
 
     def cameras_as(self, dtype: str) -> list[str]:
         """Return the camera features stored as `image` or as `video`."""
@@ -72,7 +94,7 @@ class Demonstrations:
 
     @property
     def cameras(self) -> tuple[str, ...]:
-        """Names of the cameras, without the prefix `observation.images.`."""
+        """Names of the cameras, without the prefix `observation.images.`; that of `observation.image` is `image`."""
         return tuple(key.removeprefix(IMAGE_PREFIX) for key, f in self.features.items() if f.is_camera)
 
     @property
@@ -81,18 +103,17 @@ class Demonstrations:
         return {key: feature.shape for key, feature in self.features.items()}
 
     def stats(self) -> Stats:
-        """Read meta/stats.json.
+        """Read meta/stats.json; statistics of the cameras, the states and the actions are checked.
 
         Raises:
-            DatasetError: if the file is missing or lacks a feature.
+            DatasetError: if the file is missing, or those of a feature are missing or no numbers.
         """
-        stats = _read_json(self.root / STATS, dict[str, JSON])
-        lacking = sorted(self.features.keys() - stats.keys())
-        if lacking:
-            raise DatasetError(f"{self.root / STATS} has no statistics of {', '.join(lacking)}")
-        for key in self.features:
-            for name, value in stats[key].items():
-                _check_numbers(value, f"{self.root / STATS} is damaged: {key}.{name}")
+        found = _read_json(self.root / STATS, dict[str, JSON])
+        stats = {key: found[stored] for key, stored in self._stored.items() if stored in found}
+        for key, feature in self.features.items():
+            if feature.is_camera or key in _VECTORS:
+                shape = (feature.shape[2], 1, 1) if feature.is_camera else feature.shape
+                check_statistics(stats.get(key, {}), shape, f"{self.root / STATS}: {self._stored[key]}")
         return stats
 
     def collection(self) -> dict[str, Any] | None:
@@ -102,12 +123,15 @@ class Demonstrations:
 
     def tasks(self) -> list[str]:
         """Return the task strings, by task_index."""
-        table = _read_table(self.root / TASKS)
-        texts = next((n for n in table.column_names if pa.types.is_string(table[n].type)), None)
-        texts = texts or next((n for n in table.column_names if pa.types.is_large_string(table[n].type)), None)
-        if texts is None or "task_index" not in table.column_names:
-            raise DatasetError(f"{self.root / TASKS} needs a task_index and a task string, has {table.column_names}")
-        return table.sort_by("task_index")[texts].to_pylist()
+        path = self.root / TASKS
+        file = open_parquet(path, ["task_index"])
+        with reading(path):
+            table = file.read()
+            texts = [n for n in table.column_names if pa.types.is_string(table[n].type)]
+            texts += [n for n in table.column_names if pa.types.is_large_string(table[n].type)]
+            if not texts:
+                raise DatasetError(f"{path} needs a task_index and a task string, has {table.column_names}")
+            return table.sort_by("task_index")[texts[0]].to_pylist()
 
     def require(self, shapes: Mapping[str, Sequence[int]]) -> None:
         """Check that features exist with these shapes (cameras as (H, W, 3)).
@@ -124,12 +148,35 @@ class Demonstrations:
             raise FeatureMismatch(f"the data set {self.root} does not fit. " + "; ".join(wrong))
 
     def vectors(self, episode: int, keys: Sequence[str]) -> dict[str, NDArray[Any]]:
-        """Return vector features of an episode: key → (L, n), or (L,) for n = 1."""
+        """Return vector features of an episode: key → (L, n), or (L,) for n = 1.
+
+        Raises:
+            DatasetError: naming episode and frame of a value that is not finite.
+        """
+        if lacking := [key for key in keys if key not in self.features]:
+            raise DatasetError(f"{self.root} has no {' and no '.join(lacking)}; it has: {', '.join(self.features)}")
         table = self._rows(episode, keys)
-        return {key: column_values(table[key], self.features[key].width) for key in keys}
+        found = {}
+        for key in keys:
+            values = column_values(table[key], self.features[key].width, f"{self.root} episode {episode}, {key}")
+            with np.errstate(over="ignore"):
+                finite = np.isfinite(values.astype(np.float32).reshape(len(values), -1)).all(axis=1)
+            if not finite.all():
+                frame = int(np.argmin(finite))
+                raise DatasetError(
+                    f"{self.root} episode {episode} frame {frame}: {key} is {values[frame].tolist()}; "
+                    "finite float32 numbers are needed"
+                )
+            found[key] = values
+        return found
 
     def frames(self, episode: int, camera: str) -> ImageArray:
-        """Return the pictures of a camera (named without prefix), (L, H, W, 3) uint8."""
+        """Return the pictures of a camera (named without prefix), (L, H, W, 3) uint8.
+
+        Raises:
+            FeatureMismatch: if there is no such camera.
+            DatasetError: naming the frame of a picture that is missing, damaged or of another shape.
+        """
         key = IMAGE_PREFIX + camera
         feature = self.features.get(key)
         if feature is None or not feature.is_camera:
@@ -137,68 +184,132 @@ class Demonstrations:
         if feature.dtype == "image":
             pictures = self._rows(episode, [key])[key].to_pylist()
             return np.stack([self._picture(p, feature, episode, f"{key} frame {t}") for t, p in enumerate(pictures)])
-        columns = self.episodes.columns
-        start, length = float(columns[f"videos/{key}/from_timestamp"][episode]), int(self.episodes.lengths[episode])
-        path = self._file(self._info.video_path or VIDEO_PATH, f"videos/{key}", episode, key)
-        return read_video(path, start, length, feature.shape, self.fps)
+        start = self.episodes.from_timestamps[f"videos/{self._stored[key]}"][episode]
+        times = start + self.vectors(episode, ["timestamp"])["timestamp"].astype(np.float64)
+        return read_video(self._video(key, episode), times, feature.shape, f"{self.root} episode {episode}")
 
     def iter_vectors(self, keys: Sequence[str]) -> Iterator[dict[str, NDArray[Any]]]:
         """Yield the vector features of one episode after the other, for statistics over windows."""
         for episode in range(len(self.episodes)):
             yield self.vectors(episode, keys)
 
-    def _picture(self, entry: Mapping[str, Any] | None, feature: Feature, episode: int, what: str) -> ImageArray:
-        data = None if entry is None else entry.get("bytes")
-        if data is None:
+    def _picture(self, entry: Any, feature: Feature, episode: int, what: str) -> ImageArray:
+        data = entry.get("bytes") if isinstance(entry, Mapping) else None
+        if not isinstance(data, bytes):
             raise DatasetError(f"{self.root} episode {episode} has no picture inside its data file for {what}")
         return decode_png(data, feature.shape, f"{self.root} episode {episode} {what}")
 
     def _rows(self, episode: int, keys: Sequence[str]) -> pa.Table:
-        path = self._file(self._info.data_path or DATA_PATH, "data", episode)
+        """Return columns of an episode under their names in `features`."""
+        start, length = int(self.episodes.starts[episode]), int(self.episodes.lengths[episode])
+        names = [self._stored[key] for key in keys]
+        parts = []
+        for file in self._files:
+            low, high = max(start - file.first, 0), min(start + length - file.first, file.rows)
+            if low < high:
+                with reading(file.path):
+                    parts.append(self._read(file.path, low, high, names))
+        return pa.concat_tables(parts).rename_columns(list(keys))
+
+    def _read(self, path: Path, low: int, high: int, names: list[str]) -> pa.Table:
         if self._open is None or self._open[0] != path:
-            file = _parquet_file(path)
+            file = pq.ParquetFile(path)
             sizes = [file.metadata.row_group(g).num_rows for g in range(file.metadata.num_row_groups)]
             self._open = (path, file, np.cumsum([0, *sizes]))
         _, file, offsets = self._open
-        start = int(self.episodes.starts[episode] - self._first_index(episode))
-        length = int(self.episodes.lengths[episode])
-        first, last = np.searchsorted(offsets, [start, start + length - 1], side="right") - 1
+        first, last = np.searchsorted(offsets, [low, high - 1], side="right") - 1
+        table = file.read_row_groups(list(range(first, last + 1)), columns=names).select(names)
+        return table.slice(low - int(offsets[first]), high - low)
+
+    def _path(self, template: str, prefix: str, episode: int) -> Path:
+        """Return the file of an episode that a template of info.json names."""
+        chunk, file = self.episodes.files[prefix][episode].tolist()
         try:
-            table = file.read_row_groups(list(range(first, last + 1)), columns=list(keys))
-        except (OSError, pa.ArrowException) as error:
-            raise DatasetError(f"{path} is damaged: {error}") from error
-        return table.slice(start - int(offsets[first]), length)
+            name = template.format(video_key=prefix.removeprefix("videos/"), chunk_index=chunk, file_index=file)
+        except (LookupError, ValueError, AttributeError, TypeError, OverflowError, MemoryError) as error:
+            fields = ", ".join(("video_key", *_PLACE))
+            raise DatasetError(
+                f"{self.root / INFO}: the template {template!r} fails; its fields are {fields}"
+            ) from error
+        path = Path(name)
+        if path.is_absolute() or path.drive or ".." in path.parts or not path.parts or not name.isprintable():
+            raise DatasetError(f"{self.root / INFO}: {template!r} leads to {name!r}, which is no path in the data set")
+        return self.root / path
 
-    def _first_index(self, episode: int) -> int:
-        """Return the global index of the first frame in the data file of an episode."""
-        columns = self.episodes.columns
-        chunk, file = columns["data/chunk_index"], columns["data/file_index"]
-        same = (chunk == chunk[episode]) & (file == file[episode])
-        return int(self.episodes.starts[same].min())
+    def _video(self, key: str, episode: int) -> Path:
+        path = self._path(self._info.video_path or VIDEO_PATH, f"videos/{self._stored[key]}", episode)
+        if not _is_file(path):
+            raise DatasetError(f"{path} is missing; {self.root} is incomplete")
+        return path
 
-    def _file(self, template: str, prefix: str, episode: int, video_key: str = "") -> Path:
-        columns = self.episodes.columns
-        chunk, file = int(columns[f"{prefix}/chunk_index"][episode]), int(columns[f"{prefix}/file_index"][episode])
-        return self.root / template.format(video_key=video_key, chunk_index=chunk, file_index=file)
+    def _find_rows(self) -> list[_DataFile]:
+        """Return the data files in the order of their rows' global indices.
 
-    def _check_files(self) -> None:
-        """Compare the footers of all data files, and the presence of all videos, with the table of episodes."""
-        rows: dict[Path, int] = {}
-        for episode, length in enumerate(self.episodes.lengths):
-            path = self._file(self._info.data_path or DATA_PATH, "data", episode)
-            rows[path] = rows.get(path, 0) + int(length)
-            for key in self.cameras_as("video"):
-                video = self._file(self._info.video_path or VIDEO_PATH, f"videos/{key}", episode, key)
-                if not video.is_file():
-                    raise DatasetError(f"{video} is missing; {self.root} is incomplete")
-        wanted = {key for key, feature in self.features.items() if feature.dtype != "video"}
-        for path, count in rows.items():
-            file = _parquet_file(path)
-            if file.metadata.num_rows != count:
-                raise DatasetError(f"{path} has {file.metadata.num_rows} frames; its episodes have {count}")
-            lacking = sorted(wanted - set(file.schema_arrow.names))
-            if lacking:
-                raise DatasetError(f"{path} has no column {', '.join(lacking)}, which {INFO} declares")
+        The files that the episodes name may be stale: LeRobot finds rows by their index over all data files.
+        """
+        template = self._info.data_path or DATA_PATH
+        named = {self._path(template, "data", episode) for episode in range(len(self.episodes))}
+        parts = [glob.escape(text) + ("" if field is None else "*") for text, field, *_ in Formatter().parse(template)]
+        with reading(self.root):
+            paths = {path for path in self.root.glob("".join(parts)) if path.is_file()}
+        wanted = [stored for key, stored in self._stored.items() if self.features[key].dtype != "video"]
+        numbered = [self._numbered(path, wanted) for path in sorted(paths)]
+        files = sorted((file for file in numbered if file.rows), key=lambda file: file.first)
+        end = 0
+        for file in files:
+            if file.first != end:
+                raise DatasetError(f"{file.path} begins with index {file.first}; the rows before it end at {end}")
+            end += file.rows
+        if end != self.total_frames:
+            for path in sorted(named - paths):
+                raise DatasetError(f"{path} is missing; the data set is incomplete")
+            raise DatasetError(
+                f"the data files of {self.root} have {end} frames; its episodes have {self.total_frames}"
+            )
+        return files
+
+    def _numbered(self, path: Path, columns: Sequence[str]) -> _DataFile:
+        """Check that a data file has its columns and that its rows are numbered as the table of episodes says."""
+        file = open_parquet(path, ["index", "episode_index", *columns])
+        with reading(path):
+            table = file.read(columns=["index", "episode_index"])
+            index = whole_numbers(table["index"], f"{path}: index")
+            episode = whole_numbers(table["episode_index"], f"{path}: episode_index")
+        first = int(index[0]) if len(index) else 0
+        belongs = np.searchsorted(self.episodes.starts, index, side="right") - 1
+        belongs[index >= self.total_frames] = -1
+        if (disordered := np.flatnonzero(index != first + np.arange(len(index)))).size:
+            row = int(disordered[0])
+            raise DatasetError(f"{path} row {row} has index {index[row]} after {index[row - 1]}: rows must be in order")
+        if (foreign := np.flatnonzero((episode != belongs) | (belongs < 0))).size:
+            row = int(foreign[0])
+            place = f"in episode {belongs[row]}" if belongs[row] >= 0 else "in none"
+            raise DatasetError(
+                f"{path} row {row} has index {index[row]}, episode_index {episode[row]}; by meta/episodes that index "
+                f"is {place}"
+            )
+        return _DataFile(path, first, len(index))
+
+
+def _keys(features: Mapping[str, Feature]) -> dict[str, str]:
+    """Return feature → its key in the files; a camera gets LeRobot's prefix, as in `observation.images.image`."""
+    keys: dict[str, str] = {}
+    for stored, feature in features.items():
+        named = stored.startswith(IMAGE_PREFIX) or not feature.is_camera
+        key = stored if named else IMAGE_PREFIX + stored.removeprefix("observation.")
+        if key in keys:
+            raise DatasetError(
+                f"{INFO}: {keys[key]} and {stored} are both the camera {key.removeprefix(IMAGE_PREFIX)!r}"
+            )
+        keys[key] = stored
+    return keys
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that is too long
+        return False
 
 
 def _read_json(path: Path, kind: type[_Kind]) -> _Kind:
@@ -206,49 +317,33 @@ def _read_json(path: Path, kind: type[_Kind]) -> _Kind:
     return read_json(path, kind, DatasetError, missing=missing, ignore_unknown=True, use_defaults=True)
 
 
-def _check_numbers(value: Any, subject: str) -> None:
-    try:
-        numbers = np.asarray(value)
-    except ValueError as error:  # a list of lists of different lengths
-        raise DatasetError(f"{subject} is no array of numbers: {error}") from error
-    if numbers.dtype.kind not in "iuf" or not isinstance(value, list):
-        raise DatasetError(f"{subject} is {describe_value(value)}; it must be a list of numbers")
-
-
-def _parquet_file(path: Path) -> pq.ParquetFile:
-    try:
-        return pq.ParquetFile(path)
-    except FileNotFoundError as error:
-        raise DatasetError(f"{path} is missing; the data set is incomplete") from error
-    except (OSError, pa.ArrowException) as error:
-        raise DatasetError(f"{path} is damaged: {error}") from error
-
-
-def _read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    try:
-        return _parquet_file(path).read(columns=columns)
-    except (OSError, pa.ArrowException) as error:
-        raise DatasetError(f"{path} is damaged: {error}") from error
-
-
 def _read_episodes(root: Path, videos: Sequence[str]) -> Episodes:
-    files = sorted((root / "meta/episodes").glob("*/*.parquet"))
-    if not files:
-        raise DatasetError(f"{root}/meta/episodes has no Parquet file; {root} is incomplete")
-    times = [f"videos/{key}/from_timestamp" for key in videos]
-    names = [*_NUMBERS, *(f"videos/{key}/{n}" for key in videos for n in ("chunk_index", "file_index")), *times]
+    folder = root / "meta/episodes"
+    paths = sorted(folder.glob("*/*.parquet"))
+    if not paths:
+        raise DatasetError(f"{folder} has no Parquet file; {root} is incomplete")
+    prefixes = ["data", *(f"videos/{key}" for key in videos)]
+    times = [f"{prefix}/from_timestamp" for prefix in prefixes[1:]]
+    names = ["episode_index", "length", "dataset_from_index", "dataset_to_index", *times]
+    names += [f"{prefix}/{place}" for prefix in prefixes for place in _PLACE]
     tables = []
-    for file in files:
-        present = set(_parquet_file(file).schema_arrow.names)
-        lacking = [name for name in names if name not in present]
-        if lacking:
-            raise DatasetError(f"{file} has no column {', '.join(lacking)}")
-        tables.append(_read_table(file, [*names, *(["seed"] if "seed" in present else [])]))
-    table = pa.concat_tables(tables, promote_options="default").sort_by("episode_index")
-    columns = {name: np.asarray(column_values(table[name], 1)) for name in names}
-    starts, lengths = columns["dataset_from_index"], columns["length"]
+    for path in paths:
+        file = open_parquet(path, names)
+        seed = ["seed"] if "seed" in file.schema_arrow.names else []
+        with reading(path):
+            tables.append(file.read(columns=[*names, *seed]))
+    with reading(folder):
+        table = pa.concat_tables(tables, promote_options="default").sort_by("episode_index")
+        whole = {name: whole_numbers(table[name], f"{folder}: {name}") for name in names if name not in times}
+        begins = {name.removesuffix("/from_timestamp"): column_values(table[name], 1, name) for name in times}
+        seeds = whole_numbers(table["seed"], f"{folder}: seed") if "seed" in table.column_names else None
+    starts, lengths = whole["dataset_from_index"], whole["length"]
     contiguous = np.array_equal(np.cumsum([0, *lengths[:-1]]), starts) and bool(np.all(lengths > 0))
-    if not len(lengths) or not contiguous or not np.array_equal(starts + lengths, columns["dataset_to_index"]):
-        raise DatasetError(f"{root}/meta/episodes: episodes must follow each other without a gap, none of them empty")
-    seeds = np.asarray(column_values(table["seed"], 1)) if "seed" in table.column_names else None
-    return Episodes(lengths.astype(np.int64), starts.astype(np.int64), seeds, columns)
+    contiguous &= np.array_equal(whole["episode_index"], np.arange(len(starts)))
+    if not len(lengths) or not contiguous or not np.array_equal(starts + lengths, whole["dataset_to_index"]):
+        raise DatasetError(f"{folder}: episodes must follow each other without a gap, none of them empty")
+    for prefix, values in begins.items():
+        if not np.isfinite(values).all():
+            raise DatasetError(f"{folder}: {prefix}/from_timestamp is not finite")
+    files = {prefix: np.stack([whole[f"{prefix}/{place}"] for place in _PLACE], axis=1) for prefix in prefixes}
+    return Episodes(lengths, starts, seeds, files, begins)

@@ -10,12 +10,39 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from act_eval.errors import DatasetError
 from act_eval.types import ImageArray, IntArray
 
 Stats = dict[str, dict[str, Any]]
 """Feature → {min, max, mean, std, count, q01 … q99} → nested lists."""
 
 QUANTILES = {"q01": 0.01, "q10": 0.10, "q50": 0.50, "q90": 0.90, "q99": 0.99}
+
+
+def check_statistics(found: Mapping[str, Any], shape: tuple[int, ...], what: str) -> None:
+    """Check the statistics that policies are normalised by.
+
+    Args:
+        found: of one feature; min, max, mean, std and count are needed.
+        shape: of each but the count.
+        what: file and feature, for messages.
+
+    Raises:
+        DatasetError: naming the first that is missing, no array of this shape, or impossible.
+    """
+    for name in ("min", "max", "mean", "std", "count"):
+        if name not in found:
+            raise DatasetError(f"{what} has no statistics {name!r}; there are: {', '.join(map(str, found)) or 'none'}")
+        try:
+            numbers = np.asarray(found[name])
+        except ValueError as error:  # a list of lists of different lengths
+            raise DatasetError(f"{what}: statistics {name!r} are no array of numbers: {error}") from error
+        if numbers.dtype.kind not in "iuf":
+            raise DatasetError(f"{what}: statistics {name!r} are not numbers: {found[name]!r:.80}")
+        if numbers.shape != ((1,) if name == "count" else shape):
+            raise DatasetError(f"{what}: statistics {name!r} have shape {numbers.shape}; the feature has {shape}")
+        if name in ("std", "count") and (numbers < (0 if name == "std" else 1)).any():
+            raise DatasetError(f"{what}: statistics {name!r} are {found[name]}, which is impossible")
 
 
 def vector_statistics(values: NDArray[Any]) -> dict[str, Any]:

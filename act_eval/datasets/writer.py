@@ -90,7 +90,7 @@ class DatasetWriter:
             self._pixels[key] = self._pixels.get(key, 0) + histogram
         for key in self._schema.names:
             if not self._features[key].is_camera:
-                self._vectors.setdefault(key, []).append(column_values(table[key], self._features[key].width))
+                self._vectors.setdefault(key, []).append(column_values(table[key], self._features[key].width, key))
 
     def finish(self, extra: Mapping[str, Mapping[str, Any]]) -> None:
         """Close the files and write the metadata.

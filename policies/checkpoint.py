@@ -114,6 +114,37 @@ def load_extra(folder: Path) -> dict[str, Any]:
     return _read_object(path) if path.exists() else {}
 
 
+@dataclass(frozen=True)
+class _DataPart:
+    fps: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.fps is not None and self.fps <= 0:
+            raise CheckpointError(f"fps is {self.fps}; it must be above 0")
+
+
+@dataclass(frozen=True)
+class _Training:
+    data: tuple[_DataPart, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Extra:
+    training: _Training | None = None
+
+
+def trained_rates(folder: Path) -> tuple[float, ...]:
+    """Return the different frame rates of a checkpoint's training data [Hz]; none where they were not kept.
+
+    Raises:
+        CheckpointError: if a rate is not above 0.
+    """
+    path = folder / EXTRA_FILE
+    training = _read_json(path, _Extra).training if path.exists() else None
+    parts = () if training is None else training.data
+    return tuple(sorted({part.fps for part in parts if part.fps is not None}))
+
+
 def config_to_dict(config: ACTConfig) -> dict[str, Any]:
     """Return a configuration as JSON values, with its `type`; what LeRobot does not know only where it is used."""
     values = {"type": config.type, **dataclasses.asdict(config)}

@@ -152,7 +152,7 @@ def _build(data: Demonstrations, home: Path, final: Path, on_episode: OnEpisode)
         if time.time() - touched > _ABANDONED_S:
             shutil.rmtree(abandoned, ignore_errors=True)
     layout = _layout(data)
-    needed = data.total_frames * sum(math.prod(shape) * dtype.itemsize for shape, dtype in layout.values())
+    needed = data.total_frames * sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in layout.values())
     try:
         home.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=home))
@@ -163,9 +163,8 @@ def _build(data: Demonstrations, home: Path, final: Path, on_episode: OnEpisode)
         if free < needed + _RESERVE:
             raise DatasetError(f"a frame cache in {home} needs {needed / 1e9:.1f} GB; {free / 1e9:.1f} GB are free")
         _decode(data, layout, partial, on_episode)
-        shapes, dtypes = ({key: entry[i] for key, entry in layout.items()} for i in (0, 1))
-        contents = {"shapes": shapes, "dtypes": {key: dtype.name for key, dtype in dtypes.items()}}
-        (partial / _CONTENTS).write_text(json.dumps(contents))
+        contents = [{key: entry[i] for key, entry in layout.items()} for i in (0, 1)]
+        (partial / _CONTENTS).write_text(json.dumps(dict(zip(("shapes", "dtypes"), contents, strict=True))))
         try:
             partial.rename(final)
         except OSError:
@@ -179,13 +178,13 @@ def _build(data: Demonstrations, home: Path, final: Path, on_episode: OnEpisode)
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _layout(data: Demonstrations) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+def _layout(data: Demonstrations) -> dict[str, tuple[tuple[int, ...], str]]:
     """Return feature → shape and dtype of one entry; vectors come first, so that their faults show before images."""
     vectors = [key for key in (STATE, ENVIRONMENT_STATE, ACTION) if key in data.features]
-    layout = {key: (data.features[key].shape, np.dtype(np.float32)) for key in vectors}
+    layout = {key: (data.features[key].shape, "float32") for key in vectors}
     for key in (*data.cameras_as("image"), *data.cameras_as("video")):
         height, width, channels = data.features[key].shape
-        layout[key] = ((channels, height, width), np.dtype(np.uint8))
+        layout[key] = ((channels, height, width), "uint8")
     return layout
 
 

@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -53,6 +53,8 @@ class PolicyFacts:
     """What its numbers may depend on, for a run's fingerprint."""
     remarks: tuple[str, ...] = ()
     """Lines for the screen."""
+    trained_hz: tuple[float, ...] = ()
+    """Frame rates of its training data [Hz], where they are known."""
 
 
 class PolicySource(Protocol):
@@ -178,6 +180,12 @@ class CheckpointSource(_NetworkSource):
     def identity(self) -> str:
         """A digest of the checkpoint's files."""
         return digest(self.folder)
+
+    def facts(self, policy: ChunkPolicy) -> PolicyFacts:
+        """Return how the network runs, and the rate of the data that it was trained on."""
+        from act_eval.policies.checkpoint import trained_rates
+
+        return replace(super().facts(policy), trained_hz=trained_rates(self.folder))
 
     def network(self, device: str) -> "tuple[Policy, Processor]":
         """Read the checkpoint."""

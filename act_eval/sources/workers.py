@@ -4,6 +4,7 @@ Everything heavy is imported when a worker builds its bench, in that worker. Wha
 travels back as `BenchFacts`, so that the planning process needs neither torch nor MuJoCo.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -40,7 +41,24 @@ class BenchFacts:
     remarks: tuple[str, ...] = ()
     """Lines about the policy, for the screen."""
     warnings: tuple[str, ...] = ()
-    """Warnings about the policy's inputs."""
+    """Warnings about the policy's inputs and the rate of its training data."""
+
+
+def rate_warnings(rates: Mapping[str, float], chunk: int, env: str, control_hz: float) -> tuple[str, ...]:
+    """Return a line for each rate of training data that is not that of the environment's control steps.
+
+    Args:
+        rates: data set, for messages → frames per second.
+        chunk: actions of a chunk.
+        env: the environment, for messages.
+        control_hz: its control steps per second.
+    """
+    return tuple(
+        f"warning: {data} has {hz:g} frames per second, {env} {control_hz:g} control steps: a chunk of {chunk} actions "
+        f"lasts {chunk / hz:g} s in the data and is run over {chunk / control_hz:g} s"
+        for data, hz in rates.items()
+        if not math.isclose(hz, control_hz, rel_tol=1e-3)
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,13 +81,16 @@ class PolicyBenchSource:
         policy = self.policy.load()
         envs = [self.env.make() for _ in range(self.slots)]
         about = self.policy.facts(policy)
+        env = self.env.facts(envs[0])
+        rates = {f"the training data of {self.policy.label}": hz for hz in about.trained_hz}
         facts = BenchFacts(
-            env=self.env.facts(envs[0]),
+            env=env,
             policy=about.spec,
             run=about.run,
             numeric=about.numeric,
             identity=about.identity,
             remarks=about.remarks,
+            warnings=rate_warnings(rates, about.spec.chunk, self.env.label, 1000 / env.control_ms),
         )
         seeing = MaskedImages(policy) if self.mask_images else policy
         if self.call_timeout_s is not None:
@@ -97,7 +118,7 @@ class PolicyBench:
 
         env = self._probed.for_probe().make()
         try:
-            return replace(self._facts, warnings=input_warnings(self._policy, env))
+            return replace(self._facts, warnings=(*self._facts.warnings, *input_warnings(self._policy, env)))
         finally:
             env.close()
 

@@ -44,7 +44,7 @@ class TrainConfig:
     env: tuple[str, ...] = ("confuser_pick",)
     """Environments of the demonstrations and of the closed-loop evaluations; several are trained on together."""
     dataset: tuple[Path, ...] | None = None
-    """LeRobotDataset v3 folders; data/ENV for each environment by default. Missing ones are collected."""
+    """LeRobotDataset v3 folders. By default data/ENV for each environment, collected first where it is missing."""
     episodes: int | None = None
     """Demonstrations of each folder to train on; all by default, 400 if they are collected first."""
     held_out: float = 0.05

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ from rich.console import Console
 
 from act_eval.collect import DEMONSTRATED, CollectPlan, CollectProgress, collect, expert_demonstrator
 from act_eval.datasets import Demonstrations, FrameCache, open_cache
+from act_eval.datasets.layout import INFO
 from act_eval.envs.registration import env_id
-from act_eval.errors import DatasetError, UsageError
+from act_eval.errors import DatasetError
 from act_eval.policies.data import JoinedWindows, Windows, split_episodes
 from act_eval.policies.training_setup import fingerprint
 from act_eval.training.config import TrainConfig
@@ -31,6 +33,7 @@ class DataPart:
         """Return its facts for the checkpoints."""
         return {
             "folder": str(self.data.root),
+            "fps": self.data.fps,
             "fingerprint": fingerprint(self.data),
             "episodes": len(self.trained_on),
             "held_out": len(self.held_out),
@@ -40,7 +43,9 @@ class DataPart:
 
 def shows_meshes(data: Sequence[Demonstrations]) -> bool:
     """Return whether every data set was collected with the robot's meshes; its evaluations then render them too."""
-    return all(((part.collection() or {}).get("plan") or {}).get("options", {}).get("robot_meshes") for part in data)
+    plans = [(part.collection() or {}).get("plan") for part in data]
+    options = [plan.get("options") if isinstance(plan, dict) else None for plan in plans]
+    return all(isinstance(chosen, dict) and chosen.get("robot_meshes") for chosen in options)
 
 
 def windows(
@@ -58,23 +63,31 @@ def windows(
 
 
 def demonstrations(config: TrainConfig, console: Console) -> list[DataPart]:
-    """Open the data sets; collect first those that do not exist.
+    """Open the data sets; without `dataset`, collect first those of the environments that do not exist.
 
     Raises:
-        UsageError: if a data set is missing and its environment is ambiguous.
-        DatasetError: if one has fewer demonstrations than `episodes`, or is missing in a resumed run.
+        UnknownName: if there is no such environment.
+        DatasetError: if a data set is missing, or has fewer demonstrations than `episodes`.
     """
+    ids = [env_id(name) for name in config.env]
     folders = config.dataset or tuple(Path("data") / name for name in config.env)
-    for number, folder in enumerate(folders):
-        if folder.exists() or config.resume is not None:
-            continue
-        if len(folders) != len(config.env):
-            raise UsageError(
-                f"there is no data set {folder}, and {len(folders)} --dataset for {len(config.env)} --env do not "
-                "determine its environment; name one folder for each"
-            )
-        _collect(config, config.env[number], folder, console)
+    for folder in folders:
+        if config.dataset is not None and not folder.exists():
+            raise DatasetError(_missing(folder, config.env[0]))
+    for env, folder in zip(ids, folders, strict=False):
+        if not folder.exists() and config.resume is None:
+            _collect(config, env, folder, console)
     return [_part(config, folder, console) for folder in folders]
+
+
+def _missing(folder: Path, env: str) -> str:
+    """Return the message for a data set that does not exist, with the nearest name beside it and how to collect."""
+    beside = [found for place in {folder.parent, Path("data")} if place.is_dir() for found in place.iterdir()]
+    there = {found.name: found for found in beside if (found / INFO).is_file()}
+    close = [str(there[name]) for name in get_close_matches(folder.name, there, n=1)]
+    known = ", ".join(map(str, sorted(there.values()))) or "none"
+    hint = f"did you mean {close[0]}?" if close else f"there are: {known}."
+    return f"there is no data set folder {folder}; {hint} `act-eval collect --env {env} --out {folder}` collects one"
 
 
 def _part(config: TrainConfig, folder: Path, console: Console) -> DataPart:
@@ -90,7 +103,7 @@ def _part(config: TrainConfig, folder: Path, console: Console) -> DataPart:
 
 
 def _collect(config: TrainConfig, env: str, folder: Path, console: Console) -> None:
-    plan = CollectPlan(env=env_id(env), options=DEMONSTRATED, episodes=config.episodes or _EPISODES)
+    plan = CollectPlan(env=env, options=DEMONSTRATED, episodes=config.episodes or _EPISODES)
     with console.status("") as status:
 
         def show(progress: CollectProgress) -> None:

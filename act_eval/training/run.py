@@ -23,8 +23,10 @@ from act_eval.policies.train import Evaluate, Finish, Trainer
 from act_eval.policies.training_log import ProgressView, format_duration
 from act_eval.policies.training_setup import check_same, fitted, fresh_processor, take_weights
 from act_eval.policies.training_state import PRETRAINED, Progress, last_checkpoint
+from act_eval.scenes.workspace import CONTROL_HZ
 from act_eval.sources.environments import EnvSource, check_features
 from act_eval.sources.policies import checkpoint_folder
+from act_eval.sources.workers import rate_warnings
 from act_eval.training.config import TrainConfig, values
 from act_eval.training.data import DataPart, demonstrations, shows_meshes, windows
 from act_eval.training.folder import check_continues, claim, facts
@@ -101,6 +103,9 @@ def build(
         view=lambda first, last: ProgressView(console, first, last),
         evaluate=evaluate,
     )
+    rates = {str(one.root): one.fps for one in data}
+    for line in rate_warnings(rates, config.chunk_size, ", ".join(job.env), CONTROL_HZ):
+        console.print(line)
     _say_start(job, policy, noted, out, accelerator, console)
     if job.resume is not None:
         console.print(f"resumed after step {trainer.resume()} of {job.train.steps}")

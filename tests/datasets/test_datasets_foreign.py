@@ -34,7 +34,7 @@ def _read_all(root: Path) -> dict[str, Any]:
     """Everything that training reads."""
     data = Demonstrations(root)
     keys = ["action", "observation.state"]
-    found = {"vectors": [data.vectors(e, keys) for e in range(len(data.episodes))]}
+    found: dict[str, Any] = {"vectors": [data.vectors(e, keys) for e in range(len(data.episodes))]}
     found["frames"] = [data.frames(e, camera) for e in range(len(data.episodes)) for camera in data.cameras]
     return found | {"stats": data.stats(), "tasks": data.tasks()}
 

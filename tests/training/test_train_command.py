@@ -12,6 +12,7 @@ import torch
 
 from act_eval.cli.train import parse, run
 from act_eval.errors import (
+    CheckpointError,
     DatasetError,
     FeatureMismatch,
     RunFolderError,
@@ -20,7 +21,7 @@ from act_eval.errors import (
     UsageError,
 )
 from act_eval.policies.act.presets import features
-from act_eval.policies.checkpoint import fresh_policy, load_extra, load_pretrained
+from act_eval.policies.checkpoint import fresh_policy, load_extra, load_pretrained, trained_rates
 from act_eval.policies.rtc import ACTRTCConfig
 from act_eval.training.config import values
 
@@ -180,9 +181,12 @@ def test_unknown_flags_and_policies_list_what_exists(capsys: pytest.CaptureFixtu
     assert "act_rtc" in capsys.readouterr().err
 
 
-def test_missing_demonstrations_are_collected_and_checkpoints_looked_at_in_closed_loop(tmp_path: Path) -> None:
-    folders = [tmp_path / "demos", tmp_path / "moving"]
-    words = ["--env", "pick", "moving_pick", "--dataset", *folders, "--episodes", 2, "--evaluate-episodes", 1]
+def test_missing_demonstrations_are_collected_and_checkpoints_looked_at_in_closed_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folders = [tmp_path / "data/pick", tmp_path / "data/moving_pick"]
+    words = ["--env", "pick", "moving_pick", "--episodes", 2, "--evaluate-episodes", 1]
     words += [*TINY, *RTC]
     assert train(*words, "--out", tmp_path / "run") == 0
     for folder in folders:
@@ -216,8 +220,36 @@ def test_one_policy_learns_from_several_environments(
     make_demos(tmp_path / "wide", lengths=(5,), size=12)
     with pytest.raises(FeatureMismatch, match=r"(?s)wide does not fit.*overhead: \(16, 16, 3\) is needed"):
         train("--dataset", demos, tmp_path / "wide", "--out", tmp_path / "x", *TINY, *RTC, *NO_LOOK)
-    with pytest.raises(UsageError, match="2 --dataset for 1 --env do not determine its environment"):
-        train("--dataset", demos, tmp_path / "none", "--out", tmp_path / "x", *TINY, *RTC, *NO_LOOK)
+
+
+def test_a_data_set_that_does_not_exist_is_never_collected(tmp_path: Path, demos: Path) -> None:
+    typo = tmp_path / "demo"
+    text = rf"no data set folder {typo}; did you mean {demos}\? `act-eval collect --env pick --out {typo}` collects one"
+    with pytest.raises(DatasetError, match=text):
+        train("--env", "pick", "--dataset", demos, typo, "--out", tmp_path / "x", *TINY, *RTC, *NO_LOOK)
+    with pytest.raises(DatasetError, match=rf"no data set folder {tmp_path}/a/b; there are: none"):
+        train("--dataset", tmp_path / "a/b", "--out", tmp_path / "x", *TINY, *RTC, *NO_LOOK)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["demos"]
+
+
+def test_the_rate_of_the_data_is_kept_and_compared(
+    tmp_path: Path, demos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    info = json.loads((demos / "meta/info.json").read_text())
+    (demos / "meta/info.json").write_text(json.dumps(info | {"fps": 50}))
+    words = ["--env", "pick", "--dataset", demos, "--out", tmp_path / "run", "--held-out", 0, *TINY, *RTC, *NO_LOOK]
+    assert train(*words, "--steps", 1) == 0
+    said = capsys.readouterr().out
+    assert (
+        f"warning: {demos} has 50 frames per second, pick 20 control steps: a chunk of 4 actions lasts 0.08 s" in said
+    )
+    checkpoint = tmp_path / "run/checkpoints/last/pretrained_model"
+    assert trained_rates(checkpoint) == (50,)
+    extra = json.loads((checkpoint / "act_eval.json").read_text())
+    extra["training"]["data"][0]["fps"] = 0
+    (checkpoint / "act_eval.json").write_text(json.dumps(extra))
+    with pytest.raises(CheckpointError, match=r"act_eval\.json: training\.data\[0\]: fps is 0; it must be above 0"):
+        trained_rates(checkpoint)
 
 
 def test_the_configuration_of_the_batch_expansion_plan_can_be_given_by_flags() -> None:

@@ -7,6 +7,7 @@ and its unnormaliser's. `act_eval.json` beside them holds what LeRobot has no pl
 import dataclasses
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -139,9 +140,10 @@ def trained_rates(folder: Path) -> tuple[float, ...]:
     Raises:
         CheckpointError: if a rate is not above 0.
     """
-    path = folder / EXTRA_FILE
-    training = _read_json(path, _Extra).training if path.exists() else None
-    parts = () if training is None else training.data
+    extra = build(
+        _Extra, load_extra(folder), str(folder / EXTRA_FILE), CheckpointError, ignore_unknown=True, use_defaults=True
+    )
+    parts = () if extra.training is None else extra.training.data
     return tuple(sorted({part.fps for part in parts if part.fps is not None}))
 
 

@@ -173,19 +173,11 @@ class ExecutorStatistics:
     """Predicted actions that never ran."""
 
 
-NOTHING_COUNTED = ExecutorStatistics(
-    requests=0,
-    chunk_switches=0,
-    underrun_steps=0,
-    stopped_steps=0,
-    estimated_delays=(),
-    actual_delays=(),
-    lost=0,
-    late=0,
-    beyond_max_delay=0,
-    predicted_actions=0,
-    discarded_actions=0,
-)
+_COUNTS = (
+    "requests", "chunk_switches", "underrun_steps", "stopped_steps", "lost", "late", "beyond_max_delay",
+    "predicted_actions", "discarded_actions",
+)  # fmt: skip
+NOTHING_COUNTED = ExecutorStatistics(estimated_delays=(), actual_delays=(), **dict.fromkeys(_COUNTS, 0))
 """The statistics of an episode without requests."""
 
 

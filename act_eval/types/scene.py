@@ -13,7 +13,7 @@ from act_eval.types.arrays import IntArray
 
 @dataclass(frozen=True)
 class Motion:
-    """Motion of an arm through N states; see `act_eval.types.env_hooks.MotionHook`."""
+    """Motion of an arm through N states; see `EnvHooks.motion`."""
 
     joints: NDArray[np.float64]
     """(N, J) joint positions in the order of the action dimensions [rad]."""
@@ -25,7 +25,7 @@ class Motion:
 
 @dataclass(frozen=True, kw_only=True)
 class SceneTrack:
-    """Block positions in N states; see `act_eval.types.env_hooks.SceneTrackHook`."""
+    """Block positions in N states; see `EnvHooks.scene_track`."""
 
     blocks_xyz: NDArray[np.float64]
     """(N, M, 3) centres of the blocks [m]."""
@@ -35,7 +35,7 @@ class SceneTrack:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """Sizes for drawings; see `act_eval.types.env_hooks.StageHook`."""
+    """Sizes for drawings; see `EnvHooks.stage`."""
 
     block_side: float
     """Edge of a block [m]."""
@@ -49,7 +49,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Privileged:
-    """The scripted expert's view of a state; see `act_eval.types.env_hooks.PrivilegedHook`."""
+    """The scripted expert's view of a state; see `EnvHooks.privileged`."""
 
     joints: NDArray[np.float64]
     """(6,) joint angles [rad]."""

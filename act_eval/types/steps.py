@@ -25,7 +25,8 @@ def _no_floats(*shape: int) -> Callable[[], FloatArray]:
 class EpisodeSteps:
     """The steps of one episode; see `act_eval.types.Actions` for the meaning of each field.
 
-    Fields with a default are empty if policy or environment do not provide them.
+    Fields without a comment have shape (T,). Fields with a default are empty if policy or environment do not provide
+    them.
     """
 
     command: FloatArray
@@ -33,21 +34,13 @@ class EpisodeSteps:
     ran: FloatArray
     """(T, A) command that reached the arm at each step: `command`, without an actuation delay"""
     chunk: IntArray
-    """(T,)"""
     index: IntArray
-    """(T,)"""
     observed: IntArray
-    """(T,)"""
     requested: BoolArray
-    """(T,)"""
     estimated_delay: IntArray
-    """(T,)"""
     actual_delay: IntArray
-    """(T,)"""
     in_flight: IntArray
-    """(T,)"""
     chunk_switch: BoolArray
-    """(T,)"""
     replaced: FloatArray
     """(T, A) see `act_eval.types.ChunkSwitch`; NaN at other steps, or without a replaced command"""
     overlap_rmse: FloatArray
@@ -67,7 +60,6 @@ class EpisodeSteps:
     actual: IntArray = field(default_factory=_no_integers)
     """(N,) actual delay, 0 for a lost answer"""
     lost: BoolArray = field(default_factory=lambda: np.zeros(0, np.bool_))
-    """(N,)"""
     predicted: FloatArray = field(default_factory=_no_floats(0, 0, 0))
     """(N, C, A) the policy's answers, absolute commands"""
     goal_input: FloatArray = field(default_factory=_no_floats(0, 0))

@@ -29,7 +29,9 @@ class Conditions:
     """Conditions that cannot run, with the reason."""
 
 
-def conditions_of(config: EvaluateConfig, spec: PolicySpec, delays: Sequence[DelayModel], foreseen: bool) -> Conditions:
+def conditions_of(
+    config: EvaluateConfig, spec: PolicySpec, delays: Sequence[DelayModel], has_lookahead: bool
+) -> Conditions:
     """Return the conditions of a config.
 
     An ablation that cannot run at one delay is left out there, provided that it can run at another.
@@ -38,12 +40,12 @@ def conditions_of(config: EvaluateConfig, spec: PolicySpec, delays: Sequence[Del
         config: of the evaluation.
         spec: the policy's.
         delays: one condition each.
-        foreseen: whether the scripted expert's next commands can be computed.
+        has_lookahead: whether the scripted expert's next commands can be computed.
 
     Raises:
         UsageError: naming the flag and the allowed values.
     """
-    if not foreseen and any(isinstance(one.prefix, ExpertPrefix) for one in _ablations(config)):
+    if not has_lookahead and any(isinstance(one.prefix, ExpertPrefix) for one in _ablations(config)):
         raise UsageError(f"--prefix expert needs an environment with the scripted expert; {config.env} has none")
     schedules: dict[str, Schedule] = {}
     refused: dict[str, tuple[Ablation, str]] = {}

@@ -22,7 +22,7 @@ from act_eval.sources.factories import named_values
 from act_eval.sources.metrics import load_metrics, manifest_entries
 from act_eval.sources.policies import EXPERT, ROWS_PER_CALL, Network, policy_entry, policy_source
 from act_eval.sources.policy_sources import PolicyFacts, check_network
-from act_eval.sources.workers import BenchFacts, ExpertBenchSource, PolicyBenchSource
+from act_eval.sources.workers import WorkerFacts, ExpertWorkerSource, PolicyWorkerSource
 from act_eval.timing import (
     Constant,
     DelayModel,
@@ -56,7 +56,7 @@ class WorkerPlan:
     policy_label: str
     env_label: str
     """Short names for files."""
-    here_only: str | None
+    local_only: str | None
     """Why policy, environment or executor can only run in this process; None if workers can import them."""
 
     @property
@@ -99,7 +99,7 @@ def plan_workers(config: EvaluateConfig) -> WorkerPlan:
     sources += load_metrics(config.metrics)
     if config.policy == EXPERT:
         policy_label = EXPERT
-        build: Build = ExpertBenchSource(env=source, slots=slots, call_timeout_s=config.call_timeout_s)
+        build: Build = ExpertWorkerSource(env=source, slots=slots, call_timeout_s=config.call_timeout_s)
     else:
         network = Network(
             device=config.device,
@@ -111,7 +111,7 @@ def plan_workers(config: EvaluateConfig) -> WorkerPlan:
         policy = policy_source(config.policy, options, network, batch if _measures(config) else ROWS_PER_CALL)
         sources.append(policy)
         policy_label = policy.label
-        build = PolicyBenchSource(
+        build = PolicyWorkerSource(
             env=source,
             policy=policy,
             slots=slots,
@@ -119,13 +119,13 @@ def plan_workers(config: EvaluateConfig) -> WorkerPlan:
             probe=config.probe and not config.mask_images,  # masked images have no effect by design
             call_timeout_s=config.call_timeout_s,
         )
-    here_only = why_here_only(sources, config.launch, config.workers)
+    local_only = local_only_reason(sources, config.launch, config.workers)
     return WorkerPlan(
         build=build,
-        workers=1 if here_only else min(config.workers or cores_of(launcher), episodes),
+        workers=1 if local_only else min(config.workers or cores_of(launcher), episodes),
         policy_label=policy_label,
         env_label=source.label,
-        here_only=here_only,
+        local_only=local_only,
         launcher=launcher,
         batch=batch,
         env_id=source.env_id,
@@ -135,7 +135,7 @@ def plan_workers(config: EvaluateConfig) -> WorkerPlan:
 
 
 def plan_run(
-    config: EvaluateConfig, workers: WorkerPlan, facts: BenchFacts, machine: Mapping[str, str]
+    config: EvaluateConfig, workers: WorkerPlan, facts: WorkerFacts, machine: Mapping[str, str]
 ) -> tuple[PlannedRun, tuple[str, ...]]:
     """Resolve defaults and check the rest of a config; return the run, and the lines of its summary.
 
@@ -154,7 +154,7 @@ def plan_run(
         policy = {"name": EXPERT}
     else:
         check_features(facts.policy, facts.env)
-        found = conditions_of(config, facts.policy, _delays(config, facts.env.control_ms), facts.env.foreseen)
+        found = conditions_of(config, facts.policy, _delays(config, facts.env.control_ms), facts.env.has_lookahead)
         schedules, left_out = {**found.schedules}, found.left_out
         policy = policy_entry(workers.policy_label, PolicyFacts(spec=facts.policy, identity=facts.identity))
         policy |= {"mask_images": True} if config.mask_images else {}
@@ -243,7 +243,7 @@ def shard_of(launch: LaunchOptions) -> Shard | None:
     return None if launch.shard is None else Shard.parse(launch.shard)
 
 
-def why_here_only(sources: Iterable[Any], launch: LaunchOptions, workers: int | None) -> str | None:
+def local_only_reason(sources: Iterable[Any], launch: LaunchOptions, workers: int | None) -> str | None:
     """Return why the episodes can only run in this process; None if workers can import all sources.
 
     Args:
@@ -254,7 +254,7 @@ def why_here_only(sources: Iterable[Any], launch: LaunchOptions, workers: int | 
     Raises:
         UsageError: if the requested workers cannot import them.
     """
-    reason = next((one.here_only for one in sources if one.here_only is not None), None)
+    reason = next((one.local_only for one in sources if one.local_only is not None), None)
     if reason is not None and launch.launcher != "local":
         raise UsageError(f"--launcher {launch.launcher} needs objects that its workers can import; {reason}")
     if reason is not None and workers is not None and workers > 1:

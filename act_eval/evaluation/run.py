@@ -45,8 +45,8 @@ def evaluate(config: EvaluateConfig, reporter: Reporter) -> FinishedRun | Finish
     if config.launch.launcher == "slurm":
         return _evaluate_by_jobs(config, workers, reporter)
     with ExitStack() as stack:
-        if workers.here_only is not None and config.workers is None:
-            reporter.line(f"workers 1, in this process: {workers.here_only}")
+        if workers.local_only is not None and config.workers is None:
+            reporter.line(f"workers 1, in this process: {workers.local_only}")
         policy, env = _name(config.policy, workers.policy_label), _name(config.env, workers.env_label)
         loading = f"loading {policy} and {env} in {workers.where}"
         reporter.line(loading)

@@ -75,7 +75,7 @@ class OwnMetric:
 
     definition: MetricDefinition
     measure: MeasureEpisode
-    here_only: str | None = None
+    local_only: str | None = None
     """Reason why it can only run in this process; None if workers can import it."""
 
     def value(self, record: EpisodeRecord, steps: EpisodeSteps, control_s: float) -> float | None:

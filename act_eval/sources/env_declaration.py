@@ -75,7 +75,7 @@ def _pair(text: str, flag: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def said(flags: EnvDeclaration) -> dict[str, Any]:
+def as_dict(flags: EnvDeclaration) -> dict[str, Any]:
     """Return the flags that were given, as JSON values; a file by its content."""
     given = {name: value for name, value in vars(flags).items() if value not in (None, ())}
     if flags.env_file is not None:
@@ -83,6 +83,6 @@ def said(flags: EnvDeclaration) -> dict[str, Any]:
     return given
 
 
-def says_nothing(declaration: "Declaration") -> bool:
+def is_empty(declaration: "Declaration") -> bool:
     """Return whether nothing is declared."""
     return all(value is None for value in vars(declaration).values())

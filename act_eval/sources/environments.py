@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from act_eval.config import EnvDeclaration
 from act_eval.errors import FeatureMismatch, UsageError
 from act_eval.sources.digests import digest_of, settled_digest, try_digest, unknown_digest
-from act_eval.sources.env_declaration import declared, says_nothing
+from act_eval.sources.env_declaration import declared, is_empty
 from act_eval.sources.external_envs import env_label, guarded_call, is_foreign, make_adapted, make_given
 from act_eval.sources.factories import (
     import_name,
-    instance_here_only,
+    instance_local_only,
     names_factory,
-    object_here_only,
+    factory_local_only,
     object_label,
 )
 from act_eval.types import ENVIRONMENT_STATE, IMAGE_PREFIX, STATE, PolicySpec
@@ -52,7 +52,7 @@ class EnvFacts:
     action: tuple[int, ...]
     by_name: bool = True
     """Whether its name suffices to make it again, which rendering a finished run's logged states needs."""
-    foreseen: bool = False
+    has_lookahead: bool = False
     """Whether the scripted expert's next commands can be found out, which prefix `expert` needs."""
     films: bool = False
     """Whether frames can be kept while an episode runs, for videos where logged states cannot be rendered."""
@@ -92,12 +92,12 @@ class EnvSource:
         return self.given is not None and not _is_factory(self.given)
 
     @property
-    def here_only(self) -> str | None:
+    def local_only(self) -> str | None:
         """Why environments can only run in this process; None if workers can make their own."""
         if self.given is None:
             return None
         what = f"environment {self.label}"
-        return instance_here_only(what, self.given) if self.made else object_here_only(what, self.given)
+        return instance_local_only(what, self.given) if self.made else factory_local_only(what, self.given)
 
     @cached_property
     def identity(self) -> tuple[str | None, str | None]:
@@ -172,7 +172,7 @@ def env_source(env: Any, options: Mapping[str, Any], flags: EnvDeclaration, film
     if is_foreign(env) and env not in ENVIRONMENTS.values():
         return EnvSource(env_id=env, options={**options, **more}, declared=declaration, film=film)
     ours = env_id(env)
-    if not says_nothing(declaration):
+    if not is_empty(declaration):
         raise UsageError(f"{env} is an environment of ours, which says itself what it shows: declare nothing")
     return EnvSource(env_id=ours, options={**options, **more})
 
@@ -188,7 +188,7 @@ def _of_object(given: Any, options: Mapping[str, Any], declaration: "Declaration
             raise UsageError(f"the options {dict(options)} are for making an environment; {given} is made already")
         spec = given.spec
         if spec is not None and spec.id in ENVIRONMENTS.values():
-            if not says_nothing(declaration):
+            if not is_empty(declaration):
                 raise UsageError(f"{spec.id} is an environment of ours, which says itself what it shows")
             return EnvSource(env_id=spec.id, options=dict(spec.kwargs), given=given)
         name = object_label(given.unwrapped) if spec is None else spec.id
@@ -232,7 +232,7 @@ def env_facts(env: "gym.Env[Any, Any]", options: Mapping[str, Any]) -> EnvFacts:
         renders_states=hooks.render_state is not None,
         offered=_offered(env),
         action=tuple(env.action_space.shape or ()),
-        foreseen=hooks.privileged is not None and hooks.fork is not None,
+        has_lookahead=hooks.privileged is not None and hooks.fork is not None,
         films=env.render_mode == "rgb_array",
         remarks=() if hooks.remarks is None else hooks.remarks(),
         versions={} if hooks.package_versions is None else hooks.package_versions(),

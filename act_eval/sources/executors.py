@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from act_eval.errors import ActEvalError, UsageError
-from act_eval.sources.factories import load_factory, named_values, names_factory, only_here, raised
+from act_eval.sources.factories import load_factory, named_values, names_factory, definition_local_only, raised
 from act_eval.timing import EXECUTORS, CustomExecutor, Method, check_executor, is_shipped, method_label
 
 
@@ -23,7 +23,7 @@ class ExecutorSource:
     """With its options, as in the names of conditions: `cross_fade-fade6`."""
     horizon: int | None = None
     """s of an instance; None if the executor has none of its own."""
-    here_only: str | None = None
+    local_only: str | None = None
     """Why it can only run in this process; None if workers can import it."""
     example: Method = field(repr=False)
     """Built for s = 1, to ask for its properties."""
@@ -100,9 +100,9 @@ def _source(text: str, build: Callable[[int], Method], horizon: int | None = Non
         raise UsageError(f"executor {text}: building it with s = 1 raised {raised(error)}") from error
     if not is_shipped(example) and example.name in EXECUTORS:
         raise UsageError(f"executor {text}: {example.name!r} is the name of a shipped executor; rename the class")
-    here_only = only_here(f"executor {text}", example.defined_by)
+    local_only = definition_local_only(f"executor {text}", example.defined_by)
     return ExecutorSource(
-        text=text, build=build, name=method_label(example), horizon=horizon, here_only=here_only, example=example
+        text=text, build=build, name=method_label(example), horizon=horizon, local_only=local_only, example=example
     )
 
 

@@ -87,7 +87,7 @@ def object_label(thing: Any) -> str:
     return named.__name__.replace("<lambda>", "lambda")
 
 
-def only_here(what: str, defined: Any) -> str | None:
+def definition_local_only(what: str, defined: Any) -> str | None:
     """Return why a user's class or function can only run in this process; None if workers can import it."""
     if import_name(defined) is not None:
         return None
@@ -95,16 +95,16 @@ def only_here(what: str, defined: Any) -> str | None:
     return f"{what} is defined in {place}, which workers cannot import"
 
 
-def object_here_only(what: str, given: Any) -> str | None:
+def factory_local_only(what: str, given: Any) -> str | None:
     """Return why a factory can only run in this process; None if workers can import or unpickle it."""
     if isinstance(given, partial):
-        return object_here_only(what, given.func) or _unpicklable(what, given)
+        return factory_local_only(what, given.func) or _unpicklable(what, given)
     if isinstance(given, type | FunctionType):
-        return only_here(what, given)
-    return instance_here_only(what, given)
+        return definition_local_only(what, given)
+    return instance_local_only(what, given)
 
 
-def instance_here_only(what: str, given: Any) -> str:
+def instance_local_only(what: str, given: Any) -> str:
     """Return why an instance can only run in this process: there is one of it."""
     return f"{what} is an instance, not a class or function that other processes could call"
 

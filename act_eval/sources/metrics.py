@@ -9,7 +9,7 @@ from typing import Any, cast
 from act_eval.errors import ActEvalError, UsageError
 from act_eval.metrics import METRICS, EpisodeMetrics, MetricDefinition, OwnMetric
 from act_eval.metrics.own import MeasureEpisode
-from act_eval.sources.factories import load_factory, named_values, names_factory, only_here, raised
+from act_eval.sources.factories import load_factory, named_values, names_factory, definition_local_only, raised
 from act_eval.timing import snake_case, source_entry
 
 
@@ -64,8 +64,8 @@ def load_metric(metric: "str | Callable[..., Any] | OwnMetric") -> OwnMetric:
         digest=place.get("digest", ""),
     )
     _check_name(definition)
-    here_only = only_here(f"metric {text}", defined_by)
-    return OwnMetric(definition=definition, measure=cast(MeasureEpisode, measure), here_only=here_only)
+    local_only = definition_local_only(f"metric {text}", defined_by)
+    return OwnMetric(definition=definition, measure=cast(MeasureEpisode, measure), local_only=local_only)
 
 
 def _parts(text: str) -> tuple[str, str]:

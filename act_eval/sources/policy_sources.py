@@ -21,10 +21,10 @@ from act_eval.policies.serving import TOKEN
 from act_eval.sources.digests import digest_of, try_digest, unknown_digest
 from act_eval.sources.factories import (
     import_foreign,
-    instance_here_only,
+    instance_local_only,
     load_factory,
     names_factory,
-    object_here_only,
+    factory_local_only,
     object_label,
     raised,
 )
@@ -66,7 +66,7 @@ class PolicySource(Protocol):
         ...
 
     @property
-    def here_only(self) -> str | None:
+    def local_only(self) -> str | None:
         """Why the policy can only run in this process; None if workers can load it."""
         ...
 
@@ -169,7 +169,7 @@ class CheckpointSource(_NetworkSource):
     folder: Path
     asked: str | None = field(default=None, compare=False)
     """Name that the user gave; None: that of the folder."""
-    here_only: None = None
+    local_only: None = None
 
     @property
     def label(self) -> str:
@@ -209,7 +209,7 @@ class NetworkSource(_NetworkSource):
         return object_label(self.policy)
 
     @property
-    def here_only(self) -> str:
+    def local_only(self) -> str:
         """See `PolicySource`."""
         return f"the policy is an instance of {self.label}"
 
@@ -249,9 +249,9 @@ class ObjectSource:
         return object_label(self.given)
 
     @property
-    def here_only(self) -> str | None:
+    def local_only(self) -> str | None:
         """See `PolicySource`."""
-        return (object_here_only if self.is_factory else instance_here_only)(f"policy {self.label}", self.given)
+        return (factory_local_only if self.is_factory else instance_local_only)(f"policy {self.label}", self.given)
 
     @property
     def identity(self) -> str:
@@ -304,7 +304,7 @@ class FactorySource:
     options: Mapping[str, Any]
     """Keyword arguments of the factory (JSON values)."""
     threads: int = 1
-    here_only: None = None
+    local_only: None = None
 
     @property
     def label(self) -> str:
@@ -371,7 +371,7 @@ class ServerSource:
     url: str
     options: Mapping[str, Any]
     """What an openpi server does not say of itself, and how long it is waited for."""
-    here_only: None = None
+    local_only: None = None
 
     @property
     def label(self) -> str:

@@ -1,7 +1,7 @@
 """Picklable builders of what a worker needs: environments, and a policy behind an executor per condition.
 
 Everything heavy is imported when a worker builds its bench, in that worker. What a run's plan must know of them
-travels back as `BenchFacts`, so that the planning process needs neither torch nor MuJoCo.
+travels back as `WorkerFacts`, so that the planning process needs neither torch nor MuJoCo.
 """
 
 import math
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchFacts:
+class WorkerFacts:
     """What a run's plan must know of a bench."""
 
     env: EnvFacts
@@ -62,8 +62,8 @@ def rate_warnings(rates: Mapping[str, float], chunk: int, env: str, control_hz: 
 
 
 @dataclass(frozen=True, kw_only=True)
-class PolicyBenchSource:
-    """Builds a `PolicyBench` in a worker."""
+class PolicyWorkerSource:
+    """Builds a `PolicyWorker` in a worker."""
 
     env: EnvSource
     policy: PolicySource
@@ -75,7 +75,7 @@ class PolicyBenchSource:
     call_timeout_s: float | None = None
     """Time that a call of the policy or of an environment may take [s]; None: any."""
 
-    def __call__(self) -> "PolicyBench":
+    def __call__(self) -> "PolicyWorker":
         from act_eval.diagnostics import MaskedImages
 
         policy = self.policy.load()
@@ -83,7 +83,7 @@ class PolicyBenchSource:
         about = self.policy.facts(policy)
         env = self.env.facts(envs[0])
         rates = {f"the training data of {self.policy.label}": hz for hz in about.trained_hz}
-        facts = BenchFacts(
+        facts = WorkerFacts(
             env=env,
             policy=about.spec,
             run=about.run,
@@ -97,20 +97,20 @@ class PolicyBenchSource:
             from act_eval.rollout.timeouts import PolicyTimeout
 
             seeing = PolicyTimeout(seeing, self.call_timeout_s)
-        return PolicyBench(punctual(envs, self.call_timeout_s), seeing, facts, self.env if self.probe else None)
+        return PolicyWorker(with_timeout(envs, self.call_timeout_s), seeing, facts, self.env if self.probe else None)
 
 
-class PolicyBench:
+class PolicyWorker:
     """Environments and a policy; each condition runs it under its own schedule."""
 
-    def __init__(self, envs: "Envs", policy: ChunkPolicy, facts: BenchFacts, probed: EnvSource | None = None) -> None:
+    def __init__(self, envs: "Envs", policy: ChunkPolicy, facts: WorkerFacts, probed: EnvSource | None = None) -> None:
         self.envs = envs
         self._facts = facts
         self._policy = policy
         self._probed = probed
 
     @cached_property
-    def facts(self) -> BenchFacts:
+    def facts(self) -> WorkerFacts:
         """With warnings about the policy's inputs where that was asked for: finding them takes a few seconds."""
         if self._probed is None:
             return self._facts
@@ -148,22 +148,22 @@ class PolicyBench:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExpertBenchSource:
-    """Builds an `ExpertBench` in a worker."""
+class ExpertWorkerSource:
+    """Builds an `ExpertWorker` in a worker."""
 
     env: EnvSource
     slots: int
     call_timeout_s: float | None = None
-    """As in `PolicyBenchSource`."""
+    """As in `PolicyWorkerSource`."""
 
-    def __call__(self) -> "ExpertBench":
+    def __call__(self) -> "ExpertWorker":
         envs = [self.env.make() for _ in range(self.slots)]
         if hooks_of(envs[0]).privileged is None:
             raise UsageError(f"{self.env.env_id} offers no privileged state, which the scripted expert needs")
-        return ExpertBench(punctual(envs, self.call_timeout_s), BenchFacts(env=self.env.facts(envs[0])))
+        return ExpertWorker(with_timeout(envs, self.call_timeout_s), WorkerFacts(env=self.env.facts(envs[0])))
 
 
-def punctual(envs: "Envs", limit_s: float | None) -> "Envs":
+def with_timeout(envs: "Envs", limit_s: float | None) -> "Envs":
     """Return the environments with a limit on how long a call may take."""
     if limit_s is None:
         return envs
@@ -172,10 +172,10 @@ def punctual(envs: "Envs", limit_s: float | None) -> "Envs":
     return [EnvTimeout(env, limit_s) for env in envs]
 
 
-class ExpertBench:
+class ExpertWorker:
     """Environments and their scripted expert."""
 
-    def __init__(self, envs: "Envs", facts: BenchFacts) -> None:
+    def __init__(self, envs: "Envs", facts: WorkerFacts) -> None:
         self.envs = envs
         self.facts = facts
 

@@ -15,7 +15,7 @@ from act_eval.evaluation.plan import (
     manifest_of,
     shard_of,
     suite_of,
-    why_here_only,
+    local_only_reason,
     with_entries,
 )
 from act_eval.evaluation.worker import Job
@@ -23,13 +23,13 @@ from act_eval.launch import Launcher, cores_of
 from act_eval.metrics import OwnMetric
 from act_eval.results import Shard, episodes_of
 from act_eval.seeding import Purpose, episode_seeds
-from act_eval.sources.env_declaration import said
+from act_eval.sources.env_declaration import as_dict
 from act_eval.sources.environments import EnvSource, check_features, env_source
 from act_eval.sources.executors import ExecutorSource, load_executor
 from act_eval.sources.metrics import load_metrics, manifest_entries
 from act_eval.sources.policies import EXPERT, Network, policy_entry, policy_source
 from act_eval.sources.policy_sources import CheckpointSource, NetworkSource, ObjectSource, PolicySource, check_network
-from act_eval.sources.workers import PolicyBenchSource
+from act_eval.sources.workers import PolicyWorkerSource
 from act_eval.sweeps.grid import Expansion, Grid, expand, shared_refusals
 from act_eval.sweeps.rules import parse_rule
 from act_eval.sweeps.survey import Survey
@@ -61,7 +61,7 @@ class SweepPlan:
     launcher: Launcher
     metrics: tuple[OwnMetric, ...]
     """User-defined metrics."""
-    here_only: str | None
+    local_only: str | None
     """Why the sweep can only run in this process; None if workers can import all of it."""
     workers: int
     batch: int
@@ -116,7 +116,7 @@ def plan_sweep(config: SweepConfig) -> SweepPlan:
     purpose = Purpose.HELD_OUT if config.held_out else Purpose.EVALUATE
     policies, envs = _policies(config), _environments(config)
     metrics = load_metrics(config.metrics)
-    here_only = why_here_only(
+    local_only = local_only_reason(
         [*policies.values(), *envs.values(), *grid.executors, *metrics], config.launch, config.workers
     )
     return SweepPlan(
@@ -126,8 +126,10 @@ def plan_sweep(config: SweepConfig) -> SweepPlan:
         seeds=tuple(episode_seeds(purpose, config.seed, config.episodes)),
         drawn=f"seed {config.seed}{' held-out' if config.held_out else ''}",
         launcher=launcher,
-        workers=1 if here_only else min(config.workers or cores_of(launcher), len(episodes_of(shard, config.episodes))),
-        here_only=here_only,
+        workers=1
+        if local_only
+        else min(config.workers or cores_of(launcher), len(episodes_of(shard, config.episodes))),
+        local_only=local_only,
         metrics=metrics,
         batch=config.batch,
         shard=shard,
@@ -160,7 +162,7 @@ def _run(plan: SweepPlan, facts: Survey, policy: str, env: str) -> SweepRun:
         check_features(about.spec, place)
     except FeatureMismatch as error:
         raise FeatureMismatch(f"{policy} in {env}: {error}") from error
-    if not place.foreseen and any(isinstance(one, ExpertPrefix) for one in plan.grid.prefixes.values()):
+    if not place.has_lookahead and any(isinstance(one, ExpertPrefix) for one in plan.grid.prefixes.values()):
         raise UsageError(f"--prefix expert needs an environment with the scripted expert; {env} has none")
     expansion = expand(plan.grid, about.spec)
     schedules = {setting.condition: setting.schedule for setting in expansion.settings}
@@ -183,7 +185,7 @@ def _run(plan: SweepPlan, facts: Survey, policy: str, env: str) -> SweepRun:
             video="none",
             metrics=plan.metrics,
         ),
-        build=PolicyBenchSource(env=plan.envs[env], policy=plan.policies[policy], slots=min(batch, plan.episodes)),
+        build=PolicyWorkerSource(env=plan.envs[env], policy=plan.policies[policy], slots=min(batch, plan.episodes)),
         label=f"{folder.name}/",
     )
     return SweepRun(
@@ -273,7 +275,7 @@ def _axes(
         "held_out": config.held_out,
         **({"metrics": manifest_entries(load_metrics(config.metrics))} if config.metrics else {}),
         "env_options": config.environment.given(),
-        **said(config.declaration),
+        **as_dict(config.declaration),
     }
 
 
@@ -298,7 +300,7 @@ def _default_folder(config: SweepConfig, policies: Mapping[str, PolicySource], e
     ablations = [list(config.delay_estimator), list(config.prefix), list(config.proprio)]
     rest = [config.beyond_max_delay, config.episodes, config.seed, config.held_out, config.compile, config.device]
     content = json.dumps(
-        [axes, ablations, rest, {**config.environment.given(), **said(config.declaration)}], sort_keys=True
+        [axes, ablations, rest, {**config.environment.given(), **as_dict(config.declaration)}], sort_keys=True
     )
     names = "_".join([*envs, *policies])
     return Path("outputs") / "sweep" / f"{names[:80]}_{hashlib.sha256(content.encode()).hexdigest()[:8]}"

@@ -109,8 +109,8 @@ def _sweep_by_jobs(config: SweepConfig, reporter: Reporter) -> FinishedSweep:
 
 def _plan(config: SweepConfig, reporter: Reporter) -> tuple[SweepPlan, list[SweepRun]]:
     plan = plan_sweep(config)
-    if plan.here_only is not None and config.workers is None:
-        reporter.line(f"workers 1, in this process: {plan.here_only}")
+    if plan.local_only is not None and config.workers is None:
+        reporter.line(f"workers 1, in this process: {plan.local_only}")
     reporter.line(loading := f"loading {', '.join(plan.policies)} and {', '.join(plan.envs)}")
     with reporter.phase(loading):
         facts = survey(plan.policies, plan.envs, apart=plan.workers > 1)

@@ -12,7 +12,7 @@ from act_eval.rollout import Episode, rollout
 from act_eval.seeding import Purpose, episode_seeds
 from act_eval.sources.environments import EnvSource
 from act_eval.sources.policy_sources import CheckpointSource
-from act_eval.sources.workers import PolicyBenchSource
+from act_eval.sources.workers import PolicyWorkerSource
 from act_eval.stats import SuccessRate
 from act_eval.timing import METHODS, Constant, Schedule
 from act_eval.types import INVALID, SUCCESS, PolicySpec
@@ -53,7 +53,7 @@ class ClosedLoop:
         return rates
 
     def _in(self, env: EnvSource, policy: CheckpointSource, on_episode: Callable[[], None]) -> dict[str, float]:
-        bench = PolicyBenchSource(env=env, policy=policy, slots=min(_SLOTS, len(self.seeds)))()
+        bench = PolicyWorkerSource(env=env, policy=policy, slots=min(_SLOTS, len(self.seeds)))()
         episodes = [Episode(number, seed) for number, seed in enumerate(self.seeds)]
         rates: dict[str, float] = {}
         try:

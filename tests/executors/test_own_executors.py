@@ -198,7 +198,7 @@ def test_executors_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(EXAMPLES)
     source = load_executor("own_executor:CrossFade:fade=6")
     assert condition_name(Schedule(method=source.build(5))) == "cross_fade-fade6_d0_s5"
-    assert source.here_only is None
+    assert source.local_only is None
     assert load_executor(source.build(7)).horizon == 7
     for text, problem in {
         "own_executor:CrossFade:speed=6": "there is no option 'speed'; there are: fade",

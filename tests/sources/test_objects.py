@@ -50,13 +50,13 @@ def env(given: Any, **options: Any) -> EnvSource:
 def test_an_importable_class_is_sent_by_its_name() -> None:
     source = policy(Straight)
     assert isinstance(source, FactorySource)
-    assert (source.target, source.label, source.here_only) == (f"{__name__}:Straight", "Straight", None)
-    assert (env(Walk).env_id, env(Walk).here_only, env(Walk).label) == ("toy_envs:Walk", None, "Walk")
+    assert (source.target, source.label, source.local_only) == (f"{__name__}:Straight", "Straight", None)
+    assert (env(Walk).env_id, env(Walk).local_only, env(Walk).label) == ("toy_envs:Walk", None, "Walk")
 
 
 def test_a_partial_of_an_importable_class_is_pickled() -> None:
     source = policy(partial(Straight, 2.0))
-    assert (source.label, source.here_only) == ("Straight", None)
+    assert (source.label, source.local_only) == ("Straight", None)
     assert source.identity != policy(partial(Straight, 3.0)).identity
     assert source.identity == policy(partial(Straight, 2.0)).identity
 
@@ -73,7 +73,7 @@ def test_a_partial_of_an_importable_class_is_pickled() -> None:
 def test_what_cannot_be_sent_says_why(given: Any, label: str, reason: str) -> None:
     source = policy(given)
     assert source.label == label
-    assert reason in source.here_only
+    assert reason in source.local_only
 
 
 def test_equal_code_and_state_have_equal_digests_and_others_do_not() -> None:

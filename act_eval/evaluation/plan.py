@@ -22,7 +22,7 @@ from act_eval.sources.factories import named_values
 from act_eval.sources.metrics import load_metrics, manifest_entries
 from act_eval.sources.policies import EXPERT, ROWS_PER_CALL, Network, policy_entry, policy_source
 from act_eval.sources.policy_sources import PolicyFacts, check_network
-from act_eval.sources.workers import WorkerFacts, ExpertWorkerSource, PolicyWorkerSource
+from act_eval.sources.workers import ExpertWorkerSource, PolicyWorkerSource, WorkerFacts
 from act_eval.timing import (
     Constant,
     DelayModel,

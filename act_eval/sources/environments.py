@@ -11,10 +11,10 @@ from act_eval.sources.digests import digest_of, settled_digest, try_digest, unkn
 from act_eval.sources.env_declaration import declared, is_empty
 from act_eval.sources.external_envs import env_label, guarded_call, is_foreign, make_adapted, make_given
 from act_eval.sources.factories import (
+    factory_local_only,
     import_name,
     instance_local_only,
     names_factory,
-    factory_local_only,
     object_label,
 )
 from act_eval.types import ENVIRONMENT_STATE, IMAGE_PREFIX, STATE, PolicySpec

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from act_eval.errors import ActEvalError, UsageError
-from act_eval.sources.factories import load_factory, named_values, names_factory, definition_local_only, raised
+from act_eval.sources.factories import definition_local_only, load_factory, named_values, names_factory, raised
 from act_eval.timing import EXECUTORS, CustomExecutor, Method, check_executor, is_shipped, method_label
 
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 from act_eval.errors import ActEvalError, UsageError
 from act_eval.metrics import METRICS, EpisodeMetrics, MetricDefinition, OwnMetric
 from act_eval.metrics.own import MeasureEpisode
-from act_eval.sources.factories import load_factory, named_values, names_factory, definition_local_only, raised
+from act_eval.sources.factories import definition_local_only, load_factory, named_values, names_factory, raised
 from act_eval.timing import snake_case, source_entry
 
 

@@ -20,11 +20,11 @@ from act_eval.policies.compile_mode import resolve_mode
 from act_eval.policies.serving import TOKEN
 from act_eval.sources.digests import digest_of, try_digest, unknown_digest
 from act_eval.sources.factories import (
+    factory_local_only,
     import_foreign,
     instance_local_only,
     load_factory,
     names_factory,
-    factory_local_only,
     object_label,
     raised,
 )

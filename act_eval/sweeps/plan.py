@@ -12,10 +12,10 @@ from act_eval.errors import FeatureMismatch, UsageError
 from act_eval.evaluation.plan import (
     PlannedRun,
     launcher_of,
+    local_only_reason,
     manifest_of,
     shard_of,
     suite_of,
-    local_only_reason,
     with_entries,
 )
 from act_eval.evaluation.worker import Job

@@ -9,7 +9,9 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import TextIOBase
-from typing import NoReturn
+from typing import Any, NoReturn
+
+import numpy as np
 
 from act_eval.errors import ActEvalError, UsageError
 
@@ -42,11 +44,11 @@ def raised(error: BaseException) -> str:
 
 
 @contextmanager
-def user_code(what: str) -> Iterator[None]:
+def user_code(problem: str) -> Iterator[None]:
     """Enclose a call of users' code before the first episode.
 
     Args:
-        what: the call, as in `metric mine:Excess: making it`.
+        problem: begins the message, as in `metric mine:Excess: making it raised`.
 
     Raises:
         ActEvalError: as the call raised it.
@@ -58,24 +60,33 @@ def user_code(what: str) -> Iterator[None]:
     except (ActEvalError, KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as error:  # user code may raise anything
-        raise UsageError(f"{what} raised {raised(error)}") from error
+        raise UsageError(f"{problem} {raised(error)}") from error
+
+
+class _Guard:
+    """The enclosing `exits_raise` blocks of a process."""
+
+    process = 0
+    depth = 0
 
 
 @contextmanager
 def exits_raise() -> Iterator[None]:
     """Let `os._exit` raise SystemExit, so that users' code cannot end this process as if the run had succeeded."""
-    owner, before = os.getpid(), os._exit
-
-    def refuse(code: int) -> NoReturn:
-        if os.getpid() != owner:  # a forked process of the user's
-            end_process(code)
-        raise SystemExit(f"os._exit({code})")
-
-    os._exit = refuse
+    _Guard.process, _Guard.depth = os.getpid(), _Guard.depth + 1
+    os._exit = _refuse
     try:
         yield
     finally:
-        os._exit = before
+        _Guard.depth -= 1
+        if not _Guard.depth:
+            os._exit = end_process
+
+
+def _refuse(code: int) -> NoReturn:
+    if os.getpid() != _Guard.process:  # a forked process of the user's
+        end_process(code)
+    raise SystemExit(f"os._exit({code})")
 
 
 @contextmanager
@@ -91,6 +102,20 @@ def quiet_import(module: str) -> Iterator[None]:
         yield
     finally:
         sys.argv, sys.stdin = argv, stdin
+
+
+def truth(name: str, value: Any, error: type[ActEvalError]) -> bool:
+    """Return the value of a flag that users' code gives: a bool, or one number that is 0 or 1.
+
+    Raises:
+        ActEvalError: of the given type, for any other value.
+    """
+    if isinstance(value, bool):
+        return value
+    found = np.asarray(value)
+    if found.size != 1 or found.dtype.kind not in "biuf" or found.item() not in (0, 1):
+        raise error(f"{name} is {value!r}; it must be one truth value")
+    return bool(found.item())
 
 
 class _NoInput(TextIOBase):

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from act_eval.config import EvaluateConfig
 from act_eval.errors import Interrupted, LaunchError
@@ -16,7 +15,7 @@ from act_eval.evaluation.jobs import JobArray, PlannedFolder, ShardTask, kept_in
 from act_eval.evaluation.plan import PlannedRun, WorkerPlan, plan_run, plan_workers
 from act_eval.evaluation.reporter import EpisodeProgress, Reporter
 from act_eval.evaluation.worker import cut_blocks
-from act_eval.launch import WorkerPool, worker_pool
+from act_eval.launch import Progress, WorkerPool, worker_pool
 from act_eval.results import Manifest, RunFolder, Shard, open_run
 from act_eval.results.suites import differences, warnings_about
 from act_eval.types import EpisodeRecord
@@ -124,19 +123,18 @@ def _run_missing(
                 with start(run) as pool:
                     _check_machine(run, pool)
                     shards = folder.new_shards(workers)
-                    on_end, on_steps = _labelled(progress, run.label)
-                    pool.run(run.job, blocks, shards, on_end, on_steps)
+                    pool.run(run.job, blocks, shards, _labelled(progress, run.label))
                 folder.finish_own()
 
 
-def _labelled(progress: EpisodeProgress, label: str) -> tuple[Any, Any]:
-    def ended(name: str, record: EpisodeRecord) -> None:
-        progress.ended(label + name, record)
+def _labelled(progress: EpisodeProgress, label: str) -> Progress:
+    def tell(condition: str, news: EpisodeRecord | int) -> None:
+        if isinstance(news, int):
+            progress.stepped(label + condition, news)
+        else:
+            progress.ended(label + condition, news)
 
-    def stepped(name: str, steps: int) -> None:
-        progress.stepped(label + name, steps)
-
-    return ended, stepped
+    return tell
 
 
 def _check_machine(run: PlannedRun, pool: WorkerPool) -> None:

@@ -16,7 +16,7 @@ import gymnasium as gym
 import numpy as np
 
 from act_eval.errors import UsageError
-from act_eval.launch import Block, OnSteps
+from act_eval.launch import Block, Progress
 from act_eval.metrics import EpisodeMetrics, OwnMetric, measure
 from act_eval.results.records import ShardLine, ShardWriter, writing
 from act_eval.results.run import video_name
@@ -71,7 +71,7 @@ class Job:
         return replace(self, folder=folder)
 
     def run_block(
-        self, worker: EpisodeWorker, block: Block, shard: ShardWriter, number: int, on_steps: OnSteps | None = None
+        self, worker: EpisodeWorker, block: Block, shard: ShardWriter, number: int, progress: Progress
     ) -> Iterator[EpisodeRecord]:
         """Run a block; yield each record after its files and its shard line are on disk.
 
@@ -79,7 +79,7 @@ class Job:
             RunFolderError: if they cannot be written.
         """
         with writing(self.folder):
-            yield from _run_block(self, worker, block, shard, number, on_steps)
+            yield from _run_block(self, worker, block, shard, number, progress)
 
 
 def cut_blocks(job: Job, done: Mapping[str, set[int]], workers: int) -> list[Block]:
@@ -121,7 +121,7 @@ def _shrinking(episodes: list[int], batch: int, workers: int) -> list[tuple[int,
 
 
 def _run_block(
-    job: Job, worker: EpisodeWorker, block: Block, shard: ShardWriter, number: int, on_steps: OnSteps | None
+    job: Job, worker: EpisodeWorker, block: Block, shard: ShardWriter, number: int, progress: Progress
 ) -> Iterator[EpisodeRecord]:
     folder = job.folder / block.condition
     (folder / "steps").mkdir(parents=True, exist_ok=True)
@@ -132,9 +132,8 @@ def _run_block(
     executor = worker.executor(job.conditions[block.condition])
     episodes = [Episode(i, job.seeds[i]) for i in block.episodes]
     frames = FrameLog() if job.video != "none" and hooks.render_state is None else None
-    observers: list[Observer] = [recorder, *([] if frames is None else [frames])]
-    if on_steps is not None:
-        observers.append(_StepCounter(block.condition, on_steps))
+    observers: list[Observer] = [recorder, _StepCounter(block.condition, progress)]
+    observers += [] if frames is None else [frames]
     with Encoder() as encoder, _Ended(shard) as ended:
         for record in rollout(worker.envs, executor, episodes, observers, on_clock=clocks.append):
             steps = recorder.take(record.episode)
@@ -163,15 +162,15 @@ def _run_block(
 class _StepCounter:
     """Reports the control steps of all slots a few times per second, so that progress moves within a batch."""
 
-    def __init__(self, condition: str, on_steps: OnSteps) -> None:
-        self._condition, self._on_steps = condition, on_steps
+    def __init__(self, condition: str, progress: Progress) -> None:
+        self._condition, self._progress = condition, progress
         self._count, self._reported = 0, time.monotonic()
 
     def on_step(self, record: StepRecord) -> None:
         """Count a step."""
         self._count += 1
         if (now := time.monotonic()) - self._reported > _REPORT_S:
-            self._on_steps(self._condition, self._count)
+            self._progress(self._condition, self._count)
             self._count, self._reported = 0, now
 
     def on_episode_end(self, record: EpisodeRecord) -> None:

@@ -5,24 +5,13 @@ Records do not depend on the launcher, the order or the number of workers.
 
 from contextlib import AbstractContextManager
 
-from act_eval.launch.base import Block, Build, Job, Launcher, Local, OnSteps, Progress, Ray, Worker, WorkerPool
+from act_eval.launch.base import Block, Build, Job, Launcher, Local, Progress, Ray, Worker, WorkerPool
 from act_eval.launch.local import InProcessPool, local_pool
 
 __all__ = [
-    "Block",
-    "Build",
-    "InProcessPool",
-    "Job",
-    "Launcher",
-    "Local",
-    "OnSteps",
-    "Progress",
-    "Ray",
-    "Worker",
-    "WorkerPool",
-    "cores_of",
-    "worker_pool",
-]
+    "Block", "Build", "InProcessPool", "Job", "Launcher", "Local", "Progress", "Ray", "Worker", "WorkerPool",
+    "cores_of", "worker_pool",
+]  # fmt: skip
 
 
 def cores_of(launcher: Launcher) -> int:

@@ -9,10 +9,8 @@ from typing import Any, Protocol
 from act_eval.results.records import ShardWriter
 from act_eval.types import EpisodeRecord
 
-Progress = Callable[[str, EpisodeRecord], None]
-"""(condition, record) of an episode that has just ended."""
-OnSteps = Callable[[str, int], None]
-"""(condition, control steps of its episodes since the last call)."""
+Progress = Callable[[str, EpisodeRecord | int], None]
+"""(condition, record of an episode that has just ended, or control steps of its episodes since the last call)."""
 
 WORKER_ENVIRONMENT = {
     **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
@@ -37,9 +35,7 @@ class Worker(Protocol):
         """Facts for the plan of a run; picklable."""
         ...
 
-    def close(self) -> None:
-        """Close the environments."""
-        ...
+    def close(self) -> None: ...
 
 
 Build = Callable[[], Any]
@@ -64,7 +60,7 @@ class Job(Protocol):
         ...
 
     def run_block(
-        self, worker: Any, block: Block, shard: ShardWriter, number: int, on_steps: OnSteps | None = None
+        self, worker: Any, block: Block, shard: ShardWriter, number: int, progress: Progress
     ) -> Iterator[EpisodeRecord]:
         """Run a block; yield each record after its files and its shard line are on disk.
 
@@ -73,7 +69,7 @@ class Job(Protocol):
             block: the episodes.
             shard: receives a line per episode.
             number: number of the worker, for the timings.
-            on_steps: called periodically with the control steps taken.
+            progress: called periodically with the control steps taken.
         """
         ...
 
@@ -91,22 +87,14 @@ class WorkerPool(Protocol):
         """`act_eval.results.machine` of the workers; equal for all."""
         ...
 
-    def run(
-        self,
-        job: Job,
-        blocks: Sequence[Block],
-        shards: Sequence[Path],
-        progress: Progress,
-        on_steps: OnSteps | None = None,
-    ) -> None:
+    def run(self, job: Job, blocks: Sequence[Block], shards: Sequence[Path], progress: Progress) -> None:
         """Run every block once.
 
         Args:
             job: the job.
             blocks: its blocks, in running order.
             shards: a new file for each worker.
-            progress: called in this process after each episode.
-            on_steps: called in this process periodically with the control steps taken, if the launcher supports it.
+            progress: called in this process after each episode, and periodically if the launcher supports it.
 
         Raises:
             LaunchError: if a worker died; finished episodes are kept.

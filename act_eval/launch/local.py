@@ -19,7 +19,7 @@ from threading import Thread
 from typing import Any
 
 from act_eval.errors import ActEvalError, LaunchError
-from act_eval.launch.base import WORKER_ENVIRONMENT, Block, Build, Job, OnSteps, Progress, Worker, WorkerPool
+from act_eval.launch.base import WORKER_ENVIRONMENT, Block, Build, Job, Progress, Worker, WorkerPool
 from act_eval.results import machine
 from act_eval.results.records import ShardWriter
 from act_eval.types import EpisodeRecord
@@ -54,18 +54,10 @@ class InProcessPool:
         self.facts = worker.facts
         self.machine = machine()
 
-    def run(
-        self,
-        job: Job,
-        blocks: Sequence[Block],
-        shards: Sequence[Path],
-        progress: Progress,
-        on_steps: OnSteps | None = None,
-    ) -> None:
-        """Run every block in this process; see `WorkerPool`."""
+    def run(self, job: Job, blocks: Sequence[Block], shards: Sequence[Path], progress: Progress) -> None:
         with ShardWriter(shards[0]) as writer:
             for block in blocks:
-                for record in job.run_block(self._worker, block, writer, 0, on_steps):
+                for record in job.run_block(self._worker, block, writer, 0, progress):
                     progress(block.condition, record)
 
 
@@ -82,17 +74,11 @@ class _Idle:
 
 
 @dataclass(frozen=True)
-class _Episode:
-    condition: str
-    record: EpisodeRecord
-
-
-@dataclass(frozen=True)
-class _Steps:
-    """Control steps of a condition in a worker since its last message."""
+class _Progress:
+    """See `Progress`."""
 
     condition: str
-    count: int
+    news: EpisodeRecord | int
 
 
 @dataclass
@@ -116,12 +102,10 @@ class _Process:
         message = self.pipe.recv()
         if isinstance(message, ActEvalError):
             raise message
+        if isinstance(message, _Progress) and isinstance(message.news, EpisodeRecord) and self.block is not None:
+            left = tuple(episode for episode in self.block.episodes if episode != message.news.episode)
+            self.block = Block(self.block.condition, left)
         return message
-
-    def ended(self, episode: int) -> None:
-        """Remove an ended episode from the block."""
-        assert self.block is not None
-        self.block = Block(self.block.condition, tuple(one for one in self.block.episodes if one != episode))
 
     def not_begun(self) -> list[Block]:
         """Return the episodes for another worker: not the running ones, which may have killed this worker."""
@@ -147,14 +131,7 @@ class _ProcessPool:
         except (EOFError, ConnectionError) as error:
             raise LaunchError(f"{workers[0].exit_reason()}, before its first episode") from error
 
-    def run(
-        self,
-        job: Job,
-        blocks: Sequence[Block],
-        shards: Sequence[Path],
-        progress: Progress,
-        on_steps: OnSteps | None = None,
-    ) -> None:
+    def run(self, job: Job, blocks: Sequence[Block], shards: Sequence[Path], progress: Progress) -> None:
         queue, lost = list(blocks), list[str]()
         busy = list(self._workers)
         for worker, shard in zip(busy, shards, strict=True):
@@ -165,7 +142,7 @@ class _ProcessPool:
             for pipe in wait([worker.pipe for worker in busy]):
                 worker = next(w for w in busy if w.pipe is pipe)
                 try:
-                    _serve(worker, queue, progress, on_steps)
+                    _serve(worker, queue, progress)
                 except (EOFError, ConnectionError):
                     busy.remove(worker)
                     lost += [] if worker.dismissed else [worker.exit_reason()]
@@ -176,15 +153,11 @@ class _ProcessPool:
             raise LaunchError(f"{message}. Finished episodes are kept: repeat the command to run the others.")
 
 
-def _serve(worker: _Process, queue: list[Block], progress: Progress, on_steps: OnSteps | None) -> None:
+def _serve(worker: _Process, queue: list[Block], progress: Progress) -> None:
     """Handle one message of a worker."""
     match worker.receive():
-        case _Steps(condition, count):
-            if on_steps is not None:
-                on_steps(condition, count)
-        case _Episode(condition, record):
-            worker.ended(record.episode)
-            progress(condition, record)
+        case _Progress(condition, news):
+            progress(condition, news)
         case _Idle():
             worker.dismissed, worker.block = not queue, queue.pop(0) if queue else None
             worker.pipe.send(worker.block)
@@ -250,6 +223,9 @@ def _end_with_parent() -> None:
 
 
 def _work_through(build: Build, number: int, pipe: Connection) -> None:
+    def tell(condition: str, news: EpisodeRecord | int) -> None:
+        pipe.send(_Progress(condition, news))
+
     worker = build()
     try:
         pipe.send(_Ready(worker.facts if number == 0 else None))  # the probe of the inputs takes a while
@@ -257,8 +233,8 @@ def _work_through(build: Build, number: int, pipe: Connection) -> None:
         with ShardWriter(shard) as writer:
             pipe.send(_Idle())
             while (block := pipe.recv()) is not None:
-                for record in job.run_block(worker, block, writer, number, lambda *steps: pipe.send(_Steps(*steps))):
-                    pipe.send(_Episode(block.condition, record))
+                for record in job.run_block(worker, block, writer, number, tell):
+                    tell(block.condition, record)
                 pipe.send(_Idle())
     finally:
         worker.close()

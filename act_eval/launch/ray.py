@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from act_eval.errors import ActEvalError, LaunchError
-from act_eval.launch.base import WORKER_ENVIRONMENT, Block, Build, Job, OnSteps, Progress, Ray, Worker, WorkerPool
+from act_eval.launch.base import WORKER_ENVIRONMENT, Block, Build, Job, Progress, Ray, Worker, WorkerPool
 from act_eval.results import machine
 from act_eval.results.records import ShardLine, ShardWriter, read_shard, writing
 from act_eval.results.suites import differences
@@ -86,7 +86,7 @@ class Actor:
 def _run(job: Job, worker: Worker, block: Block) -> Iterator[_Episode]:
     shard = job.folder / "shard.jsonl"
     with writing(job.folder), ShardWriter(shard) as writer:
-        for number, _ in enumerate(job.run_block(worker, block, writer, 0)):
+        for number, _ in enumerate(job.run_block(worker, block, writer, 0, lambda _condition, _steps: None)):
             line = list(read_shard(shard))[number]
             files = {}
             for path in sorted((job.folder / block.condition).rglob("*")):
@@ -193,14 +193,7 @@ class _ActorPool:
         self.facts, self.machine = message.facts, message.machine
         self._idle.append(self._starting.pop(first))
 
-    def run(
-        self,
-        job: Job,
-        blocks: Sequence[Block],
-        shards: Sequence[Path],
-        progress: Progress,
-        on_steps: OnSteps | None = None,
-    ) -> None:
+    def run(self, job: Job, blocks: Sequence[Block], shards: Sequence[Path], progress: Progress) -> None:
         """Run every block; see `WorkerPool`. Actors report only whole episodes."""
         queue, last_message = list(blocks), time.monotonic()
         with writing(job.folder), ShardWriter(shards[0]) as writer:

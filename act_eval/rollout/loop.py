@@ -5,9 +5,10 @@ slots keep requesting together and predictions are batched well. An episode depe
 same in any slot, batch and order.
 
 A fault of the policy ends its episode as `policy_error`; a fault of the environment ends it as `invalid`, outside the
-rate. Exceptions of environments and policies are therefore results here; only this module and
-`act_eval.executors.request` catch every exception. A lost OpenGL context is no episode's fault and stops the run. Of an
-environment's hooks (`act_eval.types.env_hooks`) the rollout uses `skip_cameras`, `simulator_state` and `verdict`.
+rate. Exceptions of environments and policies, the end of the process included, are therefore results here; only this
+module and `act_eval.executors.request` catch every exception. A lost OpenGL context is no episode's fault and stops the
+run. Of an environment's hooks (`act_eval.types.env_hooks`) the rollout uses `skip_cameras`, `simulator_state` and
+`verdict`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -44,6 +45,13 @@ from act_eval.types import (
     Observer,
     Verdict,
 )
+from act_eval.user_code import Fault, exits_raise, truth
+
+_End = tuple[str | None, str | None]
+"""(outcome, or None if the environment decides it; error)."""
+_STOP = (RenderError, KeyboardInterrupt, GeneratorExit)
+"""No episode's fault: the run stops."""
+_NO_STATE = np.zeros(0, np.float64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,14 +90,15 @@ def rollout(
     """
     batch = _Batch(envs, executor, observers, on_clock)
     waiting = iter(episodes)
-    try:
-        while True:
-            yield from batch.begin(waiting, should_stop or (lambda: False))
-            if not batch.running:
-                return
-            yield from batch.step()
-    finally:
-        batch.show_all_cameras()
+    with exits_raise():
+        try:
+            while True:
+                yield from batch.begin(waiting, should_stop or (lambda: False))
+                if not batch.running:
+                    return
+                yield from batch.step()
+        finally:
+            batch.show_all_cameras()
 
 
 class _Batch:
@@ -108,7 +117,7 @@ class _Batch:
         self._end_observers = [o for o in observers if isinstance(o, EndStateObserver)]
         self._frame_observers = [o for o in observers if isinstance(o, FrameObserver)]
         self._on_clock = on_clock
-        self._seen = ObservationBatch(len(envs))
+        self._seen = ObservationBatch(len(envs), envs[0].observation_space)
         self._has_requests = False  # never, under the expert
         self._request_due = False
 
@@ -134,26 +143,26 @@ class _Batch:
                 if failure is not None:
                     yield self._end(slot, episode, *failure)
 
-    def _reset(self, slot: EnvSlot, episode: Episode) -> tuple[str, str] | None:
-        """Reset environment and policy; return (outcome, error) on failure."""
-        slot.set_cameras(True)
+    def _reset(self, slot: EnvSlot, episode: Episode) -> _End | None:
+        """Reset environment and policy; return the end of the episode on failure."""
         try:
+            slot.set_cameras(True)
             observed, _ = slot.env.reset(seed=episode.seed)
-        except RenderError:
+            slot.began = True
+        except _STOP:
             raise
-        except Exception as error:  # user code may raise anything
-            return INVALID, _text(error)
-        slot.began = True
+        except BaseException as error:  # user code may raise anything
+            return INVALID, Fault.of(error)
         try:
             self._seen.put(slot.row, observed)
         except SimulationError as error:
-            return INVALID, _text(error)
+            return INVALID, Fault.of(error)
         try:
             self._executor.reset([slot.row], [episode.seed])
-        except (UsageError, RemoteError):
+        except (*_STOP, UsageError, RemoteError):
             raise
-        except Exception as error:  # user code may raise anything
-            return POLICY_ERROR, _text(error)
+        except BaseException as error:  # user code may raise anything
+            return POLICY_ERROR, Fault.of(error)
         slot.counted = True
         return None
 
@@ -176,53 +185,53 @@ class _Batch:
             if slot.row in actions.invalid:
                 yield self._end(slot, episode, INVALID, actions.invalid[slot.row])
                 continue
-            self._observe_step(slot, episode, actions)
-            ended = self._advance(slot, sent[slot.row].copy(), images_needed[slot.row])
+            ended = self._advance(slot, episode, actions, sent[slot.row].copy(), images_needed[slot.row])
             if ended is not None:
                 yield self._end(slot, episode, *ended)
 
-    def _observe_frame(self, slot: EnvSlot, episode: Episode) -> None:
-        """Pass the current frame to the frame observers."""
-        if self._frame_observers:
-            image = slot.frame()
-            for observer in self._frame_observers:
-                observer.on_frame(episode.number, slot.step, image)
-
-    def _observe_step(self, slot: EnvSlot, episode: Episode, actions: Actions) -> None:
-        self._observe_frame(slot, episode)
+    def _advance(
+        self, slot: EnvSlot, episode: Episode, actions: Actions, command: FloatArray, image_needed: bool
+    ) -> _End | None:
+        """Observe and take a step; return None while the episode goes on, else its end."""
+        try:
+            image = slot.frame() if self._frame_observers else None
+            state = slot.state() if self._observers else _NO_STATE
+        except _STOP:
+            raise
+        except BaseException as error:  # user code may raise anything
+            return INVALID, Fault.of(error)
+        for observer in self._frame_observers:
+            observer.on_frame(episode.number, slot.step, image)
         if self._observers:
-            record = step_record(episode, slot.step, actions, slot.row, slot.state())
+            record = step_record(episode, slot.step, actions, slot.row, state)
             for observer in self._observers:
                 observer.on_step(record)
-
-    def _advance(self, slot: EnvSlot, command: FloatArray, image_needed: bool) -> tuple[str | None, str | None] | None:
-        """Take a step; return None while the episode goes on, else (outcome or None, error or None)."""
-        slot.set_cameras(image_needed)
         try:
+            slot.set_cameras(image_needed)
             observed, _, terminated, truncated, info = slot.env.step(command)
+            slot.step += 1
+            ended = truth("terminated", terminated, SimulationError) or truth("truncated", truncated, SimulationError)
+            if image_needed and not ended:
+                self._seen.put(slot.row, observed)
         except ActionError as error:
-            return POLICY_ERROR, _text(error)
-        except RenderError:
+            return POLICY_ERROR, Fault.of(error)
+        except _STOP:
             raise
-        except Exception as error:  # user code may raise anything
-            return INVALID, _text(error)
-        slot.step += 1
+        except BaseException as error:  # user code may raise anything
+            return INVALID, Fault.of(error)
         if slot.hooks.verdict is None:
             slot.succeeded |= is_success(info)
-        if terminated or truncated:
-            return None, None
-        if not image_needed:
-            return None
-        try:
-            self._seen.put(slot.row, observed)
-        except SimulationError as error:
-            return INVALID, _text(error)
-        return None
+        return (None, None) if ended else None
 
     def _end(self, slot: EnvSlot, episode: Episode, outcome: str | None, error: str | None) -> EpisodeRecord:
         """End a slot's episode and return its record."""
-        if outcome != INVALID:
-            self._observe_frame(slot, episode)
+        if outcome != INVALID and self._frame_observers:
+            try:
+                image = slot.frame()
+                for observer in self._frame_observers:
+                    observer.on_frame(episode.number, slot.step, image)
+            except SimulationError as fault:
+                outcome, error = INVALID, Fault.of(fault)
         verdict = Verdict(outcome=outcome) if outcome is not None else None
         if verdict is None:
             verdict, error = _judge(slot)
@@ -242,10 +251,6 @@ class _Batch:
         return record
 
 
-def _text(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
-
-
 def _judge(slot: EnvSlot) -> tuple[Verdict, str | None]:
     """Return the outcome of an episode without a fault: from the verdict hook, or success at any step by `info`."""
     if slot.hooks.verdict is None:
@@ -257,6 +262,8 @@ def _judge(slot: EnvSlot) -> tuple[Verdict, str | None]:
         if verdict.outcome not in OUTCOMES:
             raise ValueError(f"verdict().outcome is {verdict.outcome!r}; there are: {', '.join(OUTCOMES)}")
         problem = find_unserializable(verdict, "verdict")
-    except Exception as error:  # user code may raise anything
-        return Verdict(outcome=INVALID), _text(error)
+    except _STOP:
+        raise
+    except BaseException as error:  # user code may raise anything
+        return Verdict(outcome=INVALID), Fault.of(error)
     return (verdict, None) if problem is None else (Verdict(outcome=INVALID), problem)

@@ -8,17 +8,24 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
 
 from act_eval.errors import FeatureMismatch, SimulationError, UsageError
 from act_eval.types import FloatArray, ImageArray, Observation
 
 
 class ObservationBatch:
-    """One row per slot, written in place, so that unused rows cost nothing."""
+    """One row per slot, written in place, so that unused rows cost nothing.
 
-    def __init__(self, slots: int) -> None:
+    Args:
+        slots: Number of rows.
+        space: Of the observations; it determines their shapes if it has an `agent_pos`, otherwise the first one does.
+    """
+
+    def __init__(self, slots: int, space: Any = None) -> None:
         self._slots = slots
-        self._observation: Observation | None = None
+        self._begun = False
+        self._observation = _laid_out(slots, space)
 
     @property
     def observation(self) -> Observation:
@@ -31,14 +38,18 @@ class ObservationBatch:
         """Write a slot's row.
 
         Raises:
-            FeatureMismatch: if the observation has no `agent_pos`, has pixels without camera names or other than
-                uint8, or differs in its entries or shapes from the other slots'.
-            SimulationError: if a value is not finite.
+            FeatureMismatch: if the first observation has no `agent_pos`, or has pixels without camera names or other
+                than uint8.
+            SimulationError: if a value is not finite, or a later observation has other entries or shapes.
         """
-        pixels, agent_pos, environment_state = _entries(observed)
-        if self._observation is None:
-            self._observation = _zeros(self._slots, pixels, agent_pos, environment_state)
-        batch = self._observation
+        try:
+            pixels, agent_pos, environment_state = _entries(observed)
+        except FeatureMismatch as error:
+            if self._begun:
+                raise SimulationError(str(error)) from error
+            raise
+        self._begun = True
+        batch = self._observation = self._observation or _zeros(self._slots, pixels, agent_pos, environment_state)
         _same("cameras", sorted(pixels), sorted(batch.pixels))
         for name, image in pixels.items():
             _same(f"image {name!r}", image.shape, batch.pixels[name].shape[1:])
@@ -57,7 +68,8 @@ def batch_observations(observed: Sequence[Mapping[str, Any]]) -> Observation:
 
     Raises:
         UsageError: if the sequence is empty.
-        FeatureMismatch: as for `ObservationBatch.put`.
+        FeatureMismatch: if one has no `agent_pos`, or other entries or shapes than the first.
+        SimulationError: if a value is not finite.
     """
     batch = ObservationBatch(len(observed))
     for slot, one in enumerate(observed):
@@ -106,6 +118,19 @@ def _zeros(
     )
 
 
+def _laid_out(slots: int, space: Any) -> Observation | None:
+    """Return the batch of a space with an `agent_pos`, all zero; None for any other space."""
+    entries = space.spaces if isinstance(space, spaces.Dict) else {}
+    pixels, state = entries.get("pixels", spaces.Dict()), entries.get("environment_state")
+    boxes = [*(pixels.spaces.values() if isinstance(pixels, spaces.Dict) else [None]), entries.get("agent_pos")]
+    if not all(isinstance(box, spaces.Box) for box in (*boxes, *([] if state is None else [state]))):
+        return None
+    images = {name: np.zeros(box.shape or (), np.uint8) for name, box in pixels.spaces.items()}
+    vectors = [None if box is None else np.zeros(box.shape or (), np.float32) for box in (boxes[-1], state)]
+    assert vectors[0] is not None
+    return _zeros(slots, images, vectors[0], vectors[1])
+
+
 def _same(what: str, got: object, expected: object) -> None:
     if got != expected:
-        raise FeatureMismatch(f"{what} of an observation: got {got}, the other environments give {expected}")
+        raise SimulationError(f"{what} of an observation: got {got}, expected {expected}")

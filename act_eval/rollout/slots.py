@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from act_eval.errors import RenderError, UsageError
+from act_eval.errors import RenderError, SimulationError, UsageError
 from act_eval.executors import Hold
 from act_eval.types import (
     Actions,
@@ -23,6 +23,7 @@ from act_eval.types import (
     Verdict,
 )
 from act_eval.types.env_hooks import EnvHooks, hooks_of
+from act_eval.user_code import Fault, truth
 
 _NO_STATE = np.zeros(0, np.float64)
 
@@ -72,7 +73,9 @@ class EnvSlot:
         """Return the (S,) simulator state; S = 0 if the environment has none."""
         if self.hooks.simulator_state is None:
             return _NO_STATE
-        state = self.hooks.simulator_state()
+        state = np.asarray(self.hooks.simulator_state(), np.float64)
+        if state.ndim != 1 or (self.step and len(state) != self.state_size):
+            raise SimulationError(f"simulator_state() returned shape {state.shape}; expected a constant (S,)")
         self.state_size = len(state)
         return state
 
@@ -82,21 +85,29 @@ class EnvSlot:
             return _NO_STATE
         try:
             return self.state()
-        except Exception:  # the environment is broken and its episode already invalid
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException:  # the environment is broken and its episode already invalid
             return np.full(self.state_size, np.nan)
 
-    def frame(self) -> Any:
-        """Return the environment's rendered frame.
+    def frame(self) -> ImageArray:
+        """Return the environment's rendered frame (H, W, 3).
 
         Raises:
-            RenderError: if it cannot render; the run stops, since no episode is at fault.
+            SimulationError: if `render()` raises, or returns something else.
         """
         try:
-            return self.env.render()
-        except Exception as error:  # user code may raise anything
-            raise RenderError(
-                f"render() raised {type(error).__name__}: {error}; --video none evaluates without videos"
+            image: Any = self.env.render()
+        except (RenderError, KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:  # user code may raise anything
+            raise SimulationError(
+                f"render() raised {Fault.of(error)}; --video none evaluates without videos"
             ) from error
+        if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            got = f"{image.shape} {image.dtype}" if isinstance(image, np.ndarray) else type(image).__name__
+            raise SimulationError(f"render() returned {got}; a video needs (H, W, 3) uint8, or choose --video none")
+        return image
 
     def set_cameras(self, needed: bool) -> None:
         """Render the images of the next observation, or skip them."""
@@ -142,10 +153,7 @@ def is_success(info: Mapping[str, Any]) -> bool:
             'the environment signals no success: add info["is_success"] (bool) to every step, '
             f"or a method verdict() -> act_eval.types.Verdict; its info holds {sorted(info)}"
         )
-    success = np.asarray(info["is_success"])
-    if success.size != 1 or success.dtype.kind not in "biuf" or success.item() not in (0, 1):
-        raise UsageError(f'info["is_success"] is {info["is_success"]!r}; it must be one truth value')
-    return bool(success.item())
+    return truth('info["is_success"]', info["is_success"], UsageError)
 
 
 def step_record(episode: Episode, step: int, actions: Actions, row: int, state: NDArray[np.float64]) -> StepRecord:

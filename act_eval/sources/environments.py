@@ -9,7 +9,7 @@ from act_eval.config import EnvDeclaration
 from act_eval.errors import FeatureMismatch, UsageError
 from act_eval.sources.digests import digest_of, settled_digest, try_digest, unknown_digest
 from act_eval.sources.env_declaration import declared, is_empty
-from act_eval.sources.external_envs import env_label, guarded_call, is_foreign, make_adapted, make_given
+from act_eval.sources.external_envs import env_label, is_foreign, make_adapted, make_given
 from act_eval.sources.factories import (
     factory_local_only,
     import_name,
@@ -19,6 +19,7 @@ from act_eval.sources.factories import (
 )
 from act_eval.types import ENVIRONMENT_STATE, IMAGE_PREFIX, STATE, PolicySpec
 from act_eval.types.env_hooks import hooks_of
+from act_eval.user_code import user_code
 
 if TYPE_CHECKING:
     import gymnasium as gym
@@ -109,8 +110,8 @@ class EnvSource:
             return None, None  # built-in environments describe themselves
         if not self.made:
             return try_digest(self.unknown, lambda: digest_of(self.given, dict(self.options)))
-        found = lambda: try_digest(self.unknown, lambda: settled_digest(self.given))  # noqa: E731
-        return guarded_call(self.label, "in a first step", found)
+        with user_code(f"{self.label}, in a first step, raised"):
+            return try_digest(self.unknown, lambda: settled_digest(self.given))
 
     def for_probe(self) -> "EnvSource":
         """Return the source without video and with a goal input that names the target: a probe changes it itself."""
@@ -218,7 +219,8 @@ def env_facts(env: "gym.Env[Any, Any]", options: Mapping[str, Any]) -> EnvFacts:
     """
     hooks = hooks_of(env)
     if hooks.smoke_test is not None:
-        guarded_call(str(env.unwrapped), "in a first step", hooks.smoke_test)
+        with user_code(f"{env.unwrapped}, in a first step, raised"):
+            hooks.smoke_test()
     horizon = env.spec.max_episode_steps if env.spec is not None else hooks.max_episode_steps
     if horizon is None:
         raise UsageError(f"{env.spec} is registered without max_episode_steps: its episodes would never end")

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import partial
 from typing import Any
 
-from act_eval.errors import ActEvalError, UsageError
-from act_eval.sources.factories import definition_local_only, load_factory, named_values, names_factory, raised
+from act_eval.errors import UsageError
+from act_eval.sources.factories import definition_local_only, load_factory, named_values, names_factory
 from act_eval.timing import EXECUTORS, CustomExecutor, Method, check_executor, is_shipped, method_label
+from act_eval.user_code import user_code
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,12 +93,8 @@ def _fixed(target: Any) -> tuple[str, ...]:
 
 
 def _source(text: str, build: Callable[[int], Method], horizon: int | None = None) -> ExecutorSource:
-    try:
+    with user_code(f"executor {text}: building it with s = 1 raised"):
         example = build(1)
-    except ActEvalError:
-        raise
-    except Exception as error:  # user code may raise anything, and this is before the first episode
-        raise UsageError(f"executor {text}: building it with s = 1 raised {raised(error)}") from error
     if not is_shipped(example) and example.name in EXECUTORS:
         raise UsageError(f"executor {text}: {example.name!r} is the name of a shipped executor; rename the class")
     local_only = definition_local_only(f"executor {text}", example.defined_by)

@@ -9,10 +9,11 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from act_eval.errors import ActEvalError, UnknownName, UsageError
-from act_eval.sources.factories import import_foreign, load_factory, names_factory, raised
+from act_eval.errors import UnknownName, UsageError
+from act_eval.sources.factories import import_foreign, load_factory, names_factory
+from act_eval.user_code import user_code
 
 if TYPE_CHECKING:
     import gymnasium as gym
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 DM_CONTROL = "dm_control:"
 _ID = re.compile(r"^(?:(?P<module>[A-Za-z_][\w.]*):)?(?P<id>(?:(?P<namespace>[\w.\-]+)/)?[\w.\-]+?(?:-v\d+)?)$")
 _VERSION = re.compile(r"-v\d+$")
-
-Made = TypeVar("Made")
 
 
 def is_foreign(name: str) -> bool:
@@ -64,7 +63,8 @@ def make_adapted(name: str, options: Mapping[str, Any], declared: "Declaration",
         env = _called(name, options, load_factory(name, "--env"))
     else:
         env = _registered(name, options, declared.horizon, needs_frames)
-    return guarded_call(name, "being adapted", lambda: AdaptedEnv(_checked(env, name), declared, name))
+    with user_code(f"{name}, being adapted, raised"):
+        return AdaptedEnv(_checked(env, name), declared, name)
 
 
 def make_given(
@@ -89,7 +89,8 @@ def make_given(
     env = _borrowed(given) if isinstance(given, gym.Env) else _checked(_called(name, options, given), name)
     if declared is None:
         return env
-    return guarded_call(name, "being adapted", lambda: AdaptedEnv(env, declared, name))
+    with user_code(f"{name}, being adapted, raised"):
+        return AdaptedEnv(env, declared, name)
 
 
 def _borrowed(env: "gym.Env[Any, Any]") -> "gym.Env[Any, Any]":
@@ -102,21 +103,6 @@ def _borrowed(env: "gym.Env[Any, Any]") -> "gym.Env[Any, Any]":
             pass
 
     return Borrowed(env)
-
-
-def guarded_call(name: str, doing: str, call: Callable[[], Made]) -> Made:
-    """Return what a call of somebody else's code returns.
-
-    Raises:
-        ActEvalError: as the call raised it.
-        UsageError: for everything else that it raised.
-    """
-    try:
-        return call()
-    except ActEvalError:
-        raise
-    except Exception as error:  # somebody else's code may raise anything, and this is before the first episode
-        raise UsageError(f"{name}, {doing}, raised {raised(error)}") from error
 
 
 def _registered(name: str, options: Mapping[str, Any], horizon: int | None, film: bool) -> "gym.Env[Any, Any]":
@@ -140,9 +126,10 @@ def _registered(name: str, options: Mapping[str, Any], horizon: int | None, film
     return _called(name, options, lambda **given: gym.make(env_id, disable_env_checker=True, **more, **given))
 
 
-def _called(name: str, options: Mapping[str, Any], make: Callable[..., Made]) -> Made:
+def _called(name: str, options: Mapping[str, Any], make: Callable[..., Any]) -> Any:
     try:
-        return guarded_call(name, "being made", lambda: make(**options))
+        with user_code(f"{name}, being made, raised"):
+            return make(**options)
     except UsageError as error:
         if isinstance(error.__cause__, TypeError):
             raise UsageError(f"{name} does not take the options {dict(options)}: {error.__cause__}") from error

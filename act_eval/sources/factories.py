@@ -7,7 +7,6 @@ import os
 import pickle
 import re
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
@@ -16,6 +15,7 @@ from typing import Any
 
 from act_eval.decoding import decode
 from act_eval.errors import UsageError
+from act_eval.user_code import quiet_import, user_code
 
 _FACTORY = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
 
@@ -39,7 +39,8 @@ def load_factory(name: str, asked: str) -> Callable[..., Any]:
     found: Any = import_foreign(module, f"{asked} {name}")
     for part in path.split("."):
         if not hasattr(found, part):
-            raise UsageError(f"{asked} {name}: {module} has no {path!r}; it has {_names(found)}")
+            names = ", ".join(sorted(one for one in vars(found) if not one.startswith("_"))) or "nothing"
+            raise UsageError(f"{asked} {name}: {module} has no {path!r}; it has {names}")
         found = getattr(found, part)
     if not callable(found):
         raise UsageError(f"{asked} {name}: {path} is not callable, it is a {type(found).__name__}")
@@ -59,14 +60,13 @@ def import_foreign(module: str, asked: str) -> ModuleType:
     here = os.getcwd()
     if here not in sys.path:
         sys.path.insert(0, here)
-    try:
-        return import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-            raise UsageError(f"{asked}: module {module!r} needs {error.name!r}, which is not installed") from error
-        raise UsageError(f"{asked}: there is no module {error.name!r}, neither installed nor in {here}") from error
-    except Exception as error:  # somebody else's code may raise anything, and this is before the first episode
-        raise UsageError(f"{asked}: module {module!r} cannot be imported: {raised(error)}") from error
+    with user_code(f"{asked}: module {module!r} cannot be imported:"), quiet_import(module):
+        try:
+            return import_module(module)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+                raise UsageError(f"{asked}: module {module!r} needs {error.name!r}, which is not installed") from error
+            raise UsageError(f"{asked}: there is no module {error.name!r}, neither installed nor in {here}") from error
 
 
 def import_name(thing: Any) -> str | None:
@@ -117,12 +117,6 @@ def _unpicklable(what: str, given: Any) -> str | None:
     return None
 
 
-def raised(error: BaseException) -> str:
-    """Return what was raised, and where: enough to find the fault in one's own code."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {error} ({last.filename}, line {last.lineno})"
-
-
 def named_values(texts: Sequence[str], flag: str) -> dict[str, Any]:
     """Return what `NAME=VALUE` says, values as JSON where they can be read as such and as text otherwise.
 
@@ -141,7 +135,3 @@ def named_values(texts: Sequence[str], flag: str) -> dict[str, Any]:
         except UsageError:
             values[name] = value
     return values
-
-
-def _names(found: Any) -> str:
-    return ", ".join(sorted(name for name in vars(found) if not name.startswith("_"))) or "nothing"

@@ -3,14 +3,14 @@
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any, cast
 
-from act_eval.errors import ActEvalError, UsageError
+from act_eval.errors import UsageError
 from act_eval.metrics import METRICS, EpisodeMetrics, MetricDefinition, OwnMetric
 from act_eval.metrics.own import MeasureEpisode
-from act_eval.sources.factories import definition_local_only, load_factory, named_values, names_factory, raised
+from act_eval.sources.factories import definition_local_only, load_factory, named_values, names_factory
 from act_eval.timing import snake_case, source_entry
+from act_eval.user_code import user_code
 
 
 def load_metrics(metrics: Sequence[Any]) -> tuple[OwnMetric, ...]:
@@ -46,7 +46,8 @@ def load_metric(metric: "str | Callable[..., Any] | OwnMetric") -> OwnMetric:
         options = named_values(re.split(r",(?=[A-Za-z_]\w*=)", rest) if rest else [], f"--metrics {metric}: option")
         metric = load_factory(target, "--metrics")
     if isinstance(metric, type):
-        metric = _made(text, partial(metric, **options))
+        with user_code(f"metric {text}: making it raised"):
+            metric = metric(**options)
     elif options:
         raise UsageError(f"metric {text}: only a class takes options")
     measure: Any = getattr(metric, "measure", metric)
@@ -74,15 +75,6 @@ def _parts(text: str) -> tuple[str, str]:
     if not names_factory(f"{module}:{name}"):
         raise UsageError(f"--metrics {text}: expected module:Name of a function or class")
     return f"{module}:{name}", options
-
-
-def _made(text: str, make: Callable[[], Any]) -> Any:
-    try:
-        return make()
-    except ActEvalError:
-        raise
-    except Exception as error:  # user code may raise anything, and this is before the first episode
-        raise UsageError(f"metric {text}: making it raised {raised(error)}") from error
 
 
 def _check_signature(text: str, measure: Callable[..., Any]) -> None:

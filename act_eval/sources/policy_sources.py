@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from act_eval.errors import ActEvalError, UsageError
+from act_eval.errors import UsageError
 from act_eval.policies.compile_mode import resolve_mode
 from act_eval.policies.serving import TOKEN
 from act_eval.sources.digests import digest_of, try_digest, unknown_digest
@@ -26,9 +26,9 @@ from act_eval.sources.factories import (
     load_factory,
     names_factory,
     object_label,
-    raised,
 )
 from act_eval.types import ChunkPolicy, PolicySpec
+from act_eval.user_code import user_code
 
 if TYPE_CHECKING:
     from act_eval.policies.checkpoint import Policy
@@ -348,13 +348,9 @@ def call_factory(called: str, factory: Any, options: Mapping[str, Any]) -> Any:
     Raises:
         UsageError: with what it raised.
     """
-    try:
+    given = ", ".join(f"{name}={value!r}" for name, value in options.items())
+    with user_code(f"--policy {called}: calling it with ({given}) raised"):
         return factory(**options)
-    except ActEvalError:
-        raise
-    except Exception as error:  # user code may raise anything, and this is before the first episode
-        given = ", ".join(f"{name}={value!r}" for name, value in options.items())
-        raise UsageError(f"--policy {called}: calling it with ({given}) raised {raised(error)}") from error
 
 
 def _limit_threads(threads: int) -> None:

@@ -39,7 +39,7 @@ def run_blocks(work: Job, blocks: list[Block], shards: list[Path], progress: Pro
         team.run(work, blocks, shards, progress)
 
 
-def ignore(condition: str, record: EpisodeRecord) -> None:
+def ignore(condition: str, news: EpisodeRecord | int) -> None:
     pass
 
 
@@ -128,8 +128,9 @@ def test_a_killed_worker_costs_what_it_was_running_and_the_rest_ends_as_if_undis
     killed: list[int] = []
     shards = [tmp_path / f"{number}.jsonl" for number in range(3)]
 
-    def kill_one(condition: str, record: EpisodeRecord) -> None:
-        if not killed:  # a worker that has begun: one killed while it starts costs nothing
+    def kill_one(condition: str, news: EpisodeRecord | int) -> None:
+        if not killed and not isinstance(news, int):
+            # A worker that has begun: one killed while it starts costs nothing.
             begun = next(worker for worker in range(2) if shards[worker].exists() and shards[worker].stat().st_size)
             started = sorted(multiprocessing.active_children(), key=lambda process: int(process.name.split("-")[-1]))
             victim = started[begun].pid
@@ -154,8 +155,9 @@ def test_an_interrupt_leaves_whole_lines_and_no_process(tmp_path: Path, workers:
     class Stop(Exception):
         pass
 
-    def stop(condition: str, record: EpisodeRecord) -> None:
-        raise Stop
+    def stop(condition: str, news: EpisodeRecord | int) -> None:
+        if not isinstance(news, int):
+            raise Stop
 
     work = replace(job(tmp_path), video="none")
     shards = [tmp_path / f"{number}.jsonl" for number in range(workers)]

@@ -38,8 +38,8 @@ class RunPart:
         with worker_pool(Walkers(work.batch), 1) as team, open_run(self.out, manifest(), shard=shard) as folder:
             deaths = len(mark.read_text()) if mark.exists() else 0
 
-            def progress(condition: str, record: object) -> None:
-                if shard.number == 2 and deaths < self.dies:
+            def progress(condition: str, news: object) -> None:
+                if not isinstance(news, int) and shard.number == 2 and deaths < self.dies:
                     mark.write_text("x" * (deaths + 1))
                     os.kill(os.getpid(), signal.SIGKILL)
 

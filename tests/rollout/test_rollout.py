@@ -412,13 +412,13 @@ def test_observations_become_one_batch() -> None:
             {"pixels": np.zeros((2, 2, 3)), "agent_pos": np.zeros(2)},
             'observation["pixels"] is one image without a name',
         ),
-        ({"agent_pos": np.zeros(3)}, "agent_pos of an observation: got (3,), the other environments give (2,)"),
+        ({"agent_pos": np.zeros(3)}, "agent_pos of an observation: got (3,), expected (2,)"),
         (
             {"agent_pos": np.zeros(2), "pixels": {"side": np.zeros((2, 2, 3), np.uint8)}},
-            "cameras of an observation: got ['side'], the other environments give []",
+            "cameras of an observation: got ['side'], expected []",
         ),
     ],
 )
 def test_observations_that_do_not_fit_are_refused(observed: Any, text: str) -> None:
-    with pytest.raises(FeatureMismatch, match=re.escape(text)):
+    with pytest.raises(SimulationError, match=re.escape(text)):
         batch_observations([{"agent_pos": np.zeros(2)}, observed])

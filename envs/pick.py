@@ -43,6 +43,7 @@ class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):
     """One SO-101 arm, one tray, one target block and its confusers; see docs/environments.md."""
 
     metadata = {"render_modes": ["rgb_array", "human"], "render_fps": CONTROL_HZ}  # noqa: RUF012  # Gymnasium's form
+    gripper_dims = (-1,)
     _event_steps = 1  # control steps that a nudge or swap takes
 
     def __init__(

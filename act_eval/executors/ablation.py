@@ -5,7 +5,7 @@ Ablations never change the commands that run. Each slot is independent, so an ep
 Legend: `A` action dim · `J` joints.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,9 +17,6 @@ from act_eval.types import FloatArray, Request
 
 Foresee = Callable[[int, int], FloatArray]
 """(slot, n) → (n, A) commands of the scripted expert for the next n steps of a slot's episode."""
-
-_GRIPPER = -1
-"""The gripper comes last among joints and commands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +40,24 @@ class InputAblation:
     Args:
         schedule: Method and ablation.
         foresee: Commands of the expert; needed for prefix `expert` alone.
+        gripper_dims: Indices of the gripper among joints and commands; needed for joints `predicted` alone.
 
     Raises:
-        TimingError: if the prefix is `expert` and `foresee` is missing.
+        TimingError: if what the ablation needs is missing.
     """
 
-    def __init__(self, schedule: Schedule, foresee: Foresee | None) -> None:
+    def __init__(self, schedule: Schedule, foresee: Foresee | None, gripper_dims: Sequence[int] | None) -> None:
         self._ablation = schedule.ablation
         self._hands_over = schedule.method.hands_over_prefix
         self._streams: dict[int, np.random.Generator] = {}
         if isinstance(self._ablation.prefix, ExpertPrefix) and foresee is None:
             raise TimingError("prefix 'expert' needs an environment whose scripted expert can look ahead")
-        self._foresee = foresee
+        if self._ablation.proprio == "predicted" and gripper_dims is None:
+            raise TimingError(
+                "joints 'predicted' keep the observed gripper, and the environment declares no gripper_dims (an "
+                "attribute, as in [-1]); 'predicted-with-gripper' predicts all joints"
+            )
+        self._foresee, self._gripper = foresee, list(gripper_dims or ())
 
     def reset(self, row: int, seed: int) -> None:
         """Begin a new episode in a slot."""
@@ -109,7 +112,7 @@ class InputAblation:
             )
         expected = last.copy()
         if self._ablation.proprio == "predicted":
-            expected[_GRIPPER] = joints[_GRIPPER]
+            expected[self._gripper] = joints[self._gripper]
         # Under rtc the prefix begins at the observation, and so does everything relative to the action before it.
         return expected, last_action if self._hands_over else last
 

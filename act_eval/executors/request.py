@@ -17,6 +17,7 @@ from act_eval.executors.chunks import action_at
 from act_eval.executors.slot import Hold, Slot
 from act_eval.timing import Draw, Oracle, Schedule, Sync, estimated_delay, first_request
 from act_eval.types import ActionChunks, ChunkPolicy, ChunkRequest, FloatArray, Observation, PolicySpec, Request
+from act_eval.user_code import Fault
 
 _NO_PREFIX = np.zeros((0, 0), np.float32)
 
@@ -163,11 +164,11 @@ def call_policy(policy: ChunkPolicy, request: ChunkRequest) -> list[Answer]:
     count = len(request.rows)
     try:
         return _checked(policy.predict(request), count, policy.spec)
-    except (UsageError, RemoteError):
+    except (UsageError, RemoteError, KeyboardInterrupt, GeneratorExit):
         raise
-    except Exception as error:  # user code may raise anything
+    except BaseException as error:  # user code may raise anything
         if count == 1:
-            return [f"{type(error).__name__}: {error}"]
+            return [Fault.of(error)]
     return [call_policy(policy, _rows(request, [row]))[0] for row in range(count)]
 
 

@@ -7,23 +7,23 @@ with its request and withheld until its ready step. The wall clock only measures
 under `Measured` alone.
 """
 
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import NamedTuple
 
 import numpy as np
 
-from act_eval.errors import ActEvalError, SimulationError, TimingError, UsageError
+from act_eval.errors import SimulationError, TimingError
 from act_eval.executors.ablation import Foresee, InputAblation, PolicyInput
 from act_eval.executors.chunks import action_at, switch_change
-from act_eval.executors.guard import guarded
+from act_eval.executors.guard import GuardedMethod
 from act_eval.executors.latency import ObservationBuffer, delayed_command
 from act_eval.executors.request import batch_requests, call_policy, last_action_of, make_request, resolve_timing
 from act_eval.executors.slot import Hold, Slot
-from act_eval.timing import Draw, Measured, Schedule, draws
+from act_eval.timing import Draw, Ensemble, Measured, Schedule, draws, extremes, is_shipped
 from act_eval.timing.custom import CustomExecutor
-from act_eval.timing.methods import is_shipped
 from act_eval.types import (
     Actions,
     BoolArray,
@@ -38,6 +38,7 @@ from act_eval.types import (
     Prediction,
     Request,
 )
+from act_eval.user_code import user_code
 
 _NO_STATE = np.zeros(0, np.float32)
 
@@ -76,6 +77,7 @@ class ChunkExecutor:
             `repeat_last` is correct for absolute positions only: a repeated velocity continues the motion.
         control_ms: Δt, length of a control step [ms]; needed for measured delays alone.
         foresee: Returns the scripted expert's next commands; needed for prefix `expert` alone.
+        gripper_dims: The environment's declaration (`EnvHooks.gripper_dims`), for `ensemble` and predicted joints.
 
     Raises:
         TimingError: if the schedule cannot run with the policy, naming the bound and the value, or if a required
@@ -89,48 +91,45 @@ class ChunkExecutor:
         hold: Hold,
         control_ms: float | None = None,
         foresee: Foresee | None = None,
+        gripper_dims: Sequence[int] | None = None,
     ) -> None:
         schedule.check(policy.spec)
         if isinstance(schedule.delay, Measured) and (control_ms is None or not control_ms > 0):
             raise TimingError(f"measured delays need the length of a control step; control_ms is {control_ms}")
         self.schedule = schedule
-        self._method = schedule.method if is_shipped(schedule.method) else guarded(schedule.method)
+        method = schedule.method
+        if isinstance(method, Ensemble) and method.newest_only is None:
+            method = replace(method, newest_only=tuple(gripper_dims or ()))
+        self._method = method if is_shipped(method) else GuardedMethod(method.execution_horizon, method)
         self._policy = policy
         self._spec = policy.spec
         self._effective_spec = schedule.treats(policy.spec)
-        self._ablation = InputAblation(schedule, foresee)
+        self._ablation = InputAblation(schedule, foresee, gripper_dims)
         self._hold = hold
         self._control_ms = control_ms
+        _remark_on_hold(schedule, hold)
         self._late = ObservationBuffer(schedule.observation_delay) if schedule.observation_delay else None
         self._slots: dict[int, Slot] = {}
 
     def reset(self, rows: Sequence[int], seeds: Sequence[int]) -> None:
-        """Begin new episodes in `rows`."""
         for row, seed in zip(rows, seeds, strict=True):
-            self._slots[row] = Slot(row, self._method, draws(self.schedule.delay, seed))
+            self._slots[row] = Slot(row, self._method, draws(self.schedule.delay, seed), self.schedule.estimates_delay)
             self._ablation.reset(row, seed)
         self._policy.reset(rows, seeds)
 
     def wants_observation(self, steps_B: IntArray) -> BoolArray:
-        """Return for which slots `act` will read the observation at these steps.
-
-        With an observation delay that is every step, because a later request may read any of them.
-        """
-        if self._late is not None:
+        if self._late is not None:  # a later request may read any of them
             return steps_B >= 0
         steps = steps_B.tolist()
         return np.array([t >= 0 and self._slots[row].is_due(t) for row, t in enumerate(steps)], np.bool_)
 
     def statistics(self, row: int) -> ExecutorStatistics:
-        """Return the counts of the current episode of a slot."""
         return self._slots[row].statistics()
 
     def inference_ms(self, row: int) -> tuple[float, ...]:
-        """Return the wall-clock time of each prediction in the current episode of a slot [ms]."""
         return tuple(self._slots[row].inference_ms)
 
     def act(self, steps_B: IntArray, observation: Observation) -> Actions:
-        """Return the commands of this step. Slots may be at different steps; -1 marks an idle slot."""
         active = [(self._slots[row], t) for row, t in enumerate(steps_B.tolist()) if t >= 0]
         if self._late is not None:
             self._late.put(steps_B, observation)
@@ -172,6 +171,8 @@ class ChunkExecutor:
         batch = batch_requests(
             [one.slot for one in sent], [one.request for one in sent], [one.input for one in sent], seen, self._spec
         )
+        # A copy: the policy may change what it is given.
+        goals = None if seen.environment_state is None else seen.environment_state.copy()
         begin = perf_counter()
         answers = call_policy(self._policy, batch)
         elapsed_ms = 1e3 * (perf_counter() - begin)
@@ -184,7 +185,7 @@ class ChunkExecutor:
                 continue
             slot.predicted_actions += len(answer)
             slot.in_flight.append(Chunk(request, answer, answer))
-            notes.predictions.setdefault(slot.row, []).append(_prediction(request, answer, seen.environment_state, n))
+            notes.predictions.setdefault(slot.row, []).append(_prediction(request, answer, goals, n))
             slot.receive(t)
 
     def _policy_input(self, slot: Slot, request: Request, joints: FloatArray, notes: _Notes) -> PolicyInput | None:
@@ -275,6 +276,16 @@ class ChunkExecutor:
         return ran
 
 
+def _remark_on_hold(schedule: Schedule, hold: Hold) -> None:
+    name = getattr(hold, "undeclared", None)
+    if name is not None and extremes(schedule.delay)[1] != 0:
+        print(
+            f"{name} declares no hold rule: while a robot waits for its chunk, the last command is repeated, which is "
+            "right for absolute positions only. A method hold_action(last_command) declares another rule.",
+            file=sys.stderr,
+        )
+
+
 def _prediction(request: Request, actions: FloatArray, environment_states: FloatArray | None, row: int) -> Prediction:
     """Return the observers' record of a request, with its row of the observation's `environment_state`."""
     return Prediction(
@@ -291,7 +302,12 @@ def _prediction(request: Request, actions: FloatArray, environment_states: Float
 
 
 def make_executor(
-    policy: ChunkPolicy, schedule: Schedule, hold: Hold, control_ms: float | None, foresee: Foresee | None = None
+    policy: ChunkPolicy,
+    schedule: Schedule,
+    hold: Hold,
+    control_ms: float | None,
+    foresee: Foresee | None = None,
+    gripper_dims: Sequence[int] | None = None,
 ) -> Executor:
     """Return the executor of a schedule: a `ChunkExecutor`, or the user-defined one.
 
@@ -301,11 +317,7 @@ def make_executor(
     """
     method = schedule.method
     if not isinstance(method, CustomExecutor):
-        return ChunkExecutor(policy, schedule, hold, control_ms, foresee)
+        return ChunkExecutor(policy, schedule, hold, control_ms, foresee, gripper_dims)
     schedule.check(policy.spec)
-    try:
+    with user_code(f"executor {method.name}: building it raised"):
         return method.factory(policy, schedule, hold, control_ms, **method.options)
-    except ActEvalError:
-        raise
-    except Exception as error:  # user code may raise anything, and this is before the first episode
-        raise UsageError(f"executor {method.name}: building it raised {type(error).__name__}: {error}") from error

@@ -22,6 +22,8 @@ class Slot:
     row: int
     method: Method
     delays: Iterator[Draw]
+    estimates: bool
+    """Whether requests depend on an estimated delay."""
     next_due: int = 0
     installed: list[Chunk] = field(default_factory=list)
     """Chunks that may act, the one with the newest observation last."""
@@ -94,7 +96,7 @@ class Slot:
             actual_delays=tuple(None if request.lost else request.actual for request in self.requests),
             observation_ages=tuple(request.age for request in self.requests),
             lost=sum(request.lost for request in self.requests),
-            late=sum(not r.lost and 0 < r.estimated < r.actual for r in self.requests),
+            late=sum(not r.lost and r.estimated < r.actual for r in self.requests[1:]) if self.estimates else 0,
             beyond_max_delay=self.beyond_max_delay,
             predicted_actions=self.predicted_actions,
             discarded_actions=self.predicted_actions - self.used_actions,

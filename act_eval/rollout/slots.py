@@ -130,16 +130,23 @@ def env_slots(envs: Sequence[gym.Env[Any, Any]]) -> list[EnvSlot]:
 
 def hold_of(envs: Sequence[gym.Env[Any, Any]]) -> Hold:
     """Return the environments' hold actions for an executor; without a hook the last command repeats."""
-    rules = [hooks_of(env).hold_action or _repeat for env in envs]
-
-    def hold(last_command: FloatArray, slots: IntArray) -> FloatArray:
-        return np.stack([rules[slot](last) for last, slot in zip(last_command, slots.tolist(), strict=True)])
-
-    return hold
+    return EnvHold(envs)
 
 
-def _repeat(last_command: FloatArray) -> FloatArray:
-    return last_command
+class EnvHold:
+    """The environments' hold actions; implements `act_eval.executors.Hold`."""
+
+    def __init__(self, envs: Sequence[gym.Env[Any, Any]]) -> None:
+        self._rules = [hooks_of(env).hold_action for env in envs]
+        undeclared = [env for env, rule in zip(envs, self._rules, strict=True) if rule is None]
+        self.undeclared = type(undeclared[0].unwrapped).__name__ if undeclared else None
+        """Name of an environment that declares no hold action."""
+
+    def __call__(self, last_command: FloatArray, slots: IntArray) -> FloatArray:
+        rules = [self._rules[slot] for slot in slots.tolist()]
+        # A copy: the rule is users' code, which may change what it is given.
+        held = [last if rule is None else rule(last.copy()) for last, rule in zip(last_command, rules, strict=True)]
+        return np.stack(held)
 
 
 def is_success(info: Mapping[str, Any]) -> bool:

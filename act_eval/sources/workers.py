@@ -129,7 +129,12 @@ class PolicyWorker:
 
         assert schedule is not None
         return make_executor(
-            self._policy, schedule, hold_of(self.envs), self._facts.env.control_ms, self._foresight(schedule)
+            self._policy,
+            schedule,
+            hold_of(self.envs),
+            self._facts.env.control_ms,
+            self._foresight(schedule),
+            hooks_of(self.envs[0]).gripper_dims,
         )
 
     def _foresight(self, schedule: Schedule) -> "Foresee | None":

@@ -184,8 +184,9 @@ class Ensemble(Method):
 
     decay: float = 0.01
     """m; ACT's value. 0 weighs all alike, larger values trust the oldest chunk more."""
-    newest_only: tuple[int, ...] = (-1,)
-    """Action dimensions that come from the newest chunk without averaging: the gripper, the last dimension."""
+    newest_only: tuple[int, ...] | None = None
+    """Action dimensions that come from the newest chunk without averaging, such as a gripper. None: those that the
+    environment declares as `gripper_dims`."""
 
     several_in_flight: ClassVar[bool] = True
     allows_predicted_joints: ClassVar[bool] = False
@@ -194,6 +195,17 @@ class Ensemble(Method):
         super().__post_init__()
         if not 0 <= self.decay < float("inf"):
             raise TimingError(f"decay m is {self.decay}; it must be a finite number, at least 0")
+        if not all(isinstance(dim, int) and not isinstance(dim, bool) for dim in self._newest):
+            raise TimingError(f"newest_only is {self.newest_only!r}; it must be action dimensions, as in [-1]")
+
+    @property
+    def _newest(self) -> list[int]:
+        return list(self.newest_only or ())
+
+    def refusal(self, spec: PolicySpec, low: int, high: int | None) -> str | None:
+        if all(-spec.action_dim <= dim < spec.action_dim for dim in self._newest):
+            return None
+        return f"newest_only is {self._newest}; an action has the dimensions 0 to {spec.action_dim - 1}"
 
     def install(self, installed: Sequence[Chunk], new: Chunk, step: int) -> list[Chunk]:
         return kept(installed, new, step)
@@ -201,8 +213,7 @@ class Ensemble(Method):
     def action_at(self, chunks: Sequence[Chunk], step: int) -> FloatArray:
         actions = np.array([chunk.at(step) for chunk in chunks])
         command = (_weights(self.decay, len(chunks)) * actions).sum(axis=0).astype(np.float32)
-        newest = list(self.newest_only)
-        command[newest] = actions[-1, newest]
+        command[self._newest] = actions[-1, self._newest]
         return command
 
     def actions_from(self, chunks: Sequence[Chunk], step: int) -> FloatArray:
@@ -214,8 +225,7 @@ class Ensemble(Method):
         for oldest, (own, weight) in enumerate(zip(ahead, _weights(self.decay, len(ahead)), strict=True)):
             actions[oldest, : len(own)], weights[oldest, : len(own)] = own, weight
         commands = ((weights * actions).sum(axis=0) / weights.sum(axis=0)).astype(np.float32)
-        newest = list(self.newest_only)
-        commands[:, newest] = actions[-1][:, newest]
+        commands[:, self._newest] = actions[-1][:, self._newest]
         return commands
 
 

@@ -90,6 +90,9 @@ class EnvHooks:
     versions."""
     video_cameras: Sequence[str] | None = None
     """Attribute: names of the cameras that videos show, the large view first."""
+    gripper_dims: Sequence[int] | None = None
+    """Attribute: indices of the gripper among the actions and joints. `ensemble` takes them from the newest chunk, and
+    predicted joints may keep them as observed."""
     max_episode_steps: float | None = None
     """Attribute: control steps after which the environment cuts an episode off, if its registration has none."""
 
@@ -125,6 +128,9 @@ def _required_type(name: str, hook: object) -> str | None:
         case "video_cameras":
             right = isinstance(hook, Sequence) and not isinstance(hook, str)
             return None if right else "a sequence of camera names"
+        case "gripper_dims":
+            right = isinstance(hook, Sequence) and all(isinstance(dim, int) for dim in hook)
+            return None if right else "a sequence of action dimensions"
         case "max_episode_steps":
             return None if isinstance(hook, int | float | np.integer | np.floating) else "a number of control steps"
         case _:

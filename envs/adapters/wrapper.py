@@ -22,7 +22,15 @@ from act_eval.types.env_hooks import EnvHooks, hooks_of
 
 SEEDS = 2**32
 """Many environments accept only smaller seeds, so episode seeds are taken modulo this number."""
-_PASSED_ON = ("simulator_state", "render_state", "motion", "renderer_name", "gripper_position", "privileged")
+_PASSED_ON = (
+    "simulator_state",
+    "render_state",
+    "motion",
+    "renderer_name",
+    "gripper_position",
+    "gripper_dims",
+    "privileged",
+)
 _USED = ("hold_action", "skip_cameras", "suite_facts", "max_episode_steps")
 
 

@@ -55,7 +55,7 @@ def ran(
     policy: ToyPolicy, wanted: Schedule, steps: int = STEPS, seed: int = SEED, foresee: Foresee = foreseen
 ) -> list[Actions]:
     """Run one episode and return its actions."""
-    executor = ChunkExecutor(policy, wanted, repeat_last, foresee=foresee)
+    executor = ChunkExecutor(policy, wanted, repeat_last, foresee=foresee, gripper_dims=(-1,))
     executor.reset([0], [seed])
     return [executor.act(np.array([t]), blank(1)) for t in range(steps)]
 

@@ -41,7 +41,7 @@ class Joined(ToyPolicy):
 
 def joined(policy: ToyPolicy, wanted: Schedule) -> np.ndarray:
     """Run one episode whose joints are (-t, -t - 0.5) at step t; return the commands (STEPS, 2)."""
-    executor = ChunkExecutor(policy, wanted, repeat_last)
+    executor = ChunkExecutor(policy, wanted, repeat_last, gripper_dims=(-1,))
     executor.reset([0], [SEED])
     commands = []
     for t in range(STEPS):
@@ -107,7 +107,7 @@ def test_the_window_fits_the_joints_under_any_delay(s: int, delays: list[int], a
     """Joints follow their command at once: then the action for step t is t, as far as chunks reach."""
     trace = Trace(episodes={SEED: tuple((delays * STEPS)[:STEPS])})
     wanted = Schedule(method=Naive(s), delay=trace, observation_delay=age, ablation=Ablation(proprio=proprio))
-    executor = ChunkExecutor(Follower(10), wanted, repeat_last)
+    executor = ChunkExecutor(Follower(10), wanted, repeat_last, gripper_dims=(-1,))
     executor.reset([0], [SEED])
     last, underrun = -1.0, 0
     for t in range(STEPS):
@@ -125,6 +125,7 @@ def test_predicted_joints_need_commands_of_their_length() -> None:
         Joined("same", None),
         Schedule(method=Naive(5), delay=Constant(2), ablation=Ablation(proprio="predicted")),
         repeat_last,
+        gripper_dims=(-1,),
     )
     executor.reset([0], [SEED])
     for t in range(5):

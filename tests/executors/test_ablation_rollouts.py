@@ -82,7 +82,7 @@ class Commands:
 def walked(slots: int, wanted: Schedule, episodes: Sequence[Episode]) -> dict[int, tuple[EpisodeRecord, bytes]]:
     """Return each episode's record and commands."""
     envs = [HookedWalk() for _ in range(slots)]
-    executor = ChunkExecutor(Reader(), wanted, hold_of(envs), foresee=of_position(envs))
+    executor = ChunkExecutor(Reader(), wanted, hold_of(envs), foresee=of_position(envs), gripper_dims=(-1,))
     commands = Commands()
     return {one.episode: (one, commands.of[one.episode]) for one in rollout(envs, executor, episodes, (commands,))}
 

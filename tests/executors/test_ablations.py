@@ -134,7 +134,7 @@ def rolled(policy: ChunkPolicy, schedule: Schedule, slots: int, episodes: Sequen
         )
         for _ in range(slots)
     ]
-    executor = ChunkExecutor(policy, schedule, hold_of(envs), foresee=ExpertLookahead(envs))
+    executor = ChunkExecutor(policy, schedule, hold_of(envs), foresee=ExpertLookahead(envs), gripper_dims=(-1,))
     log = Log()
     assert all(record.error is None for record in rollout(envs, executor, episodes, (log,)))
     return log.steps

@@ -99,7 +99,7 @@ def test_a_policy_that_knows_the_future_runs_t_at_step_t(kind: str, s: int, d: i
     policy, method = {
         "naive": (same, Naive(s)),
         "blend": (same, Blend(s)),
-        "ensemble": (same, Ensemble(s)),
+        "ensemble": (same, Ensemble(s, newest_only=(-1,))),
         "rtc same": (same, RTC(s)),
         "rtc shifted": (shifted, RTC(s)),
     }[kind]

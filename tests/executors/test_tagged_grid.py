@@ -13,7 +13,7 @@ GRID = [(8, s, d) for s in range(1, 9) for d in (0, 1, 3, 4, 7, 8)] + [(16, 5, 3
 
 @pytest.mark.parametrize(("c", "s", "d"), GRID)
 def test_the_gripper_of_an_ensemble_is_the_newest_chunk_that_has_arrived(c: int, s: int, d: int) -> None:
-    schedule = Schedule(method=Ensemble(s), delay=Constant(d))
+    schedule = Schedule(method=Ensemble(s, newest_only=(-1,)), delay=Constant(d))
     if d >= c:
         with pytest.raises(TimingError, match=f"ensemble needs d < C, that is d < {c}; got d = {d}"):
             ChunkExecutor(Tagged(c), schedule, repeat_last)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from act_eval.config import EvaluateConfig
 from act_eval.errors import UsageError
+from act_eval.sources.environments import EnvFacts
 from act_eval.sources.executors import load_executor
 from act_eval.timing import (
     Ablation,
@@ -29,9 +30,7 @@ class Conditions:
     """Conditions that cannot run, with the reason."""
 
 
-def conditions_of(
-    config: EvaluateConfig, spec: PolicySpec, delays: Sequence[DelayModel], has_lookahead: bool
-) -> Conditions:
+def conditions_of(config: EvaluateConfig, spec: PolicySpec, delays: Sequence[DelayModel], env: EnvFacts) -> Conditions:
     """Return the conditions of a config.
 
     An ablation that cannot run at one delay is left out there, provided that it can run at another.
@@ -40,12 +39,17 @@ def conditions_of(
         config: of the evaluation.
         spec: the policy's.
         delays: one condition each.
-        has_lookahead: whether the scripted expert's next commands can be computed.
+        env: facts of the environment.
 
     Raises:
         UsageError: naming the flag and the allowed values.
     """
-    if not has_lookahead and any(isinstance(one.prefix, ExpertPrefix) for one in _ablations(config)):
+    if env.gripper_dims is None and "predicted" in config.proprio:
+        raise UsageError(
+            f"--proprio predicted keeps the observed gripper, and {config.env} declares no gripper_dims (an attribute, "
+            "as in [-1]); predicted-with-gripper predicts all joints"
+        )
+    if not env.has_lookahead and any(isinstance(one.prefix, ExpertPrefix) for one in _ablations(config)):
         raise UsageError(f"--prefix expert needs an environment with the scripted expert; {config.env} has none")
     schedules: dict[str, Schedule] = {}
     refused: dict[str, tuple[Ablation, str]] = {}

@@ -154,7 +154,7 @@ def plan_run(
         policy = {"name": EXPERT}
     else:
         check_features(facts.policy, facts.env)
-        found = conditions_of(config, facts.policy, _delays(config, facts.env.control_ms), facts.env.has_lookahead)
+        found = conditions_of(config, facts.policy, _delays(config, facts.env.control_ms), facts.env)
         schedules, left_out = {**found.schedules}, found.left_out
         policy = policy_entry(workers.policy_label, PolicyFacts(spec=facts.policy, identity=facts.identity))
         policy |= {"mask_images": True} if config.mask_images else {}

@@ -55,6 +55,8 @@ class EnvFacts:
     """Whether its name suffices to make it again, which rendering a finished run's logged states needs."""
     has_lookahead: bool = False
     """Whether the scripted expert's next commands can be found out, which prefix `expert` needs."""
+    gripper_dims: tuple[int, ...] | None = None
+    """See `EnvHooks.gripper_dims`."""
     films: bool = False
     """Whether frames can be kept while an episode runs, for videos where logged states cannot be rendered."""
     remarks: tuple[str, ...] = ()
@@ -235,6 +237,7 @@ def env_facts(env: "gym.Env[Any, Any]", options: Mapping[str, Any]) -> EnvFacts:
         offered=_offered(env),
         action=tuple(env.action_space.shape or ()),
         has_lookahead=hooks.privileged is not None and hooks.fork is not None,
+        gripper_dims=None if hooks.gripper_dims is None else tuple(hooks.gripper_dims),
         films=env.render_mode == "rgb_array",
         remarks=() if hooks.remarks is None else hooks.remarks(),
         versions={} if hooks.package_versions is None else hooks.package_versions(),

@@ -158,7 +158,7 @@ class EvaluateConfig:
     latency_ms: tuple[float, ...] | None = None
     """Inference delays [ms], rounded up to control steps; instead of --delay."""
     execution_horizon: int | None = None
-    """Control steps between two requests; half a chunk by default."""
+    """Control steps between two requests; the checkpoint's n_action_steps by default, or half a chunk."""
     executor: str | None = None
     """Executor of the chunks: sync_paused, sync_hold, naive, rtc, ensemble, blend, or module:Name of your own; options
     follow the name, as in ensemble:decay=0.1. By default rtc for policies that take a prefix and naive for others."""

@@ -198,6 +198,8 @@ def _spec(policy: ACTPolicy | ACTRTCPolicy) -> PolicySpec:
         max_delay=0 if rtc is None else rtc.rtc_max_delay,
         inputs=inputs,
         overhead_projection=config.crop_projection if config.conditioning == "crop" else None,
+        n_action_steps=config.n_action_steps,
+        temporal_ensemble_coeff=config.temporal_ensemble_coeff,
     )
 
 

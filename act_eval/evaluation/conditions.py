@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from act_eval.config import EvaluateConfig
 from act_eval.errors import UsageError
 from act_eval.sources.environments import EnvFacts
-from act_eval.sources.executors import load_executor
+from act_eval.sources.executors import ExecutorSource, load_executor
 from act_eval.timing import (
     Ablation,
     DelayModel,
@@ -28,6 +28,8 @@ class Conditions:
     """Name → schedule, in running order."""
     left_out: tuple[str, ...]
     """Conditions that cannot run, with the reason."""
+    timing: tuple[str, ...]
+    """What the checkpoint says of executor and execution horizon, and what became of it, for the screen."""
 
 
 def conditions_of(config: EvaluateConfig, spec: PolicySpec, delays: Sequence[DelayModel], env: EnvFacts) -> Conditions:
@@ -51,11 +53,12 @@ def conditions_of(config: EvaluateConfig, spec: PolicySpec, delays: Sequence[Del
         )
     if not env.has_lookahead and any(isinstance(one.prefix, ExpertPrefix) for one in _ablations(config)):
         raise UsageError(f"--prefix expert needs an environment with the scripted expert; {config.env} has none")
+    executor, horizon, timing = _timing(config, spec, delays)
     schedules: dict[str, Schedule] = {}
     refused: dict[str, tuple[Ablation, str]] = {}
     for delay in delays:
         for ablation in _ablations(config):
-            schedule = _schedule(config, spec, delay, ablation)
+            schedule = _schedule(config, delay, ablation, executor, horizon)
             if ablation == Ablation():
                 schedule.check(spec)
             if reason := schedule.refusal(spec):
@@ -67,11 +70,49 @@ def conditions_of(config: EvaluateConfig, spec: PolicySpec, delays: Sequence[Del
         if ablation not in running:
             raise UsageError(reason)
     left_out = tuple(f"{name}: {reason}" for name, (_, reason) in refused.items())
-    return Conditions(schedules=schedules, left_out=left_out)
+    return Conditions(schedules=schedules, left_out=left_out, timing=timing)
 
 
-def _schedule(config: EvaluateConfig, spec: PolicySpec, delay: DelayModel, ablation: Ablation) -> Schedule:
+def _timing(
+    config: EvaluateConfig, spec: PolicySpec, delays: Sequence[DelayModel]
+) -> tuple[ExecutorSource, int, tuple[str, ...]]:
+    """Return executor and execution horizon: the flags', the checkpoint's where every condition can run so, or default.
+
+    Returns:
+        Also the line that says what became of the checkpoint's.
+    """
     executor = load_executor(config.executor or ("rtc" if spec.takes_prefix else "naive"))
+    given = config.execution_horizon or executor.horizon
+    default = executor, given or max(1, spec.chunk // 2)
+    text, coeff = spec.checkpoint_timing, spec.temporal_ensemble_coeff
+    if text is None or spec.n_action_steps is None:
+        return *default, ()
+    if coeff is not None and config.executor is None:
+        executor = load_executor(f"ensemble:decay={coeff},newest_only=[]")  # LeRobot averages every dimension
+    own = executor, given or spec.n_action_steps
+    refusal = None if own == default else _refusal(config, spec, delays, *own)
+    if refusal is not None:
+        runs = f"{default[0].name}, s = {default[1]}, runs instead"
+        return *default, (f"warning: the checkpoint sets {text}, which cannot run here ({refusal}): {runs}",)
+    flags = [flag for flag, value in (("--executor", config.executor), ("--execution-horizon", given)) if value]
+    decided = f", decided by {' and '.join(flags)}" if flags else ""
+    return *own, (f"policy  its checkpoint sets {text}; here {executor.name}, s = {own[1]}{decided}",)
+
+
+def _refusal(
+    config: EvaluateConfig, spec: PolicySpec, delays: Sequence[DelayModel], executor: ExecutorSource, horizon: int
+) -> str | None:
+    """Return why not every condition can run with an executor; None if all can."""
+    try:
+        schedules = [_schedule(config, d, a, executor, horizon) for d in delays for a in _ablations(config)]
+    except UsageError as error:
+        return str(error)
+    return next((reason for one in schedules if (reason := one.refusal(spec)) is not None), None)
+
+
+def _schedule(
+    config: EvaluateConfig, delay: DelayModel, ablation: Ablation, executor: ExecutorSource, horizon: int
+) -> Schedule:
     conditioned = executor.example.hands_over_prefix
     if not conditioned and config.beyond_max_delay != "error":
         raise UsageError(f"--beyond-max-delay is for rtc, which conditions on a delay; the executor is {executor.name}")
@@ -80,7 +121,7 @@ def _schedule(config: EvaluateConfig, spec: PolicySpec, delay: DelayModel, ablat
             f"--delay-estimator is for rtc and for predicted joint positions; the executor is {executor.name}"
         )
     return Schedule(
-        method=executor.build(config.execution_horizon or executor.horizon or max(1, spec.chunk // 2)),
+        method=executor.build(horizon),
         delay=delay,
         delay_estimator=None if config.delay_estimator is None else parse_estimator(config.delay_estimator),
         beyond_max_delay=config.beyond_max_delay,

@@ -151,11 +151,12 @@ def plan_run(
     if facts.policy is None:
         schedules: dict[str, Schedule | None] = {EXPERT: None}
         left_out: tuple[str, ...] = ()
+        timing: tuple[str, ...] = ()
         policy = {"name": EXPERT}
     else:
         check_features(facts.policy, facts.env)
         found = conditions_of(config, facts.policy, _delays(config, facts.env.control_ms), facts.env)
-        schedules, left_out = {**found.schedules}, found.left_out
+        schedules, left_out, timing = {**found.schedules}, found.left_out, found.timing
         policy = policy_entry(workers.policy_label, PolicyFacts(spec=facts.policy, identity=facts.identity))
         policy |= {"mask_images": True} if config.mask_images else {}
     for schedule in schedules.values():
@@ -182,6 +183,7 @@ def plan_run(
     lines = (
         *(f"env     {line}" for line in facts.env.remarks),
         *facts.remarks,
+        *timing,
         *(f"left out {line}" for line in left_out),
     )
     planned = PlannedRun(manifest=manifest, job=job, build=workers.build)

@@ -148,11 +148,20 @@ def checkpoint_folder(name: str, others: tuple[str, ...] = (EXPERT, "module:fact
         if (folder / _CONFIG).is_file():
             return folder
     if Path(name).is_dir():
-        raise CheckpointError(f"{name} is a folder without a checkpoint: it has no {_CONFIG}")
+        newest = _newest_checkpoint(Path(name))
+        training = f"; it is the folder of a training, whose newest checkpoint is {newest}" if newest else ""
+        raise CheckpointError(f"{name} is a folder without a checkpoint: it has no {_CONFIG}{training}")
     if is_hub_id(name):
         return fetched(name)
     or_else = ["or the path of a checkpoint folder", "a hub id (org/name)", *(o for o in others if o != EXPERT)]
     raise UnknownName("policy", name, [*shipped(), *(o for o in others if o == EXPERT), ", ".join(or_else)])
+
+
+def _newest_checkpoint(folder: Path) -> Path | None:
+    """Return the newest checkpoint of a training's folder, act_eval's or LeRobot's: `checkpoints/last` or a step's."""
+    steps = f"[0-9l]*/pretrained_model/{_CONFIG}"
+    found = [path.parents[1] for pattern in (f"checkpoints/{steps}", steps) for path in folder.glob(pattern)]
+    return max(found, key=lambda path: (path.name == "last", path.name.zfill(20)), default=None)
 
 
 def policy_entry(name: str, facts: PolicyFacts) -> dict[str, Any]:

@@ -23,6 +23,11 @@ class Survey:
     def remarks(self) -> list[str]:
         """What policies and environments have to say, a line each."""
         of_policies = [line for one in self.policies.values() for line in one.remarks]
+        of_policies += [
+            f"policy  the checkpoint of {name} sets {text}; --executors and --execution-horizon decide here"
+            for name, one in self.policies.items()
+            if (text := one.spec.checkpoint_timing)
+        ]
         return [*of_policies, *(f"env     {line}" for one in self.envs.values() for line in one.remarks)]
 
 

@@ -60,10 +60,24 @@ class PolicySpec:
     overhead_projection: tuple[float, ...] | None = None
     """The policy's projection of the table into the overhead image, if it crops there: a homography (9,),
     row by row, (x, y, 1) [m] to (u, v, 1) from 0 to 1."""
+    n_action_steps: int | None = None
+    """Actions of a chunk that its checkpoint runs before it predicts again; None: it does not say."""
+    temporal_ensemble_coeff: float | None = None
+    """Coefficient with which its checkpoint averages its chunks; None: it does not average."""
 
     def __post_init__(self) -> None:
         if self.chunk < 1 or self.action_dim < 1 or self.max_delay < 0:
             raise UsageError(f"a policy needs chunk >= 1, action_dim >= 1 and max_delay >= 0, got {self}")
+
+    @property
+    def checkpoint_timing(self) -> str | None:
+        """What its checkpoint says of the execution of its chunks, under LeRobot's names; None: nothing."""
+        if self.n_action_steps is None:
+            return None
+        coeff = self.temporal_ensemble_coeff
+        return f"n_action_steps {self.n_action_steps}" + (
+            "" if coeff is None else f", temporal_ensemble_coeff {coeff:g}"
+        )
 
     @property
     def cameras(self) -> tuple[str, ...]:

@@ -26,6 +26,21 @@ def test_a_folder_without_a_checkpoint_is_named(tmp_path: Path):
         checkpoint_folder(str(tmp_path))
 
 
+@pytest.mark.parametrize("last", [True, False])
+def test_the_folder_of_a_training_names_its_newest_checkpoint(tmp_path: Path, last: bool):
+    steps = tmp_path / "run" / "checkpoints"
+    for step in ("000900", "020000", "1000000"):
+        (steps / step / "pretrained_model").mkdir(parents=True)
+        (steps / step / "pretrained_model" / "config.json").write_text("{}")
+    if last:
+        (steps / "last").symlink_to("020000")
+    newest = steps / ("last" if last else "1000000")
+    for folder in (tmp_path / "run", steps):
+        with pytest.raises(CheckpointError, match=f"of a training, whose newest checkpoint is {newest}$"):
+            checkpoint_folder(str(folder))
+    assert checkpoint_folder(str(newest)) == newest / "pretrained_model"
+
+
 def test_an_unknown_name_lists_what_there_is():
     with pytest.raises(
         UnknownName, match=r"unknown policy 'nonsense'; there are: .*expert.*path of a checkpoint folder"

@@ -11,13 +11,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, redirect_stdout
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Any, Literal
+from unittest.mock import patch
 
 import numpy as np
 import tyro
+from in_turn import request_of
 
 from act_eval.launch import Local
 from act_eval.results.records import read_episodes
@@ -76,15 +79,7 @@ def speed(arguments: Arguments) -> None:
         print(f"  first start, one episode: {first.wall_s:.1f} s")
     for part in np.array_split(np.array(seeds), arguments.rounds):
         text = ",".join(map(str, part.tolist()))
-        same = (
-            "--policy",
-            arguments.policy,
-            "--env",
-            arguments.env,
-            "--execution-horizon",
-            arguments.execution_horizon,
-        )
-        loop = timed(sys.executable, __file__, *same, "--loop", text)
+        loop = timed(sys.executable, __file__, *_same(arguments), "--loop", text)
         inner = json.loads(loop.output)
         with tempfile.TemporaryDirectory() as folder:
             ours = evaluated(arguments, Path(folder) / "run", "--seeds", text, "--workers", 2)
@@ -111,17 +106,16 @@ def sequential(arguments: Arguments, seeds: Sequence[int]) -> dict[str, float]:
     from act_eval.policies.serve import TorchChunkPolicy
     from act_eval.rollout import batch_observations
     from act_eval.sources.policies import checkpoint_folder
-    from act_eval.types import ChunkRequest
 
     torch.set_num_threads(Local().cores())  # also where the environment says fewer
     policy, processor = load_pretrained(checkpoint_folder(arguments.policy), "cpu")
     served = TorchChunkPolicy(policy, processor, "cpu", rows_per_call=1)
     env = gym.make(act_eval.envs.ENVIRONMENTS[arguments.env], disable_env_checker=True)
-    began, successes, zero = time.perf_counter(), 0, np.zeros(1, np.int64)
+    began, successes = time.perf_counter(), 0
     for seed in seeds:
         observed, _ = env.reset(seed=seed)
         queue: list[Any] = []
-        last, over, step = observed["agent_pos"], False, 0
+        last, over = observed["agent_pos"], False
         while not over:
             batch = batch_observations([observed])
             # Made at every step, whether or not the queue is empty, as there.
@@ -129,18 +123,11 @@ def sequential(arguments: Arguments, seeds: Sequence[int]) -> dict[str, float]:
                 name: torch.from_numpy(image).permute(0, 3, 1, 2).float() / 255 for name, image in batch.pixels.items()
             }
             if not queue:
-                request = ChunkRequest(
-                    rows=zero,
-                    steps=zero + step,
-                    observation=batch,
-                    estimated_delay=zero,
-                    prefix=np.zeros((1, 0, len(last)), np.float32),
-                    last_action=last[None],
-                )
+                request = request_of(batch, last[None])
                 queue = list(served.predict(request).actions[0, : arguments.execution_horizon])
             last = queue.pop(0)
             observed, _, terminated, truncated, _ = env.step(last)
-            over, step = terminated or truncated, step + 1
+            over = terminated or truncated
         base: Any = env.unwrapped
         successes += base.verdict().outcome == "success"
     return {"seconds": time.perf_counter() - began, "successes": successes}
@@ -172,10 +159,14 @@ def evaluated(arguments: Arguments, out: Path, *flags: object) -> Took:
     return Took(took.wall_s, took.cpu_s, took.output, sum(record.outcome == "success" for record in records))
 
 
+def _same(arguments: Arguments) -> list[object]:
+    """Return the flags that the loop takes too."""
+    return ["--policy", arguments.policy, "--env", arguments.env, "--execution-horizon", arguments.execution_horizon]
+
+
 def _flags(arguments: Arguments) -> list[object]:
-    asked = ["--policy", arguments.policy, "--env", arguments.env, "--execution-horizon", arguments.execution_horizon]
     network = ["--precision", arguments.precision, "--compile", arguments.compile]
-    return [*asked, *network, "--delay", 0, "--video", "none", "--no-probe"]
+    return [*_same(arguments), *network, "--delay", 0, "--video", "none", "--no-probe"]
 
 
 def growth(arguments: Arguments) -> None:
@@ -211,25 +202,23 @@ def start(arguments: Arguments) -> None:
 
 def where(arguments: Arguments) -> None:
     """Print the shares of the processor time of an evaluation in this process, with and without videos."""
+    from act_eval.cli import main as command
+
     for video in ("none", "all"):
         watch = Stopwatch()
-        _watch(watch)
-        with tempfile.TemporaryDirectory() as folder:
-            from act_eval.cli import main as command
-
-            out = ["--episodes", 24, "--workers", 1, "--out", Path(folder) / "run"]
-            flags = [*_flags(arguments)[:8], "--no-probe", "--video", video, *out]
+        with ExitStack() as stack:
+            out = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "run"
+            for owner, attribute, name in _watched_functions():
+                watched = watch.watched(getattr(owner, attribute), name)
+                stack.enter_context(patch.object(owner, attribute, watched))
+            flags = [*_flags(arguments)[:8], "--no-probe", "--video", video, "--episodes", 24, "--workers", 1]
+            stack.enter_context(redirect_stdout(sys.stderr))
             began = time.process_time()
-            sys.stdout, shown = sys.stderr, sys.stdout
-            try:
-                command(["evaluate", *map(str, flags)])
-            finally:
-                sys.stdout = shown
+            command(["evaluate", *map(str, flags), "--out", str(out)])
             total = time.process_time() - began
-        watch.unwatch()
         shares = {**watch.spent, "rest": total - sum(watch.spent.values())}
-        delay_estimator = ", ".join(f"{name} {share:.1f} s ({share / total:.0%})" for name, share in shares.items())
-        print(f"24 episodes, video {video}: {total:.1f} s: {delay_estimator}")
+        parts = ", ".join(f"{name} {share:.1f} s ({share / total:.0%})" for name, share in shares.items())
+        print(f"24 episodes, video {video}: {total:.1f} s: {parts}")
 
 
 class Stopwatch:
@@ -237,52 +226,42 @@ class Stopwatch:
 
     def __init__(self) -> None:
         self.spent: dict[str, float] = {}
-        self._running: list[float] = []
-        self._restore: list[Callable[[], None]] = []
+        self._inner = [0.0]
 
-    def watch(self, owner: Any, attribute: str, name: str) -> None:
-        """Count a function's time under `name` from now on."""
-        real = getattr(owner, attribute)
-        self.spent.setdefault(name, 0.0)
+    def watched(self, real: Callable[..., Any], name: str) -> Callable[..., Any]:
+        """Return a function whose time counts under `name`."""
+        self.spent[name] = 0.0
 
         @wraps(real)
         def watched(*args: Any, **kwargs: Any) -> Any:
             began = time.process_time()
-            self._running.append(0.0)
+            self._inner.append(0.0)
             try:
                 return real(*args, **kwargs)
             finally:
                 took = time.process_time() - began
-                self.spent[name] += took - self._running.pop()
-                if self._running:
-                    self._running[-1] += took
+                self.spent[name] += took - self._inner.pop()
+                self._inner[-1] += took
 
-        setattr(owner, attribute, watched)
-        self._restore.append(lambda: setattr(owner, attribute, real))
-
-    def unwatch(self) -> None:
-        """Put every function back."""
-        for restore in self._restore:
-            restore()
+        return watched
 
 
-def _watch(watch: Stopwatch) -> None:
+def _watched_functions() -> Sequence[tuple[Any, str, str]]:
+    """Return owner and name of each function whose time is measured, and the name of that part."""
     import mujoco
 
     from act_eval.envs.pick import PickEnv
     from act_eval.policies.serve import TorchChunkPolicy
     from act_eval.results import steps
     from act_eval.scenes.rendering import OffscreenRenderer
-    from act_eval.sources import policy_sources
+    from act_eval.sources.policy_sources import CheckpointSource
     from act_eval.video import Encoder
 
-    watch.watch(mujoco, "mj_step", "physics")
-    watch.watch(PickEnv, "step", "rules")
-    watch.watch(OffscreenRenderer, "render", "render")
-    watch.watch(TorchChunkPolicy, "predict", "policy")
-    watch.watch(policy_sources.CheckpointSource, "load", "load")
-    watch.watch(steps, "save", "save")
-    watch.watch(Encoder, "write", "draw")
+    return (
+        (mujoco, "mj_step", "physics"), (PickEnv, "step", "rules"), (OffscreenRenderer, "render", "render"),
+        (TorchChunkPolicy, "predict", "policy"), (CheckpointSource, "load", "load"), (steps, "save", "save"),
+        (Encoder, "write", "draw"),
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

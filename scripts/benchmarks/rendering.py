@@ -5,11 +5,11 @@ python scripts/benchmarks/rendering.py --size 96
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import mujoco
 import numpy as np
 import tyro
+from in_turn import in_turn
 
 from act_eval.scenes.arm import HOME
 from act_eval.scenes.meshes import menagerie_model
@@ -18,38 +18,26 @@ from act_eval.scenes.scene import Scene, SceneConfig, compile_scene
 from act_eval.scenes.workspace import BLOCK_SIDE
 
 
-@dataclass(frozen=True)
-class Arguments:
-    """Compare our renderer with the bare calls, in turn, frame by frame."""
+def main(size: int = 96, frames: int = 1000, robot_meshes: bool = False) -> None:
+    """Compare our renderer with the bare calls, in turn, frame by frame.
 
-    size: int = 96
-    """Height and width of the image [px]."""
-    frames: int = 1000
-    """Frames of each."""
-    robot_meshes: bool = False
-    """Draw the robot's meshes, from the copy of MuJoCo Menagerie that MENAGERIE_ROOT names."""
-
-
-def main() -> None:
-    """Print both medians and their ratio."""
-    arguments = tyro.cli(Arguments, description=__doc__)
-    scene = compile_scene(SceneConfig(robot_meshes=menagerie_model() if arguments.robot_meshes else None))
+    Args:
+        size: Height and width of the image [px].
+        frames: Frames of each.
+        robot_meshes: Draw the robot's meshes, from the copy of MuJoCo Menagerie that MENAGERIE_ROOT names.
+    """
+    scene = compile_scene(SceneConfig(robot_meshes=menagerie_model() if robot_meshes else None))
     data = data_at_home(scene)
     renderer = renderer_for(scene.model)
-    bare = bare_frame(renderer, scene.model, data, "overhead", arguments.size)
-    times: dict[str, list[float]] = {"bare": [], "ours": []}
-    for _ in range(arguments.frames):
-        for name, render in (
-            ("bare", bare),
-            ("ours", lambda: renderer.render(data, "overhead", arguments.size, arguments.size)),
-        ):
-            began = time.perf_counter()
-            render()
-            times[name].append(time.perf_counter() - began)
-    medians = {name: 1e3 * float(np.median(values)) for name, values in times.items()}
-    ratio = np.median(np.array(times["ours"]) / np.array(times["bare"]))
-    print(f"renderer {renderer.name}, {arguments.size} × {arguments.size}, {arguments.frames} frames of each, in turn")
-    print(f"bare {medians['bare']:.3f} ms, ours {medians['ours']:.3f} ms, ratio of pairs {ratio:.3f} (median)")
+    contestants = {
+        "bare": bare_frame(renderer, scene.model, data, "overhead", size),
+        "ours": lambda: renderer.render(data, "overhead", size, size),
+    }
+    times_ms = {name: 1e3 * s for name, s in in_turn(contestants, frames, time.perf_counter, warm_up=0).items()}
+    bare_ms, ours_ms = (np.median(times_ms[name]) for name in contestants)
+    ratio = np.median(times_ms["ours"] / times_ms["bare"])
+    print(f"renderer {renderer.name}, {size} × {size}, {frames} frames of each, in turn")
+    print(f"bare {bare_ms:.3f} ms, ours {ours_ms:.3f} ms, ratio of pairs {ratio:.3f} (median)")
 
 
 def data_at_home(scene: Scene) -> mujoco.MjData:
@@ -85,4 +73,4 @@ def bare_frame(
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main)

@@ -3,15 +3,13 @@
 python scripts/benchmarks/scheduler.py --rounds 20
 """
 
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import tyro
+from in_turn import in_turn, request_of
 
 import act_eval.envs  # noqa: F401  # registers the environments
 from act_eval.executors import ChunkExecutor
@@ -22,20 +20,6 @@ from act_eval.types import ActionChunks, ChunkRequest, PolicySpec
 
 CHUNK, SEED = 20, 3
 _SWAY = (np.asarray(HOME) + 0.05 * np.sin(np.arange(CHUNK) / 3)[:, None]).astype(np.float32)
-
-
-@dataclass(frozen=True)
-class Arguments:
-    """Compare our rollout with a bare loop, in turn, on the same environments and commands."""
-
-    env: str = "act_eval/Pick-v0"
-    """Gymnasium id."""
-    execution_horizon: int = 10
-    """Control steps between two requests."""
-    slots: int = 8
-    """Episodes that run at a time."""
-    rounds: int = 20
-    """Measurements of each."""
 
 
 class Swaying:
@@ -51,32 +35,27 @@ class Swaying:
         return ActionChunks(np.broadcast_to(_SWAY, (len(request.rows), *_SWAY.shape)))
 
 
-def main() -> None:
-    """Print the lowest processor time per step of both, and what the scheduler adds."""
-    arguments = tyro.cli(Arguments, description=__doc__)
-    envs = [gym.make(arguments.env, disable_env_checker=True) for _ in range(arguments.slots)]
+def main(env: str = "act_eval/Pick-v0", execution_horizon: int = 10, slots: int = 8, rounds: int = 20) -> None:
+    """Compare our rollout with a bare loop, in turn, on the same environments and commands.
+
+    Prints the lowest processor time per step of both, and what the scheduler adds.
+
+    Args:
+        env: Gymnasium id.
+        execution_horizon: Control steps between two requests.
+        slots: Episodes that run at a time.
+        rounds: Measurements of each, after one that warms up.
+    """
+    envs, policy = [gym.make(env, disable_env_checker=True) for _ in range(slots)], Swaying()
     contestants = {
-        "bare": partial(bare_episodes, envs, Swaying(), arguments.execution_horizon),
-        "ours": partial(our_episodes, envs, Swaying(), arguments.execution_horizon),
+        "bare": lambda: bare_episodes(envs, policy, execution_horizon),
+        "ours": lambda: our_episodes(envs, policy, execution_horizon),
     }
-    times: dict[str, list[float]] = {name: [] for name in contestants}
-    for _ in range(arguments.rounds + 1):
-        for name, episodes in contestants.items():
-            times[name].append(_cpu_per_step(episodes))
-    best = {name: 1e6 * min(values[1:]) for name, values in times.items()}  # the first of each warms up
-    added = best["ours"] - best["bare"]
-    print(
-        f"{arguments.env}, s = {arguments.execution_horizon}, {arguments.slots} episodes at a time, "
-        f"{arguments.rounds} rounds"
-    )
-    print(f"lowest processor time of an environment step: bare {best['bare']:.0f} µs, ours {best['ours']:.0f} µs")
-    print(f"the scheduler adds {added:.0f} µs, {added / best['bare']:.1%}")
-
-
-def _cpu_per_step(episodes: Callable[[], int]) -> float:
-    began = time.process_time()
-    steps = episodes()
-    return (time.process_time() - began) / steps
+    bare_us, ours_us = (1e6 * seconds.min() for seconds in in_turn(contestants, rounds).values())
+    added_us = ours_us - bare_us
+    print(f"{env}, s = {execution_horizon}, {slots} episodes at a time, {rounds} rounds")
+    print(f"lowest processor time of an environment step: bare {bare_us:.0f} µs, ours {ours_us:.0f} µs")
+    print(f"the scheduler adds {added_us:.0f} µs, {added_us / bare_us:.1%}")
 
 
 def bare_episodes(envs: Sequence[gym.Env], policy: Swaying, execution_horizon: int) -> int:
@@ -85,7 +64,6 @@ def bare_episodes(envs: Sequence[gym.Env], policy: Swaying, execution_horizon: i
     All have the same seed and end together.
     """
     show: list[Any] = [env.unwrapped for env in envs]
-    rows, prefix = np.arange(len(envs)), np.zeros((len(envs), 0, 6), np.float32)
     for env in show:
         env.skip_cameras(False)
     observed = [env.reset(seed=SEED)[0] for env in envs]
@@ -94,14 +72,7 @@ def bare_episodes(envs: Sequence[gym.Env], policy: Swaying, execution_horizon: i
     while not over:
         index = step % execution_horizon
         if index == 0:
-            request = ChunkRequest(
-                rows=rows,
-                steps=np.full(len(envs), step),
-                observation=batch_observations(observed),
-                estimated_delay=np.zeros(len(envs), np.int64),
-                prefix=prefix,
-                last_action=last,
-            )
+            request = request_of(batch_observations(observed), last)
             chunks = policy.predict(request).actions
         for n, env in enumerate(envs):
             show[n].skip_cameras((step + 1) % execution_horizon != 0)
@@ -120,4 +91,4 @@ def our_episodes(envs: Sequence[gym.Env], policy: Swaying, execution_horizon: in
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main)

@@ -5,10 +5,8 @@ python scripts/benchmarks/throughput.py --rounds 20
 
 import json
 import os
-import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ import gymnasium as gym
 import mujoco
 import numpy as np
 import tyro
+from in_turn import in_turn
 from rendering import bare_frame, data_at_home
 
 import act_eval.envs  # noqa: F401  # registers the environments
@@ -28,71 +27,67 @@ from act_eval.scenes.workspace import SUBSTEPS
 from act_eval.sources.external_envs import make_adapted
 
 CAMERAS = ("overhead", "wrist")
-ALOHA = "gym_aloha/AlohaTransferCube-v0"
+OURS, OURS_RENDERING, ALOHA = "ours 96", "ours, one 480x640", "gym-aloha, one 480x640"
 ALOHA_SIZE = (480, 640)
 
 Step = Callable[[], object]
 
 
-@dataclass(frozen=True)
-class Arguments:
-    """Measure the processor time of a step; the contestants take turns, a round each."""
+def main(
+    sizes: tuple[int, ...] = (64, 96, 128, 192),
+    steps: int = 100,
+    rounds: int = 20,
+    aloha_steps: int = 3,
+    json_file: Path | None = None,
+) -> None:
+    """Measure the processor time of a step; the contestants take turns, a round each.
 
-    sizes: tuple[int, ...] = (64, 96, 128, 192)
-    """Heights and widths of our two cameras [px]."""
-    steps: int = 100
-    """Steps of a round."""
-    rounds: int = 20
-    """Rounds of each contestant."""
-    aloha_steps: int = 3
-    """Steps of a round of gym-aloha, where it is installed."""
-    json: Path | None = None
-    """File for the numbers."""
-
-
-def main() -> None:
-    """Print steps per second of each contestant, and the ratios."""
-    arguments = tyro.cli(Arguments, description=__doc__)
-    contestants = {
-        f"{who} {size}": (make(size), arguments.steps)
-        for size in arguments.sizes
-        for who, make in (("bare", bare), ("ours", ours))
-    }
-    contestants["ours, no camera"] = (ours(96, look=False), arguments.steps)
-    contestants["ours, one 480x640"] = (ours_rendering(), arguments.aloha_steps)
+    Args:
+        sizes: Heights and widths of our two cameras [px].
+        steps: Steps of a round.
+        rounds: Rounds of each contestant, after one that warms up.
+        aloha_steps: Steps of a round of gym-aloha, where it is installed.
+        json_file: File for the numbers.
+    """
+    contestants: dict[str, Callable[[], int]] = {}
+    for size in sizes:
+        contestants[f"bare {size}"] = _round(bare(size), steps)
+        contestants[f"ours {size}"] = _round(ours(size), steps)
+    contestants["ours, no camera"] = _round(ours(96, look=False), steps)
+    contestants[OURS_RENDERING] = _round(ours_rendering(), aloha_steps)
     if find_spec("gym_aloha") is not None:
-        contestants["gym-aloha, one 480x640"] = (aloha(), arguments.aloha_steps)
-    times = measured(contestants, arguments.rounds)
+        contestants[ALOHA] = _round(aloha(), aloha_steps, drawing=False)
+    times = in_turn(contestants, rounds)
     renderer = renderer_for(compile_scene(SceneConfig()).model).name
-    print(f"MuJoCo {mujoco.__version__}, {renderer}, {arguments.rounds} rounds, load {os.getloadavg()[0]:.1f}")
+    print(f"MuJoCo {mujoco.__version__}, {renderer}, {rounds} rounds, load {os.getloadavg()[0]:.1f}")
     for name, seconds in times.items():
         print(f"{name:<24} {1 / np.median(seconds):8.1f} steps/s (quartiles {quartiles(1 / seconds)})")
-    ratios = {f"{size}": times[f"bare {size}"] / times[f"ours {size}"] for size in arguments.sizes}
-    for size, ratio in ratios.items():
+    for size in sizes:
+        ratio = times[f"bare {size}"] / times[f"ours {size}"]
         print(f"ours / bare at two {size}²: {np.median(ratio):.3f} (quartiles {quartiles(ratio)})")
-    if "gym-aloha, one 480x640" in times:
-        slow = times["gym-aloha, one 480x640"]
-        for name in ("ours 96", "ours, one 480x640"):
-            print(f"{name} / gym-aloha with its defaults: {np.median(slow) / np.median(times[name]):.1f}")
+    if ALOHA in times:
+        for name in (OURS, OURS_RENDERING):
+            print(f"{name} / gym-aloha with its defaults: {np.median(times[ALOHA]) / np.median(times[name]):.1f}")
     else:
         print("gym-aloha is not installed here: it is left out")
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps({name: seconds.tolist() for name, seconds in times.items()}) + "\n")
+    if json_file is not None:
+        json_file.write_text(json.dumps({name: seconds.tolist() for name, seconds in times.items()}) + "\n")
 
 
-def measured(contestants: dict[str, tuple[Step, int]], rounds: int) -> dict[str, Any]:
-    """Return the processor time of a step in every round but the first, which warms up, (rounds,) [s]."""
-    times: dict[str, list[float]] = {name: [] for name in contestants}
-    drawing = renderer_for(compile_scene(SceneConfig()).model).bound
-    for _ in range(rounds + 1):
-        for name, (step, count) in contestants.items():
-            # Held through a round, as in a process that has no other package's context.
-            with nullcontext() if name.startswith("gym-aloha") else drawing.current():
-                began = time.process_time()
-                for _ in range(count):
-                    step()
-                times[name].append((time.process_time() - began) / count)
-    return {name: np.array(values[1:]) for name, values in times.items()}
+def _round(step: Step, count: int, drawing: bool = True) -> Callable[[], int]:
+    """Return a call that takes `count` steps and returns their number.
+
+    Our drawing context is held through a round, as in a process that has no other package's context.
+    """
+    bound = renderer_for(compile_scene(SceneConfig()).model).bound
+
+    def run() -> int:
+        with bound.current() if drawing else nullcontext():
+            for _ in range(count):
+                step()
+        return count
+
+    return run
 
 
 def quartiles(values: Any) -> str:
@@ -129,20 +124,16 @@ def ours_rendering() -> Step:
     env = gym.make("act_eval/ConfuserPick-v0", render_mode="rgb_array", disable_env_checker=True)
     base: Any = env.unwrapped
     base.skip_cameras(True)
-    assert np.shape(_rendered(env)) == (*ALOHA_SIZE, 3)
     step = _endless(env, np.array(HOME, np.float32))
+    assert np.shape(env.render()) == (*ALOHA_SIZE, 3)  # pyright: ignore[reportArgumentType]
     return lambda: (step(), env.render())
 
 
 def aloha() -> Step:
     """Return a step of gym-aloha with its defaults: one camera of 480 × 640, MuJoCo's usual drawing."""
-    env = make_adapted(ALOHA, {"obs_type": "pixels_agent_pos"}, Declaration(), film=False).env
+    name = "gym_aloha/AlohaTransferCube-v0"
+    env = make_adapted(name, {"obs_type": "pixels_agent_pos"}, Declaration(), film=False).env
     return _endless(env, np.zeros(14, np.float32))
-
-
-def _rendered(env: gym.Env[Any, Any]) -> Any:
-    env.reset(seed=3)
-    return env.render()
 
 
 def _endless(env: gym.Env[Any, Any], action: Any) -> Step:
@@ -157,4 +148,4 @@ def _endless(env: gym.Env[Any, Any], action: Any) -> Step:
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main)

@@ -12,6 +12,7 @@ import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
@@ -24,22 +25,6 @@ from act_eval.launch import worker_pool
 from act_eval.results import open_run
 
 _SETTLE_S = 10.0
-
-
-@dataclass(frozen=True)
-class Flags:
-    """Measure two workers against one."""
-
-    policy: str = "act_rtc"
-    """As for evaluate."""
-    env: str = "confuser_pick"
-    """As for evaluate."""
-    episodes: int = 32
-    """Of each measurement."""
-    rounds: int = 3
-    """Pairs of measurements."""
-    video: str = "none"
-    """all or none."""
 
 
 @dataclass(frozen=True)
@@ -63,15 +48,12 @@ def processor_s() -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def measure(flags: Flags, workers: int, out: Path) -> Measured:
+def measure(config: EvaluateConfig, workers: int, out: Path) -> Measured:
     """Run the episodes once."""
-    asked = EvaluateConfig(
-        policy=flags.policy, env=flags.env, episodes=flags.episodes, delays=("0", "4"), workers=workers, out=out,
-        probe=False, compile="off", video="all" if flags.video == "all" else "none",
-    )  # fmt: skip
-    plan = plan_workers(asked)
+    config = replace(config, workers=workers, out=out)
+    plan = plan_workers(config)
     with worker_pool(plan.build, workers, plan.launcher) as team:
-        planned, _ = plan_run(asked, plan, team.facts, team.machine)
+        planned, _ = plan_run(config, plan, team.facts, team.machine)
         with open_run(out, planned.manifest) as folder:
             blocks = cut_blocks(planned.job, {}, workers)
             time.sleep(_SETTLE_S)  # until every worker is ready
@@ -83,23 +65,38 @@ def measure(flags: Flags, workers: int, out: Path) -> Measured:
             )  # fmt: skip
             folder.finish()
     records = b"".join((out / condition / "episodes.jsonl").read_bytes() for condition in planned.manifest.conditions)
-    count = len(planned.manifest.conditions) * flags.episodes
-    return Measured(count / (ended[-1][0] - began), (ended[-1][1] - used) / count, records)
+    return Measured(len(ended) / (ended[-1][0] - began), (ended[-1][1] - used) / len(ended), records)
 
 
-def main() -> int:
-    """Measure and print; return the exit code."""
-    flags = tyro.cli(Flags)
+def main(
+    policy: str = "act_rtc",
+    env: str = "confuser_pick",
+    episodes: int = 32,
+    rounds: int = 3,
+    video: Literal["all", "none"] = "none",
+) -> int:
+    """Measure two workers against one.
+
+    Args:
+        policy: As for evaluate.
+        env: As for evaluate.
+        episodes: Of each measurement.
+        rounds: Pairs of measurements.
+        video: As for evaluate.
+    """
+    config = EvaluateConfig(
+        policy=policy, env=env, episodes=episodes, delays=("0", "4"), probe=False, compile="off", video=video
+    )
     cores = os.sched_getaffinity(0)
     found: set[bytes] = set()
     ratios: list[tuple[float, float]] = []
     with tempfile.TemporaryDirectory() as folder:
-        measure(replace(flags, episodes=4), 1, Path(folder) / "warm")
-        for number in range(flags.rounds):
+        measure(replace(config, episodes=4), 1, Path(folder) / "warm")
+        for number in range(rounds):
             os.sched_setaffinity(0, {min(cores)})
-            one = measure(flags, 1, Path(folder) / f"{number}-1")
+            one = measure(config, 1, Path(folder) / f"{number}-1")
             os.sched_setaffinity(0, cores)
-            two = measure(flags, 2, Path(folder) / f"{number}-2")
+            two = measure(config, 2, Path(folder) / f"{number}-2")
             found |= {one.records, two.records}
             if len(found) > 1:
                 raise ActEvalError("the records of one and of two workers differ")
@@ -108,11 +105,11 @@ def main() -> int:
                 print(f"{name}: {got.per_s:.2f} episodes/s, {got.cpu_s:.2f} s of processor an episode", flush=True)
     walls, cpus = zip(*ratios, strict=True)
     print(
-        f"two against one, median of {flags.rounds} pairs: {statistics.median(walls):.2f} x by the clock (load "
+        f"two against one, median of {rounds} pairs: {statistics.median(walls):.2f} x by the clock (load "
         f"{os.getloadavg()[0]:.1f} on {len(cores)} cores), {statistics.median(cpus):.2f} x by processor time"
     )
     return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(guarded(main))
+    raise SystemExit(guarded(lambda: tyro.cli(main)))

@@ -12,11 +12,16 @@ from torch import nn
 
 from act_eval.errors import ActEvalError
 from benchmarks.compiling.benchmark import Plan, Results, run
-from benchmarks.compiling.criteria import judge
-from benchmarks.compiling.equivalence import distance
-from benchmarks.compiling.paired_timing import PairedTiming, Spread, summary, time_pairs
-from benchmarks.compiling.report import as_json, as_markdown
-from benchmarks.compiling.roofline import matmul_rate, peak_mib
+from benchmarks.compiling.measures import (
+    PairedTiming,
+    Spread,
+    distance,
+    matmul_rate,
+    peak_mib,
+    summary,
+    time_pairs,
+)
+from benchmarks.compiling.report import as_json, as_markdown, judge
 
 PLAN = Plan(
     kind="act_rtc",

@@ -5,18 +5,30 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import torch
+import tyro
 from torch import nn
 
 from act_eval.errors import UsageError
 from act_eval.policies.compile import compiled_module
 from act_eval.policies.compile_mode import resolve_mode
+from act_eval.sources.policy_sources import resolve_device
 
-from .equivalence import Equivalence, compare, predicted
-from .graphs import GraphCount, count_graphs
-from .paired_timing import Clock, PairedTiming, time_pairs
-from .roofline import Roofline, peak_mib, roofline
+from .measures import (
+    Clock,
+    Equivalence,
+    GraphCount,
+    PairedTiming,
+    Roofline,
+    compare,
+    count_graphs,
+    peak_mib,
+    predicted,
+    roofline,
+    time_pairs,
+)
 from .subjects import Batch, Kind, Network, Subject, make_subject, observation_of, training_batch
 
 _CPU_MODE = "default"
@@ -24,25 +36,37 @@ _CPU_MODE = "default"
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Subjects and repetitions of a benchmark."""
+    """Benchmark of torch.compile."""
 
-    kind: Kind
-    network: Network
-    checkpoint: Path | None
-    device: str
-    mode: str
-    """`auto` or a mode of torch.compile. On a CPU, where `auto` compiles nothing, `default` is measured."""
-    batch_size: int
-    image: tuple[int, int]
-    inference_pairs: int
-    training_pairs: int
-    batches: int
-    """Random batches of the comparison of numbers."""
-    threads: int
-    clock: Clock
-    train: bool
+    kind: Annotated[Kind, tyro.conf.arg(name="policy")] = "act"
+    """Which policy."""
+    network: Network = "lerobot"
+    """LeRobot's default network (51 M parameters), or the shipped one."""
+    checkpoint: Path | None = None
+    """A `pretrained_model` folder whose weights are used instead."""
+    device: str = "cpu"
+    """cpu, cuda, or auto (cuda where there is one)."""
+    mode: str = "auto"
+    """Mode of torch.compile. On a CPU, where auto compiles nothing, the mode `default` is measured."""
+    batch_size: int = 8
+    """Samples of a batch."""
+    image: tuple[int, int] = (96, 96)
+    """Height and width of the two cameras."""
+    inference_pairs: Annotated[int, tyro.conf.arg(name="inference-runs")] = 30
+    """Pairs of inference."""
+    training_pairs: Annotated[int, tyro.conf.arg(name="training-runs")] = 10
+    """Pairs of training steps."""
+    batches: int = 5
+    """Random batches on which eager and compiled must agree."""
+    threads: int = 1
+    """CPU threads."""
+    clock: Clock = "wall"
+    """Wall-clock time, or processor time of this process: for one thread on a machine that others use too."""
+    train: bool = True
+    """Measure training steps as well."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "device", resolve_device(self.device))
         for name in ("batch_size", "inference_pairs", "training_pairs", "batches", "threads"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be at least 1")
@@ -52,7 +76,7 @@ class Plan:
             raise UsageError(
                 f"clock 'processor' needs 1 thread on a CPU, got {self.threads} on {self.device}; use 'wall'"
             )
-        if resolve_mode(self.mode, self.device) == "off" and self.mode == "off":
+        if resolve_mode(self.mode, self.device) == self.mode == "off":
             raise UsageError("mode is 'off'; there would be nothing to compare")
 
     @property

@@ -1,16 +1,88 @@
-"""A benchmark as Markdown, with its raw numbers as JSON at the end."""
+"""The pass criteria of a benchmark, and its report: Markdown, with the raw numbers as JSON at the end."""
 
 import dataclasses
 import json
 import platform
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from .benchmark import Plan, Results, Task
-from .criteria import Criterion
-from .paired_timing import PairedTiming
+from .measures import BOUND, PairedTiming
 from .subjects import lerobot_version
+
+CUDA_INFERENCE, CUDA_TRAINING = 1.2, 1.1
+CPU_LOWER = 0.97
+CPU_LEROBOT = 1.1
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """One condition, what was found, and whether it holds."""
+
+    group: str
+    """Compilation, correctness or performance."""
+    what: str
+    found: str
+    threshold: str
+    passed: bool
+
+
+def judge(results: Results, device: str) -> list[Criterion]:
+    """Return every criterion that applies to a device; a benchmark passes if all of them do."""
+    found = [_one_graph(name, task) for name, task in results.tasks.items()]
+    found += _equal_numbers(results)
+    for name, task in results.tasks.items():
+        if device.startswith("cuda"):
+            least = CUDA_INFERENCE if name == "inference" else CUDA_TRAINING
+            found.append(_faster(f"{name}: compiled over eager", task.speed, least))
+        else:
+            found += _on_cpu(name, task)
+    return found
+
+
+def _one_graph(name: str, task: Task) -> Criterion:
+    counts = task.graphs
+    return Criterion(
+        "compilation",
+        f"{name}: graphs, breaks, recompilations",
+        f"{counts.graphs}, {counts.breaks}, {counts.recompilations}",
+        "1, 0, 0",
+        (counts.graphs, counts.breaks, counts.recompilations) == (1, 0, 0),
+    )
+
+
+def _equal_numbers(results: Results) -> list[Criterion]:
+    same = results.equivalence
+    found = {"chunk": same.chunk}
+    if results.training is not None:
+        found |= {"loss": same.loss, f"gradients (worst: {same.gradient_of})": same.gradient}
+    return [
+        Criterion("correctness", f"{name}: difference / max(1, reference)", f"{x:.1e}", f"≤ {BOUND:.0e}", x <= BOUND)
+        for name, x in found.items()
+    ]
+
+
+def _on_cpu(name: str, task: Task) -> list[Criterion]:
+    speed = task.speed
+    found = [
+        Criterion(
+            "performance",
+            f"{name}: compiled over eager, lower bound",
+            f"{speed.lower:.2f} (of {speed.ratio:.2f}, {speed.pairs} pairs)",
+            f"≥ {CPU_LOWER}",
+            speed.lower >= CPU_LOWER,
+        )
+    ]
+    if task.lerobot_compiled is not None:
+        found.append(_faster(f"{name}: compiled over LeRobot's eager", task.lerobot_compiled, CPU_LEROBOT))
+    return found
+
+
+def _faster(what: str, found: PairedTiming, least: float) -> Criterion:
+    text = f"{found.ratio:.2f} ({found.lower:.2f} – {found.upper:.2f}, {found.pairs} pairs)"
+    return Criterion("performance", what, text, f"≥ {least}", found.ratio >= least)
 
 
 def as_json(plan: Plan, results: Results, criteria: list[Criterion]) -> dict[str, Any]:

@@ -11,16 +11,16 @@ are not numbers, whole numbers of typed fields have 64 bits. A number keeps its 
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from functools import cache
+from itertools import repeat
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-import numpy as np
-
+from act_eval.encoding import OMIT_EMPTY
 from act_eval.errors import ActEvalError, RunFolderError
 
 JSON = dict[str, Any]
@@ -28,8 +28,6 @@ JSON = dict[str, Any]
 
 _Kind = TypeVar("_Kind")
 
-OMIT_EMPTY = {"omit_empty": True}
-"""Metadata of a field that is omitted from a file if it is empty."""
 _Decoder = Callable[[Any], Any]
 _DEEPEST = 64
 """Maximum nesting depth of an open section."""
@@ -38,13 +36,7 @@ _HUGE = 2**1023
 
 
 def read_json(
-    path: Path,
-    kind: type[_Kind],
-    error: type[ActEvalError] = RunFolderError,
-    *,
-    missing: str = "",
-    ignore_unknown: bool = False,
-    use_defaults: bool = False,
+    path: Path, kind: type[_Kind], error: type[ActEvalError] = RunFolderError, *, missing: str = "", **how: bool
 ) -> _Kind:
     """Return the decoded content of a JSON file.
 
@@ -53,14 +45,12 @@ def read_json(
         kind: Its annotated type.
         error: Raised for every defect.
         missing: The message if the file does not exist; "PATH is missing" by default.
-        ignore_unknown: Whether to skip unknown fields; for formats of other programs only.
-        use_defaults: Whether missing fields take their defaults.
+        how: `ignore_unknown` and `use_defaults` of `build`.
 
     Raises:
         ActEvalError: `error`, naming the file and the field.
     """
-    content = read_bytes(path, error, missing)
-    return decode(content, kind, str(path), error, ignore_unknown=ignore_unknown, use_defaults=use_defaults)
+    return decode(read_bytes(path, error, missing), kind, str(path), error, **how)
 
 
 def read_lines(path: Path, kind: type[_Kind], error: type[ActEvalError] = RunFolderError) -> list[_Kind]:
@@ -99,23 +89,16 @@ def read_text(path: Path, error: type[ActEvalError] = RunFolderError, missing: s
 
 
 def decode(
-    text: bytes | str,
-    kind: type[_Kind],
-    place: str,
-    error: type[ActEvalError] = RunFolderError,
-    *,
-    ignore_unknown: bool = False,
-    use_defaults: bool = False,
+    text: bytes | str, kind: type[_Kind], place: str, error: type[ActEvalError] = RunFolderError, **how: bool
 ) -> _Kind:
     """Return the decoded content of a JSON text; see `read_json`. Errors begin with `place`."""
     try:
-        text = text.decode() if isinstance(text, bytes) else text
-        values = _parse(text)
+        values = _parse(text.decode() if isinstance(text, bytes) else text)
     except RecursionError as failure:
         raise error(f"{place} is damaged: its JSON is nested too deeply") from failure
     except ValueError as failure:  # of Unicode and JSON
         raise error(f"{place} is damaged: not JSON ({failure})") from failure
-    return build(kind, values, place, error, ignore_unknown=ignore_unknown, use_defaults=use_defaults)
+    return build(kind, values, place, error, **how)
 
 
 def build(
@@ -127,29 +110,20 @@ def build(
     ignore_unknown: bool = False,
     use_defaults: bool = False,
 ) -> _Kind:
-    """Return an instance of `kind` from parsed JSON values; see `read_json`. Errors begin with `place`."""
+    """Return an instance of `kind` from parsed JSON values; see `read_json`. Errors begin with `place`.
+
+    Args:
+        kind: The annotated type.
+        values: Parsed JSON.
+        place: Name of the file, or of a part of it.
+        error: Raised for every defect.
+        ignore_unknown: Whether to skip unknown fields; for formats of other programs only.
+        use_defaults: Whether missing fields take their defaults.
+    """
     try:
         return _decoder(kind, ignore_unknown, use_defaults)(values)
     except _Defect as defect:
         raise error(defect.describe(place)) from defect.__cause__
-
-
-def encode_line(values: Any, error: type[ActEvalError] = RunFolderError) -> str:
-    """Return a dataclass instance as one JSON line: fields in declaration order, mappings sorted by key.
-
-    Raises:
-        ActEvalError: `error`, naming the entry that JSON cannot represent.
-    """
-    content = _to_json(values)
-    try:
-        return json.dumps(content, separators=(",", ":"), allow_nan=False) + "\n"
-    except (TypeError, ValueError, OverflowError) as failure:
-        raise error(_first_unserializable(content, type(values).__name__) or str(failure)) from failure
-
-
-def find_unserializable(values: Any, name: str) -> str | None:
-    """Return the first entry of a mapping or dataclass instance that JSON cannot represent; None if all are fine."""
-    return _first_unserializable(_to_json(values), name)
 
 
 def describe_value(value: Any) -> str:
@@ -181,10 +155,16 @@ class _Unusable:
 
 
 class _Defect(Exception):
-    """A defect of a value, and the path to it, innermost part first."""
+    """A defect of a value, and the path to it, innermost part first.
 
-    def __init__(self, found: str, needed: str = "") -> None:
-        self.found, self.needed = found, needed
+    Args:
+        found: What the value is.
+        needed: What it must be.
+        refused: Whether a check of the dataclass itself rejected well-formed values.
+    """
+
+    def __init__(self, found: str, needed: str = "", refused: bool = False) -> None:
+        self.found, self.needed, self.refused = found, needed, refused
         self.path: list[str] = []
 
     def inside(self, part: str) -> "_Defect":
@@ -193,15 +173,9 @@ class _Defect(Exception):
 
     def describe(self, place: str) -> str:
         path = "".join(reversed(self.path)).removeprefix(".")
+        if self.refused:
+            return f"{place}: {path}{path and ': '}{self.found}"
         return f"{place} is damaged: {path or 'it'} {self.found}{self.needed and '; '}{self.needed}"
-
-
-class _Refusal(_Defect):
-    """A check of the dataclass itself rejected well-formed values."""
-
-    def describe(self, place: str) -> str:
-        path = "".join(reversed(self.path)).removeprefix(".")
-        return f"{place}: {path}{path and ': '}{self.found}"
 
 
 def _wrong(value: Any, needed: str) -> _Defect:
@@ -224,10 +198,9 @@ def _parse(text: str) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) != len(pairs):
-        names = [name for name, _ in pairs]
-        values |= {name: _Unusable("given twice") for name in values if names.count(name) > 1}
+    values: dict[str, Any] = {}
+    for name, value in pairs:
+        values[name] = _Unusable("given twice") if name in values else value
     return values
 
 
@@ -254,9 +227,9 @@ def _decoder(hint: Any, ignore_unknown: bool, use_defaults: bool) -> _Decoder:
     if origin in (dict, Mapping):
         return _mapping(inner(parts[1]), parts[0] is int)
     if origin is tuple and parts[-1] is not Ellipsis:
-        return _fixed_tuple([inner(part) for part in parts])
+        return _sequence([inner(part) for part in parts], tuple, len(parts))
     if origin in (tuple, list, Sequence):
-        return _sequence(inner(parts[0]), list if origin is list else tuple)
+        return _sequence(repeat(inner(parts[0])), list if origin is list else tuple)
     if isinstance(origin, type) and issubclass(origin, Enum):
         return _choice({(type(member.value), member.value): member for member in origin})
     if is_dataclass(hint):
@@ -291,7 +264,7 @@ def _dataclass(kind: Any, decoders: dict[str, _Decoder], ignore_unknown: bool, u
         try:
             return kind(**values)
         except ActEvalError as failure:  # raised by __post_init__
-            raise _Refusal(str(failure)) from failure
+            raise _Defect(str(failure), refused=True) from failure
 
     return decode_fields
 
@@ -348,32 +321,19 @@ def _mapping(decoder: _Decoder, whole: bool) -> _Decoder:
     return decode_entries
 
 
-def _sequence(decoder: _Decoder, kind: type) -> _Decoder:
+def _sequence(decoders: Iterable[_Decoder], kind: type, count: int | None = None) -> _Decoder:
+    """Return the decoder of a list with one decoder per entry; `repeat` of one without a fixed `count`."""
+
     def decode_items(value: Any) -> Any:
-        if type(value) not in (list, tuple):
-            raise _wrong(value, "a list")
+        if type(value) not in (list, tuple) or count not in (None, len(value)):
+            raise _wrong(value, "a list" if count is None else f"a list of {count} entries")
         items: list[Any] = []
         try:
-            for item in value:
+            for decoder, item in zip(decoders, value, strict=False):
                 items.append(decoder(item))
         except _Defect as defect:
             raise defect.inside(f"[{len(items)}]")  # noqa: B904
         return items if kind is list else tuple(items)
-
-    return decode_items
-
-
-def _fixed_tuple(decoders: list[_Decoder]) -> _Decoder:
-    def decode_items(value: Any) -> tuple[Any, ...]:
-        if type(value) not in (list, tuple) or len(value) != len(decoders):
-            raise _wrong(value, f"a list of {len(decoders)} entries")
-        items: list[Any] = []
-        try:
-            for decoder, item in zip(decoders, value, strict=True):
-                items.append(decoder(item))
-        except _Defect as defect:
-            raise defect.inside(f"[{len(items)}]")  # noqa: B904
-        return tuple(items)
 
     return decode_items
 
@@ -449,37 +409,3 @@ def _null(value: Any) -> None:
 
 
 _SCALARS: Mapping[Any, _Decoder] = {str: _text, int: _whole, float: _number, bool: _flag, None: _null, NoneType: _null}
-
-
-def _to_json(value: Any) -> Any:
-    """Return JSON values: dataclasses in the order of their fields, other mappings sorted by key."""
-    if is_dataclass(value):
-        found = [(f, getattr(value, f.name)) for f in fields(value)]
-        return {f.name: _to_json(item) for f, item in found if item or f.metadata != OMIT_EMPTY}
-    if isinstance(value, Mapping):
-        return {str(key): _to_json(value[key]) for key in sorted(value, key=str)}
-    if isinstance(value, (list, tuple)):
-        return [_to_json(item) for item in value]
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def _first_unserializable(content: Any, name: str) -> str | None:
-    found = next(_unserializable(content, name), None)
-    return found and f"{found[0]} is {found[1]}; a record holds finite numbers, text, lists and mappings"
-
-
-def _unserializable(value: Any, place: str) -> Iterator[tuple[str, Any]]:
-    """Yield the path and value of each entry that JSON cannot represent."""
-    match value:
-        case dict():
-            for key, item in value.items():
-                yield from _unserializable(item, f"{place}.{key}")
-        case list():
-            for number, item in enumerate(value):
-                yield from _unserializable(item, f"{place}[{number}]")
-        case float() if not math.isfinite(value):
-            yield place, value
-        case None | str() | int() | float():
-            pass
-        case _:
-            yield place, f"a {type(value).__name__}"

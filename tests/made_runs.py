@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from act_eval.decoding import encode_line
+from act_eval.encoding import encode_line
 from act_eval.results import Manifest, fingerprint, notes, open_run
 from act_eval.results.records import ShardLine
 from act_eval.results.run import video_name

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from made_runs import FINGERPRINT, suite
 
-from act_eval.decoding import encode_line
+from act_eval.encoding import encode_line
 from act_eval.metrics import EpisodeMetrics, measure
 from act_eval.results import Manifest, notes, open_run
 from act_eval.results.records import ShardLine

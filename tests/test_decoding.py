@@ -17,7 +17,8 @@ import act_eval.policies
 from act_eval.comparison.baselines import Baseline
 from act_eval.datasets import Demonstrations
 from act_eval.datasets.cache import FrameCache, open_cache
-from act_eval.decoding import JSON, build, decode, encode_line, read_json
+from act_eval.decoding import JSON, build, decode, read_json
+from act_eval.encoding import encode_line
 from act_eval.errors import ActEvalError, CheckpointError, DatasetError, RunFolderError, TimingError, UsageError
 from act_eval.policies.checkpoint import load_config, load_stats
 from act_eval.policies.training_state import Progress

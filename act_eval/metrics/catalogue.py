@@ -7,7 +7,7 @@ docs/metrics.md and the docstrings of the functions define the metrics. A new fa
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from act_eval.decoding import OMIT_EMPTY
+from act_eval.encoding import OMIT_EMPTY
 from act_eval.metrics.ages import TimeUse
 from act_eval.metrics.clock import WallClock
 from act_eval.metrics.family import MeasuredCondition, MeasuredEpisode, MetricFamily, Summary

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from act_eval.decoding import encode_line
+from act_eval.encoding import encode_line
 from act_eval.errors import RunFolderError
 from act_eval.results.manifest import Manifest
 from act_eval.results.records import METRICS, ShardLine, merge, read_episodes, write_atomically, writing

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from act_eval.decoding import encode_line
+from act_eval.encoding import encode_line
 from act_eval.errors import RunFolderError
 from act_eval.results.folder import RunFolder
 from act_eval.results.locks import locked

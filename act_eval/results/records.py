@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Self
 
-from act_eval.decoding import decode, encode_line, read_bytes, read_lines
+from act_eval.decoding import decode, read_bytes, read_lines
+from act_eval.encoding import encode_line
 from act_eval.errors import RunFolderError
 from act_eval.types import OUTCOMES, EpisodeRecord, Timing
 

@@ -19,7 +19,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from act_eval.decoding import find_unserializable
+from act_eval.encoding import find_unserializable
 from act_eval.errors import ActionError, RemoteError, RenderError, SimulationError, UsageError
 from act_eval.rollout.observations import ObservationBatch
 from act_eval.rollout.slots import (

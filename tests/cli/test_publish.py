@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from act_eval.cli import publish
-from act_eval.decoding import encode_line
+from act_eval.encoding import encode_line
 from act_eval.errors import CheckpointError, RunFolderError, UsageError
 from act_eval.policies.act.presets import features, small_act
 from act_eval.policies.checkpoint import fresh_policy, load_pretrained, save_pretrained

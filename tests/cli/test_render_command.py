@@ -14,7 +14,7 @@ from made_runs import make_run
 from untrained import write_checkpoint
 
 from act_eval.cli import main
-from act_eval.decoding import encode_line
+from act_eval.encoding import encode_line
 from act_eval.results.records import read_episodes
 from act_eval.results.steps import load
 from act_eval.types.steps import EpisodeSteps

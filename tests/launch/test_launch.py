@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from toy_bench import DELAYS, SEEDS, Bench, Walkers, job
 
-from act_eval.decoding import encode_line
+from act_eval.encoding import encode_line
 from act_eval.errors import LaunchError, RenderError
 from act_eval.evaluation.worker import Job, cut_blocks
 from act_eval.launch import Block, Build, Progress, worker_pool

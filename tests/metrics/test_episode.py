@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from act_eval.decoding import encode_line
+from act_eval.encoding import encode_line
 from act_eval.errors import RunFolderError, UnmeasuredRun
 from act_eval.metrics import EpisodeMetrics, measure
 from act_eval.results.run import read_metrics

@@ -9,7 +9,7 @@ import pytest
 from test_episode import RECORD, episode_steps
 from test_summary import BLANK, HORIZON
 
-from act_eval.decoding import encode_line
+from act_eval.encoding import encode_line
 from act_eval.errors import UsageError
 from act_eval.metrics import MetricDefinition, episode_metric, measure, summary
 from act_eval.sources.metrics import load_metric, load_metrics

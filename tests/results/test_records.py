@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from act_eval.decoding import encode_line
+from act_eval.encoding import encode_line
 from act_eval.errors import RunFolderError
 from act_eval.results.records import ShardLine, ShardWriter, merge, read_episodes, read_shard, write_atomically
 from act_eval.types import OUTCOMES, EpisodeRecord, Timing

@@ -5,12 +5,11 @@
 `CONDITION/steps/` holds per-step arrays and `CONDITION/videos/` the recordings of single episodes.
 """
 
-from act_eval.results.folder import TRACE, RunFolder, delays_of
+from act_eval.results.folder import TRACE, RunFolder, check_growing_run, delays_of, open_run
 from act_eval.results.locks import locked
 from act_eval.results.machine import fingerprint, machine, notes
 from act_eval.results.manifest import SCHEMA, Manifest
 from act_eval.results.merging import Source, check_sources, merge_runs, parse_sources
-from act_eval.results.opening import check_growing_run, open_run
 from act_eval.results.shards import JOBS, Shard, Shards, episodes_of, shards_of
 
 __all__ = [

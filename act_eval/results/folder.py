@@ -1,18 +1,35 @@
-"""A run folder that this process writes, and the merging of its shards into the files of each condition."""
+"""A run folder that this process writes: opened to start, resume or grow a run, and merged from its shards at the end.
 
+A folder with any other content is rejected.
+"""
+
+import json
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
-from act_eval.encoding import encode_line
 from act_eval.errors import RunFolderError
-from act_eval.results.manifest import Manifest
-from act_eval.results.records import METRICS, ShardLine, merge, read_episodes, write_atomically, writing
-from act_eval.results.shards import SHARDS, Shard, Shards, episodes_of
+from act_eval.results.locks import LOCK, locked, locked_file, turn
+from act_eval.results.manifest import MANIFEST, Manifest
+from act_eval.results.records import (
+    METRICS,
+    TIMINGS,
+    ShardLine,
+    merge,
+    read_episodes,
+    write_atomically,
+    write_lines,
+    writing,
+)
+from act_eval.results.shards import JOBS, SHARDS, Shard, Shards, episodes_of
 from act_eval.timing import Trace, recorded_trace, write_trace
 from act_eval.types import EpisodeRecord
 
 TRACE = "trace.json"
 """File in a condition's folder: the delays of its requests, for `--delay trace:FILE`."""
+_TURN = ".manifest.lock"
+_OURS = (LOCK, _TURN, SHARDS, JOBS, f"{MANIFEST}.part")  # the last one if its writer was killed
 EPISODES = "episodes.jsonl"
 """File in a condition's folder; it exists if and only if the condition is finished."""
 
@@ -98,14 +115,7 @@ class RunFolder:
 
     def episodes(self, condition: str) -> list[EpisodeRecord]:
         """Return a finished condition's records in suite order."""
-        records = read_episodes(self.condition(condition) / EPISODES)
-        if [record.seed for record in records] != list(self.manifest.suite.seeds):
-            raise RunFolderError(f"{self.condition(condition) / EPISODES} does not hold the seeds of the suite")
-        return records
-
-    def lines(self) -> Iterator[tuple[Path, ShardLine]]:
-        """Yield every shard line with its file."""
-        yield from self._shards.lines()
+        return read_episodes(self.condition(condition) / EPISODES, self.manifest.suite.seeds)
 
     def is_merged(self, name: str) -> bool:
         """Return whether a condition's shards are merged into its own files."""
@@ -116,21 +126,115 @@ class RunFolder:
         return self.finish() if self.shard is None else self.finish_shard()
 
     def _write_condition(self, name: str, lines: list[ShardLine]) -> None:
-        self.condition(name).mkdir(exist_ok=True)
-        timings = "".join(encode_line(line.timing) for line in lines)
-        write_atomically(self.condition(name) / "timings.jsonl", timings.encode())
-        metrics = "".join(encode_line(line.metrics) for line in lines)
-        write_atomically(self.condition(name) / METRICS, metrics.encode())
-        trace = delays_of([line.record for line in lines]) if self._delays_vary(name) else None
-        if trace is not None:
-            write_trace(self.condition(name) / TRACE, trace)
-        # Written last: its presence marks the condition as finished.
-        episodes = "".join(encode_line(line.record) for line in lines)
-        write_atomically(self.condition(name) / EPISODES, episodes.encode())
+        folder, records = self.condition(name), [line.record for line in lines]
+        folder.mkdir(exist_ok=True)
+        delays_vary = isinstance(self.manifest.configuration["conditions"][name].get("delay"), str)  # named, no number
+        if delays_vary and (trace := delays_of(records)) is not None:
+            write_trace(folder / TRACE, trace)
+        write_lines(folder / TIMINGS, [line.timing for line in lines])
+        write_lines(folder / METRICS, [line.metrics for line in lines])
+        write_lines(folder / EPISODES, records)  # last: its presence marks the condition as finished
 
-    def _delays_vary(self, name: str) -> bool:
-        """Return whether a condition's delay model is not constant: its entry is then a name, not a number."""
-        return isinstance(self.manifest.configuration["conditions"][name].get("delay"), str)
+
+@contextmanager
+def open_run(path: Path, manifest: Manifest, may_grow: bool = False, shard: Shard | None = None) -> Iterator[RunFolder]:
+    """Create a run folder, or resume an interrupted run of the same configuration; nothing is overwritten.
+
+    Args:
+        path: the folder.
+        manifest: the requested run.
+        may_grow: whether conditions may be added to an existing run; its own conditions must be requested unchanged.
+        shard: own only this shard, beside processes that own other shards.
+
+    Raises:
+        RunFolderError: if the folder holds other files, another run (naming the differences), or is in use.
+    """
+    with writing(path):
+        path.mkdir(parents=True, exist_ok=True)
+    _check_is_run_folder(path)  # before any write, the lock file included
+    with locked(path, shared=shard is not None), ExitStack() as stack:
+        if shard is not None:
+            stack.enter_context(_own(path, shard))
+        with turn(path / _TURN):
+            if (path / MANIFEST).exists():
+                manifest = _grow(path, manifest) if may_grow else _resume(path, manifest)
+            else:
+                _check_is_run_folder(path)
+                _write(path, manifest)
+        yield RunFolder(path, manifest, shard)
+
+
+@contextmanager
+def _own(path: Path, shard: Shard) -> Iterator[None]:
+    """Hold a shard's lock, after checking that the run is split into the same number of shards."""
+    with writing(path):
+        (path / SHARDS).mkdir(exist_ok=True)
+    if other := Shards(path / SHARDS).counts() - {shard.count}:
+        raise RunFolderError(
+            f"{path} is already split into {min(other)} shards, and --shard is one of {shard.count}; "
+            f"choose one of {min(other)}, or another --out"
+        )
+    with locked_file(path / SHARDS / f".{shard.name}.lock", path / SHARDS / shard.name):
+        yield
+
+
+def _check_is_run_folder(path: Path) -> None:
+    """Reject a folder that has other files and no manifest."""
+    other = sorted(entry.name for entry in path.iterdir() if entry.name not in _OURS)
+    if other and MANIFEST not in other:
+        raise RunFolderError(f"{path} is not a run folder and holds {', '.join(other[:5])}; choose another --out")
+
+
+def _resume(path: Path, requested: Manifest) -> Manifest:
+    """Return the folder's own manifest, after checking that the requested run is the same."""
+    present = Manifest.read(path)
+    if lines := present.differences(requested):
+        raise RunFolderError(
+            f"{path} holds another run (existing against requested):\n  "
+            + "\n  ".join(lines)
+            + "\nChoose another --out, or repeat that run's command to resume it."
+        )
+    return present
+
+
+def check_growing_run(path: Path, requested: Manifest) -> None:
+    """Check whether `open_run` can grow a folder into the requested run, without changing anything.
+
+    Raises:
+        RunFolderError: if the folder holds other files, or another run, naming the differences.
+    """
+    if path.is_dir():
+        _check_is_run_folder(path)
+        if (path / MANIFEST).exists():
+            _resume_subset(path, requested)
+
+
+def _resume_subset(path: Path, requested: Manifest) -> Manifest:
+    """Return the folder's own manifest, after checking that the requested run only adds conditions."""
+    known = set(Manifest.read(path).conditions)
+    shared = {name: condition for name, condition in requested.configuration["conditions"].items() if name in known}
+    return _resume(path, replace(requested, configuration={**requested.configuration, "conditions": shared}))
+
+
+def _grow(path: Path, requested: Manifest) -> Manifest:
+    """Add the missing requested conditions to the folder's manifest, write it and return it."""
+    present = _resume_subset(path, requested)
+    conditions = requested.configuration["conditions"]
+    if set(present.conditions) == set(conditions):
+        return present
+    # In the requested order, which is that of the tables.
+    grown = replace(
+        present,
+        configuration={**present.configuration, "conditions": dict(conditions)},
+        notes={**present.notes, "grown": [*present.notes.get("grown", ()), dict(requested.notes)]},
+    )
+    _write(path, grown)
+    return grown
+
+
+def _write(path: Path, manifest: Manifest) -> None:
+    with writing(path):
+        write_atomically(path / MANIFEST, (json.dumps(manifest.to_json(), indent=2) + "\n").encode())
 
 
 def delays_of(records: Sequence[EpisodeRecord]) -> Trace | None:

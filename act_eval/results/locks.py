@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -13,51 +13,28 @@ LOCK = ".lock"
 """Name of a folder's lock file."""
 
 
-@contextmanager
-def locked(path: Path, shared: bool = False) -> Iterator[None]:
+def locked(folder: Path, shared: bool = False) -> AbstractContextManager[None]:
     """Hold a folder's lock.
 
     Args:
-        path: the folder.
+        folder: the folder.
         shared: whether other processes may hold it too, also shared.
 
     Raises:
         RunFolderError: if another process holds it.
     """
-    with _held(path / LOCK, path, shared=shared):
-        yield
+    return locked_file(folder / LOCK, folder, shared)
 
 
 @contextmanager
-def locked_file(path: Path, meaning: Path) -> Iterator[None]:
+def locked_file(path: Path, meaning: Path, shared: bool = False) -> Iterator[None]:
     """Hold the lock of a file; errors name `meaning`.
 
     Raises:
         RunFolderError: if another process holds it.
     """
-    with _held(path, meaning):
-        yield
-
-
-@contextmanager
-def turn(path: Path) -> Iterator[None]:
-    """Wait for the lock of a file; processes hold it only briefly."""
-    with writing(path.parent):
-        file = path.open("a")  # locking does not change the file
-    with file:
-        if sys.platform != "win32":
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-@contextmanager
-def _held(path: Path, meaning: Path, shared: bool = False) -> Iterator[None]:
-    with writing(path.parent):
-        # Does not change the file; NFS shares a lock only on a file that is open for reading too.
-        file = path.open("a+")
-    with file:
+    # Does not change the file; NFS shares a lock only on a file that is open for reading too.
+    with _opened(path, "a+") as file:
         try:
             _lock(file, shared)
         except OSError as error:
@@ -67,13 +44,26 @@ def _held(path: Path, meaning: Path, shared: bool = False) -> Iterator[None]:
         yield
 
 
-def _lock(file: IO[str], shared: bool) -> None:
+@contextmanager
+def turn(path: Path) -> Iterator[None]:
+    """Wait for the lock of a file; processes hold it only briefly."""
+    with _opened(path, "a") as file:
+        _lock(file, wait=True)
+        yield
+
+
+def _opened(path: Path, mode: str) -> IO[str]:
+    with writing(path.parent):
+        return path.open(mode)
+
+
+def _lock(file: IO[str], shared: bool = False, wait: bool = False) -> None:
     if sys.platform == "win32":
         import msvcrt
 
-        if not shared:
+        if not (shared or wait):
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
     else:
         import fcntl
 
-        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))

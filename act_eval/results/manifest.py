@@ -1,5 +1,6 @@
 """`manifest.json` of a run folder."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 from act_eval.decoding import JSON, build, describe_value, read_json
 from act_eval.errors import RunFolderError
-from act_eval.results.suites import Suite
+from act_eval.results.suites import Suite, differences
 
 SCHEMA = 2
 """Version of the layout and of the manifest's fields."""
@@ -47,6 +48,16 @@ class Manifest:
             "fingerprint": dict(self.fingerprint),
             "notes": dict(self.notes),
         }
+
+    def differences(self, other: "Manifest") -> list[str]:
+        """Return one line for each entry that differs and decides the records, with this run's value first."""
+        own, others = (json.loads(json.dumps(one.to_json())) for one in (self, other))
+        return [
+            line
+            for name in ("suite", "configuration", "fingerprint")
+            for line in differences(own[name], others[name], name)
+            if not line.startswith("suite.hash:")
+        ]
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":

@@ -7,16 +7,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from act_eval.encoding import encode_line
 from act_eval.errors import RunFolderError
-from act_eval.results.folder import RunFolder
+from act_eval.results.folder import RunFolder, open_run
 from act_eval.results.locks import locked
 from act_eval.results.manifest import Manifest
-from act_eval.results.opening import open_run
-from act_eval.results.records import ShardLine, merge, read_shard, write_atomically, writing
+from act_eval.results.records import ShardLine, merge, read_shard, write_lines, writing
 from act_eval.results.shards import SHARDS, Shards
 from act_eval.results.steps import path_of
-from act_eval.results.suites import differences
 from act_eval.types import EpisodeRecord
 
 
@@ -81,8 +78,7 @@ def merge_runs(sources: Sequence[Source], out: Path) -> tuple[Manifest, dict[str
             with writing(out):
                 for source in sources:
                     _take(folder, source)
-                lines = "".join(encode_line(line) for _, line in found)
-                write_atomically(folder.new_shards(1)[0], lines.encode())
+                write_lines(folder.new_shards(1)[0], [line for _, line in found])
         return manifest, folder.finish()
 
 
@@ -137,13 +133,7 @@ def _manifest(sources: Sequence[Source]) -> Manifest:
     manifests = {source.run: Manifest.read(source.run) for source in sources}
     (first, manifest), *others = manifests.items()
     for run, other in others:
-        lines = [
-            line
-            for name in ("suite", "configuration", "fingerprint")
-            for line in differences(manifest.to_json()[name], other.to_json()[name], name)
-            if not line.startswith("suite.hash:")
-        ]
-        if lines:
+        if lines := manifest.differences(other):
             raise RunFolderError(f"{first} and {run} belong to different runs:\n  " + "\n  ".join(lines))
     merged = [dict(other.notes) for other in manifests.values()]
     return manifest if len(manifests) == 1 else replace(manifest, notes={**manifest.notes, "merged": merged})

@@ -17,6 +17,7 @@ from act_eval.encoding import encode_line
 from act_eval.errors import RunFolderError
 from act_eval.types import OUTCOMES, EpisodeRecord, Timing
 
+TIMINGS = "timings.jsonl"
 METRICS = "metrics.jsonl"
 """File in a condition's folder: the metrics of its episodes, one line each, in suite order."""
 
@@ -124,11 +125,11 @@ def merge(
     return [found[i] for i in expected]
 
 
-def read_episodes(path: Path) -> list[EpisodeRecord]:
-    """Read an `episodes.jsonl`.
+def read_episodes(path: Path, seeds: Sequence[int] | None = None) -> list[EpisodeRecord]:
+    """Read an `episodes.jsonl`, which must hold the seeds of the suite if they are given.
 
     Raises:
-        RunFolderError: if the file is missing, truncated or not a list of records in order.
+        RunFolderError: if the file is missing, truncated or not a list of records in order, or has other seeds.
     """
     if not path.is_file():
         raise RunFolderError(f"{path} is missing: the run has not finished; repeat its command to resume it")
@@ -138,6 +139,8 @@ def read_episodes(path: Path) -> list[EpisodeRecord]:
         check_outcome(record, place)
         if record.episode != number:
             raise RunFolderError(f"{place}: episode is {record.episode}; it must be {number}")
+    if seeds is not None and [record.seed for record in records] != list(seeds):
+        raise RunFolderError(f"{path} does not hold the seeds of the suite")
     return records
 
 
@@ -187,6 +190,11 @@ def write_atomically(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     unfinished.replace(path)
+
+
+def write_lines(path: Path, values: Iterable[Any]) -> None:
+    """Write dataclass instances as JSON lines, completely or not at all."""
+    write_atomically(path, "".join(map(encode_line, values)).encode())
 
 
 def _list(numbers: Sequence[int]) -> str:

@@ -19,6 +19,7 @@ from act_eval.results.folder import EPISODES, RunFolder
 from act_eval.results.manifest import MANIFEST, Manifest
 from act_eval.results.records import METRICS as METRICS_FILE
 from act_eval.results.records import (
+    TIMINGS,
     ShardLine,
     check_outcome,
     read_episodes,
@@ -70,11 +71,7 @@ class StoredCondition:
         Raises:
             RunFolderError: if the condition is unfinished, or the file is damaged or of another suite.
         """
-        path = self.folder / EPISODES
-        records = read_episodes(path)
-        if [record.seed for record in records] != list(self.suite.seeds):
-            raise RunFolderError(f"{path} does not hold the seeds of the suite")
-        return tuple(records)
+        return tuple(read_episodes(self.folder / EPISODES, self.suite.seeds))
 
     @property
     def outcomes(self) -> tuple[str, ...]:
@@ -103,7 +100,7 @@ class StoredCondition:
         Raises:
             RunFolderError: if the file is missing or damaged.
         """
-        return tuple(read_timings(self.folder / "timings.jsonl"))
+        return tuple(read_timings(self.folder / TIMINGS))
 
     @cached_property
     def metrics(self) -> Summary:

@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from act_eval.encoding import encode_line
 from act_eval.errors import UsageError
-from act_eval.results.records import ShardLine, read_shard, write_atomically
+from act_eval.results.records import ShardLine, read_shard, write_lines
 
 SHARDS = "shards"
 """Name of the folder in a run folder."""
@@ -115,12 +114,10 @@ class Shards:
         first = max((int(path.stem) for path in _numbered(folder)), default=-1) + 1
         return [folder / f"{number:05d}.jsonl" for number in range(first, first + count)]
 
-    def finish(self, shard: Shard, lines: list[ShardLine]) -> Path:
+    def finish(self, shard: Shard, lines: list[ShardLine]) -> None:
         """Write a shard's lines to its file and delete its process files."""
-        path = self.finished_file(shard.name)
-        write_atomically(path, "".join(map(encode_line, lines)).encode())
+        write_lines(self.finished_file(shard.name), lines)
         _drop(self.folder / shard.name)
-        return path
 
     def _files(self, shard: str) -> list[Path]:
         finished = self.finished_file(shard)

@@ -37,7 +37,7 @@ def _in_notebook() -> bool:
 
 
 class Tally:
-    """Counts per condition: finished episodes, successes, and control steps of running episodes."""
+    """Counts per condition: finished episodes, successes, steps of running episodes. Subclasses show them."""
 
     def __init__(self, finished: Finished, episodes: int, horizons: Mapping[str, int]) -> None:
         self.episodes = episodes
@@ -47,15 +47,20 @@ class Tally:
         self._running = dict.fromkeys(finished, 0)
         """Control steps of episodes that have not ended."""
 
-    def ended(self, name: str, record: EpisodeRecord) -> None:
+    def ended(self, condition: str, record: EpisodeRecord) -> None:
         """Count an episode."""
-        self.done[name] += 1
-        self.succeeded[name] += record.outcome == SUCCESS
-        self._running[name] = max(0, self._running[name] - record.steps)
+        self.done[condition] += 1
+        self.succeeded[condition] += record.outcome == SUCCESS
+        self._running[condition] = max(0, self._running[condition] - record.steps)
+        self.update(condition)
 
-    def stepped(self, name: str, steps: int) -> None:
+    def stepped(self, condition: str, steps: int) -> None:
         """Count control steps."""
-        self._running[name] += steps
+        self._running[condition] += steps
+        self.update(condition)
+
+    def update(self, condition: str) -> None:
+        """Show what has changed of a condition."""
 
     def amount(self, name: str) -> float:
         """Return the number of finished episodes; a running episode counts by its share of the horizon."""
@@ -66,10 +71,6 @@ class Tally:
     def total(self) -> float:
         """Sum of `amount` over all conditions."""
         return sum(map(self.amount, self.done))
-
-    def is_complete(self, name: str) -> bool:
-        """Return whether all episodes of a condition have ended."""
-        return self.done[name] == self.episodes
 
 
 class Terminal:
@@ -95,7 +96,6 @@ class Terminal:
     @contextmanager
     def episodes(self, finished: Finished, episodes: int, horizons: Mapping[str, int]) -> Iterator[EpisodeProgress]:
         """Show a bar per condition; for many conditions, one bar and a line per finished condition."""
-        tally = Tally(finished, episodes, horizons)
         longest = max(map(len, finished), default=0)
         width = max(4, min(40, self._console.width - longest - _TEXT_WIDTH))
         columns = (
@@ -108,7 +108,7 @@ class Terminal:
         )
         with Progress(*columns, console=self._console, speed_estimate_period=_WINDOW_S) as progress:
             together = self._one_bar or len(finished) > _MOST_BARS
-            yield (_OneBar if together else _Bars)(progress, tally)
+            yield (_OneBar if together else _Bars)(progress, finished, episodes, horizons)
 
 
 def escape_markup(text: str) -> str:
@@ -116,61 +116,46 @@ def escape_markup(text: str) -> str:
     return text.replace("[", r"\[")
 
 
-class _Bars:
+class _Bars(Tally):
     """A bar per condition."""
 
-    def __init__(self, progress: Progress, tally: Tally) -> None:
-        self._progress, self._tally = progress, tally
+    def __init__(self, progress: Progress, finished: Finished, episodes: int, horizons: Mapping[str, int]) -> None:
+        super().__init__(finished, episodes, horizons)
+        self._progress = progress
         self._bars: dict[str, TaskID] = {
-            name: progress.add_task(
-                name, total=tally.episodes, completed=int(tally.amount(name)), count=self._count(name)
-            )
-            for name in tally.done
+            name: progress.add_task(name, total=episodes, completed=int(self.amount(name)), count=self._count(name))
+            for name in self.done
         }
 
-    def ended(self, condition: str, record: EpisodeRecord) -> None:
-        self._tally.ended(condition, record)
-        self._update(condition)
-
-    def stepped(self, condition: str, steps: int) -> None:
-        self._tally.stepped(condition, steps)
-        self._update(condition)
-
-    def _update(self, name: str) -> None:
-        self._progress.update(self._bars[name], completed=self._tally.amount(name), count=self._count(name))
+    def update(self, condition: str) -> None:
+        bar = self._bars[condition]
+        self._progress.update(bar, completed=self.amount(condition), count=self._count(condition))
 
     def _count(self, name: str) -> str:
-        return f"{self._tally.done[name]}/{self._tally.episodes} {self._tally.succeeded[name]} ok"
+        return f"{self.done[name]}/{self.episodes} {self.succeeded[name]} ok"
 
 
-class _OneBar:
+class _OneBar(Tally):
     """One bar over all conditions."""
 
-    def __init__(self, progress: Progress, tally: Tally) -> None:
-        self._progress, self._tally = progress, tally
-        self._total = len(tally.done) * tally.episodes
-        self._bar = progress.add_task("starting", total=self._total, completed=int(tally.total), count=self._count())
+    def __init__(self, progress: Progress, finished: Finished, episodes: int, horizons: Mapping[str, int]) -> None:
+        super().__init__(finished, episodes, horizons)
+        self._progress, self._all = progress, len(finished) * episodes
+        self._bar = progress.add_task("starting", total=self._all, completed=int(self.total), count=self._count())
 
     def ended(self, condition: str, record: EpisodeRecord) -> None:
-        self._tally.ended(condition, record)
-        self._update(condition)
-        if self._tally.is_complete(condition):
-            succeeded = self._tally.succeeded[condition]
+        super().ended(condition, record)
+        if self.done[condition] == self.episodes:
             self._progress.console.print(
-                f"done    {condition}: {succeeded} of {self._tally.episodes} succeeded", markup=False
+                f"done    {condition}: {self.succeeded[condition]} of {self.episodes} succeeded", markup=False
             )
 
-    def stepped(self, condition: str, steps: int) -> None:
-        self._tally.stepped(condition, steps)
-        self._update(condition)
-
-    def _update(self, condition: str) -> None:
-        self._progress.update(
-            self._bar, completed=self._tally.total, description=escape_markup(condition), count=self._count()
-        )
+    def update(self, condition: str) -> None:
+        description = escape_markup(condition)
+        self._progress.update(self._bar, completed=self.total, description=description, count=self._count())
 
     def _count(self) -> str:
-        return f"{sum(self._tally.done.values())}/{self._total}"
+        return f"{sum(self.done.values())}/{self._all}"
 
 
 class Notebook:
@@ -191,37 +176,28 @@ class Notebook:
     @contextmanager
     def episodes(self, finished: Finished, episodes: int, horizons: Mapping[str, int]) -> Iterator[EpisodeProgress]:
         """Show a bar per condition."""
-        progress = _NotebookBars(Tally(finished, episodes, horizons))
+        progress = _NotebookBars(finished, episodes, horizons)
         try:
             yield progress
         finally:
-            progress.show(now=True)
+            progress.update(now=True)
 
 
-class _NotebookBars:
-    def __init__(self, tally: Tally) -> None:
-        self._tally = tally
+class _NotebookBars(Tally):
+    def __init__(self, finished: Finished, episodes: int, horizons: Mapping[str, int]) -> None:
+        super().__init__(finished, episodes, horizons)
         self._display = _Display()
-        self.show(now=True)
+        self.update(now=True)
 
-    def ended(self, condition: str, record: EpisodeRecord) -> None:
-        self._tally.ended(condition, record)
-        self.show()
-
-    def stepped(self, condition: str, steps: int) -> None:
-        self._tally.stepped(condition, steps)
-        self.show()
-
-    def show(self, now: bool = False) -> None:
+    def update(self, condition: str = "", now: bool = False) -> None:
         """Show all bars, at most a few times per second."""
-        tally = self._tally
         bars = (
             _bar_html(
                 name,
-                tally.amount(name) / max(1, tally.episodes),
-                f"{done}/{tally.episodes}, {tally.succeeded[name]} succeeded",
+                self.amount(name) / max(1, self.episodes),
+                f"{done}/{self.episodes}, {self.succeeded[name]} succeeded",
             )
-            for name, done in tally.done.items()
+            for name, done in self.done.items()
         )
         self._display.update("".join(bars), now=now)
 

@@ -10,11 +10,9 @@ import tyro
 from act_eval.cli.parsing import parse
 from act_eval.cli.screen import grasp_choice_lines
 from act_eval.errors import CheckpointError, RunFolderError, UsageError
-from act_eval.results import Manifest
-from act_eval.results.records import read_episodes
+from act_eval.results.run import StoredRun, read_run
 from act_eval.sources.policies import SHIPPED, checkpoint_folder
 from act_eval.sources.policy_sources import digest
-from act_eval.stats import SuccessRate
 from act_eval.types import SUCCESS
 
 BEGAN_WITH = "began_with"
@@ -93,8 +91,9 @@ def write_page(folder: Path, name: str, runs: Sequence[Path]) -> None:
     config, history = load_config(folder), load_extra(folder)
     if "training" not in history:
         raise CheckpointError(f"{folder} has no training record; it was not made by `act-eval train`")
-    measured = [line for place in runs for line in _measured(place, digest(folder))]
-    grasps = [f"- {line}" for place in runs for line in _grasps(place)]
+    read = [read_run(place) for place in runs]
+    measured = [line for run in read for line in _measured(run, digest(folder))]
+    grasps = [f"- {line}" for run in read for line in _grasps(run)]
     lines = [f"# {name}", "", f"A policy of type `{config.type}`, in half precision.", ""]
     if config.conditioning == "unread":
         lines += ["A control, not to be used: it declares the target's coordinates and no layer reads them.", ""]
@@ -127,11 +126,9 @@ def _steps(training: Mapping[str, Any]) -> str:
     return f"{training['steps']} steps" + (f" of {planned}" if planned != training["steps"] else "")
 
 
-def _grasps(place: Path) -> list[str]:
+def _grasps(run: StoredRun) -> list[str]:
     """Return the grasp line of each condition of a run."""
-    manifest = Manifest.read(place)
-    results = {condition: read_episodes(place / condition / "episodes.jsonl") for condition in manifest.conditions}
-    return grasp_choice_lines(results, manifest.suite.kwargs)
+    return grasp_choice_lines({name: one.records for name, one in run.conditions.items()}, run.suite.kwargs)
 
 
 def _data(part: Mapping[str, Any]) -> str:
@@ -154,21 +151,17 @@ def _table(measured: Sequence[str]) -> list[str]:
     return [head, "|---|---|---|---|---|---|", *measured]
 
 
-def _measured(place: Path, expected: str) -> list[str]:
-    manifest = Manifest.read(place)
-    found = manifest.configuration["policy"].get("digest")
+def _measured(run: StoredRun, expected: str) -> list[str]:
+    found = run.configuration["policy"].get("digest")
     if found != expected:
-        raise RunFolderError(f"{place} evaluated another policy: digest {found}, this one has {expected}")
+        raise RunFolderError(f"{run.folder} evaluated another policy: digest {found}, this one has {expected}")
     rows = []
-    for condition in manifest.conditions:
-        outcomes = [record.outcome for record in read_episodes(place / condition / "episodes.jsonl")]
-        success = SuccessRate.of_outcomes(outcomes)
+    for name, condition in run.conditions.items():
+        outcomes, success = condition.outcomes, condition.rate
         interval = success.wilson()
         others = ", ".join(f"{outcomes.count(o)} {o}" for o in sorted(set(outcomes) - {SUCCESS})) or "none"
         rate = f"{success.successes}/{success.trials}" + (f" = {success.rate:.1%}" if success.trials else "")
         limits = f"{interval.low:.1%} – {interval.high:.1%}"
-        suite = manifest.suite
-        rows.append(
-            f"| {suite.env} | {len(outcomes)}, suite {suite.hash} | {condition} | {rate} | {limits} | {others} |"
-        )
+        suite = f"{run.suite.env} | {len(outcomes)}, suite {run.suite.hash}"
+        rows.append(f"| {suite} | {name} | {rate} | {limits} | {others} |")
     return rows

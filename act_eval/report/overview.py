@@ -1,7 +1,6 @@
 """The summary table of the page, as texts and lengths for the template."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from act_eval.metrics import definitions_of
@@ -10,75 +9,35 @@ from act_eval.types import SUCCESS
 
 _NOTHING = "–"
 
-
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """One outcome's share of a bar."""
-
-    outcome: str
-    count: int
-    start: float
-    """Left end [% of the bar]."""
-    width: float
-    """[% of the bar]."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One condition."""
-
-    key: str
-    label: str
-    about: str
-    """Its settings as text."""
-    rate: str
-    count: str
-    interval: str
-    centre: float
-    """Success rate [%]."""
-    low: float
-    high: float
-    parts: tuple[Part, ...]
-    failures: str
-    """Counts of every outcome but success, as text."""
-    cells: tuple[str, ...]
-    """In the order of `Table.heads`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    """The conditions of one suite."""
-
-    title: str
-    heads: tuple[tuple[str, str], ...]
-    """Name and meaning of each further column."""
-    rows: tuple[Row, ...]
-
-
 _COLUMNS = (
-    ("steps", "control steps of an episode, mean", lambda condition: _number(condition["steps_mean"], "{:.0f}")),
+    ("steps", "control steps of an episode, mean", lambda one: _number(one["steps_mean"], "{:.0f}")),
     (
         "time to success",
         "median [s], stopped time included",
-        lambda condition: _metric(condition, "time_to_success_median", "s"),
+        lambda one: _number(one["metrics"].get("time_to_success_median"), "{:.1f} s"),
     ),
     (
         "switch jump",
         "jump of a joint's command at a chunk switch, mean [rad]",
-        lambda condition: _metric(condition, "switch_jump_mean"),
+        lambda one: _number(one["metrics"].get("switch_jump_mean"), "{:.3f} rad"),
     ),
-    ("action age", "steps from observation to execution: median / 95th percentile", lambda condition: _ages(condition)),
+    ("action age", "steps from observation to execution: median / 95th percentile", lambda one: _ages(one["metrics"])),
     (
         "stalled",
         "share of time in underrun or with the world stopped",
-        lambda condition: _share(condition, "stall_fraction"),
+        lambda one: _number(one["metrics"].get("stall_fraction"), "{:.0%}").replace("%", " %"),
     ),
-    ("inference", "time of a prediction, median [ms]", lambda condition: _metric(condition, "inference_ms_p50", "ms")),
+    (
+        "inference",
+        "time of a prediction, median [ms]",
+        lambda one: _number(one["metrics"].get("inference_ms_p50"), "{:.0f} ms"),
+    ),
 )
+"""Name, meaning and cell of each further column, from the page's data of a condition."""
 
 
-def overview(runs: Sequence[RunSource], data: Mapping[str, Any]) -> list[Table]:
-    """Return a table per suite from the page's data; empty columns are left out."""
+def overview(runs: Sequence[RunSource], data: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return a table per suite for the template, from the page's data; empty columns are left out."""
     tables = []
     own = {one.name: one for run in runs for one in definitions_of(run.manifest.configuration)}.values()
     for number, suite in enumerate(data["suites"]):
@@ -89,61 +48,52 @@ def overview(runs: Sequence[RunSource], data: Mapping[str, Any]) -> list[Table]:
             for one in own
         ]
         shown = [column for column in columns if set(column[2]) - {_NOTHING}]
-        rows = [_row(condition, tuple(column[2][i] for column in shown)) for i, condition in enumerate(conditions)]
-        title = f"{suite['name']} · {len(suite['seeds'])} episodes · suite {suite['hash']}"
-        heads = tuple((name, about) for name, about, _ in shown)
-        tables.append(Table(title=title, heads=heads, rows=tuple(rows)))
+        tables.append(
+            {
+                "title": f"{suite['name']} · {len(suite['seeds'])} episodes · suite {suite['hash']}",
+                "heads": [(name, about) for name, about, _ in shown],
+                "rows": [
+                    {**_row(condition), "cells": [cells[i] for _, _, cells in shown]}
+                    for i, condition in enumerate(conditions)
+                ],
+            }
+        )
     return tables
 
 
-def _row(condition: Mapping[str, Any], cells: tuple[str, ...]) -> Row:
+def _row(condition: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a condition's texts, and the limits of its bars [%]."""
     trials, successes = condition["trials"], condition["successes"]
-    rate = successes / trials if trials else 0.0
+    low, high = 100 * condition["low"], 100 * condition["high"]
     failed = [f"{n} {name.replace('_', ' ')}" for name, n in condition["counts"].items() if name != SUCCESS]
     about = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in condition["settings"].items())
-    return Row(
-        key=condition["key"],
-        label=condition["label"],
-        about=f"{condition['policy']}: {about}" if about else condition["policy"],
-        rate=f"{100 * rate:.0f} %" if trials else _NOTHING,
-        count=f"{successes}/{trials}",
-        interval=f"{100 * condition['low']:.0f} – {100 * condition['high']:.0f} %" if trials else "no valid episode",
-        centre=100 * rate,
-        low=100 * condition["low"],
-        high=100 * condition["high"],
-        parts=_parts(condition["counts"]),
-        failures=", ".join(failed) or "success only",
-        cells=cells,
-    )
+    return {
+        "label": condition["label"],
+        "about": f"{condition['policy']}: {about}" if about else condition["policy"],
+        "rate": f"{successes / trials:.0%}".replace("%", " %") if trials else _NOTHING,
+        "count": f"{successes}/{trials}",
+        "interval": f"{low:.0f} – {high:.0f} %" if trials else "no valid episode",
+        "centre": 100 * successes / trials if trials else 0.0,
+        "low": low,
+        "high": high,
+        "parts": list(_parts(condition["counts"])),
+        "failures": ", ".join(failed) or "success only",
+    }
 
 
-def _parts(counts: Mapping[str, int]) -> tuple[Part, ...]:
-    """Return the outcomes one after the other, success first."""
-    total = sum(counts.values())
-    order = sorted(counts, key=lambda outcome: outcome != SUCCESS)
-    parts, start = [], 0.0
-    for outcome in order:
+def _parts(counts: Mapping[str, int]) -> Iterator[dict[str, Any]]:
+    """Yield the outcomes' parts of a bar [% of it] one after the other, success first."""
+    total, start = sum(counts.values()), 0.0
+    for outcome in sorted(counts, key=lambda outcome: outcome != SUCCESS):
         width = 100 * counts[outcome] / total
-        parts.append(Part(outcome=outcome, count=counts[outcome], start=start, width=width))
+        yield {"outcome": outcome, "count": counts[outcome], "start": start, "width": width}
         start += width
-    return tuple(parts)
 
 
 def _number(value: float | None, form: str) -> str:
     return _NOTHING if value is None else form.format(value)
 
 
-def _metric(condition: Mapping[str, Any], name: str, unit: str = "rad") -> str:
-    value = condition["metrics"].get(name)
-    form = {"rad": "{:.3f} rad", "s": "{:.1f} s", "ms": "{:.0f} ms"}[unit]
-    return _number(value, form)
-
-
-def _ages(condition: Mapping[str, Any]) -> str:
-    median, high = (condition["metrics"].get(f"action_age_{end}") for end in ("p50", "p95"))
+def _ages(metrics: Mapping[str, Any]) -> str:
+    median, high = (metrics.get(f"action_age_{end}") for end in ("p50", "p95"))
     return _NOTHING if median is None else f"{median:.0f} / {_number(high, '{:.0f}')}"
-
-
-def _share(condition: Mapping[str, Any], name: str) -> str:
-    value = condition["metrics"].get(name)
-    return _NOTHING if value is None else f"{100 * value:.0f} %"

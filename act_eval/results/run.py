@@ -6,7 +6,8 @@ missing metrics are each a `RunFolderError` that names the file and the remedy.
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +21,6 @@ from act_eval.results.manifest import MANIFEST, Manifest
 from act_eval.results.records import METRICS as METRICS_FILE
 from act_eval.results.records import (
     TIMINGS,
-    ShardLine,
     check_outcome,
     read_episodes,
     read_shard,
@@ -167,10 +167,14 @@ class StoredCondition:
             return {record.episode: record for record in self.records}
         except RunFolderError as error:
             problems.append(str(error))
+        found: dict[int, EpisodeRecord] = {}
         path = self.folder / EPISODES
-        lines = enumerate(path.read_bytes().splitlines(keepends=True), start=1)
-        records = (_record(line, f"{path}, line {number}") for number, line in lines)
-        return {record.episode: record for record in records if record is not None}
+        for number, line in enumerate(path.read_bytes().splitlines(keepends=True), start=1):
+            with suppress(RunFolderError):
+                record = decode(line, EpisodeRecord, f"{path}, line {number}")
+                check_outcome(record, path.name)
+                found[record.episode] = record
+        return found
 
 
 class Conditions(dict[str, StoredCondition]):
@@ -244,8 +248,11 @@ class StoredRun:
         """
         found: dict[str, dict[int, EpisodeRecord]] = {}
         for path in sorted((self.folder / SHARDS).glob("*.jsonl")):
-            for line in _until_damage(read_shard(path), problems):
-                found.setdefault(line.condition, {})[line.record.episode] = line.record
+            try:
+                for line in read_shard(path):
+                    found.setdefault(line.condition, {})[line.record.episode] = line.record
+            except RunFolderError as error:
+                problems.append(str(error))
         return found
 
     def rows(self) -> list[dict[str, Any]]:
@@ -336,9 +343,7 @@ def read_metrics(condition: Path) -> list[EpisodeMetrics]:
 
 
 def _rows(run: StoredRun, condition: StoredCondition) -> Iterable[dict[str, Any]]:
-    together: Sequence[tuple[EpisodeRecord, EpisodeMetrics, Timing]] = list(
-        zip(condition.records, condition.episode_metrics, condition.timings, strict=True)
-    )
+    together = zip(condition.records, condition.episode_metrics, condition.timings, strict=True)
     for record, metrics, timing in together:
         video = condition.videos.get(record.episode)
         yield {
@@ -354,19 +359,3 @@ def _rows(run: StoredRun, condition: StoredCondition) -> Iterable[dict[str, Any]
             "inference_ms": list(timing.inference_ms),
             "video": None if video is None else str(video.relative_to(run.folder)),
         }
-
-
-def _until_damage(lines: Iterable[ShardLine], problems: list[str]) -> Iterable[ShardLine]:
-    try:
-        yield from lines
-    except RunFolderError as error:
-        problems.append(str(error))
-
-
-def _record(line: bytes, place: str) -> EpisodeRecord | None:
-    try:
-        record = decode(line, EpisodeRecord, place)
-        check_outcome(record, place)
-    except RunFolderError:
-        return None
-    return record

@@ -3,14 +3,18 @@
 A command module parses the flags, calls the API and prints the result.
 """
 
+import os
+import signal
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
+from threading import current_thread, main_thread
+from types import FrameType
 
-from act_eval.cli.interrupts import second_interrupt_at_once
-from act_eval.errors import ActEvalError, UnknownName, UsageError
+from act_eval.errors import ActEvalError, Interrupted, UnknownName, UsageError
 
 COMMANDS = {
     "evaluate": "Evaluate a policy in closed loop, under inference delay, on a suite of seeded episodes.",
@@ -47,9 +51,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def guarded(command: Callable[[], int]) -> int:
-    """Run a command; turn an `ActEvalError` into its message and an exit code."""
+    """Run a command; turn an `ActEvalError` into its message and an exit code.
+
+    The first ctrl-C ends a command in order, the second at once. Finished episodes are kept either way.
+    """
     try:
-        with second_interrupt_at_once():
+        with _second_interrupt_at_once():
             return command()
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -57,9 +64,36 @@ def guarded(command: Callable[[], int]) -> int:
     except ActEvalError as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILED
+    except Interrupted as error:
+        print(error)
+        return INTERRUPTED
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
+
+
+@contextmanager
+def _second_interrupt_at_once() -> Iterator[None]:
+    """Let a second ctrl-C end this process at once; its workers end too."""
+    if current_thread() is not main_thread() or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    pressed = False
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal pressed
+        if pressed:
+            os.write(2, b"interrupted\n")
+            os._exit(INTERRUPTED)
+        pressed = True
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        if not pressed:  # else the second one may come while the interpreter ends
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _run(name: str, arguments: list[str]) -> int:

@@ -10,12 +10,13 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from act_eval.cli import INTERRUPTED, OK
+from act_eval.cli import OK
 from act_eval.cli.parsing import parse
 from act_eval.collect import DEMONSTRATED, Collected, CollectPlan, CollectProgress, collect, expert_demonstrator
 from act_eval.datasets import ImageStorage
 from act_eval.envs.options import GoalInput, Positions
 from act_eval.envs.registration import env_id
+from act_eval.errors import Interrupted
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,10 @@ def run(argv: Sequence[str], prog: str) -> int:
     )
     try:
         done = _collect(plan, out, flags.workers, console)
-    except KeyboardInterrupt:
-        console.print(f"\nInterrupted. Finished episodes are kept in {out}.partial; the same command continues.")
-        return INTERRUPTED
+    except KeyboardInterrupt as error:
+        raise Interrupted(
+            f"\nInterrupted. Finished episodes are kept in {out}.partial; the same command continues."
+        ) from error
     console.print(_summary(done, time.perf_counter() - began))
     return OK
 

@@ -3,12 +3,11 @@
 import sys
 from collections.abc import Sequence
 
+from act_eval.cli import OK
 from act_eval.cli.parsing import parse
 from act_eval.config import EvaluateConfig
-from act_eval.errors import Interrupted
 
 Flags = EvaluateConfig
-_OK, _INTERRUPTED = 0, 130
 
 
 def run(argv: Sequence[str], prog: str) -> int:
@@ -22,16 +21,12 @@ def run(argv: Sequence[str], prog: str) -> int:
 
     console = console_for(sys.stdout)
     check_tools(config.export)
-    try:
-        found = evaluate(config, Terminal(console))
-    except Interrupted as error:
-        console.print(str(error), markup=False)
-        return _INTERRUPTED
+    found = evaluate(config, Terminal(console))
     if isinstance(found, FinishedShard):
         print_shard(found, console)
-        return _OK
+        return OK
     print_run(found, console)
     for tool in config.export:
         for line in export_run(read_run(found.folder), tool):
             console.print(line, markup=False)
-    return _OK
+    return OK

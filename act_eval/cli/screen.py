@@ -1,7 +1,7 @@
 """Printed output of the commands on runs and sweeps; the tables come from `act_eval.results.tables`."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TextIO
 
 from rich.console import Console
@@ -18,7 +18,7 @@ from act_eval.sweeps.run import FinishedSweep, FinishedSweepShard
 from act_eval.types import INVALID, POLICY_ERROR, EpisodeRecord
 
 _MOST_PROBLEMS = 3
-_LOG_WIDTH = 160
+LOG_WIDTH = 160
 """Width of a sweep's table outside a terminal [characters]."""
 
 
@@ -31,11 +31,6 @@ def console_for(stream: TextIO = sys.stdout, log_width: int | None = None) -> Co
     """
     width = None if stream.isatty() else log_width
     return Console(file=stream, highlight=False, soft_wrap=True, width=width)
-
-
-def sweep_console(stream: TextIO) -> Console:
-    """Return the console of a command that prints wide tables."""
-    return console_for(stream, _LOG_WIDTH)
 
 
 def grasp_choice_lines(results: Mapping[str, Sequence[EpisodeRecord]], options: Mapping[str, Any]) -> list[str]:
@@ -71,7 +66,7 @@ def print_run(run: FinishedRun, console: Console) -> None:
         lines.append(f"figures {run.folder}/{HISTOGRAM}.png, {run.folder}/{MAP}.png (and .svg)")
     if run.manifest.configuration.get("video") != "none":
         lines.append(f"videos  {run.folder}/CONDITION/videos")
-    _print_lines([*lines, *page_lines(run.page)], console)
+    print_lines([*lines, *page_lines(run.page)], console)
 
 
 def page_lines(page: Report) -> list[str]:
@@ -87,7 +82,7 @@ def page_lines(page: Report) -> list[str]:
 def print_shard(done: FinishedShard, console: Console) -> None:
     """Print that a shard is finished and how to merge. A success rate needs the whole run."""
     shard, count = done.shard, sum(len(records) for records in done.records.values())
-    _print_lines(
+    print_lines(
         [
             *validity_notes(done.records),
             f"shard   {shard.text} is finished: {count} episodes, {done.folder}/shards/{shard.name}.jsonl",
@@ -102,7 +97,7 @@ def print_sweep(done: FinishedSweep, console: Console) -> None:
     console.print(done.text(console.width), markup=False)
     files = "sweep.csv, sweep.json, comparisons.csv; a run folder per policy and environment"
     plots = ", ".join(path.name for path in done.figures)
-    _print_lines(
+    print_lines(
         [f"results {done.out} ({files})", f"plots   {done.out / 'plots'}: {plots}"],
         console,
     )
@@ -113,7 +108,7 @@ def print_sweep_shard(done: FinishedSweepShard, console: Console) -> None:
     cells = [records for conditions in done.results.values() for records in conditions.values()]
     episodes, shard = sum(map(len, cells)), done.shard
     files = f"{done.out}/*/shards/{shard.name}.jsonl"
-    _print_lines(
+    print_lines(
         [
             f"shard   {shard.text} is finished: {episodes} episodes of {len(cells)} cells, {files}",
             f"When all {shard.count} are finished: repeat this command without --shard to write the tables. Shards in "
@@ -123,6 +118,7 @@ def print_sweep_shard(done: FinishedSweepShard, console: Console) -> None:
     )
 
 
-def _print_lines(lines: Sequence[str], console: Console) -> None:
+def print_lines(lines: Iterable[str], console: Console) -> None:
+    """Print lines unchanged."""
     for line in lines:
         console.print(line, markup=False)

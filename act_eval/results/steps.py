@@ -16,12 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from act_eval.errors import RunFolderError, UnmeasuredRun
-from act_eval.types import (
-    ChunkSwitch,
-    EpisodeRecord,
-    Prediction,
-    StepRecord,
-)
+from act_eval.types import ChunkSwitch, EpisodeRecord, Prediction, StepRecord
 from act_eval.types.env_hooks import EnvHooks
 from act_eval.types.steps import EpisodeSteps
 
@@ -63,20 +58,16 @@ def collect(records: Sequence[StepRecord], terminal: NDArray[np.float64]) -> Epi
     """Return the arrays of an episode from its step records and the state after the last step."""
     chunk_switch_effects = [_chunk_switch(record) for record in records]
     predictions = [prediction for record in records for prediction in record.predictions]
+    integers = ("chunk", "index", "observed", "estimated_delay", "actual_delay", "in_flight")
     return EpisodeSteps(
         command=np.array([record.command for record in records], np.float32),
         ran=np.array([record.command if record.ran is None else record.ran for record in records], np.float32),
-        chunk=np.array([record.chunk for record in records], np.int64),
-        index=np.array([record.index for record in records], np.int64),
-        observed=np.array([record.observed for record in records], np.int64),
         requested=np.array([record.requested for record in records], np.bool_),
-        estimated_delay=np.array([record.estimated_delay for record in records], np.int64),
-        actual_delay=np.array([record.actual_delay for record in records], np.int64),
-        in_flight=np.array([record.in_flight for record in records], np.int64),
         chunk_switch=np.array([record.chunk_switch for record in records], np.bool_),
         replaced=np.array([change.replaced for change in chunk_switch_effects], np.float32),
         overlap_rmse=np.array([change.overlap_rmse for change in chunk_switch_effects], np.float32),
         state=np.stack([*(record.state for record in records), terminal]).astype(np.float64),
+        **{name: np.array([getattr(record, name) for record in records], np.int64) for name in integers},
         **(_requests(predictions) if predictions else {}),
     )
 

@@ -5,7 +5,7 @@ An evaluation is a list of one run, a sweep a list of many.
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from act_eval.config import EvaluateConfig
@@ -52,6 +52,7 @@ def evaluate(config: EvaluateConfig, reporter: Reporter) -> FinishedRun | Finish
         with reporter.phase(loading):
             pool = stack.enter_context(worker_pool(workers.build, workers.workers, workers.launcher))
             planned, summary = plan_run(config, workers, pool.facts, pool.machine)
+        planned = replace(planned, manifest=planned.manifest.with_notes(input_check=list(pool.facts.warnings)))
         for line in (*summary, *pool.facts.warnings, *warnings_about(workers.seeds)):
             reporter.line(line)
         found = run_all([planned], workers.workers, workers.shard, lambda _: nullcontext(pool), reporter)
@@ -111,6 +112,10 @@ def _run_missing(
         for run, folder in zip(runs, folders, strict=True)
         for name, records in folder.finished().items()
     }
+    for folder in folders:
+        if folder.lost:
+            more = f" and {len(folder.lost) - 3} more" if len(folder.lost) > 3 else ""
+            reporter.line(f"missing {', '.join(folder.lost[:3])}{more} in {folder.path}: these episodes run again")
     episodes = len(folders[0].selected())
     if done := sum(map(len, finished.values())):
         reporter.line(f"{done} episodes are finished already; {len(finished) * episodes - done} are left to run")

@@ -136,7 +136,7 @@ def _run_block(
     observers += [] if frames is None else [frames]
     with Encoder() as encoder, _Ended(shard) as ended:
         for record in rollout(worker.envs, executor, episodes, observers, on_clock=clocks.append):
-            steps = recorder.take(record.episode)
+            steps, files = recorder.take(record.episode)
             record = _with_initial_state(record, steps)
             clock = clocks.pop()
             began = time.perf_counter()
@@ -146,6 +146,7 @@ def _run_block(
                 title = f"{job.title} · {block.condition}"
                 video_job = VideoJob(title=title, record=record, steps=steps, control_s=_control_s(env))
                 video = _film(folder / "videos" / video_name(record), env, video_job, kept, encoder)
+                files |= {} if video is None else {f"videos/{video_name(record)}": ""}
             timing = Timing(
                 episode=record.episode,
                 wall_s=round(clock.wall_s, 4),
@@ -154,7 +155,8 @@ def _run_block(
                 worker=number,
             )
             metrics = _measured(job, block.condition, record, steps, env, hooks)
-            ended.put(ShardLine(condition=block.condition, record=record, timing=timing, metrics=metrics), video)
+            line = ShardLine(condition=block.condition, record=record, timing=timing, metrics=metrics, files=files)
+            ended.put(line, video)
             yield from ended.complete()
         yield from ended.complete(wait=True)
 

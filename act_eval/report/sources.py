@@ -70,9 +70,6 @@ def read_source(folder: Path, label: str) -> RunSource:
     shards = run.shard_records(problems)
     conditions = []
     for name, condition in run.conditions.items():
-        if name in ("", ".", "..") or "/" in name or "\\" in name:
-            problems.append(f"{folder}: condition {name!r} is left out: its name is not a folder name")
-            continue
         conditions.append(_read_condition(run, condition, shards.get(name, {}), problems))
     return RunSource(
         folder=folder, label=label, manifest=run.manifest, conditions=tuple(conditions), problems=tuple(problems)

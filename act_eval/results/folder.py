@@ -4,20 +4,25 @@ A folder with any other content is rejected.
 """
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from act_eval.decoding import JSON, read_lines
 from act_eval.errors import RunFolderError
+from act_eval.results.integrity import DIGESTS, digest_of, encode_digests, read_digests
 from act_eval.results.locks import LOCK, locked, locked_file, turn
 from act_eval.results.manifest import MANIFEST, Manifest
 from act_eval.results.records import (
     METRICS,
     TIMINGS,
     ShardLine,
+    encode_lines,
     merge,
     read_episodes,
+    read_timings,
     write_atomically,
     write_lines,
     writing,
@@ -42,6 +47,8 @@ class RunFolder:
         self.manifest = manifest
         self.shard = shard
         """The shard that this process owns; None if it owns the whole run."""
+        self.lost: list[str] = []
+        """Files that were gone when the folder was opened; their episodes run again."""
         self._shards = Shards(path / SHARDS)
 
     def condition(self, name: str) -> Path:
@@ -51,13 +58,25 @@ class RunFolder:
     def finished(self) -> dict[str, list[EpisodeRecord]]:
         """Return the records of finished episodes by condition, unordered; of a shard, only its own."""
         found: dict[str, dict[int, EpisodeRecord]] = {name: {} for name in self.manifest.conditions}
-        for _, line in self._shards.lines(self.shard):
-            found.setdefault(line.condition, {})[line.record.episode] = line.record
+        for _, line in self.lines(self.shard):
+            found[line.condition][line.record.episode] = line.record
         for name in self.manifest.conditions:
             if self.is_merged(name):
                 found[name] = {record.episode: record for record in self.episodes(name)}
         selected = set(self.selected())
         return {name: [r for number, r in records.items() if number in selected] for name, records in found.items()}
+
+    def lines(self, shard: Shard | None = None) -> Iterator[tuple[Path, ShardLine]]:
+        """Yield every shard line with its file; if a shard is given, without those of other shards.
+
+        Raises:
+            RunFolderError: if a shard is damaged or holds an episode of an unknown condition.
+        """
+        for path, line in self._shards.lines(shard):
+            if line.condition not in self.manifest.conditions:
+                known = ", ".join(self.manifest.conditions)
+                raise RunFolderError(f"{path} holds an episode of condition {line.condition!r}; the run has {known}")
+            yield path, line
 
     def is_complete(self) -> bool:
         """Return whether every episode of this process has finished."""
@@ -84,7 +103,7 @@ class RunFolder:
         Raises:
             RunFolderError: if the shards do not cover the suite exactly once, or the files cannot be written.
         """
-        lines = [line for _, line in self._shards.lines()]
+        lines = [line for _, line in self.lines()]
         for name in self.manifest.conditions:
             if not self.is_merged(name):
                 with writing(self.path):
@@ -100,7 +119,7 @@ class RunFolder:
             RunFolderError: if they do not cover the shard exactly once, or the file cannot be written.
         """
         assert self.shard is not None
-        found = list(self._shards.lines(self.shard))
+        found = list(self.lines(self.shard))
         whole = set(self._shards.whole())
         elsewhere = {(line.condition, line.record.episode) for path, line in found if path in whole}
         own: list[ShardLine] = []
@@ -115,7 +134,8 @@ class RunFolder:
 
     def episodes(self, condition: str) -> list[EpisodeRecord]:
         """Return a finished condition's records in suite order."""
-        return read_episodes(self.condition(condition) / EPISODES, self.manifest.suite.seeds)
+        path = self.condition(condition) / EPISODES
+        return read_episodes(path, self.manifest.suite.seeds, self.manifest.digested)
 
     def is_merged(self, name: str) -> bool:
         """Return whether a condition's shards are merged into its own files."""
@@ -132,8 +152,67 @@ class RunFolder:
         if delays_vary and (trace := delays_of(records)) is not None:
             write_trace(folder / TRACE, trace)
         write_lines(folder / TIMINGS, [line.timing for line in lines])
-        write_lines(folder / METRICS, [line.metrics for line in lines])
-        write_lines(folder / EPISODES, records)  # last: its presence marks the condition as finished
+        contents = {METRICS: encode_lines(line.metrics for line in lines), EPISODES: encode_lines(records)}
+        files = {name: digest for line in lines for name, digest in line.files.items()}
+        files |= {name: digest_of(content) for name, content in contents.items()}
+        write_atomically(folder / DIGESTS, encode_digests(files))
+        for name, content in contents.items():  # the records last: their presence marks the condition as finished
+            write_atomically(folder / name, content)
+
+    def take_back_lost(self) -> None:
+        """Take back finished episodes whose files are gone, so that they run again; `lost` names them.
+
+        Raises:
+            RunFolderError: if one belongs to other processes than those of this shard, or a file is damaged.
+        """
+        merged = [name for name in self.manifest.conditions if self.is_merged(name) and self._lost_of(name)]
+        found = [(path, line, self._lost(line)) for path, line in self.lines(self.shard)]
+        own = None if self.shard is None else self._shards.own(self.shard)
+        elsewhere = [path for path, _, lost in found if lost and own is not None and path not in own]
+        if elsewhere or (merged and self.shard is not None):
+            file = elsewhere[0] if elsewhere else self.condition(merged[0]) / self._lost_of(merged[0])[0]
+            raise RunFolderError(f"{file}: files of its episodes are missing; repeat the run's command without --shard")
+        kept = [line for path, line, lost in found if not lost and (own is None or path in own)]
+        self.lost = [lost for _, _, lost in found if lost]
+        for name in merged:
+            self.lost += [str(Path(name) / file) for file in self._lost_of(name)]
+            kept += [line for line in self._lines_of(name) if not self._lost(line)]
+        if not self.lost:
+            return
+        with writing(self.path):
+            if self.shard is not None:
+                self._shards.finish(self.shard, kept)
+                return
+            self._shards.replace(kept)
+            for name in merged:
+                (self.condition(name) / EPISODES).unlink()
+
+    def _lost(self, line: ShardLine) -> str:
+        """Return the first missing file of an episode, or nothing."""
+        folder = self.condition(line.condition)
+        return next((f"{line.condition}/{file}" for file in line.files if not (folder / file).is_file()), "")
+
+    def _lost_of(self, condition: str) -> list[str]:
+        """Return the missing files of a merged condition."""
+        folder = self.condition(condition)
+        expected = [TIMINGS, METRICS, *(read_digests(folder) or ())]
+        return [file for file in dict.fromkeys(expected) if not (folder / file).is_file()]
+
+    def _lines_of(self, condition: str) -> list[ShardLine]:
+        """Return the shard lines of a merged condition; none without its metrics or timings."""
+        folder = self.condition(condition)
+        records = self.episodes(condition)
+        if not ((folder / METRICS).is_file() and (folder / TIMINGS).is_file()):
+            return []
+        files: dict[int, dict[str, str]] = {}
+        for name, digest in (read_digests(folder) or {}).items():
+            if "/" in name:
+                files.setdefault(int(re.findall(r"/(\d+)", name)[0]), {})[name] = digest
+        parts = zip(records, read_timings(folder / TIMINGS), read_lines(folder / METRICS, JSON), strict=True)
+        return [
+            ShardLine(condition=condition, record=r, timing=t, metrics=m, files=files.get(r.episode, {}))
+            for r, t, m in parts
+        ]
 
 
 @contextmanager
@@ -161,7 +240,9 @@ def open_run(path: Path, manifest: Manifest, may_grow: bool = False, shard: Shar
             else:
                 _check_is_run_folder(path)
                 _write(path, manifest)
-        yield RunFolder(path, manifest, shard)
+        folder = RunFolder(path, manifest, shard)
+        folder.take_back_lost()
+        yield folder
 
 
 @contextmanager

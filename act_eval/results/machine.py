@@ -42,6 +42,7 @@ def notes(**more: Any) -> dict[str, Any]:
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "git_commit": _git_commit(),
+        "digests": True,
         **more,
     }
 

@@ -2,13 +2,17 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from act_eval.decoding import JSON, build, describe_value, read_json
 from act_eval.errors import RunFolderError
+from act_eval.results.integrity import check_condition_name
 from act_eval.results.suites import Suite, differences
+
+VideoMode = Literal["all", "failures", "none"]
+"""Which episodes are recorded."""
 
 SCHEMA = 2
 """Version of the layout and of the manifest's fields."""
@@ -38,6 +42,20 @@ class Manifest:
     def replayable(self) -> bool:
         """Whether videos can be rendered from logged states; true for runs without this entry."""
         return self.notes.get("replayable") is not False
+
+    @property
+    def digested(self) -> bool:
+        """Whether the run records digests of its files."""
+        return self.notes.get("digests") is True
+
+    @property
+    def input_check(self) -> tuple[str, ...]:
+        """Findings of the input check before the run, a line each."""
+        return tuple(map(str, self.notes.get("input_check", ())))
+
+    def with_notes(self, **more: Any) -> "Manifest":
+        """Return a manifest with further notes."""
+        return replace(self, notes={**self.notes, **more})
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of `manifest.json`."""
@@ -72,6 +90,10 @@ class Manifest:
         parts = {name: content[name] for name in ("configuration", "fingerprint", "notes")}
         if not isinstance(parts["configuration"].get("conditions"), dict):
             raise RunFolderError(f"{path} names no conditions")
+        for name, kind in (("configuration", _Configuration), ("notes", _Notes)):
+            build(kind, parts[name], f"{path}, {name}", ignore_unknown=True, use_defaults=True)
+        for name in parts["configuration"]["conditions"]:
+            check_condition_name(name, str(path))
         return cls(suite=suite, **parts)
 
 
@@ -84,6 +106,33 @@ class _Content:
     configuration: JSON
     fingerprint: JSON
     notes: JSON
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Policy:
+    """The fields of the policy's entry that readers rely on."""
+
+    name: str = ""
+    digest: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Configuration:
+    """The fields of `configuration` that readers rely on."""
+
+    conditions: dict[str, JSON]
+    policy: _Policy | None = None
+    video: VideoMode | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Notes:
+    """The fields of `notes` that readers rely on."""
+
+    replayable: bool = True
+    digests: bool = False
+    input_check: tuple[str, ...] = ()
+    grown: tuple[JSON, ...] = ()
 
 
 def read_versioned(path: Path, schema: int, missing: str) -> JSON:

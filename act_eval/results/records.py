@@ -6,16 +6,25 @@ worker count; clock-dependent values are in a separate `Timing`.
 """
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Any, Self, TypeVar
 
 from act_eval.decoding import decode, read_bytes, read_lines
-from act_eval.encoding import encode_line
+from act_eval.encoding import OMIT_EMPTY, encode_line
 from act_eval.errors import RunFolderError
+from act_eval.results.integrity import (
+    DIGESTS,
+    check_condition_name,
+    check_file_names,
+    check_unchanged,
+    digest_of,
+)
 from act_eval.types import OUTCOMES, EpisodeRecord, Timing
+
+_Kind = TypeVar("_Kind")
 
 TIMINGS = "timings.jsonl"
 METRICS = "metrics.jsonl"
@@ -31,6 +40,10 @@ class ShardLine:
     timing: Timing
     metrics: Any = field(default_factory=dict)
     """`act_eval.metrics.EpisodeMetrics` of the episode, or the JSON values of one."""
+    files: Mapping[str, str] = field(default_factory=dict, metadata=OMIT_EMPTY)
+    """Its files within the condition's folder, with the digests of their contents; see `results.integrity`."""
+    digest: str = field(default="", metadata=OMIT_EMPTY, compare=False)
+    """Digest of the record, which `ShardWriter` adds."""
 
 
 class ShardWriter:
@@ -52,7 +65,7 @@ class ShardWriter:
         Raises:
             OSError: if the disk is full, for instance.
         """
-        text = encode_line(line).encode()
+        text = encode_line(replace(line, digest=_digest_of(line.record))).encode()
         if not self._ends_with(text):
             self._file.write(text)
         self._file.flush()
@@ -82,7 +95,18 @@ def read_shard(path: Path) -> Iterator[ShardLine]:
                 f"{error}. If another version started this run, finish it with that version or choose another --out"
             ) from error
         check_outcome(line.record, place)
+        check_condition_name(line.condition, place)
+        check_file_names(line.files, place)
+        if line.digest not in ("", found := _digest_of(line.record)):
+            raise RunFolderError(
+                f"{place}: the record was changed after the run: its digest is {found}, the run recorded "
+                f"{line.digest}. Restore the file; or delete it and repeat the run's command"
+            )
         yield line
+
+
+def _digest_of(record: EpisodeRecord) -> str:
+    return digest_of(encode_line(record).encode())
 
 
 def merge(
@@ -125,14 +149,25 @@ def merge(
     return [found[i] for i in expected]
 
 
-def read_episodes(path: Path, seeds: Sequence[int] | None = None) -> list[EpisodeRecord]:
+def read_episodes(path: Path, seeds: Sequence[int] | None = None, digested: bool = False) -> list[EpisodeRecord]:
     """Read an `episodes.jsonl`, which must hold the seeds of the suite if they are given.
 
+    Args:
+        path: The file.
+        seeds: Of the suite.
+        digested: Whether the run recorded digests of its files.
+
     Raises:
-        RunFolderError: if the file is missing, truncated or not a list of records in order, or has other seeds.
+        RunFolderError: if the file is missing, truncated, changed after the run or not a list of records in order, or
+            has other seeds.
     """
     if not path.is_file():
         raise RunFolderError(f"{path} is missing: the run has not finished; repeat its command to resume it")
+    if digested and not (path.parent / DIGESTS).is_file():
+        raise RunFolderError(
+            f"{path.parent / DIGESTS} is missing, so nobody can tell whether the outcomes are those of the run. "
+            f"Restore it; or delete {path} and repeat the run's command, which runs the episodes again"
+        )
     records = read_lines(path, EpisodeRecord)
     for number, record in enumerate(records):
         place = f"{path}, line {number + 1}"
@@ -141,6 +176,7 @@ def read_episodes(path: Path, seeds: Sequence[int] | None = None) -> list[Episod
             raise RunFolderError(f"{place}: episode is {record.episode}; it must be {number}")
     if seeds is not None and [record.seed for record in records] != list(seeds):
         raise RunFolderError(f"{path} does not hold the seeds of the suite")
+    check_unchanged(path)
     return records
 
 
@@ -161,7 +197,7 @@ def read_timings(path: Path) -> list[Timing]:
         RunFolderError: if the file is missing, truncated or not a list of timings.
     """
     if not path.is_file():
-        raise RunFolderError(f"{path} is missing; delete the run folder and repeat the run's command")
+        raise RunFolderError(f"{path} is missing; repeat the run's command, which runs its episodes again")
     return read_lines(path, Timing)
 
 
@@ -194,7 +230,12 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 def write_lines(path: Path, values: Iterable[Any]) -> None:
     """Write dataclass instances as JSON lines, completely or not at all."""
-    write_atomically(path, "".join(map(encode_line, values)).encode())
+    write_atomically(path, encode_lines(values))
+
+
+def encode_lines(values: Iterable[Any]) -> bytes:
+    """Return dataclass instances as the content of a file of JSON lines."""
+    return "".join(map(encode_line, values)).encode()
 
 
 def _list(numbers: Sequence[int]) -> str:

@@ -17,6 +17,7 @@ from act_eval.decoding import decode, read_lines
 from act_eval.errors import RunFolderError, UnknownName, UnmeasuredRun, UsageError
 from act_eval.metrics import METRICS, EpisodeMetrics, MetricDefinition, Summary, definitions_of, summary
 from act_eval.results.folder import EPISODES, RunFolder
+from act_eval.results.integrity import check_unchanged, read_digests
 from act_eval.results.manifest import MANIFEST, Manifest
 from act_eval.results.records import METRICS as METRICS_FILE
 from act_eval.results.records import (
@@ -58,6 +59,13 @@ class StoredCondition:
     """Its entry in the manifest."""
     own_metrics: tuple[MetricDefinition, ...] = ()
     """User-defined metrics of the run."""
+    digested: bool = False
+    """Whether the run recorded digests of its files."""
+
+    @cached_property
+    def digests(self) -> Mapping[str, str]:
+        """File of the condition → digest of its content; empty for runs without digests and unfinished ones."""
+        return read_digests(self.folder) or {}
 
     @property
     def is_finished(self) -> bool:
@@ -71,7 +79,7 @@ class StoredCondition:
         Raises:
             RunFolderError: if the condition is unfinished, or the file is damaged or of another suite.
         """
-        return tuple(read_episodes(self.folder / EPISODES, self.suite.seeds))
+        return tuple(read_episodes(self.folder / EPISODES, self.suite.seeds, self.digested))
 
     @property
     def outcomes(self) -> tuple[str, ...]:
@@ -125,7 +133,8 @@ class StoredCondition:
         Raises:
             RunFolderError: if the file is missing or damaged.
         """
-        return load(path_of(self.folder / "steps", episode))
+        path = path_of(self.folder / "steps", episode)
+        return load(path, self.digests.get(f"steps/{path.name}"))
 
     def check_complete(self) -> None:
         """Check that records, metrics and timings cover the same episodes.
@@ -220,7 +229,7 @@ class StoredRun:
     def policy(self) -> str:
         """Name of the policy; that of the folder if the manifest has none."""
         entry = self.manifest.configuration.get("policy")
-        return str(entry.get("name", self.folder.name)) if isinstance(entry, Mapping) else self.folder.name
+        return entry.get("name", self.folder.name) if entry else self.folder.name
 
     def check_complete(self) -> "StoredRun":
         """Return this run after checking all files except steps and videos.
@@ -290,8 +299,9 @@ def read_run(folder: Path | str) -> StoredRun:
             name=name,
             folder=folder / name,
             suite=manifest.suite,
-            settings=entry if isinstance(entry, Mapping) else {},
+            settings=entry,
             own_metrics=own,
+            digested=manifest.digested,
         )
         for name, entry in manifest.configuration["conditions"].items()
     )
@@ -332,13 +342,13 @@ def read_metrics(condition: Path) -> list[EpisodeMetrics]:
     if not path.is_file():
         if (condition / EPISODES).is_file():
             raise UnmeasuredRun(
-                f"{path} is missing: the run was made by a version that did not record metrics; "
-                "repeat its command with another --out"
+                f"{path} is missing: repeat the run's command, which runs the episodes of the condition again"
             )
         raise RunFolderError(f"{path} is missing: the run has not finished; repeat its command to resume it")
     found = read_lines(path, EpisodeMetrics)
     if [one.episode for one in found] != list(range(len(found))):
-        raise RunFolderError(f"{path} does not hold its episodes in order; delete the run folder and run again")
+        raise RunFolderError(f"{path} does not hold its episodes in order; delete it and repeat the run's command")
+    check_unchanged(path)
     return found
 
 

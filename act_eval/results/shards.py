@@ -119,6 +119,10 @@ class Shards:
         write_lines(self.finished_file(shard.name), lines)
         _drop(self.folder / shard.name)
 
+    def own(self, shard: Shard) -> list[Path]:
+        """Return the files that only the processes of a shard write."""
+        return self._files(shard.name)
+
     def _files(self, shard: str) -> list[Path]:
         finished = self.finished_file(shard)
         return [finished] * finished.is_file() + _numbered(self.folder / shard)
@@ -138,10 +142,17 @@ class Shards:
                 if path == finished or key not in kept:
                     yield path, line
 
-    def clear(self) -> None:
-        """Delete every shard, after the lines are merged into the conditions' files."""
+    def replace(self, lines: list[ShardLine]) -> None:
+        """Write lines into a new file of the whole run, and delete every other file."""
+        (path,) = self.new(1)
+        write_lines(path, lines)
+        self.clear(but=path)
+
+    def clear(self, but: Path | None = None) -> None:
+        """Delete every shard except a file, after the lines are merged into the conditions' files."""
         for path in self.whole():
-            path.unlink()
+            if path != but:
+                path.unlink()
         for name in self.names():
             self.finished_file(name).unlink(missing_ok=True)
             _drop(self.folder / name)

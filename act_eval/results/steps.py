@@ -8,6 +8,7 @@ import struct
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from act_eval.errors import RunFolderError, UnmeasuredRun
+from act_eval.results.integrity import digest_of
 from act_eval.types import ChunkSwitch, EpisodeRecord, Prediction, StepRecord
 from act_eval.types.env_hooks import EnvHooks
 from act_eval.types.steps import EpisodeSteps
@@ -34,7 +36,7 @@ class StepRecorder:
         self._hooks = hooks or EnvHooks()
         self._records: dict[int, list[StepRecord]] = {}
         self._terminal: dict[int, NDArray[np.float64]] = {}
-        self._finished: dict[int, EpisodeSteps] = {}
+        self._finished: dict[int, tuple[EpisodeSteps, str]] = {}
 
     def on_step(self, record: StepRecord) -> None:
         self._records.setdefault(record.episode, []).append(record)
@@ -46,12 +48,12 @@ class StepRecorder:
         episode = record.episode
         steps = collect(self._records.pop(episode, []), self._terminal.pop(episode))
         steps = replace(steps, **_places(self._hooks, steps.state, record.detail))
-        save(path_of(self._folder, episode), steps)
-        self._finished[episode] = steps
+        self._finished[episode] = steps, save(path_of(self._folder, episode), steps)
 
-    def take(self, episode: int) -> EpisodeSteps:
-        """Return the steps of an episode that has ended, once."""
-        return self._finished.pop(episode)
+    def take(self, episode: int) -> tuple[EpisodeSteps, dict[str, str]]:
+        """Return, once, the steps of an episode that has ended, and their file with its digest."""
+        steps, digest = self._finished.pop(episode)
+        return steps, {f"{self._folder.name}/{path_of(self._folder, episode).name}": digest}
 
 
 def collect(records: Sequence[StepRecord], terminal: NDArray[np.float64]) -> EpisodeSteps:
@@ -106,12 +108,13 @@ def path_of(folder: Path, episode: int) -> Path:
     return folder / f"{episode:04d}.npz"
 
 
-def save(path: Path, steps: EpisodeSteps) -> None:
-    """Write an episode's steps atomically; equal steps give equal bytes."""
-    unfinished = path.with_name(path.name + ".part")
-    with unfinished.open("wb") as file:
-        np.savez_compressed(file, **{f.name: getattr(steps, f.name) for f in fields(EpisodeSteps)})
+def save(path: Path, steps: EpisodeSteps) -> str:
+    """Write an episode's steps atomically, and return the digest of the file; equal steps give equal bytes."""
+    file, unfinished = BytesIO(), path.with_name(path.name + ".part")
+    np.savez_compressed(file, **{f.name: getattr(steps, f.name) for f in fields(EpisodeSteps)})
+    unfinished.write_bytes(file.getvalue())
     unfinished.replace(path)
+    return digest_of(file.getvalue())
 
 
 _DAMAGE = (
@@ -121,23 +124,59 @@ _DAMAGE = (
 )
 
 
-def load(path: Path) -> EpisodeSteps:
+def load(path: Path, digest: str | None = None) -> EpisodeSteps:
     """Read an episode's steps.
+
+    Args:
+        path: The file.
+        digest: Of its content when it was written, if known.
 
     Raises:
         UnmeasuredRun: if the file lacks arrays, written by another version.
         RunFolderError: if the file is missing or damaged.
     """
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        content = path.read_bytes()
+        with np.load(BytesIO(content), allow_pickle=False) as arrays:
             required = [f.name for f in fields(EpisodeSteps) if f.default_factory is MISSING]
             if lacking := [name for name in required if name not in arrays]:
                 raise UnmeasuredRun(
                     f"{path} was written by another version: it has no {', '.join(lacking)}; "
                     "repeat the run's command with another --out"
                 )
-            return EpisodeSteps(**{f.name: arrays[f.name] for f in fields(EpisodeSteps) if f.name in arrays})
+            steps = EpisodeSteps(**{f.name: arrays[f.name] for f in fields(EpisodeSteps) if f.name in arrays})
     except FileNotFoundError as error:
-        raise RunFolderError(f"{path} is missing") from error
+        raise RunFolderError(f"{path} is missing; repeat the run's command, which runs its episode again") from error
     except _DAMAGE as error:
-        raise RunFolderError(f"{path} is damaged ({type(error).__name__}: {error})") from error
+        raise RunFolderError(f"{path} is damaged ({type(error).__name__}: {error}); {_REMEDY}") from error
+    if defect := _defect(steps):
+        raise RunFolderError(f"{path} is damaged ({defect}); {_REMEDY}")
+    if digest not in (None, found := digest_of(content)):
+        raise RunFolderError(f"{path} was changed after the run (digest {found}, recorded {digest}); {_REMEDY}")
+    return steps
+
+
+_REMEDY = "delete it and repeat the run's command, which runs its episode again"
+_PER_STEP = ("command", "ran", "chunk", "index", "observed", "requested", "estimated_delay", "actual_delay")
+_PER_STEP += ("in_flight", "chunk_switch", "replaced", "overlap_rmse")
+_PER_REQUEST = ("observation_step", "start", "ready", "estimated", "actual", "lost")
+_PER_STATE = ("joints", "gripper_xyz", "blocks_xyz", "target")
+
+
+def _defect(steps: EpisodeSteps) -> str | None:
+    """Return how arrays do not fit together; None if they do."""
+    rows = {name: len(steps.chunk) for name in _PER_STEP} | {"state": len(steps.chunk) + 1}
+    if len(steps.sent):
+        rows |= {name: len(steps.sent) for name in _PER_REQUEST}
+        rows |= {name: len(steps.sent) for name in ("predicted", "goal_input") if getattr(steps, name).size}
+    rows |= {name: len(steps.chunk) + 1 for name in _PER_STATE if getattr(steps, name).size}
+    for name, count in rows.items():
+        array = getattr(steps, name)
+        if array.dtype.kind not in "biuf":
+            return f"{name} holds no numbers but {array.dtype}"
+        if not array.ndim or len(array) != count:
+            return f"{name} has shape {array.shape}; it must have {count} rows"
+    for name in ("chunk", "index", "observed", "estimated_delay", "actual_delay", "sent", "observation_step", "ready"):
+        if getattr(steps, name).ndim != 1 or getattr(steps, name).dtype.kind not in "iu":
+            return f"{name} must be a list of whole numbers"
+    return None

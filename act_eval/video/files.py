@@ -8,17 +8,14 @@ from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
 from threading import BoundedSemaphore
-from typing import Literal
 
 from av.codec.codec import UnknownCodecError
 from av.error import FFmpegError
 
 from act_eval.errors import RenderError
 from act_eval.media import write_h264
+from act_eval.results.manifest import VideoMode
 from act_eval.types import SUCCESS, ImageArray
-
-VideoMode = Literal["all", "failures", "none"]
-"""Which episodes are recorded."""
 
 FPS = 20
 """Frames per second for environments without a rate."""

@@ -190,7 +190,7 @@ def test_episodes_under_measured_delay_are_repeated_by_the_trace_of_their_record
         executor = ChunkExecutor(Pointing(pause_s), schedule, hold_of(envs), CONTROL_MS)
         recorder = StepRecorder(tmp_path / folder)
         records = list(rollout(envs, executor, [Episode(n, 50 + n) for n in range(5)], [recorder]))
-        return records, [recorder.take(n) for n in range(5)]
+        return records, [recorder.take(n)[0] for n in range(5)]
 
     records, steps = episodes("measured", Measured(), 0.0015)
     assert all(delay > 0 for record in records for delay in record.detail["actual_delays"][1:])

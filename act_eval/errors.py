@@ -48,6 +48,10 @@ class SuiteMismatch(UsageError):
     """Two runs used different suites."""
 
 
+class DeclarationError(UsageError):
+    """An environment breaks what it declares, such as its success signal: its rate would be wrong, so the run stops."""
+
+
 class ActionError(ActEvalError):
     """An action is not finite or has the wrong shape."""
 

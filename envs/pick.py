@@ -14,6 +14,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from act_eval.envs import outcomes, sim_state
+from act_eval.envs.command_bounds import CommandBounds
 from act_eval.envs.episode_log import RunningLog
 from act_eval.envs.layout import click_errors, sample_blocks
 from act_eval.envs.logged_states import LoggedStates
@@ -85,6 +86,7 @@ class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):
         self._started = False
         image = spaces.Box(0, 255, (image_size, image_size, 3), np.uint8)
         self.action_space = spaces.Box(self._scene.action_low, self._scene.action_high, dtype=np.float32)
+        self._bounds = CommandBounds(self.action_space)
         self.observation_space = spaces.Dict(
             {
                 "pixels": spaces.Dict(dict.fromkeys(CAMERAS, image)),
@@ -119,6 +121,7 @@ class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):
             self._data.qpos[address : address + 7] = pose
         mujoco.mj_forward(self._scene.model, self._data)
         self._log = RunningLog(self._scene, self._data, self._target)
+        self._bounds.reset()
         self._pixels = {camera: np.zeros((self.options.image_size,) * 2 + (3,), np.uint8) for camera in CAMERAS}
         self._started = True
         return self._observation(), self._info()
@@ -134,6 +137,7 @@ class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):
             raise UsageError("step() was called before reset()")
         command = _checked(action)
         self._log.commands.append(command)
+        self._bounds.see(command)
         self._data.ctrl[:] = command
         self._disturb()
         self._before_physics()
@@ -186,7 +190,7 @@ class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):
         twin = copy(self)
         twin._data = copy(self._data)
         twin._noise, twin._np_random = deepcopy(self._noise), deepcopy(self._np_random)
-        twin._log = self._log.copy()
+        twin._log, twin._bounds = self._log.copy(), CommandBounds(self.action_space)
         twin._viewer, twin.render_mode, twin._skip_cameras = None, None, True
         twin._replayed = None
         return twin
@@ -199,7 +203,7 @@ class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):
         """Return the outcome of the episode so far, with the nudge or swap in it."""
         log = self._log.whole()
         verdict, event = outcomes.judge(log), outcomes.event_detail(log, self._event_step, self._event_steps)
-        return replace(verdict, detail={**verdict.detail, **event})
+        return replace(verdict, detail={**verdict.detail, **event, **self._bounds.detail()})
 
     def suite_facts(self) -> dict[str, Any]:
         """Return the facts that must be equal for two runs to be paired by seed."""

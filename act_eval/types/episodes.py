@@ -19,6 +19,8 @@ OUTCOMES = ("invalid", "policy_error", "success", "wrong_block", "dropped", "bet
 BETWEEN = (0.25, 0.75)
 """Grasp choices that count as between the blocks."""
 INVALID, POLICY_ERROR, SUCCESS = OUTCOMES[:3]
+OUTSIDE = "outside_action_space"
+"""Key in a record's `detail`: steps whose command lies outside the action space, and the entry farthest outside."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """Success rules of external environments, such as `info.is_success` or `reward>=4`.
 
-A missing signal is an error that names what to add; it never counts as a failure.
+A signal that is missing, NaN or neither 0 nor 1 is an error that names what to declare; it never counts as an outcome.
 """
 
 import operator
@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from act_eval.errors import UsageError
+import numpy as np
+
+from act_eval.errors import DeclarationError, UsageError
 
 DEFAULT_KEYS = ("is_success", "success")
 """Keys of `info` that are used if no rule is declared."""
@@ -62,43 +64,55 @@ class SuccessRule:
         """Return whether a step succeeded.
 
         Raises:
-            UsageError: if the signal is missing, or not a single value.
+            DeclarationError: if the signal is missing, is no number, is neither 0 nor 1 though no comparison is
+                declared, or if two default keys disagree.
         """
-        found = self._signal(step)
-        try:
-            value = float(found)
-        except (TypeError, ValueError) as error:
-            raise UsageError(f"the success signal {self} is {found!r}, neither a number nor true or false") from error
-        return bool(value) if self.sign is None else _COMPARISONS[self.sign](value, self.bound)
+        signals = self._signals(step)
+        found = {name: self._decide(name, value) for name, value in signals.items()}
+        if len(set(found.values())) > 1:
+            told = " and ".join(f"{name} is {value!r}" for name, value in signals.items())
+            raise DeclarationError(f"{told}: declare the one that counts, as in --success info.{DEFAULT_KEYS[0]}")
+        return any(found.values())
 
-    def _signal(self, step: StepResult) -> Any:
+    def _signals(self, step: StepResult) -> dict[str, Any]:
+        """Return name → value of the signals that a step has; none where an optional one is not there."""
         match self.source:
             case None:
-                key = next((key for key in DEFAULT_KEYS if key in step.info), None)
-                return self._missing(step.info) if key is None else step.info[key]
-            case "reward":
-                return step.reward
+                found = {f"info.{key}": step.info[key] for key in DEFAULT_KEYS if key in step.info}
+                return found or self._missing(step.info)
             case "return":
-                return step.total
-            case "terminated":
-                return step.terminated
-            case "truncated":
-                return step.truncated
+                return {"return": step.total}
+            case "reward" | "terminated" | "truncated" as source:
+                return {source: getattr(step, source)}
             case source:
-                return self._of_info(step.info, source.removeprefix("info."))
+                path, value = source.removeprefix("info."), step.info
+                for key in [path] if path in step.info else path.split("."):
+                    if not isinstance(value, Mapping) or key not in value:
+                        return {} if self.optional else self._missing(step.info)
+                    value = value[key]
+                return {source: value}
 
-    def _of_info(self, info: Mapping[str, Any], path: str) -> Any:
-        found: Any = info
-        for key in [path] if path in info else path.split("."):
-            if not isinstance(found, Mapping) or key not in found:
-                return False if self.optional else self._missing(info)
-            found = found[key]
-        return found
+    def _decide(self, name: str, value: Any) -> bool:
+        """Return whether one signal means success."""
+        numbers = np.asarray(value)
+        if numbers.dtype.kind not in "biuf" or numbers.size != 1:
+            raise DeclarationError(f"the success signal {name} is {value!r}, neither a number nor true or false")
+        number = float(numbers.item())
+        if np.isnan(number):
+            raise DeclarationError(f"the success signal {name} is NaN, which is neither success nor failure")
+        if self.sign is not None:
+            return _COMPARISONS[self.sign](number, self.bound)
+        if number not in (0, 1):
+            raise DeclarationError(
+                f"the success signal {name} is {number:g}, neither 0 nor 1: declare a comparison, as in "
+                f'--success "{name}>=1"'
+            )
+        return number == 1
 
     def _missing(self, info: Mapping[str, Any]) -> Any:
-        wanted = "" if self.source is None else f" ({self.source} is not there)"
-        raise UsageError(
-            f"the environment signals no success{wanted}: declare the rule with --success, as in "
+        lacking = "" if self.source is None else f" ({self.source} is not there)"
+        raise DeclarationError(
+            f"the environment signals no success{lacking}: declare the rule with --success, as in "
             '--success "reward>=4", --success terminated or --success info.KEY, or add info["is_success"] (bool) to '
             f"every step; its info holds {sorted(map(str, info))}"
         )

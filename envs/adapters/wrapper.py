@@ -5,6 +5,7 @@ step, a hold rule and a success rule. An episode ends with its first successful 
 (docs/own-environment.md) are passed on.
 """
 
+from collections.abc import Mapping, Sequence
 from importlib.metadata import packages_distributions, version
 from typing import Any
 
@@ -16,20 +17,16 @@ from act_eval.envs.adapters.config import Declaration
 from act_eval.envs.adapters.hold import hold_rule
 from act_eval.envs.adapters.observation_mapping import ObservationMapping, described, digest, resolve
 from act_eval.envs.adapters.success import StepResult, parse_success
-from act_eval.errors import SimulationError, UsageError
+from act_eval.envs.command_bounds import CommandBounds
+from act_eval.errors import DeclarationError, SimulationError, UsageError
 from act_eval.types import FloatArray, Verdict
 from act_eval.types.env_hooks import EnvHooks, hooks_of
 
 SEEDS = 2**32
 """Many environments accept only smaller seeds, so episode seeds are taken modulo this number."""
+_RESET, _STEP = ("observation", "info"), ("observation", "reward", "terminated", "truncated", "info")
 _PASSED_ON = (
-    "simulator_state",
-    "render_state",
-    "motion",
-    "renderer_name",
-    "gripper_position",
-    "gripper_dims",
-    "privileged",
+    *("simulator_state", "render_state", "motion", "renderer_name", "gripper_position", "gripper_dims", "privileged"),
 )
 _USED = ("hold_action", "skip_cameras", "suite_facts", "max_episode_steps")
 
@@ -49,6 +46,7 @@ class AdaptedEnv(gym.Env[dict[str, Any], FloatArray]):
         self._mapping = ObservationMapping(env, resolve(env.observation_space, declared), name)
         self._success = parse_success(declared.success)
         self._actions = _action_space(env.action_space, name)
+        self._bounds = CommandBounds(self._actions)
         self.action_space: Any = self._actions
         self.hold, self._hold = hold_rule(declared.hold, self._hooks.hold_action, self._actions.shape[0])
         self.max_episode_steps = _horizon(env, self._hooks, declared, name)
@@ -69,8 +67,10 @@ class AdaptedEnv(gym.Env[dict[str, Any], FloatArray]):
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Begin an episode; seeds are taken modulo 2³²."""
         super().reset(seed=seed)
-        observed, info = self.env.reset(seed=None if seed is None else seed % SEEDS, options=options)
-        self._steps, self._return, self._success_step = 0, 0.0, None
+        result = self.env.reset(seed=None if seed is None else seed % SEEDS, options=options)
+        observed, info = _unpacked(result, _RESET, self.name)
+        self._seed, self._steps, self._return, self._success_step = seed, 0, 0.0, None
+        self._bounds.reset()
         self._ended = "running"
         shown = self._mapping.of(observed)
         self._start = digest(shown)
@@ -81,10 +81,11 @@ class AdaptedEnv(gym.Env[dict[str, Any], FloatArray]):
 
         Raises:
             SimulationError: if the reward is not finite.
-            UsageError: if the success signal is missing.
+            DeclarationError: if the success signal is missing or no truth value.
         """
         command = np.asarray(action).astype(self._actions.dtype)
-        observed, reward, terminated, truncated, info = self.env.step(command)
+        self._bounds.see(command)
+        observed, reward, terminated, truncated, info = _unpacked(self.env.step(command), _STEP, self.name)
         reward, terminated, truncated = float(reward), bool(terminated), bool(truncated)
         if not np.isfinite(reward):
             raise SimulationError(f"{self.name} gave the reward {reward}")
@@ -92,8 +93,12 @@ class AdaptedEnv(gym.Env[dict[str, Any], FloatArray]):
         self._return += reward
         truncated |= self._steps >= self.max_episode_steps
         result = StepResult(info=info, reward=reward, total=self._return, terminated=terminated, truncated=truncated)
-        if self._success.holds(result):
-            self._success_step = self._steps - 1
+        try:
+            if self._success.holds(result):
+                self._success_step = self._steps - 1
+        except DeclarationError as error:
+            place = f"{self.name}, step {self._steps} of the episode with seed {self._seed}"
+            raise DeclarationError(f"{place}: {error}") from error
         self._ended = "terminated" if terminated else "truncated" if truncated else "running"
         succeeded = self._success_step is not None
         return self._mapping.of(observed), reward, terminated or succeeded, truncated, {**info, "is_success": succeeded}
@@ -123,6 +128,7 @@ class AdaptedEnv(gym.Env[dict[str, Any], FloatArray]):
             "success_step": self._success_step,
             "ended": self._ended,
             "initial_state": self._start,
+            **self._bounds.detail(),
         }
         return Verdict(outcome="timeout" if self._success_step is None else "success", detail=detail)
 
@@ -165,9 +171,25 @@ class AdaptedEnv(gym.Env[dict[str, Any], FloatArray]):
             raise UsageError(f"{self.name} gives {got}, its observation space says {self.observation_space}")
 
 
+def _unpacked(result: Any, wanted: Sequence[str], name: str) -> tuple[Any, ...]:
+    """Return the values of a reset or step; environments of Gym before 0.26 return fewer."""
+    if isinstance(result, tuple) and len(result) == len(wanted) and isinstance(result[-1], Mapping):
+        return result
+    got = f"{len(result)} values" if isinstance(result, tuple) else type(result).__name__
+    raise DeclarationError(
+        f"{name} returned {got} instead of ({', '.join(wanted)}), as environments of old versions of Gym do: reset "
+        f"must return (observation, info), step five values, {', '.join(_STEP)}, with info a mapping"
+    )
+
+
 def _action_space(space: spaces.Space[Any], name: str) -> spaces.Box:
     if not isinstance(space, spaces.Box) or len(space.shape) != 1:
         raise UsageError(f"{name} has the action space {space}; policies return vectors, so it must be a Box (A,)")
+    if space.dtype.kind != "f":
+        raise UsageError(
+            f"{name} has the action space {space}: policies return fractions, which {space.dtype} would cut to whole "
+            "numbers; wrap the environment in one that takes floats"
+        )
     return space
 
 

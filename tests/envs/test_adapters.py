@@ -187,7 +187,6 @@ def test_rules_read_nested_and_usual_keys() -> None:
 
     assert holds(None, {"is_success": np.bool_(True)})
     assert holds(None, {"success": 1.0})
-    assert not holds(None, {"is_success": False, "success": True})
     assert holds("info.task.done", {"task": {"done": True}})
     assert holds("terminated", {})
     assert not holds("truncated", {})

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from act_eval.comparison.findings import ConditionFinding, compare_conditions
 from act_eval.errors import UnmeasuredRun, UsageError
 from act_eval.report import PAGE, write_report
 from act_eval.results.run import Conditions, StoredRun, read_run
-from act_eval.results.tables import Table, metric_table, outcome_table
+from act_eval.results.tables import Table, metric_table, outcome_notes, outcome_table
 
 
 class Run:
@@ -93,13 +94,14 @@ class Run:
 
     def __str__(self) -> str:
         width = shutil.get_terminal_size().columns
-        return "\n".join(table.text(width) for table in self._tables())
+        return "\n".join([*(table.text(width) for table in self._tables()), *outcome_notes(self._stored)])
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r}: {', '.join(self.conditions)})"
 
     def _repr_html_(self) -> str:
-        return "\n".join(table.html() for table in self._tables())
+        notes = (f"<p>{escape(note)}</p>" for note in outcome_notes(self._stored))
+        return "\n".join([*(table.html() for table in self._tables()), *notes])
 
     def _tables(self) -> Iterator[Table]:
         yield outcome_table(self._stored)

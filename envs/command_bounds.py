@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from numpy.typing import NDArray
 
-from act_eval.types import FloatArray
 from act_eval.types.episodes import OUTSIDE
 
 _TOLERANCE = 1e-5
@@ -24,21 +24,23 @@ class CommandBounds:
 
     def __init__(self, space: spaces.Box) -> None:
         self._low, self._high = space.low.astype(np.float64), space.high.astype(np.float64)
-        self._slack = _TOLERANCE * np.maximum(1, np.maximum(np.abs(self._low), np.abs(self._high)))
+        self._lowest, self._highest = (
+            bound + sign * _TOLERANCE * np.maximum(1, np.abs(bound))
+            for bound, sign in ((self._low, -1), (self._high, 1))
+        )
         self.reset()
 
     def reset(self) -> None:
         """Begin an episode."""
         self._steps, self._farthest, self._worst = 0, 0.0, {}
 
-    def see(self, command: FloatArray) -> None:
+    def see(self, command: NDArray[Any]) -> None:
         """Receive the command (A,) of a step."""
-        beyond = np.maximum(self._low - command, command - self._high)
-        outside = beyond > self._slack
-        if not outside.any():
+        if not ((command < self._lowest) | (command > self._highest)).any():
             return
         self._steps += 1
-        entry = int(np.argmax(np.where(outside, beyond, -np.inf)))
+        beyond = np.maximum(self._low - command, command - self._high)
+        entry = int(np.argmax(beyond))
         if beyond[entry] > self._farthest:
             self._farthest = float(beyond[entry])
             bounds = (self._low[entry], self._high[entry])

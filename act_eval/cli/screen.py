@@ -13,7 +13,7 @@ from act_eval.evaluation.worker import INITIAL_STATE
 from act_eval.metrics import definitions_of
 from act_eval.report import Report
 from act_eval.results.suites import warnings_about_starts
-from act_eval.results.tables import metric_table, outcome_table
+from act_eval.results.tables import metric_table, outcome_notes, outcome_table
 from act_eval.sweeps.run import FinishedSweep, FinishedSweepShard
 from act_eval.types import INVALID, POLICY_ERROR, EpisodeRecord
 
@@ -40,7 +40,7 @@ def grasp_choice_lines(results: Mapping[str, Sequence[EpisodeRecord]], options: 
 
 
 def validity_notes(results: Mapping[str, Sequence[EpisodeRecord]]) -> list[str]:
-    """Return notes on the validity of a table: broken episodes with the first cause, repeated initial states."""
+    """Return notes on the validity of a table: broken episodes with the first cause, and other signs."""
     lines = []
     for name, records in results.items():
         for outcome in (INVALID, POLICY_ERROR):
@@ -50,7 +50,7 @@ def validity_notes(results: Mapping[str, Sequence[EpisodeRecord]]) -> list[str]:
                 lines.append(f"{name}: {len(found)} episodes ended as {outcome} ({numbers}); first: {found[0].error}")
         starts = [record.detail[INITIAL_STATE] for record in records if INITIAL_STATE in record.detail]
         lines += [f"{name}: {line}" for line in warnings_about_starts(starts)]
-    return lines
+    return [*lines, *outcome_notes(results)]
 
 
 def print_run(run: FinishedRun, console: Console) -> None:

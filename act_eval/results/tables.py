@@ -3,6 +3,7 @@
 A table wider than the terminal continues below with its first columns repeated; no cell is cut or folded.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -11,7 +12,8 @@ from io import StringIO
 from act_eval.metrics import MetricDefinition, Summary, definitions_of
 from act_eval.results.run import StoredRun
 from act_eval.stats import SuccessRate
-from act_eval.types import OUTCOMES, SUCCESS, EpisodeRecord
+from act_eval.types import INVALID, OUTCOMES, SUCCESS, EpisodeRecord
+from act_eval.types.episodes import OUTSIDE
 
 _NOTHING = "–"
 _CAPTION = "a / b: median / 95th percentile; switch jump: mean; time: median [95 % interval]; see docs/metrics.md"
@@ -68,25 +70,70 @@ class Table:
 
 
 def outcome_table(results: StoredRun | Records) -> Table:
-    """Return the table of each condition's success rate and outcomes."""
+    """Return the table of each condition's success rate and outcomes.
+
+    Where there are invalid episodes, the rate that counts them as failures is beside the rate without them: a policy
+    may have caused them, as by commands under which the simulation diverges.
+    """
     records = _records(results)
     occurring = [
         outcome
         for outcome in OUTCOMES
         if outcome != SUCCESS and any(one.outcome == outcome for own in records.values() for one in own)
     ]
+    invalid = INVALID in occurring
     return Table(
-        heads=("condition", "success", *(name.replace("_", " ") for name in occurring), "steps"),
+        heads=(
+            "condition",
+            "success",
+            *(["invalid\nas failed"] if invalid else []),
+            *(name.replace("_", " ") for name in occurring),
+            "steps",
+        ),
         rows=tuple(
             (
                 name,
                 success_rate(own).describe(),
+                *([_with_invalid(own)] if invalid else []),
                 *(str(sum(record.outcome == outcome for record in own)) for outcome in occurring),
                 f"{sum(record.steps for record in own) / len(own):.0f}",
             )
             for name, own in records.items()
         ),
     )
+
+
+def _with_invalid(records: Sequence[EpisodeRecord]) -> str:
+    successes = success_rate(records).successes
+    return f"{successes}/{len(records)} = {successes / len(records):.2f}"
+
+
+def outcome_notes(results: StoredRun | Records) -> list[str]:
+    """Return a line for each sign that a success rate does not mean what it seems to.
+
+    These are episodes that succeed at their first step, and commands outside the action space.
+    """
+    lines = []
+    for name, own in _records(results).items():
+        first = sum(record.outcome == SUCCESS and record.steps <= 1 for record in own)
+        if first:
+            lines.append(
+                f"{name}: {first} of {len(own)} episodes succeeded at their first step: success may hold at reset"
+            )
+        outside = [record.detail[OUTSIDE] for record in own if OUTSIDE in record.detail]
+        if outside:
+            worst = max(outside, key=lambda one: _beyond(one["value"], one["low"], one["high"]))
+            steps, bounds = sum(one["steps"] for one in outside), [worst["low"], worst["high"]]
+            low, high = ("unbounded" if bound is None else f"{bound:g}" for bound in bounds)
+            lines.append(
+                f"{name}: {100 * steps / sum(record.steps for record in own):.0f} % of the commands lie outside the "
+                f"action space (entry {worst['entry']} is {worst['value']:.4g}, allowed: {low} to {high})"
+            )
+    return lines
+
+
+def _beyond(value: float, low: float | None, high: float | None) -> float:
+    return max(value - high if high is not None else -math.inf, low - value if low is not None else -math.inf)
 
 
 def metric_table(

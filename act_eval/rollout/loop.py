@@ -20,7 +20,7 @@ import gymnasium as gym
 import numpy as np
 
 from act_eval.encoding import find_unserializable
-from act_eval.errors import ActionError, RemoteError, RenderError, SimulationError, UsageError
+from act_eval.errors import ActionError, DeclarationError, RemoteError, RenderError, SimulationError, UsageError
 from act_eval.rollout.observations import ObservationBatch
 from act_eval.rollout.slots import (
     EnvSlot,
@@ -49,7 +49,7 @@ from act_eval.user_code import Fault, exits_raise, truth
 
 _End = tuple[str | None, str | None]
 """(outcome, or None if the environment decides it; error)."""
-_STOP = (RenderError, KeyboardInterrupt, GeneratorExit)
+_STOP = (RenderError, DeclarationError, KeyboardInterrupt, GeneratorExit)
 """No episode's fault: the run stops."""
 _NO_STATE = np.zeros(0, np.float64)
 

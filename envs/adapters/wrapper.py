@@ -6,6 +6,7 @@ step, a hold rule and a success rule. An episode ends with its first successful 
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import packages_distributions, version
 from typing import Any
 
@@ -19,16 +20,17 @@ from act_eval.envs.adapters.observation_mapping import ObservationMapping, descr
 from act_eval.envs.adapters.success import StepResult, parse_success
 from act_eval.envs.command_bounds import CommandBounds
 from act_eval.errors import DeclarationError, SimulationError, UsageError
-from act_eval.types import FloatArray, Verdict
-from act_eval.types.env_hooks import EnvHooks, hooks_of
+from act_eval.types import SUCCESS, FloatArray, Verdict
+from act_eval.types.env_hooks import HOOKS, EnvHooks, hooks_of
 
 SEEDS = 2**32
 """Many environments accept only smaller seeds, so episode seeds are taken modulo this number."""
 _RESET, _STEP = ("observation", "info"), ("observation", "reward", "terminated", "truncated", "info")
-_PASSED_ON = (
-    *("simulator_state", "render_state", "motion", "renderer_name", "gripper_position", "gripper_dims", "privileged"),
+_MERGED = (
+    *("skip_cameras", "hold_action", "suite_facts", "max_episode_steps"),
+    *("verdict", "remarks", "smoke_test", "package_versions"),
 )
-_USED = ("hold_action", "skip_cameras", "suite_facts", "max_episode_steps")
+"""Hooks that the adapter has itself; it passes all others on."""
 
 
 class AdaptedEnv(gym.Env[dict[str, Any], FloatArray]):
@@ -41,9 +43,10 @@ class AdaptedEnv(gym.Env[dict[str, Any], FloatArray]):
             UsageError: naming a missing declaration, or one that does not fit.
         """
         self.env, self.name = env, name
-        self._hooks = hooks_of(env, (*_PASSED_ON, *_USED))
+        self._hooks = hooks_of(env)
         self.render_mode = env.render_mode
         self._mapping = ObservationMapping(env, resolve(env.observation_space, declared), name)
+        self._judge = self._hooks.verdict if declared.success is None else None
         self._success = parse_success(declared.success)
         self._actions = _action_space(env.action_space, name)
         self._bounds = CommandBounds(self._actions)
@@ -58,7 +61,7 @@ class AdaptedEnv(gym.Env[dict[str, Any], FloatArray]):
         return self.name
 
     def __getattr__(self, name: str) -> Any:
-        if name in _PASSED_ON and (hook := vars(self._hooks)[name]) is not None:
+        if name in HOOKS and name not in _MERGED and (hook := vars(self._hooks)[name]) is not None:
             return hook
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
@@ -84,7 +87,7 @@ class AdaptedEnv(gym.Env[dict[str, Any], FloatArray]):
             DeclarationError: if the success signal is missing or no truth value.
         """
         command = np.asarray(action).astype(self._actions.dtype)
-        self._bounds.see(command)
+        self._bounds.see(np.asarray(action))
         observed, reward, terminated, truncated, info = _unpacked(self.env.step(command), _STEP, self.name)
         reward, terminated, truncated = float(reward), bool(terminated), bool(truncated)
         if not np.isfinite(reward):
@@ -94,14 +97,19 @@ class AdaptedEnv(gym.Env[dict[str, Any], FloatArray]):
         truncated |= self._steps >= self.max_episode_steps
         result = StepResult(info=info, reward=reward, total=self._return, terminated=terminated, truncated=truncated)
         try:
-            if self._success.holds(result):
+            if self._judge is None and self._success.holds(result):
                 self._success_step = self._steps - 1
         except DeclarationError as error:
             place = f"{self.name}, step {self._steps} of the episode with seed {self._seed}"
             raise DeclarationError(f"{place}: {error}") from error
         self._ended = "terminated" if terminated else "truncated" if truncated else "running"
         succeeded = self._success_step is not None
-        return self._mapping.of(observed), reward, terminated or succeeded, truncated, {**info, "is_success": succeeded}
+        info = info if self._judge is not None else {**info, "is_success": succeeded}
+        return self._mapping.of(observed), reward, terminated or succeeded, truncated, info
+
+    @property
+    def _criterion(self) -> str:
+        return str(self._success) if self._judge is None else "verdict() of the environment"
 
     def render(self) -> Any:
         """Return the image that the environment renders."""
@@ -122,7 +130,7 @@ class AdaptedEnv(gym.Env[dict[str, Any], FloatArray]):
             self._hooks.skip_cameras(skip)
 
     def verdict(self) -> Verdict:
-        """Return the outcome: success, or timeout for every other end."""
+        """Return the outcome: that of the environment's own `verdict`, or success or timeout by the success rule."""
         detail = {
             "return": self._return,
             "success_step": self._success_step,
@@ -130,7 +138,11 @@ class AdaptedEnv(gym.Env[dict[str, Any], FloatArray]):
             "initial_state": self._start,
             **self._bounds.detail(),
         }
-        return Verdict(outcome="timeout" if self._success_step is None else "success", detail=detail)
+        if self._judge is None:
+            return Verdict(outcome="timeout" if self._success_step is None else SUCCESS, detail=detail)
+        del detail["success_step"]
+        own = self._judge()
+        return replace(own, detail={**own.detail, **detail})
 
     def suite_facts(self) -> dict[str, Any]:
         """Return the facts that must be equal for two runs to be paired, beside id, options and horizon."""
@@ -138,7 +150,7 @@ class AdaptedEnv(gym.Env[dict[str, Any], FloatArray]):
         return {
             **({} if own is None else own()),
             **self._mapping.keys.to_json(),
-            "success": str(self._success),
+            "success": self._criterion,
             "hold": self.hold,
             "control_hz": self.metadata["render_fps"],
         }
@@ -147,21 +159,24 @@ class AdaptedEnv(gym.Env[dict[str, Any], FloatArray]):
         """Return lines that describe the resolved declaration."""
         shown = {name: place for name, place in self._mapping.keys.to_json().items() if place}
         lines = [
-            f"inputs {shown}; success: {self._success}; hold: {self.hold}; "
+            f"inputs {shown}; success: {self._criterion}; hold: {self.hold}; "
             f"{1000 / self.metadata['render_fps']:g} ms a step, at most {self.max_episode_steps} steps"
         ]
         if self._mapping.keys.unused:
             lines.append(f"no input of any policy: {', '.join(self._mapping.keys.unused)}")
-        return tuple(lines)
+        return (*lines, *(() if self._hooks.remarks is None else self._hooks.remarks()))
 
     def package_versions(self) -> dict[str, str]:
         """Return the version of the package that the environment comes from, for a run's fingerprint."""
         module = type(self.env.unwrapped).__module__.partition(".")[0]
         owners = set(packages_distributions().get(module, ())) - {"act_eval", "gymnasium", "dm_control"}
-        return {owner: version(owner) for owner in sorted(owners)}
+        own = self._hooks.package_versions
+        return {owner: version(owner) for owner in sorted(owners)} | dict({} if own is None else own())
 
     def smoke_test(self) -> None:
         """Take a step, so that an error comes before the first episode."""
+        if self._hooks.smoke_test is not None:
+            self._hooks.smoke_test()
         self.reset(seed=0)
         space = self._actions
         middle = np.where(np.isfinite(space.low) & np.isfinite(space.high), (space.low / 2 + space.high / 2), 0.0)

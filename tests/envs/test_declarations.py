@@ -12,6 +12,8 @@ from act_eval.envs.adapters.success import StepResult, parse_success
 from act_eval.envs.command_bounds import CommandBounds
 from act_eval.envs.pick import PickEnv
 from act_eval.errors import DeclarationError, UsageError
+from act_eval.types import Verdict
+from act_eval.types.env_hooks import hooks_of
 
 
 def adapted(env: gym.Env, **declared: Any) -> AdaptedEnv:
@@ -130,3 +132,29 @@ def test_ours_count_too_and_unbounded_spaces_never() -> None:
     assert bounds.detail() == {}
     bounds.see(np.array([1e9, -5]))
     assert bounds.detail()["outside_action_space"] == {"steps": 1, "entry": 1, "value": -5.0, "low": 0.0, "high": None}
+
+
+class Judged(Reach):
+    """Says itself how its episodes end."""
+
+    video_cameras = ("top",)
+
+    def verdict(self) -> Verdict:
+        return Verdict(outcome="wrong_block" if self.steps > 1 else "missed", detail={"steps": self.steps})
+
+    def remarks(self) -> tuple[str, ...]:
+        return ("its own remark",)
+
+
+def test_the_hooks_of_an_environment_are_its_own() -> None:
+    env = adapted(Judged(tells=False))
+    env.smoke_test()
+    env.reset(seed=0)
+    env.step(np.zeros(2, np.float32))
+    env.step(np.zeros(2, np.float32))
+    verdict = env.verdict()
+    assert (verdict.outcome, verdict.detail["steps"], verdict.detail["ended"]) == ("wrong_block", 2, "running")
+    assert env.suite_facts()["success"] == "verdict() of the environment"
+    assert env.remarks()[-1] == "its own remark"
+    assert hooks_of(env).video_cameras == ("top",)
+    assert adapted(Judged(), success="terminated").suite_facts()["success"] == "terminated"

@@ -127,6 +127,13 @@ def expert(out: Path, **fields: object) -> Run:
     )
 
 
+@pytest.fixture
+def every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Progress is reported at every step, however fast the machine is."""
+    monkeypatch.setattr("act_eval.evaluation.worker._REPORT_S", -1.0)
+
+
+@pytest.mark.usefixtures("every_step")
 def test_a_finished_run_is_returned_at_once_and_equals_the_first(tmp_path: Path) -> None:
     first, again = Recorder(), Recorder()
     run = expert(tmp_path / "run", progress=first)
@@ -143,6 +150,7 @@ def test_a_finished_run_is_returned_at_once_and_equals_the_first(tmp_path: Path)
     assert (first.steps > 0, again.steps) == (True, 0)
 
 
+@pytest.mark.usefixtures("every_step")
 def test_progress_moves_while_all_episodes_are_in_one_batch(tmp_path: Path) -> None:
     recorder = Recorder()
     expert(tmp_path / "run", episodes=2, progress=recorder)

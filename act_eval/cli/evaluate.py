@@ -14,6 +14,7 @@ def run(argv: Sequence[str], prog: str) -> int:
     """Parse the flags and evaluate; return the exit code."""
     config = parse(EvaluateConfig, argv, prog)
     from act_eval.cli.screen import console_for, print_run, print_shard  # slow to import; help does not need it
+    from act_eval.evaluation.checks import check_any_valid
     from act_eval.evaluation.run import FinishedShard, evaluate
     from act_eval.export import check_tools, export_run
     from act_eval.progress import Terminal
@@ -24,9 +25,11 @@ def run(argv: Sequence[str], prog: str) -> int:
     found = evaluate(config, Terminal(console))
     if isinstance(found, FinishedShard):
         print_shard(found, console)
+        check_any_valid(found.records)
         return OK
     print_run(found, console)
     for tool in config.export:
         for line in export_run(read_run(found.folder), tool):
             console.print(line, markup=False)
+    check_any_valid(found.records)
     return OK

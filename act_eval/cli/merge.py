@@ -13,6 +13,7 @@ def run(argv: Sequence[str], prog: str) -> int:
     """Parse the flags and merge; return the exit code."""
     config = parse(MergeConfig, argv, prog)
     from act_eval.cli.screen import console_for, print_run  # slow to import; help does not need it
+    from act_eval.evaluation.checks import check_any_valid
     from act_eval.evaluation.finish import FinishedRun
     from act_eval.progress import Terminal
     from act_eval.sweeps.merging import merge
@@ -21,6 +22,7 @@ def run(argv: Sequence[str], prog: str) -> int:
     found = merge(config, Terminal(console))
     if isinstance(found, FinishedRun):
         print_run(found, console)
+        check_any_valid(found.records)
     else:
         console.print(
             f"results {found}; repeat the sweep's command with --out {found} and without --shard to write the tables",

@@ -7,15 +7,14 @@ from typing import Any, TextIO
 from rich.console import Console
 
 from act_eval.diagnostics.grasp_choice import describe, grasp_choices_of, named_block
+from act_eval.evaluation.checks import validity_notes
 from act_eval.evaluation.finish import HISTOGRAM, MAP, FinishedRun
 from act_eval.evaluation.run import FinishedShard
-from act_eval.evaluation.worker import INITIAL_STATE
 from act_eval.metrics import definitions_of
 from act_eval.report import Report
-from act_eval.results.suites import warnings_about_starts
-from act_eval.results.tables import metric_table, outcome_notes, outcome_table
+from act_eval.results.tables import metric_table, outcome_table
 from act_eval.sweeps.run import FinishedSweep, FinishedSweepShard
-from act_eval.types import INVALID, POLICY_ERROR, EpisodeRecord
+from act_eval.types import EpisodeRecord
 
 _MOST_PROBLEMS = 3
 LOG_WIDTH = 160
@@ -39,27 +38,17 @@ def grasp_choice_lines(results: Mapping[str, Sequence[EpisodeRecord]], options: 
     return [f"{name}: {describe(grasps, named_block(options))}" for name, grasps in found.items() if grasps is not None]
 
 
-def validity_notes(results: Mapping[str, Sequence[EpisodeRecord]]) -> list[str]:
-    """Return notes on the validity of a table: broken episodes with the first cause, and other signs."""
-    lines = []
-    for name, records in results.items():
-        for outcome in (INVALID, POLICY_ERROR):
-            found = [record for record in records if record.outcome == outcome]
-            if found:
-                numbers = ", ".join(str(record.episode) for record in found[:10])
-                lines.append(f"{name}: {len(found)} episodes ended as {outcome} ({numbers}); first: {found[0].error}")
-        starts = [record.detail[INITIAL_STATE] for record in records if INITIAL_STATE in record.detail]
-        lines += [f"{name}: {line}" for line in warnings_about_starts(starts)]
-    return [*lines, *outcome_notes(results)]
-
-
 def print_run(run: FinishedRun, console: Console) -> None:
     """Print the tables of a finished run and the paths of its files."""
     console.print(outcome_table(run.records).text(console.width), markup=False)
     if run.summaries:
         own = definitions_of(run.manifest.configuration)
         console.print(metric_table(run.records, run.summaries, own).text(console.width), markup=False)
-    lines = [*grasp_choice_lines(run.records, run.manifest.suite.kwargs), *validity_notes(run.records), *run.unmeasured]
+    lines = [
+        *grasp_choice_lines(run.records, run.manifest.suite.kwargs),
+        *validity_notes(run.records, run.folder),
+        *run.unmeasured,
+    ]
     files = "manifest.json; per condition episodes.jsonl, metrics.jsonl, summary.json, timings.jsonl, steps"
     lines.append(f"results {run.folder} ({files})")
     if run.figures:
@@ -84,7 +73,7 @@ def print_shard(done: FinishedShard, console: Console) -> None:
     shard, count = done.shard, sum(len(records) for records in done.records.values())
     print_lines(
         [
-            *validity_notes(done.records),
+            *validity_notes(done.records, done.folder),
             f"shard   {shard.text} is finished: {count} episodes, {done.folder}/shards/{shard.name}.jsonl",
             f"When all {shard.count} are finished: act-eval merge {done.folder}, or act-eval merge RUN... --out OUT",
         ],

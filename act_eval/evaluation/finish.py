@@ -6,16 +6,13 @@ from pathlib import Path
 
 from act_eval.diagnostics.grasp_choice import grasp_choices_of, grasp_points
 from act_eval.errors import UnmeasuredRun
+from act_eval.evaluation.checks import Records
 from act_eval.evaluation.reporter import Reporter
 from act_eval.metrics import Summary
 from act_eval.report import Report, write_report
 from act_eval.results import Manifest
 from act_eval.results.records import writing
 from act_eval.results.run import read_run
-from act_eval.types import EpisodeRecord
-
-Records = Mapping[str, Sequence[EpisodeRecord]]
-"""Condition → records in suite order."""
 
 HISTOGRAM, MAP = "grasp_histogram", "grasp_map"
 

@@ -16,20 +16,23 @@ from act_eval.launch import Build, Launcher, Local, Ray, cores_of
 from act_eval.results import Manifest, Shard, episodes_of, fingerprint, notes
 from act_eval.results.suites import Suite, parse_seeds
 from act_eval.seeding import Purpose, episode_seeds
+from act_eval.sources.env_declaration import declared
 from act_eval.sources.environments import EnvFacts, EnvSource, check_features, env_source
 from act_eval.sources.executors import load_executor
 from act_eval.sources.factories import named_values
 from act_eval.sources.metrics import load_metrics, manifest_entries
 from act_eval.sources.policies import EXPERT, ROWS_PER_CALL, Network, policy_entry, policy_source
-from act_eval.sources.policy_sources import PolicyFacts, check_network
+from act_eval.sources.policy_sources import check_network
 from act_eval.sources.workers import ExpertWorkerSource, PolicyWorkerSource, WorkerFacts
 from act_eval.timing import (
     Constant,
     DelayModel,
+    Ensemble,
     Measured,
     Schedule,
     condition_settings,
     condition_text,
+    extremes,
     parse_delay,
     parse_estimator,
     steps_of_latency,
@@ -154,16 +157,17 @@ def plan_run(
         timing: tuple[str, ...] = ()
         policy = {"name": EXPERT}
     else:
-        check_features(facts.policy, facts.env)
-        found = conditions_of(config, facts.policy, _delays(config, facts.env.control_ms), facts.env)
+        check_features(facts.policy.spec, facts.env)
+        found = conditions_of(config, facts.policy.spec, _delays(config, facts.env.control_ms), facts.env)
         schedules, left_out, timing = {**found.schedules}, found.left_out, found.timing
-        policy = policy_entry(workers.policy_label, PolicyFacts(spec=facts.policy, identity=facts.identity))
+        policy = policy_entry(workers.policy_label, facts.policy)
         policy |= {"mask_images": True} if config.mask_images else {}
     for schedule in schedules.values():
         if schedule is not None:
             schedule.check_episodes(suite.seeds, suite.horizon)
+    run, numeric = ({}, {}) if facts.policy is None else (facts.policy.run, facts.policy.numeric)
     manifest = manifest_of(
-        suite, policy, schedules, facts.env, facts.run, facts.numeric, config.video, workers.workers, workers.batch
+        suite, policy, schedules, facts.env, run, numeric, config.video, workers.workers, workers.batch
     )
     if config.call_timeout_s is not None:
         manifest = with_entries(manifest, call_timeout_s=config.call_timeout_s)
@@ -182,12 +186,32 @@ def plan_run(
     )
     lines = (
         *(f"env     {line}" for line in facts.env.remarks),
-        *facts.remarks,
+        *(() if facts.policy is None else facts.policy.remarks),
         *timing,
+        *_hold_remarks(config, facts.env, schedules),
+        *_ensemble_remarks(facts.env, schedules),
         *(f"left out {line}" for line in left_out),
     )
     planned = PlannedRun(manifest=manifest, job=job, build=workers.build)
     return planned, _summary(config, planned, workers.workers, lines)
+
+
+def _hold_remarks(config: EvaluateConfig, env: EnvFacts, schedules: Mapping[str, Schedule | None]) -> Iterable[str]:
+    delayed = any(one is not None and extremes(one.delay)[1] != 0 for one in schedules.values())
+    if delayed and env.suite.get("hold") == "repeat" and declared(config.declaration)[1].hold is None:
+        yield (
+            "warning: no hold rule is declared: a robot that waits for its chunk repeats the last command, which is "
+            "right for absolute positions; --hold zero is for velocities and displacements, --hold repeat ends this "
+            "warning"
+        )
+
+
+def _ensemble_remarks(env: EnvFacts, schedules: Mapping[str, Schedule | None]) -> Iterable[str]:
+    methods = [one.method for one in schedules.values() if one is not None and isinstance(one.method, Ensemble)]
+    for newest in dict.fromkeys(one.newest_only for one in methods if isinstance(one, Ensemble)):
+        dims = list((env.gripper_dims or ()) if newest is None else newest)
+        kept = f"; dimensions {dims} come from the newest chunk" if dims else " in every dimension"
+        yield f"ensemble averages actions{kept}"
 
 
 def suite_of(env_id: str, env: EnvFacts, seeds: tuple[int, ...]) -> Suite:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from act_eval.config import EvaluateConfig
 from act_eval.errors import Interrupted, LaunchError
-from act_eval.evaluation.finish import FinishedRun, Records, finish_run
+from act_eval.evaluation.checks import Records
+from act_eval.evaluation.finish import FinishedRun, finish_run
 from act_eval.evaluation.jobs import JobArray, PlannedFolder, ShardTask, kept_in
 from act_eval.evaluation.plan import PlannedRun, WorkerPlan, plan_run, plan_workers
 from act_eval.evaluation.reporter import EpisodeProgress, Reporter

@@ -16,6 +16,7 @@ import gymnasium as gym
 import numpy as np
 
 from act_eval.errors import UsageError
+from act_eval.evaluation.checks import INITIAL_STATE, error_file
 from act_eval.launch import Block, Progress
 from act_eval.metrics import EpisodeMetrics, OwnMetric, measure
 from act_eval.results.records import ShardLine, ShardWriter, writing
@@ -26,10 +27,8 @@ from act_eval.timing import Schedule
 from act_eval.types import EpisodeRecord, Executor, Observer, StepRecord, Timing
 from act_eval.types.env_hooks import EnvHooks, hooks_of
 from act_eval.types.steps import EpisodeSteps
+from act_eval.user_code import Fault
 from act_eval.video import Encoder, FrameLog, Layout, RecordedFrames, VideoJob, VideoMode, film, should_record
-
-INITIAL_STATE = "initial_state"
-"""Key in a record's `detail`: digest of the initial simulator state."""
 
 _REPORT_S = 0.25
 """Interval between two reports of control steps [s]."""
@@ -140,6 +139,10 @@ def _run_block(
             record = _with_initial_state(record, steps)
             clock = clocks.pop()
             began = time.perf_counter()
+            if isinstance(record.error, Fault):
+                path = error_file(job.folder, block.condition, record.episode)
+                path.parent.mkdir(exist_ok=True)
+                path.write_text(record.error.traceback, encoding="utf-8")
             kept = None if frames is None else frames.take(record.episode)
             video = None
             if should_record(job.video, record.outcome):

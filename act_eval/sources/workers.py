@@ -1,21 +1,22 @@
 """Picklable builders of what a worker needs: environments, and a policy behind an executor per condition.
 
-Everything heavy is imported when a worker builds its bench, in that worker. What a run's plan must know of them
+Everything heavy is imported when a worker is built, in its process. What a run's plan must know of them
 travels back as `WorkerFacts`, so that the planning process needs neither torch nor MuJoCo.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from act_eval.errors import UsageError
 from act_eval.sources.environments import EnvFacts, EnvSource
-from act_eval.sources.policy_sources import PolicySource
+from act_eval.sources.policy_sources import FactorySource, ObjectSource, PolicyFacts, PolicySource, ServerSource
 from act_eval.timing import ExpertPrefix, Schedule
-from act_eval.types import ChunkPolicy, Executor, PolicySpec
+from act_eval.types import ChunkPolicy, Executor
 from act_eval.types.env_hooks import hooks_of
+from act_eval.user_code import user_code
 
 if TYPE_CHECKING:
     import gymnasium as gym
@@ -27,21 +28,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerFacts:
-    """What a run's plan must know of a bench."""
+    """What a run's plan must know of a worker."""
 
     env: EnvFacts
-    policy: PolicySpec | None = None
+    policy: PolicyFacts | None = None
     """None where there is no chunk policy."""
-    run: Mapping[str, Any] = field(default_factory=dict)
-    """How the network runs, for a run's configuration: device, precision, compile mode, rows of a call."""
-    numeric: Mapping[str, str] = field(default_factory=dict)
-    """What its numbers may depend on, for a run's fingerprint."""
-    identity: Mapping[str, Any] = field(default_factory=dict)
-    """What the policy is, for a run's manifest."""
-    remarks: tuple[str, ...] = ()
-    """Lines about the policy, for the screen."""
     warnings: tuple[str, ...] = ()
-    """Warnings about the policy's inputs and the rate of its training data."""
+    """About the policy and its inputs, and the environment's starts."""
 
 
 def rate_warnings(rates: Mapping[str, float], chunk: int, env: str, control_hz: float) -> tuple[str, ...]:
@@ -80,47 +73,55 @@ class PolicyWorkerSource:
 
         policy = self.policy.load()
         envs = [self.env.make() for _ in range(self.slots)]
-        about = self.policy.facts(policy)
-        env = self.env.facts(envs[0])
-        rates = {f"the training data of {self.policy.label}": hz for hz in about.trained_hz}
-        facts = WorkerFacts(
-            env=env,
-            policy=about.spec,
-            run=about.run,
-            numeric=about.numeric,
-            identity=about.identity,
-            remarks=about.remarks,
-            warnings=rate_warnings(rates, about.spec.chunk, self.env.label, 1000 / env.control_ms),
-        )
+        facts = WorkerFacts(env=self.env.facts(envs[0]), policy=self.policy.facts(policy))
         seeing = MaskedImages(policy) if self.mask_images else policy
         if self.call_timeout_s is not None:
             from act_eval.rollout.timeouts import PolicyTimeout
 
             seeing = PolicyTimeout(seeing, self.call_timeout_s)
-        return PolicyWorker(with_timeout(envs, self.call_timeout_s), seeing, facts, self.env if self.probe else None)
+        return PolicyWorker(
+            with_timeout(envs, self.call_timeout_s), seeing, facts, partial(self._warnings, policy, seeing)
+        )
+
+    def _warnings(self, policy: ChunkPolicy, seeing: ChunkPolicy, facts: WorkerFacts, envs: "Envs") -> tuple[str, ...]:
+        """Return the warnings about environment and policy, as wrapped for the run; finding them takes seconds."""
+        from act_eval.diagnostics.input_check import input_warnings
+        from act_eval.sources.dry_run import answer_warnings, start_warnings
+
+        assert facts.policy is not None
+        rates = {f"the training data of {self.policy.label}": hz for hz in facts.policy.trained_hz}
+        warnings = rate_warnings(rates, facts.policy.spec.chunk, self.env.label, 1000 / facts.env.control_ms)
+        if self.env.declared is not None:
+            warnings += start_warnings(envs[0], self.env.label)
+        if isinstance(self.policy, FactorySource | ObjectSource | ServerSource):
+            bare = getattr(policy, "first", policy)  # a user's policy behind SimpleChunkPolicy
+            warnings += () if getattr(bare, "samples", False) else answer_warnings(seeing, envs[0], self.policy.label)
+        if not self.probe:
+            return warnings
+        env = self.env.for_probe().make()
+        try:
+            with user_code(f"{self.policy.label} raised"):
+                return (*warnings, *input_warnings(seeing, env))
+        except UsageError as error:
+            return (*warnings, f"warning: the inputs could not be probed: {error}")
+        finally:
+            env.close()
 
 
 class PolicyWorker:
     """Environments and a policy; each condition runs it under its own schedule."""
 
-    def __init__(self, envs: "Envs", policy: ChunkPolicy, facts: WorkerFacts, probed: EnvSource | None = None) -> None:
+    def __init__(
+        self, envs: "Envs", policy: ChunkPolicy, facts: WorkerFacts, warnings: Callable[..., tuple[str, ...]]
+    ) -> None:
         self.envs = envs
-        self._facts = facts
+        self._facts, self._warnings = facts, warnings
         self._policy = policy
-        self._probed = probed
 
     @cached_property
     def facts(self) -> WorkerFacts:
-        """With warnings about the policy's inputs where that was asked for: finding them takes a few seconds."""
-        if self._probed is None:
-            return self._facts
-        from act_eval.diagnostics.input_check import input_warnings
-
-        env = self._probed.for_probe().make()
-        try:
-            return replace(self._facts, warnings=(*self._facts.warnings, *input_warnings(self._policy, env)))
-        finally:
-            env.close()
+        """With warnings, which take a while."""
+        return replace(self._facts, warnings=self._warnings(self._facts, self.envs))
 
     def executor(self, schedule: Schedule | None) -> Executor:
         """Return a fresh executor."""

@@ -111,6 +111,8 @@ def _plan(config: SweepConfig, reporter: Reporter) -> tuple[SweepPlan, list[Swee
     plan = plan_sweep(config)
     if plan.local_only is not None and config.workers is None:
         reporter.line(f"workers 1, in this process: {plan.local_only}")
+    if plan.batch > 1 and (made := [name for name, env in plan.envs.items() if env.made]):
+        reporter.line(f"batch 1 in {', '.join(made)}: a made environment has one slot")
     reporter.line(loading := f"loading {', '.join(plan.policies)} and {', '.join(plan.envs)}")
     with reporter.phase(loading):
         facts = survey(plan.policies, plan.envs, apart=plan.workers > 1)

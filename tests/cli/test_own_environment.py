@@ -160,7 +160,7 @@ def test_a_file_that_declares_nonsense_is_refused(
 def test_an_environment_that_breaks_later_makes_its_episodes_invalid(tmp_path: Path):
     out = tmp_path / "run"
     broken = ("--env-options", "fails_at=3", "ends=false", "--success", "reward>=1")
-    assert evaluate(*OURS, *broken, "--episodes", 2, "--delay", 0, "--out", out, "--workers", 1) == 0
+    assert evaluate(*OURS, *broken, "--episodes", 2, "--delay", 0, "--out", out, "--workers", 1) == 1
     for record in read_episodes(out / CONDITIONS[0] / "episodes.jsonl"):
         assert (record.outcome, record.error) == ("invalid", "RuntimeError: the motor caught fire")
 

@@ -200,7 +200,7 @@ def test_the_manifest_tells_code_options_and_files_apart(module: Path):
     ],
 )
 def test_its_faults_are_failed_episodes(how: str, text: str):
-    assert evaluate("run", "--policy", "mine_at_home:Failing", "--policy-options", f"how={how}") == 0
+    assert evaluate("run", "--policy", "mine_at_home:Failing", "--policy-options", f"how={how}") == 1
     (path,) = Path("run").glob("*/episodes.jsonl")
     assert len(read_episodes(path)) == 1
     for record in read_episodes(path):

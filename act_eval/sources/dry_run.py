@@ -1,0 +1,82 @@
+"""Checks of users' environments and policies before the first episode: the same question must get the same answer."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from act_eval.executors.request import call_policy
+from act_eval.rollout import batch_observations
+from act_eval.seeding import Purpose, episode_seeds
+from act_eval.types import ChunkPolicy, ChunkRequest, Observation
+from act_eval.types.env_hooks import hooks_of
+from act_eval.user_code import exits_raise
+
+if TYPE_CHECKING:
+    import gymnasium as gym
+
+_SEED = episode_seeds(Purpose.PROBE, 0, 1)[0]
+
+
+def start_warnings(env: "gym.Env[Any, Any]", label: str) -> tuple[str, ...]:
+    """Return a warning if two resets with one seed differ, unless the environment's registration says so itself."""
+    if env.spec is not None and env.spec.nondeterministic:
+        return ()
+    first, second = _start(env), _start(env)
+    if first is None or second is None or first == second:
+        return ()
+    return (
+        f"warning: {label} begins differently after two resets with the same seed: its start does not depend on the "
+        "seed alone, so conditions and runs of the same seeds are not the same episodes and cannot be paired",
+    )
+
+
+def answer_warnings(policy: ChunkPolicy, env: "gym.Env[Any, Any]", label: str) -> tuple[str, ...]:
+    """Return a warning if a policy answers the first observation of an episode differently when asked again."""
+    try:
+        with exits_raise():
+            observation = batch_observations([env.reset(seed=_SEED)[0]])
+            first, second = _answer(policy, observation), _answer(policy, observation)
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException:  # users' code: the episodes will show the fault
+        return ()
+    if isinstance(first, str) or isinstance(second, str) or np.array_equal(first, second):
+        return ()
+    return (
+        f"warning: {label} answers the first observation of an episode differently when it is asked again: something "
+        "is left over from the episode before (a queue, a hidden state), which a method reset(seed) should clear; or "
+        "it samples, which an attribute samples = True declares",
+    )
+
+
+def _start(env: "gym.Env[Any, Any]") -> list[bytes] | None:
+    """Return the content of the first observation and of the simulator state; None if the reset fails."""
+    try:
+        with exits_raise():
+            observation = batch_observations([env.reset(seed=_SEED)[0]])
+            state = hooks_of(env).simulator_state
+            parts = [*observation.pixels.values(), observation.agent_pos, observation.environment_state]
+            return [np.asarray(part).tobytes() for part in (*parts, None if state is None else state())]
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException:  # users' code: the episodes will show the fault
+        return None
+
+
+def _answer(policy: ChunkPolicy, observation: Observation) -> Any:
+    """Return the chunk for the first observation of an episode, or the text of an error."""
+    spec = policy.spec
+    policy.reset([0], [_SEED])
+    joints = observation.agent_pos
+    last = joints if joints.shape == (1, spec.action_dim) else np.full((1, spec.action_dim), np.nan, np.float32)
+    zero = np.zeros(1, np.int64)
+    request = ChunkRequest(
+        rows=zero,
+        steps=zero,
+        observation=observation.take(zero),
+        estimated_delay=zero,
+        prefix=np.zeros((1, spec.max_delay, spec.action_dim), np.float32),
+        prefix_known=zero,
+        last_action=last,
+    )
+    return call_policy(policy, request)[0]

@@ -4,7 +4,7 @@ A rate is `successes` of `trials`; invalid episodes count in neither. Pairs are 
 seeds.
 Formulas: Wilson (1927); Clopper and Pearson (1934); McNemar's test in its exact binomial form; Newcombe (1998),
 Statistics in Medicine 17:2635, method 10, for the difference of paired proportions, and 17:873, method 10, for
-independent ones; Barnard (1947) with the pooled score; Holm (1979).
+independent ones; Barnard (1947) with the pooled score; Holm (1979); exact limits of a difference in `margins`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,6 +16,7 @@ import numpy as np
 import scipy  # `scipy.stats` loads lazily: importing it takes half as long as torch
 
 from act_eval.errors import UsageError
+from act_eval.margins import Independent, Pairs, largest_drop, wilson_ends
 from act_eval.types import INVALID, SUCCESS
 
 CONFIDENCE = 0.95
@@ -113,8 +114,20 @@ class PairedTable:
         discordant = self.only_first + self.only_second
         return float(scipy.stats.binomtest(self.only_first, discordant).pvalue) if discordant else 1.0
 
+    def exact(self, confidence: float = CONFIDENCE) -> Interval:
+        """Return the exact interval for `difference`: each end is beyond it with at most (1 - confidence) / 2.
+
+        [-1, 1] without a pair. A drop of m or more is excluded if its lower end is at least -m; see `margins`.
+        """
+        _check_confidence(confidence)
+        if not self.pairs:
+            return Interval(-1.0, 1.0)
+        design, level = Pairs(self.pairs), (1 - confidence) / 2
+        drop = largest_drop(design, self.only_first, self.only_second, level)
+        return Interval(-drop, largest_drop(design, self.only_second, self.only_first, level))
+
     def newcombe(self, confidence: float = CONFIDENCE) -> Interval:
-        """Return Newcombe's interval (method 10) for `difference`; [-1, 1] without a pair."""
+        """Return Newcombe's approximate interval (method 10) for `difference`; [-1, 1] without a pair."""
         if not self.pairs:
             return Interval(-1.0, 1.0)
         return _hybrid_score(self.first, self.second, self._phi(), confidence)
@@ -155,8 +168,18 @@ class UnpairedTable:
         lost = [self.first.trials - won[0], self.second.trials - won[1]]
         return min(float(scipy.stats.barnard_exact([won, lost], pooled=True).pvalue), 1.0)
 
+    def exact(self, confidence: float = CONFIDENCE) -> Interval:
+        """Return the exact interval for `difference`, as `PairedTable.exact`; [-1, 1] where one has no trial."""
+        _check_confidence(confidence)
+        first, second, level = self.first, self.second, (1 - confidence) / 2
+        if not (first.trials and second.trials):
+            return Interval(-1.0, 1.0)
+        drop = largest_drop(Independent(first.trials, second.trials), first.successes, second.successes, level)
+        gain = largest_drop(Independent(second.trials, first.trials), second.successes, first.successes, level)
+        return Interval(-drop, gain)
+
     def newcombe(self, confidence: float = CONFIDENCE) -> Interval:
-        """Return Newcombe's interval for `difference` of independent rates; [-1, 1] where one has no trial."""
+        """Return Newcombe's approximate interval for `difference`; [-1, 1] where one has no trial."""
         if not (self.first.trials and self.second.trials):
             return Interval(-1.0, 1.0)
         return _hybrid_score(self.first, self.second, 0.0, confidence)
@@ -171,13 +194,10 @@ def wilson_interval(successes: int, trials: int, confidence: float = CONFIDENCE)
     _check_confidence(confidence)
     if trials == 0:
         return Interval(0.0, 1.0)
-    z = float(scipy.special.ndtri(0.5 + confidence / 2))
-    rate = successes / trials
-    centre = (rate + z * z / (2 * trials)) / (1 + z * z / trials)
-    half = z * sqrt(rate * (1 - rate) / trials + z * z / (4 * trials**2)) / (1 + z * z / trials)
+    ends = wilson_ends(successes / trials, trials, float(scipy.special.ndtri(0.5 + confidence / 2)))
     # The closed form leaves the ends of 0/n and n/n off by a rounding error.
-    low = 0.0 if successes == 0 else centre - half
-    high = 1.0 if successes == trials else centre + half
+    low = 0.0 if successes == 0 else float(ends[0])
+    high = 1.0 if successes == trials else float(ends[1])
     return Interval(low, high)
 
 

@@ -6,7 +6,7 @@ fingerprint. Runs on other machines are paired with the first recording.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from act_eval.decoding import JSON, build
 from act_eval.errors import RunFolderError, SuiteMismatch
 from act_eval.results.manifest import read_versioned
 from act_eval.results.records import write_atomically
-from act_eval.results.run import read_run
+from act_eval.results.run import StoredRun, read_run
 from act_eval.results.suites import Suite, differences
 from act_eval.stats import SuccessRate
 from act_eval.types import INVALID, OUTCOMES, SUCCESS
@@ -29,11 +29,19 @@ _HOW = "record one with: act-eval baseline RUN FILE --reason WHY"
 
 Outcomes = Mapping[str, tuple[str, ...]]
 """Condition → outcome of each episode in suite order."""
+InitialStates = Mapping[str, tuple[str | None, ...]]
+"""Condition → digest of the state in which each episode began, None if it was not recorded."""
 
 
 def numeric(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
     """Return the entries of a fingerprint that outcomes may depend on."""
     return {name: value for name, value in fingerprint.items() if name not in _IRRELEVANT}
+
+
+def initial_states_of(run: StoredRun) -> InitialStates:
+    """Return the initial states of a finished run; empty if none was recorded."""
+    found = {name: tuple(one.initial_state for one in condition.records) for name, condition in run.conditions.items()}
+    return found if any(map(any, found.values())) else {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +63,8 @@ class Baseline:
     configuration: Mapping[str, Any]
     fingerprint: Mapping[str, Any]
     outcomes: Outcomes
+    initial_states: InitialStates = field(default_factory=dict)
+    """Empty if they were not recorded."""
     machines: tuple[Recording, ...] = ()
     """Recordings with other fingerprints."""
     history: tuple[str, ...] = ()
@@ -74,6 +84,7 @@ class Baseline:
             configuration={k: run.configuration[k] for k in _DECIDING if k in run.configuration},
             fingerprint=run.fingerprint,
             outcomes=run.outcomes,
+            initial_states=initial_states_of(run),
         )
 
     @classmethod
@@ -109,6 +120,7 @@ class Baseline:
             "suite": self.suite.to_json(),
             "configuration": dict(self.configuration),
             **_recording_json(self.fingerprint, self.outcomes),
+            "initial_states": {condition: list(states) for condition, states in self.initial_states.items()},
             "machines": [{"reason": r.reason, **_recording_json(r.fingerprint, r.outcomes)} for r in self.machines],
             "history": list(self.history),
         }
@@ -133,7 +145,7 @@ class Baseline:
         self.check_same(other)
         key = numeric(other.fingerprint)
         if numeric(self.fingerprint) == key:
-            return replace(self, reason=other.reason, fingerprint=other.fingerprint, outcomes=other.outcomes)
+            return replace(other, machines=self.machines, history=self.history)
         kept = tuple(r for r in self.machines if numeric(r.fingerprint) != key)
         new = Recording(reason=other.reason, fingerprint=other.fingerprint, outcomes=other.outcomes)
         return replace(self, machines=(*kept, new))
@@ -181,6 +193,7 @@ class _Content:
     configuration: JSON
     fingerprint: JSON
     outcomes: Outcomes
+    initial_states: InitialStates = field(default_factory=dict)
     machines: tuple[Recording, ...] = ()
     history: tuple[str, ...] = ()
 

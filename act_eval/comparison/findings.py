@@ -7,15 +7,25 @@ from pathlib import Path
 
 from act_eval.comparison.pairing import (
     ConditionPair,
-    Reading,
     Vectors,
     check_pairable,
+    check_starts,
     migration,
     pair_conditions,
     remarks,
 )
 from act_eval.comparison.sides import Clip, Side, clip, parse_place
-from act_eval.comparison.verdicts import Assessment, Requirement, Rules, Verdict, detectable, meets, read_all
+from act_eval.comparison.verdicts import (
+    Assessment,
+    Decision,
+    Readings,
+    Requirement,
+    Rules,
+    Verdict,
+    decide,
+    detectable,
+    read_all,
+)
 from act_eval.errors import UsageError
 from act_eval.results.run import StoredRun
 from act_eval.stats import Interval, PairedTable, SuccessRate
@@ -82,7 +92,7 @@ class ConditionFinding:
 
     @property
     def interval(self) -> Interval:
-        """Interval of `difference`."""
+        """Exact interval of `difference`."""
         return self.assessment.interval
 
     @property
@@ -106,16 +116,6 @@ class ConditionFinding:
             case _:
                 changes = f"a drop of {drop:.2f} or a gain of {gain:.2f}"
         return f"{changes} would be detected with 80 % power"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Decision:
-    """Whether a comparison meets its requirement."""
-
-    requirement: Requirement
-    passed: bool | None
-    """None if inconclusive."""
-    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,10 +151,11 @@ def compare(
     """Compare pairs of conditions as one family.
 
     Raises:
-        SuiteMismatch: if the rules pair episodes and the suites differ.
+        SuiteMismatch: if the rules pair episodes, and the suites or the states in which episodes begin differ.
     """
     if rules.paired:
         check_pairable(base, new)
+        check_starts(base, new, pairs)
     vectors = {pair.name: Vectors(base.outcomes[pair.base], new.outcomes[pair.new]) for pair in pairs}
     readings = read_all(vectors, rules)
     return Comparison(
@@ -224,53 +225,16 @@ def _side(place: Path | str | StoredRun) -> tuple[Side, str | None]:
     return Side.read(path), condition
 
 
-def decide(readings: Mapping[Reading, Mapping[str, Assessment]], requirement: Requirement, rules: Rules) -> Decision:
-    """Return whether the requirement is met under every reading of the invalid episodes."""
-    if empty := [
-        condition
-        for condition, found in readings["valid"].items()
-        if not found.table.first.trials * found.table.second.trials
-    ]:
-        message = f"nothing to compare: no valid episode is left in {', '.join(empty)}"
-        return Decision(requirement=requirement, passed=None, reason=message)
-    answers = {reading: meets(conditions, requirement, rules.margin) for reading, conditions in readings.items()}
-    if len(set(answers.values())) > 1:
-        message = "invalid episodes, which are failures of the environment, could change the verdict; evaluate again"
-        return Decision(requirement=requirement, passed=None, reason=message)
-    passed = answers["valid"]
-    return Decision(
-        requirement=requirement, passed=passed, reason=_reason(readings["valid"], passed, requirement, rules)
-    )
-
-
-def _reason(conditions: Mapping[str, Assessment], passed: bool | None, requirement: Requirement, rules: Rules) -> str:
-    if requirement == "no-regression":
-        worse = [condition for condition, found in conditions.items() if found.verdict == "worse"]
-        if worse:
-            return f"{', '.join(worse)} {'is' if len(worse) == 1 else 'are'} worse"
-        underpowered = all(
-            detectable(found.table, len(conditions), rules.alpha)[0] is None for found in conditions.values()
-        )
-        return "no drop detected" + ("; too few episodes to detect any drop" if underpowered else "")
-    open_conditions = [condition for condition, found in conditions.items() if not found.no_worse_than(rules.margin)]
-    if passed:
-        return f"a drop of {rules.margin:g} or more is excluded"
-    prefix = "a drop is detected, and one of" if passed is False else "a drop of"
-    return f"{prefix} {rules.margin:g} or more is not excluded in {', '.join(open_conditions)}"
-
-
 def _finding(
     base: Side,
     new: Side,
     pair: ConditionPair,
     vectors: Vectors,
-    readings: Mapping[Reading, Mapping[str, Assessment]],
+    readings: Readings,
     rules: Rules,
     requirement: Requirement,
 ) -> ConditionFinding:
-    own: dict[Reading, dict[str, Assessment]] = {
-        reading: {pair.name: conditions[pair.name]} for reading, conditions in readings.items()
-    }
+    own: Readings = {reading: {pair.name: conditions[pair.name]} for reading, conditions in readings.items()}
     found = readings["valid"][pair.name]
     verdicts = {reading: conditions[pair.name].verdict for reading, conditions in readings.items()}
     doubt = ""
@@ -343,7 +307,7 @@ def method_text(comparison: Comparison) -> str:
     how = "paired by episode seed; exact McNemar" if rules.paired else "different episodes; Barnard's exact test"
     family = "" if conditions == 1 else f", Holm over {conditions} conditions"
     level = f"{100 * (1 - rules.alpha):g}"
-    return f"{how}{family}, level {rules.alpha:g}; Newcombe {level}% interval of NEW - BASE; margin {rules.margin:g}"
+    return f"{how}{family}, level {rules.alpha:g}; exact {level}% interval of NEW - BASE; margin {rules.margin:g}"
 
 
 def finding_text(finding: ConditionFinding, conditions: int) -> str:

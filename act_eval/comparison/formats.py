@@ -44,7 +44,12 @@ def comparison_json(comparison: Comparison, noise: Sequence[NoiseFloor] = ()) ->
         "base": _side(comparison.base),
         "new": _side(comparison.new),
         "rules": asdict(rules),
-        "decision": {"require": decision.requirement, "passed": decision.passed, "reason": decision.reason},
+        "decision": {
+            "require": decision.requirement,
+            "passed": decision.passed,
+            "reason": decision.reason,
+            **({} if decision.unseen_drop is None else {"unseen_drop": decision.unseen_drop}),
+        },
         "conditions": [_finding(finding) for finding in comparison.findings],
         "remarks": list(comparison.remarks),
         "noise_floor": [noise_json(floor) for floor in noise],

@@ -10,10 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from act_eval.comparison.baselines import Baseline, Outcomes, numeric
-from act_eval.comparison.findings import Decision, decide
-from act_eval.comparison.pairing import Vectors
+from act_eval.comparison.pairing import ConditionPair, Vectors, check_starts
 from act_eval.comparison.sequential import StoppingRule, count
-from act_eval.comparison.verdicts import Assessment, Requirement, Rules, read_all
+from act_eval.comparison.verdicts import Assessment, Requirement, Rules, decide, read_all
 from act_eval.errors import UsageError
 from act_eval.results.suites import differences
 from act_eval.stats import PairedTable, clopper_pearson_lower, minimum_detectable_drop
@@ -67,13 +66,14 @@ def judge_paired(
     """Judge by the paired test over all pairs; a verdict that invalid episodes could change does not pass.
 
     Raises:
-        SuiteMismatch: if suite or configuration differ.
+        SuiteMismatch: if suite or configuration differ, or episodes begin in another state.
     """
     baseline.check_same(run)
+    check_starts(baseline, run, [ConditionPair(condition, condition) for condition in baseline.outcomes])
     rules = rules or Rules()
     vectors = {condition: Vectors(vector, run.outcomes[condition]) for condition, vector in baseline.outcomes.items()}
     readings = read_all(vectors, rules)
-    decision: Decision = decide(readings, requirement, rules)
+    decision = decide(readings, requirement, rules)
     noise = differences(numeric(baseline.fingerprint), numeric(run.fingerprint), "fingerprint")
     where = f"not the recorded machine ({'; '.join(noise)})" if noise else "the recorded machine"
     lines = [f"{where}: paired test instead of equality: {decision.reason}"]

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from act_eval.comparison.baselines import numeric
+from act_eval.comparison.baselines import Baseline, numeric
 from act_eval.comparison.sides import Side
 from act_eval.errors import SuiteMismatch, UsageError
 from act_eval.results.suites import differences, warnings_about
@@ -158,6 +158,45 @@ def check_pairable(base: Side, new: Side) -> None:
     raise SuiteMismatch(f"{base.place} and {new.place} used different suites (BASE against NEW):\n  {message}")
 
 
+def check_starts(base: Side | Baseline, new: Side | Baseline, pairs: Sequence[ConditionPair]) -> None:
+    """Check that paired episodes begin in the same state, on machines with the same numeric fingerprint.
+
+    On another machine, floating-point noise changes the digest of a state; `remarks` names that.
+
+    Raises:
+        SuiteMismatch: naming the first episode that begins in another state.
+    """
+    if differences(numeric(base.fingerprint), numeric(new.fingerprint), ""):
+        return
+    for pair in pairs:
+        first, second = base.initial_states.get(pair.base, ()), new.initial_states.get(pair.new, ())
+        check_same_starts(first, second, base.suite.seeds, pair.name)
+
+
+def check_same_starts(
+    first: Sequence[str | None], second: Sequence[str | None], seeds: Sequence[int], name: str
+) -> None:
+    """Check that two lists of initial states are the same where both were recorded.
+
+    Raises:
+        SuiteMismatch: naming the first episode that begins in another state.
+    """
+    others = _other_starts(first, second)
+    if others:
+        episode = others[0]
+        example = f"episode {episode}, seed {seeds[episode]}: {first[episode]} against {second[episode]}"
+        raise SuiteMismatch(
+            f"{name}: {len(others)} of {len(seeds)} episodes begin in another state under the same seed "
+            f"({example}), so they are no pairs\n"
+            "  → the environment's reset must depend on its seed alone; --unpaired compares the rates anyway"
+        )
+
+
+def _other_starts(first: Sequence[str | None], second: Sequence[str | None]) -> list[int]:
+    both = enumerate(zip(first, second, strict=False))
+    return [episode for episode, (one, other) in both if one and other and one != other]
+
+
 def suite_differences(base: Side, new: Side) -> list[str]:
     """Return one line per field of the suites that differs."""
     lines = differences(base.suite.to_json(), new.suite.to_json(), "suite")
@@ -168,6 +207,13 @@ def remarks(base: Side, new: Side, pairs: Sequence[ConditionPair], paired: bool)
     """Return notes on the comparison: differing versions, tasks and seeds, and conditions that are not compared."""
     noise = differences(numeric(base.fingerprint), numeric(new.fingerprint), "fingerprint")
     lines = [f"{line}: floating-point noise may flip an episode" for line in noise]
+    for pair in pairs if noise and paired else ():
+        others = _other_starts(base.initial_states.get(pair.base, ()), new.initial_states.get(pair.new, ()))
+        if others:
+            lines.append(
+                f"{pair.name}: {len(others)} episodes begin in another state: on another machine floating-point noise "
+                "explains it; if the environment's reset does not depend on its seed alone, they are no pairs"
+            )
     lines += [
         line
         for name in _DECIDING

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from act_eval.comparison.pairing import check_pairable, suite_differences, valid_in_all
+from act_eval.comparison.pairing import ConditionPair, check_pairable, check_starts, suite_differences, valid_in_all
 from act_eval.comparison.sides import Side
 from act_eval.errors import SuiteMismatch, UsageError
 from act_eval.stats import SuccessRate
@@ -67,7 +67,7 @@ def select(runs: Sequence[Side], selected: Sequence[str] = (), held_out: Side | 
         held_out: a run of the chosen checkpoint on other episode seeds.
 
     Raises:
-        SuiteMismatch: if the suites differ, or the held-out run shares episodes with them.
+        SuiteMismatch: if the suites or the initial states differ, or the held-out run shares episodes with them.
         UsageError: if there are fewer than two checkpoints, a condition is missing, or the held-out run is of another
             policy.
     """
@@ -83,6 +83,8 @@ def select(runs: Sequence[Side], selected: Sequence[str] = (), held_out: Side | 
     ]
     if not names:
         raise UsageError(f"no condition is in all of {', '.join(run.place for run in runs)}")
+    for run in runs[1:]:
+        check_starts(runs[0], run, [ConditionPair(name, name) for name in names])
     conditions = tuple(select_condition(condition, [run.outcomes[condition] for run in runs]) for condition in names)
     best = int(np.argmax([sum(condition.rates[i].rate for condition in conditions) for i in range(len(runs))]))
     return Selection(

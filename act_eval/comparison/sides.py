@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from act_eval.comparison.baselines import Baseline
+from act_eval.comparison.baselines import Baseline, InitialStates, initial_states_of
 from act_eval.errors import RunFolderError, UnknownName
 from act_eval.results.run import StoredRun, read_run, video_name
 from act_eval.results.suites import Suite
@@ -25,6 +25,7 @@ class Side:
     fingerprint: Mapping[str, Any]
     outcomes: Mapping[str, tuple[str, ...]]
     """Condition → outcome of each episode in suite order."""
+    initial_states: InitialStates
     run: StoredRun | None
     """Run with the videos; None for a baseline."""
 
@@ -58,6 +59,7 @@ class Side:
             configuration=source.configuration,
             fingerprint=source.fingerprint,
             outcomes=source.outcomes,
+            initial_states=source.initial_states if isinstance(source, Baseline) else initial_states_of(source),
             run=run,
         )
 

@@ -2,7 +2,7 @@
 
 The conditions of a comparison are one planned family. Their p-values are adjusted by Holm; equivalence requires that
 an interval that holds for all conditions at once (Bonferroni) is inside the margin. The reported interval holds for
-its condition alone.
+its condition alone. Intervals are exact, so each answer against the margin is wrong with at most alpha / 2.
 """
 
 from collections.abc import Mapping
@@ -43,7 +43,7 @@ class Assessment:
 
     table: Table
     interval: Interval
-    """For the difference NEW - BASE, confidence 1 - alpha."""
+    """For the difference NEW - BASE, exact, confidence 1 - alpha."""
     p_value: float
     """Exact McNemar, or Barnard if unpaired; two-sided."""
     adjusted: float
@@ -52,31 +52,42 @@ class Assessment:
 
     def no_worse_than(self, margin: float) -> bool:
         """Return whether the interval excludes a drop of `margin` or more."""
-        return self.interval.low > -margin
+        return self.interval.low >= -margin
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """Whether a comparison meets its requirement."""
+
+    requirement: Requirement
+    passed: bool | None
+    """None if inconclusive."""
+    reason: str
+    unseen_drop: float | None = None
+    """The largest drop that a passed `no-regression` does not exclude in some condition; None if it is below the
+    margin."""
+
+
+Readings = Mapping[Reading, Mapping[str, Assessment]]
+"""How invalid episodes count → condition → assessment."""
 
 
 def assess(tables: Mapping[str, Table], rules: Rules) -> dict[str, Assessment]:
     """Return the assessment of every condition, as one family."""
-    p_values = {condition: p_value(table) for condition, table in tables.items()}
-    adjusted = dict(zip(p_values, holm(list(p_values.values())), strict=True))
+    p_values = [t.mcnemar() if isinstance(t, PairedTable) else t.barnard() for t in tables.values()]
     return {
         condition: Assessment(
             table=table,
-            interval=table.newcombe(1 - rules.alpha),
-            p_value=p_values[condition],
-            adjusted=adjusted[condition],
-            verdict=_verdict(table, adjusted[condition], len(tables), rules),
+            interval=(interval := table.exact(1 - rules.alpha)),
+            p_value=p_value,
+            adjusted=adjusted,
+            verdict=_verdict(table, interval, adjusted, len(tables), rules),
         )
-        for condition, table in tables.items()
+        for (condition, table), p_value, adjusted in zip(tables.items(), p_values, holm(p_values), strict=True)
     }
 
 
-def p_value(table: Table) -> float:
-    """Return the two-sided exact p-value: McNemar for pairs, Barnard for independent episodes."""
-    return table.mcnemar() if isinstance(table, PairedTable) else table.barnard()
-
-
-def read_all(vectors: Mapping[str, Vectors], rules: Rules) -> dict[Reading, dict[str, Assessment]]:
+def read_all(vectors: Mapping[str, Vectors], rules: Rules) -> Readings:
     """Return the assessments under every reading of invalid episodes; only `valid` without invalid ones."""
     broken = any(sum(pair.invalid) for pair in vectors.values())
     return {
@@ -96,28 +107,77 @@ def meets(assessments: Mapping[str, Assessment], requirement: Requirement, margi
     return False if worse else None
 
 
+def decide(readings: Readings, requirement: Requirement, rules: Rules) -> Decision:
+    """Return whether the requirement is met under every reading of the invalid episodes."""
+    conditions = readings["valid"]
+    empty = [name for name, found in conditions.items() if not found.table.first.trials * found.table.second.trials]
+    if empty:
+        message = f"nothing to compare: no valid episode is left in {', '.join(empty)}"
+        return Decision(requirement=requirement, passed=None, reason=message)
+    answers = {meets(found, requirement, rules.margin) for found in readings.values()}
+    if len(answers) > 1:
+        message = "invalid episodes, which are failures of the environment, could change the verdict; evaluate again"
+        return Decision(requirement=requirement, passed=None, reason=message)
+    passed = answers.pop()
+    open_drops = {
+        name: max(-found[name].interval.low for found in readings.values())
+        for name in conditions
+        if not all(found[name].no_worse_than(rules.margin) for found in readings.values())
+    }
+    if requirement == "no-regression":
+        return _no_regression(conditions, passed, open_drops, rules.alpha)
+    if passed:
+        reason = f"a drop of {rules.margin:g} or more is excluded"
+    else:
+        prefix = "a drop is detected, and one of" if passed is False else "a drop of"
+        reason = f"{prefix} {rules.margin:g} or more is not excluded in {', '.join(open_drops)}"
+    return Decision(requirement=requirement, passed=passed, reason=reason)
+
+
+def _no_regression(
+    conditions: Mapping[str, Assessment], passed: bool | None, open_drops: Mapping[str, float], alpha: float
+) -> Decision:
+    worse = [condition for condition, found in conditions.items() if found.verdict == "worse"]
+    if worse:
+        reason = f"{', '.join(worse)} {'is' if len(worse) == 1 else 'are'} worse"
+        return Decision(requirement="no-regression", passed=passed, reason=reason)
+    if not open_drops:
+        return Decision(requirement="no-regression", passed=passed, reason="no drop detected")
+    largest = max(open_drops, key=lambda name: open_drops[name])
+    blind = all(detectable(found.table, len(conditions), alpha)[0] is None for found in conditions.values())
+    few = "; too few episodes to detect any drop" if blind else ""
+    reason = f"no drop detected{few}; {unseen_text(open_drops[largest])} in {largest}"
+    return Decision(requirement="no-regression", passed=passed, reason=reason, unseen_drop=open_drops[largest])
+
+
+def unseen_text(drop: float) -> str:
+    """Return the largest drop that a passed comparison does not exclude, in words."""
+    return f"inconclusive: a drop of up to {drop:.2f} could have gone unseen"
+
+
 def detectable(table: Table, conditions: int, alpha: float) -> tuple[float | None, float | None]:
     """Return the smallest drop and the smallest gain that the test detects with 80 % power.
 
     Assumes a correlation of 0.5 between the outcomes of a pair. None if no change could be detected.
     """
     rate, level = table.first.rate, alpha / max(conditions, 1)
-    if isinstance(table, PairedTable):
-        if not table.pairs:
-            return None, None
-        drops = (minimum_detectable_drop(table.pairs, r, alpha=level) for r in (rate, 1 - rate))
-    else:
-        sizes = table.first.trials, table.second.trials
-        if not all(sizes):
-            return None, None
-        drops = (unpaired_detectable_drop(*sizes, r, alpha=level) for r in (rate, 1 - rate))
-    drop, gain = drops  # a gain of successes is a drop of failures
+    if not (table.first.trials and table.second.trials):
+        return None, None
+    drop, gain = (  # a gain of successes is a drop of failures
+        minimum_detectable_drop(table.pairs, before, alpha=level)
+        if isinstance(table, PairedTable)
+        else unpaired_detectable_drop(table.first.trials, table.second.trials, before, alpha=level)
+        for before in (rate, 1 - rate)
+    )
     return drop, gain
 
 
-def _verdict(table: Table, adjusted: float, conditions: int, rules: Rules) -> Verdict:
+def _verdict(table: Table, interval: Interval, adjusted: float, conditions: int, rules: Rules) -> Verdict:
     if adjusted < rules.alpha:
         return "worse" if table.difference < 0 else "better"
-    joint = table.newcombe(1 - rules.alpha / conditions)
-    inside = joint.low > -rules.margin and joint.high < rules.margin
-    return "equivalent within margin" if inside else "inconclusive"
+    joint = table.exact(1 - rules.alpha / conditions) if _inside(interval, rules.margin) else interval
+    return "equivalent within margin" if _inside(joint, rules.margin) else "inconclusive"
+
+
+def _inside(interval: Interval, margin: float) -> bool:
+    return -margin <= interval.low and interval.high <= margin

@@ -38,7 +38,7 @@ class SeriesTrend:
 
     def _reason(self) -> str:
         m = self.measured
-        change = m.ends.newcombe()
+        change = m.ends.exact()
         ends = (
             f"; from d = {m.delays[0]} to d = {m.delays[-1]} {100 * m.ends.difference:+.1f} points "
             f"[{100 * change.low:+.1f}, {100 * change.high:+.1f}]"

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from act_eval.comparison.pairing import check_same_starts
 from act_eval.errors import SuiteMismatch
 from act_eval.results.suites import Suite
 from act_eval.stats import SuccessRate
@@ -51,6 +52,11 @@ class Cell:
         """(N,) 1 success, 0 failure, NaN invalid; entry i is episode i of the suite."""
         return np.array([np.nan if r.outcome == INVALID else float(r.outcome == SUCCESS) for r in self.records])
 
+    @property
+    def initial_states(self) -> list[str | None]:
+        """Digest of the state in which each episode began, if recorded."""
+        return [record.initial_state for record in self.records]
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunCells:
@@ -74,13 +80,17 @@ class RunCells:
 
 
 def check_paired(runs: Sequence[RunCells]) -> None:
-    """Check that the runs of one environment have the same suite.
+    """Check that the runs of one environment have the same suite, and that their cells begin in the same states.
 
     Raises:
-        SuiteMismatch: naming the runs and the differences.
+        SuiteMismatch: naming the runs or cells and the differences.
     """
     first: dict[str, RunCells] = {}
+    cells: dict[str, Cell] = {}
     for run in runs:
+        for cell in run.cells.values():
+            first_cell = cells.setdefault(run.env, cell)
+            check_same_starts(first_cell.initial_states, cell.initial_states, run.suite.seeds, cell.name)
         other = first.setdefault(run.env, run)
         try:
             other.suite.check_same(run.suite)

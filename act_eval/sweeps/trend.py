@@ -75,14 +75,14 @@ def trend(outcomes_DN: Sequence[Outcomes], delays: Sequence[int]) -> Trend:
 def verdict(measured: Trend, p_adjusted: float) -> Verdict:
     """Return the verdict on a series, given its p-value adjusted for the other series.
 
-    `falls` and `rises` need both the slope's interval and the adjusted test; `insensitive` needs Newcombe's interval to
+    `falls` and `rises` need both the slope's interval and the adjusted test; `insensitive` needs the exact interval to
     exclude a loss of `MARGIN` between the least and the largest delay; everything else is `inconclusive`.
     """
     if p_adjusted <= LEVEL and measured.interval.high < 0:
         return "falls with delay"
     if p_adjusted <= LEVEL and measured.interval.low > 0:
         return "rises with delay"
-    if measured.ends.newcombe().low > -MARGIN:
+    if measured.ends.exact().low >= -MARGIN:
         return "insensitive to delay"
     return "inconclusive"
 

@@ -73,6 +73,11 @@ class EpisodeRecord:
     error: str | None = None
     """The error of `policy_error` and `invalid`."""
 
+    @property
+    def initial_state(self) -> str | None:
+        """Digest of the state in which the episode began; None if it was not recorded."""
+        return self.detail.get("initial_state")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:

@@ -187,7 +187,7 @@ def test_what_a_sweep_says_of_an_environment():
     assert first.startswith("moving_pick, act naive, s = half: falls with delay: -12.5 points per step of delay [-16.")
     assert first.endswith("trend p <0.0001, adjusted <0.0001")
     assert second.startswith("pick, act naive, s = half: insensitive to delay: +0.0 points per step")
-    assert second.endswith("; from d = 0 to d = 4 +0.0 points [-8.8, +8.8], which excludes a loss of 10")
+    assert second.endswith("; from d = 0 to d = 4 +0.0 points [-9.2, +9.2], which excludes a loss of 10")
 
 
 def test_too_few_episodes_cannot_tell_and_say_what_they_could():

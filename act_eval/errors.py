@@ -76,6 +76,10 @@ class RunFolderError(ActEvalError):
     """A run folder is missing, damaged, or of another run than requested."""
 
 
+class MissingRun(UsageError, RunFolderError):
+    """A path given as a run folder does not exist, or is no folder."""
+
+
 class UnmeasuredRun(RunFolderError):
     """A run lacks requested data, such as metrics."""
 

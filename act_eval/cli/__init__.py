@@ -34,7 +34,7 @@ COMMANDS = {
 }
 """Name → help; each is a module of this package with `run(argv) -> exit code`."""
 
-OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+OK, FAILED, USAGE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
 """Exit codes."""
 
 _WIDTH = 80  # columns of the narrowest supported terminal
@@ -43,11 +43,7 @@ _WIDTH = 80  # columns of the narrowest supported terminal
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(_help())
-        return OK if arguments else USAGE
-    name, *rest = arguments
-    return guarded(lambda: _run(name, rest))
+    return guarded(lambda: _run(arguments))
 
 
 def guarded(command: Callable[[], int]) -> int:
@@ -56,7 +52,7 @@ def guarded(command: Callable[[], int]) -> int:
     The first ctrl-C ends a command in order, the second at once. Finished episodes are kept either way.
     """
     try:
-        with _second_interrupt_at_once():
+        with _second_interrupt_at_once(), _flushed():
             return command()
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -70,6 +66,22 @@ def guarded(command: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of the output has gone, as `head` does. What is left goes nowhere, or Python reports it at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except OSError as error:  # of a path that no command guards itself
+        print(f"error: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        return FAILED
+
+
+@contextmanager
+def _flushed() -> Iterator[None]:
+    """Write out what was printed before the end, also of help: a pipe may break only then."""
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
 
 
 @contextmanager
@@ -96,7 +108,11 @@ def _second_interrupt_at_once() -> Iterator[None]:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def _run(name: str, arguments: list[str]) -> int:
+def _run(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_help())
+        return OK if arguments else USAGE
+    name, *arguments = arguments
     if name not in COMMANDS:
         raise UnknownName("command", name, COMMANDS)
     return import_module(f"act_eval.cli.{name}").run(arguments, prog=f"act-eval {name}")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import tyro
 
-from act_eval.cli.parsing import parse
+from act_eval.cli.parsing import check_output, parse
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Flags:
 def run(argv: Sequence[str], prog: str) -> int:
     """Parse the flags and record; return the exit code."""
     flags = parse(Flags, argv, prog)
+    check_output(flags.to, "the baseline file")
     from act_eval.comparison.baselines import Baseline, update
 
     print(update(flags.to, Baseline.of_run(flags.run, flags.reason), flags.add_machine))

@@ -43,6 +43,8 @@ def run(argv: Sequence[str], prog: str) -> int:
 
     if not flags.to:
         raise UsageError(f"--to is empty; allowed: {', '.join(TOOLS)}")
+    if "rerun" not in flags.to and (flags.condition or flags.episodes != Flags.episodes):
+        raise UsageError("--episodes and --condition select what rerun receives; add rerun to --to, or omit them")
     check_tools(flags.to)
     found = read_run(flags.run)
     for tool in dict.fromkeys(flags.to):

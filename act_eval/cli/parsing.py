@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 import tyro
@@ -34,6 +35,20 @@ def parse(kind: type[_Flags], argv: Sequence[str], prog: str, **more: Any) -> _F
     if unknown:
         raise UsageError(f"{prog} does not take {unknown[0]!r}; {prog} --help lists its arguments")
     return flags
+
+
+def check_output(path: Path | None, option: str) -> None:
+    """Check, before the work, that a file can be written at a path.
+
+    Raises:
+        UsageError: naming the option if the path is a folder, or lies below a file.
+    """
+    if path is None:
+        return
+    if path.is_dir():
+        raise UsageError(f"{option} {path} is a folder; name a file in it")
+    if file := next((parent for parent in path.parents if parent.exists() and not parent.is_dir()), None):
+        raise UsageError(f"{option} {path} is below {file}, which is a file")
 
 
 def options(flags: Any, prefix: str = "") -> list[str]:

@@ -62,6 +62,8 @@ def ship(checkpoint: Path, folder: Path, replace: bool) -> None:
 
     if folder.exists() and not replace:
         raise UsageError(f"{folder} exists; --replace overwrites it and invalidates its baselines")
+    if not checkpoint.exists():
+        raise UsageError(f"--checkpoint {checkpoint} does not exist")
     places = (checkpoint, checkpoint / PRETRAINED, checkpoint / "checkpoints" / "last" / PRETRAINED)
     source = next((place for place in places if (place / "config.json").is_file()), None)
     if source is None:

@@ -8,6 +8,7 @@ import tyro
 
 from act_eval.cli import INTERRUPTED, OK
 from act_eval.cli.parsing import parse as parsed
+from act_eval.errors import UsageError
 from act_eval.training.config import PolicyKind, TrainConfig, default_config
 from act_eval.training.folder import begun_with
 
@@ -33,7 +34,11 @@ def parse(words: list[str], prog: str = "act-eval train") -> TrainConfig:
 def _whole_line(words: list[str]) -> list[str]:
     """Return the arguments of the resumed training followed by the new ones, which take precedence."""
     resume = _peek(words).resume
-    return words if resume is None else [*begun_with(resume)["arguments"], *words]
+    if resume is None:
+        return words
+    if not resume.is_dir():
+        raise UsageError(f"--resume {resume} does not exist; name the folder of a training run")
+    return [*begun_with(resume)["arguments"], *words]
 
 
 def _peek(argv: list[str]) -> "_First":

@@ -12,7 +12,7 @@ from act_eval.export.tensorboard_log import write_tensorboard
 from act_eval.export.wandb_log import log_to_wandb
 from act_eval.results.choosing import chosen
 from act_eval.results.records import writing
-from act_eval.results.run import StoredRun
+from act_eval.results.run import StoredCondition, StoredRun
 from act_eval.results.suites import Suite
 from act_eval.sources.replay_env import replaying_env, title_of
 from act_eval.types.env_hooks import hooks_of
@@ -60,6 +60,8 @@ def export_run(
         ExportError: if the tool is not installed or fails.
     """
     run.check_complete()
+    chosen_conditions = [run.conditions[name] for name in conditions or run.conditions]
+    chosen(run.suite, (), episodes, None)  # raises for an unknown selection, whatever the tool
     target = target or run.folder
     with writing(target):
         target.mkdir(parents=True, exist_ok=True)
@@ -77,14 +79,13 @@ def export_run(
         case "wandb":
             return [log_to_wandb(run, project)]
         case "rerun":
-            return _recordings(run, target, episodes, conditions)
+            return _recordings(run, target, episodes, chosen_conditions)
 
 
-def _recordings(run: StoredRun, target: Path, episodes: str, conditions: Sequence[str]) -> list[str]:
-    exported = [run.conditions[name] for name in conditions or run.conditions]
+def _recordings(run: StoredRun, target: Path, episodes: str, conditions: Sequence[StoredCondition]) -> list[str]:
     lines: list[str] = []
     hooks = hooks_of(_env_of(run.suite))
-    for condition in exported:
+    for condition in conditions:
         for record in chosen(run.suite, condition.records, episodes, None):
             steps = condition.steps(record.episode)
             path = target / condition.name / "rerun" / f"{record.episode:04d}_seed{record.seed}_{record.outcome}.rrd"

@@ -19,7 +19,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from act_eval.errors import RunFolderError
+from act_eval.errors import MissingRun, RunFolderError
 from act_eval.report.overview import overview
 from act_eval.report.payload import conditions_of, payload
 from act_eval.report.sources import ConditionSource, RunSource, read_source
@@ -101,15 +101,16 @@ def our_joint_names(suite: Suite) -> Sequence[str]:
 
 def _read(folders: Sequence[Path]) -> tuple[list[RunSource], list[str]]:
     runs: list[RunSource] = []
-    problems: list[str] = []
+    errors: list[RunFolderError] = []
     for folder, label in zip(folders, _labels(folders), strict=True):
         try:
             runs.append(read_source(folder, label))
         except RunFolderError as error:
-            problems.append(str(error))
+            errors.append(error)
     if not runs:
-        raise RunFolderError("\n".join(problems))
-    return runs, problems
+        kind = MissingRun if all(isinstance(error, MissingRun) for error in errors) else RunFolderError
+        raise kind("\n".join(map(str, errors)))
+    return runs, list(map(str, errors))
 
 
 def _labels(folders: Sequence[Path]) -> list[str]:

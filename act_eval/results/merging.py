@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from act_eval.errors import RunFolderError
+from act_eval.errors import MissingRun, RunFolderError
 from act_eval.results.folder import RunFolder, open_run
 from act_eval.results.locks import locked
 from act_eval.results.manifest import Manifest
@@ -51,7 +51,7 @@ def parse_sources(paths: Sequence[Path]) -> list[Source]:
         elif path.exists():
             raise RunFolderError(f"{path} is neither a run folder nor one of its shards (RUN/{SHARDS}/2-of-8.jsonl)")
         else:
-            raise RunFolderError(f"{path} does not exist")
+            raise MissingRun(f"{path} does not exist")
     return [Source(run, None if files is None else tuple(files)) for run, files in found.items()]
 
 

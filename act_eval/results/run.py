@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from act_eval.decoding import decode, read_lines
-from act_eval.errors import RunFolderError, UnknownName, UnmeasuredRun, UsageError
+from act_eval.errors import MissingRun, RunFolderError, UnknownName, UnmeasuredRun, UsageError
 from act_eval.metrics import METRICS, EpisodeMetrics, MetricDefinition, Summary, definitions_of, summary
 from act_eval.results.folder import EPISODES, RunFolder
 from act_eval.results.integrity import check_unchanged, read_digests
@@ -282,12 +282,14 @@ def read_run(folder: Path | str) -> StoredRun:
     """Return the run in a folder; only its manifest is read at once.
 
     Raises:
-        RunFolderError: if the folder is missing or not a run folder, or its manifest is damaged or of another schema.
+        MissingRun: if the folder does not exist.
+        RunFolderError: if it is not a run folder, or its manifest is damaged or of another schema.
         UsageError: if it holds run folders instead, as a sweep folder does.
     """
     folder = Path(folder)
-    if not folder.exists():
-        raise RunFolderError(f"{folder} does not exist; name a run folder of evaluate")
+    if not folder.is_dir():
+        how = "is a file" if folder.exists() else "does not exist"
+        raise MissingRun(f"{folder} {how}; name a run folder of evaluate")
     if not (folder / MANIFEST).exists() and (inner := runs_in(folder)):
         named = ", ".join(map(str, inner[:6]))
         more = f", … ({len(inner)} in all)" if len(inner) > 6 else ""

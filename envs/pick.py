@@ -13,12 +13,12 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from act_eval.envs import outcomes, sim_state
+from act_eval.envs import outcomes
 from act_eval.envs.command_bounds import CommandBounds
 from act_eval.envs.episode_log import RunningLog
 from act_eval.envs.layout import click_errors, sample_blocks
-from act_eval.envs.logged_states import LoggedStates
-from act_eval.envs.options import GoalInput, PickOptions, Positions
+from act_eval.envs.logged_states import LoggedStates, StateArray
+from act_eval.envs.options import PickOptions
 from act_eval.errors import ActionError, SimulationError, UsageError
 from act_eval.scenes.arm import CLOSING_THRESHOLD, GRIPPER_CLOSED, GRIPPER_OPEN, HOME, JOINTS
 from act_eval.scenes.meshes import menagerie_model
@@ -37,8 +37,6 @@ _FAULT_STEPS = (10, 25)  # duration of a gripper fault [control steps]
 _ON_TABLE = 0.004  # a block on the table has its centre at most this far above its resting height [m]
 _BROKEN = (mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQVEL, mujoco.mjtWarning.mjWARN_BADQACC)
 
-StateArray = sim_state.StateArray
-
 
 class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):
     """One SO-101 arm, one tray, one target block and its confusers; see docs/environments.md."""
@@ -47,46 +45,22 @@ class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):
     gripper_dims = (-1,)
     _event_steps = 1  # control steps that a nudge or swap takes
 
-    def __init__(
-        self,
-        *,
-        confusers: int = 1,
-        identical: bool = True,
-        image_size: int = 96,
-        action_noise: float = 0.0,
-        gripper_faults: float = 0.0,
-        goal_input: GoalInput = "exact",
-        max_yaw: float = 0.35,
-        swap_blocks: bool = False,
-        positions: Positions = "continuous",
-        label_noise: float = 0.0,
-        robot_meshes: bool = False,
-        render_mode: str | None = None,
-    ) -> None:
-        self.options = PickOptions(
-            confusers=confusers,
-            identical=identical,
-            image_size=image_size,
-            action_noise=action_noise,
-            gripper_faults=gripper_faults,
-            goal_input=goal_input,
-            max_yaw=max_yaw,
-            swap_blocks=swap_blocks,
-            positions=positions,
-            label_noise=label_noise,
-            robot_meshes=robot_meshes,
-        )
+    def __init__(self, *, render_mode: str | None = None, **options: Any) -> None:
+        """Compile the scene; `options` are those of `PickOptions`."""
+        self.options = PickOptions(**options)
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise UsageError(f"render_mode is {render_mode!r}; allowed: {self.metadata['render_modes']} or None")
         self.render_mode = render_mode
-        super().__init__(compile_scene(SceneConfig(confusers, identical, menagerie_model() if robot_meshes else None)))
+        meshes = menagerie_model() if self.options.robot_meshes else None
+        super().__init__(compile_scene(SceneConfig(self.options.confusers, self.options.identical, meshes)))
         self._data = mujoco.MjData(self._scene.model)
         self._viewer: Any = None
         self._skip_cameras = False
         self._started = False
-        image = spaces.Box(0, 255, (image_size, image_size, 3), np.uint8)
-        self.action_space = spaces.Box(self._scene.action_low, self._scene.action_high, dtype=np.float32)
-        self._bounds = CommandBounds(self.action_space)
+        image = spaces.Box(0, 255, (*(self.options.image_size,) * 2, 3), np.uint8)
+        self._actions = spaces.Box(self._scene.action_low, self._scene.action_high, dtype=np.float32)
+        self.action_space: Any = self._actions
+        self._bounds = CommandBounds(self._actions)
         self.observation_space = spaces.Dict(
             {
                 "pixels": spaces.Dict(dict.fromkeys(CAMERAS, image)),
@@ -180,7 +154,7 @@ class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):
 
     def simulator_state(self) -> StateArray:
         """Return the full physics state (S,), enough to render this moment again."""
-        return sim_state.saved(self._scene, self._data)
+        return self._saved(self._data)
 
     def fork(self) -> "PickEnv":
         """Return an independent environment in the same state, physics and random generators included.
@@ -190,7 +164,7 @@ class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):
         twin = copy(self)
         twin._data = copy(self._data)
         twin._noise, twin._np_random = deepcopy(self._noise), deepcopy(self._np_random)
-        twin._log, twin._bounds = self._log.copy(), CommandBounds(self.action_space)
+        twin._log, twin._bounds = self._log.copy(), CommandBounds(self._actions)
         twin._viewer, twin.render_mode, twin._skip_cameras = None, None, True
         twin._replayed = None
         return twin

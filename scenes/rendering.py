@@ -1,5 +1,8 @@
 """Off-screen rendering with one OpenGL context per process and model.
 
+A process may hold contexts of several packages, and dm_control caches which one is current: drawing restores the
+context that was current before, which EGL itself is asked for.
+
 Shadows, reflections and multisampling are off: with them a software renderer takes 12–60 ms a frame, without
 0.2–0.6 ms (64² to 128²). Demonstrations and evaluations must be rendered alike, so there is no switch.
 """
@@ -8,9 +11,12 @@ import atexit
 import ctypes
 import os
 import sys
-from contextlib import suppress
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from multiprocessing.util import Finalize
+from typing import Any
 from weakref import WeakSet
 
 import mujoco
@@ -18,7 +24,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from act_eval.errors import RenderError, UsageError
-from act_eval.scenes.gl_contexts import BoundContext, Context
 from act_eval.scenes.projection import camera_id
 from act_eval.scenes.triton_workaround import isolate_triton_symbols
 
@@ -26,6 +31,89 @@ MAX_SIDE = 1280
 """Largest image side [px]."""
 _BACKENDS = ("egl", "osmesa", "glfw")
 _OPEN: "WeakSet[OffscreenRenderer]" = WeakSet()
+_DRAW = 0x3059  # EGL_DRAW
+_OURS: set[int] = set()
+_LOST = (
+    "the OpenGL context for off-screen rendering was lost (a reset or removed graphics driver?); a new process gets one"
+)
+
+
+class BoundContext:
+    """A context of MuJoCo (its `GLContext`), made current when it is needed and not already is."""
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+        self._handle: int | None = None
+        with self.current():
+            self._handle = _current()
+        if self._handle is not None:
+            _OURS.add(self._handle)
+            weakref.finalize(self, _OURS.discard, self._handle)
+
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        """Let OpenGL's calls mean this context; afterwards somebody else's that was current is so again.
+
+        Raises:
+            RenderError: if the context is there no more: what is drawn would be what was drawn last.
+        """
+        before = _current()
+        if self._handle is not None and before == self._handle:
+            yield
+            return
+        library = _egl() if before is not None and before not in _OURS else None
+        if library is None:
+            self._make_current()
+            yield
+            return
+        display, surface = library.eglGetCurrentDisplay(), library.eglGetCurrentSurface(_DRAW)
+        self._make_current()
+        try:
+            yield
+        finally:
+            library.eglMakeCurrent(display, surface, surface, before)
+
+    def free(self) -> None:
+        """Give the context back; drawing with it is a `RenderError` afterwards."""
+        from OpenGL.error import Error as OpenGLError
+
+        try:
+            self._context.free()
+        except OpenGLError:
+            # At its end another package (dm_control under MUJOCO_GL=egl) closes the display for the whole process.
+            # There is nothing to give back then; held for good, the context does not try again when it is deleted.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._context))
+
+    def _make_current(self) -> None:
+        from OpenGL.error import Error as OpenGLError  # late: OpenGL is bound to its platform when it is imported
+
+        try:
+            self._context.make_current()
+        except (OpenGLError, RuntimeError) as error:
+            raise RenderError(_LOST) from error
+        # A context that was freed makes none current without a word.
+        if self._handle is not None and _current() != self._handle:
+            raise RenderError(_LOST)
+
+
+def _current() -> int | None:
+    """Return the handle of the context that is current in this thread; None where there is none or EGL is not used."""
+    library = _egl()
+    return None if library is None else library.eglGetCurrentContext()
+
+
+@lru_cache(maxsize=1)
+def _egl() -> ctypes.CDLL | None:
+    if sys.platform != "linux":
+        return None
+    try:
+        library = ctypes.CDLL("libEGL.so.1")
+    except OSError:
+        return None
+    for name in ("eglGetCurrentContext", "eglGetCurrentDisplay", "eglGetCurrentSurface"):
+        getattr(library, name).restype = ctypes.c_void_p
+    library.eglMakeCurrent.argtypes = [ctypes.c_void_p] * 4
+    return library
 
 
 class OffscreenRenderer:
@@ -125,7 +213,7 @@ def _free_all() -> None:
         renderer.free()
 
 
-def _open_context() -> Context:
+def _open_context() -> Any:
     wanted = os.environ.get("MUJOCO_GL", "").lower()
     if wanted and wanted not in _BACKENDS:
         raise RenderError(f"MUJOCO_GL is {wanted!r}; allowed: {', '.join(_BACKENDS)}, or unset")
@@ -147,14 +235,10 @@ def usual_backend() -> str:
     """
     if sys.platform != "linux":
         return "glfw"
-    try:
-        ctypes.CDLL("libEGL.so.1")
-    except OSError:
-        return "osmesa"
-    return "egl"
+    return "osmesa" if _egl() is None else "egl"
 
 
-def _context(backend: str) -> Context:
+def _context(backend: str) -> Any:
     if backend == "egl":
         from mujoco.egl import GLContext
     elif backend == "osmesa":

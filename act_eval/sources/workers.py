@@ -141,7 +141,7 @@ class PolicyWorker:
     def _foresight(self, schedule: Schedule) -> "Foresee | None":
         if not isinstance(schedule.ablation.prefix, ExpertPrefix):
             return None
-        from act_eval.envs.expert_lookahead import ExpertLookahead
+        from act_eval.envs.expert_executor import ExpertLookahead
 
         return ExpertLookahead(self.envs)
 

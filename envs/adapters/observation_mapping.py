@@ -3,10 +3,14 @@
 The default names are LeRobot's (`pixels`, `agent_pos`, `environment_state`, and `observation.images.NAME`,
 `observation.state`, `observation.environment_state`) and those of Gymnasium's goal environments (`observation`,
 `desired_goal`). Every (H, W, 3) array of uint8 is a camera.
+
+A path names a place in an observation: `pixels.top` is an entry of an entry, `observation[0:7]` a part of a vector, `.`
+all of it. A key that itself holds dots, as in `observation.images.top`, is found before it is taken apart.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +19,12 @@ import numpy as np
 from gymnasium import spaces
 
 from act_eval.envs.adapters.config import Declaration
-from act_eval.envs.adapters.paths import Place, boxes, find, written
 from act_eval.errors import UsageError
 from act_eval.types import FloatArray, ImageArray
 
+WHOLE = "."
+"""The observation itself."""
+_PART = re.compile(r"^(?P<keys>[^\[\]]*)(?:\[(?P<first>\d*):(?P<last>\d*)\])?$")
 RENDERED = "render()"
 """Place of an image that the environment renders outside its observation."""
 UNNAMED = "image"
@@ -27,6 +33,83 @@ UNNAMED = "image"
 _STATES = ("agent_pos", "observation.state", "state", "observation")
 _ENVIRONMENT_STATES = ("environment_state", "observation.environment_state", "desired_goal")
 _NO_NAMES = ("pixels", "image", "images", "observation.image")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Position of an entry in an observation."""
+
+    text: str
+    """As declared."""
+    keys: tuple[str, ...]
+    part: slice | None
+    """Of a flattened vector; None: all of it."""
+    box: spaces.Box
+    """Of the entry, before a part is taken."""
+
+    @property
+    def size(self) -> int:
+        """Size of the vector."""
+        count = int(np.prod(self.box.shape))
+        return count if self.part is None else len(range(*self.part.indices(count)))
+
+    def value(self, observed: Any) -> Any:
+        """Return the entry of an observation."""
+        for key in self.keys:
+            observed = observed[key]
+        return observed
+
+    def vector(self, observed: Any) -> np.ndarray:
+        """Return the entry as numbers (K,) float32."""
+        numbers = np.asarray(self.value(observed), np.float32).reshape(-1)
+        return numbers if self.part is None else numbers[self.part]
+
+
+def find(space: spaces.Space[Any], text: str) -> Place:
+    """Return the place of a text.
+
+    Raises:
+        UsageError: if it is no array, listing the places that exist.
+    """
+    match = _PART.match(text.strip())
+    keys, found = _descend(space, (match["keys"] or WHOLE) if match else "")
+    if match is None or not isinstance(found, spaces.Box):
+        raise UsageError(f"there is no array at {text!r} in the observation; there are: {_listing(space)}")
+    part = None
+    if match["first"] is not None:
+        part = slice(int(match["first"] or 0), int(match["last"]) if match["last"] else None)
+    place = Place(text, keys, part, found)
+    if part is not None and (place.size == 0 or (part.stop or 0) > int(np.prod(found.shape))):
+        raise UsageError(f"{text!r} exceeds the {int(np.prod(found.shape))} numbers of the entry")
+    return place
+
+
+def boxes(space: spaces.Space[Any], keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], spaces.Box]]:
+    """Yield every array of an observation space with the keys that lead to it."""
+    if isinstance(space, spaces.Dict):
+        for key, inner in space.spaces.items():
+            yield from boxes(inner, (*keys, key))
+    elif isinstance(space, spaces.Box):
+        yield keys, space
+
+
+def written(keys: tuple[str, ...]) -> str:
+    """Return the text of a place."""
+    return ".".join(keys) or WHOLE
+
+
+def _descend(space: spaces.Space[Any], text: str) -> tuple[tuple[str, ...], spaces.Space[Any] | None]:
+    if text in (WHOLE, ""):
+        return (), space
+    if not isinstance(space, spaces.Dict):
+        return (), None
+    if text in space.spaces:
+        return (text,), space[text]
+    for key in space.spaces:
+        if text.startswith(f"{key}."):
+            keys, found = _descend(space[key], text.removeprefix(f"{key}."))
+            return (key, *keys), found
+    return (), None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +144,7 @@ def resolve(space: spaces.Space[Any], declared: Declaration) -> Keys:
     if not images and not state:
         raise UsageError(
             "no entry of the observation has a default name; declare its meaning with --state PLACE or "
-            f"--images NAME=PLACE. Entries: {', '.join(_listed(space)) or space}"
+            f"--images NAME=PLACE. Entries: {_listing(space)}"
         )
     used = {place.keys for place in (*images.values(), *state, *environment_state) if place is not None}
     unused = tuple(written(keys) for keys, _ in boxes(space) if keys not in used)
@@ -108,8 +191,9 @@ def _vectors(space: spaces.Space[Any], declared: tuple[str, ...] | None, names: 
     return tuple(find(space, name) for name in names if name in present and not is_image(present[name]))[:1]
 
 
-def _listed(space: spaces.Space[Any]) -> list[str]:
-    return [f"{written(keys)} {box.shape} {box.dtype}" for keys, box in boxes(space)]
+def _listing(space: spaces.Space[Any]) -> str:
+    listed = [f"{written(keys)} {box.shape} {box.dtype}" for keys, box in boxes(space)]
+    return ", ".join(listed) or f"no arrays, but {space}"
 
 
 class ObservationMapping:

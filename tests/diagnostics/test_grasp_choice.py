@@ -18,8 +18,8 @@ from act_eval.diagnostics.grasp_choice import (
     grasp_choices_of,
     named_block,
 )
-from act_eval.envs.approach import hesitation, reversals
 from act_eval.envs.expert import Expert
+from act_eval.envs.outcomes import hesitation, reversals
 from act_eval.envs.registration import env_id
 from act_eval.scenes.workspace import BLOCK_SIDE
 from act_eval.seeding import Purpose, episode_seeds

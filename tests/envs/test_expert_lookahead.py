@@ -6,7 +6,7 @@ import pytest
 from toy_envs import HookedWalk
 
 from act_eval.envs.expert import Expert
-from act_eval.envs.expert_lookahead import ExpertLookahead
+from act_eval.envs.expert_executor import ExpertLookahead
 from act_eval.envs.registration import ENVIRONMENTS, env_id
 from act_eval.errors import UsageError
 

@@ -11,7 +11,7 @@ from untrained import write_checkpoint
 
 from act_eval.cli import main
 from act_eval.envs.expert import Expert
-from act_eval.envs.expert_lookahead import ExpertLookahead
+from act_eval.envs.expert_executor import ExpertLookahead
 from act_eval.envs.registration import env_id
 from act_eval.executors import ChunkExecutor
 from act_eval.results.records import read_episodes

@@ -9,7 +9,7 @@ import pytest
 ENDING = """
 import gymnasium as gym
 import act_eval.envs
-env = gym.make("act_eval/Pick-v0")
+env = gym.make("act_eval/Pick-v1")
 env.reset(seed=1)
 import dm_control.mujoco  # with MUJOCO_GL=egl it opens a display of its own, and closes it for all at the end
 held = [env]

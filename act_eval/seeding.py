@@ -36,6 +36,7 @@ class Stream(IntEnum):
     PREFIX = 5
     RECOVERY = 6
     CLICK = 7
+    LABELS = 8
 
 
 def episode_seeds(purpose: Purpose, run_seed: int, count: int, first: int = 0) -> list[int]:

@@ -88,10 +88,27 @@ class ExpertLookahead:
         Raises:
             SimulationError: if the physics of the copy diverge.
         """
+        return self.after(slot, np.zeros((0, 6), np.float32), steps, to_the_end=False)
+
+    def after(self, slot: int, committed: FloatArray, steps: int, to_the_end: bool = True) -> FloatArray:
+        """Return the expert's commands (n, 6) once committed ones have run, n <= `steps` [rad].
+
+        Args:
+            slot: the slot.
+            committed: (d, 6) commands that run first [rad].
+            steps: how many commands of the expert.
+            to_the_end: whether the end of the episode ends them, so that n may be smaller.
+
+        Raises:
+            SimulationError: if the physics of the copy diverge.
+        """
         self._twin = twin = self._forks[slot]()
+        for command in committed:
+            if twin.step(command)[2] and to_the_end:
+                return np.zeros((0, 6), np.float32)
         commands = np.zeros((steps, 6), np.float32)
         for step in range(steps):
             commands[step] = self._expert.act()
-            if step < steps - 1:
-                twin.step(commands[step])
+            if step < steps - 1 and twin.step(commands[step])[2] and to_the_end:
+                return commands[: step + 1]
         return commands

@@ -1,7 +1,8 @@
-"""Training samples: one observation of a demonstration and the window of commands that begins with it.
+"""Training samples: one observation and the window of commands that begins with it.
 
 Frame t of an episode gives `o_t`, the commands `a_t … a_{t+T-1}` and `a_{t-1}`. Beyond the end of the episode the
-last command is repeated and marked as padding. Samples are read from disk on demand.
+last command is repeated and marked as padding. A data set of corrections holds a window, a delay and a_{t-1} with
+every observation. Samples are read from disk on demand.
 
 Legend: `B` samples · `T` commands of a window · `A` action dim · `H`, `W` image height and width.
 """
@@ -14,11 +15,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from act_eval.datasets import Demonstrations, FrameCache
+from act_eval.datasets.layout import CORRECTION, CORRECTION_DELAY, CORRECTION_LENGTH
 from act_eval.errors import DatasetError, UsageError
-from act_eval.types import ACTION, ENVIRONMENT_STATE, IMAGE_PREFIX, STATE, FloatArray, IntArray
+from act_eval.policies.rtc import DELAY
+from act_eval.types import ACTION, ENVIRONMENT_STATE, IMAGE_PREFIX, LAST_ACTION, STATE, FloatArray, IntArray
 
 IS_PAD = "action_is_pad"
-LAST_ACTION = "last_action"
 
 
 class Windows(Dataset[dict[str, Tensor]]):
@@ -26,7 +28,8 @@ class Windows(Dataset[dict[str, Tensor]]):
 
     A sample: `observation.state` float32 (J,), `observation.environment_state` float32 (2,),
     `observation.images.NAME` uint8 (3, H, W), `action` float32 (T, A), `action_is_pad` bool (T,), `last_action`
-    float32 (A,): a_{t-1}, or the joints of o_0 at t = 0. `batch` gives many with a leading dimension B.
+    float32 (A,): a_{t-1}, or the joints of o_0 at t = 0; from corrections also `delay` int64. `batch` gives many with a
+    leading dimension B.
     """
 
     def __init__(
@@ -53,9 +56,16 @@ class Windows(Dataset[dict[str, Tensor]]):
         """
         if window < 1:
             raise UsageError(f"a window has {window} commands; it needs at least 1")
-        lacking = [key for key in (STATE, ACTION) if key not in data.features]
+        self._corrections = data.holds_corrections
+        lacking = [key for key in (STATE, CORRECTION if self._corrections else ACTION) if key not in data.features]
         if lacking:
             raise DatasetError(f"{data.root} has no {' and no '.join(lacking)}; training needs both")
+        if self._corrections and data.features[CORRECTION].width < window * data.features[LAST_ACTION].width:
+            held = data.features[CORRECTION].width // data.features[LAST_ACTION].width
+            raise DatasetError(
+                f"{data.root} holds corrections of {held} commands; this policy learns {window} (chunk and largest "
+                "delay): collect them with it or with a policy of its sizes"
+            )
         chosen = np.arange(len(data.episodes)) if episodes is None else np.asarray(episodes, np.int64)
         unknown = chosen[(chosen < 0) | (chosen >= len(data.episodes))]
         if len(unknown):
@@ -93,10 +103,26 @@ class Windows(Dataset[dict[str, Tensor]]):
         step = samples - (self._ends[episode] - self._lengths[episode])
         last = first + self._lengths[episode] - 1
         batch = {key: torch.from_numpy(self._cache.read(key, first + step)) for key in self._observed}
+        if self._corrections:
+            return batch | self._corrected(first + step)
         actions, is_pad = self._actions(first + step, last)
         batch[ACTION], batch[IS_PAD] = torch.from_numpy(actions), torch.from_numpy(is_pad)
         batch[LAST_ACTION] = torch.from_numpy(self._last_actions(first, step))
         return batch
+
+    def _corrected(self, now: IntArray) -> dict[str, Tensor]:
+        """Return the stored windows of labelled moments; beyond its length a window repeats its last command."""
+        last_action = self._cache.read(LAST_ACTION, now)
+        commands = self._cache.read(CORRECTION, now).reshape(len(now), -1, last_action.shape[1])
+        length = self._cache.read(CORRECTION_LENGTH, now).astype(np.int64)
+        steps = np.arange(self.window)
+        taken = np.minimum(steps, length - 1)
+        return {
+            ACTION: torch.from_numpy(np.take_along_axis(commands, taken[..., None], axis=1)),
+            IS_PAD: torch.from_numpy(steps >= length),
+            LAST_ACTION: torch.from_numpy(last_action),
+            DELAY: torch.from_numpy(self._cache.read(CORRECTION_DELAY, now).astype(np.int64)[:, 0]),
+        }
 
     def _actions(self, now: IntArray, last: IntArray) -> tuple[FloatArray, np.ndarray]:
         targets_BT = now[:, None] + np.arange(self.window)
@@ -115,7 +141,7 @@ class Windows(Dataset[dict[str, Tensor]]):
         return previous
 
 
-class JoinedWindows:
+class JoinedWindows(Dataset[dict[str, Tensor]]):
     """The samples of several data sets, one after the other; all show the same features."""
 
     def __init__(self, parts: Sequence[Windows]) -> None:
@@ -124,6 +150,9 @@ class JoinedWindows:
 
     def __len__(self) -> int:
         return int(self._ends[-1])
+
+    def __getitem__(self, sample: int) -> dict[str, Tensor]:
+        return {key: value[0] for key, value in self.batch([sample]).items()}
 
     def batch(self, frames: Sequence[int] | IntArray) -> dict[str, Tensor]:
         """Return samples as one raw training batch, in the requested order; see `Windows.batch`."""
@@ -137,7 +166,8 @@ class JoinedWindows:
             if not len(rows):
                 continue
             for key, value in part.batch(samples[rows] - (self._ends[number] - len(part))).items():
-                whole = found.setdefault(key, value.new_empty((len(samples), *value.shape[1:])))
+                # Demonstrations have no delay of their own: -1.
+                whole = found.setdefault(key, value.new_full((len(samples), *value.shape[1:]), -1))
                 whole[torch.from_numpy(rows)] = value
         return found
 

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from act_eval.errors import FeatureMismatch, UsageError
 from act_eval.policies.act.config import OVERHEAD, OVERHEAD_CUT, ACTConfig, Feature, NormMode
 from act_eval.policies.conditioning import cut_around
-from act_eval.policies.rtc import ANCHOR, LAST_ACTION, ACTRTCConfig, Anchor
+from act_eval.policies.rtc import ANCHOR, DELAY, ACTRTCConfig, Anchor
 from act_eval.policies.tensor_files import first_at
-from act_eval.types import ACTION, ENVIRONMENT_STATE, STATE
+from act_eval.types import ACTION, ENVIRONMENT_STATE, LAST_ACTION, STATE
 
 Stats = Mapping[str, Mapping[str, ArrayLike]]
 FloatArray = NDArray[np.float64]
@@ -235,6 +235,8 @@ class Processor(nn.Module):
             batch[ACTION] = self.normalize(ACTION, action_BTA)
         if "action_is_pad" in raw:
             batch["action_is_pad"] = raw["action_is_pad"]
+        if DELAY in raw:
+            batch[DELAY] = raw[DELAY]
         return batch
 
     def anchor_of(self, raw: Mapping[str, Tensor]) -> Tensor | None:

@@ -16,8 +16,8 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from act_eval.errors import FeatureMismatch, UsageError
-from act_eval.policies.act.config import ACTConfig, check_choices
+from act_eval.errors import FeatureMismatch, UnknownName, UsageError
+from act_eval.policies.act.config import ACTConfig
 from act_eval.policies.act.loss import l1_per_delay, masked_l1
 from act_eval.policies.act.model import ACT, ACTION_IS_PAD, AuxOutputs, Batch
 from act_eval.policies.act.policy import ChunkingPolicy, Metrics
@@ -25,7 +25,9 @@ from act_eval.types import ACTION, ENVIRONMENT_STATE, STATE, Window
 
 Anchor = Literal["state", "last_action"]
 PrefixPlace = Literal["encoder", "decoder"]
-LAST_ACTION = "last_action"
+DELAY = "delay"
+"""Key of a prepared batch: the delay (B,) that a sample is for, int64, -1 where it serves every delay; only with
+corrections."""
 ANCHOR = "anchor"
 """Key of a prepared batch: the (B, A) joint values, not normalised, that its actions are relative to."""
 
@@ -61,27 +63,36 @@ class ACTRTCConfig(ACTConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 1 <= self.rtc_max_delay < 2**16:
-            raise UsageError(f"rtc_max_delay is {self.rtc_max_delay}; it must be 1 to 65535 (for delay 0 only use ACT)")
+            raise UsageError(f"rtc_max_delay is {self.rtc_max_delay}; it must be at least 1 (use ACT for delay 0 only)")
         if self.rtc_window == "same" and self.rtc_max_delay >= self.chunk_size:
             raise UsageError(
                 f"rtc_max_delay is {self.rtc_max_delay}; window 'same' allows at most "
                 f"chunk_size - 1 = {self.chunk_size - 1}"
             )
-        check_choices(self, rtc_window=Window, rtc_anchor=Anchor, rtc_prefix_in=PrefixPlace)
+        for name, allowed in (
+            ("rtc_window", ("same", "shifted")),
+            ("rtc_anchor", ("state", "last_action")),
+            ("rtc_prefix_in", ("encoder", "decoder")),
+        ):
+            if getattr(self, name) not in allowed:
+                raise UnknownName(name, getattr(self, name), allowed)
         state = self.state_feature
         if self.rtc_anchor == "state" and state is not None and state.shape != (self.action_dim,):
             raise UsageError(
                 f"rtc_anchor 'state' needs {STATE!r} and {ACTION!r} of equal length, got {state.shape[0]} and "
                 f"{self.action_dim}; 'last_action' does not"
             )
+        self._check_delay_weights()
+        if not 0 <= self.rtc_prefix_noise < math.inf:
+            raise UsageError(f"rtc_prefix_noise is {self.rtc_prefix_noise}; it must be finite and at least 0")
+
+    def _check_delay_weights(self) -> None:
         weights = self.rtc_delay_weights
         if weights is not None and (len(weights) != self.delays or min(weights) < 0 or sum(weights) <= 0):
             raise UsageError(
                 f"rtc_delay_weights is {weights}; it needs {self.delays} numbers >= 0, not all 0 "
                 f"(for delays 0 to {self.rtc_max_delay})"
             )
-        if not 0 <= self.rtc_prefix_noise < math.inf:
-            raise UsageError(f"rtc_prefix_noise is {self.rtc_prefix_noise}; it must be finite and at least 0")
 
     @property
     def type(self) -> str:
@@ -197,23 +208,27 @@ class ACTRTCPolicy(ChunkingPolicy):
         weights = config.rtc_delay_weights
         weight_K = torch.ones(config.delays) if weights is None else torch.tensor(weights, dtype=torch.float32)
         self.register_buffer("delay_weight", weight_K, persistent=False)
+        self.queue_anchor: Tensor | None = None
 
     def forward(self, batch: Batch, delay_BK: Tensor | None = None) -> tuple[Tensor, Metrics]:
         """Return the loss and its parts.
 
         Args:
-            batch: normalised features with relative `action` (B, T, A) of steps t … t + T - 1, T = `target_steps`, and
-                `action_is_pad` (B, T).
-            delay_BK: the delays of each sample. If None: all of them, or in training with `rtc_train_all_delays` off
-                one random delay per sample. Evaluation mode always takes all, so that losses compare.
+            batch: normalised features with relative `action` (B, T, A) of steps t … t + T - 1, T = `target_steps`,
+                `action_is_pad` (B, T), and with corrections `delay` (B,): that of a sample, -1 where it serves all.
+            delay_BK: the delays of each sample. If None: the batch's; without those all of them, or in training with
+                `rtc_train_all_delays` off one random delay per sample. Evaluation mode always takes all, so that losses
+                compare.
 
         Returns:
             The loss, and `l1_loss`, with a VAE `kld_loss`, and where all delays were run `l1_delay_0` … `l1_delay_P`.
         """
         self.check_batch(batch, ACTION, ACTION_IS_PAD)
-        every = delay_BK is None and (self.config.rtc_train_all_delays or not self.training)
-        delay_BK = self._delays(len(batch[ACTION])) if delay_BK is None else delay_BK
-        prefix_BPA = self._perturb_prefix(batch[ACTION][:, : self.config.rtc_max_delay])
+        given_B = batch.get(DELAY)
+        every = delay_BK is None and given_B is None and (self.config.rtc_train_all_delays or not self.training)
+        if delay_BK is None:
+            delay_BK = self._delays(len(batch[ACTION])) if given_B is None else self._delays_where_free(given_B)
+        prefix_BPA = self._perturb_prefix(batch[ACTION][:, : self.config.rtc_max_delay], given_B)
         noise_BL = self._noise(batch)
         predicted_BKCA, aux = self.model(batch, delay_BK, prefix_BPA, noise_BL)
         target_BKCA, valid_BKC = self.targets(batch, delay_BK)
@@ -268,20 +283,39 @@ class ACTRTCPolicy(ChunkingPolicy):
         chunk_N1CA, _ = self.model(inputs, delay_N[:, None], prefix_NPA, known_BK=known_N[:, None])
         return chunk_N1CA[:, 0].float()
 
-    def _perturb_prefix(self, prefix_BPA: Tensor) -> Tensor:
-        """Return training prefixes with a deviation that grows linearly, random in size and direction per sample."""
+    def select_action(self, batch: Batch) -> Tensor:
+        """Return the next normalised relative action (B, A) of a chunk predicted without delay.
+
+        It is relative to the anchor of the observation that the chunk was predicted from, not to that of this call:
+        `queue_anchor` holds it, from the batch's "anchor" as `Processor.prepare` leaves it there.
+        """
+        if not self._queue:
+            self.queue_anchor = batch.get(ANCHOR)
+        return super().select_action(batch)
+
+    def _perturb_prefix(self, prefix_BPA: Tensor, given_B: Tensor | None) -> Tensor:
+        """Return training prefixes with a deviation that grows linearly, random in size and direction per sample.
+
+        A policy's own prefixes, those of corrections, stay as they are.
+        """
         if not self.training or self.config.rtc_prefix_noise == 0:
             return prefix_BPA
         steps = prefix_BPA.shape[1]
         ramp_P1 = torch.arange(1, steps + 1, device=prefix_BPA.device)[:, None] / steps
         amount_B11 = torch.rand_like(prefix_BPA[:, :1, :1])
         direction_B1A = torch.randn_like(prefix_BPA[:, :1])
-        return prefix_BPA + self.config.rtc_prefix_noise * amount_B11 * direction_B1A * ramp_P1
+        deviation_BPA = self.config.rtc_prefix_noise * amount_B11 * direction_B1A * ramp_P1
+        return prefix_BPA + (deviation_BPA if given_B is None else deviation_BPA * (given_B < 0)[:, None, None])
 
     def _delays(self, rows: int) -> Tensor:
         if self.config.rtc_train_all_delays or not self.training:
             return self.all_delays.expand(rows, -1)
         return torch.randint(self.config.delays, (rows, 1), device=self.all_delays.device)
+
+    def _delays_where_free(self, given_B: Tensor) -> Tensor:
+        """Return the delay of each sample (B, 1): its own, or a random one for a sample that serves every delay."""
+        free_B = torch.randint(self.config.delays, given_B.shape, device=given_B.device)
+        return torch.where(given_B < 0, free_B, given_B)[:, None]
 
     def _check_prefix(self, rows: int, delay: Tensor | None, prefix: Tensor | None) -> tuple[Tensor, Tensor]:
         wanted = (rows, self.config.rtc_max_delay, self.config.action_dim)

@@ -18,10 +18,10 @@ from act_eval.errors import FeatureMismatch, UnknownName, UsageError
 from act_eval.policies.act.policy import ACTPolicy
 from act_eval.policies.compile import Compiled, compile_ready
 from act_eval.policies.normalize import Processor
-from act_eval.policies.rtc import LAST_ACTION, ACTRTCPolicy
+from act_eval.policies.rtc import ACTRTCPolicy
 from act_eval.policies.sensitivity import sensitivity
 from act_eval.policies.simple import declared
-from act_eval.types import IMAGE_PREFIX, STATE, ActionChunks, ChunkRequest, Observation, PolicySpec
+from act_eval.types import IMAGE_PREFIX, LAST_ACTION, STATE, ActionChunks, ChunkRequest, Observation, PolicySpec
 
 Precision = Literal["float32", "bf16"]
 

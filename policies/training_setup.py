@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from act_eval.datasets import Demonstrations, merged_statistics
@@ -34,8 +35,8 @@ def fitted(
         FeatureMismatch: if a camera does not exist, or a data set lacks a feature of the first one.
     """
     first, *others = data
-    shapes = first.shapes
-    if ACTION not in shapes:
+    shapes, action = first.shapes, first.action_shape
+    if action is None:
         raise DatasetError(f"{first.root} has no {ACTION!r}; training needs it")
     names = first.cameras if cameras is None else tuple(cameras)
     unknown = [name for name in names if name not in first.cameras]
@@ -45,13 +46,17 @@ def fitted(
         )
     images = [IMAGE_PREFIX + name for name in names]
     for other in others:
-        other.require({key: shapes[key] for key in (STATE, ENVIRONMENT_STATE, ACTION, *images) if key in shapes})
+        other.require({key: shapes[key] for key in (STATE, ENVIRONMENT_STATE, *images) if key in shapes})
+        if other.action_shape != action:
+            raise FeatureMismatch(
+                f"the data set {other.root} does not fit. {ACTION}: {action} is needed, {other.action_shape} is there"
+            )
     inputs = features(
         {name: _size(shapes[IMAGE_PREFIX + name]) for name in names},
         state=shapes[STATE][0] if STATE in shapes else None,
         environment_state=shapes[ENVIRONMENT_STATE][0] if goal_input and ENVIRONMENT_STATE in shapes else None,
     )
-    outputs = {ACTION: Feature("ACTION", shapes[ACTION])}
+    outputs = {ACTION: Feature("ACTION", action)}
     return dataclasses.replace(config, input_features=inputs, output_features=outputs)
 
 
@@ -76,7 +81,14 @@ def check_same(found: ACTConfig, wanted: ACTConfig, where: Path) -> None:
 
 
 def fresh_processor(config: ACTConfig, data: Sequence[Demonstrations]) -> Processor:
-    """Return a normaliser with the data sets' statistics; relative actions are counted in one pass over them."""
+    """Return a normaliser with the data sets' statistics; relative actions are counted in one pass over them.
+
+    Raises:
+        DatasetError: if all hold corrections, which show where a policy errs and not how the task is distributed.
+    """
+    data = [part for part in data if not part.holds_corrections]
+    if not data:
+        raise DatasetError("corrections alone have no statistics of actions; --init-from a checkpoint, which has")
     needed = (*config.input_features, ACTION)
     stats = merged_statistics([{key: part.stats()[key] for key in needed} for part in data])
     if isinstance(config, ACTRTCConfig):
@@ -85,8 +97,32 @@ def fresh_processor(config: ACTConfig, data: Sequence[Demonstrations]) -> Proces
     return Processor(config, floored(stats))
 
 
-def take_weights(policy: Policy, folder: Path) -> str:
-    """Copy every tensor of a checkpoint whose name and shape exist in the policy; return what became of all, in words.
+@dataclass(frozen=True)
+class Taken:
+    """What `take_weights` did, tensor by tensor."""
+
+    taken: tuple[str, ...]
+    other_shape: tuple[str, ...]
+    """In both, with different shapes: not taken."""
+    unknown: tuple[str, ...]
+    """In the checkpoint only."""
+    fresh: tuple[str, ...]
+    """In the policy only: these begin at random."""
+
+    def __str__(self) -> str:
+        parts = [f"{len(self.taken)} tensors taken"]
+        for title, names in (
+            ("not taken, other shape", self.other_shape),
+            ("not taken, unknown here", self.unknown),
+            ("random, not in the checkpoint", self.fresh),
+        ):
+            if names:
+                parts.append(f"{title}: {', '.join(names)}")
+        return "; ".join(parts)
+
+
+def take_weights(policy: Policy, folder: Path) -> Taken:
+    """Copy every tensor of a checkpoint whose name and shape exist in the policy.
 
     Raises:
         CheckpointError: if there is no checkpoint, or not one tensor fits.
@@ -94,19 +130,18 @@ def take_weights(policy: Policy, folder: Path) -> str:
     path = folder / MODEL_FILE
     found, own = read_tensors(path), policy.state_dict()
     check_weights(path, found)
-    both = found.keys() & own.keys()
-    taken = sorted(name for name in both if found[name].shape == own[name].shape)
+    both = sorted(found.keys() & own.keys())
+    taken = [name for name in both if found[name].shape == own[name].shape]
     if not taken:
         raise CheckpointError(f"not one tensor of {path} fits this policy; it holds {sorted(found)[:3]} …")
     for name in taken:
         own[name].copy_(found[name])
-    others = {
-        "not taken, other shape": both - set(taken),
-        "not taken, unknown here": found.keys() - own.keys(),
-        "random, not in the checkpoint": own.keys() - found.keys(),
-    }
-    titled = [f"{title}: {', '.join(sorted(names))}" for title, names in others.items() if names]
-    return "; ".join([f"{len(taken)} tensors taken", *titled])
+    return Taken(
+        taken=tuple(taken),
+        other_shape=tuple(name for name in both if name not in set(taken)),
+        unknown=tuple(sorted(found.keys() - own.keys())),
+        fresh=tuple(sorted(own.keys() - found.keys())),
+    )
 
 
 def fingerprint(data: Demonstrations) -> str:

@@ -1,44 +1,67 @@
-"""`collect`: collect demonstrations of the scripted expert into a LeRobotDataset v3 folder."""
+"""`collect`: collect demonstrations of the scripted expert, or its corrections of a policy, as LeRobotDataset v3."""
 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from act_eval.cli import OK
 from act_eval.cli.parsing import parse
-from act_eval.collect import DEMONSTRATED, Collected, CollectPlan, CollectProgress, collect, expert_demonstrator
+from act_eval.collect import (
+    DEMONSTRATED,
+    Collected,
+    CollectPlan,
+    CollectProgress,
+    MakeAttempts,
+    collect,
+    expert_demonstrator,
+)
+from act_eval.collect.corrections import corrector
 from act_eval.datasets import ImageStorage
 from act_eval.envs.options import GoalInput, Positions
 from act_eval.envs.registration import env_id
-from act_eval.errors import Interrupted
+from act_eval.errors import Interrupted, UsageError
+from act_eval.timing import parse_delay
 
 
 @dataclass(frozen=True)
 class Flags:
-    """Collect demonstrations with the scripted expert into a LeRobotDataset v3 folder.
+    """Collect demonstrations of the scripted expert, or with --policy its corrections of a policy.
 
-    The outcome rules of the environment verify every episode. Repeat the command to resume after an interrupt.
+    The outcome rules of the environment verify every demonstration. Repeat the command to resume after an interrupt.
     """
 
     env: str = "confuser_pick"
     """Environment."""
     episodes: int = 400
-    """Successful episodes to keep."""
+    """Successful episodes to keep; rollouts of the policy, whatever their outcome, with --policy."""
+    policy: str | None = None
+    """Let this policy act, and keep what the expert would have done: a shipped policy, a checkpoint or module:Name."""
+    labels: Literal["expert"] = "expert"
+    """Who shows what the policy should have done."""
+    executor: str | None = None
+    """Executor of the policy; rtc, or naive for a policy without a prefix, by default."""
+    delay: str = "uniform:0,8"
+    """Inference delay of the policy [control steps], as for `evaluate`; bounded."""
+    execution_horizon: int | None = None
+    """Control steps between two requests of the policy; half of its chunk by default."""
+    between: float = 0.2
+    """Share of the steps without a request that are labelled too, with a random delay."""
     out: Path | None = None
-    """Data set folder; data/ENV by default."""
+    """Data set folder; data/ENV by default, data/ENV_corrections with --policy."""
     seed: int = 0
     """Determines every episode."""
-    action_noise: float = DEMONSTRATED["action_noise"]
-    """Standard deviation of noise on the arm's commands, in half of the steps [rad]; labels have no noise."""
-    gripper_faults: float = DEMONSTRATED["gripper_faults"]
+    action_noise: float | None = None
+    """Standard deviation of noise on the arm's commands, in half of the steps [rad]; labels have no noise. 0.03 for
+    demonstrations, 0 for corrections by default."""
+    gripper_faults: float | None = None
     """Chance per step that the gripper ignores its command for a while, to demonstrate recovery; labels have no
-    faults."""
+    faults. 0.008 for demonstrations, 0 for corrections by default."""
     recovery: float = 0.0
     """Share of recovery demonstrations: the expert first approaches an imagined block, and recording starts when it
     turns to the real one."""
@@ -66,8 +89,14 @@ def run(argv: Sequence[str], prog: str) -> int:
     """Parse the flags, collect with a progress bar and print the result; return the exit code."""
     flags = parse(Flags, argv, prog)
     console = Console(highlight=False, markup=False, soft_wrap=True)
-    out = flags.out or Path("data") / flags.env
+    out = flags.out or Path("data") / (flags.env if flags.policy is None else f"{flags.env}_corrections")
     began = time.perf_counter()
+    corrections, make = (None, partial(expert_demonstrator, recovery=flags.recovery))
+    if flags.policy is not None:
+        corrections, make = corrector(
+            flags.policy, flags.executor, flags.execution_horizon, parse_delay(flags.delay), flags.between
+        )
+        _refuse_of_demonstrations(flags)
     plan = CollectPlan(
         env=env_id(flags.env),
         options=_options(flags),
@@ -75,14 +104,15 @@ def run(argv: Sequence[str], prog: str) -> int:
         seed=flags.seed,
         episodes=flags.episodes,
         images=flags.images,
+        corrections=corrections,
     )
     try:
-        done = _collect(plan, out, flags.workers, console)
+        done = _collect(plan, make, out, flags.workers, console)
     except KeyboardInterrupt as error:
         raise Interrupted(
             f"\nInterrupted. Finished episodes are kept in {out}.partial; the same command continues."
         ) from error
-    console.print(_summary(done, time.perf_counter() - began))
+    console.print(_summary(done, time.perf_counter() - began, of_policy=flags.policy is not None))
     return OK
 
 
@@ -90,10 +120,17 @@ def _options(flags: Flags) -> dict[str, Any]:
     given = {name: getattr(flags, name) for name in ("confusers", "positions", "label_noise", "goal_input", "max_yaw")}
     options = {name: value for name, value in given.items() if value is not None}
     options |= {"robot_meshes": True} if flags.robot_meshes else {}
-    return {name: getattr(flags, name) for name in DEMONSTRATED} | options
+    usual = {**DEMONSTRATED, **({} if flags.policy is None else {"action_noise": 0.0, "gripper_faults": 0.0})}
+    chosen = {name: getattr(flags, name) for name in usual}
+    return {name: usual[name] if value is None else value for name, value in chosen.items()} | options
 
 
-def _collect(plan: CollectPlan, out: Path, workers: int, console: Console) -> Collected:
+def _refuse_of_demonstrations(flags: Flags) -> None:
+    if flags.recovery:
+        raise UsageError(f"--recovery {flags.recovery} is for demonstrations; with --policy the policy itself errs")
+
+
+def _collect(plan: CollectPlan, make: MakeAttempts, out: Path, workers: int, console: Console) -> Collected:
     columns = (
         TextColumn("collecting"),
         BarColumn(),
@@ -120,12 +157,13 @@ def _collect(plan: CollectPlan, out: Path, workers: int, console: Console) -> Co
                 discarded=f"{discarded} discarded" if discarded else "",
             )
 
-        return collect(
-            plan, out, partial(expert_demonstrator, recovery=plan.recovery), workers=workers, on_progress=show
-        )
+        return collect(plan, out, make, workers=workers, on_progress=show)
 
 
-def _summary(done: Collected, seconds: float) -> str:
+def _summary(done: Collected, seconds: float, of_policy: bool) -> str:
+    if of_policy:
+        there = "already holds these" if done.existed else "holds"
+        return f"{done.root} {there} {done.frames} corrections of {done.episodes} rollouts, in {seconds:.0f} s."
     discarded = ", ".join(f"{count} {outcome}" for outcome, count in done.discarded.items()) or "none"
     if done.existed:
         head = f"{done.root} already holds these {done.episodes} episodes ({done.frames} frames)."

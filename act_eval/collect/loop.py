@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from act_eval.collect.plan import Collected, CollectPlan, CollectProgress, progress_of
-from act_eval.collect.recording import MakeDemonstrator, features_of
+from act_eval.collect.recording import MakeAttempts
 from act_eval.collect.workers import Recorder, Submit, runner
 from act_eval.datasets import Attempt, AttemptFolder, DatasetWriter, Feature
 from act_eval.datasets.layout import COLLECTION, INFO, Info
@@ -31,7 +31,7 @@ _MAX_FAILURES = 0.5
 def collect(
     plan: CollectPlan,
     out: Path,
-    make: MakeDemonstrator,
+    make: MakeAttempts,
     *,
     workers: int = 2,
     on_progress: Callable[[CollectProgress], None] = lambda _: None,
@@ -53,20 +53,20 @@ def collect(
         raise UsageError(f"workers is {workers}; at least 1 is needed")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         return _already_there(plan, out)
-    demonstrator = make(plan.env, plan.options)
-    facts = demonstrator.env.unwrapped.suite_facts()
-    features, fps = features_of(demonstrator, plan.images), int(demonstrator.env.metadata["render_fps"])
+    source = make(plan.env, plan.options)
+    facts = source.env.unwrapped.suite_facts()
+    features, fps = source.features(plan.images), int(source.env.metadata["render_fps"])
     partial = out.with_name(out.name + ".partial")
     try:
         store = AttemptFolder(partial, plan.identity() | {"facts": facts})
-        recorder = Recorder(plan, demonstrator, store, features, fps)
+        recorder = Recorder(plan, source, store, features, fps)
         with runner(recorder, make, workers) as submit:
             attempts = _gather(plan, store, submit, 2 * workers if workers > 1 else 1, on_progress)
         return _finish(plan, out, store, attempts, features, fps, facts)
     except OSError as error:
         raise DatasetError(f"cannot collect into {partial}: {error}; the same command continues") from error
     finally:
-        demonstrator.env.close()
+        source.env.close()
 
 
 def _gather(

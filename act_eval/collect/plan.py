@@ -15,6 +15,25 @@ DEMONSTRATED: Mapping[str, Any] = {"action_noise": 0.03, "gripper_faults": 0.008
 
 
 @dataclass(frozen=True, kw_only=True)
+class Corrections:
+    """Whom the expert corrects, and when. Every field determines the content of each episode."""
+
+    policy: str
+    """As it was named."""
+    weights: str
+    """Digest of the policy."""
+    executor: str = "rtc"
+    execution_horizon: int = 10
+    delay: str = "uniform:0,8"
+    between: float = 0.2
+    """Share of the steps without a request that are labelled too, with a delay drawn uniformly."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.between <= 1:
+            raise UsageError(f"between is {self.between}; it is a share of the steps, 0 to 1")
+
+
+@dataclass(frozen=True, kw_only=True)
 class CollectPlan:
     """What to collect. Every field but the number of episodes determines the content of each episode."""
 
@@ -31,6 +50,8 @@ class CollectPlan:
     """Successful episodes in the data set."""
     images: ImageStorage = "image"
     """Storage of the images."""
+    corrections: Corrections | None = None
+    """A policy acts, and the expert's corrections are kept; None: the expert acts."""
     task: str = "put the block at the given coordinates into the tray"
     """Task string of every frame."""
 
@@ -45,7 +66,8 @@ class CollectPlan:
 
     def identity(self) -> dict[str, Any]:
         """Return the fields that must be equal for attempts to belong to the same collection."""
-        return {key: value for key, value in asdict(self).items() if key != "episodes"}
+        fields = {key: value for key, value in asdict(self).items() if key != "episodes"}
+        return fields if self.corrections else {key: fields[key] for key in fields if key != "corrections"}
 
 
 @dataclass(frozen=True)

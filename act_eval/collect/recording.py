@@ -1,4 +1,4 @@
-"""One attempt: the expert acts in a seeded episode, which is kept if it succeeds."""
+"""One attempt: someone acts in a seeded episode; of the expert's, those that succeed are kept."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,6 +20,23 @@ class Expert(Protocol):
         ...
 
 
+class Attempts(Protocol):
+    """A source of attempts."""
+
+    @property
+    def env(self) -> Any:
+        """A Gymnasium environment; its `unwrapped` has `suite_facts()`."""
+        ...
+
+    def features(self, images: ImageStorage) -> dict[str, Feature]:
+        """Return the features of the data set that is recorded."""
+        ...
+
+    def attempt(self, seed: int) -> tuple[str, Episode | None]:
+        """Run one attempt; return its outcome, and the episode if it is kept: its outcome is then `success`."""
+        ...
+
+
 def _record_all(_seed: int) -> int:
     return 0
 
@@ -36,23 +53,25 @@ class Demonstrator:
     begin: Callable[[int], int] = _record_all
     """Called with the episode seed after every reset; returns the number of initial steps not to record."""
 
+    def features(self, images: ImageStorage) -> dict[str, Feature]:
+        """Return the features of demonstrations."""
+        spaces = self.env.observation_space
+        cameras = {name: space.shape[:2] for name, space in spaces["pixels"].spaces.items()}
+        return demonstration_features(self.joints, cameras, images, "environment_state" in spaces.spaces)
+
+    def attempt(self, seed: int) -> tuple[str, Episode | None]:
+        """Run one episode, and keep it if it succeeds."""
+        return _record(self, seed)
+
 
 TOO_SHORT = "too_short"
 """Outcome of an attempt that ended before its recording began."""
 
-MakeDemonstrator = Callable[[str, Mapping[str, Any]], Demonstrator]
+MakeAttempts = Callable[[str, Mapping[str, Any]], Attempts]
 """Receives environment id and options; must be importable, since workers call it."""
 
 
-def features_of(demonstrator: Demonstrator, images: ImageStorage) -> dict[str, Feature]:
-    """Return the features of a data set that is recorded from an environment."""
-    spaces = demonstrator.env.observation_space
-    cameras = {name: space.shape[:2] for name, space in spaces["pixels"].spaces.items()}
-    return demonstration_features(demonstrator.joints, cameras, images, "environment_state" in spaces.spaces)
-
-
-def record(demonstrator: Demonstrator, seed: int) -> tuple[str, Episode | None]:
-    """Run one attempt; return its outcome, and the episode if that is `success`."""
+def _record(demonstrator: Demonstrator, seed: int) -> tuple[str, Episode | None]:
     env, observations, commands, flags = demonstrator.env, [], [], []
     observation, _ = env.reset(seed=seed)
     first = demonstrator.begin(seed)

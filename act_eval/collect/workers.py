@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
 
 from act_eval.collect.plan import CollectPlan
-from act_eval.collect.recording import Demonstrator, MakeDemonstrator, record
+from act_eval.collect.recording import Attempts, MakeAttempts
 from act_eval.datasets import Attempt, AttemptFolder, Feature
 from act_eval.errors import DatasetError
 from act_eval.seeding import Purpose, episode_seeds
@@ -22,17 +22,17 @@ class Recorder:
     def __init__(
         self,
         plan: CollectPlan,
-        demonstrator: Demonstrator,
+        source: Attempts,
         store: AttemptFolder,
         features: Mapping[str, Feature],
         fps: int,
     ) -> None:
         self.plan, self.store, self.features, self.fps = plan, store, features, fps
-        self._demonstrator = demonstrator
+        self._source = source
 
     def attempt(self, number: int) -> Attempt:
         seed = episode_seeds(Purpose.COLLECT, self.plan.seed, 1, first=number)[0]
-        outcome, episode = record(self._demonstrator, seed)
+        outcome, episode = self._source.attempt(seed)
         if episode is None:
             return self.store.add_discarded(number, seed, outcome)
         return self.store.add_episode(number, episode, self.features, self.fps)
@@ -46,7 +46,7 @@ Submit = Callable[[int], "Future[Attempt]"]
 
 
 @contextmanager
-def runner(recorder: Recorder, make: MakeDemonstrator, workers: int) -> Iterator[Submit]:
+def runner(recorder: Recorder, make: MakeAttempts, workers: int) -> Iterator[Submit]:
     """Yield a function that submits an attempt, to this process or to spawned ones."""
     if workers == 1:
         yield lambda number: _done(recorder.attempt(number))
@@ -75,7 +75,7 @@ def _done(attempt: Attempt) -> "Future[Attempt]":
 
 
 def _start_worker(
-    plan: CollectPlan, make: MakeDemonstrator, store: AttemptFolder, features: Mapping[str, Feature], fps: int
+    plan: CollectPlan, make: MakeAttempts, store: AttemptFolder, features: Mapping[str, Feature], fps: int
 ) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C: running attempts finish
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from act_eval.datasets.images import encode_png
 from act_eval.datasets.layout import Feature, data_schema
 from act_eval.errors import FeatureMismatch
-from act_eval.types import ACTION, ImageArray
+from act_eval.types import ImageArray
 
 
 @dataclass(frozen=True)
 class Episode:
-    """A successful episode."""
+    """An episode that is kept."""
 
     seed: int
     """Its episode seed, from which the environment replays it."""
@@ -32,7 +32,7 @@ class Episode:
     @property
     def length(self) -> int:
         """L."""
-        return len(self.vectors[ACTION])
+        return len(next(iter(self.vectors.values())))
 
 
 def episode_table(episode: Episode, features: Mapping[str, Feature], fps: int) -> pa.Table:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from act_eval.errors import DatasetError
-from act_eval.types import ACTION, ENVIRONMENT_STATE, IMAGE_PREFIX, STATE
+from act_eval.types import ACTION, ENVIRONMENT_STATE, IMAGE_PREFIX, LAST_ACTION, STATE
 
 VERSION = "v3.0"
 CHUNK_FILES = 1000
@@ -26,6 +26,11 @@ EPISODES_PATH = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.par
 INFO, STATS, TASKS, COLLECTION = "meta/info.json", "meta/stats.json", "meta/tasks.parquet", "meta/collection.json"
 
 SUCCESS, DONE = "next.success", "next.done"
+
+CORRECTION, CORRECTION_LENGTH, CORRECTION_DELAY = "correction", "correction_length", "correction_delay"
+"""Features of a data set of corrections: the commands (T, A) from an observation on, flattened, how many of them count,
+and how many of these are committed ones of the policy, before the expert's begin."""
+EPISODE_STEP, ROLLOUT_SUCCESS = "episode_step", "rollout_success"
 
 ImageStorage = Literal["image", "video"]
 """`image`: one lossless PNG per frame inside the data files. `video`: H.264, lossy."""
@@ -96,6 +101,32 @@ def demonstration_features(
     features[ACTION] = Feature("float32", (len(joints),), tuple(joints))
     features |= {SUCCESS: Feature("bool", (1,)), DONE: Feature("bool", (1,))}
     return features | dict(DEFAULT_FEATURES)
+
+
+def correction_features(
+    joints: Sequence[str],
+    cameras: Mapping[str, tuple[int, int]],
+    storage: ImageStorage,
+    environment_state: bool,
+    window: int,
+) -> dict[str, Feature]:
+    """Return the features of corrections: those of demonstrations, with a window of commands in place of the action.
+
+    There is no `action`: rows are labelled moments of a rollout, and the next row is not the next control step.
+
+    Args:
+        joints: as for `demonstration_features`.
+        cameras: as there.
+        storage: as there.
+        environment_state: as there.
+        window: T, commands in a window.
+    """
+    observed = demonstration_features(joints, cameras, storage, environment_state)
+    features = {key: one for key, one in observed.items() if key not in (ACTION, SUCCESS, DONE, *DEFAULT_FEATURES)}
+    features[CORRECTION] = Feature("float32", (window * len(joints),))
+    features[LAST_ACTION] = Feature("float32", (len(joints),), tuple(joints))
+    features |= {key: Feature("int64", (1,)) for key in (CORRECTION_LENGTH, CORRECTION_DELAY, EPISODE_STEP)}
+    return features | {ROLLOUT_SUCCESS: Feature("bool", (1,))} | dict(DEFAULT_FEATURES)
 
 
 def data_schema(features: Mapping[str, Feature]) -> pa.Schema:

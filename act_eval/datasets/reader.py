@@ -18,11 +18,22 @@ from numpy.typing import NDArray
 
 from act_eval.datasets.columns import column_values, open_parquet, reading, whole_numbers
 from act_eval.datasets.images import decode_png, read_video
-from act_eval.datasets.layout import COLLECTION, DATA_PATH, INFO, STATS, TASKS, VIDEO_PATH, Feature, Info, as_read
+from act_eval.datasets.layout import (
+    COLLECTION,
+    CORRECTION,
+    DATA_PATH,
+    INFO,
+    STATS,
+    TASKS,
+    VIDEO_PATH,
+    Feature,
+    Info,
+    as_read,
+)
 from act_eval.datasets.statistics import Stats, check_statistics
 from act_eval.decoding import JSON, read_json
 from act_eval.errors import DatasetError, FeatureMismatch
-from act_eval.types import ACTION, ENVIRONMENT_STATE, IMAGE_PREFIX, STATE, ImageArray, IntArray
+from act_eval.types import ACTION, ENVIRONMENT_STATE, IMAGE_PREFIX, LAST_ACTION, STATE, ImageArray, IntArray
 
 _Kind = TypeVar("_Kind")
 _VECTORS = (STATE, ENVIRONMENT_STATE, ACTION)
@@ -101,6 +112,17 @@ class Demonstrations:
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Feature → shape of one frame; (H, W, 3) for cameras."""
         return {key: feature.shape for key, feature in self.features.items()}
+
+    @property
+    def holds_corrections(self) -> bool:
+        """Whether each row is a labelled moment of a rollout, with its own window of commands, and no `action`."""
+        return CORRECTION in self.features
+
+    @property
+    def action_shape(self) -> tuple[int, ...] | None:
+        """(A,) of a command; None in a data set without commands."""
+        feature = self.features.get(LAST_ACTION if self.holds_corrections else ACTION)
+        return None if feature is None else feature.shape
 
     def stats(self) -> Stats:
         """Read meta/stats.json; statistics of the cameras, the states and the actions are checked.

@@ -32,7 +32,7 @@ def make_request(slot: Slot, step: int, schedule: Schedule, spec: PolicySpec, ho
     if slot.requests and schedule.estimates_delay:
         estimated = _within_max_delay(slot, step - observed + _estimate(slot, schedule), schedule, spec)
         count = estimated + max(0, schedule.ablation.offset)
-        prefix = _committed(slot, step, observed, count, spec.action_dim, hold) if count else _NO_PREFIX
+        prefix = committed_commands(slot, step, observed, count, spec.action_dim, hold) if count else _NO_PREFIX
     return Request(number=len(slot.requests), sent=step, observation_step=observed, estimated=estimated, prefix=prefix)
 
 
@@ -104,7 +104,7 @@ def _within_max_delay(slot: Slot, estimated: int, schedule: Schedule, spec: Poli
             raise TimingError(f"estimated delay {estimated} is above the policy's max_delay = {spec.max_delay}")
 
 
-def _committed(slot: Slot, step: int, observed: int, count: int, action_dim: int, hold: Hold) -> FloatArray:
+def committed_commands(slot: Slot, step: int, observed: int, count: int, action_dim: int, hold: Hold) -> FloatArray:
     """Return the (count, A) commands from `observed` on: executed ones, from `step` on planned ones, then held ones."""
     prefix = np.zeros((count, action_dim), np.float32)
     last = slot.last_command

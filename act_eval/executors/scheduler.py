@@ -20,7 +20,14 @@ from act_eval.executors.ablation import Foresee, InputAblation, PolicyInput
 from act_eval.executors.chunks import action_at, switch_change
 from act_eval.executors.guard import GuardedMethod
 from act_eval.executors.latency import ObservationBuffer, delayed_command
-from act_eval.executors.request import batch_requests, call_policy, last_action_of, make_request, resolve_timing
+from act_eval.executors.request import (
+    batch_requests,
+    call_policy,
+    committed_commands,
+    last_action_of,
+    make_request,
+    resolve_timing,
+)
 from act_eval.executors.slot import Hold, Slot
 from act_eval.timing import Draw, Ensemble, Measured, Schedule, draws, extremes, is_shipped
 from act_eval.timing.custom import CustomExecutor
@@ -128,6 +135,12 @@ class ChunkExecutor:
 
     def inference_ms(self, row: int) -> tuple[float, ...]:
         return tuple(self._slots[row].inference_ms)
+
+    def planned(self, row: int, count: int) -> FloatArray:
+        """Return the commands (count, A) of a slot from the step of the last `act` on, as they are planned now."""
+        slot = self._slots[row]
+        step = len(slot.commands)
+        return committed_commands(slot, step, step - 1, count, self._spec.action_dim, self._hold)
 
     def act(self, steps_B: IntArray, observation: Observation) -> Actions:
         active = [(self._slots[row], t) for row, t in enumerate(steps_B.tolist()) if t >= 0]

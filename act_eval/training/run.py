@@ -17,6 +17,7 @@ from act_eval.errors import FeatureMismatch, UsageError
 from act_eval.policies.act.config import ACTConfig
 from act_eval.policies.checkpoint import Policy, fresh_policy, load_config, save_pretrained
 from act_eval.policies.normalize import Processor
+from act_eval.policies.pipeline import read_processor
 from act_eval.policies.rtc import ACTRTCConfig
 from act_eval.policies.serve import TorchChunkPolicy
 from act_eval.policies.train import Evaluate, Finish, Trainer
@@ -85,7 +86,7 @@ def build(
     if job.resume is not None:
         check_continues(out, noted)
         check_same(load_config(last_checkpoint(out) / PRETRAINED), config, out)
-    policy, processor = _first_policy(job, config, console), fresh_processor(config, data)
+    policy, processor = _first_policy(job, config, console), _normalizer(job, config, data)
     evaluate = _evaluation(job, policy, processor, data, accelerator) if job.train.evaluate_every else None
     cameras = [key.removeprefix(IMAGE_PREFIX) for key in config.image_features]
     held_out = [part for part in parts if part.held_out]
@@ -139,6 +140,13 @@ def _first_policy(job: TrainConfig, config: ACTConfig, console: Console) -> Poli
     folder = checkpoint_folder(str(job.init_from), others=())
     console.print(f"{folder}: {take_weights(policy, folder)}")
     return policy
+
+
+def _normalizer(job: TrainConfig, config: ACTConfig, data: Sequence[Demonstrations]) -> Processor:
+    """Return the normaliser of the data; with corrections that of the checkpoint, which its weights were fitted to."""
+    if job.init_from is None or not any(part.holds_corrections for part in data):
+        return fresh_processor(config, data)
+    return read_processor(checkpoint_folder(str(job.init_from), others=()), config)
 
 
 def _evaluation(

@@ -31,6 +31,7 @@ from act_eval.types.policy import (
     ACTION,
     ENVIRONMENT_STATE,
     IMAGE_PREFIX,
+    LAST_ACTION,
     STATE,
     ActionChunks,
     ChunkPolicy,
@@ -43,8 +44,9 @@ from act_eval.types.scene import Motion
 from act_eval.types.steps import EpisodeSteps
 
 __all__ = [
-    "ACTION", "ENVIRONMENT_STATE", "IMAGE_PREFIX", "INVALID", "NOTHING_COUNTED", "OUTCOMES", "POLICY_ERROR", "STATE",
-    "SUCCESS", "ActionChunks", "Actions", "BoolArray", "Chunk", "ChunkPolicy", "ChunkRequest", "ChunkSwitch",
+    "ACTION", "ENVIRONMENT_STATE", "IMAGE_PREFIX", "INVALID", "LAST_ACTION", "NOTHING_COUNTED", "OUTCOMES",
+    "POLICY_ERROR", "STATE", "SUCCESS", "ActionChunks", "Actions", "BoolArray", "Chunk", "ChunkPolicy", "ChunkRequest",
+    "ChunkSwitch",
     "EndStateObserver", "EpisodeRecord", "EpisodeSteps", "Executor", "ExecutorStatistics", "FloatArray", "ImageArray",
     "IntArray", "Motion", "Observation", "Observer", "PolicySpec", "Prediction", "Request", "StepRecord", "Timing",
     "Verdict", "Window",

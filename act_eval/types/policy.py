@@ -18,6 +18,8 @@ STATE = "observation.state"
 ENVIRONMENT_STATE = "observation.environment_state"
 IMAGE_PREFIX = "observation.images."
 ACTION = "action"
+LAST_ACTION = "last_action"
+"""The command (A,) before the observation; the joints of the observation at the first step."""
 
 
 @dataclass(frozen=True)

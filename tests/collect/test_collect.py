@@ -19,7 +19,6 @@ from gymnasium import spaces
 
 import act_eval.envs  # noqa: F401  registers the environments
 from act_eval.collect import Collected, CollectPlan, CollectProgress, Demonstrator, collect, expert_demonstrator
-from act_eval.collect.recording import record
 from act_eval.datasets import Demonstrations
 from act_eval.errors import DatasetError, SimulationError, UsageError
 from act_eval.seeding import Purpose, episode_seeds
@@ -377,8 +376,8 @@ def test_script_says_what_is_allowed(tmp_path: Path, arguments: list[str], text:
 
 def test_what_comes_before_the_demonstration_is_not_recorded() -> None:
     env = ToyEnv(success=True)
-    outcome, episode = record(Demonstrator(env, ToyExpert(env), ("a", "b"), begin=lambda seed: 2), seed=6)
-    whole = record(Demonstrator(env, ToyExpert(env), ("a", "b")), seed=6)[1]
+    outcome, episode = Demonstrator(env, ToyExpert(env), ("a", "b"), begin=lambda seed: 2).attempt(6)
+    whole = Demonstrator(env, ToyExpert(env), ("a", "b")).attempt(6)[1]
     assert outcome == "success"
     assert episode is not None
     assert whole is not None
@@ -387,7 +386,7 @@ def test_what_comes_before_the_demonstration_is_not_recorded() -> None:
     for key, frames in whole.frames.items():
         np.testing.assert_array_equal(episode.frames[key], frames[2:])
     too_late = Demonstrator(env, ToyExpert(env), ("a", "b"), begin=lambda seed: 5)
-    assert record(too_late, seed=6) == ("too_short", None)
+    assert too_late.attempt(6) == ("too_short", None)
 
 
 def test_recovery_is_a_share() -> None:

@@ -1,5 +1,8 @@
 """ACT-RTC: which step is which, one forward for all delays, where gradients go, what is refused."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 import torch
 from tiny_policies import ACTIONS, normalised_batch, tiny_rtc, tiny_rtc_config
@@ -8,7 +11,7 @@ from torch import Tensor
 from act_eval.errors import FeatureMismatch, UsageError
 from act_eval.policies.act.presets import features
 from act_eval.policies.act.transformer import Decoder
-from act_eval.policies.rtc import ACTRTCPolicy
+from act_eval.policies.rtc import DELAY, ACTRTCPolicy
 
 PLACES = ("encoder", "decoder")
 WINDOWS = ("shifted", "same")
@@ -242,6 +245,18 @@ def test_training_lowers_the_loss_of_every_delay(place: str) -> None:
     assert all(after[f"l1_delay_{d}"] < 0.7 * before[f"l1_delay_{d}"] for d in range(4))
 
 
+def test_select_action_remembers_what_its_actions_are_relative_to() -> None:
+    policy = tiny_rtc()
+    batches = [
+        normalised_batch(policy.config, seed=s) | {"anchor": torch.full((4, ACTIONS), float(s))} for s in range(4)
+    ]
+    anchors: Iterator[Any] = iter([0.0, 0.0, 0.0, 3.0])
+    for batch in batches:
+        policy.select_action(batch)
+        assert policy.queue_anchor is not None
+        assert float(policy.queue_anchor[0, 0]) == next(anchors)
+
+
 @pytest.mark.parametrize(
     ("delay", "prefix", "error", "message"),
     [
@@ -317,3 +332,25 @@ def test_noise_leads_training_prefixes_astray_and_nothing_else() -> None:
         torch.testing.assert_close(loss, plain.eval()(batch, grid(plain, 64))[0], rtol=0, atol=0)
     with pytest.raises(UsageError, match="rtc_prefix_noise is -1; it must be finite and at least 0"):
         tiny_rtc_config(rtc_prefix_noise=-1)
+
+
+def test_a_sample_trains_its_own_delay_and_a_prefix_of_the_policy_stays_as_it_is() -> None:
+    policy = tiny_rtc(rtc_prefix_noise=1.0, use_vae=False).train()
+    batch = normalised_batch(policy.config)
+    given = torch.tensor([0, 3, 2, 1])
+    seen = {}
+
+    def spy(module, arguments) -> None:
+        seen["delay"], seen["prefix"] = arguments[1], arguments[2]
+
+    policy.model.register_forward_pre_hook(spy)
+    loss, metrics = policy(batch | {DELAY: given})
+    assert seen["delay"].tolist() == given[:, None].tolist()
+    assert torch.equal(seen["prefix"], batch["action"][:, :3])
+    exact, _ = tiny_rtc(use_vae=False).train()(batch, given[:, None])
+    assert torch.equal(loss, exact)
+    assert "l1_delay_0" not in metrics
+    policy(batch | {DELAY: torch.tensor([-1, 3, -1, 1])})
+    assert seen["delay"][[1, 3], 0].tolist() == [3, 1]
+    assert not torch.equal(seen["prefix"][[0, 2]], batch["action"][[0, 2], :3])
+    assert torch.equal(seen["prefix"][[1, 3]], batch["action"][[1, 3], :3])

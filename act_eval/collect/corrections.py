@@ -100,10 +100,10 @@ class MakeCorrector:
 
     def __call__(self, env_id: str, options: Mapping[str, Any]) -> "Corrector":
         worker = PolicyWorkerSource(env=EnvSource(env_id=env_id, options=options), policy=self.policy, slots=1)()
-        executor, spec = worker.executor(self.schedule), worker.facts.policy
-        if not isinstance(executor, ChunkExecutor) or spec is None:
+        executor, facts = worker.executor(self.schedule), worker.facts.policy
+        if not isinstance(executor, ChunkExecutor) or facts is None:
             raise UsageError(f"corrections need a shipped executor; {self.schedule.method.name} does not say its plan")
-        return Corrector(worker.envs[0], executor, spec, self.between)
+        return Corrector(worker.envs[0], executor, facts.spec, self.between)
 
 
 def _bounds(schedule: Schedule) -> tuple[int, int]:
@@ -151,9 +151,8 @@ class _Labels:
         self._low, self._high = _bounds(executor.schedule)
         self._ahead = ExpertLookahead([env])
         self._horizon = env.spec.max_episode_steps
-        self.window = spec.chunk + max(
-            self._high, spec.max_delay
-        )  # what a network with this chunk and max_delay learns
+        # What a network with this chunk and this max_delay learns.
+        self.window = spec.chunk + max(self._high, spec.max_delay)
         self.rows: list[dict[str, np.ndarray]] = []
 
     def reset(self, rows: Sequence[int], seeds: Sequence[int]) -> None:

@@ -154,7 +154,7 @@ def _table(measured: Sequence[str]) -> list[str]:
 
 
 def _measured(run: StoredRun, expected: str) -> list[str]:
-    found = run.configuration["policy"].get("digest")
+    found = run.manifest.policy.get("digest")
     if found != expected:
         raise RunFolderError(f"{run.folder} evaluated another policy: digest {found}, this one has {expected}")
     rows = []

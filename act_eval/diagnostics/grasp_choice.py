@@ -207,6 +207,8 @@ def grasp_point(record: EpisodeRecord) -> tuple[float, float] | None:
     places = [record.detail.get(name) for name in ("grasp_xy", "grasp_target_xy", "grasp_confuser_xy")]
     if not all(isinstance(place, (list, tuple)) and len(place) == 2 for place in places):
         return None
+    if not all(isinstance(value, int | float) for place in places for value in place):
+        return None
     grasp, target, confuser = np.array(places, np.float64)
     along, offset = confuser - target, grasp - target
     left = along[0] * offset[1] - along[1] * offset[0]

@@ -39,6 +39,11 @@ class Manifest:
         return tuple(self.configuration["conditions"])
 
     @property
+    def policy(self) -> Mapping[str, Any]:
+        """The policy's entry; its `name` is always present."""
+        return {"name": "policy", **(self.configuration.get("policy") or {})}
+
+    @property
     def replayable(self) -> bool:
         """Whether videos can be rendered from logged states; true for runs without this entry."""
         return self.notes.get("replayable") is not False

@@ -1,7 +1,6 @@
 """The environment of a finished run, as far as it is needed to look at logged states."""
 
 import json
-from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -47,7 +46,7 @@ def title_of(manifest: Manifest) -> str:
     """Return what a run's videos say of it but for the condition."""
     from act_eval.envs.registration import ENVIRONMENTS
 
-    policy: Mapping[str, Any] = manifest.configuration["policy"]
+    policy = manifest.policy
     env = manifest.suite.env
     short = next((name for name, env_id in ENVIRONMENTS.items() if env_id == env), env)
     return " · ".join([env_label(short), str(policy["name"]), *(["mask_images"] if policy.get("mask_images") else [])])

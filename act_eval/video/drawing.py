@@ -3,7 +3,6 @@
 Drawing with Pillow on every frame would copy it twice; a mark is a few hundred pixels with their opacity.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -30,6 +29,7 @@ GOAL: Colour = (255, 255, 255)
 SHADE: Colour = (10, 10, 14)
 
 _SMOOTH = 2  # supersampling factor
+_LEAST = 7  # size of the smallest letters [px]
 
 
 @dataclass(frozen=True)
@@ -152,12 +152,21 @@ def put(image: ImageArray, block: ImageArray, top: int, left: int) -> int:
     return left + block.shape[1]
 
 
-def shortened(texts: Sequence[str], size: int, width: int) -> str:
-    """Return the first of several texts that fits a width [px], the last one if none does."""
-    return next((text for text in texts if _font(size).getlength(text) <= width), texts[-1])
+@lru_cache(maxsize=4096)
+def fitted(texts: tuple[str, ...], size: int, width: int) -> tuple[str, int]:
+    """Return the first of several texts that fits a width [px], with its size; smaller or cut if none does."""
+    for text in texts:
+        if _font(size).getlength(text) <= width:
+            return text, size
+    text = texts[-1]
+    while size > _LEAST and _font(size).getlength(text) > width:
+        size -= 1
+    while len(text) > 1 and _font(size).getlength(text) > width:
+        text = text.removesuffix("…")[:-1] + "…"
+    return text, size
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=64)
 def _font(size: int) -> ImageFont.FreeTypeFont:
     font = ImageFont.load_default(size)
     assert isinstance(font, ImageFont.FreeTypeFont)  # Pillow's other kind is for builds without FreeType

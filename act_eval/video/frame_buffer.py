@@ -60,7 +60,7 @@ class FrameLog:
             raise RenderError(f"render() returned {got}; a video needs (H, W, 3) uint8, or choose --video none")
         height, width = image.shape[:2]
         if height > _HEIGHT:
-            image = np.asarray(Image.fromarray(image).resize((round(width * _HEIGHT / height), _HEIGHT)))
+            image = np.asarray(Image.fromarray(image).resize((max(1, round(width * _HEIGHT / height)), _HEIGHT)))
         self._frames.setdefault(episode, {})[step] = encode_image(image, ".jpg", quality=_QUALITY)
 
     def on_episode_end(self, record: EpisodeRecord) -> None:

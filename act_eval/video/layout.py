@@ -50,15 +50,14 @@ class Layout:
 
     @cached_property
     def view(self) -> tuple[int, int]:
-        """Height and width of the large view [px]."""
-        height = self.height - 3 * self.line - self.lanes
-        width = round(height * 4 / 3)
-        return height, width + (width + self.side) % 2  # encoders want even sides
+        """Height and width of the large view [px]; without small views it takes their place, so that text fits."""
+        return self.height - 3 * self.line - self.lanes, self.width - self.side
 
     @cached_property
     def width(self) -> int:
         """Of the whole frame [px]."""
-        return self.view[1] + self.side
+        width = round((self.height - 3 * self.line - self.lanes) * 4 / 3) + self.scaled(_SIDE)
+        return width + width % 2  # encoders want even sides
 
     @property
     def numbers_top(self) -> int:

@@ -63,6 +63,17 @@ class Overlay:
         self._cross = lru_cache(maxsize=64)(self._make_cross)
         self._head = self._make_head()
 
+    @property
+    def legend(self) -> tuple[str, ...]:
+        """Names of the marks that the episode has."""
+        blocks = self._steps.blocks_xyz.shape[1] if self._stage is not None and self._steps.blocks_xyz.size else 0
+        has_goal = self._steps.goal_input.ndim == 2 and self._steps.goal_input.shape[1] == 2
+        return (
+            *(("chunk", "committed") if self._chunks is not None else ()),
+            *("target", "confuser")[:blocks],
+            *(("+ goal input",) if has_goal else ()),
+        )
+
     def draw(self, frame: ImageArray, state: int) -> None:
         """Draw the marks of a state, 0 … T, into a frame."""
         if state < len(self._steps.blocks_xyz) and self._stage is not None:

@@ -24,13 +24,17 @@ from act_eval.video.drawing import (
     PAPER,
     TARGET,
     Colour,
+    fitted,
     put,
     render_text,
-    shortened,
 )
 from act_eval.video.layout import Layout
 from act_eval.video.overlay import goal_of_chunk
 
+LEGEND = {
+    "chunk": CHUNK_TEXT, "committed": COMMITTED, "target": TARGET, "confuser": CONFUSER, "+ goal input": GOAL
+}  # fmt: skip
+"""Marks over the large view, with their colours."""
 _OTHER_CHUNK: Colour = (22, 88, 160)
 _LANE: Colour = (52, 52, 60)
 _SWITCH_SHOWN = 3  # frames that mark a chunk switch
@@ -49,6 +53,8 @@ class EpisodeFacts:
     """None if the environment describes no gripper."""
     gripper: int | None = None
     """Index of the gripper among joints and action dimensions."""
+    legend: tuple[str, ...] = ()
+    """Names of the marks over the large view, of `LEGEND`."""
 
 
 class Panel:
@@ -58,16 +64,17 @@ class Panel:
         layout: Places and sizes.
         facts: The facts.
         steps: The episode.
-        has_marks: Whether marks are drawn over the large view, which then needs a legend.
     """
 
-    def __init__(self, layout: Layout, facts: EpisodeFacts, steps: EpisodeSteps, has_marks: bool = True) -> None:
+    def __init__(self, layout: Layout, facts: EpisodeFacts, steps: EpisodeSteps) -> None:
         self._layout, self._facts, self._steps = layout, facts, steps
         self._pad = layout.scaled(4)
-        self._key = self._legend()
-        self._has_marks = has_marks
+        height, size = layout.scaled(11), layout.scaled(9)
+        self._legend = [render_text(f" {name} ", size, height, LEGEND[name]) for name in facts.legend]
         # Text of two lines of numbers, in columns that keep their place from frame to frame.
-        self._columns = [round(layout.width * share) for share in (0.0, 0.345, 0.66)]
+        self._columns = [*(round(layout.width * share) for share in (0.0, 0.345, 0.66)), layout.width]
+        whole = f"{steps.steps}/{steps.steps} · {steps.steps * facts.control_s:.2f} s"
+        self._clock = fitted((f"step {whole}", whole), layout.font, self._room(0))
 
     def blank(self) -> ImageArray:
         """Return a frame (H, W, 3) with the parts that all frames share."""
@@ -77,8 +84,9 @@ class Panel:
         number = f"#{self._facts.record.episode} seed {self._facts.record.seed}"
         seed = render_text(number, layout.font, layout.line, FAINT)
         room = layout.width - seed.shape[1] - 3 * self._pad
-        title = shortened(_shorter(self._facts.title), layout.font, room)
-        put(frame, render_text(title, layout.font, layout.line), 0, self._pad)
+        parts = self._facts.title.split(" · ")
+        shorter = tuple(" · ".join(parts[first:]) for first in range(len(parts)))
+        put(frame, render_text(*fitted(shorter, layout.font, room), layout.line), 0, self._pad)
         put(frame, seed, 0, layout.width - seed.shape[1] - self._pad)
         self._draw_lanes(frame)
         return frame
@@ -88,12 +96,16 @@ class Panel:
         layout, last = self._layout, self._steps.steps
         top = layout.numbers_top
         frame[top:] = blank[top:]
-        if self._has_marks and state < last:
-            put(frame[: layout.numbers_top, : layout.view[1]], self._key, top - len(self._key), 0)
+        if self._legend and state < last:
+            foot = frame[top - len(self._legend[0]) : top, : layout.view[1]]
+            left = 0
+            for block in self._legend:
+                left = put(foot, block, 0, left)
         # In parts that other episodes share, so that each text is rasterized once.
-        left = self._put(frame, 0, 0, f"step {state}", INK)
-        left = self._write(frame, 0, left, f"/{last} · ", INK)
-        self._write(frame, 0, left, f"{state * self._facts.control_s:.2f} s", INK)
+        text, size = self._clock
+        left = self._write(frame, 0, self._pad, f"step {state}" if text.startswith("step") else str(state), INK, size)
+        left = self._write(frame, 0, left, f"/{last} · ", INK, size)
+        self._write(frame, 0, left, f"{state * self._facts.control_s:.2f} s", INK, size)
         self._draw_gripper(frame, state)
         if state < last:
             self._draw_source(frame, state)
@@ -101,7 +113,7 @@ class Panel:
             self._draw_flight(frame, state)
         else:
             text, ink = outcome_text(self._facts.record)
-            self._put(frame, 0, 1, text, ink)
+            self._put(frame, 0, 1, (text,), ink)
         x = self._column_of(state)
         frame[layout.lanes_top : layout.height, max(0, x - 1) : x + layout.scaled(1)] = GOAL
 
@@ -116,34 +128,38 @@ class Panel:
         part = foot[:, left : left + block.shape[1]]
         np.maximum(part, block[:, : part.shape[1]], out=part)
 
-    def _put(self, frame: ImageArray, line: int, column: int, text: str, ink: Colour) -> int:
-        return self._write(frame, line, self._columns[column] + self._pad, text, ink)
+    def _room(self, column: int) -> int:
+        """Return the width of a column of numbers [px]."""
+        return self._columns[column + 1] - self._columns[column] - self._pad
 
-    def _write(self, frame: ImageArray, line: int, left: int, text: str, ink: Colour) -> int:
+    def _put(self, frame: ImageArray, line: int, column: int, texts: tuple[str, ...], ink: Colour) -> None:
+        """Write the first text that fits a column."""
+        text, size = fitted(texts, self._layout.font, self._room(column))
+        self._write(frame, line, self._columns[column] + self._pad, text, ink, size)
+
+    def _write(self, frame: ImageArray, line: int, left: int, text: str, ink: Colour, size: int) -> int:
         """Write into one of the two lines of numbers; return the column behind the text."""
         layout = self._layout
         top = layout.numbers_top + line * layout.line
-        return put(frame, render_text(text, layout.font, layout.line, ink), top, left)
+        return put(frame, render_text(text, size, layout.line, ink), top, left)
 
     def _draw_source(self, frame: ImageArray, step: int) -> None:
         """Write the running action and chunk, with its estimated and actual delay."""
         steps = self._steps
-        chunk, estimated, actual = (
-            int(steps.chunk[step]),
-            int(steps.estimated_delay[step]),
-            int(steps.actual_delay[step]),
-        )
+        arrays = (steps.chunk, steps.index, steps.estimated_delay, steps.actual_delay)
+        chunk, index, estimated, actual = (int(array[step]) for array in arrays)
         if chunk < 0:
-            self._put(frame, 0, 1, "HOLD: no chunk", BAD)
+            self._put(frame, 0, 1, ("HOLD: no chunk",), BAD)
             return
-        self._put(frame, 0, 1, f"chunk {chunk} · action {steps.index[step]}", CHUNK_TEXT)
-        self._put(frame, 0, 2, f"delay est. {estimated} · actual {actual}", INK if estimated in (0, actual) else BAD)
+        self._put(frame, 0, 1, (f"chunk {chunk} · action {index}", f"chunk {chunk} · a {index}"), CHUNK_TEXT)
+        texts = (f"delay est. {estimated} · actual {actual}", f"est. {estimated} · actual {actual}")
+        self._put(frame, 0, 2, texts, INK if estimated in (0, actual) else BAD)
 
     def _draw_goal_input(self, frame: ImageArray, step: int) -> None:
         goal_input = goal_of_chunk(self._steps, step)
         if goal_input is not None:
-            values = ", ".join(f"{value:.3f}" for value in goal_input[:3])
-            self._put(frame, 1, 0, f"goal input {values}", INK)
+            values, rough = (", ".join(f"{value:.{digits}f}" for value in goal_input[:3]) for digits in (3, 2))
+            self._put(frame, 1, 0, (f"goal input {values}", f"goal {values}", f"goal {rough}"), INK)
 
     def _draw_flight(self, frame: ImageArray, step: int) -> None:
         """Draw a request in flight as a bar that fills, and a chunk switch in the frames after it."""
@@ -152,11 +168,9 @@ class Panel:
         if len(flying):
             request = int(flying[-1])
             gone, whole = step - int(steps.sent[request]) + 1, int(steps.ready[request] - steps.sent[request])
-            left = self._put(frame, 1, 1, "in flight ", COMMITTED)
-            left = self._bar(frame, 1, left, gone / whole, COMMITTED)
-            self._write(frame, 1, left, f" {gone}/{whole}", COMMITTED)
+            self._draw_bar(frame, 1, "in flight ", gone / whole, f" {gone}/{whole}", COMMITTED, COMMITTED)
         elif steps.chunk_switch[max(0, step - _SWITCH_SHOWN + 1) : step + 1].any():
-            self._put(frame, 1, 1, "SWITCH", GOAL)
+            self._put(frame, 1, 1, ("SWITCH",), GOAL)
 
     def _draw_gripper(self, frame: ImageArray, state: int) -> None:
         """Draw the opening of the jaws and the gripper's command."""
@@ -166,27 +180,20 @@ class Panel:
         step = min(state, self._steps.steps - 1)
         opened = (self._steps.joints[state, gripper] - stage.jaws_closed) / (stage.jaws_open - stage.jaws_closed)
         closing = step >= 0 and self._steps.command[step, gripper] < stage.closes_below
-        left = self._put(frame, 1, 2, "gripper ", INK)
-        left = self._bar(frame, 1, left, float(opened), FAINT)
-        self._write(frame, 1, left, " close" if closing else " open", INK)
+        self._draw_bar(frame, 2, "gripper ", float(opened), " close" if closing else " open", INK, FAINT)
 
-    def _bar(self, frame: ImageArray, line: int, left: int, share: float, ink: Colour) -> int:
-        """Draw a bar that is filled to a share; return the column behind it."""
-        layout = self._layout
-        top = layout.numbers_top + line * layout.line + layout.scaled(4)
-        right, bottom = left + layout.scaled(36), top + layout.scaled(8)
-        frame[top:bottom, left:right] = _LANE
-        frame[top:bottom, left : left + round((right - left) * min(1.0, max(0.0, share)))] = ink
-        return right
-
-    def _legend(self) -> ImageArray:
-        """Return a strip with the legend of the colours."""
-        layout = self._layout
-        entries = (("chunk", CHUNK_TEXT), ("committed", COMMITTED), ("target", TARGET), ("confuser", CONFUSER),
-                   ("+ goal input", GOAL))  # fmt: skip
-        height, size = layout.scaled(11), layout.scaled(9)
-        blocks = [render_text(f" {text} ", size, height, ink) for text, ink in entries]
-        return np.concatenate(blocks, axis=1)
+    def _draw_bar(
+        self, frame: ImageArray, column: int, before: str, share: float, after: str, ink: Colour, filling: Colour
+    ) -> None:
+        """Draw a bar that is filled to a share between two texts, in the second line of numbers."""
+        layout, width = self._layout, self._layout.scaled(36)
+        _, size = fitted((before + after,), layout.font, self._room(column) - width)
+        left = self._write(frame, 1, self._columns[column] + self._pad, before, ink, size)
+        top = layout.numbers_top + layout.line + layout.scaled(4)
+        bar = frame[top : top + layout.scaled(8), left : left + width]
+        bar[:] = _LANE
+        bar[:, : round(width * min(1.0, max(0.0, share)))] = filling
+        self._write(frame, 1, left + width, after, ink, size)
 
     def _draw_lanes(self, frame: ImageArray) -> None:
         layout, steps = self._layout, self._steps
@@ -211,11 +218,5 @@ class Panel:
 
 
 def outcome_text(record: EpisodeRecord) -> tuple[str, Colour]:
-    """Return what is facts of an episode's end, and in which colour."""
+    """Return the text of an episode's outcome and its colour."""
     return record.outcome.replace("_", " ").upper(), GOOD if record.outcome == SUCCESS else BAD
-
-
-def _shorter(title: str) -> list[str]:
-    """Return a title and shorter forms of it, without its first parts."""
-    parts = title.split(" · ")
-    return [title, *(" · ".join(parts[first:]) for first in range(1, len(parts)))]

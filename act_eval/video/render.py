@@ -69,8 +69,8 @@ def episode_frames(states: NDArray[np.float64], env: object, what: VideoJob, lay
     """
     hooks = hooks_of(env)
     views = _views(hooks, what.steps, layout)
-    has_marks = any(view.overlay is not None for view in views)
-    panel = Panel(layout, _facts(hooks, what), what.steps, has_marks)
+    overlay = views[0].overlay if views else None
+    panel = Panel(layout, _facts(hooks, what, () if overlay is None else overlay.legend), what.steps)
     blank = panel.blank()
     frame = blank.copy()
     for number, state in enumerate(states):
@@ -135,9 +135,11 @@ def _show(hooks: EnvHooks, state: NDArray[np.float64], number: int, views: Seque
             view.overlay.draw(frame, number)
 
 
-def _facts(hooks: EnvHooks, what: VideoJob) -> EpisodeFacts:
+def _facts(hooks: EnvHooks, what: VideoJob, legend: tuple[str, ...]) -> EpisodeFacts:
     gripper = None
     if what.steps.joints.size and hooks.motion is not None:
         gripper = hooks.motion(what.steps.state[:1]).gripper_joint
     stage = None if hooks.stage is None else hooks.stage()
-    return EpisodeFacts(title=what.title, record=what.record, control_s=what.control_s, stage=stage, gripper=gripper)
+    return EpisodeFacts(
+        title=what.title, record=what.record, control_s=what.control_s, stage=stage, gripper=gripper, legend=legend
+    )

@@ -6,9 +6,11 @@ import pytest
 from made_episodes import RECORD, STAGE, Bare, Hooked, T, episode_steps, made_film
 
 from act_eval.errors import UsageError
+from act_eval.types.env_hooks import hooks_of
 from act_eval.types.steps import EpisodeSteps
-from act_eval.video import SMALL, Encoder, Layout, VideoJob, episode_frames, film
-from act_eval.video.drawing import CHUNK, COMMITTED, CONFUSER, TARGET
+from act_eval.video import SMALL, Encoder, FrameLog, Layout, VideoJob, episode_frames, film, panel
+from act_eval.video.drawing import CHUNK, COMMITTED, CONFUSER, TARGET, Board, put
+from act_eval.video.overlay import Overlay, paths_of
 
 SIZE = Layout()
 HOLD = 10  # frames: half a second
@@ -193,3 +195,82 @@ def test_predictions_far_outside_the_picture_are_left_out():
     wild = replace(steps, predicted=np.full_like(steps.predicted, 1e6), goal_input=np.full((2, 2), 1e9, np.float32))
     assert len(frames_of(Hooked(), made_film(wild))) == T + 1 + HOLD
     assert STAGE.block_side > 0
+
+
+@pytest.mark.parametrize("small_views", [True, False])
+@pytest.mark.parametrize("height", [256, 312, 480, 720, 1080, 1280])
+def test_no_text_runs_off_its_place(height: int, small_views: bool, monkeypatch: pytest.MonkeyPatch):
+    """The longest texts of long episodes end before the next column, and before the edge of the frame."""
+    count, layout = 1500, Layout(height, small_views)
+    steps = long_steps(count)
+    title = "a_very_long_environment_of_my_own/WithALongName-v12 · some_policy · rtc_uniform-1-6_s25_est-p95_light3"
+    record = replace(RECORD, episode=9999, seed=2**53 - 1, outcome="policy_error", steps=count)
+    job = VideoJob(title=title, record=record, steps=steps, control_s=0.05)
+    places: list[tuple[int, int, int]] = []
+
+    def checked(image: np.ndarray, block: np.ndarray, top: int, left: int) -> int:
+        assert left + block.shape[1] <= image.shape[1], "cut off at the right edge"
+        if layout.numbers_top <= top < layout.lanes_top and image.shape[0] == height:
+            places.append((top, left, left + block.shape[1]))
+        return put(image, block, top, left)
+
+    monkeypatch.setattr(panel, "put", checked)
+    columns = [round(layout.width * share) for share in (0.345, 0.66)]
+    for number, _ in enumerate(episode_frames(steps.state[[0, 700, 1400, -1]], Hooked(), job, layout)):
+        for row in {top for top, *_ in places}:
+            for _, left, right in (place for place in places if place[0] == row):
+                assert not any(left < column < right for column in columns), f"state {number}: over the next column"
+        places.clear()
+
+
+def long_steps(count: int) -> EpisodeSteps:
+    """Return steps whose numbers are as long as they become."""
+    base, index = episode_steps(), np.arange(count) % T
+    repeated = {
+        name: getattr(base, name)[index]
+        for name in ("command", "ran", "requested", "in_flight", "chunk_switch", "replaced", "overlap_rmse")
+    }
+    long = {"chunk": 123, "index": 199, "observed": 3, "estimated_delay": 188, "actual_delay": 199}
+    return replace(
+        base,
+        **repeated,
+        **{name: np.full(count, value) for name, value in long.items()},
+        state=np.arange(count + 1, dtype=np.float64)[:, None] / count,
+        ready=np.array([0, 1200]),
+        goal_input=np.full((2, 3), -0.123456, np.float32),
+        joints=np.ones((count + 1, 3), np.float32),
+        blocks_xyz=np.zeros((count + 1, 2, 3), np.float32),
+        target=np.zeros(count + 1, np.int64),
+    )
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (256, 256), (480, 640), (1080, 1920), (1, 1), (1000, 30), (120, 3000)])
+def test_recorded_frames_of_any_size_are_shown_whole(shape: tuple[int, int]):
+    """A frame is as large as fits, in its own proportions, on black."""
+    log, layout = FrameLog(), Layout(small_views=False)
+    for step in range(T + 1):
+        log.on_frame(3, step, np.full((*shape, 3), 200, np.uint8))
+    kept = log.take(3)
+    frames = frames_of(kept, made_film(kept.numbered(bare_steps())), layout)
+    height, width = layout.view
+    lit = view(frames[0], layout)[..., 0] > 100
+    scale = min(height / shape[0], width / shape[1])
+    assert lit.sum() == pytest.approx(max(1, round(scale * shape[0])) * max(1, round(scale * shape[1])), rel=0.1)
+
+
+def test_a_legend_names_only_what_is_drawn():
+    """Nobody reads of grippers and blocks where there are none."""
+    no_blocks = replace(episode_steps(), blocks_xyz=np.zeros((0, 0, 3), np.float32), target=np.zeros(0, np.int64))
+    one_block = replace(episode_steps(), blocks_xyz=episode_steps().blocks_xyz[:, :1])
+    no_goal = replace(no_blocks, goal_input=np.zeros((2, 0), np.float32))
+    named = {}
+    for name, steps in {"all": episode_steps(), "no_blocks": no_blocks, "one": one_block, "no_goal": no_goal}.items():
+        board = Board(0, 0, 100, 100, 100)
+        hooks = hooks_of(Hooked())
+        named[name] = Overlay(hooks, steps, "review", board, paths_of(hooks, steps)).legend
+    assert named == {
+        "all": ("chunk", "committed", "target", "confuser", "+ goal input"),
+        "no_blocks": ("chunk", "committed", "+ goal input"),
+        "one": ("chunk", "committed", "target", "+ goal input"),
+        "no_goal": ("chunk", "committed"),
+    }

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -43,24 +44,6 @@ class Compiled:
     """Duration of compiling, first call included [s]."""
     failure: str | None = None
     """Why `auto` fell back to eager."""
-
-
-def compile_policy(policy: ChunkingPolicy, mode: str, device: str | torch.device = "cpu") -> str:
-    """Compile `policy.model` in place and return the mode that was chosen. Work begins with the model's first call.
-
-    Args:
-        policy: its model may be replaced; `reset`, `select_action` and checkpoints work as before.
-        mode: `off`, a mode of `torch.compile`, or `auto` for the best on `device`.
-        device: where the model will run.
-
-    Raises:
-        UnknownName: if there is no such mode.
-    """
-    chosen = resolve_mode(mode, device)
-    if chosen != "off":
-        plain = getattr(policy.model, "_orig_mod", policy.model)
-        policy.model = compiled_module(plain, chosen)
-    return chosen
 
 
 def compiled_module(module: nn.Module, mode: str, same_numbers: bool = False) -> nn.Module:
@@ -154,7 +137,8 @@ def compile_ready(
 
     Args:
         policy: its model may be replaced.
-        mode: as for `compile_policy`. Only under `auto` a failure leaves the plain model in place.
+        mode: `off`, a mode of `torch.compile`, or `auto` for the best on `device`; only under `auto` a failure leaves
+            the plain model in place.
         device: where the model will run.
         first_call: calls the policy as later calls do: same shapes, same modes of torch.
 
@@ -170,7 +154,7 @@ def compile_ready(
         _keep_artefacts()
         policy.model = PackagedModel(cast(ACT, plain), chosen, artefact_folder() / "packages")
     else:  # packages hold no CUDA graphs
-        compile_policy(policy, chosen, device)
+        policy.model = compiled_module(plain, chosen)
     began = time.monotonic()
     try:
         first_call()
@@ -193,13 +177,16 @@ def failing_part(model: nn.Module, mode: str, call: Callable[[], object]) -> str
         call: calls the policy.
     """
     # Becoming one graph takes milliseconds and is what fails most often; generating code comes after it.
-    for compile_part in (_as_graph, lambda part: compiled_module(part, mode)):
+    as_graph = partial(torch.compile, backend="eager", fullgraph=True)
+    for compile_part in (as_graph, partial(compiled_module, mode=mode)):
         for name, part in model.named_children():
-            with _replaced(model, name, compile_part(part)):
-                try:
-                    call()
-                except _dynamo_failure():
-                    return f"model.{name} ({type(part).__name__})"
+            setattr(model, name, compile_part(part))
+            try:
+                call()
+            except _dynamo_failure():
+                return f"model.{name} ({type(part).__name__})"
+            finally:
+                setattr(model, name, part)
     return f"model ({type(model).__name__}), in no part of it alone"
 
 
@@ -216,10 +203,6 @@ def _keep_artefacts() -> None:
     os.environ[_CACHE_VARIABLE] = str(artefact_folder())
 
 
-def _as_graph(part: nn.Module) -> nn.Module:
-    return torch.compile(part, backend="eager", fullgraph=True)  # pyright: ignore[reportReturnType]
-
-
 def _dynamo_failure() -> type[Exception]:
     from torch._dynamo.exc import TorchDynamoException
 
@@ -229,13 +212,3 @@ def _dynamo_failure() -> type[Exception]:
 def _first_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
-
-
-@contextmanager
-def _replaced(model: nn.Module, name: str, part: nn.Module) -> Iterator[None]:
-    before = getattr(model, name)
-    setattr(model, name, part)
-    try:
-        yield
-    finally:
-        setattr(model, name, before)

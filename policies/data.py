@@ -141,7 +141,7 @@ class Windows(Dataset[dict[str, Tensor]]):
         return previous
 
 
-class JoinedWindows(Dataset[dict[str, Tensor]]):
+class JoinedWindows:
     """The samples of several data sets, one after the other; all show the same features."""
 
     def __init__(self, parts: Sequence[Windows]) -> None:
@@ -150,9 +150,6 @@ class JoinedWindows(Dataset[dict[str, Tensor]]):
 
     def __len__(self) -> int:
         return int(self._ends[-1])
-
-    def __getitem__(self, sample: int) -> dict[str, Tensor]:
-        return {key: value[0] for key, value in self.batch([sample]).items()}
 
     def batch(self, frames: Sequence[int] | IntArray) -> dict[str, Tensor]:
         """Return samples as one raw training batch, in the requested order; see `Windows.batch`."""

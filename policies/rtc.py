@@ -16,8 +16,8 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from act_eval.errors import FeatureMismatch, UnknownName, UsageError
-from act_eval.policies.act.config import ACTConfig
+from act_eval.errors import FeatureMismatch, UsageError
+from act_eval.policies.act.config import ACTConfig, check_choices
 from act_eval.policies.act.loss import l1_per_delay, masked_l1
 from act_eval.policies.act.model import ACT, ACTION_IS_PAD, AuxOutputs, Batch
 from act_eval.policies.act.policy import ChunkingPolicy, Metrics
@@ -63,36 +63,27 @@ class ACTRTCConfig(ACTConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 1 <= self.rtc_max_delay < 2**16:
-            raise UsageError(f"rtc_max_delay is {self.rtc_max_delay}; it must be at least 1 (use ACT for delay 0 only)")
+            raise UsageError(f"rtc_max_delay is {self.rtc_max_delay}; it must be 1 to 65535 (for delay 0 only use ACT)")
         if self.rtc_window == "same" and self.rtc_max_delay >= self.chunk_size:
             raise UsageError(
                 f"rtc_max_delay is {self.rtc_max_delay}; window 'same' allows at most "
                 f"chunk_size - 1 = {self.chunk_size - 1}"
             )
-        for name, allowed in (
-            ("rtc_window", ("same", "shifted")),
-            ("rtc_anchor", ("state", "last_action")),
-            ("rtc_prefix_in", ("encoder", "decoder")),
-        ):
-            if getattr(self, name) not in allowed:
-                raise UnknownName(name, getattr(self, name), allowed)
+        check_choices(self, rtc_window=Window, rtc_anchor=Anchor, rtc_prefix_in=PrefixPlace)
         state = self.state_feature
         if self.rtc_anchor == "state" and state is not None and state.shape != (self.action_dim,):
             raise UsageError(
                 f"rtc_anchor 'state' needs {STATE!r} and {ACTION!r} of equal length, got {state.shape[0]} and "
                 f"{self.action_dim}; 'last_action' does not"
             )
-        self._check_delay_weights()
-        if not 0 <= self.rtc_prefix_noise < math.inf:
-            raise UsageError(f"rtc_prefix_noise is {self.rtc_prefix_noise}; it must be finite and at least 0")
-
-    def _check_delay_weights(self) -> None:
         weights = self.rtc_delay_weights
         if weights is not None and (len(weights) != self.delays or min(weights) < 0 or sum(weights) <= 0):
             raise UsageError(
                 f"rtc_delay_weights is {weights}; it needs {self.delays} numbers >= 0, not all 0 "
                 f"(for delays 0 to {self.rtc_max_delay})"
             )
+        if not 0 <= self.rtc_prefix_noise < math.inf:
+            raise UsageError(f"rtc_prefix_noise is {self.rtc_prefix_noise}; it must be finite and at least 0")
 
     @property
     def type(self) -> str:
@@ -208,7 +199,6 @@ class ACTRTCPolicy(ChunkingPolicy):
         weights = config.rtc_delay_weights
         weight_K = torch.ones(config.delays) if weights is None else torch.tensor(weights, dtype=torch.float32)
         self.register_buffer("delay_weight", weight_K, persistent=False)
-        self.queue_anchor: Tensor | None = None
 
     def forward(self, batch: Batch, delay_BK: Tensor | None = None) -> tuple[Tensor, Metrics]:
         """Return the loss and its parts.
@@ -282,16 +272,6 @@ class ACTRTCPolicy(ChunkingPolicy):
         inputs = {key: batch[key] for key in self.config.network_inputs}
         chunk_N1CA, _ = self.model(inputs, delay_N[:, None], prefix_NPA, known_BK=known_N[:, None])
         return chunk_N1CA[:, 0].float()
-
-    def select_action(self, batch: Batch) -> Tensor:
-        """Return the next normalised relative action (B, A) of a chunk predicted without delay.
-
-        It is relative to the anchor of the observation that the chunk was predicted from, not to that of this call:
-        `queue_anchor` holds it, from the batch's "anchor" as `Processor.prepare` leaves it there.
-        """
-        if not self._queue:
-            self.queue_anchor = batch.get(ANCHOR)
-        return super().select_action(batch)
 
     def _perturb_prefix(self, prefix_BPA: Tensor, given_B: Tensor | None) -> Tensor:
         """Return training prefixes with a deviation that grows linearly, random in size and direction per sample.

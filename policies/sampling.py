@@ -3,9 +3,6 @@
 Nothing here has a state, so a run that was interrupted continues with exactly the batches it would have had.
 """
 
-from collections.abc import Iterator
-from enum import IntEnum
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -13,17 +10,11 @@ from torch import Tensor
 from act_eval.errors import DatasetError
 from act_eval.types import IMAGE_PREFIX, IntArray
 
-
-class _Draw(IntEnum):
-    """Independent random streams of a training run."""
-
-    ORDER = 0
-    SHIFT = 1
-    TORCH = 2
+_ORDER, _SHIFT, _TORCH = range(3)  # independent random streams of a training run
 
 
-def _entropy(seed: int, draw: _Draw, *place: int) -> np.random.SeedSequence:
-    return np.random.SeedSequence(seed, spawn_key=(int(draw), *place))
+def _entropy(seed: int, stream: int, *place: int) -> np.random.SeedSequence:
+    return np.random.SeedSequence(seed, spawn_key=(stream, *place))
 
 
 class FrameOrder:
@@ -32,11 +23,8 @@ class FrameOrder:
     def __init__(self, frames: int, batch_size: int, seed: int, rank: int = 0, ranks: int = 1) -> None:
         if frames < 1:
             raise DatasetError("no frame is left to train on; a data set needs at least one training episode")
-        self._frames = frames
-        self._batch = batch_size
-        self._seed = seed
-        self._rank = rank
-        self._ranks = ranks
+        self._frames, self._batch, self._seed = frames, batch_size, seed
+        self._rank, self._ranks = rank, ranks
         self._pass: tuple[int, IntArray] | None = None
 
     def at(self, step: int) -> IntArray:
@@ -48,28 +36,14 @@ class FrameOrder:
 
     def _order(self, number: int) -> IntArray:
         if self._pass is None or self._pass[0] != number:
-            generator = np.random.default_rng(_entropy(self._seed, _Draw.ORDER, number))
+            generator = np.random.default_rng(_entropy(self._seed, _ORDER, number))
             self._pass = number, generator.permutation(self._frames)
         return self._pass[1]
 
 
-class StepBatches:
-    """A batch sampler for torch's DataLoader: the frames of steps `first … last - 1`."""
-
-    def __init__(self, order: FrameOrder, first: int, last: int) -> None:
-        self._order = order
-        self._steps = range(first, last)
-
-    def __len__(self) -> int:
-        return len(self._steps)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return (self._order.at(step).tolist() for step in self._steps)
-
-
 def seed_torch(seed: int, step: int, rank: int = 0) -> None:
     """Seed torch's generators for one step, so that dropout depends on (seed, step, rank) alone."""
-    torch.manual_seed(int(_entropy(seed, _Draw.TORCH, step, rank).generate_state(1, np.uint64)[0]))
+    torch.manual_seed(int(_entropy(seed, _TORCH, step, rank).generate_state(1, np.uint64)[0]))
 
 
 def shift_images(batch: dict[str, Tensor], pixels: int, seed: int, step: int, rank: int = 0) -> dict[str, Tensor]:
@@ -80,7 +54,7 @@ def shift_images(batch: dict[str, Tensor], pixels: int, seed: int, step: int, ra
     cameras = sorted(key for key in batch if key.startswith(IMAGE_PREFIX))
     if pixels == 0 or not cameras:
         return batch
-    generator = np.random.default_rng(_entropy(seed, _Draw.SHIFT, step, rank))
+    generator = np.random.default_rng(_entropy(seed, _SHIFT, step, rank))
     shifted = dict(batch)
     for key in cameras:
         moves = generator.integers(-pixels, pixels + 1, size=(len(batch[key]), 2))

@@ -24,7 +24,7 @@ from act_eval.errors import TrainingError
 from act_eval.policies.act.policy import ChunkingPolicy
 from act_eval.policies.compile import compile_for_training, naming_compile_failures
 from act_eval.policies.optim import AveragedWeights, LoopConfig, make_optimizer, rate_factor, set_rate
-from act_eval.policies.sampling import FrameOrder, StepBatches, seed_torch, shift_images
+from act_eval.policies.sampling import FrameOrder, seed_torch, shift_images
 from act_eval.policies.training_log import Pace, ProgressView, TrainingLog
 from act_eval.policies.training_state import (
     PRETRAINED,
@@ -97,20 +97,14 @@ class Trainer:
             view: makes the progress bar from (first step, last step).
             evaluate: closed-loop evaluation of a checkpoint.
         """
-        self._config = config
-        self._out = out
-        self._frames = frames
-        self._held_out = held_out
+        self._config, self._out = config, out
+        self._frames, self._held_out = frames, held_out
         self._accelerator = accelerator
-        self._write_pretrained = write_pretrained
-        self._make_view = view
-        self._evaluate = evaluate
+        self._write_pretrained, self._make_view, self._evaluate = write_pretrained, view, evaluate
         self._policy = policy.to(accelerator.device)
         self._processor = processor.to(accelerator.device)
-        settings = policy.config
-        self._optimizer = make_optimizer(
-            policy.get_optim_params(), settings.optimizer_lr, settings.optimizer_weight_decay
-        )
+        rate, decay = policy.config.optimizer_lr, policy.config.optimizer_weight_decay
+        self._optimizer = make_optimizer(policy.get_optim_params(), rate, decay)
         self._average = AveragedWeights(policy, config.optim.average)
         compile_for_training(policy, config.compile, accelerator.device, config.precision == "bf16")
         self._model, self._stepper = accelerator.prepare(policy, self._optimizer)
@@ -154,19 +148,14 @@ class Trainer:
 
     def _batches(self, first: int, last: int) -> Iterator[dict[str, Tensor]]:
         """Raw batches of steps `first … last - 1`, on this process's device."""
-        accelerator = self._accelerator
-        order = FrameOrder(
-            len(self._frames),
-            self._config.batch_size,
-            self._config.seed,
-            accelerator.process_index,
-            accelerator.num_processes,
-        )
+        accelerator, config = self._accelerator, self._config
+        ranks = accelerator.process_index, accelerator.num_processes
+        order = FrameOrder(len(self._frames), config.batch_size, config.seed, *ranks)
         loader = DataLoader(
             _Reader(self._frames),
-            batch_sampler=StepBatches(order, first, last),
+            batch_sampler=(order.at(step).tolist() for step in range(first, last)),
             collate_fn=_as_it_is,
-            num_workers=self._config.workers,
+            num_workers=config.workers,
             pin_memory=accelerator.device.type == "cuda",
             worker_init_fn=_outlive_signals,
             generator=torch.Generator(),  # else the loader would draw from the global generator
@@ -176,8 +165,7 @@ class Trainer:
 
     def _train_step(self, step: int, raw: dict[str, Tensor]) -> None:
         config, rank = self._config, self._accelerator.process_index
-        factor = rate_factor(config.optim, step, config.steps)
-        set_rate(self._optimizer, factor)
+        set_rate(self._optimizer, rate_factor(config.optim, step, config.steps))
         seed_torch(config.seed, step, rank)
         batch = self._processor.prepare(shift_images(raw, config.shift, config.seed, step, rank))
         with self._autocast(), naming_compile_failures(config.compile):
@@ -188,8 +176,8 @@ class Trainer:
         self._stepper.zero_grad()
         self._average.update(step)
         kept = {name: value.detach() for name, value in metrics.items()} | {"loss": loss.detach(), "grad_norm": norm}
-        kept = self._averaged(kept)
-        self._pending.append({"step": step + 1, "tensors": kept, "lr": self._optimizer.param_groups[0]["lr"]})
+        lr = self._optimizer.param_groups[0]["lr"]
+        self._pending.append({"step": step + 1, "tensors": self._averaged(kept), "lr": lr})
 
     def _averaged(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the means over all processes: the log is of the whole batch, not of the first one's share."""
@@ -260,7 +248,12 @@ class Trainer:
         if not save:
             return
         progress = Progress(step=step, seconds=self._seconds())
-        folder = write_checkpoint(self._out, step, self._config.keep, lambda to: self._fill(to, average, progress))
+
+        def fill(folder: Path) -> None:
+            self._write_pretrained(folder / PRETRAINED, average, progress)
+            save_state(folder, self._policy, average, self._optimizer, progress)
+
+        folder = write_checkpoint(self._out, step, self._config.keep, fill)
         if evaluate:
             self._closed_loop(folder, step, view)
 
@@ -276,10 +269,6 @@ class Trainer:
         due = self._evaluate is not None and self._due(step, self._config.evaluate_every)
         if due and self._log and not self._log.has(step, "evaluation"):
             self._closed_loop(last_checkpoint(self._out), step, view)
-
-    def _fill(self, folder: Path, average: nn.Module, progress: Progress) -> None:
-        self._write_pretrained(folder / PRETRAINED, average, progress)
-        save_state(folder, self._policy, average, self._optimizer, progress)
 
     @torch.no_grad()
     def _validation(self, average: nn.Module) -> dict[str, float]:

@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from act_eval.datasets import Demonstrations, merged_statistics
@@ -97,32 +96,8 @@ def fresh_processor(config: ACTConfig, data: Sequence[Demonstrations]) -> Proces
     return Processor(config, floored(stats))
 
 
-@dataclass(frozen=True)
-class Taken:
-    """What `take_weights` did, tensor by tensor."""
-
-    taken: tuple[str, ...]
-    other_shape: tuple[str, ...]
-    """In both, with different shapes: not taken."""
-    unknown: tuple[str, ...]
-    """In the checkpoint only."""
-    fresh: tuple[str, ...]
-    """In the policy only: these begin at random."""
-
-    def __str__(self) -> str:
-        parts = [f"{len(self.taken)} tensors taken"]
-        for title, names in (
-            ("not taken, other shape", self.other_shape),
-            ("not taken, unknown here", self.unknown),
-            ("random, not in the checkpoint", self.fresh),
-        ):
-            if names:
-                parts.append(f"{title}: {', '.join(names)}")
-        return "; ".join(parts)
-
-
-def take_weights(policy: Policy, folder: Path) -> Taken:
-    """Copy every tensor of a checkpoint whose name and shape exist in the policy.
+def take_weights(policy: Policy, folder: Path) -> str:
+    """Copy every tensor of a checkpoint whose name and shape exist in the policy; return what became of all, in words.
 
     Raises:
         CheckpointError: if there is no checkpoint, or not one tensor fits.
@@ -130,18 +105,19 @@ def take_weights(policy: Policy, folder: Path) -> Taken:
     path = folder / MODEL_FILE
     found, own = read_tensors(path), policy.state_dict()
     check_weights(path, found)
-    both = sorted(found.keys() & own.keys())
-    taken = [name for name in both if found[name].shape == own[name].shape]
+    both = found.keys() & own.keys()
+    taken = sorted(name for name in both if found[name].shape == own[name].shape)
     if not taken:
         raise CheckpointError(f"not one tensor of {path} fits this policy; it holds {sorted(found)[:3]} …")
     for name in taken:
         own[name].copy_(found[name])
-    return Taken(
-        taken=tuple(taken),
-        other_shape=tuple(name for name in both if name not in set(taken)),
-        unknown=tuple(sorted(found.keys() - own.keys())),
-        fresh=tuple(sorted(own.keys() - found.keys())),
-    )
+    others = {
+        "not taken, other shape": both - set(taken),
+        "not taken, unknown here": found.keys() - own.keys(),
+        "random, not in the checkpoint": own.keys() - found.keys(),
+    }
+    titled = [f"{title}: {', '.join(sorted(names))}" for title, names in others.items() if names]
+    return "; ".join([f"{len(taken)} tensors taken", *titled])
 
 
 def fingerprint(data: Demonstrations) -> str:

@@ -46,12 +46,16 @@ def write_recording(
     Raises:
         ExportError: if rerun is not installed.
     """
-    rr = _rerun()
+    try:
+        rr = import_module("rerun")
+    except ImportError as error:
+        raise ExportError(f"rerun cannot be imported ({error}): pip install 'act_eval[rerun]'") from error
+    about = f"{title}\nepisode {record.episode}, seed {record.seed}: {record.outcome} after {record.steps} steps"
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         stream = rr.RecordingStream("act_eval", recording_id=f"{title} · {record.episode} · {record.seed}")
         stream.save(path)
-        stream.log("about", rr.TextDocument(_about(record, title)), static=True)
+        stream.log("about", rr.TextDocument(about), static=True)
         if video is not None:
             stream.log("video", rr.AssetVideo(path=video), static=True)
         for state in range(len(steps.state)):
@@ -65,17 +69,6 @@ def write_recording(
         stream.log("events", rr.TextLog(f"outcome: {record.outcome}"))
         stream.flush()
         stream.disconnect()
-
-
-def _rerun() -> ModuleType:
-    try:
-        return import_module("rerun")
-    except ImportError as error:
-        raise ExportError(f"rerun cannot be imported ({error}): pip install 'act_eval[rerun]'") from error
-
-
-def _about(record: EpisodeRecord, title: str) -> str:
-    return f"{title}\nepisode {record.episode}, seed {record.seed}: {record.outcome} after {record.steps} steps"
 
 
 def _log_scene(rr: ModuleType, stream: Any, steps: EpisodeSteps, state: int, stage: Stage | None) -> None:

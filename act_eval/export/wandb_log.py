@@ -8,18 +8,10 @@ from typing import Any
 
 from act_eval.errors import ExportError
 from act_eval.results.run import StoredRun
-from act_eval.stats import SuccessRate
 
 _COLUMNS = (
-    "condition",
-    "episode",
-    "seed",
-    "outcome",
-    "steps",
-    "grasp_choice",
-    "chunk_switches",
-    "underrun_steps",
-    "error",
+    *("condition", "episode", "seed", "outcome"),
+    *("steps", "grasp_choice", "chunk_switches", "underrun_steps", "error"),
 )
 
 
@@ -36,45 +28,30 @@ def log_to_wandb(run: StoredRun, project: str) -> str:
     Raises:
         ExportError: if wandb is not installed or fails.
     """
-    wandb = _wandb()
+    try:
+        wandb = import_module("wandb")
+    except ImportError as error:
+        raise ExportError(f"wandb cannot be imported ({error}): pip install 'act_eval[wandb]'") from error
+    content = json.dumps([run.folder.name, run.manifest.to_json()], sort_keys=True)
     try:
         with wandb.init(
             project=project,
-            id=_identity(run),
+            id=hashlib.sha256(content.encode()).hexdigest()[:16],
             name=run.folder.name,
             dir=str(run.folder),
             config=run.manifest.to_json(),
             resume="allow",
         ) as session:
             for condition in run.conditions.values():
-                _summarise(session, condition.name, {**condition.metrics, **_rates(condition.rate)})
+                interval = condition.rate.wilson()
+                rates = {"success": condition.rate.rate, "success_low": interval.low, "success_high": interval.high}
+                for name, value in {**condition.metrics, **rates}.items():
+                    if value is not None:
+                        session.summary[f"{condition.name}/{name}"] = value
             session.log({"episodes": _table(wandb, run)})
             return session.url or session.dir
     except wandb.errors.Error as error:
         raise ExportError(f"Weights & Biases refused: {error}; `wandb login`, or WANDB_MODE=offline") from error
-
-
-def _wandb() -> ModuleType:
-    try:
-        return import_module("wandb")
-    except ImportError as error:
-        raise ExportError(f"wandb cannot be imported ({error}): pip install 'act_eval[wandb]'") from error
-
-
-def _identity(run: StoredRun) -> str:
-    content = json.dumps([run.folder.name, run.manifest.to_json()], sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
-
-
-def _rates(success: SuccessRate) -> dict[str, float]:
-    interval = success.wilson()
-    return {"success": success.rate, "success_low": interval.low, "success_high": interval.high}
-
-
-def _summarise(session: Any, condition: str, values: dict[str, float | None]) -> None:
-    for name, value in values.items():
-        if value is not None:
-            session.summary[f"{condition}/{name}"] = value
 
 
 def _table(wandb: ModuleType, run: StoredRun) -> Any:

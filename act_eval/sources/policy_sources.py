@@ -33,9 +33,8 @@ from act_eval.user_code import user_code
 if TYPE_CHECKING:
     from act_eval.policies.checkpoint import Policy
     from act_eval.policies.normalize import Processor
-    from act_eval.policies.serving.address import Address
-    from act_eval.policies.serving.client import RemotePolicy
-    from act_eval.policies.serving.openpi import OpenpiPolicy
+    from act_eval.policies.serving.client import Endpoint, RemotePolicy
+    from act_eval.policies.serving.openpi import Interface, OpenpiPolicy
 
 SERVER = re.compile(r"wss?://", re.IGNORECASE)
 
@@ -80,6 +79,9 @@ class PolicySource(Protocol):
 
         Args:
             ready: False where it is looked at and not run, so that nothing needs compiling.
+
+        Raises:
+            UsageError: or another `ActEvalError`, if it cannot be found, raises, or is no policy.
         """
         ...
 
@@ -105,24 +107,13 @@ class _NetworkSource:
 
     @property
     def identity(self) -> str:
-        """See `PolicySource`."""
         raise NotImplementedError
-
-    @property
-    def label(self) -> str:
-        """See `PolicySource`."""
-        raise NotImplementedError
-
-    def undigested(self) -> str | None:
-        """Return why `identity` is a random one; None if it is a digest."""
-        return None
 
     def network(self, device: str) -> "tuple[Policy, Processor]":
         """Return the network and its processor, on a device."""
         raise NotImplementedError
 
     def load(self, ready: bool = True) -> ChunkPolicy:
-        """Load the policy into this process."""
         import torch
 
         from act_eval.policies.serve import TorchChunkPolicy
@@ -143,23 +134,13 @@ class _NetworkSource:
 
         device = resolve_device(self.device)
         compiled: Compiled = getattr(policy, "compiled", None) or Compiled(resolve_mode(self.compile, device))
-        failure = {} if compiled.failure is None else {"compile_failure": compiled.failure}
+        run = {"device": device, "precision": self.precision, "compile": compiled.mode}
+        run |= {"rows_per_call": self.rows_per_call}
+        run |= {} if compiled.failure is None else {"compile_failure": compiled.failure}
         on_gpu = torch.device(device).type == "cuda"
         gpu = {"gpu": torch.cuda.get_device_name(torch.device(device))} if on_gpu else {}
-        why = self.undigested()
-        return PolicyFacts(
-            spec=policy.spec,
-            remarks=() if why is None else (f"policy  {self.label} holds a {why}: a run of it cannot be resumed",),
-            identity={"digest": self.identity},
-            run={
-                "device": device,
-                "precision": self.precision,
-                "compile": compiled.mode,
-                "rows_per_call": self.rows_per_call,
-                **failure,
-            },
-            numeric={"cpu_capability": torch.backends.cpu.get_cpu_capability(), **gpu},
-        )
+        numeric = {"cpu_capability": torch.backends.cpu.get_cpu_capability(), **gpu}
+        return PolicyFacts(spec=policy.spec, identity={"digest": self.identity}, run=run, numeric=numeric)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +154,6 @@ class CheckpointSource(_NetworkSource):
 
     @property
     def label(self) -> str:
-        """See `PolicySource`."""
         return label(self.asked or str(self.folder))
 
     @property
@@ -188,7 +168,6 @@ class CheckpointSource(_NetworkSource):
         return replace(super().facts(policy), trained_hz=trained_rates(self.folder))
 
     def network(self, device: str) -> "tuple[Policy, Processor]":
-        """Read the checkpoint."""
         from act_eval.policies.checkpoint import load_pretrained
 
         return load_pretrained(self.folder, device)
@@ -205,12 +184,10 @@ class NetworkSource(_NetworkSource):
 
     @property
     def label(self) -> str:
-        """See `PolicySource`."""
         return object_label(self.policy)
 
     @property
     def local_only(self) -> str:
-        """See `PolicySource`."""
         return f"the policy is an instance of {self.label}"
 
     @property
@@ -218,9 +195,8 @@ class NetworkSource(_NetworkSource):
         """A digest of settings and weights."""
         return self._digest()[0]
 
-    def undigested(self) -> str | None:
-        """Return why `identity` is a random one; None if it is a digest."""
-        return self._digest()[1]
+    def facts(self, policy: ChunkPolicy) -> PolicyFacts:
+        return replace(super().facts(policy), remarks=_not_resumable(self.label, self._digest()[1]))
 
     def _digest(self) -> tuple[str, str | None]:
         return try_digest(self.unknown, lambda: digest_of(self.policy, self.processor))
@@ -245,12 +221,10 @@ class ObjectSource:
 
     @property
     def label(self) -> str:
-        """See `PolicySource`."""
         return object_label(self.given)
 
     @property
     def local_only(self) -> str | None:
-        """See `PolicySource`."""
         return (factory_local_only if self.is_factory else instance_local_only)(f"policy {self.label}", self.given)
 
     @property
@@ -259,26 +233,17 @@ class ObjectSource:
         return self._digest()[0]
 
     def load(self, ready: bool = True) -> ChunkPolicy:
-        """Make the policy; an instance is copied where it can be, so that the user's own keeps its state.
-
-        Raises:
-            UsageError: if the factory raises, or the object is no policy.
-        """
-        from act_eval.policies.simple import chunk_policy
-
-        make = partial(call_factory, self.label, self.given, self.options) if self.is_factory else self._copy
-        policy = chunk_policy(make, self.label)
-        _limit_threads(self.threads)
-        return policy
+        """Make the policy; an instance is copied where it can be, so that the user's own keeps its state."""
+        if self.is_factory:
+            return _made(self.label, self.given, self.options, self.threads)
+        return _made(self.label, self._copy, {}, self.threads, guarded=False)
 
     def facts(self, policy: ChunkPolicy) -> PolicyFacts:
         """Return its interface, and a digest of its code and state."""
-        version = getattr(policy, "version", None)
-        said = {} if version is None else {"version": str(version)}
         # What a factory has made may hold weights that the factory's code does not show.
         found, why = self._digest(*([getattr(policy, "first", policy)] if self.is_factory else []))
-        remarks = () if why is None else (f"policy  {self.label} holds a {why}: a run of it cannot be resumed",)
-        return PolicyFacts(spec=policy.spec, identity={"digest": found, "object": self.label, **said}, remarks=remarks)
+        identity = {"digest": found, "object": self.label, **_version(policy)}
+        return PolicyFacts(spec=policy.spec, identity=identity, remarks=_not_resumable(self.label, why))
 
     def _digest(self, *made: Any) -> tuple[str, str | None]:
         """Return the digest, and why it is a random one."""
@@ -308,7 +273,6 @@ class FactorySource:
 
     @property
     def label(self) -> str:
-        """See `PolicySource`."""
         return label(self.target)
 
     @property
@@ -323,41 +287,11 @@ class FactorySource:
         return content.hexdigest()[:16]
 
     def load(self, ready: bool = True) -> ChunkPolicy:
-        """Call the factory.
-
-        Raises:
-            UsageError: if it cannot be found, raises, or makes no policy.
-        """
-        from act_eval.policies.simple import chunk_policy
-
-        factory = load_factory(self.target, "--policy")
-        policy = chunk_policy(partial(call_factory, self.target, factory, self.options), self.target)
-        _limit_threads(self.threads)
-        return policy
+        return _made(self.target, load_factory(self.target, "--policy"), self.options, self.threads)
 
     def facts(self, policy: ChunkPolicy) -> PolicyFacts:
-        """Return its interface, and a digest of module, options and the files that these name."""
-        version = getattr(policy, "version", None)
-        said = {} if version is None else {"version": str(version)}
-        return PolicyFacts(spec=policy.spec, identity={"digest": self.identity, "factory": self.target, **said})
-
-
-def call_factory(called: str, factory: Any, options: Mapping[str, Any]) -> Any:
-    """Return what a user's factory makes.
-
-    Raises:
-        UsageError: with what it raised.
-    """
-    given = ", ".join(f"{name}={value!r}" for name, value in options.items())
-    with user_code(f"--policy {called}: calling it with ({given}) raised"):
-        return factory(**options)
-
-
-def _limit_threads(threads: int) -> None:
-    if "torch" in sys.modules:
-        import torch
-
-        torch.set_num_threads(threads)
+        identity = {"digest": self.identity, "factory": self.target, **_version(policy)}
+        return PolicyFacts(spec=policy.spec, identity=identity)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -371,7 +305,6 @@ class ServerSource:
 
     @property
     def label(self) -> str:
-        """See `PolicySource`."""
         return label(self.url)
 
     @property
@@ -386,20 +319,20 @@ class ServerSource:
             UsageError: if the address is malformed, the token is wrong, or the extra `serve` is not installed.
             RemoteError: if no server answers, or it speaks another protocol.
         """
-        need_serving()
+        endpoint, openpi = self.address()
         from act_eval.policies.serving.client import RemotePolicy
         from act_eval.policies.serving.openpi import OpenpiPolicy
 
-        address = self.address()
-        return RemotePolicy(address.endpoint) if address.openpi is None else OpenpiPolicy(address)
+        return RemotePolicy(endpoint) if openpi is None else OpenpiPolicy(endpoint, openpi)
 
-    def address(self) -> "Address":
+    def address(self) -> "tuple[Endpoint, Interface | None]":
         """Return what the address and its options mean.
 
         Raises:
-            UsageError: if they are malformed.
+            UsageError: if they are malformed, or the extra `serve` is not installed.
         """
-        from act_eval.policies.serving.address import parse_address
+        need_serving()
+        from act_eval.policies.serving.openpi import parse_address
 
         return parse_address(self.url, self.options, os.environ.get(TOKEN) or None)
 
@@ -413,6 +346,33 @@ class ServerSource:
             return PolicyFacts(spec=about.spec, identity=about.identity, run=about.run, numeric=about.numeric)
         assert isinstance(policy, OpenpiPolicy)
         return PolicyFacts(spec=policy.spec, identity={**policy.identity, "served": "openpi"})
+
+
+def _made(called: str, factory: Any, options: Mapping[str, Any], threads: int, guarded: bool = True) -> ChunkPolicy:
+    """Return the policy of a factory; `guarded` if it is the user's, so that whatever it raises names it."""
+    from act_eval.policies.simple import chunk_policy
+
+    policy = chunk_policy(partial(_call, called, factory, options) if guarded else factory, called)
+    if "torch" in sys.modules:
+        import torch
+
+        torch.set_num_threads(threads)
+    return policy
+
+
+def _call(called: str, factory: Any, options: Mapping[str, Any]) -> Any:
+    given = ", ".join(f"{name}={value!r}" for name, value in options.items())
+    with user_code(f"--policy {called}: calling it with ({given}) raised"):
+        return factory(**options)
+
+
+def _version(policy: ChunkPolicy) -> dict[str, str]:
+    version = getattr(policy, "version", None)
+    return {} if version is None else {"version": str(version)}
+
+
+def _not_resumable(name: str, why: str | None) -> tuple[str, ...]:
+    return () if why is None else (f"policy  {name} holds a {why}: a run of it cannot be resumed",)
 
 
 def label(name: str) -> str:
@@ -430,7 +390,7 @@ def digest(folder: Path) -> str:
     """Return a digest of a checkpoint's files: equal content, equal policy, in any folder."""
     content = hashlib.sha256()
     for path in sorted(folder.glob("*")):
-        if path.suffix in (".json", ".safetensors"):
+        if path.suffix in (".json", ".safetensors") and path.is_file():
             content.update(path.name.encode())
             content.update(hashlib.sha256(path.read_bytes()).digest())
     return content.hexdigest()[:16]

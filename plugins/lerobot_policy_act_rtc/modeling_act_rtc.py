@@ -17,7 +17,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from act_eval.errors import CheckpointError, UsageError
-from act_eval.policies.act.policy import TemporalEnsemble
 from act_eval.policies.checkpoint import MODEL_FILE, load_config
 from act_eval.policies.normalize import Normalizer, Processor
 from act_eval.policies.pipeline import read_processor
@@ -29,6 +28,23 @@ from lerobot_policy_act_rtc.configuration_act_rtc import ACTRTCConfig
 from lerobot_policy_act_rtc.processor_act_rtc import make_statistics_relative
 
 IS_PAD = "action_is_pad"
+
+
+class TemporalEnsemble:
+    """Running average of all predictions for a step, weights exp(-coeff · i), i = 0 the oldest (ACT, algorithm 2)."""
+
+    def __init__(self, coeff: float, chunk_size: int) -> None:
+        self._weights = torch.exp(-coeff * torch.arange(chunk_size))
+        self._chunks: list[Tensor] = []
+
+    def update(self, chunk_BCA: Tensor) -> Tensor:
+        """Take the newest chunk and return this step's action (B, A)."""
+        # `_chunks` holds, oldest first, each earlier prediction for this step and later ones.
+        self._chunks = [chunk[:, 1:] for chunk in self._chunks if chunk.shape[1] > 1]
+        self._chunks.append(chunk_BCA)
+        now_IBA = torch.stack([chunk[:, 0] for chunk in self._chunks])
+        weights_I = self._weights[: len(now_IBA)].to(now_IBA)
+        return torch.einsum("iba,i->ba", now_IBA, weights_I) / weights_I.sum()
 
 
 class ACTRTCPolicy(PreTrainedPolicy):

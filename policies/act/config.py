@@ -7,7 +7,7 @@ any other one carries its own `type`.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 from act_eval.errors import UnknownName, UsageError
 from act_eval.types import ACTION, ENVIRONMENT_STATE, IMAGE_PREFIX, STATE
@@ -55,6 +55,17 @@ class Feature:
             raise UsageError(f"a {self.type} feature has shape {self.shape}; each size must be 1 to {most}")
 
 
+def check_choices(config: Any, **choices: Any) -> None:
+    """Refuse a field's value that is not of its `Literal`.
+
+    Raises:
+        UnknownName: naming the field.
+    """
+    for name, allowed in choices.items():
+        if getattr(config, name) not in get_args(allowed):
+            raise UnknownName(name, getattr(config, name), get_args(allowed))
+
+
 @dataclass(frozen=True, kw_only=True)
 class ACTConfig:
     """LeRobot's ACT configuration with the fields that act_eval adds at the end."""
@@ -81,7 +92,7 @@ class ACTConfig:
     chunk_size: int = 100
     """C, actions per prediction."""
     n_action_steps: int = 100
-    """Actions of a chunk that `select_action` hands out before it predicts again."""
+    """Actions of a chunk that run before the next prediction: s, where no flag says otherwise."""
 
     vision_backbone: str = "resnet18"
     """A torchvision ResNet with frozen batch norm, `resnet_narrow`, or `vit` (torchvision's, from scratch)."""
@@ -108,7 +119,7 @@ class ACTConfig:
     n_vae_encoder_layers: int = 4
 
     temporal_ensemble_coeff: float | None = None
-    """Weight exp(-coeff · i) of the i-th oldest chunk in `select_action`; needs `n_action_steps` 1."""
+    """Weight exp(-coeff · i) of the i-th oldest chunk, where chunks are averaged; needs `n_action_steps` 1."""
 
     dropout: float = 0.1
     kl_weight: float = 10.0
@@ -206,20 +217,14 @@ class ACTConfig:
         return None if self.conditioning == "unread" else self.env_state_feature
 
     def _check_choices(self) -> None:
-        if self.conditioning not in get_args(ConditioningKind):
-            raise UnknownName("conditioning", self.conditioning, get_args(ConditioningKind))
-        if self.crop_as not in get_args(CropAs):
-            raise UnknownName("crop_as", self.crop_as, get_args(CropAs))
+        # LeRobot accepts "glu" too, whose halved width its own second linear layer then cannot take.
+        check_choices(self, conditioning=ConditioningKind, crop_as=CropAs, feedforward_activation=Activation)
+        check_choices(self, backbone_norm=BackboneNorm)
         if self.vision_backbone not in BACKBONES:
             raise UnknownName("vision_backbone", self.vision_backbone, BACKBONES)
-        if self.feedforward_activation not in ("relu", "gelu"):
-            # LeRobot accepts "glu", whose halved width its own second linear layer then cannot take.
-            raise UnknownName("feedforward_activation", self.feedforward_activation, ("relu", "gelu"))
-        if self.backbone_norm not in ("layer", "group"):
-            raise UnknownName("backbone_norm", self.backbone_norm, ("layer", "group"))
         for kind, mode in self.normalization_mapping.items():
-            if mode not in ("MEAN_STD", "MIN_MAX", "IDENTITY"):
-                raise UnknownName(f"normalization mode of {kind}", mode, ("MEAN_STD", "MIN_MAX", "IDENTITY"))
+            if mode not in get_args(NormMode):
+                raise UnknownName(f"normalization mode of {kind}", mode, get_args(NormMode))
         if self.replace_final_stride_with_dilation and self.vision_backbone in ("resnet18", "resnet34", NARROW):
             raise UsageError(
                 "replace_final_stride_with_dilation needs a bottleneck ResNet (resnet50 and up), "
@@ -227,15 +232,15 @@ class ACTConfig:
             )
 
     def _check_numbers(self) -> None:
+        for name in _SIZES:
+            if not 1 <= getattr(self, name) <= _LARGEST:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be at least 1, and at most {_LARGEST}")
         if self.n_obs_steps != 1:
             raise UsageError(f"n_obs_steps is {self.n_obs_steps}; ACT reads exactly 1 observation")
         if not 1 <= self.n_action_steps <= self.chunk_size:
             raise UsageError(f"n_action_steps is {self.n_action_steps}; allowed: 1 to chunk_size = {self.chunk_size}")
         if self.temporal_ensemble_coeff is not None and self.n_action_steps != 1:
             raise UsageError(f"temporal_ensemble_coeff needs n_action_steps = 1, got {self.n_action_steps}")
-        for name in _SIZES:
-            if not 1 <= getattr(self, name) <= _LARGEST:
-                raise UsageError(f"{name} is {getattr(self, name)}; it must be at least 1, and at most {_LARGEST}")
         unit = 8 if self.backbone_norm == "group" else 1
         if not self.backbone_widths or not all(1 <= w <= _LARGEST and w % unit == 0 for w in self.backbone_widths):
             raise UsageError(
@@ -268,12 +273,11 @@ class ACTConfig:
             wanted = 3 if feature.type == "VISUAL" else 1
             if feature.type == "ACTION" or len(feature.shape) != wanted or (wanted == 3 and feature.shape[0] != 3):
                 raise UsageError(f"input feature {key!r} is {feature}; allowed: VISUAL (3, H, W), STATE (n,), ENV (n,)")
-            if feature.type == "STATE" and key != STATE:
-                # The mistake behind a "mode collapse": coordinates declared as a second STATE reach no layer.
-                raise UsageError(f"input feature {key!r} of type STATE would reach no layer; only {STATE!r} is read")
-            if feature.type == "ENV" and key != ENVIRONMENT_STATE:
+            # The mistake behind a "mode collapse": coordinates declared as a second STATE reach no layer.
+            read = {"STATE": STATE, "ENV": ENVIRONMENT_STATE}.get(feature.type, key)
+            if key != read:
                 raise UsageError(
-                    f"input feature {key!r} of type ENV would reach no layer; only {ENVIRONMENT_STATE!r} is read"
+                    f"input feature {key!r} of type {feature.type} would reach no layer; only {read!r} is read"
                 )
         self._check_conditioning()
         if self.vision_backbone == VIT:

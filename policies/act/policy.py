@@ -1,9 +1,8 @@
-"""ACT as a policy: loss for training, chunks for inference, one action at a time for a simple loop.
+"""ACT as a policy: loss for training, chunks for inference.
 
 All tensors here are normalised; `policies/normalize.py` comes before and after.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,27 +19,6 @@ from act_eval.types import ACTION, ENVIRONMENT_STATE
 Metrics = dict[str, Tensor]
 
 
-class TemporalEnsemble:
-    """Running average of all predictions for a step, weights exp(-coeff · i), i = 0 the oldest (ACT, algorithm 2)."""
-
-    def __init__(self, coeff: float, chunk_size: int) -> None:
-        self._weights = torch.exp(-coeff * torch.arange(chunk_size))
-        self._chunks: list[Tensor] = []
-
-    def reset(self) -> None:
-        """Forget all chunks."""
-        self._chunks.clear()
-
-    def update(self, chunk_BCA: Tensor) -> Tensor:
-        """Take the newest chunk and return this step's action (B, A)."""
-        # `_chunks` holds, oldest first, each earlier prediction for this step and later ones.
-        self._chunks = [chunk[:, 1:] for chunk in self._chunks if chunk.shape[1] > 1]
-        self._chunks.append(chunk_BCA)
-        now_IBA = torch.stack([chunk[:, 0] for chunk in self._chunks])
-        weights_I = self._weights[: len(now_IBA)].to(now_IBA)
-        return torch.einsum("iba,i->ba", now_IBA, weights_I) / weights_I.sum()
-
-
 class ChunkingPolicy(nn.Module):
     """Base of ACT and ACT-RTC. `model` may be replaced by `torch.compile(policy.model)` at any time."""
 
@@ -49,30 +27,10 @@ class ChunkingPolicy(nn.Module):
     def __init__(self, config: ACTConfig) -> None:
         super().__init__()
         self.config = config
-        self._queue: deque[Tensor] = deque()
-        coeff = config.temporal_ensemble_coeff
-        self._ensemble = None if coeff is None else TemporalEnsemble(coeff, config.chunk_size)
 
     def predict_action_chunk(self, batch: Batch) -> Tensor:
         """Return a normalised chunk (B, C, A) in evaluation mode, without gradients."""
         raise NotImplementedError
-
-    def reset(self) -> None:
-        """Forget the queued actions, at the beginning of an episode."""
-        self._queue.clear()
-        if self._ensemble is not None:
-            self._ensemble.reset()
-
-    @torch.no_grad()
-    def select_action(self, batch: Batch) -> Tensor:
-        """Return the next normalised action (B, A); predicts a new chunk every `n_action_steps` calls."""
-        if self._ensemble is not None:
-            return self._ensemble.update(self.predict_action_chunk(batch))
-        if not self._queue:
-            chunk_BCA = self.predict_action_chunk(batch)
-            # A copy: the output of a compiled model may be the buffer that its next call writes to.
-            self._queue.extend(chunk_BCA[:, : self.config.n_action_steps].clone().unbind(1))
-        return self._queue.popleft()
 
     def get_optim_params(self) -> list[dict[str, Any]]:
         """Return the parameter groups of an optimiser: the backbone has its own learning rate."""

@@ -1,22 +1,124 @@
 """A policy of an openpi server, called with one observation at a time in openpi's format.
 
 The server accepts neither a prefix nor an estimated delay, draws its noise from its own generator, and does not name
-its policy: a run is reproducible only as far as the server is.
+its policy: a run is reproducible only as far as the server is. Its metadata name neither shapes nor inputs, so options
+do: `chunk=50 action_dim=14`, then each of its keys with our name and shape:
+`state=observation.state:14 images.cam_high=observation.images.top:480x640x3:chw`. A dot in its key nests;
+`prompt=…` is sent as it is.
 """
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import numpy as np
 
-from act_eval.errors import FeatureMismatch, RemoteError
-from act_eval.policies.serving.address import PROMPT, Address, Interface
-from act_eval.policies.serving.connection import Connection
+from act_eval.errors import FeatureMismatch, RemoteError, UsageError
+from act_eval.policies.serving.client import Connection, Endpoint
 from act_eval.policies.serving.msgpack_numpy import pack, unpack
 from act_eval.policies.serving.protocol import OURS, actions_in
 from act_eval.policies.simple import declared
-from act_eval.types import ActionChunks, ChunkRequest, PolicySpec
+from act_eval.types import ENVIRONMENT_STATE, IMAGE_PREFIX, STATE, ActionChunks, ChunkRequest, PolicySpec
+
+_ENTRY = re.compile(r"(?P<name>observation\.[\w.]+):(?P<shape>\d+(?:x\d+)*)(?P<chw>:chw)?")
+_WAITING = ("timeout_s", "patience_s")
+_Number = TypeVar("_Number", int, float)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One of our inputs, in the layout of an openpi server."""
+
+    name: str
+    shape: tuple[int, ...]
+    """As the environment gives it: images are (H, W, 3)."""
+    chw: bool
+    """Whether the server takes images as (3, H, W)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interface:
+    """Inputs and outputs of an openpi server."""
+
+    chunk: int
+    action_dim: int
+    entries: Mapping[tuple[str, ...], Entry]
+    """Path of keys in the server's observation → our input."""
+    prompt: str | None = None
+
+    @property
+    def spec(self) -> PolicySpec:
+        """The same as a `PolicySpec`: absolute commands from the observation on, no prefix."""
+        return PolicySpec(
+            chunk=self.chunk,
+            action_dim=self.action_dim,
+            window="same",
+            takes_prefix=False,
+            max_delay=0,
+            inputs={entry.name: entry.shape for entry in self.entries.values()},
+        )
+
+
+def parse_address(url: str, options: Mapping[str, Any], token: str | None = None) -> tuple[Endpoint, Interface | None]:
+    """Return the server at an address, and its interface if the options describe an openpi server.
+
+    Args:
+        url: `ws://host:port` or `wss://host:port`.
+        options: `timeout_s`, `patience_s`; anything else describes an openpi server.
+        token: sent to the server.
+
+    Raises:
+        UsageError: naming what is malformed, and what is allowed.
+    """
+    parts = urlsplit(url)
+    try:
+        fits = bool(parts.hostname) and parts.port is not None and not (parts.username or parts.query or parts.fragment)
+    except ValueError:
+        fits = False
+    if not fits:
+        raise UsageError(f"{url!r} is not a server address; it should look like ws://localhost:8000")
+    waiting = {name: _number(name, options[name], float) for name in _WAITING if name in options}
+    rest = {name: value for name, value in options.items() if name not in _WAITING}
+    return Endpoint(url=url, token=token, **waiting), _interface(url, rest) if rest else None
+
+
+def _interface(url: str, options: dict[str, Any]) -> Interface:
+    """Return the interface of an openpi server from the options beside its address."""
+    if not {"chunk", "action_dim"} <= set(options):
+        raise UsageError(
+            f"an openpi server ({url}) does not describe its actions: add chunk and action_dim, as in "
+            "chunk=50 action_dim=14 state=observation.state:14; an act_eval server needs no options"
+        )
+    numbers = {name: _number(name, options.pop(name), int) for name in ("chunk", "action_dim")}
+    prompt = options.pop("prompt", None)
+    entries = {tuple(key.split(".")): _entry(key, str(value)) for key, value in options.items()}
+    if not entries:
+        raise UsageError(f"no input of the server at {url} is named; add at least one, as state=observation.state:14")
+    if len({entry.name for entry in entries.values()}) < len(entries):
+        raise UsageError(f"one input of ours is given to the server at {url} under two names")
+    return Interface(**numbers, entries=entries, prompt=None if prompt is None else str(prompt))
+
+
+def _entry(key: str, value: str) -> Entry:
+    found = _ENTRY.fullmatch(value)
+    if found is None:
+        raise UsageError(f"{key}={value}: an input is our name and its shape, as in observation.images.top:96x96x3")
+    name, shape = found["name"], tuple(map(int, found["shape"].split("x")))
+    image = name.startswith(IMAGE_PREFIX)
+    if not image and name not in (STATE, ENVIRONMENT_STATE):
+        raise UsageError(f"{key}={value}: inputs are {STATE}, {ENVIRONMENT_STATE} and {IMAGE_PREFIX}CAMERA")
+    if image != (len(shape) == 3) or (found["chw"] and not image):
+        raise UsageError(f"{key}={value}: images have a shape like 96x96x3, other inputs one number")
+    return Entry(name, shape, found["chw"] is not None)
+
+
+def _number(name: str, value: Any, kind: type[_Number]) -> _Number:
+    if isinstance(value, bool) or not isinstance(value, (int, kind)):
+        raise UsageError(f"{name}={value}: it must be a {'whole ' if kind is int else ''}number")
+    return kind(value)
 
 
 class OpenpiPolicy:
@@ -24,18 +126,17 @@ class OpenpiPolicy:
 
     remembers = False
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, endpoint: Endpoint, interface: Interface) -> None:
         """Connect and receive the metadata frame.
 
         Raises:
             RemoteError: if no server answers.
             UsageError: if the token is missing or wrong, or the server is one of act_eval's.
         """
-        assert address.openpi is not None
-        self._interface = address.openpi
-        self._url = address.endpoint.url
+        self._interface = interface
+        self._url = endpoint.url
         self._metadata: Mapping[str, Any] = {}
-        self._connection = Connection(address.endpoint, self._on_handshake)
+        self._connection = Connection(endpoint, self._on_handshake)
 
     @property
     def spec(self) -> PolicySpec:
@@ -66,7 +167,7 @@ class OpenpiPolicy:
         self._connection.close()
 
     def _predict_row(self, inputs: Mapping[str, np.ndarray], row: int) -> np.ndarray:
-        observation = openpi_observation(self._interface, {name: value[row] for name, value in inputs.items()})
+        observation = _observation_for(self._interface, {name: value[row] for name, value in inputs.items()})
         reply = self._connection.request(pack(observation))
         if isinstance(reply, str):
             last = (reply.strip().splitlines() or [""])[-1]
@@ -87,14 +188,14 @@ class OpenpiPolicy:
         self._metadata = metadata
 
 
-def openpi_observation(interface: Interface, inputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def _observation_for(interface: Interface, inputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Return one observation in the server's format.
 
     Args:
         interface: The server's inputs.
         inputs: Our name → array without a batch axis.
     """
-    nested: dict[str, Any] = {} if interface.prompt is None else {PROMPT: interface.prompt}
+    nested: dict[str, Any] = {} if interface.prompt is None else {"prompt": interface.prompt}
     for path, entry in interface.entries.items():
         inner = nested
         for key in path[:-1]:

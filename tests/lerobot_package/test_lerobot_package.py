@@ -17,8 +17,7 @@ from act_eval.policies.act import ACTConfig, ACTPolicy, Feature
 from act_eval.policies.act.presets import features
 from act_eval.policies.checkpoint import export_lerobot, load_pretrained
 from act_eval.policies.normalize import Processor
-from act_eval.policies.serving.client import RemotePolicy
-from act_eval.policies.serving.connection import Endpoint
+from act_eval.policies.serving.client import Endpoint, RemotePolicy
 from act_eval.types import ChunkRequest, Observation
 
 MakeDemos = Callable[..., Any]

@@ -49,7 +49,7 @@ def test_a_wrong_field_is_refused_by_name(changes: dict[str, Any], message: str)
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"rtc_max_delay": 0}, "rtc_max_delay is 0; it must be at least 1"),
+        ({"rtc_max_delay": 0}, "rtc_max_delay is 0; it must be 1 to 65535"),
         (
             {"rtc_window": "same", "rtc_max_delay": 5},
             "rtc_max_delay is 5; window 'same' allows at most chunk_size - 1 = 4",

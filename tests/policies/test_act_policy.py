@@ -112,27 +112,6 @@ def test_metrics_are_tensors_without_a_graph() -> None:
     assert all(isinstance(v, Tensor) and not v.requires_grad for v in metrics.values())
 
 
-def test_select_action_plays_n_action_steps_of_a_chunk_before_the_next() -> None:
-    policy = tiny_act()
-    batches = [normalised_batch(policy.config, seed=seed) for seed in range(7)]
-    chunks = [policy.predict_action_chunk(batch) for batch in batches]
-    played = [policy.select_action(batch) for batch in batches]
-    wanted = [chunks[0][:, 0], chunks[0][:, 1], chunks[0][:, 2], chunks[3][:, 0], chunks[3][:, 1], chunks[3][:, 2]]
-    assert all(torch.equal(a, b) for a, b in zip(played, [*wanted, chunks[6][:, 0]], strict=True))
-    policy.reset()
-    assert torch.equal(policy.select_action(batches[1]), chunks[1][:, 0])
-
-
-def test_temporal_ensemble_weighs_the_oldest_most() -> None:
-    policy = tiny_act(n_action_steps=1, temporal_ensemble_coeff=0.3)
-    batches = [normalised_batch(policy.config, seed=seed) for seed in range(8)]
-    chunks = [policy.predict_action_chunk(batch) for batch in batches]
-    for t, batch in enumerate(batches):
-        said = torch.stack([chunks[s][:, t - s] for s in range(max(0, t - 4), t + 1)])
-        weights = torch.exp(-0.3 * torch.arange(len(said)))[:, None, None]
-        assert torch.allclose(policy.select_action(batch), (said * weights).sum(0) / weights.sum(), atol=1e-6)
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -1,8 +1,5 @@
 """ACT-RTC: which step is which, one forward for all delays, where gradients go, what is refused."""
 
-from collections.abc import Iterator
-from typing import Any
-
 import pytest
 import torch
 from tiny_policies import ACTIONS, normalised_batch, tiny_rtc, tiny_rtc_config
@@ -243,18 +240,6 @@ def test_training_lowers_the_loss_of_every_delay(place: str) -> None:
         optimiser.step()
     after = policy.eval()(batch)[1]
     assert all(after[f"l1_delay_{d}"] < 0.7 * before[f"l1_delay_{d}"] for d in range(4))
-
-
-def test_select_action_remembers_what_its_actions_are_relative_to() -> None:
-    policy = tiny_rtc()
-    batches = [
-        normalised_batch(policy.config, seed=s) | {"anchor": torch.full((4, ACTIONS), float(s))} for s in range(4)
-    ]
-    anchors: Iterator[Any] = iter([0.0, 0.0, 0.0, 3.0])
-    for batch in batches:
-        policy.select_action(batch)
-        assert policy.queue_anchor is not None
-        assert float(policy.queue_anchor[0, 0]) == next(anchors)
 
 
 @pytest.mark.parametrize(

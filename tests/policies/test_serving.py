@@ -13,8 +13,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from act_eval.errors import RemoteError, UsageError
-from act_eval.policies.serving.client import RemotePolicy, RemotePolicyError
-from act_eval.policies.serving.connection import Endpoint
+from act_eval.policies.serving.client import Endpoint, RemotePolicy, RemotePolicyError
 from act_eval.policies.serving.msgpack_numpy import pack, unpack
 from act_eval.policies.serving.protocol import OURS, PROTOCOL
 from act_eval.policies.serving.server import MOST_CLIENTS, Exposure, PolicyServer, is_loopback

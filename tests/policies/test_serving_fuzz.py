@@ -13,8 +13,7 @@ from tiny_serving import SPEC, Remembering, request_of
 from websockets.sync.client import ClientConnection, connect
 
 from act_eval.errors import ActEvalError, RemoteError
-from act_eval.policies.serving.client import RemotePolicy
-from act_eval.policies.serving.connection import Endpoint
+from act_eval.policies.serving.client import Endpoint, RemotePolicy
 from act_eval.policies.serving.msgpack_numpy import pack, unpack
 from act_eval.policies.serving.protocol import OURS, Handshake, PredictRequest
 from act_eval.policies.serving.server import Exposure, PolicyServer

@@ -16,11 +16,9 @@ from tiny_serving import IMAGE, Remembering, request_of
 from websockets.sync.server import ServerConnection, serve
 
 from act_eval.errors import FeatureMismatch, RemoteError, UsageError
-from act_eval.policies.serving.address import parse_address
-from act_eval.policies.serving.client import RemotePolicy
-from act_eval.policies.serving.connection import Endpoint
+from act_eval.policies.serving.client import Endpoint, RemotePolicy
 from act_eval.policies.serving.msgpack_numpy import pack, unpack
-from act_eval.policies.serving.openpi import OpenpiPolicy
+from act_eval.policies.serving.openpi import OpenpiPolicy, parse_address
 from act_eval.policies.serving.server import Exposure, PolicyServer
 from act_eval.types import ENVIRONMENT_STATE, STATE
 
@@ -34,6 +32,12 @@ ASKING = {
     "observation/image": f"observation.images.wrist:{H}x{W}x3",
 }
 Infer = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+def policy_at(url: str, options: dict[str, Any]) -> OpenpiPolicy:
+    endpoint, interface = parse_address(url, options)
+    assert interface is not None
+    return OpenpiPolicy(endpoint, interface)
 
 
 @contextmanager
@@ -75,7 +79,7 @@ def test_it_is_asked_in_its_own_words_and_answers_row_by_row():
         return {"actions": np.arange(6.0).reshape(3, 2) + observation["observation/state"]}
 
     with openpi(infer, {"robot": "toy"}) as url:
-        policy = OpenpiPolicy(parse_address(url, ASKING))
+        policy = policy_at(url, ASKING)
         assert policy.spec.inputs == {STATE: (2,), "observation.images.top": IMAGE, "observation.images.wrist": IMAGE}
         assert (policy.spec.chunk, policy.spec.window, policy.spec.takes_prefix) == (3, "same", False)
         request = shown(2)
@@ -95,7 +99,7 @@ def test_it_is_asked_in_its_own_words_and_answers_row_by_row():
 
 def test_an_answer_of_another_shape_names_what_the_options_said():
     with openpi(lambda seen: {"actions": np.zeros((5, 2))}) as url:
-        policy = OpenpiPolicy(parse_address(url, ASKING))
+        policy = policy_at(url, ASKING)
         with pytest.raises(FeatureMismatch, match=r"actions of shape \(5, 2\), float64; .* chunk=3 and action_dim=2"):
             policy.predict(shown(1))
         policy.close()
@@ -103,7 +107,7 @@ def test_an_answer_of_another_shape_names_what_the_options_said():
 
 def test_an_answer_that_is_no_numbers_is_named():
     with openpi(lambda seen: {"actions": np.ones((3, 2), np.bool_)}) as url:
-        policy = OpenpiPolicy(parse_address(url, ASKING))
+        policy = policy_at(url, ASKING)
         with pytest.raises(FeatureMismatch, match=r"actions of shape \(3, 2\), bool"):
             policy.predict(shown(1))
         policy.close()
@@ -112,7 +116,7 @@ def test_an_answer_that_is_no_numbers_is_named():
 @pytest.mark.parametrize("answer", [{"action": np.zeros((3, 2))}, {"actions": "left"}])
 def test_an_answer_without_actions_is_named(answer: dict[str, Any]):
     with openpi(lambda seen: answer) as url:
-        policy = OpenpiPolicy(parse_address(url, ASKING))
+        policy = policy_at(url, ASKING)
         with pytest.raises(RemoteError, match="a response must have the entry 'actions', an array of numbers"):
             policy.predict(shown(1))
         policy.close()
@@ -120,7 +124,7 @@ def test_an_answer_without_actions_is_named(answer: dict[str, Any]):
 
 def test_its_failure_is_reported_and_fails_no_episode():
     with openpi(lambda seen: {"actions": seen["observation/joint_position"]}) as url:
-        policy = OpenpiPolicy(parse_address(url, ASKING))
+        policy = policy_at(url, ASKING)
         with pytest.raises(RemoteError, match=r"failed: KeyError: 'observation/joint_position'$"):
             policy.predict(shown(1))
         policy.close()
@@ -130,7 +134,7 @@ def test_what_it_is_asked_and_says_of_itself_is_its_identity():
     digests = set()
     for metadata, options in (({}, {}), ({"robot": "a"}, {}), ({}, {"prompt": "put it down"})):
         with openpi(lambda seen: {}, metadata) as url:
-            policy = OpenpiPolicy(parse_address(url, {**ASKING, **options}))
+            policy = policy_at(url, {**ASKING, **options})
             digests.add(policy.identity["digest"])
             policy.close()
     assert len(digests) == 3
@@ -143,7 +147,7 @@ def test_the_two_kinds_of_server_are_distinguished():
     ours = PolicyServer(Remembering(), {}, {}, {}, Exposure(port=0))
     text = "is an act_eval server, which takes no options"
     with ours.running() as server, pytest.raises(UsageError, match=text):
-        OpenpiPolicy(parse_address(server.address, ASKING))
+        policy_at(server.address, ASKING)
 
 
 THEIR_CLIENT = """
@@ -189,8 +193,9 @@ def test_openpis_own_client_is_answered(tmp_path: Path):
 
 
 def test_coordinates_can_be_asked_for():
-    address = parse_address("ws://h:1", {"chunk": 3, "action_dim": 2, "goal": "observation.environment_state:2"})
-    assert address.openpi is not None
-    assert address.openpi.spec.inputs == {ENVIRONMENT_STATE: (2,)}
+    options = {"chunk": 3, "action_dim": 2, "goal": "observation.environment_state:2"}
+    _, interface = parse_address("ws://h:1", options)
+    assert interface is not None
+    assert interface.spec.inputs == {ENVIRONMENT_STATE: (2,)}
     with pytest.raises(UsageError, match="one input of ours is given to the server at ws://h:1 under two names"):
         parse_address("ws://h:1", {"chunk": 3, "action_dim": 2, "a": "observation.state:2", "b": "observation.state:2"})

@@ -18,9 +18,8 @@ from torch import Tensor, nn
 
 from act_eval.errors import FeatureMismatch, UsageError
 from act_eval.policies.act.config import ACTConfig, check_choices
-from act_eval.policies.act.loss import l1_per_delay, masked_l1
 from act_eval.policies.act.model import ACT, ACTION_IS_PAD, AuxOutputs, Batch
-from act_eval.policies.act.policy import ChunkingPolicy, Metrics
+from act_eval.policies.act.policy import ChunkingPolicy, Metrics, l1_per_delay, masked_l1
 from act_eval.types import ACTION, ENVIRONMENT_STATE, STATE, Window
 
 Anchor = Literal["state", "last_action"]

@@ -51,9 +51,7 @@ class Attention(nn.Module):
         if asking == ALL:
             q, k = functional.linear(placed_BND, qk_weight, qk_bias).chunk(2, dim=-1)
         else:
-            weights, biases = qk_weight.chunk(2), qk_bias.chunk(2)
-            inputs = (placed_BND[:, asking], placed_BND)
-            q, k = (functional.linear(x, w, b) for x, w, b in zip(inputs, weights, biases, strict=True))
+            q, k = _linears((placed_BND[:, asking], placed_BND), qk_weight, qk_bias)
         return self._attend(q, k, functional.linear(x_BND, v_weight, v_bias), ignored_BN)
 
     def attend_alike(self, token_D: Tensor, pos_BND: Tensor, rows: int) -> Tensor:
@@ -83,10 +81,8 @@ class Attention(nn.Module):
 
     def attend_memory(self, query_BQD: Tensor, memory_BND: Tensor, memory_pos_BND: Tensor) -> Tensor:
         """Attend from queries, one row of them if they are the same in all, to a memory."""
-        weights = self.in_proj_weight.chunk(3)
-        biases = self.in_proj_bias.chunk(3)
         inputs = (query_BQD, memory_BND + memory_pos_BND.to(memory_BND.dtype), memory_BND)
-        q, k, v = (functional.linear(x, w, b) for x, w, b in zip(inputs, weights, biases, strict=True))
+        q, k, v = _linears(inputs, self.in_proj_weight, self.in_proj_bias)
         return self._attend(q.expand(len(k), -1, -1), k, v, None)
 
     def split_heads(self, x_BND: Tensor) -> Tensor:
@@ -111,6 +107,11 @@ class Attention(nn.Module):
         else:
             out = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=share)
         return self.out_proj(rearrange(out, "b h n e -> b n (h e)"))
+
+
+def _linears(inputs: tuple[Tensor, ...], weight: Tensor, bias: Tensor) -> list[Tensor]:
+    parts = zip(inputs, weight.chunk(len(inputs)), bias.chunk(len(inputs)), strict=True)
+    return [functional.linear(x, w, b) for x, w, b in parts]
 
 
 def _weights(q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:

@@ -8,7 +8,6 @@ Legend: `M` images (batch × cameras) · `F` channels of the feature map · `h`,
 from collections.abc import Callable
 from typing import cast
 
-import torch
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -57,20 +56,12 @@ def stage_channels(config: ACTConfig) -> tuple[int, ...]:
             return (256, 512, 1024, 2048)
 
 
-def feature_channels(config: ACTConfig) -> int:
-    """Return F."""
-    return stage_channels(config)[-1]
-
-
 def feature_size(config: ACTConfig, height: int, width: int) -> tuple[int, int]:
     """Return (h, w): every halving rounds up."""
     if config.vision_backbone == VIT:
         return height // VIT_PATCH, width // VIT_PATCH
-    if config.vision_backbone == NARROW:
-        halvings = len(config.backbone_widths) + 1
-    else:
-        halvings = 4 if config.replace_final_stride_with_dilation else 5
-    stride = 2**halvings
+    of_resnet = 4 if config.replace_final_stride_with_dilation else 5
+    stride = 2 ** (len(config.backbone_widths) + 1 if config.vision_backbone == NARROW else of_resnet)
     return -(-height // stride), -(-width // stride)
 
 
@@ -106,7 +97,9 @@ class NarrowResNet(StagedBackbone):
             before = widths[max(stage - 1, 0)]
             stages += [_BasicBlock(before, width, 1 if stage == 0 else 2, norm), _BasicBlock(width, width, 1, norm)]
         self.blocks = nn.Sequential(*stages)
-        self.apply(_init_conv)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, images_M3HW: Tensor, in_stage: InStage | None = None) -> Tensor:
         x = self.maxpool(self.relu(self.norm1(self.conv1(images_M3HW))))
@@ -135,13 +128,3 @@ class _BasicBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.norm2(self.conv2(self.relu(self.norm1(self.conv1(x)))))
         return self.relu(y + self.downsample(x))
-
-
-def _init_conv(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-
-def stack_images(images: list[Tensor]) -> Tensor:
-    """Return several cameras' images as one batch, channels last (the layout that convolutions like best)."""
-    return torch.cat(images).contiguous(memory_format=torch.channels_last)

@@ -13,15 +13,8 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from act_eval.policies.act.backbone import (
-    NarrowResNet,
-    feature_channels,
-    feature_size,
-    run_stages,
-    stack_images,
-    stage_channels,
-)
-from act_eval.policies.act.config import NARROW, VIT, ACTConfig, Feature
+from act_eval.policies.act.backbone import NarrowResNet, feature_size, run_stages, stage_channels
+from act_eval.policies.act.config import NARROW, VIT, ACTConfig
 from act_eval.policies.act.transformer import Decoder, Encoder
 from act_eval.policies.conditioning import build_conditioning
 from act_eval.types import ACTION, ENVIRONMENT_STATE, STATE
@@ -74,16 +67,21 @@ class ACT(nn.Module):
             self.encoder_env_state_input_proj = nn.Linear(config.coordinate_token.shape[0], dim)
         self.encoder_latent_input_proj = nn.Linear(config.latent_dim, dim)
         if config.image_features:
-            self.encoder_img_feat_input_proj = nn.Conv2d(feature_channels(config), dim, kernel_size=1)
-            self.register_buffer("image_positions", _image_positions(config), persistent=False)
+            self.encoder_img_feat_input_proj = nn.Conv2d(stage_channels(config)[-1], dim, kernel_size=1)
+            positions = [sinusoid_2d(h, w, dim) for h, w in self._map_sizes()]
+            self.register_buffer("image_positions", torch.cat(positions), persistent=False)
         vectors = 1 + sum(f is not None for f in (config.state_feature, config.coordinate_token))
         self.encoder_1d_feature_pos_embed = nn.Embedding(vectors, dim)
         self.decoder_pos_embed = nn.Embedding(config.chunk_size, dim)
         self.action_head = nn.Linear(dim, config.action_dim)
         if config.camera_embedding and config.image_features:
             self.camera_embed = nn.Embedding(len(config.network_images), dim)
-        self._camera_groups = _cameras_by_resolution(config)
-        self._init_matrices()
+        self._cameras_by_resolution: dict[tuple[int, ...], list[str]] = {}
+        for key, feature in config.network_images.items():
+            self._cameras_by_resolution.setdefault(feature.shape, []).append(key)
+        for parameter in (*self.encoder.parameters(), *self.decoder.parameters()):
+            if parameter.dim() > 1:
+                nn.init.xavier_uniform_(parameter)
         # Built last, so that the other weights are those that the same seed gives without it.
         self.conditioning = build_conditioning(config, stage_channels(config) if config.image_features else ())
 
@@ -156,14 +154,15 @@ class ACT(nn.Module):
 
     def _image_tokens(self, batch: Batch) -> Tensor:
         by_camera: dict[str, Tensor] = {}
-        for cameras in self._camera_groups:
+        for cameras in self._cameras_by_resolution.values():
             features = self.encoder_img_feat_input_proj(self._image_features(batch, cameras))
             tokens_VBND = rearrange(features, "(v b) d h w -> v b (h w) d", v=len(cameras))
             by_camera |= dict(zip(cameras, tokens_VBND.unbind(0), strict=True))
         return torch.cat([by_camera[key] for key in self.config.network_images], dim=1)
 
-    def _image_features(self, batch: Batch, cameras: tuple[str, ...]) -> Tensor:
-        images_M3HW = stack_images([batch[key] for key in cameras])
+    def _image_features(self, batch: Batch, cameras: list[str]) -> Tensor:
+        # Channels last is the layout that convolutions like best.
+        images_M3HW = torch.cat([batch[key] for key in cameras]).contiguous(memory_format=torch.channels_last)
         if self.config.conditioning != "film":
             return self.backbone(images_M3HW)
         goal_ME = repeat(batch[ENVIRONMENT_STATE], "b e -> (v b) e", v=len(cameras))
@@ -174,8 +173,9 @@ class ACT(nn.Module):
     def _image_token_positions(self) -> Tensor:
         if not self.config.camera_embedding:
             return self.image_positions
-        sizes = [_tokens(self.config, feature) for feature in self.config.network_images.values()]
-        embeds = [repeat(self.camera_embed.weight[i], "d -> n d", n=size) for i, size in enumerate(sizes)]
+        embeds = [
+            repeat(self.camera_embed.weight[i], "d -> n d", n=h * w) for i, (h, w) in enumerate(self._map_sizes())
+        ]
         return self.image_positions + torch.cat(embeds)
 
     def _add_vae_encoder(self) -> None:
@@ -190,28 +190,9 @@ class ACT(nn.Module):
         self.vae_encoder_latent_output_proj = nn.Linear(dim, config.latent_dim * 2)
         self.register_buffer("vae_encoder_pos_enc", sinusoid_1d(tokens, dim)[None])
 
-    def _init_matrices(self) -> None:
-        for module in (self.encoder, self.decoder):
-            for parameter in module.parameters():
-                if parameter.dim() > 1:
-                    nn.init.xavier_uniform_(parameter)
-
-
-def _tokens(config: ACTConfig, image: Feature) -> int:
-    h, w = feature_size(config, *image.shape[1:])
-    return h * w
-
-
-def _image_positions(config: ACTConfig) -> Tensor:
-    sizes = (feature_size(config, *feature.shape[1:]) for feature in config.network_images.values())
-    return torch.cat([sinusoid_2d(h, w, config.dim_model) for h, w in sizes])
-
-
-def _cameras_by_resolution(config: ACTConfig) -> tuple[tuple[str, ...], ...]:
-    groups: dict[tuple[int, ...], list[str]] = {}
-    for key, feature in config.network_images.items():
-        groups.setdefault(feature.shape, []).append(key)
-    return tuple(tuple(cameras) for cameras in groups.values())
+    def _map_sizes(self) -> list[tuple[int, int]]:
+        """Return (h, w) of the images' feature maps."""
+        return [feature_size(self.config, *image.shape[1:]) for image in self.config.network_images.values()]
 
 
 def sinusoid_1d(length: int, dim: int) -> Tensor:

@@ -100,7 +100,11 @@ class DecoderLayer(FeedForward):
         self, x_BGQD: Tensor | None, pos_BGQD: Tensor, memory_BND: Tensor, memory_pos_BND: Tensor, asking: slice = ALL
     ) -> Tensor:
         """Return the tokens `asking` of each group; the others are only attended to. None means zeros."""
-        tokens_BGQD = self._among_themselves(x_BGQD, pos_BGQD, len(memory_BND), asking)
+        if x_BGQD is None:
+            tokens_BGQD = self._begin(pos_BGQD, len(memory_BND))[:, :, asking]
+        else:
+            seen_BGQD = self.norm1(x_BGQD) if self.pre_norm else x_BGQD
+            tokens_BGQD = x_BGQD[:, :, asking] + self.dropout(self._within_groups(seen_BGQD, pos_BGQD, asking))
         pos_BGQD = pos_BGQD[:, :, asking].to(tokens_BGQD.dtype)
         if self.pre_norm:
             query_BGQD = self.norm2(tokens_BGQD) + pos_BGQD
@@ -110,12 +114,6 @@ class DecoderLayer(FeedForward):
         attended_BGQD = self._to_memory(tokens_BGQD + pos_BGQD, memory_BND, memory_pos_BND)
         tokens_BGQD = self.norm2(tokens_BGQD + self.dropout(attended_BGQD))
         return self.norm3(tokens_BGQD + self.feed_forward(tokens_BGQD))
-
-    def _among_themselves(self, x_BGQD: Tensor | None, pos_BGQD: Tensor, rows: int, asking: slice) -> Tensor:
-        if x_BGQD is None:
-            return self._begin(pos_BGQD, rows)[:, :, asking]
-        seen_BGQD = self.norm1(x_BGQD) if self.pre_norm else x_BGQD
-        return x_BGQD[:, :, asking] + self.dropout(self._within_groups(seen_BGQD, pos_BGQD, asking))
 
     def _begin(self, pos_BGQD: Tensor, rows: int) -> Tensor:
         """Return what self-attention makes of zeros, with one row or token where all are the same."""

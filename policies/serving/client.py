@@ -79,7 +79,9 @@ class Connection:
             try:
                 if self._connection is None:
                     self._reconnect()
-                return self._exchange(frame)
+                assert self._connection is not None
+                self._connection.send(frame)
+                return self._connection.recv(timeout=self._endpoint.timeout_s)
             except ConnectionClosed as error:
                 reason = _closed(error, len(frame))
             except (OSError, TimeoutError) as error:
@@ -95,11 +97,6 @@ class Connection:
         self._connection = None
         with contextlib.suppress(OSError, WebSocketException):
             self._held.close()
-
-    def _exchange(self, frame: bytes) -> bytes | str:
-        assert self._connection is not None
-        self._connection.send(frame)
-        return self._connection.recv(timeout=self._endpoint.timeout_s)
 
     def _reconnect(self) -> None:
         """Reconnect, with growing pauses."""

@@ -83,7 +83,8 @@ def _restored(entry: dict[Any, Any]) -> Any:
 def _array(data: Any, dtype: np.dtype[Any], shape: Any) -> np.ndarray:
     if not isinstance(data, bytes):
         raise RemoteError(f"an array's data must be bytes, got {type(data).__name__}")
-    if not isinstance(shape, list | tuple) or len(shape) > _MOST_AXES or not all(map(_is_length, shape)):
+    fits = isinstance(shape, list | tuple) and len(shape) <= _MOST_AXES
+    if not fits or not all(type(length) is int and length >= 0 for length in shape):
         raise RemoteError(f"an array's shape must be up to {_MOST_AXES} whole numbers, got {str(shape)[:80]}")
     if math.prod(shape) * dtype.itemsize != len(data):
         raise RemoteError(f"an array of {dtype} and shape {tuple(shape)} has {len(data)} bytes of data")
@@ -95,10 +96,6 @@ def _dtype(name: Any) -> np.dtype[Any]:
     if not isinstance(text, str) or not _DTYPE.fullmatch(text):
         raise RemoteError(f"an array's dtype must be bool, integer or float, as in '<f4', got {str(text)[:40]!r}")
     return np.dtype(text)
-
-
-def _is_length(value: Any) -> bool:
-    return type(value) is int and value >= 0
 
 
 def _no_extension(code: int, data: bytes) -> Any:

@@ -15,14 +15,7 @@ import numpy as np
 from act_eval.decoding import build
 from act_eval.errors import FeatureMismatch, RemoteError
 from act_eval.policies.simple import declared
-from act_eval.types import (
-    ENVIRONMENT_STATE,
-    IMAGE_PREFIX,
-    STATE,
-    ChunkRequest,
-    Observation,
-    PolicySpec,
-)
+from act_eval.types import ENVIRONMENT_STATE, IMAGE_PREFIX, STATE, ChunkRequest, Observation, PolicySpec
 
 PROTOCOL = 2
 """Version of the frames; 1 (act_eval 0.1.0) named the delay estimate `told_delay`."""
@@ -72,8 +65,8 @@ class Handshake:
                 f"the server speaks protocol {about.get('protocol')!r}, this client {PROTOCOL}: "
                 "install the same version of act_eval on both sides"
             )
-        place = "the server's handshake"
-        handshake = build(Handshake, {k: v for k, v in about.items() if k != "protocol"}, place, RemoteError)
+        known = {k: v for k, v in about.items() if k != "protocol"}
+        handshake = build(Handshake, known, "the server's handshake", RemoteError)
         _text(about, "instance")
         _whole(about, "max_bytes")
         return handshake
@@ -99,11 +92,8 @@ class PredictRequest:
         """
         request = self.request
         known = {} if request.prefix_known is None else {"prefix_known": request.prefix_known}
-        about = {
-            "session": self.session,
-            "number": self.number,
-            "resets": [list(self.resets), list(self.resets.values())],
-        }
+        resets = [list(self.resets), list(self.resets.values())]
+        about = {"session": self.session, "number": self.number, "resets": resets}
         return {
             OURS: about,
             "rows": request.rows,
@@ -156,8 +146,8 @@ class PredictRequest:
         )
 
 
-def openpi_request(message: Mapping[str, Any], spec: PolicySpec, session: str, number: int) -> PredictRequest:
-    """Return the request in one observation without a batch axis, as openpi's client sends it.
+def openpi_message(message: Mapping[str, Any], spec: PolicySpec, session: str, number: int) -> dict[str, Any]:
+    """Return the frame of our client for one observation without a batch axis, as openpi's client sends it.
 
     Beside the policy's inputs it may hold `prefix` (d, A), `estimated_delay` (as long as the prefix if absent),
     `last_action` (A,) (the joints if absent), `step`, and `seed`, which begins a new episode.
@@ -173,7 +163,7 @@ def openpi_request(message: Mapping[str, Any], spec: PolicySpec, session: str, n
     fits = isinstance(state, np.ndarray) and state.shape == (spec.action_dim,)
     last = message.get("last_action", state if fits else np.full(spec.action_dim, np.nan, np.float32))
     names = {name for name in (*spec.inputs, STATE) if name in message}
-    batch = {
+    return {
         OURS: {"session": session, "number": number, "resets": [[], []] if seed is None else [[0], [seed]]},
         "rows": np.zeros(1, np.int64),
         "steps": np.array([_whole(message, "step", 0)], np.int64),
@@ -182,7 +172,6 @@ def openpi_request(message: Mapping[str, Any], spec: PolicySpec, session: str, n
         "last_action": last[None] if isinstance(last, np.ndarray) else last,
         **{name: message[name][None] if isinstance(message[name], np.ndarray) else message[name] for name in names},
     }
-    return PredictRequest.from_message(batch, spec)
 
 
 def actions_in(message: Mapping[str, Any]) -> np.ndarray:
@@ -199,7 +188,10 @@ def actions_in(message: Mapping[str, Any]) -> np.ndarray:
 
 
 def _observation(message: Mapping[str, Any], spec: PolicySpec, count: int) -> Observation:
-    values = {name: _input(message, name, (count, *shape)) for name, shape in spec.inputs.items()}
+    values = {
+        name: _array(message, name, (count, *shape), np.uint8 if name.startswith(IMAGE_PREFIX) else np.float32)
+        for name, shape in spec.inputs.items()
+    }
     joints = values.get(STATE)
     if joints is None and STATE in message:
         joints = _array(message, STATE, (count, None), np.float32)
@@ -208,10 +200,6 @@ def _observation(message: Mapping[str, Any], spec: PolicySpec, count: int) -> Ob
         agent_pos=np.zeros((count, 0), np.float32) if joints is None else joints,
         environment_state=values.get(ENVIRONMENT_STATE),
     )
-
-
-def _input(message: Mapping[str, Any], name: str, shape: tuple[int, ...]) -> np.ndarray:
-    return _array(message, name, shape, np.uint8 if name.startswith(IMAGE_PREFIX) else np.float32)
 
 
 def _array(message: Mapping[str, Any], name: str, shape: tuple[int | None, ...], dtype: type[np.generic]) -> np.ndarray:

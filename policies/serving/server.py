@@ -25,12 +25,12 @@ import numpy as np
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
-from websockets.sync.server import Server, ServerConnection, serve
+from websockets.sync.server import ServerConnection, serve
 
 from act_eval.errors import FeatureMismatch, RemoteError, UsageError
 from act_eval.policies.serving import TOKEN
 from act_eval.policies.serving.msgpack_numpy import pack, unpack
-from act_eval.policies.serving.protocol import OURS, Handshake, PredictRequest, openpi_request
+from act_eval.policies.serving.protocol import OURS, Handshake, PredictRequest, openpi_message
 from act_eval.types import ChunkPolicy, ChunkRequest
 
 MEGABYTE = 2**20
@@ -108,30 +108,16 @@ class PolicyServer:
         self._sessions = Sessions(policy)
         self._one_at_a_time = threading.Lock()
         self._clients = threading.BoundedSemaphore(MOST_CLIENTS)
-        handshake = Handshake(
-            spec=policy.spec,
-            identity=identity,
-            run=run,
-            numeric=numeric,
-            instance=uuid.uuid4().hex,
-            max_bytes=exposure.max_bytes,
-        )
+        about = {"spec": policy.spec, "identity": identity, "run": run, "numeric": numeric}
+        handshake = Handshake(**about, instance=uuid.uuid4().hex, max_bytes=exposure.max_bytes)
         self._handshake = pack(handshake.to_message())
+        limits = {"origins": [None], "compression": None, "max_size": exposure.max_bytes}
         try:
-            self._server = self._listen()
+            self._server = serve(
+                self._serve_client, exposure.host, exposure.port, process_request=self._admit, **limits
+            )
         except OSError as error:
             raise UsageError(f"cannot listen at {exposure.host}, port {exposure.port}: {error}") from error
-
-    def _listen(self) -> Server:
-        return serve(
-            self._serve_client,
-            self._exposure.host,
-            self._exposure.port,
-            process_request=self._admit,
-            origins=[None],
-            compression=None,
-            max_size=self._exposure.max_bytes,
-        )
 
     @property
     def address(self) -> str:
@@ -188,16 +174,14 @@ class PolicyServer:
 
     def _respond(self, connection: ServerConnection, frame: str | bytes, session: str, number: int) -> bool:
         """Respond to one frame; return whether the connection stays open."""
-        ours = True
+        ours, spec = True, self._policy.spec
         try:
             if isinstance(frame, str):
                 raise RemoteError("a request must be a binary frame of MessagePack, got text")
             message = unpack(frame)
             ours = OURS in message
-            spec = self._policy.spec
-            request = (
-                PredictRequest.from_message(message, spec) if ours else openpi_request(message, spec, session, number)
-            )
+            message = message if ours else openpi_message(message, spec, session, number)
+            request = PredictRequest.from_message(message, spec)
             with self._one_at_a_time:
                 response = self._sessions.respond(request, partial(self._call_policy, ours))
         except RemoteError as error:

@@ -25,7 +25,7 @@ from act_eval.policies.act.policy import ChunkingPolicy
 from act_eval.policies.compile import compile_for_training, naming_compile_failures
 from act_eval.policies.optim import AveragedWeights, LoopConfig, make_optimizer, rate_factor, set_rate
 from act_eval.policies.sampling import FrameOrder, seed_torch, shift_images
-from act_eval.policies.training_log import Pace, ProgressView, TrainingLog
+from act_eval.policies.training_log import ProgressView, TrainingLog
 from act_eval.policies.training_state import (
     PRETRAINED,
     Progress,
@@ -137,11 +137,10 @@ class Trainer:
 
     def _steps(self, first: int, last: int, stop: list[int], view: ProgressView) -> int:
         """Train until the last step or a stop signal; return the number of finished steps."""
-        pace = Pace(first, last)
         for step, raw in zip(range(first, last), self._batches(first, last), strict=True):
             self._train_step(step, raw)
             stopped = self._agreed(stop)
-            self._after_step(step + 1, stopped, pace, view)
+            self._after_step(step + 1, stopped, view)
             if stopped:
                 return step + 1
         return last
@@ -198,22 +197,22 @@ class Trainer:
         flag = torch.tensor(float(bool(stop)), device=self._accelerator.device)
         return bool(self._accelerator.reduce(flag, "sum"))
 
-    def _after_step(self, step: int, stopped: bool, pace: Pace, view: ProgressView) -> None:
+    def _after_step(self, step: int, stopped: bool, view: ProgressView) -> None:
         config = self._config
         evaluate = self._evaluate is not None and not stopped and self._due(step, config.evaluate_every)
         save = stopped or evaluate or self._due(step, config.save_every)
         validate = self._held_out is not None and self._due(step, config.validate_every)
-        if save or validate or step % config.log_every == 0 or pace.due(step):
+        if save or validate or step % config.log_every == 0 or view.due(step):
             loss = self._flush()
-            pace.mark(step, view, loss, config.batch_size * self._accelerator.num_processes)
-            if self._log and pace.samples_per_s:
-                self._log.speed(step, pace.samples_per_s)
+            view.show(step, loss, config.batch_size * self._accelerator.num_processes)
+            if self._log and view.samples_per_s:
+                self._log.speed(step, view.samples_per_s)
         if not (save or validate):
             return
         if self._accelerator.is_main_process:
             self._write_down(step, save, validate, evaluate, view)
         self._accelerator.wait_for_everyone()
-        pace.restart(step)
+        view.restart(step)
 
     def _due(self, step: int, every: int) -> bool:
         return every > 0 and step > 0 and (step == self._config.steps or step % every == 0)

@@ -80,11 +80,12 @@ class TrainingLog:
 
 
 class ProgressView:
-    """A bar on a terminal; elsewhere a line every half minute."""
+    """A bar on a terminal; elsewhere a line every half minute. Times the steps, and estimates the rest once."""
+
+    _WARM_UP, _ESTIMATE = 3, 10  # steps that are not timed; steps before the estimate
 
     def __init__(self, console: Console, first: int, total: int) -> None:
-        self._console = console
-        self._total = total
+        self._console, self._first, self._total = console, first, total
         self._bar = Progress(
             TextColumn("training"),
             BarColumn(),
@@ -98,6 +99,9 @@ class ProgressView:
         )
         self._task = self._bar.add_task("", total=total, completed=first, note="")
         self._line_at = 0.0
+        self._mark: tuple[int, float] | None = None
+        self._announced = False
+        self.samples_per_s = 0.0
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -108,13 +112,34 @@ class ProgressView:
     ) -> None:
         self._bar.stop()
 
-    def show(self, step: int, loss: float, samples_per_s: float, seconds_left: float) -> None:
-        """Show the progress of training."""
-        note = f"loss {loss:.4f}, {samples_per_s:.0f} samples/s"
-        self._bar.update(self._task, completed=step, note=note)
-        if not self._console.is_terminal and time.monotonic() - self._line_at > _LINE_EVERY_S:
-            self._line_at = time.monotonic()
-            self.say(f"step {step}/{self._total}: {note}, {format_duration(seconds_left)} left")
+    def due(self, step: int) -> bool:
+        """Whether the metrics must be read now to time the first steps."""
+        return step - self._first in (self._WARM_UP, self._ESTIMATE)
+
+    def show(self, step: int, loss: float, samples: int) -> None:
+        """Show the progress of training since the last call or restart; `samples` of each step."""
+        now = time.monotonic()
+        if self._mark is not None and step > self._mark[0]:
+            per_step = (now - self._mark[1]) / (step - self._mark[0])
+            left = format_duration(per_step * (self._total - step))
+            self.samples_per_s = samples / per_step
+            note = f"loss {loss:.4f}, {self.samples_per_s:.0f} samples/s"
+            self._bar.update(self._task, completed=step, note=note)
+            if not self._console.is_terminal and time.monotonic() - self._line_at > _LINE_EVERY_S:
+                self._line_at = time.monotonic()
+                self.say(f"step {step}/{self._total}: {note}, {left} left")
+            if not self._announced and step - self._first >= self._ESTIMATE:
+                self._announced = True
+                self.say(
+                    f"measured {per_step:.2f} s a step: {self._total - step} remaining steps take about "
+                    f"{left}, without checkpoints and evaluations"
+                )
+        if self._mark is not None or step - self._first >= self._WARM_UP:
+            self._mark = step, now
+
+    def restart(self, step: int) -> None:
+        """Restart timing after a pause of training."""
+        self._mark = step, time.monotonic()
 
     def evaluating(self, done: int, total: int) -> None:
         """Show how many episodes of a closed-loop evaluation have ended; training waits for it."""
@@ -123,43 +148,6 @@ class ProgressView:
     def say(self, text: str) -> None:
         """Print a line above the bar."""
         self._console.print(text, highlight=False)
-
-
-class Pace:
-    """Throughput between two readings of the metrics, and one time estimate after the first steps."""
-
-    _WARM_UP, _ESTIMATE = 3, 10  # steps that are not timed; steps before the estimate
-
-    def __init__(self, first: int, last: int) -> None:
-        self._first, self._last = first, last
-        self._mark: tuple[int, float] | None = None
-        self._announced = False
-        self.samples_per_s = 0.0
-
-    def due(self, step: int) -> bool:
-        """Whether the metrics must be read now to time the first steps."""
-        return step - self._first in (self._WARM_UP, self._ESTIMATE)
-
-    def mark(self, step: int, view: ProgressView, loss: float, samples: int) -> None:
-        """Time the steps since the last mark and show them."""
-        now = time.monotonic()
-        if self._mark is not None and step > self._mark[0]:
-            per_step = (now - self._mark[1]) / (step - self._mark[0])
-            left = per_step * (self._last - step)
-            self.samples_per_s = samples / per_step
-            view.show(step, loss, self.samples_per_s, left)
-            if not self._announced and step - self._first >= self._ESTIMATE:
-                self._announced = True
-                view.say(
-                    f"measured {per_step:.2f} s a step: {self._last - step} remaining steps take about "
-                    f"{format_duration(left)}, without checkpoints and evaluations"
-                )
-        if self._mark is not None or step - self._first >= self._WARM_UP:
-            self._mark = step, now
-
-    def restart(self, step: int) -> None:
-        """Restart timing after a pause of training."""
-        self._mark = step, time.monotonic()
 
 
 def format_duration(seconds: float) -> str:

@@ -5,7 +5,7 @@ from tiny_policies import tiny_config, tiny_rtc_config
 
 from act_eval.errors import UsageError
 from act_eval.policies.act import ACTConfig
-from act_eval.policies.profile_step import measure_step
+from benchmarks.prefix import measure_step
 
 
 @pytest.mark.parametrize("config", [tiny_config(), tiny_rtc_config()])

@@ -41,8 +41,7 @@ class PackagedModel(nn.Module):
         """
         super().__init__()
         self._orig_mod = plain  # the name that torch.compile gives it
-        self._mode = mode
-        self._folder = folder
+        self._mode, self._folder = mode, folder
         self._loaded: dict[tuple[Any, ...], Any] = {}
         self.calls = 0
         """Calls of the packages so far."""
@@ -56,10 +55,7 @@ class PackagedModel(nn.Module):
         """
         held = [tensor for _, tensor in _held(self._orig_mod)]
         tensors = [*held, *batch.values(), *others, *named.values()]
-        layout = (
-            *map(_layout, tensors),
-            *(*batch, *named, torch.is_autocast_enabled("cpu"), torch.get_num_threads()),
-        )
+        layout = (*map(_layout, tensors), *batch, *named, torch.is_autocast_enabled("cpu"), torch.get_num_threads())
         if layout not in self._loaded:
             self._loaded[layout] = self._load(tensors, tuple(batch), tuple(named))
         self.calls += 1
@@ -93,9 +89,7 @@ class _Chunk(nn.Module):
         super().__init__()
         self._network = (network,)  # in a tuple it is no part of this module, and its weights are no constants of it
         self.held = tuple(name for name, _ in _held(network))
-        self.keys = keys
-        self.names = names
-        self.autocast = autocast
+        self.keys, self.names, self.autocast = keys, names, autocast
 
     @property
     def network(self) -> ACT:

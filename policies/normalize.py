@@ -52,15 +52,14 @@ def floored(stats: Stats, min_std: float = MIN_STD) -> dict[str, dict[str, Float
     """
     result: dict[str, dict[str, FloatArray]] = {}
     for key, values in stats.items():
-        result[key] = {name: np.array(value, dtype=np.float64) for name, value in values.items()}
-        if not result[key] or any(v.ndim == 3 for v in result[key].values()):
+        own = result[key] = {name: np.array(value, dtype=np.float64) for name, value in values.items()}
+        if any(v.ndim == 3 for v in own.values()):
             continue
-        if "std" in result[key]:
-            result[key]["std"] = np.maximum(result[key]["std"], min_std)
-        if {"min", "max"} <= result[key].keys():
-            low, high = result[key]["min"], result[key]["max"]
-            missing = np.maximum(2 * min_std - (high - low), 0) / 2
-            result[key] |= {"min": low - missing, "max": high + missing}
+        if "std" in own:
+            own["std"] = np.maximum(own["std"], min_std)
+        if {"min", "max"} <= own.keys():
+            missing = np.maximum(2 * min_std - (own["max"] - own["min"]), 0) / 2
+            own.update({"min": own["min"] - missing, "max": own["max"] + missing})
     return result
 
 
@@ -241,13 +240,9 @@ class Processor(nn.Module):
 
     def anchor_of(self, raw: Mapping[str, Tensor]) -> Tensor | None:
         """Return the anchor (B, A) of a raw batch, None for absolute actions."""
-        match self.anchor:
-            case None:
-                return None
-            case "state":
-                return self._field(raw, STATE)
-            case "last_action":
-                return self._field(raw, LAST_ACTION)
+        if self.anchor is None:
+            return None
+        return self._field(raw, STATE if self.anchor == "state" else LAST_ACTION)
 
     def prepare_prefix(self, prefix_NPA: Tensor, anchor_NA: Tensor) -> Tensor:
         """Return committed absolute commands as the network takes them."""

@@ -39,11 +39,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         return found
 
 
-def check_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
+def check_weights(where: Path | str, weights: Mapping[str, Tensor]) -> None:
     """Refuse weights that no network can compute with.
 
     Raises:
-        CheckpointError: naming the file, the tensor and the index of the first such number.
+        CheckpointError: naming the place, the tensor and the index of the first such number.
     """
     for name, tensor in weights.items():
         bad = ~tensor.isfinite()
@@ -52,7 +52,7 @@ def check_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
             bad |= tensor < 0
             allowed = "a variance must be finite and at least 0"
         if bad.any():
-            raise CheckpointError(f"{path}: tensor {name!r} is {first_at(tensor, bad)}; {allowed}")
+            raise CheckpointError(f"{where}: tensor {name!r} is {first_at(tensor, bad)}; {allowed}")
 
 
 def first_at(tensor: Tensor, bad: Tensor) -> str:

@@ -10,8 +10,7 @@ Nothing is pickled.
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -58,24 +57,17 @@ def write_checkpoint(out: Path, step: int, keep: int, write: Callable[[Path], No
     if final.exists():
         shutil.rmtree(final)
     partial.rename(final)
-    _point_last_at(final)
+    link = checkpoints / ".last.partial"
+    link.unlink(missing_ok=True)
+    link.symlink_to(final.name)
+    os.replace(link, checkpoints / "last")
     if keep:
+        steps = sorted((f for f in checkpoints.iterdir() if f.name.isdigit()), key=lambda f: int(f.name))
         # A run that was killed before `last` moved may have left a later folder than this one.
-        for old in _step_folders(checkpoints)[:-keep]:
+        for old in steps[:-keep]:
             if old != final:
                 shutil.rmtree(old)
     return final
-
-
-def _point_last_at(folder: Path) -> None:
-    link = folder.parent / ".last.partial"
-    link.unlink(missing_ok=True)
-    link.symlink_to(folder.name)
-    os.replace(link, folder.parent / "last")
-
-
-def _step_folders(checkpoints: Path) -> list[Path]:
-    return sorted((f for f in checkpoints.iterdir() if f.name.isdigit()), key=lambda f: int(f.name))
 
 
 def last_checkpoint(out: Path) -> Path:
@@ -114,33 +106,22 @@ def load_state(folder: Path, model: nn.Module, average: nn.Module, optimizer: to
     state = folder / STATE
     progress = read_json(state / "progress.json", Progress, CheckpointError)
     groups = read_json(state / "optimizer.json", list[JSON], CheckpointError)
-    for module, name in ((model, "model"), (average, "average")):
-        path = state / f"{name}.safetensors"
-        with _naming(path):
-            module.load_state_dict(load_file(path))
-    path = state / "optimizer.safetensors"
-    with _naming(path):
+    path = state / "model.safetensors"
+    try:
+        model.load_state_dict(load_file(path))
+        path = state / "average.safetensors"
+        average.load_state_dict(load_file(path))
+        path = state / "optimizer.safetensors"
         entries: dict[int, dict[str, Tensor]] = {}
         for key, value in load_file(path).items():
             index, name = key.split("/", 1)
             entries.setdefault(int(index), {})[name] = value
         optimizer.load_state_dict({"state": entries, "param_groups": groups})
-    _adopt_layout(optimizer)
-    return progress
-
-
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Name the file whose tensors are damaged or fit neither model nor optimiser."""
-    try:
-        yield
     except (OSError, SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} does not fit the policy: {error}") from error
-
-
-def _adopt_layout(optimizer: torch.optim.Optimizer) -> None:
-    """Give every moment the memory layout of its parameter, which files do not keep."""
     for parameter, entry in optimizer.state.items():
         for name, value in entry.items():
             if value.shape == parameter.shape and value.stride() != parameter.stride():
+                # Files do not keep the memory layout of a moment, which is that of its parameter.
                 entry[name] = torch.empty_like(parameter).copy_(value)
+    return progress

@@ -13,7 +13,7 @@ import torch
 from toy_envs import Walk
 
 import act_eval
-from act_eval.errors import TimingError, UnknownName, UsageError
+from act_eval.errors import CheckpointError, TimingError, UnknownName, UsageError
 from act_eval.evaluation.reporter import EpisodeProgress, Silent
 from act_eval.progress import Tally
 from act_eval.results import Manifest
@@ -256,6 +256,10 @@ def test_networks_with_other_weights_are_other_runs(
     with torch.no_grad():
         next(policy.parameters()).add_(1.0)
     assert act_eval.evaluate((policy, processor), "pick", **quick).folder != run.folder
+    with torch.no_grad():
+        next(policy.parameters()).fill_(float("nan"))
+    with pytest.raises(CheckpointError, match=r"policy .*: tensor '.*' is nan at index .*; weights must be finite"):
+        act_eval.evaluate((policy, processor), "pick", **quick)
 
 
 def test_a_sweep_of_classes_prints_as_text_and_html(tmp_path: Path) -> None:

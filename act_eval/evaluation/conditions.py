@@ -87,27 +87,22 @@ def _timing(
     text, coeff = spec.checkpoint_timing, spec.temporal_ensemble_coeff
     if text is None or spec.n_action_steps is None:
         return *default, ()
-    if coeff is not None and config.executor is None:
-        executor = load_executor(f"ensemble:decay={coeff},newest_only=[]")  # LeRobot averages every dimension
-    own = executor, given or spec.n_action_steps
-    refusal = None if own == default else _refusal(config, spec, delays, *own)
-    if refusal is not None:
+    own, refusal = None, None
+    try:
+        if coeff is not None and config.executor is None:
+            executor = load_executor(f"ensemble:decay={coeff},newest_only=[]")  # LeRobot averages every dimension
+        own = executor, given or spec.n_action_steps
+        schedules = [_schedule(config, d, a, *own) for d in delays for a in _ablations(config)]
+        refusal = next((reason for one in schedules if (reason := one.refusal(spec)) is not None), None)
+    except UsageError as error:
+        refusal = str(error)
+    if refusal is not None and own != default:
         runs = f"{default[0].name}, s = {default[1]}, runs instead"
         return *default, (f"warning: the checkpoint sets {text}, which cannot run here ({refusal}): {runs}",)
+    own = own or default
     flags = [flag for flag, value in (("--executor", config.executor), ("--execution-horizon", given)) if value]
     decided = f", decided by {' and '.join(flags)}" if flags else ""
     return *own, (f"policy  its checkpoint sets {text}; here {executor.name}, s = {own[1]}{decided}",)
-
-
-def _refusal(
-    config: EvaluateConfig, spec: PolicySpec, delays: Sequence[DelayModel], executor: ExecutorSource, horizon: int
-) -> str | None:
-    """Return why not every condition can run with an executor; None if all can."""
-    try:
-        schedules = [_schedule(config, d, a, executor, horizon) for d in delays for a in _ablations(config)]
-    except UsageError as error:
-        return str(error)
-    return next((reason for one in schedules if (reason := one.refusal(spec)) is not None), None)
 
 
 def _schedule(

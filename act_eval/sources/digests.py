@@ -89,7 +89,8 @@ class _Digester:
             case set() | frozenset():
                 return sorted(self.of(one) for one in value)
             case CodeType():
-                return self._code(value)
+                constants = [self.of(one) for one in value.co_consts]
+                return [value.co_code, repr(value.co_names).encode(), *constants]
             case ModuleType():
                 return [value.__name__.encode()]
             case MethodType():
@@ -108,17 +109,15 @@ class _Digester:
         if name is not None:
             return [name.encode(), _file_digest(value.__module__)]
         if isinstance(value, type):
-            own = {key: one for key, one in vars(value).items() if key not in _CLASS_NOISE}
-            slots = {
-                key for key, one in own.items() if type(one).__name__ in ("member_descriptor", "getset_descriptor")
+            own = {
+                key: one
+                for key, one in vars(value).items()
+                if key not in _CLASS_NOISE and type(one).__name__ not in ("member_descriptor", "getset_descriptor")
             }
-            return [self.of([*value.__bases__]), self.of({key: own[key] for key in own if key not in slots})]
+            return [self.of([*value.__bases__]), self.of(own)]
         read = {name: value.__globals__[name] for name in _names(value.__code__) if name in value.__globals__}
         cells = [_cell_value(cell) for cell in value.__closure__ or ()]
         return [self.of([value.__code__, value.__defaults__, value.__kwdefaults__, cells, read])]
-
-    def _code(self, code: CodeType) -> Iterable[bytes]:
-        return [code.co_code, repr(code.co_names).encode(), *(self.of(one) for one in code.co_consts)]
 
     def _module(self, value: Any, torch: Any) -> Iterable[bytes]:
         """Return the digests of a network: its parameters and buffers, and of every part the class and attributes."""
@@ -132,7 +131,8 @@ class _Digester:
     def _instance(self, value: Any) -> Iterable[bytes]:
         try:
             reduced = value.__reduce_ex__(4)
-            parts = [reduced] if isinstance(reduced, str) else [*reduced[:3], *map(_listed, reduced[3:])]
+            items = [list(one) if hasattr(one, "__next__") else None for one in reduced[3:]]
+            parts = [reduced] if isinstance(reduced, str) else [*reduced[:3], *items]
         except Exception as error:  # runs the object's own code, which may raise anything
             raise UndigestibleError(f"{type(value).__name__}: {error}") from error
         return [self.of(part) for part in parts]
@@ -147,10 +147,6 @@ def _hashed(parts: Iterable[bytes]) -> bytes:
 
 def _array(numbers: np.ndarray, described: Any) -> list[bytes]:
     return [f"{described.dtype} {tuple(described.shape)}".encode(), numbers.tobytes()]
-
-
-def _listed(items: Any) -> Any:
-    return None if items is None or not hasattr(items, "__next__") else list(items)
 
 
 def _cell_value(cell: Any) -> Any:
@@ -195,8 +191,7 @@ def settled_digest(env: Any) -> str:
     env.step(env.action_space.sample())
     env.reset(seed=0)
     second = _snapshot(env)
-    settled = {key: found for key, found in first.items() if second.get(key) == found}
-    return digest_of(settled)
+    return digest_of({key: found for key, found in first.items() if second.get(key) == found})
 
 
 def _snapshot(env: Any) -> dict[str, str]:
@@ -208,14 +203,10 @@ def _snapshot(env: Any) -> dict[str, str]:
         inner = vars(env).get("env")
         for name, value in vars(env).items():
             if name not in ("env", "action_space"):
-                found[f"{level}.{name}"] = _attribute(name, value)
+                try:
+                    found[f"{level}.{name}"] = digest_of(value)
+                except UndigestibleError as error:
+                    raise UndigestibleError(f"attribute {name!r} holds a {error}") from error
         if inner is None:
             return found
         env, level = inner, level + 1
-
-
-def _attribute(name: str, value: Any) -> str:
-    try:
-        return digest_of(value)
-    except UndigestibleError as error:
-        raise UndigestibleError(f"attribute {name!r} holds a {error}") from error

@@ -202,7 +202,14 @@ class NetworkSource(_NetworkSource):
         return try_digest(self.unknown, lambda: digest_of(self.policy, self.processor))
 
     def network(self, device: str) -> "tuple[Policy, Processor]":
-        """Return copies: the user's own keep their device, and are not compiled."""
+        """Return copies: the user's own keep their device, and are not compiled.
+
+        Raises:
+            CheckpointError: if a weight is not finite.
+        """
+        from act_eval.policies.tensor_files import check_weights
+
+        check_weights(f"policy {self.label}", self.policy.state_dict())
         return deepcopy(self.policy).to(device).eval(), deepcopy(self.processor).to(device).eval()
 
 

@@ -70,6 +70,13 @@ def conditions(delays: tuple[int, ...], given: dict[str, Any] | None = None, **s
             "n_action_steps 1; here rtc, s = 8, decided by --executor and --execution-horizon",
         ),
         (
+            (0,),
+            {},
+            {"n_action_steps": 1, "temporal_ensemble_coeff": -0.05},
+            ["naive_d0_s10"],
+            "temporal_ensemble_coeff -0.05, which cannot run here",
+        ),
+        (
             (0, 2),
             {"executor": "naive"},
             {"n_action_steps": 1, "temporal_ensemble_coeff": 0.05},

@@ -34,8 +34,10 @@ def make_run(
     digest: str = "aa",
     video: str = "none",
     fingerprint: Mapping[str, Any] = FINGERPRINT,
+    starts: Mapping[str, Sequence[str | None]] | None = None,
 ) -> Path:
-    """Write a finished run folder, with (empty) videos as `video` says."""
+    """Write a finished run folder, with (empty) videos as `video` says, and the initial states of its episodes."""
+    begun = starts or {}
     run_suite = of or suite(len(next(iter(conditions.values()))))
     configuration = {
         "policy": {"name": f"policy_{digest}", "digest": digest},
@@ -47,7 +49,13 @@ def make_run(
     with open_run(out, manifest) as run:
         records = {
             name: [
-                EpisodeRecord(episode=i, seed=run_suite.seeds[i], outcome=outcome, steps=9)
+                EpisodeRecord(
+                    episode=i,
+                    seed=run_suite.seeds[i],
+                    outcome=outcome,
+                    steps=9,
+                    detail={"initial_state": begun[name][i]} if begun.get(name) and begun[name][i] else {},
+                )
                 for i, outcome in enumerate(vector)
             ]
             for name, vector in conditions.items()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from act_eval.comparison.baselines import Baseline, Outcomes, numeric
 from act_eval.comparison.pairing import ConditionPair, Vectors, check_starts
 from act_eval.comparison.sequential import StoppingRule, count
-from act_eval.comparison.verdicts import Assessment, Requirement, Rules, decide, read_all
+from act_eval.comparison.verdicts import Assessment, Requirement, Rules, decide, read_all, unseen_text
 from act_eval.errors import UsageError
 from act_eval.results.suites import differences
 from act_eval.stats import PairedTable, clopper_pearson_lower, minimum_detectable_drop
@@ -108,9 +108,11 @@ def judge_sequentially(
             if (answer := rule.answer(count(before, now), len(seeds))) != "continue":
                 break
     counted = count(before, now)
+    invalid = f", {counted.invalid} invalid" if counted.invalid else ""
+    unseen = f"; {unseen_text(rule.unseen_drop(counted))}" if answer == "no pairs left" else ""
     text = (
         f"{condition}: {answer} after {len(now)} of {len(seeds)} pairs; {counted.lost} lost, {counted.won} won"
-        f"{f', {counted.invalid} invalid' if counted.invalid else ''} (level {rule.alpha:g}, margin {rule.margin:g})"
+        f"{invalid} (level {rule.alpha:g}, margin {rule.margin:g}){unseen}"
     )
     return Judgement(answer != "drop detected", False, text)
 

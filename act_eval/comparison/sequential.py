@@ -110,12 +110,23 @@ class StoppingRule:
         """Natural logarithm of the e-value that decides a claim."""
         return float(np.log(2 / self.alpha))
 
+    def unseen_drop(self, counts: Counts) -> float:
+        """Return the largest drop that the pairs do not exclude, to 0.001; valid at any time."""
+        low, high = 0.0, 1.0
+        while high - low > 1e-3:
+            middle = (low + high) / 2
+            low, high = (low, middle) if self._excludes(counts, middle) else (middle, high)
+        return high
+
+    def _excludes(self, c: Counts, margin: float) -> bool:
+        tied = c.tied + c.invalid_after_failure
+        return bool(margin_evidence(c.lost + c.invalid_after_success, tied, c.won, margin) >= self.threshold)
+
     def answer(self, counts: Counts, pairs: int) -> Answer:
         """Return the decision after some of `pairs` pairs; invalid episodes count against both claims."""
         c = counts
         if drop_evidence(c.lost, c.won + c.invalid_after_failure) >= self.threshold:
             return "drop detected"
-        tied = c.tied + c.invalid_after_failure
-        if margin_evidence(c.lost + c.invalid_after_success, tied, c.won, self.margin) >= self.threshold:
+        if self._excludes(c, self.margin):
             return "no drop beyond the margin"
         return "continue" if c.pairs < pairs else "no pairs left"

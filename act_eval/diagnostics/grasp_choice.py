@@ -225,7 +225,7 @@ def describe(grasps: ConditionGrasps, named: Block | None = "target") -> str:
     """
     counts, total = grasps.counts, grasps.counts.total
     where = (
-        f"{counts.at_target}/{total} grasps at the target, {counts.between} between, "
+        f"{counts.at_target}/{total} grasps at the target, {counts.between} halfway, "
         f"{counts.at_confuser} at the confuser"
     )
     if total == 0:

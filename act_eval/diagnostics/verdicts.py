@@ -1,4 +1,4 @@
-"""One verdict per input from its effects: used, weak or ignored.
+"""One verdict per input from its effects: used, weak, ignored, or inconclusive where the policy's noise may hide it.
 
 The thresholds come from the shipped policies and copies of them with one input cut off or not normalised; numbers in
 docs/mode-collapse.md.
@@ -18,6 +18,8 @@ NUMERICAL = 1e-5
 """A chunk that moves less than this does not move: 0.003 mm at the end of a stretched arm [rad]."""
 NOISE_FACTOR = 3.0
 """An effect must exceed the difference between identical requests by this factor."""
+HIDING_SHARE = 0.001
+"""Noise above this share of the effect of exchanging the whole observation may hide an input."""
 USED_SHARE = 0.33
 """A used input, exchanged for another episode's, has at least this share of the effect of exchanging the whole
 observation."""
@@ -61,6 +63,10 @@ class Scale:
         """Effects below this count as none [rad]."""
         return max(NUMERICAL, NOISE_FACTOR * self.noise)
 
+    def hides(self, share: float) -> bool:
+        """Return whether an effect of this share of the whole observation's could be below the floor."""
+        return self.floor > max(NUMERICAL, share * self.whole.rad)
+
 
 def verdict_on(name: str, effects: Sequence[Effect], scale: Scale) -> InputVerdict:
     """Return the verdict on a declared input from the effects of its changes."""
@@ -71,11 +77,15 @@ def verdict_on(name: str, effects: Sequence[Effect], scale: Scale) -> InputVerdi
     mine = [effect for effect in effects if effect.input == name]
     if not mine:
         return InputVerdict(name, "inconclusive", "the environment does not provide it")
-    largest = max(mine, key=lambda effect: effect.most_rad)
-    if largest.most_rad <= scale.floor:
+    largest = max(effect.most_rad for effect in mine)
+    if largest <= scale.floor and scale.hides(HIDING_SHARE):
+        return InputVerdict(name, "inconclusive", _hidden_evidence(largest, scale))
+    if largest <= scale.floor:
         return InputVerdict(name, "ignored", _ignored_evidence(mine, scale))
     shuffled = next(effect for effect in mine if effect.name == SHUFFLED)
     exchanged = next((effect for effect in mine if effect.name == EXCHANGED), None)
+    if shuffled.rad <= scale.floor and scale.hides(USED_SHARE):
+        return InputVerdict(name, "inconclusive", _hidden_evidence(shuffled.most_rad, scale))
     used = shuffled.rad >= USED_SHARE * scale.whole.rad and shuffled.rad > scale.floor
     texts = [_moved(shuffled, scale)]
     if name == ENVIRONMENT_STATE and exchanged is not None and exchanged.turned is not None:
@@ -89,6 +99,13 @@ def _moved(effect: Effect, scale: Scale) -> str:
     share = 100 * effect.rad / scale.whole.rad if scale.whole.rad > 0 else 0.0
     rigid = " beyond moving along with the joints" if effect.rigid else ""
     return f"another episode's moves the chunk by {effect.rad:.4f} rad{where}{rigid} ({share:.0f} % of all inputs')"
+
+
+def _hidden_evidence(effect: float, scale: Scale) -> str:
+    return (
+        f"identical requests differ by {scale.noise:.1e} rad, which may hide it: its changes move the chunk by at most "
+        f"{effect:.1e} rad; repeat with a policy that answers the same request alike"
+    )
 
 
 def _ignored_evidence(effects: Sequence[Effect], scale: Scale) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from act_eval.plots.style import caption, looks, panels, rate_axis
+from act_eval.plots.style import caption, looks, panel_title, panels, rate_axis
 from act_eval.stats import SuccessRate
 
 _SPREAD = 0.09  # steps of delay between the marks of neighbouring methods, so that their intervals stay visible
@@ -53,7 +53,7 @@ def success_against_delay(by_panel: Mapping[str, Sequence[Curve]], title: str, c
                 capsize=2.5,
                 linewidth=1.4,
             )
-        axis.set_title(name, fontsize=9)
+        panel_title(axis, name)
         axis.set_xticks(sorted({delay for curve in curves for delay in curve.delays}))
         axis.set_xlabel(f"delay d [steps of {1000 * control_s:g} ms]")
         rate_axis(axis, "success")

@@ -1,6 +1,6 @@
 """Where conditions close between two blocks: a histogram along the axis target → confuser, and the view from above."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from act_eval.diagnostics.grasp_choice import ConditionGrasps
-from act_eval.plots.style import caption, looks, panels
+from act_eval.plots.style import OUTCOME_LOOKS, caption, looks, panel_title, panels
 from act_eval.types.episodes import BETWEEN
 
 _RANGE = (-0.4, 1.4)
@@ -29,11 +29,11 @@ def grasp_histogram(conditions: Mapping[str, ConditionGrasps], title: str) -> Fi
     for axis, (name, grasps) in zip(axes, conditions.items(), strict=True):
         axis.axvspan(*BETWEEN, color="#eeeeee", zorder=0)
         axis.hist(np.clip(grasps.choices, *_RANGE), bins=list(_BINS), color=looks(1)[0].colour)
-        axis.set_title(f"{name}: {grasps.verdict.mode}, n = {grasps.counts.total}", fontsize=9)
+        panel_title(axis, f"{name}: {grasps.verdict.mode}, n = {grasps.counts.total}")
         _name_blocks(axis)
         axis.set_ylabel("grasps")
         axis.yaxis.set_major_locator(MaxNLocator(integer=True))
-    caption(figure, title, f"grasp choice; grey: between the blocks; {_OUTSIDE}")
+    caption(figure, title, f"grasp choice; grey: halfway between the blocks; {_OUTSIDE}")
     return figure
 
 
@@ -45,17 +45,16 @@ def grasp_map(conditions: Mapping[str, Mapping[str, NDArray[np.float64]]], title
             `act_eval.diagnostics.grasp_choice.grasp_points`.
         title: Title of the figure.
     """
-    outcomes: Sequence[str] = list(dict.fromkeys(outcome for points in conditions.values() for outcome in points))
-    look_of = dict(zip(outcomes, looks(len(outcomes)), strict=True))
     figure, axes = panels(len(conditions))
     for axis, (name, points) in zip(axes, conditions.items(), strict=True):
         for place in _BLOCKS.values():
             axis.plot(place, 0, marker="s", markersize=16, color="#dddddd", linestyle="none", zorder=1)
         for outcome, at in points.items():
-            look = look_of[outcome]
+            look = OUTCOME_LOOKS[outcome]
             marks = {"color": look.colour, "marker": look.marker, "markersize": 4, "alpha": 0.7}
+            marks |= {"markeredgecolor": "#16181b", "markeredgewidth": 0.3}  # white marks are seen too
             axis.plot(at[:, 0], at[:, 1], linestyle="none", label=outcome.replace("_", " "), **marks)
-        axis.set_title(f"{name}, n = {sum(len(at) for at in points.values())}", fontsize=9)
+        panel_title(axis, f"{name}, n = {sum(len(at) for at in points.values())}")
         _name_blocks(axis)
         axis.set_aspect("equal", adjustable="datalim")
         axis.set_ylabel("offset [distance of the blocks]")

@@ -10,7 +10,7 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
 from act_eval.plots.curves import episodes_text
-from act_eval.plots.style import caption, panels
+from act_eval.plots.style import caption, panel_title, panels
 from act_eval.stats import SuccessRate
 
 
@@ -37,7 +37,7 @@ def heat_maps(maps: Sequence[HeatMap], title: str, across: str, up: str) -> Figu
     image = None
     for axis, one in zip(axes, maps, strict=True):
         image = _draw(axis, one)
-        axis.set_title(one.title, fontsize=9)
+        panel_title(axis, one.title, beside=1.6)
         axis.set_xlabel(across)
         axis.set_ylabel(up)
     if image is not None:

@@ -1,6 +1,7 @@
 """Style and output of every figure: Figure objects without pyplot, equal data give equal bytes."""
 
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from itertools import cycle, islice
 from pathlib import Path
 from typing import NamedTuple
@@ -9,6 +10,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.textpath import TextPath
 from matplotlib.ticker import PercentFormatter
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -19,6 +21,8 @@ _DPI = 150
 _COLUMNS = 3
 _INK = "#444444"
 _SMALL = 7.5
+_LINE_IN = 0.16
+"""Height of a line of text beyond those that a figure has room for [in]."""
 
 
 class Look(NamedTuple):
@@ -32,6 +36,25 @@ class Look(NamedTuple):
 def looks(count: int) -> list[Look]:
     """Return `count` looks."""
     return list(islice(map(Look, cycle(COLOURS), cycle(_MARKERS), cycle(_DASHES)), count))
+
+
+_OUTCOME_COLOURS = {
+    "success": "#0a5c43",
+    "wrong_block": "#b23c00",
+    "dropped": "#8a5a00",
+    "between": "#9c3170",
+    "missed": "#1f6396",
+    "timeout": "#57606b",
+    "policy_error": "#16181b",
+    "invalid": "#ffffff",
+}
+OUTCOME_LOOKS: Mapping[str, Look] = {
+    outcome: Look(colour, marker, "-")
+    for (outcome, colour), marker in zip(
+        _OUTCOME_COLOURS.items(), ("o", "s", "^", "D", "v", "P", "X", "*"), strict=True
+    )
+}
+"""Outcome → its look in every figure; the colours are those of the review page in its light theme."""
 
 
 def panels(count: int, width: float = 3.6, height: float = 3.0) -> tuple[Figure, list[Axes]]:
@@ -57,27 +80,68 @@ def rate_axis(axis: Axes, label: str) -> None:
     axis.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
 
 
+def panel_title(axis: Axes, title: str, beside: float = 1.0) -> None:
+    """Set the title of a panel, in as many lines as its width needs; labels beside it take `beside` inches."""
+    figure = axis.get_figure(root=True)
+    place = axis.get_subplotspec()
+    assert figure is not None
+    assert place is not None
+    width = figure.get_figwidth() / place.get_gridspec().ncols - beside
+    axis.set_title(_wrapped(title, width, 9), fontsize=9)
+
+
 def caption(figure: Figure, title: str, note: str, axes: Sequence[Axes] = ()) -> None:
-    """Set the title above, and below one legend for `axes`, each label once, with a note about the marks."""
+    """Set the title above, and below one legend for `axes`, each label once, with a note about the marks.
+
+    Title, note and labels take as many lines as the figure's width needs, and the figure grows by them.
+    """
+    width = figure.get_figwidth() - 0.3
+    title, note = _wrapped(title, width, 11), _wrapped(note, width, _SMALL)
     figure.suptitle(title, fontsize=11)
     found = {}
     for axis in axes:
         handles, labels = axis.get_legend_handles_labels()
         found.update({label: handle for handle, label in zip(handles, labels, strict=True) if label not in found})
-    if not found:
+    labels = [_wrapped(label, width - 0.7, 8) for label in found]
+    columns = max(1, min(3, len(found), int(width / (max((_width(label, 8) for label in labels), default=0) + 0.7))))
+    if found:
+        legend = figure.legend(
+            list(found.values()),
+            labels,
+            loc="outside lower center",
+            ncols=columns,
+            fontsize=8,
+            frameon=False,
+            title=note,
+            title_fontsize=_SMALL,
+        )
+        legend.get_title().set_color(_INK)
+        legend.get_title().set_multialignment("center")
+    else:
         figure.supxlabel(note, fontsize=_SMALL, color=_INK)
-        return
-    legend = figure.legend(
-        list(found.values()),
-        list(found),
-        loc="outside lower center",
-        ncols=min(3, len(found)),
-        fontsize=8,
-        frameon=False,
-        title=note,
-        title_fontsize=_SMALL,
-    )
-    legend.get_title().set_color(_INK)
+    lines = [text.count("\n") for text in (title, note)]
+    lines += [max((axis.get_title().count("\n") for axis in figure.axes), default=0) * _rows(figure)]
+    lines += [max(-(-sum(1 + label.count("\n") for label in labels) // columns) - 3, 0)]
+    figure.set_figheight(figure.get_figheight() + _LINE_IN * sum(lines))
+
+
+def _rows(figure: Figure) -> int:
+    places = (axis.get_subplotspec() for axis in figure.axes)
+    return max((place.get_gridspec().nrows for place in places if place is not None), default=1)
+
+
+def _wrapped(text: str, width: float, size: float) -> str:
+    """Return a text in lines of at most `width` inches at a font size of `size` points."""
+    columns, lines = len(text), text
+    while columns > 8 and (present := _width(lines, size)) > width:
+        columns = max(8, min(columns - 1, int(columns * width / present) + 1))
+        lines = textwrap.fill(text, columns, break_on_hyphens=False)
+    return lines
+
+
+def _width(text: str, size: float) -> float:
+    """Return the width of the widest line [in]."""
+    return max((TextPath((0, 0), line, size=size).get_extents().width for line in text.splitlines()), default=0.0) / 72
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from act_eval.plots.curves import episodes_text
-from act_eval.plots.style import caption, looks, panels, rate_axis
+from act_eval.plots.style import caption, looks, panel_title, panels, rate_axis
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +82,7 @@ def _stairs(by_panel: Mapping[str, Sequence[Times]], end_s: float, falling: bool
             values = 1 - shares if falling else shares
             axis.step(at, values, where="post", color=look.colour, linestyle=look.dashes, label=times.label)
         axis.set_xlim(0, end_s)
-        axis.set_title(name, fontsize=9)
+        panel_title(axis, name)
     return figure, axes
 
 

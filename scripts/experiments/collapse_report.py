@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -12,8 +12,8 @@ from matplotlib.ticker import PercentFormatter
 from safetensors import safe_open
 
 from act_eval.comparison.pairing import paired_table
-from act_eval.diagnostics.grasp_choice import grasp_choices_of
-from act_eval.plots.style import caption, looks, panels, save
+from act_eval.diagnostics.grasp_choice import GraspMode, grasp_choices_of
+from act_eval.plots.style import caption, looks, panel_title, panels, save
 from act_eval.results.records import read_episodes, read_timings, write_atomically
 from act_eval.stats import PairedTable, SuccessRate, holm
 from act_eval.types import ENVIRONMENT_STATE, EpisodeRecord
@@ -26,6 +26,8 @@ _QUESTIONS = {
     2: "Which damage to the goal input gives loss without success?",
     3: "Which variant helps where there is room to help?",
 }
+_NO_CONFUSER = "no confuser"
+_MODES = (*get_args(GraspMode), _NO_CONFUSER)
 _SCENES: tuple[Stage, ...] = ("present", "absent", "exchanged", "novel")
 
 
@@ -162,7 +164,7 @@ def _evaluated(condition: Path) -> Evaluated:
         success=SuccessRate.of_outcomes(record.outcome for record in records),
         wrong_block=_count(records, "wrong_block"),
         between=_count(records, "between"),
-        mode="no confuser" if grasps is None else grasps.verdict.mode,
+        mode=_NO_CONFUSER if grasps is None else grasps.verdict.mode,
         index_median=float(np.median(grasps.choices)) if grasps is not None and grasps.choices else None,
         call_ms=float(np.median(calls)) if calls else None,
     )
@@ -282,8 +284,7 @@ def success_of_cells(questions: Mapping[str, Sequence[tuple[str, SuccessRate, st
         questions: Question → (name of the cell, its success, where it closes), from top to bottom.
         title: Of the figure.
     """
-    modes = list(dict.fromkeys(mode for rows in questions.values() for _, _, mode in rows))
-    look_of = dict(zip(modes, looks(len(modes)), strict=True))
+    look_of = dict(zip(_MODES, looks(len(_MODES)), strict=True))
     tallest = max(map(len, questions.values()))
     figure, axes = panels(len(questions), width=4.4, height=0.9 + _LINE_IN * tallest)
     for axis, (question, rows) in zip(axes, questions.items(), strict=True):
@@ -296,6 +297,6 @@ def success_of_cells(questions: Mapping[str, Sequence[tuple[str, SuccessRate, st
         axis.set_ylim(tallest - 0.4, -0.6)
         axis.set_xlim(-0.03, 1.03)
         axis.xaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
-        axis.set_title(question, fontsize=9)
+        panel_title(axis, question)
     caption(figure, title, "success with the confuser present, 95 % Wilson; colour: where the gripper closes", axes)
     return figure

@@ -4,6 +4,7 @@ Legend: `R` simulated comparisons · `N` pairs of each.
 """
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import pytest
@@ -177,6 +178,43 @@ def test_the_rule_answers_what_the_evidence_says():
     assert rule.answer(Counts(lost=9, won=0, tied=0), 200) == "drop detected"
     assert rule.answer(Counts(lost=0, won=0, tied=60), 200) == "no drop beyond the margin"
     assert rule.answer(Counts(lost=1, won=1, tied=8), 10) == "no pairs left"
+
+
+@pytest.mark.parametrize("margin", [0.1, 0.3])
+def test_an_answer_with_invalid_episodes_holds_however_they_would_have_ended(margin: float):
+    """Against every completion: invalid after a success is tied or lost, invalid after a failure won or tied."""
+    rule, seen = StoppingRule(margin=margin), set[str]()
+    for lost, won, tied in product((0, 2, 5, 8, 14, 25), (0, 1, 4, 30), (0, 25, 55, 90)):
+        for after_success, after_failure in product((0, 1, 3, 7), repeat=2):
+            counts = Counts(
+                lost=lost,
+                won=won,
+                tied=tied,
+                invalid_after_success=after_success,
+                invalid_after_failure=after_failure,
+            )
+            more_lost, more_won = np.meshgrid(np.arange(after_success + 1), np.arange(after_failure + 1))
+            ended = lost + more_lost, tied + after_success - more_lost + after_failure - more_won, won + more_won
+            expected = "continue"
+            if (margin_evidence(*ended, margin) >= rule.threshold).all():
+                expected = "no drop beyond the margin"
+            if (drop_evidence(ended[0], ended[2]) >= rule.threshold).all():
+                expected = "drop detected"
+            assert rule.answer(counts, 300) == expected
+            assert (rule.answer(counts, counts.pairs) == "no pairs left") == (expected == "continue")
+            seen.add(f"{expected}{after_success > 0}{after_failure > 0}")
+    assert len(seen) == 12, "every answer, with and without invalid episodes of either kind"
+
+
+def test_pairs_that_are_used_up_name_the_drop_that_could_have_gone_unseen():
+    rule = StoppingRule()
+    counts = Counts(lost=3, won=0, tied=3, invalid_after_success=1)
+    drop = rule.unseen_drop(counts)
+    assert 0.7 < drop < 1
+    assert margin_evidence(4, 3, 0, drop) >= rule.threshold > margin_evidence(4, 3, 0, drop - 0.002)
+    # Larger drops are excluded with the same evidence or more.
+    evidence = [float(margin_evidence(2, 60, 3, margin)) for margin in np.linspace(0.01, 0.99, 99)]
+    assert np.all(np.diff(evidence) > 0)
 
 
 def test_invalid_episodes_speak_against_either_answer():

@@ -215,7 +215,7 @@ def test_words_name_the_wrong_block_and_a_control():
     grasps = grasp_choices_of([record(1.0)] * 50)
     assert describe(grasps, "target").startswith(
         "goal reversed (grasps at the confuser, the goal input names the target): "
-        "0/50 grasps at the target, 0 between, 50 at the confuser"
+        "0/50 grasps at the target, 0 halfway, 50 at the confuser"
     )
     assert describe(grasps, "confuser").startswith("goal followed: 0/50 grasps at the target")
     assert describe(grasps, None).startswith("always the confuser, although the goal input names no block")

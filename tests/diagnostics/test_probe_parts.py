@@ -33,6 +33,8 @@ BARE = EnvHooks()
 class Foreign:
     """A policy of somebody else: its chunk is a sum of what it reads, which need not be what it declares."""
 
+    camera_gain = 0.02
+
     def __init__(self, declares: Sequence[str], reads: Sequence[str], noise: float = 0.0) -> None:
         shapes = {STATE: (6,), ENVIRONMENT_STATE: (2,), EYE: (SIZE, SIZE, 3)}
         self.spec = PolicySpec(
@@ -57,7 +59,7 @@ class Foreign:
             assert seen.environment_state is not None
             total += 10 * seen.environment_state[:, :1]
         if EYE in self._reads:
-            total += seen.pixels["overhead"].mean(axis=(1, 2, 3))[:, None] / 50
+            total += seen.pixels["overhead"].mean(axis=(1, 2, 3))[:, None] * self.camera_gain
         chunk = np.repeat(total[:, None], 4, axis=1)
         return ActionChunks((chunk + self._noise * self._rng.standard_normal(chunk.shape)).astype(np.float32))
 
@@ -106,16 +108,31 @@ def test_what_is_not_declared_is_not_an_input(observations: ObservationSet) -> N
     )
 
 
-def test_noise_is_measured_and_hides_neither_the_ignored_nor_the_used(observations: ObservationSet) -> None:
-    declared = (ENVIRONMENT_STATE, EYE)
-    report = probe(Foreign(declared, (ENVIRONMENT_STATE,), noise=0.01), observations, BARE)
-    assert report.noise_rad == pytest.approx(0.014, rel=0.5)
-    assert modes(Foreign(declared, (ENVIRONMENT_STATE,), noise=0.01), observations) == {
-        ENVIRONMENT_STATE: "used",
-        EYE: "ignored",
-        STATE: "not an input",
-        IMAGE_PREFIX + "wrist": "not an input",
-    }
+@pytest.mark.parametrize("noise", [0.003, 0.01])
+@pytest.mark.parametrize("reads_camera", [True, False])
+def test_an_input_below_the_noise_is_inconclusive(
+    observations: ObservationSet, noise: float, reads_camera: bool
+) -> None:
+    """Whether a camera moves the chunk by a milliradian or by nothing, the policy's noise hides it."""
+    policy = Foreign((ENVIRONMENT_STATE, EYE), (ENVIRONMENT_STATE, *([EYE] if reads_camera else [])), noise)
+    policy.camera_gain = 1e-4
+    report = probe(policy, observations, BARE)
+    assert report.noise_rad == pytest.approx(1.4 * noise, rel=0.5)
+    goal, camera, *rest = report.verdicts
+    assert (goal.mode, camera.mode) == ("used", "inconclusive")
+    assert camera.evidence.startswith(f"identical requests differ by {report.noise_rad:.1e} rad, which may hide it")
+    assert {verdict.mode for verdict in rest} == {"not an input"}
+    assert report.ignored == ()
+
+
+def test_noise_far_below_the_effects_hides_nothing(observations: ObservationSet) -> None:
+    found = modes(Foreign((ENVIRONMENT_STATE, EYE), (ENVIRONMENT_STATE,), noise=1e-5), observations)
+    assert (found[ENVIRONMENT_STATE], found[EYE]) == ("used", "ignored")
+
+
+def test_noise_as_large_as_every_effect_leaves_all_inputs_inconclusive(observations: ObservationSet) -> None:
+    policy = Foreign((ENVIRONMENT_STATE, EYE), (ENVIRONMENT_STATE, EYE), noise=5.0)
+    assert {modes(policy, observations)[name] for name in (ENVIRONMENT_STATE, EYE)} == {"inconclusive"}
 
 
 def test_too_few_observations_decide_nothing_and_say_how_many_would(observations: ObservationSet) -> None:

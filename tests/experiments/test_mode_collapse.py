@@ -176,6 +176,15 @@ def finish(folder: Path, name: str, present: Sequence[str], goal_input: str) -> 
     (own / "cell.json").write_text(json.dumps(state))
 
 
+def test_invalid_episodes_are_no_pairs_of_a_planned_comparison(tmp_path: Path) -> None:
+    finish(tmp_path, BASELINE, outcomes(9, 0, invalid=1), "used")
+    finish(tmp_path, "cut", ["invalid", "success", *outcomes(0, 8)], "ignored")
+    page = write_report(tmp_path, BUDGET).read_text()
+    assert "0 / 7 of 8" in page
+    values = json.loads((tmp_path / "report.json").read_text())
+    assert values["compared"][0]["table"] == {"both": 1, "only_first": 7, "only_second": 0, "neither": 0}
+
+
 def test_the_report_says_what_the_files_say_and_names_what_is_missing(tmp_path: Path) -> None:
     finish(tmp_path, BASELINE, outcomes(8, 2), "used")
     finish(tmp_path, "cut", ["wrong_block"] + outcomes(1, 8), "ignored")

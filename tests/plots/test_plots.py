@@ -1,17 +1,24 @@
 """Figures hold what they are given, look alike twice, and are images."""
 
+import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from subprocess import run
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 from PIL import Image
 
+import act_eval
+from act_eval.diagnostics.grasp_choice import grasp_choices_of
 from act_eval.plots import Curve, HeatMap, Times, heat_maps, reactions, save, success_against_delay, survival
-from act_eval.plots.style import looks
+from act_eval.plots.grasp_choice import grasp_histogram, grasp_map
+from act_eval.plots.style import OUTCOME_LOOKS, looks
 from act_eval.plots.times import shares_by_time
 from act_eval.stats import SuccessRate
+from act_eval.types import OUTCOMES, EpisodeRecord
 
 CURVES = [
     Curve(label="act naive", delays=(0, 4), rates=(SuccessRate(19, 20), SuccessRate(10, 20))),
@@ -25,6 +32,11 @@ MAP = HeatMap(
     refused=frozenset({(8, 5)}),
 )
 TIMES = {"d = 0": [Times(label="a", seconds=(4.0, 5.0, 5.0), never=1)]}
+
+
+def record(choice: float) -> EpisodeRecord:
+    detail = {"confuser_xy": [0.1, 0.2], "grasp_step": 3}
+    return EpisodeRecord(episode=0, seed=0, outcome="success", steps=9, grasp_choice=choice, detail=detail)
 
 
 def all_figures() -> dict:
@@ -106,6 +118,52 @@ def test_many_panels_are_wrapped():
     assert [axis.get_title() for axis in figure.axes] == ["d = 0", "d = 1", "d = 2", "d = 3", "d = 4"]
     tops = {round(axis.get_position().y1, 2) for axis in figure.axes}
     assert len(tops) == 2
+
+
+LONG = "act_rtc_with_a_long_name rtc, estimate lognormal:40,20, prefix hold, proprio predicted-with-gripper"
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_no_text_is_cut(count: int):
+    """Every text of every figure lies within it, however long names are and however few panels there are."""
+    rates = (SuccessRate(19, 20), SuccessRate(10, 20))
+    curves = [Curve(label=f"{LONG} {i}", delays=(0, 4), rates=rates) for i in range(count)]
+    times = [Times(label=f"{LONG} {i}", seconds=(4.0, 5.0), never=1) for i in range(count)]
+    at = np.array([[0.1, 0.2], [0.9, 0.0]])
+    grasps = {f"{LONG} {i}": dict.fromkeys(OUTCOMES, at) for i in range(count)}
+    choices = grasp_choices_of([record(0.1), record(0.5)])
+    assert choices is not None
+    figures = [
+        success_against_delay({LONG: curves}, f"{LONG}: success against delay", 0.05),
+        heat_maps([replace(MAP, title=LONG)] * count, LONG, "delay d [steps]", "execution horizon s [steps]"),
+        survival({f"{LONG} {i}": times for i in range(count)}, LONG, 10.0),
+        reactions({"d = 0": times}, LONG, 10.0, "the gripper turned towards its new goal"),
+        grasp_map(grasps, "Grasps, seen from above"),
+        grasp_histogram(dict.fromkeys(grasps, choices), "Grasp choice"),
+    ]
+    for figure in figures:
+        figure.draw_without_rendering()
+        edges = figure.bbox
+        for text in figure.findobj(Text):
+            if len(text.get_text()) > 3 and text.get_visible():  # numbers beyond the end of an axis are not drawn
+                box = text.get_window_extent()
+                assert edges.x0 <= box.x0 <= box.x1 <= edges.x1, text.get_text()
+                assert edges.y0 <= box.y0 <= box.y1 <= edges.y1, text.get_text()
+
+
+def test_outcomes_have_one_colour_each_and_it_is_that_of_the_review_page():
+    css = (Path(act_eval.__file__).parent / "report" / "assets" / "base.css").read_text().partition("@media")[0]
+    page = dict(re.findall(r"--([a-z_-]+): (#[0-9a-f]{6})", css))
+    page["success"] = page["success-ink"]
+    assert {outcome: look.colour for outcome, look in OUTCOME_LOOKS.items()} == {name: page[name] for name in OUTCOMES}
+    first, second = np.zeros((1, 2)), np.ones((1, 2))
+    both = grasp_map({"a": {"success": first, "missed": second}, "b": {"missed": first}}, "")
+    alone = grasp_map({"b": {"missed": first}}, "")
+    colours = [
+        {line.get_label(): line.get_color() for line in axis.lines if not str(line.get_label()).startswith("_")}
+        for axis in [*both.axes, *alone.axes]
+    ]
+    assert colours[0]["missed"] == colours[1]["missed"] == colours[2]["missed"] != colours[0]["success"]
 
 
 def test_pyplot_is_never_loaded():

@@ -7,7 +7,6 @@ does not depend on the number of workers or interruptions. Until it is complete,
 
 import json
 import shutil
-from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import asdict, dataclass
@@ -15,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from act_eval.collect.plan import Collected, CollectPlan, CollectProgress, progress_of
-from act_eval.collect.recording import MakeAttempts
-from act_eval.collect.workers import Recorder, Submit, runner
+from act_eval.collect.recording import MakeAttempts, Recorder, Submit, runner
 from act_eval.datasets import Attempt, AttemptFolder, DatasetWriter, Feature
 from act_eval.datasets.layout import COLLECTION, INFO, Info
 from act_eval.decoding import JSON, read_json
@@ -116,17 +114,14 @@ def _next_number(finished: Mapping[int, Attempt], submitted: set[int], episodes:
 
 
 def _refuse_hopeless(finished: Mapping[int, Attempt], plan: CollectPlan) -> None:
-    progress = progress_of(finished.values())
-    failures = sum(progress.discarded.values())
+    discarded = progress_of(finished.values()).discarded
+    failures = sum(discarded.values())
     if failures > max(_PATIENCE, _MAX_FAILURES * len(finished)):
         raise DatasetError(
             f"the expert failed in {failures} of {len(finished)} attempts at {plan.env} with {dict(plan.options)} "
-            f"({_listed(progress.discarded)}); demonstrations need an environment that it solves"
+            f"({', '.join(f'{outcome} {count}' for outcome, count in discarded.items())}); demonstrations need an "
+            "environment that it solves"
         )
-
-
-def _listed(outcomes: Mapping[str, int]) -> str:
-    return ", ".join(f"{outcome} {count}" for outcome, count in outcomes.items())
 
 
 def _finish(
@@ -166,16 +161,6 @@ class _History:
     discarded: tuple[Attempt, ...]
 
 
-def _refuse_names_of_0_1_0(file: Path, plan: JSON) -> None:
-    options = plan.get("options")
-    names = {*plan, *(options if isinstance(options, Mapping) else ())} & {"fumbles", "slips", "mislabelled"}
-    if names:
-        raise DatasetError(
-            f"{file} was written by act_eval 0.1.0 ({', '.join(sorted(names))}): training still reads the data set, "
-            "collecting does not continue it; name another --out"
-        )
-
-
 def _already_there(plan: CollectPlan, out: Path) -> Collected:
     file = out / COLLECTION
     if not file.is_file():
@@ -184,7 +169,13 @@ def _already_there(plan: CollectPlan, out: Path) -> Collected:
         history = read_json(file, _History, DatasetError)
     except DatasetError as error:
         raise DatasetError(f"{error}; name another --out") from error
-    _refuse_names_of_0_1_0(file, history.plan)
+    options = history.plan.get("options")
+    old = {*history.plan, *(options if isinstance(options, Mapping) else ())} & {"fumbles", "slips", "mislabelled"}
+    if old:
+        raise DatasetError(
+            f"{file} was written by act_eval 0.1.0 ({', '.join(sorted(old))}): training still reads the data set, "
+            "collecting does not continue it; name another --out"
+        )
     # Fields added since a data set was collected had their defaults.
     there = json.loads(json.dumps(asdict(CollectPlan(env="")))) | history.plan
     wanted = json.loads(json.dumps(asdict(plan)))
@@ -195,7 +186,5 @@ def _already_there(plan: CollectPlan, out: Path) -> Collected:
                 "Name another --out, or remove it"
             )
     info = read_json(out / INFO, Info, DatasetError, ignore_unknown=True, use_defaults=True)
-    outcomes = Counter(attempt.outcome for attempt in history.discarded)
-    return Collected(
-        out, plan.episodes, info.total_frames, history.attempts, dict(sorted(outcomes.items())), existed=True
-    )
+    discarded = progress_of(history.discarded).discarded
+    return Collected(out, plan.episodes, info.total_frames, history.attempts, discarded, existed=True)

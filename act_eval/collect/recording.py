@@ -1,14 +1,26 @@
-"""One attempt: someone acts in a seeded episode; of the expert's, those that succeed are kept."""
+"""One attempt: someone acts in a seeded episode; of the expert's, those that succeed are kept.
 
-from collections.abc import Callable, Mapping
+Attempts run in this process or in spawned ones. Workers write episodes themselves and return one line each.
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import get_context, parent_process
 from typing import Any, Protocol
 
 import numpy as np
 
-from act_eval.datasets import Episode, Feature, ImageStorage, demonstration_features
+from act_eval.collect.plan import CollectPlan
+from act_eval.datasets import Attempt, AttemptFolder, Episode, Feature, ImageStorage, demonstration_features
 from act_eval.datasets.layout import DONE, SUCCESS
-from act_eval.errors import SimulationError
+from act_eval.errors import DatasetError, SimulationError
+from act_eval.seeding import Purpose, episode_seeds
 from act_eval.types import ACTION, ENVIRONMENT_STATE, IMAGE_PREFIX, STATE, FloatArray
 
 
@@ -37,10 +49,6 @@ class Attempts(Protocol):
         ...
 
 
-def _record_all(_seed: int) -> int:
-    return 0
-
-
 @dataclass(frozen=True)
 class Demonstrator:
     """An environment with an expert that acts in it."""
@@ -50,7 +58,7 @@ class Demonstrator:
     expert: Expert
     joints: tuple[str, ...]
     """Names of the joints, in the order of `agent_pos` and of the action."""
-    begin: Callable[[int], int] = _record_all
+    begin: Callable[[int], int] = lambda _seed: 0
     """Called with the episode seed after every reset; returns the number of initial steps not to record."""
 
     def features(self, images: ImageStorage) -> dict[str, Feature]:
@@ -105,3 +113,78 @@ def _episode(
         IMAGE_PREFIX + name: np.stack([o["pixels"][name] for o in observations]) for name in observations[0]["pixels"]
     }
     return Episode(seed, {**vectors, SUCCESS: success, DONE: done}, frames)
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """Runs attempts and stores their episodes."""
+
+    plan: CollectPlan
+    source: Attempts
+    store: AttemptFolder
+    features: Mapping[str, Feature]
+    fps: int
+
+    def attempt(self, number: int) -> Attempt:
+        """Run the attempt of a number; its worker writes its episode, and returns one line."""
+        seed = episode_seeds(Purpose.COLLECT, self.plan.seed, 1, first=number)[0]
+        outcome, episode = self.source.attempt(seed)
+        return self.store.add(number, seed, outcome, episode, self.features, self.fps)
+
+
+_recorder: Recorder | None = None
+"""The recorder of a worker process."""
+
+Submit = Callable[[int], "Future[Attempt]"]
+"""Submits the attempt of a number."""
+
+
+@contextmanager
+def runner(recorder: Recorder, make: MakeAttempts, workers: int) -> Iterator[Submit]:
+    """Yield a function that submits an attempt, to this process or to spawned ones."""
+    if workers == 1:
+
+        def run(number: int) -> Future[Attempt]:
+            future: Future[Attempt] = Future()
+            future.set_result(recorder.attempt(number))
+            return future
+
+        yield run
+        return
+    pool = ProcessPoolExecutor(
+        workers,
+        mp_context=get_context("spawn"),
+        initializer=_start_worker,
+        initargs=(recorder.plan, make, recorder.store, recorder.features, recorder.fps),
+    )
+    try:
+        yield lambda number: pool.submit(_attempt_in_worker, number)
+    except BrokenProcessPool as error:
+        raise DatasetError(
+            f"a collecting process died; finished attempts are kept in {recorder.store.folder}, and the same command "
+            "continues. With fewer --workers it needs less memory"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start_worker(
+    plan: CollectPlan, make: MakeAttempts, store: AttemptFolder, features: Mapping[str, Feature], fps: int
+) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C: running attempts finish
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    global _recorder
+    _recorder = Recorder(plan, make(plan.env, plan.options), store, features, fps)
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)  # the parent was killed
+
+
+def _attempt_in_worker(number: int) -> Attempt:
+    if _recorder is None:
+        raise AssertionError("a worker runs _start_worker first")
+    return _recorder.attempt(number)

@@ -59,8 +59,9 @@ class PickOptions:
 
     def __post_init__(self) -> None:
         """Refuse values outside their range, by name."""
-        if self.goal_input not in get_args(GoalInput):
-            raise UnknownName("goal_input", str(self.goal_input), get_args(GoalInput))
+        for name, kind in (("goal_input", GoalInput), ("positions", Positions)):
+            if (chosen := getattr(self, name)) not in get_args(kind):
+                raise UnknownName(name, str(chosen), get_args(kind))
         if not 8 <= self.image_size <= MAX_SIDE:
             raise UsageError(f"image_size is {self.image_size}; 8 to {MAX_SIDE} pixels are allowed")
         if not 0 <= self.max_yaw <= ANY_YAW:
@@ -69,8 +70,6 @@ class PickOptions:
             raise UsageError(f"action_noise is {self.action_noise} rad; 0 to 1 are allowed")
         if not 0 <= self.gripper_faults <= 1:
             raise UsageError(f"gripper_faults is {self.gripper_faults}; it is a probability per step, 0 to 1")
-        if self.positions not in get_args(Positions):
-            raise UnknownName("positions", str(self.positions), get_args(Positions))
         if self.positions != "continuous" and self.confusers > 1:
             raise UsageError(f"positions {self.positions!r} leaves room for one confuser, got {self.confusers}")
         if not 0 <= self.label_noise <= 1:

@@ -187,5 +187,6 @@ def split_episodes(count: int, held_out: float, seed: int) -> tuple[list[int], l
 def iter_episode_vectors(data: Sequence[Demonstrations]) -> Iterator[tuple[FloatArray, FloatArray]]:
     """Yield (actions (L, A), states (L, J)) of every episode, for statistics of relative actions."""
     for part in data:
-        for vectors in part.iter_vectors([ACTION, STATE]):
+        for episode in range(len(part.episodes)):
+            vectors = part.vectors(episode, [ACTION, STATE])
             yield vectors[ACTION], vectors[STATE]

@@ -6,6 +6,7 @@ block is between them; pads that are not parallel squeeze the block out in trans
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -104,6 +105,7 @@ _PAD_HALF = (0.006, 0.010, 0.020)
 _PAD_Z = -0.085  # centre of the pads along the fingers, gripper frame [m]
 _FIXED_SURFACE = -0.008  # x of the fixed pad's inner face, gripper frame [m]
 _PINCH_Z = -0.0955
+_PAD = {"condim": 6, "friction": (1.0, 0.005, 0.0005), "priority": 1, "solref": (0.01, 1)}
 
 
 def add_arm(spec: mujoco.MjSpec) -> None:
@@ -145,15 +147,15 @@ def _add_link(spec: mujoco.MjSpec, parent: mujoco.MjsBody, link: _Link) -> mujoc
 
 def _add_jaws(spec: mujoco.MjSpec) -> None:
     gripper, jaw = spec.body("gripper"), spec.body("moving_jaw")
-    _add_pad(gripper, FIXED_PAD, (_FIXED_SURFACE - _PAD_HALF[0], 0, _PAD_Z), (1, 0, 0, 0))
+    _add_box(gripper, FIXED_PAD, _Box((_FIXED_SURFACE - _PAD_HALF[0], 0, _PAD_Z), _PAD_HALF), quat=(1, 0, 0, 0), **_PAD)
     # Pose of the moving pad in the jaw's frame: parallel to the fixed pad, one block away, at GRASP_ANGLE.
     at_grasp = np.array([_FIXED_SURFACE + BLOCK_SIDE + _PAD_HALF[0], 0, _PAD_Z]) - np.array(_LINKS[-1].pos)
     x, y, z = at_grasp[0], at_grasp[2], -at_grasp[1]  # the jaw's frame is the gripper's, turned by 90° about x
     cos, sin = np.cos(GRASP_ANGLE), np.sin(GRASP_ANGLE)
-    to_gripper = _multiply(
-        (np.cos(-GRASP_ANGLE / 2), 0, 0, np.sin(-GRASP_ANGLE / 2)), (np.sqrt(0.5), -np.sqrt(0.5), 0, 0)
-    )
-    _add_pad(jaw, MOVING_PAD, (x * cos + y * sin, -x * sin + y * cos, z), to_gripper)
+    grasp = np.array([np.cos(-GRASP_ANGLE / 2), 0, 0, np.sin(-GRASP_ANGLE / 2)])
+    to_gripper = np.zeros(4)
+    mujoco.mju_mulQuat(to_gripper, grasp, np.array([np.sqrt(0.5), -np.sqrt(0.5), 0, 0]))
+    _add_box(jaw, MOVING_PAD, _Box((x * cos + y * sin, -x * sin + y * cos, z), _PAD_HALF), quat=to_gripper, **_PAD)
     gripper.add_site(
         name=PINCH_SITE,
         pos=(_FIXED_SURFACE + BLOCK_SIDE / 2, 0, _PINCH_Z),
@@ -162,25 +164,7 @@ def _add_jaws(spec: mujoco.MjSpec) -> None:
     )
 
 
-def _add_pad(body: mujoco.MjsBody, name: str, pos: tuple, quat: tuple | np.ndarray) -> None:
-    body.add_geom(
-        name=name,
-        type=mujoco.mjtGeom.mjGEOM_BOX,
-        pos=pos,
-        quat=quat,
-        size=_PAD_HALF,
-        rgba=_GOLD,
-        mass=0,
-        contype=_ARM_COLLISION,
-        conaffinity=0,
-        condim=6,
-        friction=(1.0, 0.005, 0.0005),
-        priority=1,
-        solref=(0.01, 1),
-    )
-
-
-def _add_box(body: mujoco.MjsBody, name: str, box: _Box) -> None:
+def _add_box(body: mujoco.MjsBody, name: str, box: _Box, **more: Any) -> None:
     body.add_geom(
         name=name,
         type=mujoco.mjtGeom.mjGEOM_BOX,
@@ -190,15 +174,10 @@ def _add_box(body: mujoco.MjsBody, name: str, box: _Box) -> None:
         mass=0,
         contype=_ARM_COLLISION,
         conaffinity=0,
+        **more,
     )
 
 
 def _set_inertia(body: mujoco.MjsBody, mass: float, com: tuple, inertia: tuple) -> None:
     body.explicitinertial = True
     body.mass, body.ipos, body.fullinertia = mass, com, inertia
-
-
-def _multiply(a: tuple, b: tuple) -> np.ndarray:
-    product = np.zeros(4)
-    mujoco.mju_mulQuat(product, np.asarray(a, float), np.asarray(b, float))
-    return product

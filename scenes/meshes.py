@@ -67,14 +67,18 @@ def put_on(spec: mujoco.MjSpec, folder: Path) -> str:
     Raises:
         UsageError: if the folder's model cannot be read, is of another arm, or lacks a mesh.
     """
-    model = _read(folder)
+    try:
+        model = mujoco.MjSpec.from_file(str(folder / FILE))
+    except ValueError as error:
+        raise UsageError(f"robot_meshes: {folder / FILE} is no MuJoCo model: {error}") from error
     contents = hashlib.sha256()
     for link in LINKS:
         body, theirs = spec.body(link), model.body(_THEIR_NAMES.get(link, link))
         _check_frame(body, theirs, folder)
         for geom in body.geoms:
             geom.group = _HIDDEN
-        for number, geom in enumerate(_visible(theirs)):
+        visible = [g for g in theirs.geoms if g.type == mujoco.mjtGeom.mjGEOM_MESH and not (g.contype or g.conaffinity)]
+        for number, geom in enumerate(visible):
             if spec.mesh(geom.meshname) is None:
                 data = _add_mesh(spec, model, geom.meshname, folder)
                 contents.update(hashlib.sha256(data).digest())
@@ -95,14 +99,6 @@ def put_on(spec: mujoco.MjSpec, folder: Path) -> str:
     return contents.hexdigest()
 
 
-def _read(folder: Path) -> mujoco.MjSpec:
-    path = folder / FILE
-    try:
-        return mujoco.MjSpec.from_file(str(path))
-    except ValueError as error:
-        raise UsageError(f"robot_meshes: {path} is no MuJoCo model: {error}") from error
-
-
 def _check_frame(ours: mujoco.MjsBody, theirs: mujoco.MjsBody | None, folder: Path) -> None:
     """Refuse a model whose link has another pose on its parent: its meshes would not fit this arm."""
     if theirs is None:
@@ -113,15 +109,6 @@ def _check_frame(ours: mujoco.MjsBody, theirs: mujoco.MjsBody | None, folder: Pa
             f"robot_meshes: {folder / FILE} is of another arm: {theirs.name} has pos {theirs.pos.tolist()}, "
             f"quat {theirs.quat.tolist()}, ours pos {ours.pos.tolist()}, quat {ours.quat.tolist()}"
         )
-
-
-def _visible(body: mujoco.MjsBody) -> list[mujoco.MjsGeom]:
-    """Return what is there for the eye only."""
-    return [
-        geom
-        for geom in body.geoms
-        if geom.type == mujoco.mjtGeom.mjGEOM_MESH and not (geom.contype or geom.conaffinity)
-    ]
 
 
 def _add_mesh(spec: mujoco.MjSpec, model: mujoco.MjSpec, name: str, folder: Path) -> bytes:

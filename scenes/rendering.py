@@ -12,10 +12,13 @@ import ctypes
 import os
 import sys
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from multiprocessing.util import Finalize
+from types import ModuleType
 from typing import Any
 from weakref import WeakSet
 
@@ -25,7 +28,6 @@ from numpy.typing import NDArray
 
 from act_eval.errors import RenderError, UsageError
 from act_eval.scenes.projection import camera_id
-from act_eval.scenes.triton_workaround import isolate_triton_symbols
 
 MAX_SIDE = 1280
 """Largest image side [px]."""
@@ -33,6 +35,7 @@ _BACKENDS = ("egl", "osmesa", "glfw")
 _OPEN: "WeakSet[OffscreenRenderer]" = WeakSet()
 _DRAW = 0x3059  # EGL_DRAW
 _OURS: set[int] = set()
+_TRITON = "triton._C.libtriton"
 _LOST = (
     "the OpenGL context for off-screen rendering was lost (a reset or removed graphics driver?); a new process gets one"
 )
@@ -246,3 +249,29 @@ def _context(backend: str) -> Any:
     else:
         from mujoco.glfw import GLContext
     return GLContext(MAX_SIDE, MAX_SIDE)
+
+
+class _OwnSymbolsFirst(MetaPathFinder):
+    """Loads Triton's library just before its import so that its own symbols are resolved first.
+
+    A process has two LLVMs: that of Mesa's software renderer, and that of Triton, which torch's compilers load. Mesa's
+    drivers export their symbols to every library that is loaded later; Triton's would resolve its own to them and
+    crash the process at the first optimiser or compiled module after the first rendered image. This finds no module
+    itself, and costs nothing if Triton is never imported.
+    """
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname == _TRITON:
+            found = PathFinder.find_spec(fullname, path, target)
+            if found is not None and found.origin is not None:
+                ctypes.CDLL(found.origin, mode=os.RTLD_NOW | os.RTLD_DEEPBIND)
+        return None
+
+
+def isolate_triton_symbols() -> None:
+    """Make it safe to import Triton after a renderer was opened; idempotent."""
+    deep = hasattr(os, "RTLD_DEEPBIND")  # Linux; elsewhere libraries do not mix their symbols
+    if deep and not any(isinstance(finder, _OwnSymbolsFirst) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _OwnSymbolsFirst())

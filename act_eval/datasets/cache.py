@@ -114,8 +114,8 @@ class FrameCache:
         self._open()
 
     def __del__(self) -> None:
-        for file in getattr(self, "_files", {}).values():  # absent where the constructor failed
-            os.close(file)
+        if "_files" in self.__dict__:  # absent where the constructor failed
+            self.close()
 
 
 def open_cache(data: Demonstrations, folder: Path | None = None, on_episode: OnEpisode | None = None) -> FrameCache:

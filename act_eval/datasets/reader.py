@@ -5,7 +5,7 @@ over all data files, video frames by their timestamp, both as LeRobot finds them
 """
 
 import glob
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
@@ -209,11 +209,6 @@ class Demonstrations:
         start = self.episodes.from_timestamps[f"videos/{self._stored[key]}"][episode]
         times = start + self.vectors(episode, ["timestamp"])["timestamp"].astype(np.float64)
         return read_video(self._video(key, episode), times, feature.shape, f"{self.root} episode {episode}")
-
-    def iter_vectors(self, keys: Sequence[str]) -> Iterator[dict[str, NDArray[Any]]]:
-        """Yield the vector features of one episode after the other, for statistics over windows."""
-        for episode in range(len(self.episodes)):
-            yield self.vectors(episode, keys)
 
     def _picture(self, entry: Any, feature: Feature, episode: int, what: str) -> ImageArray:
         data = entry.get("bytes") if isinstance(entry, Mapping) else None

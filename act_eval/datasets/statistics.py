@@ -93,12 +93,6 @@ def image_statistics(histogram: IntArray, frames: int) -> dict[str, Any]:
     return summary | {"count": [frames]}
 
 
-def dataset_statistics(vectors: Mapping[str, NDArray[Any]], pixels: Mapping[str, IntArray], frames: int) -> Stats:
-    """Return the statistics of every feature: vectors (F, n) and pixel histograms (3, 256)."""
-    stats = {key: vector_statistics(values) for key, values in vectors.items()}
-    return stats | {key: image_statistics(histogram, frames) for key, histogram in pixels.items()}
-
-
 def merged_statistics(parts: Sequence[Stats]) -> Stats:
     """Return the statistics of several data sets together: min, max, mean, std and count, each frame weighing the same.
 

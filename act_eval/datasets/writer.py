@@ -26,7 +26,7 @@ from act_eval.datasets.layout import (
     data_schema,
     info_json,
 )
-from act_eval.datasets.statistics import dataset_statistics
+from act_eval.datasets.statistics import image_statistics, vector_statistics
 from act_eval.errors import DatasetError
 from act_eval.types import IntArray
 
@@ -117,7 +117,9 @@ class DatasetWriter:
         )
         self._write_table(pa.Table.from_pylist(self._episodes), EPISODES_PATH.format(chunk_index=0, file_index=0))
         self._write_table(_tasks_table([self._task]), TASKS)
-        self._write_json(dataset_statistics(vectors, self._pixels, self._frames), STATS)
+        stats = {key: vector_statistics(values) for key, values in vectors.items()}
+        stats |= {key: image_statistics(histogram, self._frames) for key, histogram in self._pixels.items()}
+        self._write_json(stats, STATS)
         for name, contents in extra.items():
             self._write_json(contents, name)
         self._write_json(info, INFO)
@@ -126,14 +128,12 @@ class DatasetWriter:
         if self._data is not None and self._data_size + table.nbytes > DATA_FILE_MB * _MB:
             self._data.close()
             self._data, self._data_size, self._data_number = None, 0, self._data_number + 1
-        data = self._data or self._new_data_file()
-        data.write_table(table, row_group_size=table.num_rows)
-        self._data, self._data_size = data, self._data_size + table.nbytes
+        if self._data is None:
+            path = self._path(DATA_PATH.format(**_location(self._data_number)))
+            self._data = pq.ParquetWriter(path, self._schema, use_dictionary=False)
+        self._data.write_table(table, row_group_size=table.num_rows)
+        self._data_size += table.nbytes
         return self._data_number
-
-    def _new_data_file(self) -> pq.ParquetWriter:
-        path = self._path(DATA_PATH.format(**_location(self._data_number)))
-        return pq.ParquetWriter(path, self._schema, use_dictionary=False)
 
     def _append_video(self, key: str, path: Path, length: int) -> dict[str, Any]:
         video = self._videos[key]

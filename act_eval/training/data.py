@@ -1,6 +1,6 @@
 """The demonstrations of a training run: one data set or several, collected first if missing."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -13,7 +13,7 @@ from act_eval.datasets import Demonstrations, FrameCache, open_cache
 from act_eval.datasets.layout import INFO
 from act_eval.envs.registration import env_id
 from act_eval.errors import DatasetError
-from act_eval.policies.data import JoinedWindows, Windows, split_episodes
+from act_eval.policies.data import Windows, split_episodes
 from act_eval.policies.training_setup import fingerprint
 from act_eval.training.config import TrainConfig
 
@@ -40,26 +40,16 @@ class DataPart:
             "collection": (self.data.collection() or {}).get("plan"),
         }
 
+    def windows(self, episodes: Sequence[int], window: int, cameras: Sequence[str]) -> Windows:
+        """Return the samples of some episodes, each with `window` commands and the images of `cameras`."""
+        return Windows(self.data, self.cache, window, episodes=episodes, cameras=cameras)
+
 
 def shows_meshes(data: Sequence[Demonstrations]) -> bool:
     """Return whether every data set was collected with the robot's meshes; its evaluations then render them too."""
     plans = [(part.collection() or {}).get("plan") for part in data]
     options = [plan.get("options") if isinstance(plan, dict) else None for plan in plans]
     return all(isinstance(chosen, dict) and chosen.get("robot_meshes") for chosen in options)
-
-
-def windows(
-    parts: Sequence[DataPart], episodes: Callable[[DataPart], Sequence[int]], window: int, cameras: Sequence[str]
-) -> JoinedWindows:
-    """Return the samples of the selected episodes of every data set.
-
-    Args:
-        parts: the data sets.
-        episodes: selects a data set's episodes.
-        window: T, commands per sample.
-        cameras: their names.
-    """
-    return JoinedWindows([Windows(p.data, p.cache, window, episodes=episodes(p), cameras=cameras) for p in parts])
 
 
 def demonstrations(config: TrainConfig, console: Console) -> list[DataPart]:
@@ -95,9 +85,14 @@ def _part(config: TrainConfig, folder: Path, console: Console) -> DataPart:
     if config.episodes is not None and config.episodes > len(data.episodes):
         raise DatasetError(
             f"{folder} holds {len(data.episodes)} demonstrations; --episodes is {config.episodes}. "
-            "Name another folder with --dataset to collect them there"
+            "Collect more into another folder with `act-eval collect`, and name it with --dataset"
         )
-    cache = open_cache(data, on_episode=_decoding(console))
+
+    def say(done: int, total: int) -> None:
+        if done == total or done % 100 == 0:
+            console.print(f"decoding the images of episode {done}/{total}")
+
+    cache = open_cache(data, on_episode=say)
     trained_on, held_out = split_episodes(config.episodes or len(data.episodes), config.held_out, config.train.seed)
     return DataPart(data=data, cache=cache, trained_on=trained_on, held_out=held_out)
 
@@ -115,11 +110,3 @@ def _collect(config: TrainConfig, env: str, folder: Path, console: Console) -> N
             console.print("the demonstrations so far are kept; repeat the command to continue")
             raise
     console.print(f"collected {plan.episodes} demonstrations of {env} into {folder}")
-
-
-def _decoding(console: Console) -> Callable[[int, int], None]:
-    def say(done: int, total: int) -> None:
-        if done == total or done % 100 == 0:
-            console.print(f"decoding the images of episode {done}/{total}")
-
-    return say

@@ -16,6 +16,7 @@ from act_eval.envs.registration import env_id
 from act_eval.errors import FeatureMismatch, UsageError
 from act_eval.policies.act.config import ACTConfig
 from act_eval.policies.checkpoint import Policy, fresh_policy, load_config, save_pretrained
+from act_eval.policies.data import JoinedWindows
 from act_eval.policies.normalize import Processor
 from act_eval.policies.pipeline import read_processor
 from act_eval.policies.rtc import ACTRTCConfig
@@ -29,10 +30,10 @@ from act_eval.sources.environments import EnvSource, check_features
 from act_eval.sources.policies import checkpoint_folder
 from act_eval.sources.workers import rate_warnings
 from act_eval.training.config import TrainConfig, values
-from act_eval.training.data import DataPart, demonstrations, shows_meshes, windows
+from act_eval.training.data import DataPart, demonstrations, shows_meshes
 from act_eval.training.folder import check_continues, claim, facts
 from act_eval.training.selection import closed_loop
-from act_eval.types import IMAGE_PREFIX, PolicySpec
+from act_eval.types import IMAGE_PREFIX
 from act_eval.types.env_hooks import hooks_of
 
 
@@ -89,14 +90,15 @@ def build(
     policy, processor = _first_policy(job, config, console), _normalizer(job, config, data)
     evaluate = _evaluation(job, policy, processor, data, accelerator) if job.train.evaluate_every else None
     cameras = [key.removeprefix(IMAGE_PREFIX) for key in config.image_features]
-    held_out = [part for part in parts if part.held_out]
+    trained_on = [part.windows(part.trained_on, config.target_steps, cameras) for part in parts]
+    held_out = [part.windows(part.held_out, config.target_steps, cameras) for part in parts if part.held_out]
     if job.resume is None and accelerator.is_main_process:
         claim(out, words, noted)
     trainer = Trainer(
         policy,
         processor,
-        windows(parts, lambda part: part.trained_on, config.target_steps, cameras),
-        windows(held_out, lambda part: part.held_out, config.target_steps, cameras) if held_out else None,
+        JoinedWindows(trained_on),
+        JoinedWindows(held_out) if held_out else None,
         job.train,
         out,
         accelerator=accelerator,
@@ -153,27 +155,20 @@ def _evaluation(
     job: TrainConfig, policy: Policy, processor: Processor, data: Sequence[Demonstrations], accelerator: Accelerator
 ) -> Evaluate:
     spec = TorchChunkPolicy(policy, processor).spec
-    options = _image_size(policy.config) | ({"robot_meshes": True} if shows_meshes(data) else {})
+    sizes = {feature.shape[1] for feature in policy.config.image_features.values()}
+    options = {"image_size": sizes.pop()} if len(sizes) == 1 else {}
+    options |= {"robot_meshes": True} if shows_meshes(data) else {}
     sources = {name: EnvSource(env_id=env_id(name), options=options) for name in job.env}
     for source in sources.values():
-        _check_fits(spec, source)
+        env = source.make()
+        try:
+            check_features(spec, env)
+        except FeatureMismatch as error:
+            raise FeatureMismatch(f"{error}\n--evaluate-every 0 trains without closed-loop evaluations") from error
+        finally:
+            env.close()
     count, seed = job.evaluate_episodes, job.train.seed
     return closed_loop(sources, spec, count, seed, job.evaluate_delays, accelerator.device.type)
-
-
-def _check_fits(spec: PolicySpec, source: EnvSource) -> None:
-    env = source.make()
-    try:
-        check_features(spec, env)
-    except FeatureMismatch as error:
-        raise FeatureMismatch(f"{error}\n--evaluate-every 0 trains without closed-loop evaluations") from error
-    finally:
-        env.close()
-
-
-def _image_size(config: ACTConfig) -> dict[str, Any]:
-    sizes = {feature.shape[1] for feature in config.image_features.values()}
-    return {"image_size": sizes.pop()} if len(sizes) == 1 else {}
 
 
 def _write(folder: Path, average: nn.Module, processor: Processor, noted: dict[str, Any], progress: Progress) -> None:

@@ -38,13 +38,17 @@ class DmControlEnv(gym.Env[dict[str, Any], FloatArray]):
         """
         self._env: Any = _load(task)
         self._physics = self._env.physics
-        self._cameras = {_camera_name(camera): _checked_camera(self._physics, camera) for camera in cameras}
+        names = [camera if isinstance(camera, str) else f"camera_{camera}" for camera in cameras]
+        self._cameras = {
+            name: _checked_camera(self._physics, camera) for name, camera in zip(names, cameras, strict=True)
+        }
         self._size = image_size
         self._skip = False
         self._pixels: dict[str, ImageArray] = {}
         self.render_mode = "rgb_array"
         self.metadata = {"render_modes": ["rgb_array"], "render_fps": 1 / self._env.control_timestep()}
-        self.max_episode_steps = _steps_of(self._env)
+        limit = self._env._step_limit  # infinite where the suite never ends an episode
+        self.max_episode_steps = int(limit) if np.isfinite(limit) else None
         act = self._env.action_spec()
         self.action_space = spaces.Box(act.minimum.astype(np.float32), act.maximum.astype(np.float32), dtype=np.float32)
         entries: dict[str, spaces.Space[Any]] = {
@@ -116,16 +120,6 @@ def _load(task: str) -> Any:
     if (domain, name) not in suite.ALL_TASKS:
         raise UnknownName("task of dm_control's suite", task, known)
     return suite.load(domain, name)
-
-
-def _steps_of(env: Any) -> int | None:
-    """Return the number of steps after which the suite ends an episode."""
-    limit = env._step_limit
-    return int(limit) if np.isfinite(limit) else None
-
-
-def _camera_name(camera: int | str) -> str:
-    return camera if isinstance(camera, str) else f"camera_{camera}"
 
 
 def _checked_camera(physics: Any, camera: int | str) -> int | str:

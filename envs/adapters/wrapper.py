@@ -14,8 +14,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from act_eval.envs.adapters.config import Declaration
-from act_eval.envs.adapters.hold import hold_rule
+from act_eval.envs.adapters.config import Declaration, hold_rule
 from act_eval.envs.adapters.observation_mapping import ObservationMapping, described, digest, resolve
 from act_eval.envs.adapters.success import StepResult, parse_success
 from act_eval.envs.command_bounds import CommandBounds

@@ -173,7 +173,8 @@ def test_vectors_of_several_data_sets_follow_each_other(data: Demonstrations, ot
 def test_merged_statistics_are_those_of_all_frames(data: Demonstrations, other: Demonstrations) -> None:
     merged = merged_statistics([data.stats(), other.stats()])
     for key in ("action", "observation.state", "observation.environment_state"):
-        frames = np.concatenate([v[key] for part in (data, other) for v in part.iter_vectors([key])]).astype(np.float64)
+        parts = [part.vectors(e, [key])[key] for part in (data, other) for e in range(len(part.episodes))]
+        frames = np.concatenate(parts).astype(np.float64)
         for name in ("mean", "std", "min", "max"):
             np.testing.assert_allclose(merged[key][name], getattr(frames, name)(axis=0), rtol=1e-12, atol=1e-12)
         assert merged[key]["count"] == [29]

@@ -27,11 +27,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from act_eval.errors import RenderError, UsageError
+from act_eval.scenes.backend import BACKENDS, usual_backend
 from act_eval.scenes.projection import camera_id
 
 MAX_SIDE = 1280
 """Largest image side [px]."""
-_BACKENDS = ("egl", "osmesa", "glfw")
 _OPEN: "WeakSet[OffscreenRenderer]" = WeakSet()
 _DRAW = 0x3059  # EGL_DRAW
 _OURS: set[int] = set()
@@ -218,8 +218,8 @@ def _free_all() -> None:
 
 def _open_context() -> Any:
     wanted = os.environ.get("MUJOCO_GL", "").lower()
-    if wanted and wanted not in _BACKENDS:
-        raise RenderError(f"MUJOCO_GL is {wanted!r}; allowed: {', '.join(_BACKENDS)}, or unset")
+    if wanted and wanted not in BACKENDS:
+        raise RenderError(f"MUJOCO_GL is {wanted!r}; allowed: {', '.join(BACKENDS)}, or unset")
     backend = wanted or usual_backend()
     isolate_triton_symbols()
     try:
@@ -229,16 +229,6 @@ def _open_context() -> Any:
             f"no OpenGL context for off-screen rendering with {backend} ({error}); on Debian and Ubuntu "
             "`apt-get install libegl1 libegl-mesa0 libgl1 libopengl0 libgl1-mesa-dri` gives one"
         ) from error
-
-
-def usual_backend() -> str:
-    """Return what runs here without a screen.
-
-    Decided before trying: PyOpenGL binds itself for good to the first platform that it is imported for.
-    """
-    if sys.platform != "linux":
-        return "glfw"
-    return "osmesa" if _egl() is None else "egl"
 
 
 def _context(backend: str) -> Any:

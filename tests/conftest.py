@@ -14,7 +14,7 @@ from act_eval.datasets import DatasetWriter, Demonstrations, Episode, Feature, I
 from act_eval.datasets.episode import episode_table
 from act_eval.datasets.images import write_video
 from act_eval.datasets.statistics import pixel_histogram
-from act_eval.scenes.rendering import usual_backend
+from act_eval.scenes.backend import usual_backend
 
 # Benchmarks and experiments are no part of the package; their tests import them as their scripts do.
 sys.path += [str(Path(__file__).parents[1] / place) for place in ("scripts", "scripts/experiments")]

@@ -86,10 +86,12 @@ def print_sweep(done: FinishedSweep, console: Console) -> None:
     console.print(done.text(console.width), markup=False)
     files = "sweep.csv, sweep.json, comparisons.csv; a run folder per policy and environment"
     plots = ", ".join(path.name for path in done.figures)
-    print_lines(
-        [f"results {done.out} ({files})", f"plots   {done.out / 'plots'}: {plots}"],
-        console,
-    )
+    notes = [
+        f"{folder.name}/{line}"
+        for folder, records in done.results.items()
+        for line in (validity_notes(records, folder) if records else ())
+    ]
+    print_lines([*notes, f"results {done.out} ({files})", f"plots   {done.out / 'plots'}: {plots}"], console)
 
 
 def print_sweep_shard(done: FinishedSweepShard, console: Console) -> None:

@@ -14,6 +14,7 @@ def run(argv: Sequence[str], prog: str) -> int:
     """Parse the flags and sweep; return the exit code."""
     config = parse(SweepConfig, argv, prog)
     from act_eval.cli.screen import LOG_WIDTH, console_for, print_sweep, print_sweep_shard  # help does not need it
+    from act_eval.evaluation.checks import check_any_valid
     from act_eval.progress import Terminal
     from act_eval.sweeps.run import FinishedSweep, sweep
 
@@ -21,6 +22,8 @@ def run(argv: Sequence[str], prog: str) -> int:
     found = sweep(config, Terminal(console, one_bar=True))
     if isinstance(found, FinishedSweep):
         print_sweep(found, console)
+        for records in found.results.values():
+            check_any_valid(records)
     else:
         print_sweep_shard(found, console)
     return OK

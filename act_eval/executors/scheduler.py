@@ -45,7 +45,7 @@ from act_eval.types import (
     Prediction,
     Request,
 )
-from act_eval.user_code import user_code
+from act_eval.user_code import Fault, user_code
 
 _NO_STATE = np.zeros(0, np.float32)
 
@@ -162,7 +162,15 @@ class ChunkExecutor:
 
     def _request(self, due: list[_Due], observation: Observation, notes: _Notes) -> None:
         """Send the requests of all slots that are due; record answers and errors in `notes`."""
-        requests = [make_request(slot, t, self.schedule, self._effective_spec, self._hold) for slot, t in due]
+        requests: list[Request] = []
+        for slot, t in list(due):
+            try:
+                requests.append(make_request(slot, t, self.schedule, self._effective_spec, self._hold))
+            except SimulationError as error:
+                notes.invalid[slot.row] = Fault.of(error)
+                due.remove((slot, t))
+        if not due:
+            return
         rows = np.array([slot.row for slot, _ in due], np.int64)
         if self._late is None:
             seen = observation.take(rows)
@@ -253,10 +261,10 @@ class ChunkExecutor:
             slot.last_chunk, slot.ran = request.number, slot.installed
             slot.used_actions += planned.contributions
         if underrun:
-            self._hold_underrun(underrun, command)
+            self._hold_underrun(underrun, command, notes)
         return Actions(
             command=command,
-            ran=self._delayed(active, command, observation) if self.schedule.actuation_delay else None,
+            ran=self._delayed(active, command, observation, notes) if self.schedule.actuation_delay else None,
             chunk=chunk,
             index=index,
             observed=observed,
@@ -271,21 +279,25 @@ class ChunkExecutor:
             invalid=notes.invalid,
         )
 
-    def _hold_underrun(self, underrun: list[Slot], command: FloatArray) -> None:
-        rows = np.array([slot.row for slot in underrun], np.int64)
-        held = self._hold(np.array([slot.last_command for slot in underrun], np.float32), rows)
-        for slot, action in zip(underrun, held, strict=True):
+    def _hold_underrun(self, underrun: list[Slot], command: FloatArray, notes: _Notes) -> None:
+        for slot in underrun:
+            try:
+                action = self._hold(np.array([slot.last_command], np.float32), np.array([slot.row], np.int64))[0]
+            except SimulationError as error:
+                notes.invalid[slot.row] = Fault.of(error)
+                continue
             command[slot.row] = action
             slot.commands.append(action)
             slot.underrun_steps += 1
             slot.ran = []
 
-    def _delayed(self, active: list[_Due], command: FloatArray, observation: Observation) -> FloatArray:
-        ran = np.zeros_like(command)
-        for slot, t in active:
-            ran[slot.row] = delayed_command(
-                slot, t, self.schedule.actuation_delay, observation.agent_pos[slot.row], self._hold
-            )
+    def _delayed(self, active: list[_Due], command: FloatArray, observation: Observation, notes: _Notes) -> FloatArray:
+        ran, delay = np.zeros_like(command), self.schedule.actuation_delay
+        for slot, t in (one for one in active if one[0].row not in notes):
+            try:
+                ran[slot.row] = delayed_command(slot, t, delay, observation.agent_pos[slot.row], self._hold)
+            except SimulationError as error:
+                notes.invalid[slot.row] = Fault.of(error)
         return ran
 
 

@@ -23,6 +23,7 @@ from act_eval.launch.base import WORKER_ENVIRONMENT, Block, Build, Job, Progress
 from act_eval.results import machine
 from act_eval.results.records import ShardWriter
 from act_eval.types import EpisodeRecord
+from act_eval.user_code import end_process
 
 _GRACE_S = 5.0
 
@@ -219,7 +220,7 @@ def _end_with_parent() -> None:
     parent = parent_process()
     assert parent is not None
     wait([parent.sentinel])
-    os._exit(1)
+    end_process(1)
 
 
 def _work_through(build: Build, number: int, pipe: Connection) -> None:
@@ -245,8 +246,10 @@ def main_module_hidden() -> Iterator[None]:
     """Keep spawned processes from running the user's script again.
 
     A script or notebook then needs no `if __name__ == "__main__"`. Every object sent to a worker must be importable:
-    sources reject objects defined in `__main__`.
+    sources reject objects defined in `__main__`. The command line is hidden too: a module that a worker imports may
+    parse it.
     """
+    argv, sys.argv = sys.argv, sys.argv[:1]
     main = sys.modules["__main__"].__dict__
     hidden = {name: main.pop(name) for name in ("__file__", "__spec__") if name in main}
     main["__spec__"] = None
@@ -254,6 +257,7 @@ def main_module_hidden() -> Iterator[None]:
         yield
     finally:
         main.update(hidden)
+        sys.argv = argv
 
 
 @contextmanager

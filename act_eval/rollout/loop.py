@@ -20,9 +20,11 @@ import gymnasium as gym
 import numpy as np
 
 from act_eval.encoding import find_unserializable
-from act_eval.errors import ActionError, DeclarationError, RemoteError, RenderError, SimulationError, UsageError
+from act_eval.errors import ActionError, RemoteError, SimulationError, UsageError
 from act_eval.rollout.observations import ObservationBatch
 from act_eval.rollout.slots import (
+    NO_STATE,
+    STOP,
     EnvSlot,
     Episode,
     FrameObserver,
@@ -49,9 +51,6 @@ from act_eval.user_code import Fault, exits_raise, truth
 
 _End = tuple[str | None, str | None]
 """(outcome, or None if the environment decides it; error)."""
-_STOP = (RenderError, DeclarationError, KeyboardInterrupt, GeneratorExit)
-"""No episode's fault: the run stops."""
-_NO_STATE = np.zeros(0, np.float64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +148,7 @@ class _Batch:
             slot.set_cameras(True)
             observed, _ = slot.env.reset(seed=episode.seed)
             slot.began = True
-        except _STOP:
+        except STOP:
             raise
         except BaseException as error:  # user code may raise anything
             return INVALID, Fault.of(error)
@@ -159,7 +158,7 @@ class _Batch:
             return INVALID, Fault.of(error)
         try:
             self._executor.reset([slot.row], [episode.seed])
-        except (*_STOP, UsageError, RemoteError):
+        except (*STOP, UsageError, RemoteError):
             raise
         except BaseException as error:  # user code may raise anything
             return POLICY_ERROR, Fault.of(error)
@@ -195,8 +194,8 @@ class _Batch:
         """Observe and take a step; return None while the episode goes on, else its end."""
         try:
             image = slot.frame() if self._frame_observers else None
-            state = slot.state() if self._observers else _NO_STATE
-        except _STOP:
+            state = slot.state() if self._observers else NO_STATE
+        except STOP:
             raise
         except BaseException as error:  # user code may raise anything
             return INVALID, Fault.of(error)
@@ -215,7 +214,7 @@ class _Batch:
                 self._seen.put(slot.row, observed)
         except ActionError as error:
             return POLICY_ERROR, Fault.of(error)
-        except _STOP:
+        except STOP:
             raise
         except BaseException as error:  # user code may raise anything
             return INVALID, Fault.of(error)
@@ -262,7 +261,7 @@ def _judge(slot: EnvSlot) -> tuple[Verdict, str | None]:
         if verdict.outcome not in OUTCOMES:
             raise ValueError(f"verdict().outcome is {verdict.outcome!r}; there are: {', '.join(OUTCOMES)}")
         problem = find_unserializable(verdict, "verdict")
-    except _STOP:
+    except STOP:
         raise
     except BaseException as error:  # user code may raise anything
         return Verdict(outcome=INVALID), Fault.of(error)

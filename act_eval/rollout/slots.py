@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from act_eval.errors import RenderError, SimulationError, UsageError
+from act_eval.errors import DeclarationError, RenderError, SimulationError, UsageError
 from act_eval.executors import Hold
 from act_eval.types import (
     Actions,
@@ -25,7 +25,9 @@ from act_eval.types import (
 from act_eval.types.env_hooks import EnvHooks, hooks_of
 from act_eval.user_code import Fault, truth
 
-_NO_STATE = np.zeros(0, np.float64)
+STOP = (RenderError, DeclarationError, KeyboardInterrupt, GeneratorExit)
+"""No episode's fault: the run stops."""
+NO_STATE = np.zeros(0, np.float64)
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class EnvSlot:
     def state(self) -> NDArray[np.float64]:
         """Return the (S,) simulator state; S = 0 if the environment has none."""
         if self.hooks.simulator_state is None:
-            return _NO_STATE
+            return NO_STATE
         state = np.asarray(self.hooks.simulator_state(), np.float64)
         if state.ndim != 1 or (self.step and len(state) != self.state_size):
             raise SimulationError(f"simulator_state() returned shape {state.shape}; expected a constant (S,)")
@@ -82,10 +84,10 @@ class EnvSlot:
     def end_state(self) -> NDArray[np.float64]:
         """Return the final state: NaN if it cannot be read, empty if the episode never began."""
         if not self.began:
-            return _NO_STATE
+            return NO_STATE
         try:
             return self.state()
-        except (KeyboardInterrupt, GeneratorExit):
+        except STOP:
             raise
         except BaseException:  # the environment is broken and its episode already invalid
             return np.full(self.state_size, np.nan)
@@ -98,7 +100,7 @@ class EnvSlot:
         """
         try:
             image: Any = self.env.render()
-        except (RenderError, KeyboardInterrupt, GeneratorExit):
+        except STOP:
             raise
         except BaseException as error:  # user code may raise anything
             raise SimulationError(
@@ -143,10 +145,26 @@ class EnvHold:
         """Name of an environment that declares no hold action."""
 
     def __call__(self, last_command: FloatArray, slots: IntArray) -> FloatArray:
-        rules = [self._rules[slot] for slot in slots.tolist()]
-        # A copy: the rule is users' code, which may change what it is given.
-        held = [last if rule is None else rule(last.copy()) for last, rule in zip(last_command, rules, strict=True)]
-        return np.stack(held)
+        """Return the hold actions.
+
+        Raises:
+            SimulationError: if a rule raises, or returns no finite command.
+        """
+        return np.stack([self._held(last, slot) for last, slot in zip(last_command, slots.tolist(), strict=True)])
+
+    def _held(self, last: FloatArray, slot: int) -> FloatArray:
+        rule = self._rules[slot]
+        if rule is None:
+            return last
+        try:
+            held = np.asarray(rule(last.copy()), np.float32)  # a copy: users' code may change what it is given
+        except STOP:
+            raise
+        except BaseException as error:  # user code may raise anything
+            raise SimulationError(f"hold_action() raised {Fault.of(error)}") from error
+        if held.shape != last.shape or not np.isfinite(held).all():
+            raise SimulationError(f"hold_action() returned {held.tolist()}; expected a finite command {last.shape}")
+        return held
 
 
 def is_success(info: Mapping[str, Any]) -> bool:

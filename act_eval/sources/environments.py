@@ -9,7 +9,7 @@ from act_eval.config import EnvDeclaration
 from act_eval.errors import FeatureMismatch, UsageError
 from act_eval.sources.digests import digest_of, settled_digest, try_digest, unknown_digest
 from act_eval.sources.env_declaration import declared, is_empty
-from act_eval.sources.external_envs import env_label, is_foreign, make_adapted, make_given
+from act_eval.sources.external_envs import env_label, is_foreign, make_adapted, make_given, make_with
 from act_eval.sources.factories import (
     factory_local_only,
     import_name,
@@ -146,12 +146,12 @@ class EnvSource:
             return make_given(self.env_id, self.given, self.options, self.declared)
         if self.declared is not None:
             return make_adapted(self.env_id, self.options, self.declared, self.film)
+        import gymnasium as gym
+
         from act_eval.envs.registration import make
 
-        try:
-            return make(self.env_id, self.options)
-        except TypeError as error:
-            raise UsageError(f"{self.env_id} does not take the options {dict(self.options)}: {error}") from error
+        target = gym.spec(self.env_id).entry_point
+        return make_with(self.env_id, self.options, lambda **options: make(self.env_id, options), target)
 
 
 def env_source(env: Any, options: Mapping[str, Any], flags: EnvDeclaration, film: bool) -> EnvSource:

@@ -5,10 +5,12 @@
 `module:factory` is called with the options.
 """
 
+import inspect
 import os
 import re
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from act_eval.errors import UnknownName, UsageError
@@ -57,10 +59,10 @@ def make_adapted(name: str, options: Mapping[str, Any], declared: "Declaration",
     if name.startswith(DM_CONTROL):
         from act_eval.envs.adapters.dm_suite import DmControlEnv, default_config
 
-        suite = _called(name, options, lambda **given: DmControlEnv(name.removeprefix(DM_CONTROL), **given))
+        suite = make_with(name, options, partial(DmControlEnv, name.removeprefix(DM_CONTROL)))
         return AdaptedEnv(suite, declared.over(default_config(suite)), name)
     if names_factory(name) and _VERSION.search(name) is None:
-        env = _called(name, options, load_factory(name, "--env"))
+        env = make_with(name, options, load_factory(name, "--env"))
     else:
         env = _registered(name, options, declared.horizon, needs_frames)
     with user_code(f"{name}, being adapted, raised"):
@@ -86,7 +88,7 @@ def make_given(
     from act_eval.envs.adapters import AdaptedEnv
 
     _choose_offscreen_rendering()
-    env = _borrowed(given) if isinstance(given, gym.Env) else _checked(_called(name, options, given), name)
+    env = _borrowed(given) if isinstance(given, gym.Env) else _checked(make_with(name, options, given), name)
     if declared is None:
         return env
     with user_code(f"{name}, being adapted, raised"):
@@ -123,16 +125,34 @@ def _registered(name: str, options: Mapping[str, Any], horizon: int | None, film
     if film and "render_mode" not in options:
         more["render_mode"] = "rgb_array"
     # Gymnasium's checker warns of what the adapter checks or puts right.
-    return _called(name, options, lambda **given: gym.make(env_id, disable_env_checker=True, **more, **given))
+    make = partial(gym.make, env_id, disable_env_checker=True, **more)
+    return make_with(name, options, make, gym.spec(env_id).entry_point)
 
 
-def _called(name: str, options: Mapping[str, Any], make: Callable[..., Any]) -> Any:
+def make_with(name: str, options: Mapping[str, Any], make: Callable[..., Any], target: Any = None) -> Any:
+    """Return what `make` makes with the options.
+
+    Args:
+        name: of the environment, for messages.
+        options: keyword arguments.
+        make: is called with the options.
+        target: the callable that takes them, or its Gymnasium entry point; `make` itself by default.
+
+    Raises:
+        UsageError: if it raises; for an option that it does not take, with those that it takes.
+    """
+    from gymnasium.envs.registration import load_env_creator
+
     try:
         with user_code(f"{name}, being made, raised"):
             return make(**options)
     except UsageError as error:
         if isinstance(error.__cause__, TypeError):
-            raise UsageError(f"{name} does not take the options {dict(options)}: {error.__cause__}") from error
+            target = load_env_creator(target) if isinstance(target, str) else target or make
+            known = ", ".join(inspect.signature(target).parameters) or "none"
+            raise UsageError(
+                f"{name} does not take the options {dict(options)}: {error.__cause__} (its options: {known})"
+            ) from error
         raise
 
 
@@ -145,8 +165,13 @@ def _checked(env: Any, name: str) -> "gym.Env[Any, Any]":
 
 
 def _choose_offscreen_rendering() -> None:
-    """Let MuJoCo's Python packages render without a screen where there is none; they would look for a window."""
-    if sys.platform == "linux" and not os.environ.get("DISPLAY"):
-        from act_eval.scenes.rendering import usual_backend
+    """Let MuJoCo's Python packages render without a screen where there is none; they would look for a window.
 
+    Raises:
+        RenderError: if MUJOCO_GL names something that cannot be loaded.
+    """
+    from act_eval.scenes.backend import check_backend, usual_backend
+
+    if sys.platform == "linux" and not os.environ.get("DISPLAY"):
         os.environ.setdefault("MUJOCO_GL", usual_backend())
+    check_backend()

@@ -40,6 +40,7 @@ class FinishedSweep:
     out: Path
     analysis: Analysis
     figures: tuple[Path, ...]
+    results: Results
 
     def __str__(self) -> str:
         return self.text(shutil.get_terminal_size().columns)
@@ -208,7 +209,7 @@ def _finish(plan: SweepPlan, runs: Sequence[SweepRun], results: Results) -> Fini
         analysis = analyse([_analysed(one, results.get(one.folder, {})) for one in runs])
         write_tables(plan.out, analysis, plan.axes)
         figures = write_figures(plan.out / "plots", analysis)
-    return FinishedSweep(out=plan.out, analysis=analysis, figures=tuple(figures))
+    return FinishedSweep(out=plan.out, analysis=analysis, figures=tuple(figures), results=results)
 
 
 def _analysed(one: SweepRun, records: Mapping[str, Sequence[EpisodeRecord]]) -> RunCells:

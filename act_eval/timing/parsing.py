@@ -12,6 +12,7 @@ line, in order. Delays are whole control steps; null or an empty cell is a lost 
 import csv
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
@@ -54,6 +55,9 @@ def parse_delay(text: str) -> DelayModel:
     Raises:
         TimingError: naming the text, the invalid parameter, and the alternatives.
     """
+    if duration := re.fullmatch(r"(\d+(?:\.\d*)?) *(ms|s)", text.strip()):
+        ms = float(duration[1]) * (1 if duration[2] == "ms" else 1000)
+        raise TimingError(f"delay {text!r}: delays are control steps; milliseconds are --latency-ms {ms:g}")
     try:
         return _delay(text.strip())
     except UsageError as error:

@@ -21,6 +21,7 @@ from act_eval.envs.command_bounds import CommandBounds
 from act_eval.errors import DeclarationError, SimulationError, UsageError
 from act_eval.types import SUCCESS, FloatArray, Verdict
 from act_eval.types.env_hooks import HOOKS, EnvHooks, hooks_of
+from act_eval.user_code import truth
 
 SEEDS = 2**32
 """Many environments accept only smaller seeds, so episode seeds are taken modulo this number."""
@@ -88,7 +89,9 @@ class AdaptedEnv(gym.Env[dict[str, Any], FloatArray]):
         command = np.asarray(action).astype(self._actions.dtype)
         self._bounds.see(np.asarray(action))
         observed, reward, terminated, truncated, info = _unpacked(self.env.step(command), _STEP, self.name)
-        reward, terminated, truncated = float(reward), bool(terminated), bool(truncated)
+        reward = float(reward)
+        terminated = truth("terminated", terminated, SimulationError)
+        truncated = truth("truncated", truncated, SimulationError)
         if not np.isfinite(reward):
             raise SimulationError(f"{self.name} gave the reward {reward}")
         self._steps += 1

@@ -49,6 +49,11 @@ class Run:
         return self._stored.conditions
 
     @property
+    def input_check(self) -> tuple[str, ...]:
+        """Findings of the input check before the run, a line each; empty without a finding or a check."""
+        return self._stored.manifest.input_check
+
+    @property
     def report(self) -> Path:
         """The review page; it is written if it is missing.
 

@@ -43,7 +43,8 @@ def print_run(run: FinishedRun, console: Console) -> None:
     console.print(outcome_table(run.records).text(console.width), markup=False)
     if run.summaries:
         own = definitions_of(run.manifest.configuration)
-        console.print(metric_table(run.records, run.summaries, own).text(console.width), markup=False)
+        unit = run.manifest.suite.command_unit
+        console.print(metric_table(run.records, run.summaries, own, unit).text(console.width), markup=False)
     lines = [
         *grasp_choice_lines(run.records, run.manifest.suite.kwargs),
         *validity_notes(run.records, run.folder),
@@ -55,7 +56,7 @@ def print_run(run: FinishedRun, console: Console) -> None:
         lines.append(f"figures {run.folder}/{HISTOGRAM}.png, {run.folder}/{MAP}.png (and .svg)")
     if run.manifest.configuration.get("video") != "none":
         lines.append(f"videos  {run.folder}/CONDITION/videos")
-    print_lines([*lines, *page_lines(run.page)], console)
+    print_lines([*lines, *page_lines(run.page), *run.manifest.input_check], console)
 
 
 def page_lines(page: Report) -> list[str]:

@@ -18,8 +18,8 @@ _COLUMNS = (
     ),
     (
         "switch jump",
-        "jump of a joint's command at a chunk switch, mean [rad]",
-        lambda one: _number(one["metrics"].get("switch_jump_mean"), "{:.3f} rad"),
+        "jump of a command at a chunk switch, mean, in the unit of the commands",
+        lambda one: _number(one["metrics"].get("switch_jump_mean"), "{:.3f} " + one["unit"]).strip(),
     ),
     ("action age", "steps from observation to execution: median / 95th percentile", lambda one: _ages(one["metrics"])),
     (
@@ -41,7 +41,7 @@ def overview(runs: Sequence[RunSource], data: Mapping[str, Any]) -> list[dict[st
     tables = []
     own = {one.name: one for run in runs for one in definitions_of(run.manifest.configuration)}.values()
     for number, suite in enumerate(data["suites"]):
-        conditions = [condition for condition in data["conditions"] if condition["suite"] == number]
+        conditions = [{**one, "unit": suite["unit"]} for one in data["conditions"] if one["suite"] == number]
         columns = [(name, about, [cell(condition) for condition in conditions]) for name, about, cell in _COLUMNS]
         columns += [
             (one.head, one.meaning, [one.text(condition["metrics"]) or _NOTHING for condition in conditions])

@@ -191,6 +191,7 @@ def _render(runs: Sequence[RunSource], data: Mapping[str, Any], problems: Sequen
         title=data["title"],
         data=data,
         problems=problems,
+        input_checks=[(run.label, run.manifest.input_check) for run in runs if run.manifest.input_check],
         overview=overview(runs, data),
         scripts=[plotting, script],
         style=style,

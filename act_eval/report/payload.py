@@ -84,6 +84,7 @@ def _suite(suite: Suite, control_s: float) -> dict[str, Any]:
         "seeds": [str(seed) for seed in suite.seeds],  # text: JavaScript's numbers end at 2**53
         "horizon": suite.horizon,
         "control_s": control_s,
+        "unit": suite.command_unit,
     }
 
 

@@ -46,6 +46,11 @@ class Suite:
         """First 16 hexadecimal digits of the SHA-256 of the suite's canonical JSON."""
         return hashlib.sha256(_canonical(asdict(self)).encode()).hexdigest()[:16]
 
+    @property
+    def command_unit(self) -> str:
+        """Unit of the commands, which an environment may declare among its facts; empty if it is not known."""
+        return str(self.facts.get("command_unit", "rad" if self.env.startswith("act_eval/") else ""))
+
     def to_json(self) -> dict[str, Any]:
         """Return the suite as JSON values, its hash included."""
         return {**asdict(self), "seeds": list(self.seeds), "hash": self.hash}

@@ -140,6 +140,7 @@ def metric_table(
     results: StoredRun | Records,
     summaries: Mapping[str, Summary] | None = None,
     own: Sequence[MetricDefinition] = (),
+    unit: str = "rad",
 ) -> Table:
     """Return the table of each condition's main metrics; empty columns are left out.
 
@@ -147,19 +148,23 @@ def metric_table(
         results: A run, or records by condition.
         summaries: Condition → metrics; all of a run's conditions by default.
         own: User-defined metrics, if summaries are given.
+        unit: Unit of the commands, if summaries are given.
 
     Raises:
         RunFolderError: if the metrics of a run cannot be read.
     """
     if summaries is None:
         stored = results.conditions.values() if isinstance(results, StoredRun) else ()
-        own = definitions_of(results.manifest.configuration) if isinstance(results, StoredRun) else own
+        if isinstance(results, StoredRun):
+            own, unit = definitions_of(results.manifest.configuration), results.suite.command_unit
         summaries = {condition.name: condition.metrics for condition in stored}
     records = _records(results)
     columns = {
         "success": [_share(success_rate(records[name]).rate) for name in summaries],
         "time to\nsuccess, s": [_time(found) for found in summaries.values()],
-        "switch\njump, rad": [_number(found["switch_jump_mean"], "{:.3f}") for found in summaries.values()],
+        f"switch\njump{unit and f', {unit}'}": [
+            _number(found["switch_jump_mean"], "{:.3f}") for found in summaries.values()
+        ],
         "action\nage, steps": [_pair(found, "action_age") for found in summaries.values()],
         "stalled": [_share(found["stall_fraction"]) for found in summaries.values()],
         "reaction,\nsteps": [_pair(found, "reaction") for found in summaries.values()],

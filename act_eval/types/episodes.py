@@ -16,6 +16,10 @@ from act_eval.types.execution import ChunkSwitch, Prediction
 OUTCOMES = ("invalid", "policy_error", "success", "wrong_block", "dropped", "between", "missed", "timeout")
 """Every outcome, first match wins. `invalid` is outside the rate, every other one but `success` is a failure."""
 
+_COLOURS = ("#c9c9c4", "#16181b", "#58ad8a", "#b23c00", "#8a5a00", "#9c3170", "#1f6396", "#57606b")
+OUTCOME_COLOURS: Mapping[str, str] = {OUTCOMES[i]: _COLOURS[i] for i in range(len(OUTCOMES))}
+"""Outcome → its colour in figures, in videos and on the review page, whose dark theme lightens it."""
+
 BETWEEN = (0.25, 0.75)
 """Grasp choices that count as between the blocks."""
 INVALID, POLICY_ERROR, SUCCESS = OUTCOMES[:3]

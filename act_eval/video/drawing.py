@@ -18,7 +18,6 @@ Points = NDArray[np.float64]
 PAPER: Colour = (24, 24, 28)
 INK: Colour = (232, 232, 232)
 FAINT: Colour = (140, 140, 148)
-GOOD: Colour = (96, 222, 128)
 BAD: Colour = (255, 128, 96)
 CHUNK: Colour = (40, 150, 255)
 CHUNK_TEXT: Colour = (120, 190, 255)

@@ -7,8 +7,10 @@ shades of blue, red where the robot holds) with a white tick at every chunk swit
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import ImageColor
 
-from act_eval.types import SUCCESS, EpisodeRecord, ImageArray
+from act_eval.types import EpisodeRecord, ImageArray
+from act_eval.types.episodes import OUTCOME_COLOURS
 from act_eval.types.scene import Stage
 from act_eval.types.steps import EpisodeSteps
 from act_eval.video.drawing import (
@@ -19,7 +21,6 @@ from act_eval.video.drawing import (
     CONFUSER,
     FAINT,
     GOAL,
-    GOOD,
     INK,
     PAPER,
     TARGET,
@@ -37,6 +38,7 @@ LEGEND = {
 """Marks over the large view, with their colours."""
 _OTHER_CHUNK: Colour = (22, 88, 160)
 _LANE: Colour = (52, 52, 60)
+_BRIGHT = 380  # sum of red, green and blue from which letters on it are dark
 _SWITCH_SHOWN = 3  # frames that mark a chunk switch
 
 
@@ -74,6 +76,10 @@ class Panel:
         # Text of two lines of numbers, in columns that keep their place from frame to frame.
         self._columns = [*(round(layout.width * share) for share in (0.0, 0.345, 0.66)), layout.width]
         whole = f"{steps.steps}/{steps.steps} · {steps.steps * facts.control_s:.2f} s"
+        outcome = facts.record.outcome
+        self._outcome = outcome.replace("_", " ").upper()
+        paper = ImageColor.getrgb(OUTCOME_COLOURS[outcome])
+        self._outcome_colours = (PAPER if sum(paper) > _BRIGHT else GOAL), paper[:3]
         self._clock = fitted((f"step {whole}", whole), layout.font, self._room(0))
 
     def blank(self) -> ImageArray:
@@ -112,21 +118,20 @@ class Panel:
             self._draw_goal_input(frame, state)
             self._draw_flight(frame, state)
         else:
-            text, ink = outcome_text(self._facts.record)
-            self._put(frame, 0, 1, (text,), ink)
+            text, size = fitted((self._outcome,), layout.font, self._room(1))
+            block = render_text(f" {text} ", size, layout.line, *self._outcome_colours)
+            put(frame, block[:, : self._room(1)], layout.numbers_top + layout.line, self._columns[1])
         x = self._column_of(state)
         frame[layout.lanes_top : layout.height, max(0, x - 1) : x + layout.scaled(1)] = GOAL
 
     def draw_outcome(self, view: ImageArray) -> None:
-        """Write the outcome across the foot of the large view."""
-        text, ink = outcome_text(self._facts.record)
+        """Write the outcome across the foot of the large view, in its colour."""
         height = self._layout.scaled(26)
+        text, size = fitted((self._outcome,), self._layout.scaled(16), view.shape[1])
+        block = render_text(text, size, height, *self._outcome_colours)
         foot = view[-height:]
-        foot[:] = foot // 4
-        block = render_text(text, self._layout.scaled(16), height, ink, (0, 0, 0))
-        left = max(0, (view.shape[1] - block.shape[1]) // 2)
-        part = foot[:, left : left + block.shape[1]]
-        np.maximum(part, block[:, : part.shape[1]], out=part)
+        foot[:] = self._outcome_colours[1]
+        put(view, block, view.shape[0] - height, max(0, (view.shape[1] - block.shape[1]) // 2))
 
     def _room(self, column: int) -> int:
         """Return the width of a column of numbers [px]."""
@@ -215,8 +220,3 @@ class Panel:
         """Return the column at which a step begins on the timeline [px]."""
         room = self._layout.width - 2 * self._pad
         return self._pad + round(room * step / max(1, self._steps.steps))
-
-
-def outcome_text(record: EpisodeRecord) -> tuple[str, Colour]:
-    """Return the text of an episode's outcome and its colour."""
-    return record.outcome.replace("_", " ").upper(), GOOD if record.outcome == SUCCESS else BAD

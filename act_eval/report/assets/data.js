@@ -8,6 +8,10 @@ const OUTCOMES = data.outcomes;
 const SUCCESS = OUTCOMES.indexOf(data.success);
 const INVALID = OUTCOMES.indexOf(data.invalid);
 
+// A number in the unit of the suite's commands, where that is known.
+const unitOf = () => data.suites[view.suite].unit;
+const withUnit = (number) => `${number} ${unitOf()}`.trim();
+
 const conditionsOf = (suite) => data.conditions.filter((condition) => condition.suite === suite);
 const outcomeOf = (condition, episode) => condition.episodes.outcome[episode];
 const nameOfOutcome = (number) => (number === null ? "no record" : words(OUTCOMES[number]));

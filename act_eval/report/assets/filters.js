@@ -9,6 +9,7 @@ const SORTS = new Map([
   ["steps", ["longest", (a, b) => b.steps - a.steps]],
   ["short", ["shortest", (a, b) => a.steps - b.steps]],
 ]);
+const MOST_NAMED = 5; // outcomes; of more only the letters are shown, so that the filters keep to one row
 const MOST_PAIRED = 20; // conditions; a longer list of pairs is unreadable
 
 function compareOutcomes(first, second) {
@@ -56,7 +57,7 @@ function buildFilters(form, rows) {
   const most = Math.max(0, ...rows.map((row) => row.switchJump ?? 0));
   form.replaceChildren(
     ...(data.suites.length > 1 ? [suiteField()] : []),
-    h("fieldset", { class: "chips" }, h("legend", {}, "outcome"), OUTCOMES.map((_, i) => found[i] > 0 && chip(i, found[i]))),
+    h("fieldset", { class: found.filter(Boolean).length > MOST_NAMED ? "chips many" : "chips" }, h("legend", {}, "outcome"), OUTCOMES.map((_, i) => found[i] > 0 && chip(i, found[i]))),
     ...(conditions.length > 1 ? [
       selectField("in", "within", [["", "any condition"], ...conditions.map((condition) => [condition.label, condition.label])]),
       selectField("flipped", "flipped", [["", "all seeds"], ["any", "between any conditions"]], view.filter, pairs(conditions)),
@@ -83,7 +84,7 @@ function chip(number, count) {
   };
   const box = h("input", { type: "checkbox", name: "outcome", value: OUTCOMES[number], onchange: change });
   box.checked = view.filter.outcomes.has(number);
-  return h("label", { class: `chip ${classOf(number)}` }, box, h("b", { "aria-hidden": "true" }, letterOf(number)), words(OUTCOMES[number]), h("small", {}, count));
+  return h("label", { class: `chip ${classOf(number)}`, title: words(OUTCOMES[number]) }, box, h("b", { "aria-hidden": "true" }, letterOf(number)), h("span", {}, words(OUTCOMES[number])), h("small", {}, count));
 }
 
 function selectField(title, name, options, owner = view.filter, groups = []) {
@@ -101,7 +102,7 @@ function pairs(conditions) {
 
 function switchField(most) {
   const step = most / 50;
-  const show = (value) => (value > 0 ? `≥ ${value.toFixed(2)} rad` : "any");
+  const show = (value) => (value > 0 ? `≥ ${withUnit(value.toFixed(2))}` : "any");
   const output = h("span", {}, show(view.filter.switchJump)); // an <output> would take the label for itself
   const change = (event) => {
     view.filter.switchJump = Number(event.target.value);

@@ -1,13 +1,14 @@
 // Keyboard shortcuts.
 
 const KEYS = [
-  ["Space", "play, pause", [" ", "k"], () => setPlaying(!clock.playing)],
+  ["Space", "play, pause", [" "], () => setPlaying(!clock.playing)],
   ["← →", "one step back, on", ["ArrowLeft", "ArrowRight"], (event) => stepBy((event.key === "ArrowLeft" ? -1 : 1) * (event.shiftKey ? 10 : 1))],
   ["Shift ← →", "ten steps", [], null],
   ["Home End", "first, last step", ["Home", "End"], (event) => seek(event.key === "Home" ? 0 : clock.end)],
-  ["n p", "next, previous episode of the list", ["n", "p"], (event) => chooseNeighbour(event.key === "n" ? 1 : -1)],
-  ["1 … 9", "show a condition's joints", ["1", "2", "3", "4", "5", "6", "7", "8", "9"], (event) => { const condition = conditionsOf(view.suite)[Number(event.key) - 1]; if (condition) chooseCondition(condition); }],
+  ["↓ ↑, j k, n p", "next, previous episode of the list", ["ArrowDown", "ArrowUp", "j", "k", "n", "p"], (event) => walkTo(["ArrowDown", "j", "n"].includes(event.key) ? 1 : -1)],
+  ["1 … 9", "show a condition's commands", ["1", "2", "3", "4", "5", "6", "7", "8", "9"], (event) => { const condition = conditionsOf(view.suite)[Number(event.key) - 1]; if (condition) chooseCondition(condition); }],
   ["< >", "slower, faster", ["<", ">"], (event) => changeRate(event.key === "<" ? -1 : 1)],
+  ["e", "enlarge the condition's video, or not", ["e"], () => enlarge(view.condition)],
   ["/", "find", ["/"], () => byId("search").focus()],
   ["f", "only seeds that flipped between conditions", ["f"], toggleFlipped],
   ["c", "copy a link to this moment", ["c"], () => byId("copy")?.click()],

@@ -7,7 +7,7 @@ const SHADES = 3;
 function buildLanes(found) {
   const span = Math.max(1, clock.end);
   const rows = found.map(({ condition, track }) => laneRow(condition, track, span));
-  const changes = found.some(({ track }) => isNumber(track?.event));
+  const [changes, grasps] = ["event", "grasp"].map((name) => found.some(({ track }) => isNumber(track?.[name])));
   const head = h("div", { class: "playhead", "aria-hidden": "true" });
   const area = h("div", { class: "lanes-area", role: "slider", tabindex: 0, id: "scrubber", "aria-label": "Moment", "aria-valuemin": 0, "aria-valuemax": clock.end },
     rows.map((row) => row.lanes), head);
@@ -17,7 +17,7 @@ function buildLanes(found) {
     area.setAttribute("aria-valuenow", String(Math.floor(t)));
     area.setAttribute("aria-valuetext", `step ${Math.floor(t)} of ${clock.end}`);
   });
-  return h("div", { class: "lanes" }, h("div", { class: "lane-names" }, rows.map((row) => row.name)), area, legend(changes));
+  return h("div", { class: "lanes" }, h("div", { class: "lane-names" }, rows.map((row) => row.name)), area, legend(changes, grasps));
 }
 
 function laneRow(condition, track, span) {
@@ -57,7 +57,7 @@ function chunkShapes(track) {
   track.chunk_switches.forEach((step, i) => {
     const jump = track.jumps?.[i];
     const [y, height] = LANES.source;
-    const title = `step ${step}: switch to chunk ${track.chunk[step]}${isNumber(jump) ? `, jump ${jump.toFixed(3)} rad` : ""}`;
+    const title = `step ${step}: switch to chunk ${track.chunk[step]}${isNumber(jump) ? `, jump ${withUnit(jump.toFixed(3))}` : ""}`;
     shapes.push(s("line", { x1: step, x2: step, y1: y - 1, y2: y + height + 1, class: "chunk-switch" }, s("title", {}, title)));
   });
   return shapes;
@@ -83,8 +83,8 @@ function markShapes(track) {
   ].filter(Boolean);
 }
 
-function legend(changes) {
-  const entries = [["observed", "observation"], ["flight", "inference in flight"], ["chunk shade0", "executed chunk"], ["chunk-switch", "chunk switch"], ["underrun", "underrun: hold action"], ["mark grasp", "grasp"], ...(changes ? [["mark event", "scene changes"]] : [])];
+function legend(changes, grasps) {
+  const entries = [["observed", "observation"], ["flight", "inference in flight"], ["chunk shade0", "executed chunk"], ["chunk-switch", "chunk switch"], ["underrun", "underrun: hold action"], ...(grasps ? [["mark grasp", "grasp"]] : []), ...(changes ? [["mark event", "scene changes"]] : [])];
   return h("ul", { class: "legend", "aria-label": "Legend of the lanes" }, entries.map(([kind, text]) =>
     h("li", {}, s("svg", { viewBox: "0 0 16 10", "aria-hidden": "true" }, kind === "chunk-switch" || kind.startsWith("mark") ? s("line", { x1: 8, x2: 8, y1: 0, y2: 10, class: kind }) : s("rect", { x: 1, y: 2, width: 14, height: 6, class: kind })), text)));
 }

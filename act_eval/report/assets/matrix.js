@@ -13,7 +13,7 @@ function buildMatrix(box) {
   matrix.body = h("tbody", {});
   const heads = conditions.map((condition) => h("th", { scope: "col", class: "condition" }, h("span", { title: condition.label }, condition.label)));
   const table = h("table", { role: "grid", "aria-label": "Seeds and conditions", "aria-rowcount": matrix.rows.length + 1, "aria-colcount": conditions.length + 3 },
-    h("thead", {}, h("tr", { "aria-rowindex": 1 }, h("th", { scope: "col" }, "#"), h("th", { scope: "col", class: "seed" }, "seed"), heads, h("th", { scope: "col", class: "number" }, h("span", { title: "largest jump of a joint's command at a chunk switch, over all conditions [rad]" }, "switch jump")))),
+    h("thead", {}, h("tr", { "aria-rowindex": 1 }, h("th", { scope: "col" }, "#"), h("th", { scope: "col", class: "seed" }, "seed"), heads, h("th", { scope: "col", class: "number" }, h("span", { title: `largest jump of a command at a chunk switch, over all conditions${unitOf() && ` [${unitOf()}]`}` }, "switch jump")))),
     matrix.body);
   const scroller = h("div", { class: "scroller", onscroll: () => drawRows() }, table);
   box.replaceChildren(scroller, h("p", { class: "empty", hidden: true }, "No episode matches the filters."));
@@ -107,6 +107,12 @@ function reveal(position) {
   const top = position * ROW;
   if (top < scroller.scrollTop) scroller.scrollTop = top;
   else if (top + ROW > scroller.scrollTop + scroller.clientHeight - head) scroller.scrollTop = top + ROW - scroller.clientHeight + head;
+}
+
+// Keys choose a neighbour and bring the episode into view.
+function walkTo(step) {
+  chooseNeighbour(step);
+  opened.then(() => byId("episode-title")?.scrollIntoView({ block: "nearest" }));
 }
 
 function chooseNeighbour(step) {

@@ -1,4 +1,4 @@
-// Outcomes: a letter as well as a colour; success is muted, so that failures are visible.
+// Outcomes: a letter as well as a colour, which is the same in the table, in bars, in dots and in the figures.
 
 const LETTERS = {
   success: "✓", wrong_block: "W", dropped: "D", between: "B", missed: "M", timeout: "T", policy_error: "E", invalid: "I",

@@ -1,7 +1,7 @@
 // One seed in all conditions, side by side: every video follows the clock.
 
 const DRIFT = 0.09; // seconds that a playing video may be off before it is put right
-const players = { cards: [], hidden: new Set(), touched: false, choosing: false };
+const players = { cards: [], hidden: new Set(), touched: false, choosing: false, large: null };
 
 function buildPlayers(row, found) {
   players.cards = found.map(({ condition, track }) => playerCard(row, condition, track));
@@ -32,12 +32,22 @@ function playerCard(row, condition, track) {
     if (card.late) followVideo(card, clock.t, clock.playing);
     card.late = false;
   });
-  const name = h("button", { type: "button", class: "name", title: "show this condition's joints (keys 1 to 9)", onclick: () => chooseCondition(condition) }, h("i", { class: "swatch", "aria-hidden": "true" }), condition.label);
+  const name = h("button", { type: "button", class: "name", title: "show this condition's commands (keys 1 to 9)", onclick: () => chooseCondition(condition) }, h("i", { class: "swatch", "aria-hidden": "true" }), condition.label);
   name.firstChild.style.background = colourOf(condition);
+  const larger = h("button", { type: "button", class: "enlarge", title: "enlarge or reduce the video (e)", "aria-label": `Enlarge the video of ${condition.label}`, onclick: () => enlarge(condition) }, "⤢");
   const error = condition.episodes.error[episode];
-  const node = h("article", { class: "player", "data-condition": condition.key }, h("header", {}, name, badge(outcome)), screen, status, error && h("p", { class: "error" }, error));
+  const node = h("article", { class: players.large === condition.key ? "player large" : "player", "data-condition": condition.key }, h("header", {}, name, badge(outcome), video && larger), screen, status, error && h("p", { class: "error" }, error));
   Object.assign(card, { node, video, condition, track, length, status, name });
   return card;
+}
+
+// One video at a time over the whole width; it stays so for the next episodes.
+function enlarge(condition) {
+  players.large = players.large === condition.key ? null : condition.key;
+  for (const card of players.cards) {
+    card.node.classList.toggle("large", card.condition.key === players.large);
+    if (card.condition.key === players.large) card.node.scrollIntoView({ block: "nearest" });
+  }
 }
 
 function whyNoVideo(condition, episode) {

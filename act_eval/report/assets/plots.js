@@ -1,4 +1,4 @@
-// Joint targets and gripper–block distances step by step, with a line at the current step.
+// Commands and gripper–block distances step by step, with a line at the current step.
 
 const LINES = 7; // colours of lines in base.css
 const DASHES = [[], [6, 4], [2, 3], [8, 3, 2, 3]];
@@ -9,14 +9,14 @@ const lineColour = (number) => cssValue(`--line${number % LINES}`);
 
 function buildPlots(found) {
   plots.drawn = [];
-  const joints = h("figure", { class: "plot" });
-  const distances = h("figure", { class: "plot" });
-  const box = h("div", { class: "plots" }, joints, distances);
+  const commands = h("figure", { class: "plot" });
+  const distances = found.some(({ track }) => track?.distances.length) ? h("figure", { class: "plot" }) : null;
+  const box = h("div", { class: "plots" }, commands, ...(distances ? [distances] : []));
   plots.redraw = () => {
     plots.drawn.forEach((plot) => plot.destroy());
     plots.drawn = [];
-    drawJoints(joints, found);
-    drawDistances(distances, found);
+    drawCommands(commands, found);
+    if (distances) drawDistances(distances, found);
     showTime();
   };
   clock.followers.add((t) => plots.drawn.forEach((plot) => moveHead(plot, t)));
@@ -25,9 +25,16 @@ function buildPlots(found) {
 }
 
 const jointName = (condition, number) => condition.tracks.joints[number] ?? `action ${number}`;
-const degrees = (value) => (value === null ? null : (value * 180) / Math.PI);
+// Angles in degrees, everything else as the environment has it.
+function axisOf() {
+  const angles = unitOf() === "rad";
+  const shown = angles ? "deg" : unitOf();
+  const convert = (value) => (value === null || !angles ? value : (value * 180) / Math.PI);
+  return { title: angles ? "Joint targets" : "Commands", shown, convert, unit: angles ? "°" : shown && ` ${shown}`, digits: angles ? 1 : 3 };
+}
 
-function drawJoints(figure, found) {
+function drawCommands(figure, found) {
+  const { title, shown, convert, unit, digits } = axisOf();
   const withTrack = found.filter(({ track }) => track?.command.length);
   const focused = withTrack.find(({ condition }) => condition === view.condition) ?? withTrack[0];
   const count = Math.max(0, ...withTrack.map(({ track }) => track.command.length));
@@ -35,19 +42,18 @@ function drawJoints(figure, found) {
   const select = h("select", { id: "joint", onchange: (event) => { plots.joint = event.target.value; plots.redraw(); } }, options.map(([value, text]) => h("option", { value }, text)));
   if (plots.joint !== "all" && Number(plots.joint) >= count) plots.joint = "all";
   select.value = plots.joint;
-  figure.replaceChildren(h("figcaption", {}, h("b", {}, "Joint targets"), " [deg] ", select));
+  figure.replaceChildren(h("figcaption", {}, h("b", {}, title), shown ? ` [${shown}] ` : " ", select));
   if (!focused) return void figure.append(noPlot("This episode has no recorded steps."));
   const lines = plots.joint === "all"
-    ? focused.track.command.map((values, i) => ({ label: words(jointName(focused.condition, i)), values: values.map(degrees), colour: lineColour(i), dash: DASHES[0] }))
-    : withTrack.map(({ condition, track }) => ({ label: condition.label, values: (track.command[Number(plots.joint)] ?? []).map(degrees), colour: lineColour(conditionsOf(condition.suite).indexOf(condition)), dash: DASHES[0] }));
+    ? focused.track.command.map((values, i) => ({ label: words(jointName(focused.condition, i)), values: values.map(convert), colour: lineColour(i), dash: DASHES[0] }))
+    : withTrack.map(({ condition, track }) => ({ label: condition.label, values: (track.command[Number(plots.joint)] ?? []).map(convert), colour: lineColour(conditionsOf(condition.suite).indexOf(condition)), dash: DASHES[0] }));
   const switches = plots.joint === "all" ? focused.track.chunk_switches : [];
-  draw(figure, lines, 1, "°", switches, "Joint targets over the steps");
+  draw(figure, lines, digits, unit, switches, `${title} over the steps`);
 }
 
 function drawDistances(figure, found) {
   const withTrack = found.filter(({ track }) => track?.distances.length);
   figure.replaceChildren(h("figcaption", {}, h("b", {}, "Gripper to block"), " [mm]", h("small", {}, " solid: target, dashed: other blocks")));
-  if (!withTrack.length) return void figure.append(noPlot("This run recorded no block positions."));
   const lines = withTrack.flatMap(({ condition, track }) => track.distances.map((_, rank) => ({
     label: `${condition.label} ${rank === 0 ? "target" : track.distances.length > 2 ? `other ${rank}` : "other"}`,
     values: byRole(track, rank), colour: lineColour(conditionsOf(condition.suite).indexOf(condition)), dash: DASHES[Math.min(rank, DASHES.length - 1)],

@@ -59,8 +59,8 @@ function heading(row) {
   return h("header", { class: "episode" },
     h("div", {}, h("h3", { id: "episode-title" }, `Episode ${row.episode}`), h("p", {}, "seed ", h("code", {}, row.seed), row.flipped && h("span", { class: "flip" }, "flipped between conditions"))),
     h("div", { class: "buttons" },
-      h("button", { type: "button", id: "previous", title: "previous episode (p)", onclick: () => chooseNeighbour(-1) }, "← prev"),
-      h("button", { type: "button", id: "next", title: "next episode (n)", onclick: () => chooseNeighbour(1) }, "next →"),
+      h("button", { type: "button", id: "previous", title: "previous episode (k)", onclick: () => chooseNeighbour(-1) }, "← prev"),
+      h("button", { type: "button", id: "next", title: "next episode (j)", onclick: () => chooseNeighbour(1) }, "next →"),
       h("button", { type: "button", id: "copy", title: "copy a link to this moment (c)", onclick: copyLink }, "Copy link")));
 }
 

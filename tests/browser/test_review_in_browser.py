@@ -3,15 +3,19 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import reviewed_runs
 from made_runs import suite
 from reviewed_runs import CONDITIONS, make_reviewed_run
 from waiting import until
 
 from act_eval.report import write_report
+from act_eval.types.episodes import OUTCOME_COLOURS
 
 pytestmark = [pytest.mark.browser]
 
@@ -439,3 +443,118 @@ def test_two_suites_are_switched(tmp_path: Path, visit: Visit, errors: list[str]
     page.select_option("#suite", "0")
     assert page.inner_text("#count") == "2 seeds"
     assert errors == []
+
+
+def rows_of_filters(page: Any) -> int:
+    """Return in how many rows the filters stand: their bottoms differ from row to row."""
+    bottoms = "[...document.querySelectorAll('#filters > *')].map(e => e.getBoundingClientRect().bottom)"
+    return len({round(bottom / 8) for bottom in page.evaluate(bottoms)})
+
+
+@pytest.mark.parametrize(
+    "outcomes",
+    [
+        ["success", "wrong_block", "policy_error", "dropped"],
+        ["success", "wrong_block", "policy_error", "dropped", "timeout", "invalid", "between"],
+    ],
+)
+def test_filters_keep_to_one_row(tmp_path: Path, visit: Visit, outcomes: list[str]) -> None:
+    out = make_reviewed_run(tmp_path / "run", {"rtc_d0_s10": outcomes, "rtc_d4_s10": outcomes[::-1]}, films=False)
+    write_report([out], out)
+    page = visit(address(out), width=1360)
+    assert rows_of_filters(page) == 1
+    page.locator(".chip").nth(0).click()
+    assert page.locator("#count").inner_text() != f"{len(outcomes)} seeds", "the outcome can be pressed"
+
+
+def test_an_outcome_has_one_colour(run: Path, visit: Visit) -> None:
+    """In the table, on badges, on filters, in bars and in dots; the figures have it from the same list."""
+    page = visit(address(run, "#seed=101"), color_scheme="light")
+    colours = page.evaluate(
+        """name => [...document.querySelectorAll(`.o-${name}`)].map(e => {
+            const style = getComputedStyle(e);
+            return e.namespaceURI.endsWith('svg') ? style.fill : style.backgroundColor;
+        })""",
+        "wrong_block",
+    )
+    red, green, blue = (int(OUTCOME_COLOURS["wrong_block"][i : i + 2], 16) for i in (1, 3, 5))
+    assert len(colours) >= 5
+    assert set(colours) == {f"rgb({red}, {green}, {blue})"}
+
+
+def test_keys_walk_through_the_episodes_and_bring_them_into_view(run: Path, visit: Visit) -> None:
+    page = visit(address(run, "#seed=100"), height=600)
+    playable(page)
+    page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
+    for number, key in enumerate(("j", "ArrowDown", "k", "ArrowUp")):
+        page.keyboard.press(key)
+        episode = (1, 2, 1, 0)[number]
+        until(page, f"document.querySelector('#episode-title').textContent === 'Episode {episode}'")
+        until(
+            page,
+            "(() => { const box = document.querySelector('#episode-title').getBoundingClientRect();"
+            " return box.top >= 0 && box.bottom <= innerHeight })()",
+        )
+    assert page.locator("tr.current").get_attribute("data-episode") == "0"
+
+
+def test_a_video_can_be_enlarged(run: Path, visit: Visit) -> None:
+    page = visit(address(run, "#seed=100"))
+    playable(page)
+    width = "document.querySelector('.player').getBoundingClientRect().width"
+    before = page.evaluate(width)
+    page.locator(".player .enlarge").first.click()
+    assert page.evaluate(width) > 2 * before
+    page.keyboard.press("j")
+    until(page, "document.querySelector('#episode-title').textContent === 'Episode 1'")
+    assert page.evaluate(width) > 2 * before, "the next episode is as large"
+    page.keyboard.press("e")
+    assert page.evaluate(width) == before
+
+
+def test_an_environment_without_gripper_and_blocks_reads_of_none(
+    tmp_path: Path, visit: Visit, monkeypatch: pytest.MonkeyPatch, errors: list[str]
+) -> None:
+    """Commands are shown as the environment has them: no degrees, no joints, no gripper, no block."""
+    out = make_plain_run(tmp_path / "run", monkeypatch)
+    write_report([out], out)
+    page = visit(address(out, "#seed=101&t=30"))
+    text = page.inner_text("main")
+    assert not re.search("gripper|block|joint|grasp|confuser|deg|°|rad", text, re.IGNORECASE)
+    assert page.locator(".plot").count() == 1
+    page.keyboard.press("ArrowLeft")  # at step 29 the command of the first dimension is 0.29
+    until(page, "document.querySelector('.plot .u-legend').innerText.includes('0.290')")
+    banner = page.locator(".input-check")
+    assert "input observation.state ignored" in banner.inner_text()
+    assert banner.bounding_box()["y"] < page.locator("#summary").bounding_box()["y"]
+    assert not errors
+
+
+def make_plain_run(out: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a run in an environment with a position to command and nothing else, of a policy with an ignored input."""
+    steps_of, record_of = reviewed_runs.steps_of, reviewed_runs.record_of
+    nothing = np.zeros(0, np.float32)
+    gone = {"joints": nothing, "gripper_xyz": nothing, "blocks_xyz": nothing, "target": np.zeros(0, np.int64)}
+    monkeypatch.setattr(reviewed_runs, "_SAVED", {})
+    monkeypatch.setattr(reviewed_runs, "steps_of", lambda *a, **k: replace(steps_of(*a, **k), **gone))
+    monkeypatch.setattr(
+        reviewed_runs, "record_of", lambda *a, **k: replace(record_of(*a, **k), detail={}, grasp_choice=None)
+    )
+    plain = suite(3, env="mine:Reach-v0", facts={"control_hz": 20})
+    make_reviewed_run(out, {"naive_d0_s5": ["success", "timeout", "success"]}, of=plain, films=False)
+    manifest = json.loads((out / "manifest.json").read_text())
+    manifest["notes"]["input_check"] = ["warning: input observation.state ignored: no change of the chunk"]
+    (out / "manifest.json").write_text(json.dumps(manifest))
+    return out
+
+
+def test_the_table_works_on_a_phone(run: Path, visit: Visit) -> None:
+    page = visit(address(run), width=390, height=844)
+    table = page.locator(".matrix .scroller")
+    assert table.evaluate("e => e.scrollWidth >= e.clientWidth && e.getBoundingClientRect().right <= innerWidth")
+    cell = page.locator(".matrix tr[data-episode='2'] button").last
+    cell.scroll_into_view_if_needed()
+    cell.click()
+    until(page, "document.querySelector('#episode-title')?.textContent === 'Episode 2'")
+    until(page, "document.querySelector('#episode-title').getBoundingClientRect().top < innerHeight")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -14,8 +14,11 @@ from reviewed_runs import STEPS, make_reviewed_run
 
 from act_eval.errors import RunFolderError, UsageError
 from act_eval.report import Report, write_report
-from act_eval.results.run import run_folders
+from act_eval.results.run import read_run, run_folders
+from act_eval.results.tables import metric_table
+from act_eval.run import load_run
 from act_eval.stats import wilson_interval
+from act_eval.types.episodes import OUTCOME_COLOURS
 
 CONDITIONS = {"rtc_d0_s10": ["success", "success", "missed"], "rtc_d4_s10": ["success", "dropped", "invalid"]}
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -337,3 +340,41 @@ def test_a_folder_of_runs_stands_for_the_runs_in_it(run: Path) -> None:
         run_folders([run, run.parent])
     with pytest.raises(UsageError, match="report takes at least one run folder"):
         run_folders([])
+
+
+def test_the_input_check_stands_on_top_of_the_page_and_in_every_summary(run: Path) -> None:
+    """The finding that explains the rates is where the rates are read: page, terminal, Python, manifest."""
+    finding = "warning: input observation.environment_state ignored: <0.1 % of the chunk"
+    path = run / "manifest.json"
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps({**manifest, "notes": {**manifest["notes"], "input_check": [finding]}}))
+    _, _, text = page_of(run)
+    assert text.index("Input check") < text.index("Success and outcomes")
+    assert finding.replace("<", "&lt;") in text
+    found = load_run(run)
+    assert found.input_check == (finding,)
+    assert str(found).endswith(finding)
+    assert finding.replace("<", "&lt;") in found._repr_html_()
+
+
+def test_a_page_without_findings_has_no_banner(run: Path) -> None:
+    assert "Input check" not in page_of(run)[2]
+
+
+def test_jumps_have_the_unit_of_the_commands(tmp_path: Path) -> None:
+    plain = suite(3, env="mine:Reach-v0", facts={"control_hz": 20})
+    named = suite(3, env="mine:Reach-v0", facts={"control_hz": 20, "command_unit": "m/s"})
+    for folder, of, unit in (("ours", None, "rad"), ("plain", plain, ""), ("named", named, "m/s")):
+        out = make_reviewed_run(tmp_path / folder, CONDITIONS, of=of, films=False)
+        _, data, text = page_of(out)
+        assert data["suites"][0]["unit"] == unit
+        assert f'<td class="number">0.050{f" {unit}" if unit else ""}</td>' in text
+        head = metric_table(read_run(out)).heads[3]
+        assert head == (f"switch\njump, {unit}" if unit else "switch\njump")
+
+
+def test_the_page_has_the_colours_of_the_outcomes() -> None:
+    styles = Path(write_report.__code__.co_filename).with_name("assets") / "base.css"
+    light = styles.read_text().split("@media")[0]
+    for outcome, colour in OUTCOME_COLOURS.items():
+        assert f"--{outcome}: {colour};" in light

@@ -99,14 +99,17 @@ class Run:
 
     def __str__(self) -> str:
         width = shutil.get_terminal_size().columns
-        return "\n".join([*(table.text(width) for table in self._tables()), *outcome_notes(self._stored)])
+        return "\n".join([*(table.text(width) for table in self._tables()), *self._notes()])
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r}: {', '.join(self.conditions)})"
 
     def _repr_html_(self) -> str:
-        notes = (f"<p>{escape(note)}</p>" for note in outcome_notes(self._stored))
+        notes = (f"<p>{escape(note)}</p>" for note in self._notes())
         return "\n".join([*(table.html() for table in self._tables()), *notes])
+
+    def _notes(self) -> list[str]:
+        return [*outcome_notes(self._stored), *self.input_check]
 
     def _tables(self) -> Iterator[Table]:
         yield outcome_table(self._stored)

@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.textpath import TextPath
 from matplotlib.ticker import PercentFormatter
 
+from act_eval.types.episodes import OUTCOME_COLOURS, OUTCOMES
+
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito (2008): distinct under every common kind of colour blindness."""
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -38,21 +40,9 @@ def looks(count: int) -> list[Look]:
     return list(islice(map(Look, cycle(COLOURS), cycle(_MARKERS), cycle(_DASHES)), count))
 
 
-_OUTCOME_COLOURS = {
-    "success": "#0a5c43",
-    "wrong_block": "#b23c00",
-    "dropped": "#8a5a00",
-    "between": "#9c3170",
-    "missed": "#1f6396",
-    "timeout": "#57606b",
-    "policy_error": "#16181b",
-    "invalid": "#ffffff",
-}
 OUTCOME_LOOKS: Mapping[str, Look] = {
-    outcome: Look(colour, marker, "-")
-    for (outcome, colour), marker in zip(
-        _OUTCOME_COLOURS.items(), ("o", "s", "^", "D", "v", "P", "X", "*"), strict=True
-    )
+    outcome: Look(OUTCOME_COLOURS[outcome], marker, "-")
+    for outcome, marker in zip(OUTCOMES, ("*", "X", "o", "s", "^", "D", "v", "P"), strict=True)
 }
 """Outcome → its look in every figure; the colours are those of the review page in its light theme."""
 

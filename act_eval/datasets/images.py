@@ -109,6 +109,8 @@ def read_video(path: Path, times: NDArray[np.float64], shape: tuple[int, ...], w
         nearest[closer] = time
         closer &= distance <= tolerance
         if closer.any():
+            if frame.is_corrupt:
+                raise DatasetError(f"{path} is damaged: its decoder calls the frame at {time:.4f} s corrupt")
             image = frame.to_ndarray(format="rgb24")
             if image.shape != shape:
                 raise DatasetError(f"{path} has frames of {image.shape}; {shape} is declared")

@@ -52,10 +52,12 @@ def sentences(analysis: Analysis) -> list[str]:
     for env, falls in analysis.sensitive_environments().items():
         effect = "success falls with delay" if falls else "no fall with delay detected"
         lines.append(f"{env} under naive execution: {effect}")
-    invalid = [
-        (cell.name, len(cell.records) - cell.rate.trials) for run in analysis.runs for cell in run.cells.values()
-    ]
-    return [*lines, *(f"{name}: {count} invalid episodes, excluded from the rate" for name, count in invalid if count)]
+    for cell in (cell for run in analysis.runs for cell in run.cells.values()):
+        total, rate = len(cell.records), cell.rate
+        if invalid := total - rate.trials:
+            failed = f"{rate.successes}/{total} = {100 * rate.successes / total:.0f} %"
+            lines.append(f"{cell.name}: {invalid} invalid episodes, excluded from the rate; as failures: {failed}")
+    return lines
 
 
 def _rate(cell: Cell) -> str:

@@ -113,7 +113,7 @@ def test_a_resumed_run_refuses_other_data(begun: Path, demos: Path, tmp_path: Pa
     make_demos(demos, lengths=(7, 6, 8), size=16)
     with pytest.raises(RunFolderError, match=f"the data set {demos} has changed since the run started"):
         train("--resume", begun)
-    with pytest.raises(RunFolderError, match=r"is not the folder of a training run: .*run\.json is missing"):
+    with pytest.raises(UsageError, match=r"--resume .*nowhere does not exist; name the folder of a training run"):
         train("--resume", tmp_path / "nowhere")
 
 

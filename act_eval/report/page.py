@@ -26,6 +26,7 @@ from act_eval.report.sources import ConditionSource, RunSource, read_source
 from act_eval.report.tracks import write_track
 from act_eval.results.records import write_atomically, writing
 from act_eval.results.suites import Suite
+from act_eval.results.tables import outcome_notes
 
 PAGE = "report.html"
 """Name of the page within its folder."""
@@ -191,7 +192,7 @@ def _render(runs: Sequence[RunSource], data: Mapping[str, Any], problems: Sequen
         title=data["title"],
         data=data,
         problems=problems,
-        input_checks=[(run.label, run.manifest.input_check) for run in runs if run.manifest.input_check],
+        findings=[(run.label, found) for run in runs if (found := _findings(run))],
         overview=overview(runs, data),
         scripts=[plotting, script],
         style=style,
@@ -199,6 +200,12 @@ def _render(runs: Sequence[RunSource], data: Mapping[str, Any], problems: Sequen
         style_digest=_digest(style),
         manifests=[{"label": run.label, "policy": run.policy, "text": _manifest_text(run)} for run in runs],
     )
+
+
+def _findings(run: RunSource) -> list[str]:
+    """Return what must be known before a run's rates are read: ignored inputs, and doubtful successes."""
+    valid = {one.name: list(one.records.values()) for one in run.conditions if one.records}
+    return [*run.manifest.input_check, *outcome_notes(valid)]
 
 
 def _manifest_text(run: RunSource) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from io import StringIO
+from typing import Any, TypeGuard
 
 from act_eval.metrics import MetricDefinition, Summary, definitions_of
 from act_eval.results.run import StoredRun
@@ -120,7 +121,7 @@ def outcome_notes(results: StoredRun | Records) -> list[str]:
             lines.append(
                 f"{name}: {first} of {len(own)} episodes succeeded at their first step: success may hold at reset"
             )
-        outside = [record.detail[OUTSIDE] for record in own if OUTSIDE in record.detail]
+        outside = [found for record in own if _is_outside(found := record.detail.get(OUTSIDE))]
         if outside:
             worst = max(outside, key=lambda one: _beyond(one["value"], one["low"], one["high"]))
             steps, bounds = sum(one["steps"] for one in outside), [worst["low"], worst["high"]]
@@ -130,6 +131,13 @@ def outcome_notes(results: StoredRun | Records) -> list[str]:
                 f"action space (entry {worst['entry']} is {worst['value']:.4g}, allowed: {low} to {high})"
             )
     return lines
+
+
+def _is_outside(found: Any) -> TypeGuard[Mapping[str, Any]]:
+    """Return whether an open section of a record describes a command outside the action space."""
+    numbers = [found.get(name) for name in ("steps", "value", "entry")] if isinstance(found, Mapping) else [None]
+    bounds = [found.get(name) for name in ("low", "high")] if isinstance(found, Mapping) else []
+    return all(isinstance(one, int | float) for one in (*numbers, *(one for one in bounds if one is not None)))
 
 
 def _beyond(value: float, low: float | None, high: float | None) -> float:

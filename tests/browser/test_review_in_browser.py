@@ -524,7 +524,7 @@ def test_an_environment_without_gripper_and_blocks_reads_of_none(
     assert page.locator(".plot").count() == 1
     page.keyboard.press("ArrowLeft")  # at step 29 the command of the first dimension is 0.29
     until(page, "document.querySelector('.plot .u-legend').innerText.includes('0.290')")
-    banner = page.locator(".input-check")
+    banner = page.locator(".findings")
     assert "input observation.state ignored" in banner.inner_text()
     assert banner.bounding_box()["y"] < page.locator("#summary").bounding_box()["y"]
     assert not errors

@@ -349,7 +349,7 @@ def test_the_input_check_stands_on_top_of_the_page_and_in_every_summary(run: Pat
     manifest = json.loads(path.read_text())
     path.write_text(json.dumps({**manifest, "notes": {**manifest["notes"], "input_check": [finding]}}))
     _, _, text = page_of(run)
-    assert text.index("Input check") < text.index("Success and outcomes")
+    assert text.index("Before the rates are read") < text.index("Success and outcomes")
     assert finding.replace("<", "&lt;") in text
     found = load_run(run)
     assert found.input_check == (finding,)
@@ -358,7 +358,7 @@ def test_the_input_check_stands_on_top_of_the_page_and_in_every_summary(run: Pat
 
 
 def test_a_page_without_findings_has_no_banner(run: Path) -> None:
-    assert "Input check" not in page_of(run)[2]
+    assert "Before the rates are read" not in page_of(run)[2]
 
 
 def test_jumps_have_the_unit_of_the_commands(tmp_path: Path) -> None:

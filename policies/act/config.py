@@ -279,24 +279,17 @@ class ACTConfig:
                 raise UsageError(
                     f"input feature {key!r} of type {feature.type} would reach no layer; only {read!r} is read"
                 )
-        self._check_conditioning()
-        if self.vision_backbone == VIT:
-            self._check_vit()
-        if not self.image_features and self.env_state_feature is None:
-            raise UsageError(
-                f"ACT needs a camera or {ENVIRONMENT_STATE!r} among its inputs, got {list(self.input_features)}"
-            )
-
-    def _check_conditioning(self) -> None:
-        kind = self.conditioning
+        kind, inputs = self.conditioning, list(self.input_features)
         if kind != "token" and self.env_state_feature is None:
             raise UsageError(f"conditioning {kind!r} needs {ENVIRONMENT_STATE!r} among the inputs")
         if kind in ("film", "auxiliary") and not self.image_features:
-            raise UsageError(f"conditioning {kind!r} needs a camera among the inputs, got {list(self.input_features)}")
+            raise UsageError(f"conditioning {kind!r} needs a camera among the inputs, got {inputs}")
         if kind == "crop" and OVERHEAD not in self.image_features:
-            raise UsageError(
-                f"conditioning 'crop' needs {OVERHEAD!r} among the inputs, got {list(self.input_features)}"
-            )
+            raise UsageError(f"conditioning 'crop' needs {OVERHEAD!r} among the inputs, got {inputs}")
+        if self.vision_backbone == VIT:
+            self._check_vit()
+        if not self.image_features and self.env_state_feature is None:
+            raise UsageError(f"ACT needs a camera or {ENVIRONMENT_STATE!r} among its inputs, got {inputs}")
 
     def _check_vit(self) -> None:
         if self.vit_width < 64 or self.vit_width % 64 or self.vit_layers < 1:

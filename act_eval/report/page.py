@@ -25,6 +25,7 @@ from act_eval.report.payload import conditions_of, payload
 from act_eval.report.sources import ConditionSource, RunSource, read_source
 from act_eval.report.tracks import write_track
 from act_eval.results.records import write_atomically, writing
+from act_eval.results.steps import path_of
 from act_eval.results.suites import Suite
 from act_eval.results.tables import outcome_notes
 
@@ -169,7 +170,9 @@ def _write_condition_tracks(condition: ConditionSource, folder: Path, key: str) 
     for episode, record in sorted(condition.records.items()):
         path = folder / f"{episode:04d}.js"
         try:
-            write_track(path, f"{key}/{episode}", condition.folder / "steps", record, condition.metrics.get(episode))
+            steps = path_of(condition.folder / "steps", episode)
+            digest = condition.digests.get(f"steps/{steps.name}")
+            write_track(path, f"{key}/{episode}", steps, record, condition.metrics.get(episode), digest)
         except RunFolderError as error:
             with suppress(FileNotFoundError):
                 path.unlink()  # a track of steps that are gone

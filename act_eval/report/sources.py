@@ -39,6 +39,8 @@ class ConditionSource:
     videos_folder: Path
     missing: Mapping[int, str]
     """Episode number → reason for its missing video."""
+    digests: Mapping[str, str]
+    """File of the condition → digest of its content; empty if the run recorded none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +116,7 @@ def _read_condition(
         videos=videos,
         videos_folder=folder / "videos",
         missing=missing,
+        digests=_attempt(lambda: condition.digests, problems) or {},
     )
 
 

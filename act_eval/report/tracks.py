@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from act_eval.errors import RunFolderError
 from act_eval.metrics import EpisodeMetrics
-from act_eval.results.steps import load, path_of
+from act_eval.results.steps import load
 from act_eval.types import EpisodeRecord
 from act_eval.types.steps import EpisodeSteps
 
@@ -28,21 +28,26 @@ _STAMP_BYTES = 200
 
 
 def write_track(
-    path: Path, key: str, steps_folder: Path, record: EpisodeRecord, metrics: EpisodeMetrics | None
+    path: Path,
+    key: str,
+    source: Path,
+    record: EpisodeRecord,
+    metrics: EpisodeMetrics | None,
+    digest: str | None = None,
 ) -> bool:
     """Write the track of an episode if it is missing or outdated; return whether it was written.
 
     Args:
         path: The script to write.
         key: Key under which the page requests it.
-        steps_folder: `steps` folder of the condition.
+        source: The file of the episode's steps.
         record: The episode.
         metrics: Metrics of the episode; None if they were not recorded.
+        digest: Of the content of `source`, if the run recorded it.
 
     Raises:
         RunFolderError: if the episode's steps are missing or damaged.
     """
-    source = path_of(steps_folder, record.episode)
     try:
         status = source.stat()
     except FileNotFoundError as error:
@@ -50,7 +55,7 @@ def write_track(
     stamp = f"// {SCHEMA} {key} {status.st_size} {status.st_mtime_ns} {metrics is not None}\n"
     if _stamp_of(path) == stamp:
         return False
-    values = _values(load(source), record, metrics)
+    values = _values(load(source, digest), record, metrics)
     call = f"actEvalTrack({json.dumps(key)},{json.dumps(values, separators=(',', ':'), allow_nan=False)});\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".part")

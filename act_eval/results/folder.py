@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from act_eval.decoding import JSON, read_lines
-from act_eval.errors import MissingRun, RunFolderError
+from act_eval.errors import RunFolderError
 from act_eval.results.integrity import DIGESTS, digest_of, encode_digests, read_digests
 from act_eval.results.locks import LOCK, locked, locked_file, turn
 from act_eval.results.manifest import MANIFEST, Manifest
@@ -228,8 +228,6 @@ def open_run(path: Path, manifest: Manifest, may_grow: bool = False, shard: Shar
     Raises:
         RunFolderError: if the folder holds other files, another run (naming the differences), or is in use.
     """
-    if path.exists() and not path.is_dir():
-        raise MissingRun(f"{path} is a file, not a run folder; choose another --out")
     with writing(path):
         path.mkdir(parents=True, exist_ok=True)
     _check_is_run_folder(path)  # before any write, the lock file included

@@ -86,7 +86,7 @@ def test_bad_flags_are_named(run: Path, arguments: list[str], text: str, capsys:
 
 
 def test_folders_that_hold_no_run_are_refused(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    assert render(tmp_path / "gone") == 1
+    assert render(tmp_path / "gone") == 2
     assert "gone does not exist; name a run folder of evaluate" in error(capsys)
     assert render(run.parent) == 2
     assert f"{run.parent} is not a run folder but holds some; name one of them: {run}" in error(capsys)
@@ -187,7 +187,7 @@ def test_tensorboard_shows_rates_and_episodes(run: Path):
 
 
 def test_a_run_that_is_unfinished_or_gone_is_not_shared(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    assert share(tmp_path / "gone") == 1
+    assert share(tmp_path / "gone") == 2
     assert "does not exist; name a run folder of evaluate" in error(capsys)
     made = make_run(tmp_path / "made", {"d0": ["missed"]})
     (made / "d0" / "metrics.jsonl").unlink(missing_ok=True)

@@ -55,7 +55,7 @@ def test_what_is_missing_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[s
     [
         (lambda run: [], 2, "report takes at least one run folder of evaluate"),
         (lambda run: [run, run], 2, "is named twice; name every run once"),
-        (lambda run: [run / "gone"], 1, "gone does not exist; name a run folder of evaluate"),
+        (lambda run: [run / "gone"], 2, "gone does not exist; name a run folder of evaluate"),
         (lambda run: [run / "d0"], 1, "d0 is not a run folder: it has no manifest.json"),
     ],
 )

@@ -67,4 +67,4 @@ def test_nothing_to_merge_is_said(capsys: pytest.CaptureFixture[str], tmp_path: 
         2,
         "error: nothing to merge; name run folders, or shards as in RUN/shards/2-of-8.jsonl\n",
     )
-    assert run(capsys, "merge", tmp_path / "x")[::2] == (1, f"error: {tmp_path / 'x'} does not exist\n")
+    assert run(capsys, "merge", tmp_path / "x")[::2] == (2, f"error: {tmp_path / 'x'} does not exist\n")

@@ -79,16 +79,17 @@ class TorchChunkPolicy:
         self.compiled = compile_ready(self._policy, mode, self._device, self._call_once)
 
     def _call_once(self) -> None:
+        spec = self._spec
         inputs = {
-            key: np.zeros((1, *shape), np.float32)
-            if not key.startswith(IMAGE_PREFIX)
-            else np.zeros((1, shape[2], *shape[:2]), np.uint8)
-            for key, shape in self._spec.inputs.items()
+            key: np.zeros((1, shape[2], *shape[:2]), np.uint8)
+            if key.startswith(IMAGE_PREFIX)
+            else np.zeros((1, *shape), np.float32)
+            for key, shape in spec.inputs.items()
         }
-        joints = np.zeros((1, self._spec.action_dim), np.float32)
         if self._processor.anchor is not None:
-            inputs[STATE if self._processor.anchor == "state" else LAST_ACTION] = joints
-        prefix = np.zeros((1, self._spec.max_delay, self._spec.action_dim), np.float32)
+            name = STATE if self._processor.anchor == "state" else LAST_ACTION
+            inputs[name] = np.zeros((1, spec.action_dim), np.float32)
+        prefix = np.zeros((1, spec.max_delay, spec.action_dim), np.float32)
         self._call(inputs, np.zeros(1, np.int64), prefix, np.zeros(1, np.int64))
 
     @property
@@ -158,12 +159,10 @@ class TorchChunkPolicy:
         for key, shape in self._spec.inputs.items():
             value = _checked(key, declared(observation, key), shape)
             raw[key] = rearrange(value, "n h w c -> n c h w") if key.startswith(IMAGE_PREFIX) else value
-        joints = (self._spec.action_dim,)
-        match self._processor.anchor:
-            case "state":
-                raw[STATE] = _checked(STATE, observation.agent_pos, joints)
-            case "last_action":
-                raw[LAST_ACTION] = _checked(LAST_ACTION, last_action, joints)
+        if self._processor.anchor == "state":
+            raw[STATE] = _checked(STATE, observation.agent_pos, (self._spec.action_dim,))
+        if self._processor.anchor == "last_action":
+            raw[LAST_ACTION] = _checked(LAST_ACTION, last_action, (self._spec.action_dim,))
         return raw
 
     def _full_prefix(self, prefix_NPA: np.ndarray, estimated_delay_N: np.ndarray, known_N: np.ndarray) -> np.ndarray:

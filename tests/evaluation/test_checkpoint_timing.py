@@ -7,6 +7,8 @@ import pytest
 from act_eval.config import EvaluateConfig
 from act_eval.evaluation.conditions import Conditions, conditions_of
 from act_eval.sources.environments import EnvFacts
+from act_eval.sources.policy_sources import PolicyFacts
+from act_eval.sweeps.survey import Survey
 from act_eval.timing import Constant, Ensemble
 from act_eval.types import PolicySpec
 
@@ -96,3 +98,14 @@ def test_a_checkpoint_decides_where_no_flag_does_and_every_delay_can_run(
 def test_the_checkpoints_ensemble_averages_every_dimension_as_lerobots_does() -> None:
     (schedule,) = conditions((0,), n_action_steps=1, temporal_ensemble_coeff=0.3).schedules.values()
     assert schedule.method == Ensemble(1, decay=0.3, newest_only=())
+
+
+def test_a_sweep_says_that_its_grid_decides() -> None:
+    spec = PolicySpec(
+        chunk=8, action_dim=6, window="same", takes_prefix=False, max_delay=0, inputs={}, n_action_steps=8
+    )
+    facts = {"act": PolicyFacts(spec=spec, identity={})}
+    (line,) = Survey(policies=facts, envs={}).remarks
+    assert (
+        line == "policy  the checkpoint of act sets n_action_steps 8; --executors and --execution-horizon decide here"
+    )

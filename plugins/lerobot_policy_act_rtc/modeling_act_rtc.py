@@ -20,10 +20,10 @@ from act_eval.errors import CheckpointError, UsageError
 from act_eval.policies.checkpoint import MODEL_FILE, load_config
 from act_eval.policies.normalize import Normalizer, Processor
 from act_eval.policies.pipeline import read_processor
-from act_eval.policies.rtc import ANCHOR, LAST_ACTION
+from act_eval.policies.rtc import ANCHOR
 from act_eval.policies.rtc import ACTRTCPolicy as OurPolicy
 from act_eval.sources.hub import fetched, is_hub_id
-from act_eval.types import ACTION, STATE
+from act_eval.types import ACTION, LAST_ACTION, STATE
 from lerobot_policy_act_rtc.configuration_act_rtc import ACTRTCConfig
 from lerobot_policy_act_rtc.processor_act_rtc import make_statistics_relative
 

@@ -1,7 +1,8 @@
 """What the real LeRobot package says of folders of ours, and folders of its own; run by its own interpreter.
 
-python in_lerobot.py FOLDER: reads FOLDER/ours (a checkpoint), FOLDER/batch.npz (raw observations) and FOLDER/data (a
-data set); writes FOLDER/theirs (the checkpoint as LeRobot saves it), FOLDER/theirs_data (a data set), FOLDER/said.npz.
+python in_lerobot.py FOLDER: reads FOLDER/ours (a checkpoint), FOLDER/changed_* (the same with other pipelines),
+FOLDER/batch.npz (raw observations) and FOLDER/data (a data set); writes FOLDER/theirs (the checkpoint as LeRobot saves
+it), FOLDER/theirs_data (a data set), FOLDER/said.npz.
 """
 
 import sys
@@ -16,11 +17,13 @@ from lerobot.policies.factory import make_pre_post_processors  # pyright: ignore
 root = Path(sys.argv[1])
 torch.set_num_threads(1)
 
-policy = ACTPolicy.from_pretrained(root / "ours", strict=True).eval()
-pre, post = make_pre_post_processors(policy.config, pretrained_path=str(root / "ours"))
 raw = {name: torch.as_tensor(value) for name, value in np.load(root / "batch.npz").items()}
-with torch.inference_mode():
-    chunk = post(policy.predict_action_chunk(pre(raw)))
+chunks = {}
+for folder in (*sorted(root.glob("changed_*")), root / "ours"):
+    policy = ACTPolicy.from_pretrained(folder, strict=True).eval()
+    pre, post = make_pre_post_processors(policy.config, pretrained_path=str(folder))
+    with torch.inference_mode():
+        chunks[f"chunk_{folder.name}"] = post(policy.predict_action_chunk(pre(dict(raw)))).numpy()
 policy.save_pretrained(root / "theirs")
 pre.save_pretrained(root / "theirs")
 post.save_pretrained(root / "theirs")
@@ -47,4 +50,4 @@ for episode, length in enumerate((5, 3)):
         )
     written.save_episode()
 written.finalize()
-np.savez(root / "said.npz", **said, chunk=chunk.numpy(), tasks=[item["task"] for item in items])  # pyright: ignore
+np.savez(root / "said.npz", **said, **chunks, tasks=[item["task"] for item in items])  # pyright: ignore

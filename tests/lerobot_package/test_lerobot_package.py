@@ -1,7 +1,9 @@
 """The real LeRobot, in an environment of its own (`conftest.py`): checkpoints and data sets in both directions."""
 
+import json
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import act_eval
 from act_eval.datasets import Demonstrations
@@ -38,6 +41,25 @@ def batch() -> dict[str, np.ndarray]:
     }
 
 
+CHANGED = ("changed_settings", "changed_features")
+
+
+def change_pipelines(folder: Path, name: str) -> None:
+    """Change settings of both normalisers, and the statistics of the one behind the network."""
+    before, after = (json.loads((folder / f"policy_{n}processor.json").read_text()) for n in ("pre", "post"))
+    normalizer, unnormalizer = before["steps"][3]["config"], after["steps"][0]["config"]
+    if name == "changed_settings":
+        normalizer |= {"eps": 0.5, "norm_map": {"STATE": "MIN_MAX", "VISUAL": "MEAN_STD"}}
+        unnormalizer["norm_map"]["ACTION"] = "MIN_MAX"
+    else:
+        del normalizer["features"]["observation.environment_state"]
+        normalizer["normalize_observation_keys"] = ["observation.state"]
+        state = folder / after["steps"][0]["state_file"]
+        save_file({key: value + 5 for key, value in load_file(state).items()}, state)
+    for content in (before, after):
+        (folder / f"{content['name']}.json").write_text(json.dumps(content))
+
+
 @pytest.fixture(scope="module")
 def folder(
     tmp_path_factory: pytest.TempPathFactory,
@@ -64,10 +86,18 @@ def folder(
     rng = np.random.default_rng(1)
     shapes = {name: (3, 1, 1) if len(value.shape) == 4 else value.shape[1:] for name, value in batch.items()}
     stats = {
-        name: {"mean": rng.normal(size=shape), "std": rng.uniform(0.1, 2, size=shape)}
+        name: {
+            "mean": rng.normal(size=shape),
+            "std": rng.uniform(0.1, 2, size=shape),
+            "min": rng.uniform(-3, -1, size=shape),
+            "max": rng.uniform(1, 3, size=shape),
+        }
         for name, shape in {**shapes, "action": (6,)}.items()
     }
     export_lerobot(root / "ours", policy, Processor(config, stats))
+    for name in CHANGED:
+        shutil.copytree(root / "ours", root / name)
+        change_pipelines(root / name, name)
     np.savez(root / "batch.npz", **batch)  # pyright: ignore[reportArgumentType]
     make_demos(root / "data", lengths=LENGTHS)
     done = subprocess.run(
@@ -98,9 +128,18 @@ def column(data: Demonstrations, key: str) -> np.ndarray:
 
 
 def test_our_checkpoint_answers_in_lerobot_what_it_answers_here(folder: Path, batch: dict[str, np.ndarray]):
-    theirs = np.load(folder / "said.npz")["chunk"]
+    theirs = np.load(folder / "said.npz")["chunk_ours"]
     assert theirs.shape == (2, 5, 6)
     np.testing.assert_allclose(commands(folder / "ours", batch), theirs, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_pipelines_with_other_settings_answer_in_lerobot_what_they_answer_here(
+    folder: Path, batch: dict[str, np.ndarray], name: str
+):
+    said = np.load(folder / "said.npz")
+    np.testing.assert_allclose(commands(folder / name, batch), said[f"chunk_{name}"], atol=5e-5)
+    assert not np.allclose(said[f"chunk_{name}"], said["chunk_ours"], atol=1e-2)
 
 
 def test_a_checkpoint_as_lerobot_saves_it_answers_here_what_it_was(folder: Path, batch: dict[str, np.ndarray]):

@@ -56,11 +56,11 @@ class Windows(Dataset[dict[str, Tensor]]):
         """
         if window < 1:
             raise UsageError(f"a window has {window} commands; it needs at least 1")
-        self._corrections = data.holds_corrections
-        lacking = [key for key in (STATE, CORRECTION if self._corrections else ACTION) if key not in data.features]
+        self.holds_corrections = data.holds_corrections
+        lacking = [key for key in (STATE, CORRECTION if self.holds_corrections else ACTION) if key not in data.features]
         if lacking:
             raise DatasetError(f"{data.root} has no {' and no '.join(lacking)}; training needs both")
-        if self._corrections and data.features[CORRECTION].width < window * data.features[LAST_ACTION].width:
+        if self.holds_corrections and data.features[CORRECTION].width < window * data.features[LAST_ACTION].width:
             held = data.features[CORRECTION].width // data.features[LAST_ACTION].width
             raise DatasetError(
                 f"{data.root} holds corrections of {held} commands; this policy learns {window} (chunk and largest "
@@ -103,7 +103,7 @@ class Windows(Dataset[dict[str, Tensor]]):
         step = samples - (self._ends[episode] - self._lengths[episode])
         last = first + self._lengths[episode] - 1
         batch = {key: torch.from_numpy(self._cache.read(key, first + step)) for key in self._observed}
-        if self._corrections:
+        if self.holds_corrections:
             return batch | self._corrected(first + step)
         actions, is_pad = self._actions(first + step, last)
         batch[ACTION], batch[IS_PAD] = torch.from_numpy(actions), torch.from_numpy(is_pad)
@@ -142,14 +142,28 @@ class Windows(Dataset[dict[str, Tensor]]):
 
 
 class JoinedWindows:
-    """The samples of several data sets, one after the other; all show the same features."""
+    """The samples of several data sets, one after the other; all show the same features.
 
-    def __init__(self, parts: Sequence[Windows]) -> None:
-        self._parts = tuple(parts)
+    Args:
+        parts: demonstrations and corrections.
+        correction_share: share of corrections in a batch where there are both.
+    """
+
+    def __init__(self, parts: Sequence[Windows], correction_share: float = 0.5) -> None:
+        self._parts = tuple(sorted(parts, key=lambda part: part.holds_corrections))
+        self._correction_share = correction_share
         self._ends = np.cumsum([len(part) for part in self._parts])
 
     def __len__(self) -> int:
         return int(self._ends[-1])
+
+    @property
+    def groups(self) -> tuple[tuple[int, float], ...]:
+        """(samples, share of a batch) of the demonstrations and of the corrections."""
+        corrections = sum(len(part) for part in self._parts if part.holds_corrections)
+        demonstrations = len(self) - corrections
+        share = self._correction_share if demonstrations and corrections else float(corrections > 0)
+        return (demonstrations, 1 - share), (corrections, share)
 
     def batch(self, frames: Sequence[int] | IntArray) -> dict[str, Tensor]:
         """Return samples as one raw training batch, in the requested order; see `Windows.batch`."""

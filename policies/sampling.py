@@ -3,6 +3,8 @@
 Nothing here has a state, so a run that was interrupted continues with exactly the batches it would have had.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -20,11 +22,14 @@ def _entropy(seed: int, stream: int, *place: int) -> np.random.SeedSequence:
 class FrameOrder:
     """The frames of every step: the data set in a new random order for each pass, without end."""
 
-    def __init__(self, frames: int, batch_size: int, seed: int, rank: int = 0, ranks: int = 1) -> None:
+    def __init__(
+        self, frames: int, batch_size: int, seed: int, rank: int = 0, ranks: int = 1, *, first: int = 0, group: int = 0
+    ) -> None:
+        """Make the order of `frames` frames, numbered from `first` on; groups have orders of their own."""
         if frames < 1:
             raise DatasetError("no frame is left to train on; a data set needs at least one training episode")
         self._frames, self._batch, self._seed = frames, batch_size, seed
-        self._rank, self._ranks = rank, ranks
+        self._rank, self._ranks, self._first, self._group = rank, ranks, first, group
         self._pass: tuple[int, IntArray] | None = None
 
     def at(self, step: int) -> IntArray:
@@ -32,13 +37,36 @@ class FrameOrder:
         first = (step * self._ranks + self._rank) * self._batch
         places = np.arange(first, first + self._batch)
         passes, offsets = np.divmod(places, self._frames)
-        return np.array([self._order(int(p))[o] for p, o in zip(passes, offsets, strict=True)])
+        return self._first + np.array([self._order(int(p))[o] for p, o in zip(passes, offsets, strict=True)], np.int64)
 
     def _order(self, number: int) -> IntArray:
         if self._pass is None or self._pass[0] != number:
-            generator = np.random.default_rng(_entropy(self._seed, _ORDER, number))
+            place = (number, self._group) if self._group else (number,)
+            generator = np.random.default_rng(_entropy(self._seed, _ORDER, *place))
             self._pass = number, generator.permutation(self._frames)
         return self._pass[1]
+
+
+def frame_orders(
+    groups: Sequence[tuple[int, float]], batch_size: int, seed: int, rank: int = 0, ranks: int = 1
+) -> list[FrameOrder]:
+    """Return the order of each group of frames, with its share of every batch.
+
+    Args:
+        groups: (frames, share) of each, numbered one after the other; shares sum to 1.
+        batch_size: B.
+        seed: of the run.
+        rank: of this process.
+        ranks: of all.
+    """
+    orders, first, taken, wanted = [], 0, 0, 0.0
+    for number, (frames, share) in enumerate(groups):
+        wanted += share * batch_size
+        count = round(wanted) - taken
+        if count:
+            orders.append(FrameOrder(frames, count, seed, rank, ranks, first=first, group=number))
+        first, taken = first + frames, taken + count
+    return orders
 
 
 def seed_torch(seed: int, step: int, rank: int = 0) -> None:

@@ -24,7 +24,7 @@ from act_eval.errors import TrainingError
 from act_eval.policies.act.policy import ChunkingPolicy
 from act_eval.policies.compile import compile_for_training, naming_compile_failures
 from act_eval.policies.optim import AveragedWeights, LoopConfig, make_optimizer, rate_factor, set_rate
-from act_eval.policies.sampling import FrameOrder, seed_torch, shift_images
+from act_eval.policies.sampling import frame_orders, seed_torch, shift_images
 from act_eval.policies.training_log import ProgressView, TrainingLog
 from act_eval.policies.training_state import (
     PRETRAINED,
@@ -42,6 +42,11 @@ measurements of the policy in closed loop."""
 
 class FrameSource(Protocol):
     """Frames to train on, read from disk on demand."""
+
+    @property
+    def groups(self) -> Sequence[tuple[int, float]]:
+        """(frames, share of every batch) of each kind of frames, numbered one after the other."""
+        ...
 
     def __len__(self) -> int:
         """Return the number of frames, each the start of one sample."""
@@ -149,10 +154,10 @@ class Trainer:
         """Raw batches of steps `first … last - 1`, on this process's device."""
         accelerator, config = self._accelerator, self._config
         ranks = accelerator.process_index, accelerator.num_processes
-        order = FrameOrder(len(self._frames), config.batch_size, config.seed, *ranks)
+        orders = frame_orders(self._frames.groups, config.batch_size, config.seed, *ranks)
         loader = DataLoader(
             _Reader(self._frames),
-            batch_sampler=(order.at(step).tolist() for step in range(first, last)),
+            batch_sampler=(np.concatenate([o.at(step) for o in orders]).tolist() for step in range(first, last)),
             collate_fn=_as_it_is,
             num_workers=config.workers,
             pin_memory=accelerator.device.type == "cuda",

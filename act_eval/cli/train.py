@@ -19,8 +19,10 @@ def run(argv: Sequence[str], prog: str) -> int:
     """Parse the flags and train; return the exit code."""
     words = _whole_line(list(argv))
     config = parse(words, prog)
-    from act_eval.training.run import train  # slow to import; help does not need it
-
+    if config.correction_rounds:  # what is imported here is slow; help does not need it
+        from act_eval.training.rounds import train_in_rounds as train
+    else:
+        from act_eval.training.run import train
     return INTERRUPTED if train(config, words).stopped else OK
 
 

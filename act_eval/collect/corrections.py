@@ -30,7 +30,7 @@ from act_eval.rollout import Episode as Rollout
 from act_eval.rollout import rollout
 from act_eval.scenes.arm import JOINTS
 from act_eval.seeding import Stream, stream
-from act_eval.sources.environments import EnvSource
+from act_eval.sources.environments import EnvSource, check_features
 from act_eval.sources.executors import load_executor
 from act_eval.sources.policies import Network, PolicySource, policy_source
 from act_eval.sources.workers import PolicyWorkerSource
@@ -103,6 +103,7 @@ class MakeCorrector:
         executor, facts = worker.executor(self.schedule), worker.facts.policy
         if not isinstance(executor, ChunkExecutor) or facts is None:
             raise UsageError(f"corrections need a shipped executor; {self.schedule.method.name} does not say its plan")
+        check_features(facts.spec, worker.envs[0])
         return Corrector(worker.envs[0], executor, facts.spec, self.between)
 
 

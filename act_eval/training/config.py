@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from act_eval.errors import UsageError
 from act_eval.policies.act.config import ACTConfig, Feature
 from act_eval.policies.act.presets import features, small_act, small_act_rtc
 from act_eval.policies.checkpoint import load_config
@@ -67,10 +68,31 @@ class TrainConfig:
     """Episodes per delay in a closed-loop evaluation; their seeds are used for nothing else."""
     evaluate_delays: tuple[int, ...] | None = None
     """Inference delays of a closed-loop evaluation [control steps]; 0 and 4 by default, where possible."""
+    correction_share: float = 0.5
+    """Share of corrections in a batch where demonstrations are trained on too."""
+    correction_rounds: int = 0
+    """Rounds of on-policy correction: collect the expert's corrections of the newest checkpoint in every environment,
+    then train on all corrections so far. With --init-from they begin at once, and demonstrations are used only where
+    --dataset names them; otherwise a training on demonstrations comes first."""
+    correction_episodes: int = 200
+    """Rollouts per environment and round."""
+    correction_steps: int = 1500
+    """Optimiser steps per round."""
+    correction_delay: str = "uniform:0,8"
+    """Inference delay of the rollouts [control steps]."""
     train: Annotated[LoopConfig, tyro.conf.arg(name="")] = field(default_factory=LoopConfig)
     """Optimisation: steps, batch size, schedule."""
     model: ACTModel | ACTRTCModel = field(default_factory=ACTRTCModel)
     """Configuration of the network."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.correction_share <= 1:
+            raise UsageError(f"correction_share is {self.correction_share}; it is a share of a batch, 0 to 1")
+        if self.correction_rounds < 0:
+            raise UsageError(f"correction_rounds is {self.correction_rounds}; it must be at least 0")
+        for name in ("correction_episodes", "correction_steps"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be at least 1")
 
 
 def default_config(policy: PolicyKind = "act_rtc", init_from: Path | None = None) -> TrainConfig:

@@ -8,7 +8,14 @@ from typing import Any
 
 from rich.console import Console
 
-from act_eval.collect import DEMONSTRATED, CollectPlan, CollectProgress, collect, expert_demonstrator
+from act_eval.collect import (
+    DEMONSTRATED,
+    CollectPlan,
+    CollectProgress,
+    MakeAttempts,
+    collect,
+    expert_demonstrator,
+)
 from act_eval.datasets import Demonstrations, FrameCache, open_cache
 from act_eval.datasets.layout import INFO
 from act_eval.envs.registration import env_id
@@ -99,14 +106,19 @@ def _part(config: TrainConfig, folder: Path, console: Console) -> DataPart:
 
 def _collect(config: TrainConfig, env: str, folder: Path, console: Console) -> None:
     plan = CollectPlan(env=env, options=DEMONSTRATED, episodes=config.episodes or _EPISODES)
+    collect_shown(plan, folder, expert_demonstrator, f"demonstrations of {env}", console)
+
+
+def collect_shown(plan: CollectPlan, folder: Path, make: MakeAttempts, what: str, console: Console) -> None:
+    """Collect a data set, or find it, with its progress on the console."""
     with console.status("") as status:
 
         def show(progress: CollectProgress) -> None:
-            status.update(f"no demonstrations in {folder} yet: collected {progress.episodes} of {plan.episodes}")
+            status.update(f"{what}, into {folder}: collected {progress.episodes} of {plan.episodes} episodes")
 
         try:
-            collect(plan, folder, expert_demonstrator, on_progress=show)
+            done = collect(plan, folder, make, on_progress=show)
         except KeyboardInterrupt:
-            console.print("the demonstrations so far are kept; repeat the command to continue")
+            console.print("the episodes so far are kept; the training continues from them")
             raise
-    console.print(f"collected {plan.episodes} demonstrations of {env} into {folder}")
+    console.print(f"{what}: {done.frames} samples of {done.episodes} episodes in {folder}")

@@ -59,6 +59,11 @@ def claim(out: Path, words: Sequence[str], noted: Mapping[str, Any]) -> None:
     write_json(out / _FILE, {"arguments": list(words), "facts": noted})
 
 
+def is_begun(out: Path) -> bool:
+    """Return whether a folder is that of a run that has started."""
+    return (out / _FILE).is_file()
+
+
 def begun_with(out: Path) -> dict[str, Any]:
     """Return `arguments` (the command line) and `facts` of the start of a run.
 

@@ -97,7 +97,7 @@ def build(
     trainer = Trainer(
         policy,
         processor,
-        JoinedWindows(trained_on),
+        JoinedWindows(trained_on, job.correction_share),
         JoinedWindows(held_out) if held_out else None,
         job.train,
         out,
@@ -155,9 +155,7 @@ def _evaluation(
     job: TrainConfig, policy: Policy, processor: Processor, data: Sequence[Demonstrations], accelerator: Accelerator
 ) -> Evaluate:
     spec = TorchChunkPolicy(policy, processor).spec
-    sizes = {feature.shape[1] for feature in policy.config.image_features.values()}
-    options = {"image_size": sizes.pop()} if len(sizes) == 1 else {}
-    options |= {"robot_meshes": True} if shows_meshes(data) else {}
+    options = image_size(policy.config) | ({"robot_meshes": True} if shows_meshes(data) else {})
     sources = {name: EnvSource(env_id=env_id(name), options=options) for name in job.env}
     for source in sources.values():
         env = source.make()
@@ -169,6 +167,12 @@ def _evaluation(
             env.close()
     count, seed = job.evaluate_episodes, job.train.seed
     return closed_loop(sources, spec, count, seed, job.evaluate_delays, accelerator.device.type)
+
+
+def image_size(config: ACTConfig) -> dict[str, Any]:
+    """Return the environment's option for a policy's images; empty where its cameras differ or are none."""
+    sizes = {feature.shape[1] for feature in config.image_features.values()}
+    return {"image_size": sizes.pop()} if len(sizes) == 1 else {}
 
 
 def _write(folder: Path, average: nn.Module, processor: Processor, noted: dict[str, Any], progress: Progress) -> None:

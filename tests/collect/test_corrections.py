@@ -1,6 +1,8 @@
 """Corrections: what a label says is what happens when the expert takes over there, and training reads it so."""
 
 import hashlib
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from act_eval.errors import DatasetError, TimingError, UsageError
 from act_eval.policies.checkpoint import load_config
 from act_eval.policies.data import JoinedWindows, Windows
 from act_eval.policies.rtc import DELAY
+from act_eval.policies.sampling import frame_orders
 from act_eval.policies.training_setup import fresh_processor
 from act_eval.rollout import Episode, rollout
 from act_eval.timing import parse_delay
@@ -165,3 +168,40 @@ def test_the_command_collects_and_training_starts_from_the_checkpoint(tmp_path: 
     trained = tmp_path / "run/checkpoints/last/pretrained_model"
     stored = "policy_preprocessor_step_3_normalizer_processor.safetensors"
     assert (trained / stored).read_bytes() == (policy / stored).read_bytes()
+
+
+def test_rounds_alternate_and_continue_where_they_were(tmp_path: Path, capsys) -> None:
+    policy, out = write_checkpoint(tmp_path / "act_rtc", "act_rtc"), tmp_path / "run"
+    words = ["--policy", "act_rtc", "--env", "pick", "--init-from", str(policy), "--correction-rounds", "2"]
+    words += ["--correction-episodes", "1", "--correction-steps", "2", "--correction-delay", "uniform:0,2"]
+    words += ["--batch-size", "4", "--evaluate-every", "0", "--validate-every", "0", "--held-out", "0"]
+    assert main(["train", *words, "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert f"round 1 of 2: corrections of {policy}" in printed
+    assert f"round 2 of 2: corrections of {out}/round_1/train/checkpoints/last/pretrained_model" in printed
+    first, second = (Demonstrations(out / f"round_{n}/pick") for n in (1, 2))
+    whom = [data.collection()["plan"]["corrections"]["weights"] for data in (first, second)]
+    assert whom[0] != whom[1]
+    settings = json.loads((out / "round_2/train/run.json").read_text())["facts"]["settings"]
+    assert settings["dataset"] == [str(out / "round_1/pick"), str(out / "round_2/pick")]
+    final = out / "round_2/train/checkpoints/last/pretrained_model/model.safetensors"
+    weights = final.read_bytes()
+    shutil.rmtree(out / "round_2")
+    assert main(["train", "--resume", str(out)]) == 0
+    assert final.read_bytes() == weights
+    assert main(["train", *words, "--out", str(out)]) == 1
+    assert f"continue it with --resume {out}" in capsys.readouterr().err
+
+
+def test_a_batch_holds_the_share_of_corrections_that_is_asked_for(tmp_path: Path, make_demos) -> None:
+    policy = write_checkpoint(tmp_path / "act_rtc", "act_rtc")
+    data, demos = run(policy, tmp_path / "set", episodes=1), make_demos(tmp_path / "demos", (30,))[0]
+    parts = [Windows(one, open_cache(one), 10, cameras=()) for one in (data, demos)]
+    mixed = JoinedWindows(parts, correction_share=0.25)
+    assert mixed.groups == ((30, 0.75), (data.total_frames, 0.25))
+    orders = frame_orders(mixed.groups, 8, seed=1)
+    batches = [np.concatenate([order.at(step) for order in orders]).tolist() for step in range(10)]
+    assert all((mixed.batch(frames)[DELAY] >= 0).sum() == 2 for frames in batches)
+    assert {frame for frames in batches for frame in frames if frame < 30} == set(range(30))
+    alone = JoinedWindows(parts[:1])
+    assert [len(order.at(0)) for order in frame_orders(alone.groups, 8, seed=1)] == [8]

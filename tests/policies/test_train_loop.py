@@ -62,6 +62,10 @@ class Memory:
     def __len__(self) -> int:
         return len(self.states)
 
+    @property
+    def groups(self) -> list[tuple[int, float]]:
+        return [(len(self), 1.0)]
+
     def batch(self, frames: Sequence[int]) -> dict[str, Tensor]:
         state = self.states[list(frames)]
         action = (state[:, None] * (float("nan") if self.poison else 2.0)).expand(-1, 3, -1)

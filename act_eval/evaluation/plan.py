@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from act_eval.config import EvaluateConfig, LaunchOptions
@@ -150,114 +151,95 @@ def plan_run(
             f'{workers.env_id} has neither render_state nor render_mode "rgb_array", so it cannot be recorded; '
             "choose --video none"
         )
-    suite = suite_of(workers.env_id, facts.env, workers.seeds)
-    if facts.policy is None:
-        schedules: dict[str, Schedule | None] = {EXPERT: None}
-        left_out: tuple[str, ...] = ()
-        timing: tuple[str, ...] = ()
-        policy = {"name": EXPERT}
-    else:
+    schedules: Mapping[str, Schedule | None] = {EXPERT: None}
+    left_out, remarks, policy = (), (), {"name": EXPERT}
+    if facts.policy is not None:
         check_features(facts.policy.spec, facts.env)
         found = conditions_of(config, facts.policy.spec, _delays(config, facts.env.control_ms), facts.env)
-        schedules, left_out, timing = {**found.schedules}, found.left_out, found.timing
+        schedules, left_out = found.schedules, found.left_out
+        remarks = (*facts.policy.remarks, *found.timing)
         policy = policy_entry(workers.policy_label, facts.policy)
         policy |= {"mask_images": True} if config.mask_images else {}
     for schedule in schedules.values():
         if schedule is not None:
-            schedule.check_episodes(suite.seeds, suite.horizon)
-    run, numeric = ({}, {}) if facts.policy is None else (facts.policy.run, facts.policy.numeric)
-    manifest = manifest_of(
-        suite, policy, schedules, facts.env, run, numeric, config.video, workers.workers, workers.batch
-    )
-    if config.call_timeout_s is not None:
-        manifest = with_entries(manifest, call_timeout_s=config.call_timeout_s)
-    metrics = load_metrics(config.metrics)
-    if metrics:
-        manifest = with_entries(manifest, metrics=manifest_entries(metrics))
-    manifest = replace(manifest, fingerprint={**manifest.fingerprint, **machine})  # the workers' machine
+            schedule.check_episodes(workers.seeds, facts.env.horizon)
     job = Job(
-        folder=config.out or _default_folder(workers, manifest),
-        seeds=suite.seeds,
+        folder=config.out or Path(),
+        seeds=workers.seeds,
         title=f"{workers.env_label} · {workers.policy_label}{' · mask_images' if config.mask_images else ''}",
         conditions=schedules,
         batch=workers.batch,
         video=config.video,
-        metrics=metrics,
+        metrics=load_metrics(config.metrics),
     )
+    limit = {} if config.call_timeout_s is None else {"call_timeout_s": config.call_timeout_s}
+    planned = planned_run(job, workers.build, workers.env_id, facts, policy, workers.workers, entries=limit)
+    manifest = planned.manifest
+    manifest = replace(manifest, fingerprint={**manifest.fingerprint, **machine})  # the workers' machine
+    job = job.moved(config.out or _default_folder(workers, manifest))
+    planned = replace(planned, manifest=manifest, job=job)
+    undeclared = facts.env.suite.get("hold") == "repeat" and declared(config.declaration)[1].hold is None
     lines = (
         *(f"env     {line}" for line in facts.env.remarks),
-        *(() if facts.policy is None else facts.policy.remarks),
-        *timing,
-        *_hold_remarks(config, facts.env, schedules),
-        *_ensemble_remarks(facts.env, schedules),
+        *remarks,
+        *schedule_remarks(facts.env, schedules.values(), undeclared),
         *(f"left out {line}" for line in left_out),
     )
-    planned = PlannedRun(manifest=manifest, job=job, build=workers.build)
     return planned, _summary(config, planned, workers.workers, lines)
 
 
-def _hold_remarks(config: EvaluateConfig, env: EnvFacts, schedules: Mapping[str, Schedule | None]) -> Iterable[str]:
-    delayed = any(one is not None and extremes(one.delay)[1] != 0 for one in schedules.values())
-    if delayed and env.suite.get("hold") == "repeat" and declared(config.declaration)[1].hold is None:
+def planned_run(
+    job: Job,
+    build: Build,
+    env_id: str,
+    facts: WorkerFacts,
+    policy: Mapping[str, Any],
+    workers: int,
+    *,
+    label: str = "",
+    entries: Mapping[str, Any] = MappingProxyType({}),
+) -> PlannedRun:
+    """Return a run with its manifest.
+
+    Args:
+        job: its job.
+        build: builds its workers.
+        env_id: id of the environment.
+        facts: of environment and policy.
+        policy: entry of the policy.
+        workers: number of workers, for the notes.
+        label: see `PlannedRun`.
+        entries: further entries of the configuration.
+    """
+    env, network = facts.env, facts.policy
+    conditions = {
+        name: {"executor": EXPERT} if schedule is None else condition_settings(schedule)
+        for name, schedule in job.conditions.items()
+    }
+    own = {"metrics": manifest_entries(job.metrics)} if job.metrics else {}
+    run, numeric = ({}, {}) if network is None else (network.run, network.numeric)
+    manifest = Manifest(
+        suite=Suite(env=env_id, kwargs=env.options, horizon=env.horizon, facts=env.suite, seeds=job.seeds),
+        configuration={"policy": policy, "conditions": conditions, **run, "video": job.video, **entries, **own},
+        fingerprint=fingerprint(threads=1, renderer=env.renderer, **env.versions, **numeric),
+        notes=notes(workers=workers, batch=job.batch, replayable=env.renders_states and env.by_name),
+    )
+    return PlannedRun(manifest=manifest, job=job, build=build, label=label)
+
+
+def schedule_remarks(env: EnvFacts, schedules: Iterable[Schedule | None], hold_undeclared: bool) -> Iterable[str]:
+    """Yield lines about what the conditions assume of the environment: its hold rule, and the gripper's dimensions."""
+    given = [one for one in schedules if one is not None]
+    if hold_undeclared and any(extremes(one.delay)[1] != 0 for one in given):
         yield (
             "warning: no hold rule is declared: a robot that waits for its chunk repeats the last command, which is "
             "right for absolute positions; --hold zero is for velocities and displacements, --hold repeat ends this "
             "warning"
         )
-
-
-def _ensemble_remarks(env: EnvFacts, schedules: Mapping[str, Schedule | None]) -> Iterable[str]:
-    methods = [one.method for one in schedules.values() if one is not None and isinstance(one.method, Ensemble)]
-    for newest in dict.fromkeys(one.newest_only for one in methods if isinstance(one, Ensemble)):
+    for newest in dict.fromkeys(one.method.newest_only for one in given if isinstance(one.method, Ensemble)):
         dims = list((env.gripper_dims or ()) if newest is None else newest)
         kept = f"; dimensions {dims} come from the newest chunk" if dims else " in every dimension"
         yield f"ensemble averages actions{kept}"
-
-
-def suite_of(env_id: str, env: EnvFacts, seeds: tuple[int, ...]) -> Suite:
-    """Return the suite of an environment's episodes."""
-    return Suite(env=env_id, kwargs=env.options, horizon=env.horizon, facts=env.suite, seeds=seeds)
-
-
-def manifest_of(
-    suite: Suite,
-    policy: Mapping[str, Any],
-    schedules: Mapping[str, Schedule | None],
-    env: EnvFacts,
-    run: Mapping[str, Any],
-    numeric: Mapping[str, str],
-    video: str,
-    workers: int,
-    batch: int,
-) -> Manifest:
-    """Return the manifest of a run.
-
-    Args:
-        suite: its episodes.
-        policy: the policy's entry.
-        schedules: condition → schedule; None without inference.
-        env: facts of the environment.
-        run: entries of the configuration about the network.
-        numeric: entries of the fingerprint about the network.
-        video: episodes to record.
-        workers: how many, for the notes.
-        batch: episodes at a time, for the notes.
-    """
-    entries = {
-        name: {"executor": EXPERT} if schedule is None else condition_settings(schedule)
-        for name, schedule in schedules.items()
-    }
-    return Manifest(
-        suite=suite,
-        configuration={"policy": policy, "conditions": entries, **run, "video": video},
-        fingerprint=fingerprint(threads=1, renderer=env.renderer, **env.versions, **numeric),
-        notes=notes(workers=workers, batch=batch, replayable=env.renders_states and env.by_name),
-    )
-
-
-def with_entries(manifest: Manifest, **entries: Any) -> Manifest:
-    """Return a manifest with further entries in its configuration."""
-    return replace(manifest, configuration={**manifest.configuration, **entries})
 
 
 def shard_of(launch: LaunchOptions) -> Shard | None:

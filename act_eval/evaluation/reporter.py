@@ -1,4 +1,4 @@
-"""The reporter interface of an evaluation: lines, phases and the progress of its episodes."""
+"""The reporter of an evaluation: lines, phases and the progress of its episodes."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -15,27 +15,25 @@ class EpisodeProgress(Protocol):
 
     def ended(self, condition: str, record: EpisodeRecord) -> None:
         """Receive an episode that has just ended."""
-        ...
 
     def stepped(self, condition: str, steps: int) -> None:
         """Receive the number of control steps of a condition since the last call."""
-        ...
 
 
 class Reporter(Protocol):
-    """Receives the reports of an evaluation."""
+    """Receives the reports of an evaluation; the bodies here drop them."""
 
     def line(self, text: str) -> None:
         """Receive a line."""
-        ...
 
     def phase(self, text: str) -> AbstractContextManager[OnCount]:
         """Enclose a phase such as loading."""
-        ...
+        return nullcontext(lambda _done, _total: None)
 
+    @contextmanager
     def episodes(
         self, finished: Mapping[str, Sequence[EpisodeRecord]], episodes: int, horizons: Mapping[str, int]
-    ) -> AbstractContextManager[EpisodeProgress]:
+    ) -> Iterator[EpisodeProgress]:
         """Enclose the run of the episodes.
 
         Args:
@@ -43,38 +41,19 @@ class Reporter(Protocol):
             episodes: number per condition, as far as they run here.
             horizons: condition → horizon [control steps].
         """
-        ...
-
-
-class Silent:
-    """Reports nothing."""
-
-    def line(self, text: str) -> None:
-        """Drop a line."""
-
-    def phase(self, text: str) -> AbstractContextManager[OnCount]:
-        """Report nothing."""
-        return nullcontext(lambda _done, _total: None)
-
-    @contextmanager
-    def episodes(
-        self, finished: Mapping[str, Sequence[EpisodeRecord]], episodes: int, horizons: Mapping[str, int]
-    ) -> Iterator[EpisodeProgress]:
-        """Report nothing."""
         yield _Uncounted()
 
 
-class Lines(Silent):
+class _Uncounted(EpisodeProgress):
+    """Drops the progress."""
+
+
+class Silent(Reporter):
+    """Reports nothing."""
+
+
+class Lines(Reporter):
     """Prints only lines, for the log of a job."""
 
     def line(self, text: str) -> None:
-        """Print a line."""
         print(text, flush=True)
-
-
-class _Uncounted:
-    def ended(self, condition: str, record: EpisodeRecord) -> None:
-        pass
-
-    def stepped(self, condition: str, steps: int) -> None:
-        pass

@@ -44,6 +44,7 @@ from act_eval.types import (
     EpisodeRecord,
     Executor,
     FloatArray,
+    ImageArray,
     Observer,
     Verdict,
 )
@@ -188,6 +189,10 @@ class _Batch:
             if ended is not None:
                 yield self._end(slot, episode, *ended)
 
+    def _show(self, image: ImageArray, slot: EnvSlot, episode: Episode) -> None:
+        for observer in self._frame_observers:
+            observer.on_frame(episode.number, slot.step, image)
+
     def _advance(
         self, slot: EnvSlot, episode: Episode, actions: Actions, command: FloatArray, image_needed: bool
     ) -> _End | None:
@@ -199,8 +204,8 @@ class _Batch:
             raise
         except BaseException as error:  # user code may raise anything
             return INVALID, Fault.of(error)
-        for observer in self._frame_observers:
-            observer.on_frame(episode.number, slot.step, image)
+        if image is not None:
+            self._show(image, slot, episode)
         if self._observers:
             record = step_record(episode, slot.step, actions, slot.row, state)
             for observer in self._observers:
@@ -226,11 +231,9 @@ class _Batch:
         """End a slot's episode and return its record."""
         if outcome != INVALID and self._frame_observers:
             try:
-                image = slot.frame()
-                for observer in self._frame_observers:
-                    observer.on_frame(episode.number, slot.step, image)
+                self._show(slot.frame(), slot, episode)
             except SimulationError as fault:
-                outcome, error = INVALID, Fault.of(fault)
+                outcome, error = outcome or INVALID, error or Fault.of(fault)
         verdict = Verdict(outcome=outcome) if outcome is not None else None
         if verdict is None:
             verdict, error = _judge(slot)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from gymnasium.vector.utils import create_empty_array
 
 from act_eval.errors import FeatureMismatch, SimulationError, UsageError
 from act_eval.types import FloatArray, ImageArray, Observation
@@ -49,7 +50,12 @@ class ObservationBatch:
                 raise SimulationError(str(error)) from error
             raise
         self._begun = True
-        batch = self._observation = self._observation or _zeros(self._slots, pixels, agent_pos, environment_state)
+        batch = self._observation
+        if batch is None:
+            like = {"pixels": pixels, "agent_pos": agent_pos}
+            like |= {} if environment_state is None else {"environment_state": environment_state}
+            batch = self._observation = _laid_out(self._slots, _space_of(like))
+            assert batch is not None
         _same("cameras", sorted(pixels), sorted(batch.pixels))
         for name, image in pixels.items():
             _same(f"image {name!r}", image.shape, batch.pixels[name].shape[1:])
@@ -106,29 +112,28 @@ def _numbers(name: str, values: Any) -> FloatArray:
     return array
 
 
-def _zeros(
-    slots: int, pixels: Mapping[str, ImageArray], agent_pos: FloatArray, environment_state: FloatArray | None
-) -> Observation:
-    return Observation(
-        pixels={name: np.zeros((slots, *image.shape), np.uint8) for name, image in pixels.items()},
-        agent_pos=np.zeros((slots, *agent_pos.shape), np.float32),
-        environment_state=None
-        if environment_state is None
-        else np.zeros((slots, *environment_state.shape), np.float32),
-    )
-
-
 def _laid_out(slots: int, space: Any) -> Observation | None:
     """Return the batch of a space with an `agent_pos`, all zero; None for any other space."""
     entries = space.spaces if isinstance(space, spaces.Dict) else {}
-    pixels, state = entries.get("pixels", spaces.Dict()), entries.get("environment_state")
-    boxes = [*(pixels.spaces.values() if isinstance(pixels, spaces.Dict) else [None]), entries.get("agent_pos")]
-    if not all(isinstance(box, spaces.Box) for box in (*boxes, *([] if state is None else [state]))):
+    known = {name: entries[name] for name in ("pixels", "agent_pos", "environment_state") if name in entries}
+    zero: Any = create_empty_array(spaces.Dict(known), slots)
+    if "agent_pos" not in zero or not isinstance(zero.get("pixels", {}), Mapping):
         return None
-    images = {name: np.zeros(box.shape or (), np.uint8) for name, box in pixels.spaces.items()}
-    vectors = [None if box is None else np.zeros(box.shape or (), np.float32) for box in (boxes[-1], state)]
-    assert vectors[0] is not None
-    return _zeros(slots, images, vectors[0], vectors[1])
+    return Observation(
+        pixels={name: images.astype(np.uint8) for name, images in zero.get("pixels", {}).items()},
+        agent_pos=zero["agent_pos"].astype(np.float32),
+        environment_state=zero["environment_state"].astype(np.float32) if "environment_state" in zero else None,
+    )
+
+
+def _space_of(observed: Mapping[str, Any]) -> spaces.Dict:
+    """Return a space with the shapes of an observation."""
+    return spaces.Dict(
+        {
+            name: _space_of(value) if isinstance(value, Mapping) else spaces.Box(-np.inf, np.inf, value.shape)
+            for name, value in observed.items()
+        }
+    )
 
 
 def _same(what: str, got: object, expected: object) -> None:

@@ -13,10 +13,8 @@ from act_eval.evaluation.plan import (
     PlannedRun,
     launcher_of,
     local_only_reason,
-    manifest_of,
+    planned_run,
     shard_of,
-    suite_of,
-    with_entries,
 )
 from act_eval.evaluation.worker import Job
 from act_eval.launch import Launcher, cores_of
@@ -29,7 +27,7 @@ from act_eval.sources.executors import ExecutorSource, load_executor
 from act_eval.sources.metrics import load_metrics, manifest_entries
 from act_eval.sources.policies import EXPERT, Network, policy_entry, policy_source
 from act_eval.sources.policy_sources import CheckpointSource, NetworkSource, ObjectSource, PolicySource, check_network
-from act_eval.sources.workers import PolicyWorkerSource
+from act_eval.sources.workers import PolicyWorkerSource, WorkerFacts
 from act_eval.sweeps.grid import Expansion, Grid, expand, shared_refusals
 from act_eval.sweeps.rules import parse_rule
 from act_eval.sweeps.survey import Survey
@@ -166,28 +164,20 @@ def _run(plan: SweepPlan, facts: Survey, policy: str, env: str) -> SweepRun:
         raise UsageError(f"--prefix expert needs an environment with the scripted expert; {env} has none")
     expansion = expand(plan.grid, about.spec)
     schedules = {setting.condition: setting.schedule for setting in expansion.settings}
-    suite = suite_of(plan.envs[env].env_id, place, plan.seeds)
     folder = plan.out / f"{policy}_{env}"
     batch = 1 if plan.envs[env].made else plan.batch
-    manifest = manifest_of(
-        suite, policy_entry(policy, about), schedules, place, about.run, about.numeric, "none", plan.workers, batch
+    job = Job(
+        folder=folder,
+        seeds=plan.seeds,
+        title=f"{env} · {policy}",
+        conditions=schedules,
+        batch=batch,
+        video="none",
+        metrics=plan.metrics,
     )
-    if plan.metrics:
-        manifest = with_entries(manifest, metrics=manifest_entries(plan.metrics))
-    planned = PlannedRun(
-        manifest=manifest,
-        job=Job(
-            folder=folder,
-            seeds=plan.seeds,
-            title=f"{env} · {policy}",
-            conditions=schedules,
-            batch=batch,
-            video="none",
-            metrics=plan.metrics,
-        ),
-        build=PolicyWorkerSource(env=plan.envs[env], policy=plan.policies[policy], slots=min(batch, plan.episodes)),
-        label=f"{folder.name}/",
-    )
+    build = PolicyWorkerSource(env=plan.envs[env], policy=plan.policies[policy], slots=min(batch, plan.episodes))
+    both, entry = WorkerFacts(env=place, policy=about), policy_entry(policy, about)
+    planned = planned_run(job, build, plan.envs[env].env_id, both, entry, plan.workers, label=f"{folder.name}/")
     return SweepRun(
         policy=policy,
         env=env,

@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from act_eval.datasets.columns import column_values, open_parquet, reading, whole_numbers
@@ -30,6 +29,7 @@ from act_eval.datasets.layout import (
     Info,
     as_read,
 )
+from act_eval.datasets.rows import Rows
 from act_eval.datasets.statistics import Stats, check_statistics
 from act_eval.decoding import JSON, read_json
 from act_eval.errors import DatasetError, FeatureMismatch
@@ -59,14 +59,6 @@ class Episodes:
         return len(self.lengths)
 
 
-@dataclass(frozen=True)
-class _DataFile:
-    path: Path
-    first: int
-    """Global index of its first row."""
-    rows: int
-
-
 class Demonstrations:
     """A data set on disk."""
 
@@ -93,8 +85,7 @@ class Demonstrations:
             raise DatasetError(
                 f"{self.root / INFO} says {self._info.total_frames} frames; its episodes have {self.total_frames}"
             )
-        self._files = self._find_rows()
-        self._open: tuple[Path, pq.ParquetFile, IntArray] | None = None
+        self._rows = self._find_rows()
         for key in self.cameras_as("video"):
             for episode in range(len(self.episodes)):
                 self._video(key, episode)
@@ -177,7 +168,7 @@ class Demonstrations:
         """
         if lacking := [key for key in keys if key not in self.features]:
             raise DatasetError(f"{self.root} has no {' and no '.join(lacking)}; it has: {', '.join(self.features)}")
-        table = self._rows(episode, keys)
+        table = self._columns(episode, keys)
         found = {}
         for key in keys:
             values = column_values(table[key], self.features[key].width, f"{self.root} episode {episode}, {key}")
@@ -204,7 +195,7 @@ class Demonstrations:
         if feature is None or not feature.is_camera:
             raise FeatureMismatch(f"{self.root} has no camera {camera!r}; it has: {', '.join(self.cameras) or 'none'}")
         if feature.dtype == "image":
-            pictures = self._rows(episode, [key])[key].to_pylist()
+            pictures = self._columns(episode, [key])[key].to_pylist()
             return np.stack([self._picture(p, feature, episode, f"{key} frame {t}") for t, p in enumerate(pictures)])
         start = self.episodes.from_timestamps[f"videos/{self._stored[key]}"][episode]
         times = start + self.vectors(episode, ["timestamp"])["timestamp"].astype(np.float64)
@@ -216,27 +207,10 @@ class Demonstrations:
             raise DatasetError(f"{self.root} episode {episode} has no picture inside its data file for {what}")
         return decode_png(data, feature.shape, f"{self.root} episode {episode} {what}")
 
-    def _rows(self, episode: int, keys: Sequence[str]) -> pa.Table:
+    def _columns(self, episode: int, keys: Sequence[str]) -> pa.Table:
         """Return columns of an episode under their names in `features`."""
         start, length = int(self.episodes.starts[episode]), int(self.episodes.lengths[episode])
-        names = [self._stored[key] for key in keys]
-        parts = []
-        for file in self._files:
-            low, high = max(start - file.first, 0), min(start + length - file.first, file.rows)
-            if low < high:
-                with reading(file.path):
-                    parts.append(self._read(file.path, low, high, names))
-        return pa.concat_tables(parts).rename_columns(list(keys))
-
-    def _read(self, path: Path, low: int, high: int, names: list[str]) -> pa.Table:
-        if self._open is None or self._open[0] != path:
-            file = pq.ParquetFile(path)
-            sizes = [file.metadata.row_group(g).num_rows for g in range(file.metadata.num_row_groups)]
-            self._open = (path, file, np.cumsum([0, *sizes]))
-        _, file, offsets = self._open
-        first, last = np.searchsorted(offsets, [low, high - 1], side="right") - 1
-        table = file.read_row_groups(list(range(first, last + 1)), columns=names).select(names)
-        return table.slice(low - int(offsets[first]), high - low)
+        return self._rows.read(start, length, [self._stored[key] for key in keys]).rename_columns(list(keys))
 
     def _path(self, template: str, prefix: str, episode: int) -> Path:
         """Return the file of an episode that a template of info.json names."""
@@ -244,10 +218,9 @@ class Demonstrations:
         try:
             name = template.format(video_key=prefix.removeprefix("videos/"), chunk_index=chunk, file_index=file)
         except (LookupError, ValueError, AttributeError, TypeError, OverflowError, MemoryError) as error:
-            fields = ", ".join(("video_key", *_PLACE))
-            raise DatasetError(
-                f"{self.root / INFO}: the template {template!r} fails; its fields are {fields}"
-            ) from error
+            fields = f"video_key, {', '.join(_PLACE)}"
+            text = f"{self.root / INFO}: the template {template!r} fails; its fields are {fields}"
+            raise DatasetError(text) from error
         path = Path(name)
         if path.is_absolute() or path.drive or ".." in path.parts or not path.parts or not name.isprintable():
             raise DatasetError(f"{self.root / INFO}: {template!r} leads to {name!r}, which is no path in the data set")
@@ -259,53 +232,22 @@ class Demonstrations:
             raise DatasetError(f"{path} is missing; {self.root} is incomplete")
         return path
 
-    def _find_rows(self) -> list[_DataFile]:
-        """Return the data files in the order of their rows' global indices.
-
-        The files that the episodes name may be stale: LeRobot finds rows by their index over all data files.
-        """
+    def _find_rows(self) -> Rows:
+        """Find the rows in every file that the template may name, whichever the episodes do name."""
         template = self._info.data_path or DATA_PATH
         named = {self._path(template, "data", episode) for episode in range(len(self.episodes))}
         parts = [glob.escape(text) + ("" if field is None else "*") for text, field, *_ in Formatter().parse(template)]
         with reading(self.root):
             paths = {path for path in self.root.glob("".join(parts)) if path.is_file()}
-        wanted = [stored for key, stored in self._stored.items() if self.features[key].dtype != "video"]
-        numbered = [self._numbered(path, wanted) for path in sorted(paths)]
-        files = sorted((file for file in numbered if file.rows), key=lambda file: file.first)
-        end = 0
-        for file in files:
-            if file.first != end:
-                raise DatasetError(f"{file.path} begins with index {file.first}; the rows before it end at {end}")
-            end += file.rows
-        if end != self.total_frames:
+        columns = [stored for key, stored in self._stored.items() if self.features[key].dtype != "video"]
+        rows = Rows(paths, columns, self.episodes.starts, self.total_frames)
+        if rows.count != self.total_frames:
             for path in sorted(named - paths):
                 raise DatasetError(f"{path} is missing; the data set is incomplete")
             raise DatasetError(
-                f"the data files of {self.root} have {end} frames; its episodes have {self.total_frames}"
+                f"the data files of {self.root} have {rows.count} frames; its episodes have {self.total_frames}"
             )
-        return files
-
-    def _numbered(self, path: Path, columns: Sequence[str]) -> _DataFile:
-        """Check that a data file has its columns and that its rows are numbered as the table of episodes says."""
-        file = open_parquet(path, ["index", "episode_index", *columns])
-        with reading(path):
-            table = file.read(columns=["index", "episode_index"])
-            index = whole_numbers(table["index"], f"{path}: index")
-            episode = whole_numbers(table["episode_index"], f"{path}: episode_index")
-        first = int(index[0]) if len(index) else 0
-        belongs = np.searchsorted(self.episodes.starts, index, side="right") - 1
-        belongs[index >= self.total_frames] = -1
-        if (disordered := np.flatnonzero(index != first + np.arange(len(index)))).size:
-            row = int(disordered[0])
-            raise DatasetError(f"{path} row {row} has index {index[row]} after {index[row - 1]}: rows must be in order")
-        if (foreign := np.flatnonzero((episode != belongs) | (belongs < 0))).size:
-            row = int(foreign[0])
-            place = f"in episode {belongs[row]}" if belongs[row] >= 0 else "in none"
-            raise DatasetError(
-                f"{path} row {row} has index {index[row]}, episode_index {episode[row]}; by meta/episodes that index "
-                f"is {place}"
-            )
-        return _DataFile(path, first, len(index))
+        return rows
 
 
 def _keys(features: Mapping[str, Feature]) -> dict[str, str]:

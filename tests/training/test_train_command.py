@@ -23,6 +23,9 @@ from act_eval.errors import (
 from act_eval.policies.act.presets import features
 from act_eval.policies.checkpoint import fresh_policy, load_extra, load_pretrained, trained_rates
 from act_eval.policies.rtc import ACTRTCConfig
+from act_eval.sources.environments import EnvSource
+from act_eval.sources.policy_sources import CheckpointSource
+from act_eval.sources.workers import PolicyWorkerSource
 from act_eval.training.config import values
 
 TINY = [
@@ -245,6 +248,10 @@ def test_the_rate_of_the_data_is_kept_and_compared(
     )
     checkpoint = tmp_path / "run/checkpoints/last/pretrained_model"
     assert trained_rates(checkpoint) == (50,)
+    env = EnvSource(env_id="act_eval/Pick-v1", options={"image_size": 16})
+    worker = PolicyWorkerSource(env=env, policy=CheckpointSource(folder=checkpoint), slots=1)()
+    assert "has 50 frames per second, pick-v1 20 control steps: a chunk of 4 actions" in worker.facts.warnings[0]
+    worker.close()
     extra = json.loads((checkpoint / "act_eval.json").read_text())
     extra["training"]["data"][0]["fps"] = 0
     (checkpoint / "act_eval.json").write_text(json.dumps(extra))

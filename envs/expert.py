@@ -93,11 +93,12 @@ def _silent(logger: str) -> Iterator[None]:
 
 def _plan(now: Privileged) -> tuple[NDArray[np.float64], float]:
     """Return where the pinch point should go [m] and what the gripper should do [rad]."""
-    if _in_tray(now):
-        return _retreat(now)
-    if _holding(now):
-        return _carry(now)
-    return _reach(now)
+    if TRAY.contains(now.target_pos[:2]) and now.target_pos[2] < _DELIVERED_HEIGHT:
+        retreat = now.pinch_pos if now.joints[5] < _RELEASED_ANGLE else np.array([*TRAY.centre, _TRAVEL_HEIGHT])
+        return retreat, GRIPPER_OPEN
+    near = np.linalg.norm(now.target_pos - now.pinch_pos) < _HOLDING_RADIUS
+    holding = near and _HOLDING_ANGLE[0] < now.joints[5] < _HOLDING_ANGLE[1] and now.target_touched
+    return _carry(now) if holding else _reach(now)
 
 
 def _reach(now: Privileged) -> tuple[NDArray[np.float64], float]:
@@ -126,21 +127,6 @@ def _carry(now: Privileged) -> tuple[NDArray[np.float64], float]:
     sideways = now.pinch_pos[:2] + lifted * (TRAY.centre - now.pinch_pos[:2])
     height = _RELEASE_HEIGHT + drop
     return np.array([*sideways, height]), GRIPPER_CLOSED
-
-
-def _retreat(now: Privileged) -> tuple[NDArray[np.float64], float]:
-    if now.joints[5] < _RELEASED_ANGLE:
-        return now.pinch_pos, GRIPPER_OPEN
-    return np.array([*TRAY.centre, _TRAVEL_HEIGHT]), GRIPPER_OPEN
-
-
-def _holding(now: Privileged) -> bool:
-    near = np.linalg.norm(now.target_pos - now.pinch_pos) < _HOLDING_RADIUS
-    return bool(near and _HOLDING_ANGLE[0] < now.joints[5] < _HOLDING_ANGLE[1] and now.target_touched)
-
-
-def _in_tray(now: Privileged) -> bool:
-    return bool(TRAY.contains(now.target_pos[:2]) and now.target_pos[2] < _DELIVERED_HEIGHT)
 
 
 def _pointing_down(yaw: float) -> NDArray[np.float64]:

@@ -36,22 +36,20 @@ def menagerie_model() -> Path:
     Raises:
         UsageError: if there is neither, saying how to get one.
     """
-    root = os.environ.get(ROOT_VARIABLE)
-    if not root and find_spec("mujoco_menagerie") is None:
+    if root := os.environ.get(ROOT_VARIABLE):
+        folder = Path(root) / MODEL
+    elif find_spec("mujoco_menagerie") is None:
         raise UsageError(f"robot_meshes: the meshes are not part of act_eval; {_HINT}")
-    folder = Path(root) / MODEL if root else _of_package()
+    else:
+        import mujoco_menagerie  # pyright: ignore[reportMissingImports]  # optional
+
+        try:
+            folder = mujoco_menagerie.get(MODEL).path()  # fetches it on first use
+        except (mujoco_menagerie.MenagerieError, OSError) as error:
+            raise UsageError(f"robot_meshes: mujoco-menagerie has no {MODEL} for us ({error}); {_HINT}") from error
     if not (folder / FILE).is_file():
         raise UsageError(f"robot_meshes: there is no {folder / FILE}; {_HINT}")
     return folder.resolve()
-
-
-def _of_package() -> Path:
-    import mujoco_menagerie  # pyright: ignore[reportMissingImports]  # optional
-
-    try:
-        return mujoco_menagerie.get(MODEL).path()  # fetches it on first use
-    except (mujoco_menagerie.MenagerieError, OSError) as error:
-        raise UsageError(f"robot_meshes: mujoco-menagerie has no {MODEL} for us ({error}); {_HINT}") from error
 
 
 def put_on(spec: mujoco.MjSpec, folder: Path) -> str:

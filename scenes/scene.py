@@ -101,7 +101,12 @@ def compile_scene(config: SceneConfig) -> Scene:
     """
     spec = build_spec(config)
     worn = "" if config.robot_meshes is None else meshes.put_on(spec, config.robot_meshes)
-    model = _compiled(spec, config)
+    try:
+        model = spec.compile()
+    except ValueError as error:
+        if config.robot_meshes is None:
+            raise
+        raise UsageError(f"robot_meshes: a mesh of {config.robot_meshes} cannot be used: {error}") from error
     joints = [model.joint(name) for name in arm.JOINTS]
     blocks = [model.joint(name) for name in config.blocks]
     return Scene(
@@ -119,12 +124,3 @@ def compile_scene(config: SceneConfig) -> Scene:
         action_high=model.actuator_ctrlrange[:, 1].astype(np.float32),
         digest=hashlib.sha256((spec.to_xml() + worn).encode()).hexdigest(),
     )
-
-
-def _compiled(spec: mujoco.MjSpec, config: SceneConfig) -> mujoco.MjModel:
-    try:
-        return spec.compile()
-    except ValueError as error:
-        if config.robot_meshes is None:
-            raise
-        raise UsageError(f"robot_meshes: a mesh of {config.robot_meshes} cannot be used: {error}") from error

@@ -1,6 +1,7 @@
 """Everything on the table but the arm: table top, tray, blocks, lights and cameras."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -51,20 +52,21 @@ REVIEW = Camera("review", (0.52, -0.30, 0.34), (0.15, -0.01, 0.04), (0, 0, 1), 4
 
 def add_tabletop(spec: mujoco.MjSpec) -> None:
     """Add the table top, the tray and the lights."""
-    _static_box(spec, "table", (0.2, 0, -0.02), (0.35, 0.40, 0.02), (0.62, 0.60, 0.57, 1.0))
+    world = spec.worldbody
+    _add_box(world, "table", (0.35, 0.40, 0.02), (0.62, 0.60, 0.57, 1.0), pos=(0.2, 0, -0.02))
     (x0, y0), (x1, y1) = TRAY.low, TRAY.high
     cx, cy = TRAY.centre
     half_x, half_y, wall = (x1 - x0) / 2, (y1 - y0) / 2, TRAY_WALL / 2
     tray = (0.20, 0.45, 0.42, 1.0)
     rim = (0.13, 0.33, 0.31, 1.0)
     z, half_z = TRAY_HEIGHT / 2, TRAY_HEIGHT / 2
-    _static_box(spec, "tray_floor", (cx, cy, TRAY_FLOOR / 2), (half_x, half_y, TRAY_FLOOR / 2), tray)
-    _static_box(spec, "tray_near", (x0 - wall, cy, z), (wall, half_y + TRAY_WALL, half_z), rim)
-    _static_box(spec, "tray_far", (x1 + wall, cy, z), (wall, half_y + TRAY_WALL, half_z), rim)
-    _static_box(spec, "tray_right", (cx, y0 - wall, z), (half_x, wall, half_z), rim)
-    _static_box(spec, "tray_left", (cx, y1 + wall, z), (half_x, wall, half_z), rim)
+    _add_box(world, "tray_floor", (half_x, half_y, TRAY_FLOOR / 2), tray, pos=(cx, cy, TRAY_FLOOR / 2))
+    _add_box(world, "tray_near", (wall, half_y + TRAY_WALL, half_z), rim, pos=(x0 - wall, cy, z))
+    _add_box(world, "tray_far", (wall, half_y + TRAY_WALL, half_z), rim, pos=(x1 + wall, cy, z))
+    _add_box(world, "tray_right", (half_x, wall, half_z), rim, pos=(cx, y0 - wall, z))
+    _add_box(world, "tray_left", (half_x, wall, half_z), rim, pos=(cx, y1 + wall, z))
     for name, pos, diffuse in (("key", (0.5, 0.4, 1.0), 0.55), ("fill", (0.3, -0.6, 0.9), 0.35)):
-        spec.worldbody.add_light(
+        world.add_light(
             name=name,
             pos=pos,
             dir=np.subtract((0.17, 0, 0), pos),
@@ -78,17 +80,7 @@ def add_block(spec: mujoco.MjSpec, name: str, rgba: tuple[float, float, float, f
     """Add a free cube of side `BLOCK_SIDE` [m] and 20 g."""
     body = spec.worldbody.add_body(name=name, pos=(0, 0, BLOCK_SIDE / 2))
     body.add_freejoint(name=name)
-    body.add_geom(
-        name=name,
-        type=mujoco.mjtGeom.mjGEOM_BOX,
-        size=(BLOCK_SIDE / 2,) * 3,
-        rgba=rgba,
-        mass=0.02,
-        contype=_WORLD_COLLISION,
-        conaffinity=_WORLD_AFFINITY,
-        friction=(0.8, 0.005, 0.0005),
-        condim=4,
-    )
+    _add_box(body, name, (BLOCK_SIDE / 2,) * 3, rgba, mass=0.02, condim=4)
 
 
 def add_camera(spec: mujoco.MjSpec, camera: Camera) -> None:
@@ -100,14 +92,14 @@ def add_camera(spec: mujoco.MjSpec, camera: Camera) -> None:
     parent.add_camera(name=camera.name, pos=camera.position, quat=quat, fovy=camera.fovy)
 
 
-def _static_box(spec: mujoco.MjSpec, name: str, pos: tuple, half: tuple, rgba: tuple) -> None:
-    spec.worldbody.add_geom(
+def _add_box(body: mujoco.MjsBody, name: str, half: tuple, rgba: tuple, **more: Any) -> None:
+    body.add_geom(
         name=name,
         type=mujoco.mjtGeom.mjGEOM_BOX,
-        pos=pos,
         size=half,
         rgba=rgba,
         contype=_WORLD_COLLISION,
         conaffinity=_WORLD_AFFINITY,
         friction=(0.8, 0.005, 0.0005),
+        **more,
     )

@@ -1,9 +1,8 @@
 """Collecting data sets: demonstrations of the scripted expert, and its corrections of a policy."""
 
-from act_eval.collect.expert import expert_demonstrator
 from act_eval.collect.loop import collect
 from act_eval.collect.plan import DEMONSTRATED, Collected, CollectPlan, CollectProgress, Corrections
-from act_eval.collect.recording import Attempts, Demonstrator, MakeAttempts
+from act_eval.collect.recording import Attempts, Demonstrator, MakeAttempts, expert_demonstrator
 
 __all__ = [
     "DEMONSTRATED",

@@ -19,7 +19,10 @@ import numpy as np
 from act_eval.collect.plan import CollectPlan
 from act_eval.datasets import Attempt, AttemptFolder, Episode, Feature, ImageStorage, demonstration_features
 from act_eval.datasets.layout import DONE, SUCCESS
-from act_eval.errors import DatasetError, SimulationError
+from act_eval.envs.recovery_expert import RecoveryExpert
+from act_eval.envs.registration import make as make_env
+from act_eval.errors import DatasetError, SimulationError, UsageError
+from act_eval.scenes.arm import JOINTS
 from act_eval.seeding import Purpose, episode_seeds
 from act_eval.types import ACTION, ENVIRONMENT_STATE, IMAGE_PREFIX, STATE, FloatArray
 
@@ -70,6 +73,25 @@ class Demonstrator:
     def attempt(self, seed: int) -> tuple[str, Episode | None]:
         """Run one episode, and keep it if it succeeds."""
         return _record(self, seed)
+
+
+def expert_demonstrator(env_id: str, options: Mapping[str, Any], recovery: float = 0.0) -> Demonstrator:
+    """Return an environment of act_eval with its expert.
+
+    Args:
+        env_id: Gymnasium id.
+        options: options of the environment.
+        recovery: share of the episodes that begin with a mistake, which is not recorded.
+
+    Raises:
+        UsageError: if the environment does not know an option.
+    """
+    try:
+        env = make_env(env_id, options)
+    except TypeError as error:  # Gymnasium lets the constructor's complaint through
+        raise UsageError(f"{env_id} does not take the options {dict(options)}: {error}") from error
+    expert = RecoveryExpert(env.unwrapped, recovery)  # pyright: ignore[reportArgumentType]
+    return Demonstrator(env, expert, JOINTS, expert.begin)
 
 
 TOO_SHORT = "too_short"

@@ -11,9 +11,7 @@ from pathlib import Path
 
 import av
 import numpy as np
-from av.container import OutputContainer
 from av.error import FFmpegError
-from av.video.stream import VideoStream
 from numpy.typing import NDArray
 from PIL.Image import DecompressionBombError
 
@@ -65,26 +63,20 @@ def write_video(path: Path, frames: ImageArray, fps: int) -> None:
 def join_videos(path: Path, parts: Sequence[tuple[Path, int]], fps: int) -> None:
     """Join H.264 files of (path, frames) into one without decoding; part k begins where part k - 1 ended."""
     with av.open(str(path), "w", format="mp4") as container:
-        stream: VideoStream | None = None
-        first_frame = 0
+        stream, first_frame = None, 0
         for part, frames in parts:
-            stream = _append_video(container, stream, part, Fraction(first_frame, fps))
+            with av.open(str(part)) as source:
+                video = source.streams.video[0]
+                if stream is None:
+                    stream = container.add_stream_from_template(video)
+                    stream.time_base = video.time_base
+                for packet in source.demux(video):
+                    if packet.pts is None or packet.dts is None or packet.time_base is None:  # the flush packet
+                        continue
+                    shift = int(Fraction(first_frame, fps) / packet.time_base)
+                    packet.pts, packet.dts, packet.stream = packet.pts + shift, packet.dts + shift, stream
+                    container.mux(packet)
             first_frame += frames
-
-
-def _append_video(container: OutputContainer, stream: VideoStream | None, part: Path, start: Fraction) -> VideoStream:
-    with av.open(str(part)) as source:
-        video = source.streams.video[0]
-        if stream is None:
-            stream = container.add_stream_from_template(video)
-            stream.time_base = video.time_base
-        for packet in source.demux(video):
-            if packet.pts is None or packet.dts is None or packet.time_base is None:  # the flush packet
-                continue
-            shift = int(start / packet.time_base)
-            packet.pts, packet.dts, packet.stream = packet.pts + shift, packet.dts + shift, stream
-            container.mux(packet)
-    return stream
 
 
 def read_video(path: Path, times: NDArray[np.float64], shape: tuple[int, ...], what: str) -> ImageArray:

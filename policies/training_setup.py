@@ -51,17 +51,12 @@ def fitted(
                 f"the data set {other.root} does not fit. {ACTION}: {action} is needed, {other.action_shape} is there"
             )
     inputs = features(
-        {name: _size(shapes[IMAGE_PREFIX + name]) for name in names},
+        {name: shapes[IMAGE_PREFIX + name][:2] for name in names},
         state=shapes[STATE][0] if STATE in shapes else None,
         environment_state=shapes[ENVIRONMENT_STATE][0] if goal_input and ENVIRONMENT_STATE in shapes else None,
     )
     outputs = {ACTION: Feature("ACTION", action)}
     return dataclasses.replace(config, input_features=inputs, output_features=outputs)
-
-
-def _size(shape: tuple[int, ...]) -> tuple[int, int]:
-    height, width, _ = shape
-    return height, width
 
 
 def check_same(found: ACTConfig, wanted: ACTConfig, where: Path) -> None:

@@ -6,7 +6,7 @@ Legend: `T` control steps of an episode.
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +40,11 @@ def write_csv(run: StoredRun, path: Path) -> None:
 def write_episodes(run: StoredRun, path: Path) -> None:
     """Write the episodes as Parquet."""
     rows = run.rows()
-    columns = {name: _column([row.get(name) for row in rows]) for name in _names(rows)}
-    _write(pa.table(columns), path)
+    table = pa.table({name: _column([row.get(name) for row in rows]) for name in _names(rows)})
+    with writing(path.parent):
+        unfinished = path.with_name(path.name + ".part")
+        pq.write_table(table, unfinished)
+        unfinished.replace(path)
 
 
 def write_steps(run: StoredRun, path: Path) -> None:
@@ -52,26 +55,14 @@ def write_steps(run: StoredRun, path: Path) -> None:
     """
     with writing(path.parent):
         unfinished = path.with_name(path.name + ".part")
-        tables = _step_tables(run)
+        episodes = ((one, record) for one in run.conditions.values() for record in one.records)
+        tables = (_step_table(one.name, record, one.steps(record.episode)) for one, record in episodes)
         first = next(tables)
         with pq.ParquetWriter(unfinished, first.schema) as writer:
             writer.write_table(first)
             for table in tables:
                 writer.write_table(table.cast(first.schema))
         unfinished.replace(path)
-
-
-def _write(table: pa.Table, path: Path) -> None:
-    with writing(path.parent):
-        unfinished = path.with_name(path.name + ".part")
-        pq.write_table(table, unfinished)
-        unfinished.replace(path)
-
-
-def _step_tables(run: StoredRun) -> Iterator[pa.Table]:
-    for condition in run.conditions.values():
-        for record in condition.records:
-            yield _step_table(condition.name, record, condition.steps(record.episode))
 
 
 def _step_table(condition: str, record: EpisodeRecord, steps: EpisodeSteps) -> pa.Table:

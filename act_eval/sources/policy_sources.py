@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -409,11 +410,9 @@ def need_serving() -> None:
     Raises:
         UsageError: naming them.
     """
-    try:
-        import msgpack  # noqa: F401
-        import websockets  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise UsageError(f"policy servers need {error.name!r}: pip install 'act_eval[serve]'") from error
+    for name in ("msgpack", "websockets"):
+        if find_spec(name) is None:
+            raise UsageError(f"policy servers need {name!r}: pip install 'act_eval[serve]'")
 
 
 def check_network(compile_mode: str, device: str) -> None:

@@ -25,7 +25,7 @@ _SMALL = {
 
 
 def features(
-    cameras: Mapping[str, tuple[int, int]], state: int | None = 6, environment_state: int | None = 2
+    cameras: Mapping[str, tuple[int, ...]], state: int | None = 6, environment_state: int | None = 2
 ) -> dict[str, Feature]:
     """Return input features.
 

@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
     """An ACT of joints and goal, without cameras, as LeRobot would save it."""
     plain = {k: v for k, v in TINY.items() if k not in ("backbone_widths", "camera_embedding", "vision_backbone")}
     inputs = {STATE: Feature("STATE", (2,)), ENVIRONMENT_STATE: Feature("ENV", (2,))}
-    fields = plain | {"input_features": inputs, "output_features": {ACTION: Feature("ACTION", (2,))}}
+    fields: dict[str, Any] = plain | {"input_features": inputs, "output_features": {ACTION: Feature("ACTION", (2,))}}
     torch.manual_seed(0)
     policy = ACTPolicy(ACTConfig(**fields))
     save_pretrained(tmp_path / "policy", policy, Processor(policy.config, STATS))

@@ -171,7 +171,7 @@ def config_from_dict(values: Mapping[str, Any], where: str = CONFIG_FILE) -> ACT
         )
     known = {field.name for field in dataclasses.fields(_CONFIGS[kind])}
     entries = {name: value for name, value in values.items() if name in known}
-    for name in values.keys() - known - _LEROBOTS:
+    for name in sorted(values.keys() - known - _LEROBOTS):
         if values[name] not in (None, False, "", [], {}):
             raise CheckpointError(
                 f"{where}: {name} is {ascii(values[name])[:80]}, a field of type {kind!r} that act_eval does not know; "

@@ -1,6 +1,6 @@
 """Finish a run: write its summaries, figures and review page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +39,13 @@ def finish_run(folder: Path, manifest: Manifest, records: Records, reporter: Rep
     Raises:
         RunFolderError: if they cannot be written.
     """
-    summaries, unmeasured = write_summaries(folder, list(records))
+    run, summaries, unmeasured = read_run(folder), dict[str, Summary](), list[str]()
+    for name in records:
+        try:
+            with writing(folder):
+                summaries[name] = run.conditions[name].write_summary()
+        except UnmeasuredRun as error:
+            unmeasured.append(f"{name}: no metrics: {error}")
     figures = write_figures(folder, records)
     with reporter.phase("review page") as count:
         page = write_report([folder], folder, progress=count)
@@ -52,22 +58,6 @@ def finish_run(folder: Path, manifest: Manifest, records: Records, reporter: Rep
         figures=figures,
         page=page,
     )
-
-
-def write_summaries(folder: Path, conditions: Sequence[str]) -> tuple[dict[str, Summary], list[str]]:
-    """Write the summaries of a run's conditions; return them, and a line for each condition without metrics.
-
-    Raises:
-        RunFolderError: if they cannot be written.
-    """
-    run, summaries, lines = read_run(folder), dict[str, Summary](), list[str]()
-    for name in conditions:
-        try:
-            with writing(folder):
-                summaries[name] = run.conditions[name].write_summary()
-        except UnmeasuredRun as error:
-            lines.append(f"{name}: no metrics: {error}")
-    return summaries, lines
 
 
 def write_figures(folder: Path, results: Records) -> bool:

@@ -48,6 +48,18 @@ class PlannedFolder:
     label: str = ""
     """Prefix of its conditions' names beside those of other runs."""
 
+    def opened(self, shard: Shard | None = None) -> RunFolder | None:
+        """Return the run folder, or one shard of it; None until a job has planned it."""
+        manifest = self.manifest()
+        return None if manifest is None else RunFolder(self.path, manifest, shard)
+
+    def finish(self) -> dict[str, list[EpisodeRecord]]:
+        """Merge the shards; return condition → records."""
+        manifest = self.manifest()
+        assert manifest is not None
+        with open_run(self.path, manifest, may_grow=True) as opened:
+            return opened.finish()
+
 
 @dataclass(frozen=True)
 class JobArray:
@@ -90,7 +102,9 @@ class JobArray:
         from act_eval.launch.slurm import run_array
 
         every = all_shards((one.path for one in folders), count)
-        left = [shard for shard in every if not all(_is_complete(one, shard) for one in folders)]
+        left = [
+            shard for shard in every if not all((part := one.opened(shard)) and part.is_complete() for one in folders)
+        ]
         self.reporter.line(f"{len(left)} of {len(every)} shards are left to run, one job each: {self.out / JOBS}")
         shards = left or every[:at_least_one]
         if shards:
@@ -100,7 +114,7 @@ class JobArray:
                     run_array(self.task, shards, self.out / JOBS, self.options, watch)
                 except KeyboardInterrupt as error:
                     raise Interrupted(kept_in(self.out)) from error
-        found = {one.path: _finish(one) for one in folders}
+        found = {one.path: one.finish() for one in folders}
         shutil.rmtree(self.out / JOBS, ignore_errors=True)  # logs are kept only after a failure
         return found
 
@@ -111,7 +125,7 @@ class _Watch:
     def __init__(self, folders: Sequence[PlannedFolder], episodes: int, reporter: Reporter, stack: ExitStack) -> None:
         self._folders, self._episodes, self._reporter, self._stack = folders, episodes, reporter, stack
         self._labels = {one.path: one.label for one in folders}
-        self._before = {one.path: _finished(one) for one in folders}
+        self._before = {one.path: run.finished() if (run := one.opened()) else {} for one in folders}
         self._lines = NewLines(self._labels)
         self._progress: EpisodeProgress | None = None
 
@@ -141,23 +155,6 @@ def all_shards(runs: Iterable[Path], count: int) -> list[Shard]:
     """Return the shards of the runs: `count`, unless the runs are already split."""
     count = max((number for run in runs for number in shards_of(run).counts()), default=count)
     return [Shard(number, count) for number in range(1, count + 1)]
-
-
-def _finished(folder: PlannedFolder) -> dict[str, list[EpisodeRecord]]:
-    manifest = folder.manifest()
-    return {} if manifest is None else RunFolder(folder.path, manifest).finished()
-
-
-def _is_complete(folder: PlannedFolder, shard: Shard) -> bool:
-    manifest = folder.manifest()
-    return manifest is not None and RunFolder(folder.path, manifest, shard).is_complete()
-
-
-def _finish(folder: PlannedFolder) -> dict[str, list[EpisodeRecord]]:
-    manifest = folder.manifest()
-    assert manifest is not None
-    with open_run(folder.path, manifest, may_grow=True) as opened:
-        return opened.finish()
 
 
 class NewLines:

@@ -18,6 +18,7 @@ from act_eval.evaluation.reporter import EpisodeProgress, Reporter
 from act_eval.evaluation.worker import cut_blocks
 from act_eval.launch import Progress, WorkerPool, worker_pool
 from act_eval.results import Manifest, RunFolder, Shard, open_run
+from act_eval.results.manifest import MANIFEST
 from act_eval.results.suites import differences, warnings_about
 from act_eval.types import EpisodeRecord
 
@@ -47,7 +48,8 @@ def evaluate(config: EvaluateConfig, reporter: Reporter) -> FinishedRun | Finish
     with ExitStack() as stack:
         if workers.local_only is not None and config.workers is None:
             reporter.line(f"workers 1, in this process: {workers.local_only}")
-        policy, env = _name(config.policy, workers.policy_label), _name(config.env, workers.env_label)
+        given = (config.policy, workers.policy_label), (config.env, workers.env_label)
+        policy, env = (name if isinstance(name, str) else label for name, label in given)
         loading = f"loading {policy} and {env} in {workers.where}"
         reporter.line(loading)
         with reporter.phase(loading):
@@ -61,10 +63,6 @@ def evaluate(config: EvaluateConfig, reporter: Reporter) -> FinishedRun | Finish
     if workers.shard is not None:
         return FinishedShard(folder=folder, shard=workers.shard, records=records)
     return finish_run(folder, planned.manifest, records, reporter)
-
-
-def _name(given: object, label: str) -> str:
-    return given if isinstance(given, str) else label
 
 
 def run_all(
@@ -155,10 +153,7 @@ def _check_machine(run: PlannedRun, pool: WorkerPool) -> None:
 def _evaluate_by_jobs(config: EvaluateConfig, workers: WorkerPlan, reporter: Reporter) -> FinishedRun:
     array = JobArray.of(config, ShardTask(evaluate, config), reporter)
     # The jobs plan the run; a finished run gets a job too, which rejects the config of another run.
-    folders = [PlannedFolder(array.out, lambda: _present(array.out))]
+    begun = array.out / MANIFEST
+    folders = [PlannedFolder(array.out, lambda: Manifest.read(array.out) if begun.is_file() else None)]
     records = array.run(folders, workers.workers, len(workers.seeds), at_least_one=True)[array.out]
     return finish_run(array.out, Manifest.read(array.out), records, reporter)
-
-
-def _present(folder: Path) -> Manifest | None:
-    return Manifest.read(folder) if (folder / "manifest.json").is_file() else None

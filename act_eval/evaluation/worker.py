@@ -77,8 +77,55 @@ class Job:
         Raises:
             RunFolderError: if they cannot be written.
         """
-        with writing(self.folder):
-            yield from _run_block(self, worker, block, shard, number, progress)
+        with writing(self.folder), Encoder() as encoder, _Ended(shard) as ended:
+            folder = self.folder / block.condition
+            (folder / "steps").mkdir(parents=True, exist_ok=True)
+            env = worker.envs[0]
+            hooks = hooks_of(env)
+            recorder = StepRecorder(folder / "steps", hooks)
+            clocks: list[EpisodeClock] = []
+            executor = worker.executor(self.conditions[block.condition])
+            episodes = [Episode(i, self.seeds[i]) for i in block.episodes]
+            frames = FrameLog() if self.video != "none" and hooks.render_state is None else None
+            observers: list[Observer] = [recorder, _StepCounter(block.condition, progress)]
+            observers += [] if frames is None else [frames]
+            for record in rollout(worker.envs, executor, episodes, observers, on_clock=clocks.append):
+                steps, files = recorder.take(record.episode)
+                record = _with_initial_state(record, steps)
+                clock = clocks.pop()
+                began = time.perf_counter()
+                if isinstance(record.error, Fault):
+                    path = error_file(self.folder, block.condition, record.episode)
+                    path.parent.mkdir(exist_ok=True)
+                    path.write_text(record.error.traceback, encoding="utf-8")
+                kept = None if frames is None else frames.take(record.episode)
+                video = None
+                if should_record(self.video, record.outcome):
+                    title = f"{self.title} · {block.condition}"
+                    video_job = VideoJob(title=title, record=record, steps=steps, control_s=_control_s(env))
+                    video = _film(folder / "videos" / video_name(record), env, video_job, kept, encoder)
+                    files |= {} if video is None else {f"videos/{video_name(record)}": ""}
+                timing = Timing(
+                    episode=record.episode,
+                    wall_s=round(clock.wall_s, 4),
+                    inference_ms=tuple(round(ms, 2) for ms in clock.inference_ms),
+                    video_s=round(time.perf_counter() - began, 4),
+                    worker=number,
+                )
+                metrics = self._measured(block.condition, record, steps, env, hooks)
+                line = ShardLine(condition=block.condition, record=record, timing=timing, metrics=metrics, files=files)
+                ended.put(line, video)
+                yield from ended.complete()
+            yield from ended.complete(wait=True)
+
+    def _measured(
+        self, condition: str, record: EpisodeRecord, steps: EpisodeSteps, env: gym.Env[Any, Any], hooks: EnvHooks
+    ) -> EpisodeMetrics:
+        """Return an episode's metrics; those of the arm's motion need the hook `motion`."""
+        motion = hooks.motion(steps.state) if hooks.motion is not None and steps.state.size else None
+        schedule = self.conditions[condition]
+        late = 0 if schedule is None else schedule.actuation_delay
+        return measure(record, steps, _control_s(env), motion, late, self.metrics)
 
 
 def cut_blocks(job: Job, done: Mapping[str, set[int]], workers: int) -> list[Block]:
@@ -117,51 +164,6 @@ def _shrinking(episodes: list[int], batch: int, workers: int) -> list[tuple[int,
         episodes = episodes[size:]
     last = np.array_split(episodes, min(workers, len(episodes)))
     return [*blocks, *(tuple(block.tolist()) for block in last)]
-
-
-def _run_block(
-    job: Job, worker: EpisodeWorker, block: Block, shard: ShardWriter, number: int, progress: Progress
-) -> Iterator[EpisodeRecord]:
-    folder = job.folder / block.condition
-    (folder / "steps").mkdir(parents=True, exist_ok=True)
-    env = worker.envs[0]
-    hooks = hooks_of(env)
-    recorder = StepRecorder(folder / "steps", hooks)
-    clocks: list[EpisodeClock] = []
-    executor = worker.executor(job.conditions[block.condition])
-    episodes = [Episode(i, job.seeds[i]) for i in block.episodes]
-    frames = FrameLog() if job.video != "none" and hooks.render_state is None else None
-    observers: list[Observer] = [recorder, _StepCounter(block.condition, progress)]
-    observers += [] if frames is None else [frames]
-    with Encoder() as encoder, _Ended(shard) as ended:
-        for record in rollout(worker.envs, executor, episodes, observers, on_clock=clocks.append):
-            steps, files = recorder.take(record.episode)
-            record = _with_initial_state(record, steps)
-            clock = clocks.pop()
-            began = time.perf_counter()
-            if isinstance(record.error, Fault):
-                path = error_file(job.folder, block.condition, record.episode)
-                path.parent.mkdir(exist_ok=True)
-                path.write_text(record.error.traceback, encoding="utf-8")
-            kept = None if frames is None else frames.take(record.episode)
-            video = None
-            if should_record(job.video, record.outcome):
-                title = f"{job.title} · {block.condition}"
-                video_job = VideoJob(title=title, record=record, steps=steps, control_s=_control_s(env))
-                video = _film(folder / "videos" / video_name(record), env, video_job, kept, encoder)
-                files |= {} if video is None else {f"videos/{video_name(record)}": ""}
-            timing = Timing(
-                episode=record.episode,
-                wall_s=round(clock.wall_s, 4),
-                inference_ms=tuple(round(ms, 2) for ms in clock.inference_ms),
-                video_s=round(time.perf_counter() - began, 4),
-                worker=number,
-            )
-            metrics = _measured(job, block.condition, record, steps, env, hooks)
-            line = ShardLine(condition=block.condition, record=record, timing=timing, metrics=metrics, files=files)
-            ended.put(line, video)
-            yield from ended.complete()
-        yield from ended.complete(wait=True)
 
 
 class _StepCounter:
@@ -224,16 +226,6 @@ def _with_initial_state(record: EpisodeRecord, steps: EpisodeSteps) -> EpisodeRe
         return record
     digest = hashlib.sha256(steps.state[0].tobytes()).hexdigest()[:16]
     return replace(record, detail={**record.detail, INITIAL_STATE: digest})
-
-
-def _measured(
-    job: Job, condition: str, record: EpisodeRecord, steps: EpisodeSteps, env: gym.Env[Any, Any], hooks: EnvHooks
-) -> EpisodeMetrics:
-    """Return an episode's metrics; those of the arm's motion need the hook `motion`."""
-    motion = hooks.motion(steps.state) if hooks.motion is not None and steps.state.size else None
-    schedule = job.conditions[condition]
-    late = 0 if schedule is None else schedule.actuation_delay
-    return measure(record, steps, _control_s(env), motion, late, job.metrics)
 
 
 def _control_s(env: gym.Env[Any, Any]) -> float:

@@ -13,7 +13,6 @@ import numpy as np
 
 from act_eval.errors import RemoteError, TimingError, UsageError
 from act_eval.executors.ablation import PolicyInput
-from act_eval.executors.chunks import action_at
 from act_eval.executors.slot import Hold, Slot
 from act_eval.timing import Draw, Oracle, Schedule, Sync, estimated_delay, first_request
 from act_eval.types import ActionChunks, ChunkPolicy, ChunkRequest, FloatArray, Observation, PolicySpec, Request
@@ -110,7 +109,7 @@ def committed_commands(slot: Slot, step: int, observed: int, count: int, action_
     last = slot.last_command
     for ahead in range(count):
         at = observed + ahead
-        planned = action_at(slot, at) if at >= step else None
+        planned = slot.action_at(at) if at >= step else None
         if at < step:
             last = slot.commands[at]
         elif planned is not None:

@@ -17,7 +17,6 @@ import numpy as np
 
 from act_eval.errors import SimulationError, TimingError
 from act_eval.executors.ablation import Foresee, InputAblation, PolicyInput
-from act_eval.executors.chunks import action_at, switch_change
 from act_eval.executors.guard import GuardedMethod
 from act_eval.executors.latency import ObservationBuffer, delayed_command
 from act_eval.executors.request import (
@@ -238,7 +237,7 @@ class ChunkExecutor:
             row = slot.row
             if slot.in_flight:
                 in_flight[row] = len(slot.in_flight)
-            planned = action_at(slot, t)
+            planned = slot.action_at(t)
             if planned is None:
                 underrun.append(slot)
                 continue
@@ -255,7 +254,7 @@ class ChunkExecutor:
             if 0 <= slot.last_chunk != request.number:
                 chunk_switch[row] = True
                 slot.chunk_switches += 1
-                change = switch_change(slot, planned.chunk, t)
+                change = slot.switch_change(planned.chunk, t)
                 if change is not None:
                     chunk_switch_effects[row] = change
             slot.last_chunk, slot.ran = request.number, slot.installed

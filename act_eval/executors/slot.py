@@ -2,9 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
 
 from act_eval.timing import Draw, Method
-from act_eval.types import Chunk, ExecutorStatistics, FloatArray, IntArray, Request
+from act_eval.types import Chunk, ChunkSwitch, ExecutorStatistics, FloatArray, IntArray, Request
 
 Hold = Callable[[FloatArray, IntArray], FloatArray]
 """(last commands (n, A), slots (n,)) → (n, A) commands for steps that no chunk covers."""
@@ -13,6 +16,16 @@ Hold = Callable[[FloatArray, IntArray], FloatArray]
 def repeat_last(last_command: FloatArray, slots: IntArray) -> FloatArray:
     """Hold absolute targets: repeat the last command."""
     return last_command
+
+
+class ChunkAction(NamedTuple):
+    """A command and the newest chunk behind it."""
+
+    command: FloatArray
+    """(A,)."""
+    chunk: Chunk
+    contributions: int
+    """Predicted actions that went into the command."""
 
 
 @dataclass(slots=True)
@@ -52,6 +65,29 @@ class Slot:
     def last_command(self) -> FloatArray | None:
         """The (A,) command of the step before, None before the first."""
         return self.commands[-1] if self.commands else None
+
+    def action_at(self, step: int) -> ChunkAction | None:
+        """Return the command of the installed chunks for a step, or None if no chunk covers it."""
+        covering = self.installed
+        if not (len(covering) == 1 and covering[0].covers(step)):  # the usual case needs no list
+            covering = [chunk for chunk in covering if chunk.covers(step)]
+            if not covering:
+                return None
+        return ChunkAction(self.method.action_at(covering, step), covering[-1], len(covering))
+
+    def switch_change(self, chunk: Chunk, step: int) -> ChunkSwitch | None:
+        """Return the change at a chunk switch, or None if the chunks of the step before do not reach it.
+
+        Both fields refer to the chunks behind the command of the step before. A hold action has none, so the result is
+        None after an underrun and under `sync_hold` with a delay.
+        """
+        old = self.method.actions_from([one for one in self.ran if one.covers(step)], step)
+        if not len(old):
+            return None
+        new = chunk.predicted[step - chunk.request.start :]
+        both = min(len(old), len(new))
+        squared = (new[:both] - old[:both]) ** 2
+        return ChunkSwitch(replaced=old[0], overlap_rmse=np.sqrt(squared.sum(axis=0) / np.float32(both)))
 
     def peek(self) -> Draw:
         """Return the draw of the next request without consuming it."""

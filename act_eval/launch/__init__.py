@@ -20,13 +20,11 @@ def cores_of(launcher: Launcher) -> int:
     Raises:
         LaunchError: if a Ray cluster cannot be reached.
     """
-    match launcher:
-        case Local():
-            return launcher.cores()
-        case Ray():
-            from act_eval.launch import ray
+    if isinstance(launcher, Local):
+        return launcher.cores()
+    from act_eval.launch import ray
 
-            return ray.cluster_cores()
+    return ray.cluster_cores()
 
 
 def worker_pool(
@@ -45,10 +43,8 @@ def worker_pool(
         LaunchError: if a worker died, or the cluster cannot be reached.
         ActEvalError: raised while a worker was built.
     """
-    match launcher:
-        case Local():
-            return local_pool(build, workers)
-        case Ray():
-            from act_eval.launch.ray import ray_pool
+    if isinstance(launcher, Local):
+        return local_pool(build, workers)
+    from act_eval.launch.ray import ray_pool
 
-            return ray_pool(build, workers, launcher)
+    return ray_pool(build, workers, launcher)

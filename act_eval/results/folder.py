@@ -155,6 +155,7 @@ class RunFolder:
         contents = {METRICS: encode_lines(line.metrics for line in lines), EPISODES: encode_lines(records)}
         files = {name: digest for line in lines for name, digest in line.files.items()}
         files |= {name: digest_of(content) for name, content in contents.items()}
+        files |= {TRACE: ""} if (folder / TRACE).is_file() else {}
         write_atomically(folder / DIGESTS, encode_digests(files))
         for name, content in contents.items():  # the records last: their presence marks the condition as finished
             write_atomically(folder / name, content)

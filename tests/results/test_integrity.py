@@ -105,6 +105,19 @@ def test_a_shard_makes_again_only_what_is_its_own(made: Path, tmp_path: Path) ->
     assert content(out) == content(made)
 
 
+@pytest.mark.parametrize("file", ["episodes.jsonl", "metrics.jsonl", "timings.jsonl", "steps/0001.npz"])
+def test_what_the_error_of_a_truncated_file_advises_works(made: Path, whole: Path, file: str) -> None:
+    path = whole / "d0" / file
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(RunFolderError, match="delete it and repeat the run's command"):
+        condition = read_run(whole).conditions["d0"]
+        _ = condition.metrics
+        condition.steps(1)
+    path.unlink()
+    assert run(whole, video=True) == (1 if "steps" in file else 11)
+    assert content(whole) == content(made)
+
+
 def swapped(text: str) -> str:
     """Return the records with a failure made a success."""
     assert '"outcome":"missed"' in text

@@ -109,10 +109,10 @@ def test_a_shard_makes_again_only_what_is_its_own(made: Path, tmp_path: Path) ->
 def test_what_the_error_of_a_truncated_file_advises_works(made: Path, whole: Path, file: str) -> None:
     path = whole / "d0" / file
     path.write_bytes(path.read_bytes()[:-20])
+    condition = read_run(whole).conditions["d0"]
+    read: Callable[[], object] = (lambda: condition.steps(1)) if "steps" in file else (lambda: condition.metrics)
     with pytest.raises(RunFolderError, match="delete it and repeat the run's command"):
-        condition = read_run(whole).conditions["d0"]
-        _ = condition.metrics
-        condition.steps(1)
+        read()
     path.unlink()
     assert run(whole, video=True) == (1 if "steps" in file else 11)
     assert content(whole) == content(made)

@@ -83,7 +83,7 @@ class AdaptedEnv(gym.Env[dict[str, Any], FloatArray]):
         """Run one control step.
 
         Raises:
-            SimulationError: if the reward is not finite.
+            SimulationError: if the reward is not finite, or the state of a success or of a broken success signal.
             DeclarationError: if the success signal is missing or no truth value.
         """
         command = np.asarray(action).astype(self._actions.dtype)
@@ -98,16 +98,27 @@ class AdaptedEnv(gym.Env[dict[str, Any], FloatArray]):
         self._return += reward
         truncated |= self._steps >= self.max_episode_steps
         result = StepResult(info=info, reward=reward, total=self._return, terminated=terminated, truncated=truncated)
-        try:
-            if self._judge is None and self._success.holds(result):
-                self._success_step = self._steps - 1
-        except DeclarationError as error:
-            place = f"{self.name}, step {self._steps} of the episode with seed {self._seed}"
-            raise DeclarationError(f"{place}: {error}") from error
+        shown = self._mapping.of(observed)
+        if self._judge is None and self._succeeds(result, shown):
+            self._success_step = self._steps - 1
         self._ended = "terminated" if terminated else "truncated" if truncated else "running"
         succeeded = self._success_step is not None
         info = info if self._judge is not None else {**info, "is_success": succeeded}
-        return self._mapping.of(observed), reward, terminated or succeeded, truncated, info
+        return shown, reward, terminated or succeeded, truncated, info
+
+    def _succeeds(self, result: StepResult, shown: dict[str, Any]) -> bool:
+        """Return whether a step succeeded; a simulation that has diverged says nothing, whatever its signal."""
+        place = f"{self.name}, step {self._steps} of the episode with seed {self._seed}"
+        diverged = not all(np.isfinite(shown[key]).all() for key in ("agent_pos", "environment_state") if key in shown)
+        try:
+            found = self._success.holds(result)
+        except DeclarationError as error:
+            if not diverged:
+                raise DeclarationError(f"{place}: {error}") from error
+            found = True
+        if found and diverged:
+            raise SimulationError(f"{place}: the state is not finite")
+        return found
 
     @property
     def _criterion(self) -> str:

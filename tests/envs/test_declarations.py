@@ -11,7 +11,7 @@ from act_eval.envs.adapters import AdaptedEnv, Declaration
 from act_eval.envs.adapters.success import StepResult, parse_success
 from act_eval.envs.command_bounds import CommandBounds
 from act_eval.envs.pick import PickEnv
-from act_eval.errors import DeclarationError, UsageError
+from act_eval.errors import DeclarationError, SimulationError, UsageError
 from act_eval.types import Verdict
 from act_eval.types.env_hooks import hooks_of
 
@@ -74,6 +74,20 @@ def test_a_signal_that_breaks_during_an_episode_names_the_step() -> None:
     env.reset(seed=4)
     env.step(np.zeros(2, np.float32))
     with pytest.raises(DeclarationError, match=r"mine:Env, step 2 of the episode with seed 4: the environment signals"):
+        env.step(np.zeros(2, np.float32))
+
+
+@pytest.mark.parametrize("signal", [True, float("nan")])
+def test_success_in_a_state_that_is_not_finite_is_none(signal: float) -> None:
+    class Diverged(Told):
+        def step(self, action: np.ndarray) -> Any:
+            observed, *rest = super().step(action)
+            return {**observed, "agent_pos": np.full(2, np.nan)}, *rest
+
+    env = adapted(Diverged({"is_success": False}, {"is_success": signal}))
+    env.reset(seed=4)
+    env.step(np.zeros(2, np.float32))
+    with pytest.raises(SimulationError, match="step 2 of the episode with seed 4: the state is not finite"):
         env.step(np.zeros(2, np.float32))
 
 

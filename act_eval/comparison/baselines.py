@@ -6,18 +6,18 @@ fingerprint. Runs on other machines are paired with the first recording.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from act_eval.decoding import JSON, build
+from act_eval.decoding import build
 from act_eval.errors import RunFolderError, SuiteMismatch
 from act_eval.results.manifest import read_versioned
 from act_eval.results.records import write_atomically
-from act_eval.results.run import StoredRun, read_run
+from act_eval.results.run import read_run
 from act_eval.results.suites import Suite, differences
 from act_eval.stats import SuccessRate
-from act_eval.types import INVALID, OUTCOMES, SUCCESS
+from act_eval.types import INVALID, OUTCOMES
 
 SCHEMA = 2
 
@@ -36,12 +36,6 @@ InitialStates = Mapping[str, tuple[str | None, ...]]
 def numeric(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
     """Return the entries of a fingerprint that outcomes may depend on."""
     return {name: value for name, value in fingerprint.items() if name not in _IRRELEVANT}
-
-
-def initial_states_of(run: StoredRun) -> InitialStates:
-    """Return the initial states of a finished run; empty if none was recorded."""
-    found = {name: tuple(one.initial_state for one in condition.records) for name, condition in run.conditions.items()}
-    return found if any(map(any, found.values())) else {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +78,7 @@ class Baseline:
             configuration={k: run.configuration[k] for k in _DECIDING if k in run.configuration},
             fingerprint=run.fingerprint,
             outcomes=run.outcomes,
-            initial_states=initial_states_of(run),
+            initial_states=run.initial_states,
         )
 
     @classmethod
@@ -95,15 +89,15 @@ class Baseline:
             RunFolderError: if the file is missing, damaged or of another schema.
         """
         try:
-            values = read_versioned(path, SCHEMA, f"{path} does not exist")
-            content = build(_Content, values, str(path), use_defaults=True)
-            suite = Suite.from_json(content.suite, f"{path}, suite")
+            content = read_versioned(path, SCHEMA, f"{path} does not exist")
+            suite = content.get("suite")
+            values = {name: value for name, value in content.items() if name != "schema"}
+            if isinstance(suite, dict):
+                values["suite"] = {name: value for name, value in suite.items() if name != "hash"}
+            baseline = build(cls, values, str(path), use_defaults=True)
+            Suite.from_json(content["suite"], f"{path}, suite")  # checks the hash
         except RunFolderError as error:
             raise RunFolderError(f"baseline {error}; {_HOW}") from error
-        baseline = cls(
-            suite=suite,
-            **{f.name: getattr(content, f.name) for f in fields(_Content) if f.name not in ("schema", "suite")},
-        )
         baseline._check(path)
         return baseline
 
@@ -114,16 +108,7 @@ class Baseline:
             RunFolderError: if an episode is invalid, because its true outcome is unknown.
         """
         self._check(path)
-        values = {
-            "schema": SCHEMA,
-            "reason": self.reason,
-            "suite": self.suite.to_json(),
-            "configuration": dict(self.configuration),
-            **_recording_json(self.fingerprint, self.outcomes),
-            "initial_states": {condition: list(states) for condition, states in self.initial_states.items()},
-            "machines": [{"reason": r.reason, **_recording_json(r.fingerprint, r.outcomes)} for r in self.machines],
-            "history": list(self.history),
-        }
+        values = {"schema": SCHEMA, **asdict(self), "suite": self.suite.to_json()}
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, (json.dumps(values, indent=1) + "\n").encode())
 
@@ -171,31 +156,20 @@ class Baseline:
             )
 
     def _rates(self) -> dict[str, SuccessRate]:
-        return {
-            condition: SuccessRate(vector.count(SUCCESS), len(vector)) for condition, vector in self.outcomes.items()
-        }
+        return {condition: SuccessRate.of_outcomes(vector) for condition, vector in self.outcomes.items()}
 
     def _check(self, path: Path) -> None:
         for outcomes in (self.outcomes, *(recording.outcomes for recording in self.machines)):
             if set(outcomes) != set(self.outcomes):
                 raise RunFolderError(f"{path}: its machines recorded different conditions; {_HOW}")
             for condition, vector in outcomes.items():
-                _check_vector(vector, len(self.suite.seeds), f"{path}: condition {condition}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Content:
-    """The fields of the file."""
-
-    schema: int
-    reason: str
-    suite: JSON
-    configuration: JSON
-    fingerprint: JSON
-    outcomes: Outcomes
-    initial_states: InitialStates = field(default_factory=dict)
-    machines: tuple[Recording, ...] = ()
-    history: tuple[str, ...] = ()
+                place = f"{path}: condition {condition}"
+                if len(vector) != len(self.suite.seeds):
+                    raise RunFolderError(f"{place} has {len(vector)} outcomes for {len(self.suite.seeds)} seeds")
+                if unknown := sorted({str(outcome) for outcome in vector if outcome not in OUTCOMES}):
+                    raise RunFolderError(f"{place} has unknown outcomes {unknown}")
+                if INVALID in vector:
+                    raise RunFolderError(f"{place} has invalid episodes; run them again before recording")
 
 
 def update(path: Path, run: Baseline, add_machine: bool) -> str:
@@ -205,28 +179,12 @@ def update(path: Path, run: Baseline, add_machine: bool) -> str:
         RunFolderError: if an episode of the run is invalid, or the existing file is damaged.
         SuiteMismatch: if the existing baseline is of another suite or configuration.
     """
-    earlier = Baseline.read(path) if path.exists() or add_machine else None
-    if earlier is None:
-        run.write(path)
-        return f"{run.describe()}\nwritten to {path}"
+    written, text = run, f"written to {path}"
+    if path.exists() or add_machine:
+        earlier = Baseline.read(path)
+        written = earlier.with_machine(run) if add_machine else run.replacing(earlier)
+        text += f", replacing:\n{earlier.describe()}\n({earlier.reason})"
     if add_machine:
-        earlier.with_machine(run).write(path)
-        return f"{run.describe()}\nadded to {path}, which holds {len(earlier.with_machine(run).machines) + 1} machines"
-    run.replacing(earlier).write(path)
-    return f"{run.describe()}\nwritten to {path}, replacing:\n{earlier.describe()}\n({earlier.reason})"
-
-
-def _check_vector(vector: tuple[str, ...], episodes: int, place: str) -> None:
-    if len(vector) != episodes:
-        raise RunFolderError(f"{place} has {len(vector)} outcomes for {episodes} seeds")
-    if unknown := sorted({str(outcome) for outcome in vector if outcome not in OUTCOMES}):
-        raise RunFolderError(f"{place} has unknown outcomes {unknown}")
-    if INVALID in vector:
-        raise RunFolderError(f"{place} has invalid episodes; run them again before recording")
-
-
-def _recording_json(fingerprint: Mapping[str, Any], outcomes: Outcomes) -> dict[str, Any]:
-    return {
-        "fingerprint": dict(fingerprint),
-        "outcomes": {condition: list(vector) for condition, vector in outcomes.items()},
-    }
+        text = f"added to {path}, which holds {len(written.machines) + 1} machines"
+    written.write(path)
+    return f"{run.describe()}\n{text}"

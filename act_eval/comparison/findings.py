@@ -213,14 +213,14 @@ def compare_conditions(
     """
     if base == new:
         raise UsageError(f"{base!r} cannot be compared with itself; {run.folder} has {', '.join(run.conditions)}")
-    side = Side.of_run(run)
+    side = Side.read(run)
     pair = ConditionPair(side.check_condition(base), side.check_condition(new))
     return compare(side, side, [pair], Rules(alpha=alpha, margin=margin), "no-regression").findings[0]
 
 
 def _side(place: Path | str | StoredRun) -> tuple[Side, str | None]:
     if isinstance(place, StoredRun):
-        return Side.of_run(place), None
+        return Side.read(place), None
     path, condition = parse_place(str(place))
     return Side.read(path), condition
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from act_eval.comparison.baselines import Baseline, update
 from act_eval.comparison.judging import Judgement, judge, judge_bar, judge_exactly, judge_paired, judge_sequentially
@@ -42,8 +42,9 @@ class AgainstBaseline:
     """Episodes per step of `sequential`."""
 
     def __post_init__(self) -> None:
-        _check_choice("tier", self.tier, ("recorded", "exact", "paired", "sequential"))
-        _check_choice("require", self.require, REQUIREMENTS)
+        for name, value, allowed in (("tier", self.tier, get_args(Judge)), ("require", self.require, REQUIREMENTS)):
+            if value not in allowed:
+                raise UsageError(f"{name} is {value!r}; there are: {', '.join(allowed)}")
         if self.tier == "sequential" and self.require != "no-regression":
             raise UsageError("tier 'sequential' fails if a drop is detected; omit require")
         if self.block < 1:
@@ -101,11 +102,6 @@ def tier_of(arguments: tuple[Any, ...], options: Mapping[str, Any], folder: Path
     return AboveBar(**options)
 
 
-def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise UsageError(f"{name} is {value!r}; there are: {', '.join(allowed)}")
-
-
 class NotRecorded(UsageError):
     """The exact tier has no recording for this machine."""
 
@@ -147,11 +143,12 @@ class SuccessGate:
         Raises:
             ActEvalError: if an outcome is unknown, or the suite is not that of the baseline.
         """
+        threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
         run = Baseline(
             reason=self._record or "test",
             suite=suite,
             configuration=dict(configuration or {}),
-            fingerprint=_fingerprint(numeric or {}),
+            fingerprint={**fingerprint(threads=threads, renderer=os.environ.get("MUJOCO_GL", "")), **(numeric or {})},
             outcomes={CONDITION: ()},
         )
 
@@ -177,20 +174,16 @@ class SuccessGate:
             case AgainstBaseline(baseline=path, tier="paired") as tier:
                 return judge_paired(Baseline.read(path), run, tier.rules, tier.require)
             case AgainstBaseline(baseline=path, tier="exact"):
-                return _exactly(Baseline.read(path), run, path)
+                baseline = Baseline.read(path)
+                baseline.check_same(run)
+                if (recorded := baseline.recorded(run.fingerprint)) is None:
+                    raise NotRecorded(
+                        f"{path} holds no outcomes of this machine; record them with: "
+                        f"act-eval baseline RUN {path.name} --add-machine --reason WHY"
+                    )
+                return judge_exactly(recorded, run)
             case AgainstBaseline(baseline=path) as tier:
                 return judge(Baseline.read(path), run, tier.rules, tier.require)
-
-
-def _exactly(baseline: Baseline, run: Baseline, path: Path) -> Judgement:
-    baseline.check_same(run)
-    recorded = baseline.recorded(run.fingerprint)
-    if recorded is None:
-        raise NotRecorded(
-            f"{path} holds no outcomes of this machine; record them with: "
-            f"act-eval baseline RUN {path.name} --add-machine --reason WHY"
-        )
-    return judge_exactly(recorded, run)
 
 
 def _outcome(answer: bool | str) -> str:
@@ -199,8 +192,3 @@ def _outcome(answer: bool | str) -> str:
             raise UsageError(f"an episode's outcome is {answer!r}; give True, False or one of: {', '.join(OUTCOMES)}")
         return answer
     return SUCCESS if answer else _FAILURE
-
-
-def _fingerprint(more: Mapping[str, Any]) -> dict[str, Any]:
-    threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
-    return {**fingerprint(threads=threads, renderer=os.environ.get("MUJOCO_GL", "")), **more}

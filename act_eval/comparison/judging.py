@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from act_eval.comparison.baselines import Baseline, Outcomes, numeric
 from act_eval.comparison.pairing import ConditionPair, Vectors, check_starts
 from act_eval.comparison.sequential import StoppingRule, count
-from act_eval.comparison.verdicts import Assessment, Requirement, Rules, decide, read_all, unseen_text
+from act_eval.comparison.verdicts import Requirement, Rules, decide, read_all, unseen_text
 from act_eval.errors import UsageError
 from act_eval.results.suites import differences
 from act_eval.stats import PairedTable, clopper_pearson_lower, minimum_detectable_drop
@@ -78,8 +78,15 @@ def judge_paired(
     where = f"not the recorded machine ({'; '.join(noise)})" if noise else "the recorded machine"
     lines = [f"{where}: paired test instead of equality: {decision.reason}"]
     for condition, found in readings["valid"].items():
-        invalid = run.outcomes[condition].count(INVALID)
-        lines.append(_condition_line(condition, found, rules) + (f", {invalid} invalid episodes" if invalid else ""))
+        table, invalid = found.table, run.outcomes[condition].count(INVALID)
+        assert isinstance(table, PairedTable)
+        drop = minimum_detectable_drop(table.pairs, table.first.rate, alpha=rules.alpha) if table.pairs else None
+        lines.append(
+            f"{condition}: {table.first.successes}/{table.pairs} before, {table.second.successes}/{table.pairs} now, "
+            f"{table.only_first} lost, {table.only_second} won, McNemar p = {found.adjusted:.3f} (Holm), "
+            + ("no drop detectable with so few pairs" if drop is None else f"detectable drop {drop:.2f}")
+            + (f", {invalid} invalid episodes" if invalid else "")
+        )
     return Judgement(decision.passed is True, False, "\n".join(lines))
 
 
@@ -137,11 +144,12 @@ def judge_bar(outcomes: Outcomes, bar: float, episodes: int, confidence: float =
     for condition, vector in outcomes.items():
         if len(vector) != episodes:
             raise UsageError(f"the bar is set for {episodes} episodes, condition {condition} has {len(vector)}")
-        successes = vector.count(SUCCESS)
+        successes, invalid = vector.count(SUCCESS), vector.count(INVALID)
         low = clopper_pearson_lower(successes, episodes, confidence)
         passed = passed and low >= bar
+        broken = f"; {invalid} invalid episodes count as failed" if invalid else ""
         bound = f"at least {low:.3f} with confidence {confidence:g}; the bar is {bar:g}"
-        lines.append(f"{condition}: {successes}/{episodes}, {bound}{_invalid_text(vector)}")
+        lines.append(f"{condition}: {successes}/{episodes}, {bound}{broken}")
     return Judgement(passed, False, "\n".join(lines))
 
 
@@ -151,23 +159,3 @@ def episodes_for(bar: float, confidence: float) -> int:
     while clopper_pearson_lower(episodes, episodes, confidence) < bar:
         episodes += 1
     return episodes
-
-
-def _condition_line(condition: str, found: Assessment, rules: Rules) -> str:
-    table = found.table
-    assert isinstance(table, PairedTable)
-    return (
-        f"{condition}: {table.first.successes}/{table.pairs} before, {table.second.successes}/{table.pairs} now, "
-        f"{table.only_first} lost, {table.only_second} won, McNemar p = {found.adjusted:.3f} (Holm), "
-        f"{_resolution(table, rules.alpha)}"
-    )
-
-
-def _resolution(table: PairedTable, alpha: float) -> str:
-    drop = minimum_detectable_drop(table.pairs, table.first.rate, alpha=alpha) if table.pairs else None
-    return "no drop detectable with so few pairs" if drop is None else f"detectable drop {drop:.2f}"
-
-
-def _invalid_text(vector: Sequence[str]) -> str:
-    invalid = vector.count(INVALID)
-    return f"; {invalid} invalid episodes count as failed" if invalid else ""

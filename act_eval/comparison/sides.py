@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from act_eval.comparison.baselines import Baseline, InitialStates, initial_states_of
+from act_eval.comparison.baselines import Baseline, InitialStates, Outcomes
 from act_eval.errors import RunFolderError, UnknownName
 from act_eval.results.run import StoredRun, read_run, video_name
 from act_eval.results.suites import Suite
@@ -23,44 +23,34 @@ class Side:
     suite: Suite
     configuration: Mapping[str, Any]
     fingerprint: Mapping[str, Any]
-    outcomes: Mapping[str, tuple[str, ...]]
-    """Condition → outcome of each episode in suite order."""
+    outcomes: Outcomes
     initial_states: InitialStates
     run: StoredRun | None
     """Run with the videos; None for a baseline."""
 
     @classmethod
-    def read(cls, path: Path) -> "Side":
+    def read(cls, place: Path | StoredRun) -> "Side":
         """Read a finished run folder, or a file of `baseline`.
 
         Raises:
             RunFolderError: if it is missing, unfinished, damaged or neither of both.
         """
-        if path.is_file():
-            return cls._of(Baseline.read(path), str(path), None)
-        if not path.exists():
-            raise RunFolderError(f"{path} does not exist; name a run folder of evaluate, or a file of baseline")
-        return cls.of_run(read_run(path))
-
-    @classmethod
-    def of_run(cls, run: StoredRun) -> "Side":
-        """Return the outcomes of a finished run.
-
-        Raises:
-            RunFolderError: if it is unfinished or damaged.
-        """
-        return cls._of(run, str(run.folder), run)
-
-    @classmethod
-    def _of(cls, source: Baseline | StoredRun, place: str, run: StoredRun | None) -> "Side":
+        if isinstance(place, StoredRun):
+            source = place
+        elif place.is_file():
+            source = Baseline.read(place)
+        elif place.exists():
+            source = read_run(place)
+        else:
+            raise RunFolderError(f"{place} does not exist; name a run folder of evaluate, or a file of baseline")
         return cls(
-            place=place,
+            place=str(place.folder if isinstance(place, StoredRun) else place),
             suite=source.suite,
             configuration=source.configuration,
             fingerprint=source.fingerprint,
             outcomes=source.outcomes,
-            initial_states=source.initial_states if isinstance(source, Baseline) else initial_states_of(source),
-            run=run,
+            initial_states=source.initial_states,
+            run=source if isinstance(source, StoredRun) else None,
         )
 
     @property
@@ -109,9 +99,8 @@ def clip(side: Side, condition: str, episode: int) -> Clip:
         return Clip(None, f"not recorded (--video {mode})")
     if not side.run.manifest.replayable:
         return Clip(None, f"{path} is missing and cannot be rendered: it was recorded during the episode")
-    again = shlex.join(
-        ["act-eval", "render", str(side.run.folder), "--condition", condition, "--episodes", str(episode)]
-    )
+    words = ("render", str(side.run.folder), "--condition", condition, "--episodes", str(episode))
+    again = shlex.join(["act-eval", *words])
     return Clip(None, f"{path} is missing; {again} --size {SMALL} renders it")
 
 

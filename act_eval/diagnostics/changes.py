@@ -6,21 +6,33 @@ grey images and shifts may leave it.
 Legend: `N` observations · `K` blocks · `J` joints.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from act_eval.diagnostics.controls import blanked
 from act_eval.diagnostics.observation_set import ObservationSet
-from act_eval.types import ENVIRONMENT_STATE, IMAGE_PREFIX, STATE, FloatArray, ImageArray, Observation, PolicySpec
+from act_eval.types import (
+    ENVIRONMENT_STATE,
+    IMAGE_PREFIX,
+    STATE,
+    ActionChunks,
+    ChunkPolicy,
+    ChunkRequest,
+    FloatArray,
+    ImageArray,
+    Observation,
+    PolicySpec,
+)
 from act_eval.types.env_hooks import EnvHooks
 
 SHUFFLED = "shuffled"
 EXCHANGED = "other block's"
 SHIFTS = (0.02, 0.05, 0.10)
 """Shifts of the goal input, each row in a random direction [m]."""
+GREY = 127
+"""Value of every masked pixel."""
 
 
 @dataclass(frozen=True)
@@ -147,3 +159,32 @@ def _rendered(
 
 def _with_images(observation: Observation, images: dict[str, ImageArray]) -> Observation:
     return replace(observation, pixels={**observation.pixels, **images})
+
+
+def blanked(pixels: Mapping[str, ImageArray], cameras: Sequence[str]) -> dict[str, ImageArray]:
+    """Return the images, those of some cameras masked with grey."""
+    return {name: np.full_like(image, GREY) if name in cameras else image for name, image in pixels.items()}
+
+
+class MaskedImages:
+    """A policy with grey camera images; implements `act_eval.types.ChunkPolicy`."""
+
+    def __init__(self, policy: ChunkPolicy) -> None:
+        self._policy = policy
+
+    @property
+    def spec(self) -> PolicySpec:
+        return self._policy.spec
+
+    def reset(self, rows: Sequence[int], seeds: Sequence[int]) -> None:
+        self._policy.reset(rows, seeds)
+
+    def predict(self, request: ChunkRequest) -> ActionChunks:
+        seen: Observation = request.observation
+        dark = replace(seen, pixels=blanked(seen.pixels, tuple(seen.pixels)))
+        return self._policy.predict(replace(request, observation=dark))
+
+    def close(self) -> None:
+        """Close the connection of a remote policy."""
+        if hasattr(self._policy, "close"):
+            self._policy.close()  # pyright: ignore[reportAttributeAccessIssue]  # an ability that some have

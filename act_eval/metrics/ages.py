@@ -7,8 +7,15 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from act_eval.metrics.family import MeasuredCondition, MeasuredEpisode, Metric, MetricFamily, Summary, rounded
-from act_eval.metrics.quantiles import percentile_of_counts
+from act_eval.metrics.family import (
+    MeasuredCondition,
+    MeasuredEpisode,
+    Metric,
+    MetricFamily,
+    Summary,
+    percentile_of_counts,
+    rounded,
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 
 from act_eval.encoding import OMIT_EMPTY
 from act_eval.metrics.ages import TimeUse
-from act_eval.metrics.clock import WallClock
+from act_eval.metrics.durations import Success, WallClock
 from act_eval.metrics.family import MeasuredCondition, MeasuredEpisode, MetricFamily, Summary
 from act_eval.metrics.own import MetricDefinition, OwnMetric
 from act_eval.metrics.reaction import Reactions
 from act_eval.metrics.smoothness import Smoothness
-from act_eval.metrics.success import Success
 from act_eval.types import INVALID, EpisodeRecord, Motion, Timing
 from act_eval.types.steps import EpisodeSteps
 

@@ -11,8 +11,15 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from act_eval.metrics.family import MeasuredCondition, MeasuredEpisode, Metric, MetricFamily, Summary, defined
-from act_eval.metrics.quantiles import percentile
+from act_eval.metrics.family import (
+    MeasuredCondition,
+    MeasuredEpisode,
+    Metric,
+    MetricFamily,
+    Summary,
+    defined,
+    percentile,
+)
 
 TURN = 0.01
 """The gripper has turned once it is nearer to the new position, relative to the old one, by this much [m]."""

@@ -20,9 +20,9 @@ from act_eval.metrics.family import (
     columns,
     defined,
     mean,
+    percentile,
     rounded,
 )
-from act_eval.metrics.quantiles import percentile
 from act_eval.types import Motion
 
 SPIKE_WINDOW = 2

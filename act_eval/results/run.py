@@ -226,6 +226,12 @@ class StoredRun:
         return {name: condition.outcomes for name, condition in self.conditions.items()}
 
     @property
+    def initial_states(self) -> dict[str, tuple[str | None, ...]]:
+        """Condition → digest of the state in which each episode began; empty if none was recorded."""
+        found = {name: tuple(r.initial_state for r in condition.records) for name, condition in self.conditions.items()}
+        return found if any(map(any, found.values())) else {}
+
+    @property
     def policy(self) -> str:
         """Name of the policy; that of the folder if the manifest has none."""
         entry = self.manifest.configuration.get("policy")

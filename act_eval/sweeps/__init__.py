@@ -2,9 +2,19 @@
 
 from act_eval.sweeps.analysis import Analysis, Recovered, SeriesTrend, analyse
 from act_eval.sweeps.comparisons import Comparison
-from act_eval.sweeps.grid import PLAIN, Expansion, Grid, Refused, Series, Setting, Variant, expand, shared_refusals
+from act_eval.sweeps.grid import (
+    PLAIN,
+    Expansion,
+    Grid,
+    Refused,
+    Series,
+    Setting,
+    Variant,
+    expand,
+    parse_rule,
+    shared_refusals,
+)
 from act_eval.sweeps.results import Cell, RunCells
-from act_eval.sweeps.rules import parse_rule
 from act_eval.sweeps.tables import write_tables
 
 __all__ = [

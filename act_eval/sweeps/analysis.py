@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from act_eval.stats import holm, minimum_detectable_drop
 from act_eval.sweeps.comparisons import Comparison, compare
 from act_eval.sweeps.grid import PLAIN, Series
-from act_eval.sweeps.recovery import Recovery, recovery
 from act_eval.sweeps.results import Cell, RunCells, check_paired
-from act_eval.sweeps.trend import MARGIN, Trend, Verdict, trend, verdict, verdict_despite_invalid
+from act_eval.sweeps.trend import MARGIN, Recovery, Trend, Verdict, recovery, trend, verdict, verdict_despite_invalid
 
 
 @dataclass(frozen=True, kw_only=True)

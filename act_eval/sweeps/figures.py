@@ -1,11 +1,12 @@
 """A sweep's plots, a few per environment; a plot without data is not written."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from act_eval.plots import Curve, HeatMap, Times, heat_maps, reactions, save, success_against_delay, survival
+from act_eval.stats import SuccessRate
 from act_eval.sweeps.analysis import Analysis
 from act_eval.sweeps.grid import PLAIN, Series, Variant
 from act_eval.sweeps.results import Cell, RunCells
@@ -82,27 +83,18 @@ def _delay_by_horizon(runs: Sequence[RunCells]) -> list[HeatMap]:
     maps = []
     for run in runs:
         for executor in dict.fromkeys(series.executor for series in run.series):
-            cells = [
-                cell
-                for cell in run.cells.values()
-                if cell.setting.executor == executor and cell.setting.variant == PLAIN
-            ]
-            horizons = sorted({cell.setting.execution_horizon for cell in cells})
-            if len(horizons) > 1:
-                refused = [
-                    (cell.delay, int(cell.rule))
-                    for cell in run.refused
-                    if cell.executor == executor and cell.rule.isdecimal() and cell.variant == PLAIN
-                ]
-                maps.append(
-                    HeatMap(
-                        title=f"{run.policy} {executor}",
-                        across=tuple(sorted({cell.setting.delay for cell in cells} | {d for d, _ in refused})),
-                        up=tuple(sorted({*horizons, *(s for _, s in refused)})),
-                        rates={(cell.setting.delay, cell.setting.execution_horizon): cell.rate for cell in cells},
-                        refused=frozenset(refused),
-                    )
-                )
+            cells = {
+                (one.setting.delay, one.setting.execution_horizon): one.rate
+                for one in run.cells.values()
+                if one.setting.executor == executor and one.setting.variant == PLAIN
+            }
+            refused = (
+                (one.delay, int(one.rule))
+                for one in run.refused
+                if one.executor == executor and one.rule.isdecimal() and one.variant == PLAIN
+            )
+            if len({horizon for _, horizon in cells}) > 1:
+                maps.append(_heat_map(f"{run.policy} {executor}", cells, frozenset(refused)))
     return maps
 
 
@@ -110,27 +102,24 @@ def _estimated_by_actual(runs: Sequence[RunCells]) -> list[HeatMap]:
     """Return a map per policy, executor and s with constant estimated delays."""
     maps = []
     for run in runs:
-        groups: dict[tuple[str, str], list[Series]] = {}
+        groups: dict[tuple[str, str], dict[tuple[int, int], SuccessRate]] = {}
         for series in run.series:
-            if _estimated(series.variant) is not None:
-                groups.setdefault((series.executor, series.rule), []).append(series)
-        for (executor, rule), rows in groups.items():
-            cells = [(_estimated(series.variant) or 0, cell) for series in rows for cell in run.series_cells(series)]
-            refused = frozenset(
-                (cell.delay, steps)
-                for cell in run.refused
-                if cell.executor == executor and cell.rule == rule and (steps := _estimated(cell.variant)) is not None
+            if (steps := _estimated(series.variant)) is not None:
+                rates = {(cell.setting.delay, steps): cell.rate for cell in run.series_cells(series)}
+                groups.setdefault((series.executor, series.rule), {}).update(rates)
+        for (executor, rule), cells in groups.items():
+            refused = (
+                (one.delay, steps)
+                for one in run.refused
+                if one.executor == executor and one.rule == rule and (steps := _estimated(one.variant)) is not None
             )
-            maps.append(
-                HeatMap(
-                    title=f"{run.policy} {executor}, {_rule_text(rule)}",
-                    across=tuple(sorted({cell.setting.delay for _, cell in cells} | {d for d, _ in refused})),
-                    up=tuple(sorted({steps for steps, _ in cells} | {steps for _, steps in refused})),
-                    rates={(cell.setting.delay, steps): cell.rate for steps, cell in cells},
-                    refused=refused,
-                )
-            )
+            maps.append(_heat_map(f"{run.policy} {executor}, {_rule_text(rule)}", cells, frozenset(refused)))
     return maps
+
+
+def _heat_map(title: str, rates: Mapping[tuple[int, int], SuccessRate], refused: frozenset[tuple[int, int]]) -> HeatMap:
+    across, up = (tuple(sorted({place[i] for place in (*rates, *refused)})) for i in (0, 1))
+    return HeatMap(title=title, across=across, up=up, rates=rates, refused=refused)
 
 
 def _by_delay(

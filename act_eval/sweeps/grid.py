@@ -3,14 +3,18 @@
 A cell is one executor at one d and s; it becomes a condition of a run. A variant is an ablation of the policy's input.
 A series is a row of cells that differ in d alone, under one rule for s: a curve of success against delay. Series may
 share cells (`delay` and a fixed 4 meet at d = 4).
+
+With equal d and s, every method runs an action at most s + d - 1 steps after its observation: the covered horizon of a
+cell is s + d. A fixed s compares methods at equal covered horizon within each delay; `Covered` keeps the covered
+horizon equal across delays too, with more frequent requests at longer delays.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from act_eval.errors import UsageError
 from act_eval.sources.executors import ExecutorSource
-from act_eval.sweeps.rules import HorizonRule, horizon_of
 from act_eval.timing import (
     Ablation,
     BeyondMaxDelay,
@@ -24,6 +28,89 @@ from act_eval.timing import (
     condition_name,
 )
 from act_eval.types import PolicySpec
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """The same s at every delay."""
+
+    steps: int
+
+    def __str__(self) -> str:
+        return str(self.steps)
+
+
+@dataclass(frozen=True)
+class HalfChunk:
+    """s = C / 2, rounded down: the same at every delay."""
+
+    def __str__(self) -> str:
+        return "half"
+
+
+@dataclass(frozen=True)
+class AsDelay:
+    """s = max(d, 1): the shortest with one request in flight. Confounds d with s."""
+
+    def __str__(self) -> str:
+        return "delay"
+
+
+@dataclass(frozen=True)
+class Covered:
+    """s = N - d: the last action from a chunk runs N - 1 steps after its observation, at every delay."""
+
+    steps: int
+    """N."""
+
+    def __str__(self) -> str:
+        return f"horizon:{self.steps}"
+
+
+HorizonRule = Fixed | HalfChunk | AsDelay | Covered
+_ALLOWED = "a whole number of control steps from 1 on, half (C / 2), delay (s = max(d, 1)) or horizon:N (s = N - d)"
+
+
+def parse_rule(text: str) -> HorizonRule:
+    """Return the rule of a value of `--execution-horizon`.
+
+    Raises:
+        UsageError: naming the value and the allowed ones.
+    """
+    name, colon, argument = text.partition(":")
+    match name, colon:
+        case "half", "":
+            return HalfChunk()
+        case "delay", "":
+            return AsDelay()
+        case "horizon", ":" if _counts(argument):
+            return Covered(int(argument))
+        case _ if _counts(text):
+            return Fixed(int(text))
+    raise UsageError(f"--execution-horizon is {text!r}; it must be {_ALLOWED}")
+
+
+def horizon_of(rule: HorizonRule, delay: int, chunk: int) -> int:
+    """Return s [steps]; below 1 if the rule allows none.
+
+    Args:
+        rule: The rule.
+        delay: d [steps].
+        chunk: C [steps].
+    """
+    match rule:
+        case Fixed(steps):
+            return steps
+        case HalfChunk():
+            return max(1, chunk // 2)
+        case AsDelay():
+            return max(1, delay)
+        case Covered(steps):
+            return steps - delay
+
+
+def _counts(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 7 and int(text) >= 1
 
 
 class Variant(NamedTuple):

@@ -28,8 +28,7 @@ from act_eval.sources.metrics import load_metrics, manifest_entries
 from act_eval.sources.policies import EXPERT, Network, policy_entry, policy_source
 from act_eval.sources.policy_sources import CheckpointSource, NetworkSource, ObjectSource, PolicySource, check_network
 from act_eval.sources.workers import PolicyWorkerSource, WorkerFacts
-from act_eval.sweeps.grid import Expansion, Grid, expand, shared_refusals
-from act_eval.sweeps.rules import parse_rule
+from act_eval.sweeps.grid import Expansion, Grid, expand, parse_rule, shared_refusals
 from act_eval.sweeps.survey import Survey
 from act_eval.timing import (
     ConstantEstimate,

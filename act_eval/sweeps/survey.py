@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import dataclass
 from multiprocessing import get_context
 
@@ -53,19 +54,9 @@ def survey(policies: Mapping[str, PolicySource], envs: Mapping[str, EnvSource], 
 
 
 def _look(policies: Mapping[str, PolicySource], envs: Mapping[str, EnvSource]) -> Survey:
-    return Survey(
-        policies={name: _policy_facts(source) for name, source in policies.items()},
-        envs={name: _env_facts(source) for name, source in envs.items()},
-    )
-
-
-def _policy_facts(source: PolicySource) -> PolicyFacts:
-    return source.facts(source.load(ready=False))  # no prediction needed
-
-
-def _env_facts(source: EnvSource) -> EnvFacts:
-    env = source.make()
-    try:
-        return source.facts(env)
-    finally:
-        env.close()
+    places = {}
+    for name, source in envs.items():
+        with closing(source.make()) as env:
+            places[name] = source.facts(env)
+    loaded = {name: source.facts(source.load(ready=False)) for name, source in policies.items()}  # no prediction needed
+    return Survey(policies=loaded, envs=places)

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from act_eval.diagnostics import MaskedImages, ObservationSet, changes, collect_observations, probe
-from act_eval.diagnostics.changes import named_block_of
-from act_eval.diagnostics.controls import GREY
+from act_eval.diagnostics.changes import GREY, named_block_of
 from act_eval.envs.expert_executor import ExpertExecutor
 from act_eval.envs.registration import env_id
 from act_eval.errors import ActionError, UsageError

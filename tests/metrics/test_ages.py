@@ -5,7 +5,7 @@ import pytest
 from toy_policies import Tagged, traced
 
 from act_eval.metrics.ages import action_age_counts, discarded_fraction, stall_fraction
-from act_eval.metrics.quantiles import percentile, percentile_of_counts
+from act_eval.metrics.family import percentile, percentile_of_counts
 from act_eval.timing import Constant, Naive, Schedule
 
 

@@ -13,10 +13,10 @@ from act_eval.errors import SuiteMismatch
 from act_eval.stats import PairedTable, holm
 from act_eval.sweeps import analyse, expand
 from act_eval.sweeps.figures import figures, write_figures
-from act_eval.sweeps.recovery import recovery
 from act_eval.sweeps.tables import cell_rows, refused_rows, write_csv
 from act_eval.sweeps.trend import (
     bootstrap_mean,
+    recovery,
     resampled_counts,
     trend,
     trend_p_value,

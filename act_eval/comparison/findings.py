@@ -28,7 +28,7 @@ from act_eval.comparison.verdicts import (
 )
 from act_eval.errors import UsageError
 from act_eval.results.run import StoredRun
-from act_eval.stats import Interval, PairedTable, SuccessRate
+from act_eval.stats import SuccessRate
 from act_eval.types import INVALID, SUCCESS
 
 
@@ -47,14 +47,13 @@ class Flip:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConditionFinding:
-    """The finding for one pair of conditions."""
+class ConditionFinding(Assessment):
+    """The finding for one pair of conditions over the valid episodes.
+
+    Its verdict is `inconclusive` if invalid episodes could change it.
+    """
 
     conditions: ConditionPair
-    assessment: Assessment
-    """Over the valid episodes."""
-    verdict: Verdict
-    """`inconclusive` if invalid episodes could change the verdict of the valid ones."""
     doubt: str
     """How invalid episodes could change the verdict; empty if they could not."""
     passed: bool | None
@@ -68,37 +67,6 @@ class ConditionFinding:
     """Smallest drop that this many episodes detect with 80 % power."""
     detectable_gain: float | None
     """Smallest gain that this many episodes detect with 80 % power."""
-
-    @property
-    def base(self) -> SuccessRate:
-        """Success rate of BASE over the compared episodes."""
-        return self.assessment.table.first
-
-    @property
-    def new(self) -> SuccessRate:
-        """Success rate of NEW over the compared episodes."""
-        return self.assessment.table.second
-
-    @property
-    def pairs(self) -> PairedTable | None:
-        """The contingency table of paired outcomes; None if unpaired."""
-        table = self.assessment.table
-        return table if isinstance(table, PairedTable) else None
-
-    @property
-    def difference(self) -> float:
-        """Success rate of NEW minus that of BASE."""
-        return self.assessment.table.difference
-
-    @property
-    def interval(self) -> Interval:
-        """Exact interval of `difference`."""
-        return self.assessment.interval
-
-    @property
-    def p(self) -> float:
-        """Two-sided exact p-value of this pair of conditions alone."""
-        return self.assessment.p_value
 
     def __str__(self) -> str:
         return finding_text(self, 1)
@@ -245,9 +213,8 @@ def _finding(
         )
     drop, gain = detectable(found.table, len(readings["valid"]), rules.alpha)
     return ConditionFinding(
+        **{**vars(found), "verdict": "inconclusive" if doubt else found.verdict},
         conditions=pair,
-        assessment=found,
-        verdict="inconclusive" if doubt else found.verdict,
         doubt=doubt,
         passed=decide(own, requirement, rules).passed,
         invalid=vectors.invalid,
@@ -297,8 +264,7 @@ def p_text(p_value: float) -> str:
 
 def p_values_text(finding: ConditionFinding, conditions: int) -> str:
     """Return the p-value, with Holm's adjustment if there are several conditions."""
-    found = finding.assessment
-    return p_text(found.p_value) if conditions == 1 else f"{p_text(found.p_value)}, Holm {p_text(found.adjusted)}"
+    return p_text(finding.p) if conditions == 1 else f"{p_text(finding.p)}, Holm {p_text(finding.adjusted)}"
 
 
 def method_text(comparison: Comparison) -> str:

@@ -27,7 +27,7 @@ from act_eval.comparison.findings import (
 from act_eval.comparison.noise import NoiseFloor
 from act_eval.comparison.selection import Selection, selection_lines
 from act_eval.comparison.sides import Clip, Side
-from act_eval.stats import PairedTable, SuccessRate
+from act_eval.stats import SuccessRate
 
 SCHEMA = 2
 """Version of the JSON's fields."""
@@ -82,7 +82,6 @@ def selection_json(selection: Selection) -> dict[str, Any]:
 
 
 def _finding(finding: ConditionFinding) -> dict[str, Any]:
-    found = finding.assessment
     return {
         "base_condition": finding.conditions.base,
         "new_condition": finding.conditions.new,
@@ -92,10 +91,10 @@ def _finding(finding: ConditionFinding) -> dict[str, Any]:
         "base": _rate(finding.base),
         "new": _rate(finding.new),
         "difference": _number(finding.difference),
-        "interval": list(found.interval),
-        "p_value": found.p_value,
-        "p_adjusted": found.adjusted,
-        "test": "exact McNemar" if isinstance(found.table, PairedTable) else "Barnard",
+        "interval": list(finding.interval),
+        "p_value": finding.p_value,
+        "p_adjusted": finding.adjusted,
+        "test": "exact McNemar" if finding.pairs else "Barnard",
         "pairs": asdict(finding.pairs) if finding.pairs else None,
         "invalid": list(finding.invalid),
         "detectable_drop": finding.detectable_drop,
@@ -259,39 +258,31 @@ def _fence(text: str) -> str:
 
 def comparison_junit(comparison: Comparison) -> str:
     """Return a JUnit document: a condition that fails the requirement is a failure, an inconclusive one an error."""
-    suite = ET.Element("testsuite", _counts(comparison.findings))
-    for finding in comparison.findings:
-        case = ET.SubElement(
-            suite, "testcase", {"classname": _CLASS, "name": _legal(finding.conditions.name), "time": "0"}
-        )
-        text = _legal(finding_text(finding, len(comparison.findings)))
-        if finding.passed is not True:
-            kind = ("error", "inconclusive") if finding.passed is None else ("failure", "regression")
-            ET.SubElement(case, kind[0], {"message": text, "type": kind[1]}).text = text
-        ET.SubElement(case, "system-out").text = text
-    lines = [headline(comparison.decision), method_text(comparison), *comparison.remarks]
-    ET.SubElement(suite, "system-out").text = _legal("\n".join(lines))
-    return _document(suite)
+    kinds = {True: None, False: ("failure", "regression"), None: ("error", "inconclusive")}
+    conditions = len(comparison.findings)
+    cases = [(f.conditions.name, finding_text(f, conditions), kinds[f.passed]) for f in comparison.findings]
+    return _junit(cases, [headline(comparison.decision), method_text(comparison), *comparison.remarks])
 
 
 def refusal_junit(text: str) -> str:
     """Return a JUnit document of a refused comparison: one error."""
-    suite = ET.Element("testsuite", {"name": _CLASS, "tests": "1", "failures": "0", "errors": "1", "skipped": "0"})
-    case = ET.SubElement(suite, "testcase", {"classname": _CLASS, "name": "comparable", "time": "0"})
-    ET.SubElement(case, "error", {"message": _legal(text), "type": "not comparable"}).text = _legal(text)
-    return _document(suite)
+    return _junit([("comparable", text, ("error", "not comparable"))], [])
 
 
-def _counts(findings: tuple[ConditionFinding, ...]) -> dict[str, str]:
-    passed = [finding.passed for finding in findings]
-    numbers = {"tests": len(passed), "failures": passed.count(False), "errors": passed.count(None), "skipped": 0}
-    return {"name": _CLASS, **{name: str(number) for name, number in numbers.items()}}
-
-
-def _document(suite: ET.Element) -> str:
-    suite.set("time", "0")
+def _junit(cases: Sequence[tuple[str, str, tuple[str, str] | None]], remarks: Sequence[str]) -> str:
+    """Return a document of test cases, each a name, a text, and the element and type of its failure."""
+    kinds = [kind[0] if kind else "" for _, _, kind in cases]
+    counts = {"tests": len(cases), "failures": kinds.count("failure"), "errors": kinds.count("error"), "skipped": 0}
     suites = ET.Element("testsuites")
-    suites.append(suite)
+    suite = ET.SubElement(suites, "testsuite", {"name": _CLASS, **{k: str(v) for k, v in counts.items()}, "time": "0"})
+    for name, text, kind in cases:
+        case = ET.SubElement(suite, "testcase", {"classname": _CLASS, "name": _legal(name), "time": "0"})
+        if kind is not None:
+            ET.SubElement(case, kind[0], {"message": _legal(text), "type": kind[1]}).text = _legal(text)
+        if remarks:
+            ET.SubElement(case, "system-out").text = _legal(text)
+    if remarks:
+        ET.SubElement(suite, "system-out").text = _legal("\n".join(remarks))
     ET.indent(suites)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(suites, encoding="unicode") + "\n"
 

@@ -53,13 +53,15 @@ class Vectors:
 
     def table(self, reading: Reading, paired: bool) -> Table:
         """Count the outcomes; with `paired`, entry i of both vectors is the same episode seed."""
-        base, new = _successes(self.base, reading == "worst"), _successes(self.new, reading == "best")
-        if not paired:
-            sides = (base, new) if reading != "valid" else (_valid(self.base, base), _valid(self.new, new))
-            return UnpairedTable(*(SuccessRate(sum(side), len(side)) for side in sides))
-        if reading != "valid":
+        if reading == "valid" and paired:
+            return paired_table(self.base, self.new)
+        if reading == "valid":
+            return UnpairedTable(SuccessRate.of_outcomes(self.base), SuccessRate.of_outcomes(self.new))
+        succeeding = ((SUCCESS, INVALID), (SUCCESS,)) if reading == "worst" else ((SUCCESS,), (SUCCESS, INVALID))
+        base, new = ([o in wins for o in side] for side, wins in zip((self.base, self.new), succeeding, strict=True))
+        if paired:
             return PairedTable.count(base, new)
-        return paired_table(self.base, self.new)
+        return UnpairedTable(SuccessRate(sum(base), len(base)), SuccessRate(sum(new), len(new)))
 
 
 def paired_table(first: Sequence[str], second: Sequence[str]) -> PairedTable:
@@ -279,11 +281,3 @@ def _partner(side: Side, other: str | None) -> str:
 
 def _checked(base: Side, new: Side, first: str, second: str) -> ConditionPair:
     return ConditionPair(base.check_condition(first), new.check_condition(second))
-
-
-def _successes(outcomes: Sequence[str], invalid_succeeds: bool) -> list[bool]:
-    return [outcome == SUCCESS or (outcome == INVALID and invalid_succeeds) for outcome in outcomes]
-
-
-def _valid(outcomes: Sequence[str], successes: Sequence[bool]) -> list[bool]:
-    return [success for outcome, success in zip(outcomes, successes, strict=True) if outcome != INVALID]

@@ -74,7 +74,7 @@ def _findings(comparison: Comparison) -> Table:
             Text(difference.replace(" [", "\n[")),
             str(pairs.only_first) if pairs else "–",
             str(pairs.only_second) if pairs else "–",
-            p_text(finding.assessment.adjusted),
+            p_text(finding.adjusted),
             Text(finding.verdict, _STYLES[finding.verdict]),
         )
     return table

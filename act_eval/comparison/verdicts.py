@@ -11,7 +11,14 @@ from typing import Literal, get_args
 
 from act_eval.comparison.pairing import READINGS, Reading, Table, Vectors
 from act_eval.errors import UsageError
-from act_eval.stats import Interval, PairedTable, holm, minimum_detectable_drop, unpaired_detectable_drop
+from act_eval.stats import (
+    Interval,
+    PairedTable,
+    SuccessRate,
+    holm,
+    minimum_detectable_drop,
+    unpaired_detectable_drop,
+)
 
 Verdict = Literal["better", "worse", "equivalent within margin", "inconclusive"]
 Requirement = Literal["no-regression", "non-inferior"]
@@ -49,6 +56,31 @@ class Assessment:
     adjusted: float
     """`p_value` after Holm."""
     verdict: Verdict
+
+    @property
+    def base(self) -> SuccessRate:
+        """Success rate of BASE over the compared episodes."""
+        return self.table.first
+
+    @property
+    def new(self) -> SuccessRate:
+        """Success rate of NEW over the compared episodes."""
+        return self.table.second
+
+    @property
+    def pairs(self) -> PairedTable | None:
+        """The contingency table of paired outcomes; None if unpaired."""
+        return self.table if isinstance(self.table, PairedTable) else None
+
+    @property
+    def difference(self) -> float:
+        """Success rate of NEW minus that of BASE."""
+        return self.table.difference
+
+    @property
+    def p(self) -> float:
+        """`p_value`."""
+        return self.p_value
 
     def no_worse_than(self, margin: float) -> bool:
         """Return whether the interval excludes a drop of `margin` or more."""
@@ -110,7 +142,7 @@ def meets(assessments: Mapping[str, Assessment], requirement: Requirement, margi
 def decide(readings: Readings, requirement: Requirement, rules: Rules) -> Decision:
     """Return whether the requirement is met under every reading of the invalid episodes."""
     conditions = readings["valid"]
-    empty = [name for name, found in conditions.items() if not found.table.first.trials * found.table.second.trials]
+    empty = [name for name, found in conditions.items() if not found.base.trials * found.new.trials]
     if empty:
         message = f"nothing to compare: no valid episode is left in {', '.join(empty)}"
         return Decision(requirement=requirement, passed=None, reason=message)

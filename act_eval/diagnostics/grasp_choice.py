@@ -205,11 +205,10 @@ def grasp_points(records: Sequence[EpisodeRecord]) -> dict[str, NDArray[np.float
 def grasp_point(record: EpisodeRecord) -> tuple[float, float] | None:
     """Return the grasp position of an episode in the frame of `grasp_points`; None if it was not recorded."""
     places = [record.detail.get(name) for name in ("grasp_xy", "grasp_target_xy", "grasp_confuser_xy")]
-    if not all(isinstance(place, (list, tuple)) and len(place) == 2 for place in places):
+    pairs = [place for place in places if isinstance(place, (list, tuple)) and len(place) == 2]
+    if len(pairs) < 3 or not all(isinstance(value, int | float) for pair in pairs for value in pair):
         return None
-    if not all(isinstance(value, int | float) for place in places for value in place):
-        return None
-    grasp, target, confuser = np.array(places, np.float64)
+    grasp, target, confuser = np.array(pairs, np.float64)
     along, offset = confuser - target, grasp - target
     left = along[0] * offset[1] - along[1] * offset[0]
     length = np.sum(along * along)

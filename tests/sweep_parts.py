@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from act_eval.results.suites import Suite
 from act_eval.sources.executors import load_executor
-from act_eval.sweeps import Cell, Grid, RunCells, Setting, expand, parse_rule
+from act_eval.sweeps.grid import Grid, Setting, expand, parse_rule
+from act_eval.sweeps.results import Cell, RunCells
 from act_eval.timing import Oracle, Proprio, describe_prefix, parse_prefix
 from act_eval.types import EpisodeRecord, PolicySpec
 

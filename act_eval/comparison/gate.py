@@ -18,6 +18,8 @@ from act_eval.types import OUTCOMES, SUCCESS
 Rollouts = Callable[[Sequence[int]], Sequence[bool | str]]
 """Episode seeds → success or outcome of each."""
 
+Settle = Callable[[Callable[[], Judgement]], Judgement]
+
 CONDITION = "rollouts"
 """Name of the condition of `SuccessGate.rollouts`."""
 _FAILURE = "timeout"
@@ -107,11 +109,13 @@ class NotRecorded(UsageError):
 
 
 class SuccessGate:
-    """Judges runs; with a reason to record, it records them as the new baseline instead."""
+    """Judges runs; with a reason to record, it records them as the new baseline instead.
 
-    def __init__(self, tier: Tier, record: str | None = None) -> None:
-        self._tier = tier
-        self._record = record
+    `settle` calls a judge and decides what its judgement or refusal means; by default it is returned or raised.
+    """
+
+    def __init__(self, tier: Tier, record: str | None = None, settle: Settle = lambda judge: judge()) -> None:
+        self._tier, self._record, self._settle = tier, record, settle
 
     def check(self, run: Path | str) -> Judgement:
         """Judge a finished run folder of `evaluate`.
@@ -119,9 +123,12 @@ class SuccessGate:
         Raises:
             ActEvalError: if the folder is not a finished run, or does not match the baseline.
         """
+        return self._settle(lambda: self._check(Path(run)))
+
+    def _check(self, run: Path) -> Judgement:
         if isinstance(self._tier, AgainstBaseline) and self._tier.tier == "sequential" and self._record is None:
             raise UsageError("tier 'sequential' stops early, which a finished run cannot: use success_gate.rollouts")
-        return self._judge(Baseline.of_run(Path(run), reason=self._record or "test"))
+        return self._judge(Baseline.of_run(run, reason=self._record or "test"))
 
     def rollouts(
         self,
@@ -143,12 +150,17 @@ class SuccessGate:
         Raises:
             ActEvalError: if an outcome is unknown, or the suite is not that of the baseline.
         """
+        return self._settle(lambda: self._roll(episodes, suite, configuration or {}, numeric or {}))
+
+    def _roll(
+        self, episodes: Rollouts, suite: Suite, configuration: Mapping[str, Any], numeric: Mapping[str, Any]
+    ) -> Judgement:
         threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
         run = Baseline(
             reason=self._record or "test",
             suite=suite,
-            configuration=dict(configuration or {}),
-            fingerprint={**fingerprint(threads=threads, renderer=os.environ.get("MUJOCO_GL", "")), **(numeric or {})},
+            configuration=dict(configuration),
+            fingerprint={**fingerprint(threads=threads, renderer=os.environ.get("MUJOCO_GL", "")), **numeric},
             outcomes={CONDITION: ()},
         )
 

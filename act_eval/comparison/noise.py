@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import scipy  # `scipy.stats` loads lazily: importing it takes half as long as torch
 
+from act_eval.comparison.pairing import suite_differences
 from act_eval.comparison.sides import Side
 from act_eval.errors import SuiteMismatch, UsageError
 from act_eval.results.suites import differences
@@ -66,9 +67,12 @@ def noise_floor(runs: Sequence[Side], size: int | None = None) -> list[NoiseFloo
     conditions = [condition for condition in runs[0].outcomes if all(condition in run.outcomes for run in runs)]
     if not conditions:
         raise UsageError(f"no condition is in all of {', '.join(run.place for run in runs)}")
-    return [
-        _floor(condition, _blocks([run.outcomes[condition] for run in runs], size), size) for condition in conditions
-    ]
+    floors = []
+    for condition in conditions:
+        vectors = [run.outcomes[condition] for run in runs]
+        blocks = [v[first : first + size] for v in vectors for first in range(0, len(v) - size + 1, size)]
+        floors.append(_floor(condition, blocks, size))
+    return floors
 
 
 def read_noise_floor(places: Sequence[str], size: int | None = None) -> list[NoiseFloor]:
@@ -104,14 +108,10 @@ def chance_difference(rate: float, size: int, share: float = 0.95) -> float:
     return float(np.searchsorted(np.cumsum(of_difference), share - 1e-12) / size)
 
 
-def _blocks(vectors: Sequence[Sequence[str]], size: int) -> list[Sequence[str]]:
-    return [v[first : first + size] for v in vectors for first in range(0, len(v) - size + 1, size)]
-
-
 def _check_same_but_seeds(runs: Sequence[Side]) -> None:
     first, seen = runs[0], dict[int, str]()
     for run in runs:
-        lines = differences(_task(first), _task(run), "suite")
+        lines = [line for line in suite_differences(first, run) if not line.startswith("suite.seeds")]
         lines += differences(first.policy.get("digest"), run.policy.get("digest"), "configuration.policy.digest")
         if lines:
             message = "\n  ".join(lines)
@@ -123,8 +123,3 @@ def _check_same_but_seeds(runs: Sequence[Side]) -> None:
                 "disjoint suites; evaluate with another --seed"
             )
         seen |= dict.fromkeys(run.suite.seeds, run.place)
-
-
-def _task(run: Side) -> dict[str, object]:
-    """Return the fields of a suite that define the task: all but its seeds."""
-    return {name: value for name, value in run.suite.to_json().items() if name not in ("seeds", "hash")}

@@ -6,17 +6,16 @@ fixture.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
+    from collections.abc import Callable
 
-    from act_eval.comparison.gate import Rollouts, SuccessGate
+    from act_eval.comparison.gate import SuccessGate
     from act_eval.comparison.judging import Judgement
-    from act_eval.results.suites import Suite
 
 _MARKER = (
     "success_rate(*, baseline=FILE | bar=RATE, episodes=N, tier='recorded', require='no-regression', alpha=0.05, "
@@ -44,8 +43,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture
-def success_gate(request: pytest.FixtureRequest) -> Gate:
-    """Judge a run's success rate by the test's marker `success_rate`."""
+def success_gate(request: pytest.FixtureRequest) -> SuccessGate:
+    """Judge a run's success rate by the test's marker `success_rate`; the test fails unless it passes."""
     marker = request.node.get_closest_marker("success_rate")
     if marker is None:
         pytest.fail("success_gate needs @pytest.mark.success_rate(baseline=FILE) or (bar=RATE, episodes=N)", False)
@@ -56,7 +55,7 @@ def success_gate(request: pytest.FixtureRequest) -> Gate:
         tier = tier_of(marker.args, marker.kwargs, request.node.path.parent)
     except ActEvalError as error:
         pytest.fail(str(error), False)
-    return Gate(SuccessGate(tier, request.config.getoption(_OPTION)), request.node)
+    return SuccessGate(tier, request.config.getoption(_OPTION), partial(_settle, request.node))
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -75,38 +74,18 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
             terminalreporter.write_line(line)
 
 
-class Gate:
-    """A `SuccessGate` whose verdict decides the test."""
+def _settle(node: pytest.Item, judge: Callable[[], Judgement]) -> Judgement:
+    """Let a judgement or its refusal decide a test."""
+    from act_eval.comparison.gate import NotRecorded
+    from act_eval.errors import ActEvalError
 
-    def __init__(self, gate: SuccessGate, node: pytest.Item) -> None:
-        self._gate = gate
-        self._node = node
-
-    def check(self, run: Path | str) -> Judgement:
-        """Fail the test unless a finished run folder passes; see `SuccessGate.check`."""
-        return self._settle(lambda: self._gate.check(run))
-
-    def rollouts(
-        self,
-        episodes: Rollouts,
-        suite: Suite,
-        configuration: Mapping[str, Any] | None = None,
-        numeric: Mapping[str, Any] | None = None,
-    ) -> Judgement:
-        """Fail the test unless the episodes pass; see `SuccessGate.rollouts`."""
-        return self._settle(lambda: self._gate.rollouts(episodes, suite, configuration, numeric))
-
-    def _settle(self, judge: Callable[[], Judgement]) -> Judgement:
-        from act_eval.comparison.gate import NotRecorded
-        from act_eval.errors import ActEvalError
-
-        try:
-            judgement = judge()
-        except NotRecorded as error:
-            pytest.skip(str(error))
-        except ActEvalError as error:
-            pytest.fail(str(error), False)
-        self._node.user_properties.append((_SECTION, judgement.text))
-        if not judgement.passed:
-            pytest.fail(judgement.text, False)
-        return judgement
+    try:
+        judgement = judge()
+    except NotRecorded as error:
+        pytest.skip(str(error))
+    except ActEvalError as error:
+        pytest.fail(str(error), False)
+    node.user_properties.append((_SECTION, judgement.text))
+    if not judgement.passed:
+        pytest.fail(judgement.text, False)
+    return judgement

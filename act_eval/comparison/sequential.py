@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaln, logsumexp
 from scipy.stats import beta
 
-from act_eval.errors import UsageError
+from act_eval.comparison.verdicts import Rules
 from act_eval.types import INVALID, SUCCESS
 
 Answer = Literal["drop detected", "no drop beyond the margin", "continue", "no pairs left"]
@@ -91,19 +91,11 @@ def count(before: Sequence[str], now: Sequence[str]) -> Counts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StoppingRule:
-    """When a paired comparison with a stored baseline may end before its last pair."""
+class StoppingRule(Rules):
+    """When a paired comparison with a stored baseline may end before its last pair.
 
-    alpha: float = 0.05
-    """Each claim is wrong with a chance of at most `alpha` / 2, as in the two-sided test with all pairs."""
-    margin: float = 0.05
-    """Largest negligible drop."""
-
-    def __post_init__(self) -> None:
-        if not 0 < self.alpha < 1:
-            raise UsageError(f"alpha is {self.alpha}; it must be between 0 and 1, as in 0.05")
-        if not 0 < self.margin < 1:
-            raise UsageError(f"margin is {self.margin}; it is a difference of rates between 0 and 1, as in 0.05")
+    Each claim is wrong with a chance of at most `alpha` / 2, as in the two-sided test with all pairs.
+    """
 
     @property
     def threshold(self) -> float:

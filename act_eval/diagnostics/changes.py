@@ -132,14 +132,14 @@ def _scene(spec: PolicySpec, observations: ObservationSet, hooks: EnvHooks) -> I
     shapes = [(name, spec.inputs[IMAGE_PREFIX + name]) for name in spec.cameras]
     if observations.block_xy.shape[1] < 2 or not shapes:
         return
+    whole = observations.observation
     for name, edit in (
         ("confuser hidden", hooks.without_confusers),
         ("blocks exchanged", hooks.with_blocks_exchanged),
     ):
         images = None if edit is None else _rendered(hooks, map(edit, observations.states), shapes)
         if images is not None:
-            yield Change(None, name, _with_images(observations.observation, images))
-    whole = observations.observation
+            yield Change(None, name, replace(whole, pixels={**whole.pixels, **images}))
     yield Change(None, "all cameras grey", replace(whole, pixels=blanked(whole.pixels, spec.cameras)))
 
 
@@ -155,10 +155,6 @@ def _rendered(
         name: np.stack([render(state, name, height, width) for state in scenes])
         for name, (height, width, *_) in cameras
     }
-
-
-def _with_images(observation: Observation, images: dict[str, ImageArray]) -> Observation:
-    return replace(observation, pixels={**observation.pixels, **images})
 
 
 def blanked(pixels: Mapping[str, ImageArray], cameras: Sequence[str]) -> dict[str, ImageArray]:

@@ -43,31 +43,25 @@ def check_inputs(
     Raises:
         UsageError: if a number is too small, or the policy fails while observations are collected.
     """
-    executor = acting(policy, env) if expert is None else expert(env)
+    if expert is None:
+        half_chunks = Schedule(method=Sync(max(1, policy.spec.chunk // 2)), delay=Constant(0))
+        executor = ChunkExecutor(policy, half_chunks, hold_of([env]))
+    else:
+        executor = expert(env)
     bank = collect_observations(env, executor, seeds, per_episode, every)
     return probe(policy, bank, hooks_of(env), short=short)
-
-
-def short_check(policy: ChunkPolicy, env: Env) -> ProbeReport:
-    """Return the short form, on observations that the policy itself meets; takes a few seconds."""
-    seeds = episode_seeds(Purpose.PROBE, 0, SHORT_EPISODES)
-    return check_inputs(policy, env, seeds, per_episode=SHORT_PER_EPISODE, short=True)
 
 
 def input_warnings(policy: ChunkPolicy, env: Env) -> tuple[str, ...]:
     """Return the warnings of the short form: inputs that are ignored, and goal coordinates that decide little.
 
+    The observations are those that the policy itself meets; that takes a few seconds.
     A policy that cannot be probed can be evaluated; that is a warning too.
     """
     try:
-        report = short_check(policy, env)
+        seeds = episode_seeds(Purpose.PROBE, 0, SHORT_EPISODES)
+        report = check_inputs(policy, env, seeds, per_episode=SHORT_PER_EPISODE, short=True)
     except ActEvalError as error:
         return (f"warning: the inputs could not be probed: {error}",)
     accused = [v for v in report.verdicts if v.mode == "ignored" or (v.mode == "weak" and v.input == ENVIRONMENT_STATE)]
     return tuple(f"warning: input {verdict.line}" for verdict in accused)
-
-
-def acting(policy: ChunkPolicy, env: Env) -> Executor:
-    """Return an executor with which a policy acts without delay, half a chunk at a time."""
-    schedule = Schedule(method=Sync(max(1, policy.spec.chunk // 2)), delay=Constant(0))
-    return ChunkExecutor(policy, schedule, hold_of([env]))

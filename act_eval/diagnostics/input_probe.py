@@ -5,17 +5,17 @@ shipped policies and copies of them with one input cut off or not normalised; nu
 """
 
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from act_eval.diagnostics.changes import EXCHANGED, SHUFFLED, Change, changes
-from act_eval.diagnostics.effects import Effect, Predict, effect_of, intact_chunks, predictor
+from act_eval.diagnostics.effects import Effect, effect_of, intact_chunks, predictor
 from act_eval.diagnostics.observation_set import ObservationSet
 from act_eval.results.tables import Table
-from act_eval.types import ENVIRONMENT_STATE, IMAGE_PREFIX, STATE, ChunkPolicy, Observation, PolicySpec
+from act_eval.types import ENVIRONMENT_STATE, IMAGE_PREFIX, STATE, ChunkPolicy
 from act_eval.types.env_hooks import EnvHooks
 
 _SENSITIVITY_ROWS = 16
@@ -54,75 +54,6 @@ class InputVerdict:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scale:
-    """The reference for effects."""
-
-    whole: Effect
-    """Exchanging the whole observation for another episode's."""
-    noise: float
-    """Largest difference between the chunks of two identical requests [rad]."""
-    observations: int
-    open: int
-    """Observations in which the choice of a block is open."""
-
-    @property
-    def floor(self) -> float:
-        """Effects below this count as none [rad]."""
-        return max(NUMERICAL, NOISE_FACTOR * self.noise)
-
-    def hides(self, share: float) -> bool:
-        """Return whether an effect of this share of the whole observation's could be below the floor."""
-        return self.floor > max(NUMERICAL, share * self.whole.rad)
-
-
-def verdict_on(name: str, effects: Sequence[Effect], scale: Scale) -> InputVerdict:
-    """Return the verdict on a declared input from the effects of its changes."""
-    if scale.observations < MIN_OBSERVATIONS:
-        return InputVerdict(
-            name, "inconclusive", f"from {scale.observations} observations; {MIN_OBSERVATIONS} are needed"
-        )
-    mine = [effect for effect in effects if effect.input == name]
-    if not mine:
-        return InputVerdict(name, "inconclusive", "the environment does not provide it")
-    largest = max(effect.most_rad for effect in mine)
-    if largest <= scale.floor and scale.hides(HIDING_SHARE):
-        return InputVerdict(name, "inconclusive", _hidden_evidence(largest, scale))
-    if largest <= scale.floor:
-        return InputVerdict(name, "ignored", _ignored_evidence(mine, scale))
-    shuffled = next(effect for effect in mine if effect.name == SHUFFLED)
-    exchanged = next((effect for effect in mine if effect.name == EXCHANGED), None)
-    if shuffled.rad <= scale.floor and scale.hides(USED_SHARE):
-        return InputVerdict(name, "inconclusive", _hidden_evidence(shuffled.most_rad, scale))
-    used = shuffled.rad >= USED_SHARE * scale.whole.rad and shuffled.rad > scale.floor
-    texts = [_moved(shuffled, scale)]
-    if name == ENVIRONMENT_STATE and exchanged is not None and exchanged.turned is not None:
-        used &= scale.open < MIN_OPEN or exchanged.turned >= TURNED_SHARE * scale.open
-        texts.append(f"the other block's turn {exchanged.turned} of {scale.open} open chunks to it")
-    return InputVerdict(name, "used" if used else "weak", "; ".join(texts))
-
-
-def _moved(effect: Effect, scale: Scale) -> str:
-    where = "" if effect.mm is None else f", {effect.mm:.1f} mm at the gripper"
-    share = 100 * effect.rad / scale.whole.rad if scale.whole.rad > 0 else 0.0
-    rigid = " beyond moving along with the joints" if effect.rigid else ""
-    return f"another episode's moves the chunk by {effect.rad:.4f} rad{where}{rigid} ({share:.0f} % of all inputs')"
-
-
-def _hidden_evidence(effect: float, scale: Scale) -> str:
-    return (
-        f"identical requests differ by {scale.noise:.1e} rad, which may hide it: its changes move the chunk by at most "
-        f"{effect:.1e} rad; repeat with a policy that answers the same request alike"
-    )
-
-
-def _ignored_evidence(effects: Sequence[Effect], scale: Scale) -> str:
-    names = ", ".join(effect.name for effect in effects)
-    rigid = "; the chunk moves along with the joints that it is relative to, and that is all"
-    more = rigid if any(effect.rigid for effect in effects) else ""
-    return f"no change moves the chunk by more than {scale.floor:.0e} rad ({names}){more}"
-
-
-@dataclass(frozen=True, kw_only=True)
 class ProbeReport:
     """The result of a probe on a set of observations."""
 
@@ -137,7 +68,7 @@ class ProbeReport:
     whole: Effect
     """Exchanging the whole observation for another episode's."""
     effects: tuple[Effect, ...]
-    verdicts: tuple[InputVerdict, ...]
+    verdicts: tuple[InputVerdict, ...] = ()
     """Of every declared input in order, then of the undeclared observations of the environment."""
     sensitivity: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Input → gradient and attention, if the policy provides them; supporting evidence only."""
@@ -148,6 +79,42 @@ class ProbeReport:
     def ignored(self) -> tuple[InputVerdict, ...]:
         """Declared inputs without an effect."""
         return tuple(verdict for verdict in self.verdicts if verdict.mode == "ignored")
+
+    @property
+    def floor(self) -> float:
+        """Effects below this count as none [rad]."""
+        return max(NUMERICAL, NOISE_FACTOR * self.noise_rad)
+
+    def verdict_on(self, name: str) -> InputVerdict:
+        """Return the verdict on a declared input from the effects of its changes."""
+        if self.observations < MIN_OBSERVATIONS:
+            few = f"from {self.observations} observations; {MIN_OBSERVATIONS} are needed"
+            return InputVerdict(name, "inconclusive", few)
+        mine = [effect for effect in self.effects if effect.input == name]
+        if not mine:
+            return InputVerdict(name, "inconclusive", "the environment does not provide it")
+        largest = max(effect.most_rad for effect in mine)
+        shuffled = next(effect for effect in mine if effect.name == SHUFFLED)
+        exchanged = next((effect for effect in mine if effect.name == EXCHANGED), None)
+        shares = ((largest, HIDING_SHARE), (shuffled.rad, USED_SHARE))
+        if any(rad <= self.floor and self.floor > max(NUMERICAL, share * self.whole.rad) for rad, share in shares):
+            noise = f"identical requests differ by {self.noise_rad:.1e} rad, which may hide it"
+            return InputVerdict(name, "inconclusive", f"{noise}: its changes move the chunk by {largest:.1e} rad")
+        if largest <= self.floor:
+            names = ", ".join(effect.name for effect in mine)
+            rigid = "; the chunk moves along with the joints that it is relative to, and that is all"
+            evidence = f"no change moves the chunk by more than {self.floor:.0e} rad ({names})"
+            return InputVerdict(name, "ignored", evidence + (rigid if any(one.rigid for one in mine) else ""))
+        used = shuffled.rad >= USED_SHARE * self.whole.rad and shuffled.rad > self.floor
+        where = "" if shuffled.mm is None else f", {shuffled.mm:.1f} mm at the gripper"
+        share = 100 * shuffled.rad / self.whole.rad if self.whole.rad > 0 else 0.0
+        rigid = " beyond moving along with the joints" if shuffled.rigid else ""
+        moved = f"another episode's moves the chunk by {shuffled.rad:.4f} rad{where}{rigid}"
+        moved += f" ({share:.0f} % of all inputs')"
+        if name == ENVIRONMENT_STATE and exchanged is not None and exchanged.turned is not None:
+            used &= self.open < MIN_OPEN or exchanged.turned >= TURNED_SHARE * self.open
+            moved += f"; the other block's turn {exchanged.turned} of {self.open} open chunks to it"
+        return InputVerdict(name, "used" if used else "weak", moved)
 
     def __str__(self) -> str:
         return self.text(shutil.get_terminal_size().columns)
@@ -202,49 +169,32 @@ def probe(policy: ChunkPolicy, observations: ObservationSet, hooks: EnvHooks, sh
     predict = predictor(policy, observations)
     before = intact_chunks(predict, observations, hooks)
     whole = Change(None, SHUFFLED, observations.observation.take(observations.permuted_rows()))
-    scale = Scale(
-        whole=effect_of(whole, predict, before, observations, hooks),
-        noise=_noise(predict, observations.observation, before.chunks),
-        observations=len(observations),
-        open=before.open,
-    )
-    effects = tuple(
-        effect_of(c, predict, before, observations, hooks) for c in changes(policy.spec, observations, hooks, short)
-    )
-    return ProbeReport(
+    repeated = np.square(predict(observations.observation) - before.chunks, dtype=np.float64)
+    report = ProbeReport(
         observations=len(observations),
         episodes=observations.episodes,
         open=before.open,
         to_named=before.to_named,
-        noise_rad=scale.noise,
-        whole=scale.whole,
-        effects=effects,
-        verdicts=_verdicts(policy.spec, observations, effects, scale),
+        noise_rad=float(np.sqrt(repeated.mean(axis=(1, 2))).max()),
+        whole=effect_of(whole, predict, before, observations, hooks),
+        effects=tuple(
+            effect_of(c, predict, before, observations, hooks) for c in changes(policy.spec, observations, hooks, short)
+        ),
         sensitivity={} if short else _sensitivity(policy, observations),
     )
+    provided = [STATE, *(IMAGE_PREFIX + camera for camera in observations.observation.pixels)]
+    provided += [ENVIRONMENT_STATE] if observations.observation.environment_state is not None else []
+    undeclared = (
+        InputVerdict(name, "not an input", "the environment provides it, the policy does not declare it")
+        for name in provided
+        if name not in policy.spec.inputs
+    )
+    return replace(report, verdicts=(*map(report.verdict_on, policy.spec.inputs), *undeclared))
 
 
 def _numbers(effect: Effect, undecided: int) -> tuple[str, str, str]:
     mm = "" if effect.mm is None else f"{effect.mm:.1f}"
     return f"{effect.rad:.4f}", mm, "" if effect.turned is None else f"{effect.turned} of {undecided}"
-
-
-def _noise(predict: Predict, observation: Observation, chunk_NCA: np.ndarray) -> float:
-    difference = np.square(predict(observation) - chunk_NCA, dtype=np.float64)
-    return float(np.sqrt(difference.mean(axis=(1, 2))).max())
-
-
-def _verdicts(
-    spec: PolicySpec, observations: ObservationSet, effects: tuple[Effect, ...], scale: Scale
-) -> tuple[InputVerdict, ...]:
-    provided = [STATE, *(IMAGE_PREFIX + camera for camera in observations.observation.pixels)]
-    provided += [ENVIRONMENT_STATE] if observations.observation.environment_state is not None else []
-    undeclared = [
-        InputVerdict(name, "not an input", "the environment provides it, the policy does not declare it")
-        for name in provided
-        if name not in spec.inputs
-    ]
-    return (*(verdict_on(name, effects, scale) for name in spec.inputs), *undeclared)
 
 
 def _sensitivity(policy: ChunkPolicy, observations: ObservationSet) -> Mapping[str, Mapping[str, float]]:

@@ -1,5 +1,6 @@
 """Action age, stalls and discarded actions. All counts in control steps."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any, ClassVar
@@ -46,9 +47,7 @@ class TimeUse(MetricFamily):
         ages = action_age_counts(episode.steps.observed, episode.actuation_delay)
         return {
             "action_age_counts": tuple(ages),
-            "action_age_p50": percentile_of_counts(ages, 0.50),
-            "action_age_p95": percentile_of_counts(ages, 0.95),
-            "action_age_max": len(ages) - 1 if ages else None,
+            **_quantiles(ages),
             "stall_fraction": rounded(stall_fraction(record.steps, record.underrun_steps, record.stopped_steps)),
             "discarded_fraction": rounded(
                 discarded_fraction(detail.get("predicted_actions", 0), detail.get("discarded_actions", 0))
@@ -59,11 +58,8 @@ class TimeUse(MetricFamily):
     def of_condition(cls, condition: MeasuredCondition) -> Summary:
         records = condition.records
         counts = zip_longest(*(one.action_age_counts for one in condition.metrics), fillvalue=0)
-        ages = [sum(column) for column in counts]
         return {
-            "action_age_p50": percentile_of_counts(ages, 0.50),
-            "action_age_p95": percentile_of_counts(ages, 0.95),
-            "action_age_max": len(ages) - 1 if ages else None,
+            **_quantiles([sum(column) for column in counts]),
             "stall_fraction": stall_fraction(
                 sum(record.steps for record in records),
                 sum(record.underrun_steps for record in records),
@@ -74,6 +70,14 @@ class TimeUse(MetricFamily):
                 sum(record.detail.get("discarded_actions", 0) for record in records),
             ),
         }
+
+
+def _quantiles(counts: Sequence[int]) -> dict[str, int | None]:
+    return {
+        "action_age_p50": percentile_of_counts(counts, 0.50),
+        "action_age_p95": percentile_of_counts(counts, 0.95),
+        "action_age_max": len(counts) - 1 if counts else None,
+    }
 
 
 def action_age_counts(observed_T: ArrayLike, actuation_delay: int = 0) -> list[int]:

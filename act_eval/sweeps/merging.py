@@ -35,28 +35,13 @@ def is_sweep(path: Path) -> bool:
 
 
 def _folder(out: Path | None, folders: Sequence[Path]) -> Path:
-    """Return the folder of the merged run or sweep.
-
-    Raises:
-        UsageError: if it is omitted and the sources are in several folders.
-    """
     if out is None and len(folders) > 1:
         raise UsageError(f"--out is needed: the shards are in {len(folders)} folders ({folders[0]}, {folders[1]}, …)")
     return out or folders[0]
 
 
 def _merge_sweeps(folders: Sequence[Path], out: Path, reporter: Reporter) -> Path:
-    """Merge the runs of sweeps, after checking all of them; return `out`.
-
-    Args:
-        folders: must cover every episode of every cell exactly once.
-        out: a new folder; or the only folder, which is merged in place.
-        reporter: receives a line per run.
-
-    Raises:
-        UsageError: if one is not a sweep folder.
-        RunFolderError: naming a run that is not in all folders or cannot be merged; nothing is merged then.
-    """
+    """Merge the runs of sweeps, after checking all of them; return `out`, a new folder or the only one of `folders`."""
     runs = {name: [Source(folder / name) for folder in folders] for name in _common_runs(folders)}
     check_names(out, runs)
     for name, sources in runs.items():

@@ -112,7 +112,7 @@ def plan_sweep(config: SweepConfig) -> SweepPlan:
     check_network(config.compile, config.launch.local_device(config.device))
     purpose = Purpose.HELD_OUT if config.held_out else Purpose.EVALUATE
     policies, envs = _policies(config), _environments(config)
-    metrics = load_metrics(config.metrics)
+    metrics, axes = load_metrics(config.metrics), _axes(config, grid, policies, envs)
     local_only = local_only_reason(
         [*policies.values(), *envs.values(), *grid.executors, *metrics], config.launch, config.workers
     )
@@ -130,8 +130,8 @@ def plan_sweep(config: SweepConfig) -> SweepPlan:
         metrics=metrics,
         batch=config.batch,
         shard=shard,
-        out=config.out or _default_folder(config, policies, envs),
-        axes=_axes(config, grid, policies, envs),
+        out=config.out or _default_folder(config, axes, policies, envs),
+        axes=axes,
     )
 
 
@@ -273,23 +273,12 @@ def _names(given: Sequence[Any], sources: Mapping[str, Any]) -> list[str]:
     return [*given] if all(isinstance(one, str) for one in given) else [*sources]
 
 
-def _default_folder(config: SweepConfig, policies: Mapping[str, PolicySource], envs: Mapping[str, EnvSource]) -> Path:
+def _default_folder(
+    config: SweepConfig, axes: Mapping[str, Any], policies: Mapping[str, PolicySource], envs: Mapping[str, EnvSource]
+) -> Path:
     """Return a folder whose name depends on the grid."""
     objects = [one.identity for one in policies.values() if isinstance(one, NetworkSource | ObjectSource)]
     objects += [one.identity[0] for one in envs.values() if one.given is not None]
-    axes = [
-        _names(config.policies, policies),
-        _names(config.envs, envs),
-        *([objects] if objects else []),
-        list(config.delays),
-        list(config.execution_horizon),
-        [load_executor(one).text for one in config.executors],
-        *([manifest_entries(load_metrics(config.metrics))] if config.metrics else []),
-    ]
-    ablations = [list(config.delay_estimator), list(config.prefix), list(config.proprio)]
-    rest = [config.beyond_max_delay, config.episodes, config.seed, config.held_out, config.compile, config.device]
-    content = json.dumps(
-        [axes, ablations, rest, {**config.environment.given(), **as_dict(config.declaration)}], sort_keys=True
-    )
+    content = json.dumps([axes, objects, config.compile, config.device], sort_keys=True)
     names = "_".join([*envs, *policies])
     return Path("outputs") / "sweep" / f"{names[:80]}_{hashlib.sha256(content.encode()).hexdigest()[:8]}"

@@ -190,11 +190,9 @@ def _by_second(analysis: Analysis, family: str) -> dict[str, Comparison]:
 
 
 def _against(prefix: str, comparison: Comparison | None) -> Row:
-    if comparison is None:
-        names = ("reference", "pairs", "gained", "lost", "difference", "low", "high", "p", "p_holm")
-        return dict.fromkeys(f"{prefix}_{name}" for name in names)
-    values = {"reference": comparison.first.setting.condition, **_compared(comparison)}
-    return {f"{prefix}_{name}": value for name, value in values.items()}
+    names = ("reference", "pairs", "gained", "lost", "difference", "low", "high", "p", "p_holm")
+    values = {} if comparison is None else {"reference": comparison.first.setting.condition, **_compared(comparison)}
+    return {f"{prefix}_{name}": values.get(name) for name in names}
 
 
 def _compared(comparison: Comparison) -> Row:
@@ -203,8 +201,7 @@ def _compared(comparison: Comparison) -> Row:
         "gained": comparison.table.only_second,
         "lost": comparison.table.only_first,
         "difference": comparison.difference,
-        "low": comparison.interval.low,
-        "high": comparison.interval.high,
+        **comparison.interval._asdict(),
         "p": comparison.p,
         "p_holm": comparison.p_holm,
     }

@@ -96,6 +96,7 @@ def test_evaluate_warns_of_dead_inputs_unless_estimated_not_to(
     assert evaluate("--policy", deaf, "--out", tmp_path / "probed", "--video", "none") == 0
     shown = capsys.readouterr().out
     assert "warning: input environment_state ignored no change moves the chunk" in shown
+    assert any("environment_state ignored" in line for line in Manifest.read(tmp_path / "probed").input_check)
     assert "rtc_d0_s4: inconclusive" in shown
     assert evaluate("--policy", deaf, "--out", tmp_path / "silent", "--video", "none", "--no-probe") == 0
     assert "warning: input" not in capsys.readouterr().out

@@ -2,8 +2,18 @@ import pytest
 from sweep_parts import ACT, ACT_RTC, grid
 
 from act_eval.errors import UsageError
-from act_eval.sweeps import PLAIN, Variant, expand, parse_rule, shared_refusals
-from act_eval.sweeps.grid import AsDelay, Covered, Fixed, HalfChunk, horizon_of
+from act_eval.sweeps.grid import (
+    PLAIN,
+    AsDelay,
+    Covered,
+    Fixed,
+    HalfChunk,
+    Variant,
+    expand,
+    horizon_of,
+    parse_rule,
+    shared_refusals,
+)
 from act_eval.timing import ConstantEstimate, Oracle
 
 

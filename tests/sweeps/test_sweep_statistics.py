@@ -11,8 +11,9 @@ from act_eval.cli.parsing import options
 from act_eval.config import EnvDeclaration, EnvOptions, SweepConfig
 from act_eval.errors import SuiteMismatch
 from act_eval.stats import PairedTable, holm
-from act_eval.sweeps import analyse, expand
+from act_eval.sweeps.analysis import analyse
 from act_eval.sweeps.figures import figures, write_figures
+from act_eval.sweeps.grid import expand
 from act_eval.sweeps.tables import cell_rows, refused_rows, write_csv
 from act_eval.sweeps.trend import (
     bootstrap_mean,

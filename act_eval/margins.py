@@ -1,14 +1,14 @@
 """Exact confidence limits of a difference of success rates, which decide every answer against a margin.
 
-An approximate interval, such as Newcombe's, excludes a true drop of exactly the margin too often. A limit of this file
-is exceeded by the true drop with at most the given probability, at any rates, correlation and number of episodes
-(Buehler 1957; Lloyd and Kabaila 2003): it is the least drop under which tables at least as good as the observed one are
-that improbable, whatever the second parameter of the two rates is. "At least as good" is the order of an approximate
-limit: Tango's (1998) for pairs, Newcombe's (1998) for independent episodes.
+An approximate interval, such as Newcombe's, excludes a true drop of exactly the margin too often. An exact limit is
+below the true drop with at most the given probability, for any rates, correlation and number of episodes (Buehler 1957;
+Lloyd and Kabaila 2003): it is the least drop under which tables at least as good as the observed one are that
+improbable, for every value of the second (nuisance) parameter. "At least as good" is the order of an approximate limit:
+Tango's (1998) for pairs, Newcombe's (1998) for independent episodes.
 
-These approximate limits fall with every loss less and every gain more. So the tables form a staircase, whose
-probability rises with the new rate and falls with the old one: of all drops of a margin or more, the margin itself
-makes it most probable.
+Both approximate limits fall with fewer losses and with more gains. So the tables form a staircase whose probability
+rises with the new rate and falls with the old one: of all drops of a margin or more, the margin itself makes it most
+probable.
 
 Legend: `losses` speak for a drop, `gains` against it. Of pairs: those that only the old, only the new condition solved.
 Of independent episodes: successes of the old and of the new condition.
@@ -151,9 +151,8 @@ class Staircase:
             inside = design.approximate_limit(losses, np.minimum(middle, most)) <= limit + 1e-9
             inside |= middle > most
             low, high = np.where(inside, low, np.minimum(middle + 1, high)), np.where(inside, middle, high)
-        least = np.minimum.accumulate(np.where(low > most, np.inf, low)[::-1])[::-1]
-        occurs = least <= most
-        return cls(design, losses[occurs], least[occurs])
+        occurs = low <= most
+        return cls(design, losses[occurs], low[occurs])
 
     def probability(self, loss: ArrayLike, gain: ArrayLike) -> Array:
         """Return the probability of these tables, per probability of a loss and of a gain in one trial."""

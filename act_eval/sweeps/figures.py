@@ -5,22 +5,30 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from act_eval.metrics import EpisodeMetrics
 from act_eval.plots import Curve, HeatMap, Times, heat_maps, reactions, save, success_against_delay, survival
 from act_eval.stats import SuccessRate
 from act_eval.sweeps.analysis import Analysis
 from act_eval.sweeps.grid import PLAIN, Series, Variant
-from act_eval.sweeps.results import Cell, RunCells
+from act_eval.sweeps.results import RunCells
 from act_eval.types import INVALID
 
 EVENT = "event_step"
 """Key in a record's `detail`: step of a nudge or an exchange of roles, None if there was none."""
 
-_Seconds = Callable[[Cell], Sequence[float | None]]
+_Seconds = Callable[[EpisodeMetrics], float | None]
 _REACTIONS: tuple[tuple[str, str, str, _Seconds], ...] = (
-    ("reaction", "first action informed by the event", "an informed action ran", lambda cell: cell.informed_s),
-    ("turn", "turn after the event", "the gripper turned towards its new goal", lambda cell: cell.turned_s),
+    ("reaction", "first action informed by the event", "an informed action ran", lambda m: _s(m.reaction_steps, m)),
+    (
+        *("turn", "turn after the event", "the gripper turned towards its new goal"),
+        lambda m: _s(m.behavioural_reaction_steps, m),
+    ),
 )
 """Name, title, definition of a reaction, times."""
+
+
+def _s(steps: int | None, metrics: EpisodeMetrics) -> float | None:
+    return None if steps is None else steps * metrics.control_s
 
 
 def write_figures(folder: Path, analysis: Analysis) -> list[Path]:
@@ -51,14 +59,15 @@ def figures(analysis: Analysis) -> Iterator[tuple[str, Figure]]:
 
 
 def _times(env: str, runs: Sequence[RunCells]) -> Iterator[tuple[str, Figure]]:
-    end_s = max((t for _, cell in _cells(runs) for t in cell.success_s if t is not None), default=0.0)
-    end_s = max(end_s, max(run.suite.horizon * run.control_s for run in runs))
-    if any(cell.success_s for _, cell in _cells(runs)):
-        panels = _by_delay(runs, lambda cell: cell.success_s, lambda _: True)
+    cells = [cell for run in runs for cell in run.cells.values()]
+    taken = [one.time_to_success_s or 0.0 for cell in cells for one in cell.measured]
+    end_s = max([*taken, *(run.suite.horizon * run.control_s for run in runs)])
+    if taken:
+        panels = _by_delay(runs, lambda metrics: metrics.time_to_success_s, events=False)
         yield f"time_to_success_{env}", survival(panels, f"{env}: time to success", end_s)
-    if any(_has_event(record.detail) for _, cell in _cells(runs) for record in cell.records):
+    if any(record.detail.get(EVENT) is not None for cell in cells for record in cell.records):
         for name, title, meaning, seconds in _REACTIONS:
-            panels = _by_delay(runs, seconds, _has_event)
+            panels = _by_delay(runs, seconds, events=True)
             if any(times.episodes for entries in panels.values() for times in entries):
                 yield f"{name}_{env}", reactions(panels, f"{env}: {title}", end_s, meaning)
 
@@ -122,16 +131,8 @@ def _heat_map(title: str, rates: Mapping[tuple[int, int], SuccessRate], refused:
     return HeatMap(title=title, across=across, up=up, rates=rates, refused=refused)
 
 
-def _by_delay(
-    runs: Sequence[RunCells], seconds: _Seconds, counts: Callable[[dict[str, object]], bool]
-) -> dict[str, list[Times]]:
-    """Return delay → times per policy and executor, for the first rule of s.
-
-    Args:
-        runs: Of one environment.
-        seconds: A cell's times, one per episode.
-        counts: Whether an episode with this detail belongs into the plot.
-    """
+def _by_delay(runs: Sequence[RunCells], seconds: _Seconds, events: bool) -> dict[str, list[Times]]:
+    """Return delay → times per policy and executor, for the first rule of s; with `events`, of episodes with one."""
     panels: dict[str, list[Times]] = {}
     for run in runs:
         for series in run.series:
@@ -139,22 +140,14 @@ def _by_delay(
                 continue
             for cell in run.series_cells(series):
                 kept = [
-                    time
-                    for record, time in zip(cell.records, seconds(cell), strict=True)
-                    if record.outcome != INVALID and counts(dict(record.detail))
+                    seconds(metrics)
+                    for record, metrics in zip(cell.records, cell.measured, strict=True)
+                    if record.outcome != INVALID and not (events and record.detail.get(EVENT) is None)
                 ]
                 happened = tuple(time for time in kept if time is not None)
                 times = Times(label=_label(run, series), seconds=happened, never=len(kept) - len(happened))
                 panels.setdefault(f"d = {cell.setting.delay}", []).append(times)
     return dict(sorted(panels.items(), key=lambda item: int(item[0].removeprefix("d = "))))
-
-
-def _has_event(detail: object) -> bool:
-    return isinstance(detail, dict) and detail.get(EVENT) is not None
-
-
-def _cells(runs: Sequence[RunCells]) -> list[tuple[RunCells, Cell]]:
-    return [(run, cell) for run in runs for cell in run.cells.values()]
 
 
 def _label(run: RunCells, series: Series) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 
 from act_eval.comparison.pairing import check_same_starts
 from act_eval.errors import SuiteMismatch
+from act_eval.metrics import EpisodeMetrics
 from act_eval.results.suites import Suite
 from act_eval.stats import SuccessRate
 from act_eval.sweeps.grid import Refused, Series, Setting
@@ -28,13 +29,8 @@ class Cell:
     """In suite order."""
     metrics: Mapping[str, float | None] = field(default_factory=dict)
     """Name in `act_eval.metrics` → value over the episodes."""
-    success_s: tuple[float | None, ...] = ()
-    """Time to success of each episode [s]; None without success."""
-    informed_s: tuple[float | None, ...] = ()
-    """Time from an event in the scene to the first action from an observation of it [s]; None without such an
-    action."""
-    turned_s: tuple[float | None, ...] = ()
-    """Time from an event to the gripper's turn towards its new goal [s]; None without a turn."""
+    measured: tuple[EpisodeMetrics, ...] = ()
+    """Of each episode; empty if there are none."""
 
     @property
     def name(self) -> str:

@@ -232,11 +232,6 @@ def _analysed(one: SweepRun, records: Mapping[str, Sequence[EpisodeRecord]]) -> 
 
 def _cell(one: SweepRun, setting: Setting, rule: str, records: Sequence[EpisodeRecord]) -> Cell:
     stored = read_run(one.folder).conditions[setting.condition]
-    measured = stored.episode_metrics
-
-    def seconds(steps: int | None) -> float | None:
-        return None if steps is None else steps * one.control_s
-
     return Cell(
         policy=one.policy,
         env=one.env,
@@ -244,7 +239,5 @@ def _cell(one: SweepRun, setting: Setting, rule: str, records: Sequence[EpisodeR
         rule=rule,
         records=tuple(records),
         metrics=stored.write_summary(),
-        success_s=tuple(one.time_to_success_s for one in measured),
-        informed_s=tuple(seconds(one.reaction_steps) for one in measured),
-        turned_s=tuple(seconds(one.behavioural_reaction_steps) for one in measured),
+        measured=stored.episode_metrics,
     )

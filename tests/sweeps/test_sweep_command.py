@@ -266,7 +266,7 @@ def test_other_episodes_into_the_same_folder_are_refused(
         (["--execution-horizon", "0"], "--execution-horizon is '0'; it must be a whole number of control steps"),
         (["--policies", "atc"], "unknown policy 'atc'; there are: act, act_collapsed, act_rtc"),
         (["--policies", "expert"], "the expert acts in every step without inference: there is no delay to sweep"),
-        (["--envs", "moving_pik"], "unknown environment 'moving_pik'; there are: confuser_pick, confuser_swap, "),
+        (["--envs", "moving_pik"], "unknown environment 'moving_pik'; there are: confuser_pick, "),
         (["--gpus-per-worker", "1"], "--gpus-per-worker is for --launcher ray; on Slurm it is --launcher-options"),
         (["--executors", "rct"], "unknown executor 'rct'; there are: blend, ensemble, naive, rtc"),
         (["--executors", "bid"], "executor 'bid' is not offered: bidirectional decoding"),

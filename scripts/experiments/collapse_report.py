@@ -11,12 +11,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from safetensors import safe_open
 
-from act_eval.comparison.pairing import paired_table
+from act_eval.comparison.findings import ConditionFinding, compare_places
 from act_eval.diagnostics.grasp_choice import GraspMode, grasp_choices_of
 from act_eval.plots.style import caption, looks, panel_title, panels, save
-from act_eval.results.records import read_episodes, read_timings, write_atomically
-from act_eval.stats import PairedTable, SuccessRate, holm
-from act_eval.types import ENVIRONMENT_STATE, EpisodeRecord
+from act_eval.results.records import write_atomically
+from act_eval.results.run import read_run
+from act_eval.stats import SuccessRate, holm
+from act_eval.types import ENVIRONMENT_STATE
 from collapse_cells import STATE, Budget, Cell, Stage, cells
 
 CONDITION = "naive_d0_s10"
@@ -70,7 +71,7 @@ class Compared:
 
     first: str
     second: str
-    table: PairedTable
+    finding: ConditionFinding
     p_holm: float
     """Exact McNemar test, corrected over the comparisons of the report."""
 
@@ -83,7 +84,8 @@ def write_report(folder: Path, budget: Budget) -> Path:
         "budget": asdict(budget),
         "cells": [_as_json(cell) for cell in finished],
         "compared": [
-            {"first": c.first, "second": c.second, "table": asdict(c.table), "p_holm": c.p_holm} for c in compared
+            {"first": c.first, "second": c.second, "table": asdict(c.finding.table), "p_holm": c.p_holm}
+            for c in compared
         ],
     }
     write_atomically(folder / "report.json", (json.dumps(values, indent=2) + "\n").encode())
@@ -129,49 +131,35 @@ def read_cell(cell: Cell, budget: Budget, folder: Path) -> Finished:
         validation_loss=validations[-1],
         parameters=_parameters(own / "train" / "checkpoints" / "last" / "pretrained_model" / "model.safetensors"),
         goal_input=verdict,
-        scenes={scene: _evaluated(own / scene / CONDITION) for scene in cell.conditions},
+        scenes={scene: _evaluated(own / scene) for scene in cell.conditions},
         commands={stage: entry["command"] for stage, entry in read_state(own).items()},
     )
 
 
 def compare_planned(finished: Sequence[Finished], folder: Path) -> list[Compared]:
     """Return the planned comparisons whose two cells have finished, on the same episodes with the confuser present."""
-    names = {done.cell.name for done in finished}
+    names = [done.cell.name for done in finished]
     pairs = [(done.cell.against, done.cell.name) for done in finished if done.cell.against in names]
-    tables = [
-        _paired(folder / first / "present" / CONDITION, folder / second / "present" / CONDITION)
-        for first, second in pairs
-    ]
-    corrected = holm([table.mcnemar() for table in tables])
+    findings = [compare_places(*(folder / str(name) / "present" for name in pair)).findings[0] for pair in pairs]
+    corrected = holm([finding.p for finding in findings])
     return [
-        Compared(first=first, second=second, table=table, p_holm=p)
-        for (first, second), table, p in zip(pairs, tables, corrected, strict=True)
-        if first is not None
+        Compared(first=str(first), second=second, finding=finding, p_holm=p)
+        for (first, second), finding, p in zip(pairs, findings, corrected, strict=True)
     ]
 
 
-def _paired(first: Path, second: Path) -> PairedTable:
-    one, other = ({r.seed: r.outcome for r in read_episodes(f / "episodes.jsonl")} for f in (first, second))
-    seeds = sorted(one.keys() & other.keys())
-    return paired_table([one[seed] for seed in seeds], [other[seed] for seed in seeds])
-
-
-def _evaluated(condition: Path) -> Evaluated:
-    records = read_episodes(condition / "episodes.jsonl")
-    grasps = grasp_choices_of(records)
-    calls = [call for timing in read_timings(condition / "timings.jsonl") for call in timing.inference_ms]
+def _evaluated(run: Path) -> Evaluated:
+    condition = read_run(run).conditions[CONDITION]
+    grasps = grasp_choices_of(condition.records)
+    calls = [call for timing in condition.timings for call in timing.inference_ms]
     return Evaluated(
-        success=SuccessRate.of_outcomes(record.outcome for record in records),
-        wrong_block=_count(records, "wrong_block"),
-        between=_count(records, "between"),
+        success=condition.rate,
+        wrong_block=condition.outcomes.count("wrong_block"),
+        between=condition.outcomes.count("between"),
         mode=_NO_CONFUSER if grasps is None else grasps.verdict.mode,
         index_median=float(np.median(grasps.choices)) if grasps is not None and grasps.choices else None,
         call_ms=float(np.median(calls)) if calls else None,
     )
-
-
-def _count(records: Sequence[EpisodeRecord], outcome: str) -> int:
-    return sum(record.outcome == outcome for record in records)
 
 
 def _parameters(path: Path) -> int:
@@ -255,14 +243,15 @@ def _over_seeds(finished: Sequence[Finished]) -> list[list[str]]:
 
 
 def _compared_row(compared: Compared) -> list[str]:
-    table = compared.table
-    low, high = table.newcombe()
+    finding, pairs = compared.finding, compared.finding.pairs
+    assert pairs is not None
+    low, high = finding.interval
     return [
         f"`{compared.second}`",
         f"`{compared.first}`",
-        f"{100 * table.difference:+.0f} points",
+        f"{100 * finding.difference:+.0f} points",
         f"{100 * low:+.0f} … {100 * high:+.0f}",
-        f"{table.only_second} / {table.only_first} of {table.pairs}",
+        f"{pairs.only_second} / {pairs.only_first} of {pairs.pairs}",
         f"{compared.p_holm:.2g}",
     ]
 

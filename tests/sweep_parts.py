@@ -1,7 +1,9 @@
 """Finished parts of a sweep from given outcomes, for tests of what is made of them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 
+from act_eval.metrics import EpisodeMetrics
 from act_eval.results.suites import Suite
 from act_eval.sources.executors import load_executor
 from act_eval.sweeps.grid import Grid, Setting, expand, parse_rule
@@ -65,14 +67,13 @@ def part(outcomes: Mapping[str, str], asked: Grid, spec: PolicySpec = ACT_RTC, p
 
 def _cell(policy: str, env: str, setting: Setting, rule: str, episodes: tuple[EpisodeRecord, ...]) -> Cell:
     """A cell whose successes take six seconds; every second episode is reacted to after half a second."""
-    reacted = tuple(0.5 if one.episode % 2 else None for one in episodes)
-    return Cell(
-        policy=policy,
-        env=env,
-        setting=setting,
-        rule=rule,
-        records=episodes,
-        success_s=tuple(6.0 if one.outcome == "success" else None for one in episodes),
-        informed_s=reacted,
-        turned_s=reacted,
+    blank = dict.fromkeys((f.name for f in fields(EpisodeMetrics)), None) | {"own": {}, "control_s": 0.05}
+    measured = (
+        EpisodeMetrics(
+            **blank
+            | dict.fromkeys(("reaction_steps", "behavioural_reaction_steps"), 10 if one.episode % 2 else None)
+            | {"episode": one.episode, "time_to_success_s": 6.0 if one.outcome == "success" else None}
+        )
+        for one in episodes
     )
+    return Cell(policy=policy, env=env, setting=setting, rule=rule, records=episodes, measured=tuple(measured))

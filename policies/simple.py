@@ -128,7 +128,7 @@ class SimpleChunkPolicy:
     def _chunk(self, request: ChunkRequest, number: int, row: int) -> np.ndarray:
         policy = self._own[row] if self.remembers else self.first
         inputs = {name: declared(request.observation, name)[number].copy() for name in self.spec.inputs}
-        chunk = np.asarray(policy.predict(inputs))
+        chunk = np.array(policy.predict(inputs))  # a copy: the policy may answer from one buffer
         return chunk.astype(np.float32) if chunk.dtype.kind in "iu" else chunk  # a pose may be in integers
 
 

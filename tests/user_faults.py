@@ -211,3 +211,39 @@ class Never(Reach):
 
 class NeverWithGripper(Never):
     gripper_dims = (1,)
+
+
+class OneBuffer(Reach):
+    """Returns the same arrays in every step, changed in place, and spoils the command that it is given."""
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        seen, info = super().reset(seed=seed)
+        self.buffer = seen
+        return self.buffer, info
+
+    def step(self, action: np.ndarray) -> Any:
+        _, *rest = super().step(action)
+        self.buffer["agent_pos"][:] = self.position
+        action[:] = 0
+        return self.buffer, *rest
+
+
+class Drift(Go):
+    """Moves a little towards the goal from where the arm was seen."""
+
+    def predict(self, observation: dict[str, np.ndarray]) -> np.ndarray:
+        pos, goal = observation["observation.state"], observation["observation.environment_state"]
+        return (pos + np.linspace(0.05, 0.4, 10)[:, None] * (goal - pos)).astype(np.float32)
+
+
+class DriftOneBuffer(Drift):
+    """As `Drift`, from one reused buffer; spoils its input."""
+
+    def __init__(self) -> None:
+        self.buffer = np.zeros((10, 2), np.float32)
+
+    def predict(self, observation: dict[str, np.ndarray]) -> np.ndarray:
+        self.buffer[:] = super().predict(observation)
+        for name in observation:
+            observation[name][:] = 7
+        return self.buffer

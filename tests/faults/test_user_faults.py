@@ -227,3 +227,14 @@ def test_a_renderer_that_cannot_be_loaded_is_one_line(
     monkeypatch.setattr("act_eval.scenes.backend.usual_backend", lambda: "egl")
     assert evaluate() == 1
     assert capsys.readouterr().err == f"error: {text}\n"
+
+
+def test_reused_buffers_and_spoilt_arrays_change_nothing() -> None:
+    options = ("--delay", "0", "4", "--horizon", "30", "--hold", "repeat")
+    assert evaluate(*options, policy="user_faults:DriftOneBuffer", env="user_faults:OneBuffer") == 0
+    Path("run").rename("spoilt")
+    assert evaluate(*options, policy="user_faults:Drift", env="user_faults:Reach") == 0
+    for path in sorted(Path("run").glob("*/steps/*.npz")):
+        clean, spoilt = load(path), load("spoilt" / path.relative_to("run"))
+        for name, values in vars(clean).items():
+            np.testing.assert_array_equal(vars(spoilt)[name], values, err_msg=f"{path}: {name}")

@@ -24,10 +24,8 @@ class CommandBounds:
 
     def __init__(self, space: spaces.Box) -> None:
         self._low, self._high = space.low.astype(np.float64), space.high.astype(np.float64)
-        self._lowest, self._highest = (
-            bound + sign * _TOLERANCE * np.maximum(1, np.abs(bound))
-            for bound, sign in ((self._low, -1), (self._high, 1))
-        )
+        self._lowest = self._low - _TOLERANCE * np.maximum(1, np.abs(self._low))
+        self._highest = self._high + _TOLERANCE * np.maximum(1, np.abs(self._high))
         self.reset()
 
     def reset(self) -> None:
@@ -43,8 +41,7 @@ class CommandBounds:
         entry = int(np.argmax(beyond))
         if beyond[entry] > self._farthest:
             self._farthest = float(beyond[entry])
-            bounds = (self._low[entry], self._high[entry])
-            low, high = (float(bound) if np.isfinite(bound) else None for bound in bounds)
+            low, high = (float(b[entry]) if np.isfinite(b[entry]) else None for b in (self._low, self._high))
             self._worst = {"entry": entry, "value": float(command[entry]), "low": low, "high": high}
 
     def detail(self) -> dict[str, Any]:

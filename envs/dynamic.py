@@ -58,16 +58,14 @@ class NudgedPickEnv(PickEnv):
         return super()._sample_blocks(rng)
 
     def _before_physics(self) -> None:
-        if self._event_step is None and self._gripper_is_near():
+        pinch = self._data.site_xpos[self._scene.pinch_site][:2]
+        near = np.linalg.norm(pinch - self._block_xy(self._target)) < NUDGE_TRIGGER
+        if self._event_step is None and near:
             self._event_step = len(self._log.commands) - 1
             self._per_step, self._left = self._choose_nudge() / NUDGE_STEPS, NUDGE_STEPS
         if self._left > 0:
             self._left -= 1
             self._shift_target(self._per_step)
-
-    def _gripper_is_near(self) -> bool:
-        pinch = self._data.site_xpos[self._scene.pinch_site][:2]
-        return bool(np.linalg.norm(pinch - self._block_xy(self._target)) < NUDGE_TRIGGER)
 
     def _choose_nudge(self) -> NDArray[np.float64]:
         """Return the displacement (2,): the drawn direction, turned until it ends in the workspace, clear of others."""

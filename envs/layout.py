@@ -38,10 +38,15 @@ def sample_blocks(
     for _ in range(_ATTEMPTS):
         centres = np.array([BLOCKS.sample(rng) for _ in range(count)])
         if positions != "continuous":
-            centres[:2] = _near_places(rng, positions)[: len(centres)]
+            exchanged = positions == "two" and rng.random() < 0.5
+            places = np.array(PLACES[::-1] if exchanged else PLACES)
+            centres[:2] = (places + rng.uniform(-PLACE_SPREAD, PLACE_SPREAD, places.shape))[:count]
         gaps = np.linalg.norm(centres[:, None] - centres[None], axis=-1)[np.triu_indices(count, 1)]
         if (gaps >= MIN_SEPARATION).all():
-            return _upright(centres, rng.uniform(-max_yaw, max_yaw, count))
+            yaw, poses = rng.uniform(-max_yaw, max_yaw, count), np.zeros((count, 7))
+            poses[:, :2], poses[:, 2] = centres, BLOCK_SIDE / 2
+            poses[:, 3], poses[:, 6] = np.cos(yaw / 2), np.sin(yaw / 2)
+            return poses
     raise SimulationError(f"no room for {count} blocks at least {MIN_SEPARATION} m apart after {_ATTEMPTS} attempts")
 
 
@@ -51,18 +56,3 @@ def click_errors(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
     while (far := np.linalg.norm(errors, axis=1) > CLICK_LIMIT).any():
         errors[far] = rng.normal(0, CLICK_ERROR, (int(far.sum()), 2))
     return errors
-
-
-def _near_places(rng: np.random.Generator, positions: Positions) -> NDArray[np.float64]:
-    """Return the initial centres of target and first confuser, (2, 2)."""
-    exchanged = positions == "two" and rng.random() < 0.5
-    places = np.array(PLACES[::-1] if exchanged else PLACES)
-    return places + rng.uniform(-PLACE_SPREAD, PLACE_SPREAD, places.shape)
-
-
-def _upright(centres: NDArray[np.float64], yaw: NDArray[np.float64]) -> NDArray[np.float64]:
-    poses = np.zeros((len(centres), 7))
-    poses[:, :2] = centres
-    poses[:, 2] = BLOCK_SIDE / 2
-    poses[:, 3], poses[:, 6] = np.cos(yaw / 2), np.sin(yaw / 2)
-    return poses

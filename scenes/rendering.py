@@ -15,6 +15,7 @@ import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
+from importlib import import_module
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from multiprocessing.util import Finalize
@@ -223,22 +224,12 @@ def _open_context() -> Any:
     backend = wanted or usual_backend()
     isolate_triton_symbols()
     try:
-        return _context(backend)
+        return import_module(f"mujoco.{backend}").GLContext(MAX_SIDE, MAX_SIDE)
     except (ImportError, RuntimeError, AttributeError, OSError) as error:  # what a missing GL library raises
         raise RenderError(
             f"no OpenGL context for off-screen rendering with {backend} ({error}); on Debian and Ubuntu "
             "`apt-get install libegl1 libegl-mesa0 libgl1 libopengl0 libgl1-mesa-dri` gives one"
         ) from error
-
-
-def _context(backend: str) -> Any:
-    if backend == "egl":
-        from mujoco.egl import GLContext
-    elif backend == "osmesa":
-        from mujoco.osmesa import GLContext
-    else:
-        from mujoco.glfw import GLContext
-    return GLContext(MAX_SIDE, MAX_SIDE)
 
 
 class _OwnSymbolsFirst(MetaPathFinder):

@@ -45,37 +45,29 @@ class ClosedLoop:
         on_episode(0, total)
         threads = torch.get_num_threads()
         policy = CheckpointSource(folder=folder, device=self.device, compile="off", threads=threads)
+        episodes = [Episode(number, seed) for number, seed in enumerate(self.seeds)]
         rates: dict[str, float] = {}
         for name, env in self.envs.items():
             before = f"{name}/" if len(self.envs) > 1 else ""
-            found = self._in(env, policy, lambda: on_episode(next(finished), total))
-            rates |= {before + key: value for key, value in found.items()}
-        return rates
-
-    def _in(self, env: EnvSource, policy: CheckpointSource, on_episode: Callable[[], None]) -> dict[str, float]:
-        bench = PolicyWorkerSource(env=env, policy=policy, slots=min(_SLOTS, len(self.seeds)))()
-        episodes = [Episode(number, seed) for number, seed in enumerate(self.seeds)]
-        rates: dict[str, float] = {}
-        try:
-            for delay, schedule in self.schedules.items():
-                outcomes = []
-                for record in rollout(bench.envs, bench.executor(schedule), episodes):
-                    outcomes.append(record.outcome)
-                    on_episode()
-                rates |= _rates(str(delay), outcomes)
-        finally:
-            bench.close()
+            worker = PolicyWorkerSource(env=env, policy=policy, slots=min(_SLOTS, len(self.seeds)))()
+            try:
+                for delay, schedule in self.schedules.items():
+                    outcomes = []
+                    for record in rollout(worker.envs, worker.executor(schedule), episodes):
+                        outcomes.append(record.outcome)
+                        on_episode(next(finished), total)
+                    rates |= {f"{before}{outcome}_d{delay}": rate for outcome, rate in _rates(outcomes).items()}
+            finally:
+                worker.close()
         return rates
 
 
-def _rates(condition: str, outcomes: Sequence[str]) -> dict[str, float]:
+def _rates(outcomes: Sequence[str]) -> dict[str, float]:
+    """Return the rate of each outcome over the valid episodes, and the count of the invalid ones."""
     success = SuccessRate.of_outcomes(outcomes)
-    rates = {f"{SUCCESS}_d{condition}": success.rate} if success.trials else {}
-    for outcome in sorted(set(outcomes) - {SUCCESS, INVALID}):
-        rates[f"{outcome}_d{condition}"] = outcomes.count(outcome) / success.trials
-    if INVALID in outcomes:
-        rates[f"{INVALID}_d{condition}"] = outcomes.count(INVALID)
-    return rates
+    rates = {SUCCESS: success.rate} if success.trials else {}
+    rates |= {one: outcomes.count(one) / success.trials for one in sorted(set(outcomes) - {SUCCESS, INVALID})}
+    return rates | ({INVALID: outcomes.count(INVALID)} if INVALID in outcomes else {})
 
 
 def closed_loop(

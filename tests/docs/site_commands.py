@@ -68,6 +68,10 @@ RULES: tuple[Rule, ...] = (
         "trains twelve policies; tests/cli/test_study.py runs a small one",
     ),
     NotRun(r"act-eval publish NAME ", "writes into the package; tests/cli/test_publish.py publishes to a folder"),
+    NotRun(
+        r"act-eval train .*(_corrections|--correction-rounds)",
+        "trains on what the command before collects; tests/collect/test_corrections.py runs both",
+    ),
     # Cheap.
     Run(r"act-eval completion bash$", slow=False),
     Run(r"act-eval completion \w+ > "),
@@ -89,6 +93,7 @@ RULES: tuple[Rule, ...] = (
         r"act-eval collect .*--recovery",
         "--env confuser_pick --episodes 1 --workers 1 --image-size 32 --out data/new",
     ),
+    Run(r"act-eval collect .*--policy ", "--episodes 1 --workers 1 --out data/new"),
     Run(r"act-eval collect ", "--episodes 1 --workers 1 --image-size 32 --out data/new", slow=False),
     Run(
         r"python scripts/evaluate\.py --policy my_policy:make --env gym_pusht/",

@@ -1,9 +1,10 @@
-"""Measures how often the grasp verdict is right, inconclusive and wrong; `--help` lists the options."""
+"""Measures how often verdicts are right, inconclusive and wrong: on grasps, and on drops against a margin."""
 
 import sys
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from itertools import product
+from math import sqrt
 
 import numpy as np
 import tyro
@@ -13,6 +14,8 @@ from scipy.stats import multinomial
 
 from act_eval.cli import guarded
 from act_eval.diagnostics.grasp_choice import GOAL_SHARE, GraspCounts, detect
+from act_eval.margins import Pairs, excluding
+from act_eval.stats import PairedTable
 
 CASES: Mapping[str, Mapping[float, float]] = {
     "to the target": {0.0: 1.0},
@@ -27,42 +30,41 @@ CASES: Mapping[str, Mapping[float, float]] = {
 """Policy → grasp choice of an aim → its share."""
 
 
-@dataclass(frozen=True)
-class Flags:
-    """Simulate grasps that scatter about a policy's aims, and count verdicts."""
+def measure_grasps(
+    grasps: tuple[int, ...] = (24, 50, 100, 200),
+    scatter: float = 0.1,
+    rounds: int = 10_000,
+    seed: int = 0,
+    worst: bool = True,
+) -> None:
+    """Simulate grasps that scatter about a policy's aims, and count verdicts.
 
-    grasps: tuple[int, ...] = (24, 50, 100, 200)
-    """Grasps per verdict."""
-    scatter: float = 0.1
-    """Standard deviation of the grasp choice about its aim; the shipped policies have 0.05."""
-    rounds: int = 10_000
-    """Verdicts per row."""
-    seed: int = 0
-    worst: bool = True
-    """Also the largest probability of a wrong verdict over all shares in steps of 5 %, exactly, up to 100 grasps."""
-
-
-def main() -> int:
-    """Simulate, and print both tables."""
-    flags = tyro.cli(Flags, description=__doc__)
+    Args:
+        grasps: Grasps per verdict.
+        scatter: Standard deviation of the grasp choice about its aim; the shipped policies have 0.05.
+        rounds: Verdicts per row.
+        seed: Of the simulation.
+        worst: Also the largest probability of a wrong verdict over all shares in steps of 5 %, up to 100 grasps.
+    """
     console = Console(width=110)
     table = Table("policy", "grasps", "goal followed", "averaging", "random", "inconclusive")
     for number, (name, aims) in enumerate(CASES.items()):
-        for total in flags.grasps:
-            rng = np.random.default_rng((flags.seed, number, total))
-            found = _simulated(aims, total, flags, rng)
-            shares = (f"{100 * found[mode] / flags.rounds:.2f} %" for mode in ("goal followed", "averaging", "random"))
-            table.add_row(name, str(total), *shares, f"{100 * found['inconclusive'] / flags.rounds:.2f} %")
+        for total in grasps:
+            rng = np.random.default_rng((seed, number, total))
+            found = _simulated(aims, total, scatter, rounds, rng)
+            shares = (f"{100 * found[mode] / rounds:.2f} %" for mode in ("goal followed", "averaging", "random"))
+            table.add_row(name, str(total), *shares, f"{100 * found['inconclusive'] / rounds:.2f} %")
     console.print(table)
-    for total in flags.grasps if flags.worst else ():
+    for total in grasps if worst else ():
         if total <= 100:
             console.print(f"{total} grasps: wrong with a probability of at most {100 * _worst(total):.2f} %")
-    return 0
 
 
-def _simulated(aims: Mapping[float, float], total: int, flags: Flags, rng: np.random.Generator) -> Counter[str]:
-    centres = rng.choice(list(aims), size=(flags.rounds, total), p=list(aims.values()))
-    indices = centres + rng.normal(0, flags.scatter, centres.shape)
+def _simulated(
+    aims: Mapping[float, float], total: int, scatter: float, rounds: int, rng: np.random.Generator
+) -> Counter[str]:
+    centres = rng.choice(list(aims), size=(rounds, total), p=list(aims.values()))
+    indices = centres + rng.normal(0, scatter, centres.shape)
     counts = Counter(GraspCounts.count(row) for row in indices)
     found: Counter[str] = Counter()
     for one, times in counts.items():
@@ -91,6 +93,50 @@ def _truth(at_target: float, between: float, at_confuser: float) -> str | None:
     if np.isclose(between, least):
         return None
     return "averaging" if between > least else "random"
+
+
+def measure_margins(
+    pairs: tuple[int, ...] = (38, 50, 100, 200, 500),
+    margins: tuple[float, ...] = (0.05, 0.1),
+    rates: tuple[float, ...] = (0.5, 0.9),
+    correlations: tuple[float, ...] = (0.5, 0.95),
+    rounds: int = 4000,
+    seed: int = 0,
+) -> None:
+    """Exclude a paired drop of the margin where the new rate is worse by exactly it (wrong), or equal (right).
+
+    Each cell is Newcombe's interval, simulated, then the exact limits, enumerated [%].
+
+    Args:
+        pairs: Pairs of a comparison.
+        margins: Margins.
+        rates: Success rates of the old condition.
+        correlations: Of the outcomes of a pair, lowered to what the rates admit.
+        rounds: Simulated comparisons per cell.
+        seed: Of the simulation.
+    """
+    table = Table("pairs", "margin", "rate", "correlation", "wrongly excluded", "rightly excluded")
+    rng = np.random.default_rng(seed)
+    for n, margin in product(pairs, margins):
+        exact = excluding(Pairs(n), margin, 0.025)
+        for rate, correlation in product(rates, correlations):
+            cells = []
+            for new in (rate - margin, rate):
+                both = min(rate * new + correlation * sqrt(rate * (1 - rate) * new * (1 - new)), rate, new)
+                chances = np.clip([both, rate - both, new - both, 1 - rate - new + both], 0, 1)
+                drawn, counts = np.unique(rng.multinomial(n, chances, rounds), axis=0, return_counts=True)
+                passed = [PairedTable(*row).newcombe().low > -margin for row in drawn.tolist()]
+                newcombe = float(np.average(passed, weights=counts))
+                cells.append(f"{100 * newcombe:.1f} / {100 * float(exact.probability(*chances[1:3])):.1f}")
+            table.add_row(str(n), f"{margin:g}", f"{rate:g}", f"{correlation:g}", *cells)
+    Console(width=110).print(table)
+
+
+def main() -> int:
+    """Measure, and print the tables."""
+    commands = {"grasps": measure_grasps, "margins": measure_margins}
+    tyro.extras.subcommand_cli_from_dict(commands, description=__doc__)
+    return 0
 
 
 if __name__ == "__main__":

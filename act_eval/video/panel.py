@@ -135,7 +135,7 @@ class Panel:
 
     def _room(self, column: int) -> int:
         """Return the width of a column of numbers [px]."""
-        return self._columns[column + 1] - self._columns[column] - self._pad
+        return self._columns[column + 1] - self._columns[column] - 2 * self._pad
 
     def _put(self, frame: ImageArray, line: int, column: int, texts: tuple[str, ...], ink: Colour) -> None:
         """Write the first text that fits a column."""

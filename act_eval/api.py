@@ -10,6 +10,7 @@ from act_eval.config import EvaluateConfig, ProbeConfig, SweepConfig
 from act_eval.config_fields import from_fields
 from act_eval.diagnostics import ProbeReport
 from act_eval.errors import UsageError
+from act_eval.evaluation.checks import validity_notes
 from act_eval.evaluation.plan import DELAYS, EPISODES
 from act_eval.evaluation.reporter import Reporter
 from act_eval.evaluation.run import evaluate as run_evaluation
@@ -82,7 +83,11 @@ def evaluate(
         values["seeds"] = ",".join(map(str, seeds))
     if fields.get("shard") is not None:
         raise UsageError("shards are for the command line, whose `merge` combines them into one run")
-    return Run.load(run_evaluation(from_fields(EvaluateConfig, values), reporter_for(progress)).folder)
+    reporter = reporter_for(progress)
+    found = run_evaluation(from_fields(EvaluateConfig, values), reporter)
+    for line in validity_notes(found.records, found.folder):
+        reporter.line(line)
+    return Run.load(found.folder)
 
 
 def sweep(

@@ -348,7 +348,10 @@ def _summary(config: EvaluateConfig, run: PlannedRun, workers: int, notes: tuple
     return (
         f"suite   {suite.hash}: {suite.env} ({options}), {len(run.job.seeds)} episodes, {seeds}",
         f"policy  {_policy_text(configuration['policy'])}",
-        *(f"condition {name}: {_condition_text(condition)}" for name, condition in configuration["conditions"].items()),
+        *(
+            f"condition {name}: {condition_text(condition) if 'delay' in condition else 'no inference, no delay'}"
+            for name, condition in configuration["conditions"].items()
+        ),
         *notes,
         f"run     {network}{workers} × {run.job.batch} episodes at a time, video {run.job.video}",
         f"folder  {run.job.folder}",
@@ -361,10 +364,6 @@ def _policy_text(policy: Mapping[str, Any]) -> str:
     prefix = "no prefix" if policy["max_delay"] is None else f"prefix of up to {policy['max_delay']}"
     masked = ", images masked" if policy.get("mask_images") else ""
     return f"{policy['name']}: chunk C = {policy['chunk']}, {policy['window']} window, {prefix}{masked}"
-
-
-def _condition_text(condition: Mapping[str, Any]) -> str:
-    return condition_text(condition) if "delay" in condition else "no inference, no delay"
 
 
 def _default_folder(workers: WorkerPlan, manifest: Manifest) -> Path:

@@ -114,7 +114,7 @@ class Job:
                 )
                 metrics = self._measured(block.condition, record, steps, env, hooks)
                 line = ShardLine(condition=block.condition, record=record, timing=timing, metrics=metrics, files=files)
-                ended.put(line, video)
+                ended.lines.append((line, video))
                 yield from ended.complete()
             yield from ended.complete(wait=True)
 
@@ -189,7 +189,8 @@ class _Ended:
 
     def __init__(self, shard: ShardWriter) -> None:
         self._shard = shard
-        self._lines: deque[tuple[ShardLine, Future[None] | None]] = deque()
+        self.lines: deque[tuple[ShardLine, Future[None] | None]] = deque()
+        """Lines, with the video of the episode if it has one."""
 
     def __enter__(self) -> "_Ended":
         return self
@@ -198,20 +199,16 @@ class _Ended:
         for _record in self.complete(wait=True):  # keeps ended episodes after an error or interrupt too
             pass
 
-    def put(self, line: ShardLine, video: Future[None] | None) -> None:
-        """Add an episode, with its video if it has one."""
-        self._lines.append((line, video))
-
     def complete(self, wait: bool = False) -> Iterator[EpisodeRecord]:
         """Write the lines of episodes whose files are complete, in order, and yield their records."""
-        while self._lines:
-            line, video = self._lines[0]
+        while self.lines:
+            line, video = self.lines[0]
             if video is not None:
                 if not wait and not video.done():
                     return
                 video.result()
             self._shard.write(line)  # repeated after an interrupt before the next line, without effect
-            self._lines.popleft()
+            self.lines.popleft()
             yield line.record
 
 

@@ -195,12 +195,5 @@ def _finite(chunk: FloatArray) -> Answer:
 
 def _rows(request: ChunkRequest, rows: Sequence[int]) -> ChunkRequest:
     take = np.asarray(rows, dtype=np.int64)
-    return ChunkRequest(
-        rows=request.rows[take],
-        steps=request.steps[take],
-        observation=request.observation.take(take),
-        estimated_delay=request.estimated_delay[take],
-        prefix=request.prefix[take],
-        prefix_known=None if request.prefix_known is None else request.prefix_known[take],
-        last_action=request.last_action[take],
-    )
+    arrays = {name: value[take] for name, value in vars(request).items() if isinstance(value, np.ndarray)}
+    return replace(request, observation=request.observation.take(take), **arrays)

@@ -28,12 +28,10 @@ class Block:
 
 
 class Worker(Protocol):
-    """A worker: environments and a policy, built once per process."""
+    """A worker: environments and a policy, built once per process, and facts for the plan of a run, picklable."""
 
     @property
-    def facts(self) -> Any:
-        """Facts for the plan of a run; picklable."""
-        ...
+    def facts(self) -> Any: ...
 
     def close(self) -> None: ...
 
@@ -43,17 +41,13 @@ Build = Callable[[], Any]
 
 
 class Job(Protocol):
-    """The job description of every worker; picklable."""
+    """The job description of every worker, picklable: its run folder, and the concurrent episodes of a worker."""
 
     @property
-    def folder(self) -> Path:
-        """The run folder."""
-        ...
+    def folder(self) -> Path: ...
 
     @property
-    def batch(self) -> int:
-        """Concurrent episodes per worker."""
-        ...
+    def batch(self) -> int: ...
 
     def moved(self, folder: Path) -> "Job":
         """Return the job with another run folder."""

@@ -30,12 +30,7 @@ _GRACE_S = 5.0
 
 @contextmanager
 def local_pool(build: Build, workers: int) -> Iterator[WorkerPool]:
-    """Start workers on this machine; a single worker is this process.
-
-    Raises:
-        LaunchError: if a worker died.
-        ActEvalError: raised while a worker was built.
-    """
+    """Start workers on this machine; a single worker is this process. See `act_eval.launch.worker_pool`."""
     if workers == 1:
         worker = build()
         try:

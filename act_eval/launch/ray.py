@@ -97,23 +97,14 @@ def _run(job: Job, worker: Worker, block: Block) -> Iterator[_Episode]:
 
 
 def cluster_cores() -> int:
-    """Return the number of processor cores of the cluster.
-
-    Raises:
-        LaunchError: if it cannot be reached.
-    """
+    """Return the number of processor cores of the cluster."""
     _connect()
     return max(1, int(ray.cluster_resources().get("CPU", 1)))
 
 
 @contextmanager
 def ray_pool(build: Build, workers: int, launcher: Ray) -> Iterator[WorkerPool]:
-    """Start actors, and end them on exit.
-
-    Raises:
-        LaunchError: if the cluster cannot be reached, or the first worker died.
-        ActEvalError: raised while a worker was built.
-    """
+    """Start actors, and end them on exit. See `act_eval.launch.worker_pool`."""
     connected = _connect()
     pool = _ActorPool(build, workers, launcher)
     try:

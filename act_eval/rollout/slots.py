@@ -27,6 +27,7 @@ from act_eval.user_code import Fault, truth
 
 STOP = (RenderError, DeclarationError, KeyboardInterrupt, GeneratorExit)
 """No episode's fault: the run stops."""
+_COUNTS = ("chunk", "index", "observed", "estimated_delay", "actual_delay", "in_flight")
 NO_STATE = np.zeros(0, np.float64)
 
 
@@ -189,14 +190,9 @@ def step_record(episode: Episode, step: int, actions: Actions, row: int, state: 
         step=step,
         command=actions.command[row],
         ran=None if actions.ran is None else actions.ran[row],
-        chunk=int(actions.chunk[row]),
-        index=int(actions.index[row]),
-        observed=int(actions.observed[row]),
         requested=bool(actions.requested[row]),
-        estimated_delay=int(actions.estimated_delay[row]),
-        actual_delay=int(actions.actual_delay[row]),
-        in_flight=int(actions.in_flight[row]),
         chunk_switch=bool(actions.chunk_switch[row]),
+        **{name: int(getattr(actions, name)[row]) for name in _COUNTS},
         chunk_switch_effect=actions.chunk_switch_effects.get(row),
         predictions=actions.predictions.get(row, ()),
         state=state,

@@ -1,5 +1,6 @@
 """Checks of users' environments and policies before the first episode: the same question must get the same answer."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +22,7 @@ def start_warnings(env: "gym.Env[Any, Any]", label: str) -> tuple[str, ...]:
     """Return a warning if two resets with one seed differ, unless the environment's registration says so itself."""
     if env.spec is not None and env.spec.nondeterministic:
         return ()
-    first, second = _start(env), _start(env)
+    first, second = (_unless_raised(lambda: _start(env)) for _ in range(2))
     if first is None or second is None or first == second:
         return ()
     return (
@@ -32,15 +33,9 @@ def start_warnings(env: "gym.Env[Any, Any]", label: str) -> tuple[str, ...]:
 
 def answer_warnings(policy: ChunkPolicy, env: "gym.Env[Any, Any]", label: str) -> tuple[str, ...]:
     """Return a warning if a policy answers the first observation of an episode differently when asked again."""
-    try:
-        with exits_raise():
-            observation = batch_observations([env.reset(seed=_SEED)[0]])
-            first, second = _answer(policy, observation), _answer(policy, observation)
-    except (KeyboardInterrupt, GeneratorExit):
-        raise
-    except BaseException:  # users' code: the episodes will show the fault
-        return ()
-    if isinstance(first, str) or isinstance(second, str) or np.array_equal(first, second):
+    observation = _unless_raised(lambda: batch_observations([env.reset(seed=_SEED)[0]]))
+    first, second = (_unless_raised(lambda: _answer(policy, observation)) for _ in range(2))
+    if not (isinstance(first, np.ndarray) and isinstance(second, np.ndarray)) or np.array_equal(first, second):
         return ()
     return (
         f"warning: {label} answers the first observation of an episode differently when it is asked again: something "
@@ -49,18 +44,23 @@ def answer_warnings(policy: ChunkPolicy, env: "gym.Env[Any, Any]", label: str) -
     )
 
 
-def _start(env: "gym.Env[Any, Any]") -> list[bytes] | None:
-    """Return the content of the first observation and of the simulator state; None if the reset fails."""
+def _unless_raised(call: Callable[[], Any]) -> Any:
+    """Return what a call of users' code returns; None if it raises, since the episodes will show that fault."""
     try:
         with exits_raise():
-            observation = batch_observations([env.reset(seed=_SEED)[0]])
-            state = hooks_of(env).simulator_state
-            parts = [*observation.pixels.values(), observation.agent_pos, observation.environment_state]
-            return [np.asarray(part).tobytes() for part in (*parts, None if state is None else state())]
+            return call()
     except (KeyboardInterrupt, GeneratorExit):
         raise
-    except BaseException:  # users' code: the episodes will show the fault
+    except BaseException:  # user code may raise anything
         return None
+
+
+def _start(env: "gym.Env[Any, Any]") -> list[bytes]:
+    """Return the content of the first observation and of the simulator state."""
+    observation = batch_observations([env.reset(seed=_SEED)[0]])
+    state = hooks_of(env).simulator_state
+    parts = [*observation.pixels.values(), observation.agent_pos, observation.environment_state]
+    return [np.asarray(part).tobytes() for part in (*parts, None if state is None else state())]
 
 
 def _answer(policy: ChunkPolicy, observation: Observation) -> Any:

@@ -15,7 +15,7 @@ from typing import Any
 
 from act_eval.decoding import decode
 from act_eval.errors import UsageError
-from act_eval.user_code import quiet_import, user_code
+from act_eval.user_code import Fault, quiet_import, user_code
 
 _FACTORY = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
 
@@ -98,7 +98,13 @@ def definition_local_only(what: str, defined: Any) -> str | None:
 def factory_local_only(what: str, given: Any) -> str | None:
     """Return why a factory can only run in this process; None if workers can import or unpickle it."""
     if isinstance(given, partial):
-        return factory_local_only(what, given.func) or _unpicklable(what, given)
+        if reason := factory_local_only(what, given.func):
+            return reason
+        try:
+            pickle.dumps(given)
+        except Exception as error:  # pickling runs the object's own code, which may raise anything
+            return f"{what} cannot be pickled: {Fault.of(error)}"
+        return None
     if isinstance(given, type | FunctionType):
         return definition_local_only(what, given)
     return instance_local_only(what, given)
@@ -107,14 +113,6 @@ def factory_local_only(what: str, given: Any) -> str | None:
 def instance_local_only(what: str, given: Any) -> str:
     """Return why an instance can only run in this process: there is one of it."""
     return f"{what} is an instance, not a class or function that other processes could call"
-
-
-def _unpicklable(what: str, given: Any) -> str | None:
-    try:
-        pickle.dumps(given)
-    except Exception as error:  # pickling runs the object's own code, which may raise anything
-        return f"{what} cannot be pickled: {type(error).__name__}: {error}"
-    return None
 
 
 def named_values(texts: Sequence[str], flag: str) -> dict[str, Any]:

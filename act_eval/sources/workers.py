@@ -146,11 +146,10 @@ class PolicyWorker:
         return ExpertLookahead(self.envs)
 
     def close(self) -> None:
-        """Close the environments, and the line to a policy that is elsewhere."""
-        for env in self.envs:
-            env.close()
-        if hasattr(self._policy, "close"):
-            self._policy.close()  # pyright: ignore[reportAttributeAccessIssue]  # an ability that some have
+        """Close the environments, and the connection to a policy that is elsewhere."""
+        for one in (*self.envs, self._policy):
+            if hasattr(one, "close"):
+                one.close()  # pyright: ignore[reportAttributeAccessIssue]  # an ability that some policies have
 
 
 @dataclass(frozen=True, kw_only=True)

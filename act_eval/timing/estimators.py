@@ -39,8 +39,7 @@ class MaxOfLast:
     """Estimate before any answer has arrived."""
 
     def __post_init__(self) -> None:
-        whole_steps("window of the estimated delay", self.window, least=1)
-        whole_steps("initial estimated delay", self.initial)
+        _check_window(self)
 
 
 @dataclass(frozen=True)
@@ -52,8 +51,7 @@ class Percentile:
     initial: int = 0
 
     def __post_init__(self) -> None:
-        whole_steps("window of the estimated delay", self.window, least=1)
-        whole_steps("initial estimated delay", self.initial)
+        _check_window(self)
         if not 0 <= self.percent <= 100:
             raise TimingError(f"percentile of the estimated delay is {self.percent}; it must be between 0 and 100")
 
@@ -66,8 +64,12 @@ class MovingAverage:
     initial: int = 0
 
     def __post_init__(self) -> None:
-        whole_steps("window of the estimated delay", self.window, least=1)
-        whole_steps("initial estimated delay", self.initial)
+        _check_window(self)
+
+
+def _check_window(estimator: MaxOfLast | Percentile | MovingAverage) -> None:
+    whole_steps("window of the estimated delay", estimator.window, least=1)
+    whole_steps("initial estimated delay", estimator.initial)
 
 
 Estimator = Oracle | ConstantEstimate | MaxOfLast | Percentile | MovingAverage

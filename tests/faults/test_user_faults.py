@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from act_eval.cli import main
+from act_eval.evaluation.reporter import Silent
 from act_eval.results.records import read_episodes
 from act_eval.results.steps import load
 
@@ -238,3 +239,19 @@ def test_reused_buffers_and_spoilt_arrays_change_nothing() -> None:
         clean, spoilt = load(path), load("spoilt" / path.relative_to("run"))
         for name, values in vars(clean).items():
             np.testing.assert_array_equal(vars(spoilt)[name], values, err_msg=f"{path}: {name}")
+
+
+def test_from_python_too_a_run_of_errors_is_named() -> None:
+    import user_faults
+
+    import act_eval
+
+    class Kept(Silent):
+        def line(self, text: str) -> None:
+            lines.append(text)
+
+    lines: list[str] = []
+    options = {"episodes": 2, "delays": [0], "horizon": 12, "video": "none", "out": "run", "progress": Kept()}
+    act_eval.evaluate(user_faults.Failing, user_faults.Reach, workers=1, probe=False, **options)
+    note = "naive_d0_s5: 2 episodes ended as policy_error (0, 1); first: KeyError: 'no such token' (traceback: run/"
+    assert any(line.startswith(note) for line in lines)

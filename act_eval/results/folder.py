@@ -12,7 +12,7 @@ from pathlib import Path
 
 from act_eval.decoding import JSON, read_lines
 from act_eval.errors import RunFolderError
-from act_eval.results.integrity import DIGESTS, digest_of, encode_digests, read_digests
+from act_eval.results.integrity import DIGESTS, check_unchanged, digest_of, encode_digests, read_digests
 from act_eval.results.locks import LOCK, locked, locked_file, turn
 from act_eval.results.manifest import MANIFEST, Manifest
 from act_eval.results.records import (
@@ -23,6 +23,7 @@ from act_eval.results.records import (
     merge,
     read_episodes,
     read_timings,
+    sealed,
     write_atomically,
     write_lines,
     writing,
@@ -200,7 +201,7 @@ class RunFolder:
         return [file for file in dict.fromkeys(expected) if not (folder / file).is_file()]
 
     def _lines_of(self, condition: str) -> list[ShardLine]:
-        """Return the shard lines of a merged condition; none without its metrics or timings."""
+        """Return the shard lines of a merged condition; none if its metrics or timings are missing or incomplete."""
         folder = self.condition(condition)
         records = self.episodes(condition)
         if not ((folder / METRICS).is_file() and (folder / TIMINGS).is_file()):
@@ -209,10 +210,13 @@ class RunFolder:
         for name, digest in (read_digests(folder) or {}).items():
             if "/" in name:
                 files.setdefault(int(re.findall(r"/(\d+)", name)[0]), {})[name] = digest
-        parts = zip(records, read_timings(folder / TIMINGS), read_lines(folder / METRICS, JSON), strict=True)
+        check_unchanged(folder / METRICS)
+        timings, metrics = read_timings(folder / TIMINGS), read_lines(folder / METRICS, JSON)
+        if not len(records) == len(timings) == len(metrics):
+            return []
         return [
-            ShardLine(condition=condition, record=r, timing=t, metrics=m, files=files.get(r.episode, {}))
-            for r, t, m in parts
+            sealed(ShardLine(condition=condition, record=r, timing=t, metrics=m, files=files.get(r.episode, {})))
+            for r, t, m in zip(records, timings, metrics, strict=True)
         ]
 
 

@@ -65,7 +65,7 @@ class ShardWriter:
         Raises:
             OSError: if the disk is full, for instance.
         """
-        text = encode_line(replace(line, digest=_digest_of(line.record))).encode()
+        text = encode_line(sealed(line)).encode()
         if not self._ends_with(text):
             self._file.write(text)
         self._file.flush()
@@ -103,6 +103,11 @@ def read_shard(path: Path) -> Iterator[ShardLine]:
                 f"{line.digest}. Restore the file; or delete it and repeat the run's command"
             )
         yield line
+
+
+def sealed(line: ShardLine) -> ShardLine:
+    """Return a line with the digest of its record."""
+    return replace(line, digest=_digest_of(line.record))
 
 
 def _digest_of(record: EpisodeRecord) -> str:

@@ -146,6 +146,20 @@ def test_a_file_changed_by_hand_is_refused_and_its_advice_works(
     assert content(whole) == content(made)
 
 
+def test_a_changed_file_is_not_sealed_again_beside_a_lost_one(whole: Path) -> None:
+    (whole / "d0/steps/0001.npz").unlink()
+    for file, change in (("episodes.jsonl", swapped), ("metrics.jsonl", lambda text: text.replace("0.", "1.", 1))):
+        path = whole / "d0" / file
+        before = path.read_text()
+        path.write_text(change(before))
+        with pytest.raises(RunFolderError, match=f"{file} was changed after the run"):
+            run(whole, video=True)
+        path.write_text(before)
+    timings = whole / "d0/timings.jsonl"
+    timings.write_text("".join(timings.read_text().splitlines(keepends=True)[:4]))
+    assert run(whole, video=True) == 11, "times of some episodes are gone: all run again"
+
+
 def test_an_exchange_of_two_conditions_is_noticed(whole: Path) -> None:
     first, second = whole / "d0/episodes.jsonl", whole / "d2/episodes.jsonl"
     a, b = first.read_bytes(), second.read_bytes()

@@ -36,6 +36,8 @@ class Flags:
 def run(argv: Sequence[str], prog: str) -> int:
     """Parse the flags and publish; return the exit code."""
     flags = parse(Flags, argv, prog)
+    if not flags.name.isidentifier():
+        raise UsageError(f"NAME is {flags.name!r}; it is letters, digits and underscores, as in act_rtc")
     folder = SHIPPED / flags.name
     if flags.checkpoint is not None:
         ship(flags.checkpoint, folder, flags.replace)

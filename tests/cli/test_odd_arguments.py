@@ -43,6 +43,7 @@ def test_a_path_that_does_not_exist_is_a_usage_error(
         (["probe", "--policy", "act", "--json", "file/x.json"], "--json file/x.json is below file, which is a file"),
         (["baseline", "run", ".", "--reason", "new"], "the baseline file . is a folder; name a file in it"),
         (["compare", "run", "run", "--json", "."], "cannot write .: Is a directory"),
+        (["publish", "../x", "--checkpoint", "run"], "NAME is '../x'; it is letters, digits and underscores"),
         (["report", "file"], "file is a file; name a run folder of evaluate"),
     ],
 )

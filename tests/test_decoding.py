@@ -20,7 +20,8 @@ from act_eval.datasets.cache import FrameCache, open_cache
 from act_eval.decoding import JSON, build, decode, read_json
 from act_eval.encoding import encode_line
 from act_eval.errors import ActEvalError, CheckpointError, DatasetError, RunFolderError, TimingError, UsageError
-from act_eval.policies.checkpoint import load_config, load_stats
+from act_eval.policies.checkpoint import load_config
+from act_eval.policies.pipeline import read_processor
 from act_eval.policies.training_state import Progress
 from act_eval.results import Manifest
 from act_eval.results.records import read_episodes, read_timings
@@ -236,7 +237,7 @@ FORMATS = {
     "config": Format("policy/config.json", lambda r: load_config(r / "policy"), ("dim_model",), CheckpointError),
     "processor": Format(
         "policy/policy_preprocessor.json",
-        lambda r: load_stats(r / "policy"),
+        lambda r: read_processor(r / "policy", load_config(r / "policy")),
         ("steps",),
         CheckpointError,
     ),

@@ -3,8 +3,10 @@
 import sys
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import product
 from math import sqrt
+from typing import Literal
 
 import numpy as np
 import tyro
@@ -30,41 +32,58 @@ CASES: Mapping[str, Mapping[float, float]] = {
 """Policy → grasp choice of an aim → its share."""
 
 
-def measure_grasps(
-    grasps: tuple[int, ...] = (24, 50, 100, 200),
-    scatter: float = 0.1,
-    rounds: int = 10_000,
-    seed: int = 0,
-    worst: bool = True,
-) -> None:
-    """Simulate grasps that scatter about a policy's aims, and count verdicts.
+@dataclass(frozen=True)
+class Flags:
+    """Measure the verdicts on grasps, or the exclusion of a drop by a comparison."""
 
-    Args:
-        grasps: Grasps per verdict.
-        scatter: Standard deviation of the grasp choice about its aim; the shipped policies have 0.05.
-        rounds: Verdicts per row.
-        seed: Of the simulation.
-        worst: Also the largest probability of a wrong verdict over all shares in steps of 5 %, up to 100 grasps.
-    """
-    console = Console(width=110)
+    of: Literal["grasps", "margins"] = "grasps"
+    """grasps: simulate grasps that scatter about a policy's aims. margins: pairs whose new rate is worse by exactly the
+    margin (wrongly excluded) or equal (rightly), by Newcombe's interval, simulated, and by exact limits, enumerated."""
+    grasps: tuple[int, ...] = (24, 50, 100, 200)
+    """Grasps per verdict."""
+    scatter: float = 0.1
+    """Standard deviation of the grasp choice about its aim; the shipped policies have 0.05."""
+    worst: bool = True
+    """Also the largest probability of a wrong verdict over all shares in steps of 5 %, exactly, up to 100 grasps."""
+    pairs: tuple[int, ...] = (38, 50, 100, 200, 500)
+    """Pairs per comparison."""
+    margins: tuple[float, ...] = (0.05, 0.1)
+    rates: tuple[float, ...] = (0.5, 0.9)
+    """Success rates of the old condition."""
+    correlations: tuple[float, ...] = (0.5, 0.95)
+    """Of the outcomes of a pair, lowered to what the rates admit."""
+    rounds: int = 10_000
+    """Simulated verdicts per row."""
+    seed: int = 0
+
+
+def main() -> int:
+    """Measure, and print the tables."""
+    flags, console = tyro.cli(Flags, description=__doc__), Console(width=110)
+    if flags.of == "grasps":
+        _measure_grasps(flags, console)
+    else:
+        _measure_margins(flags, console)
+    return 0
+
+
+def _measure_grasps(flags: Flags, console: Console) -> None:
     table = Table("policy", "grasps", "goal followed", "averaging", "random", "inconclusive")
     for number, (name, aims) in enumerate(CASES.items()):
-        for total in grasps:
-            rng = np.random.default_rng((seed, number, total))
-            found = _simulated(aims, total, scatter, rounds, rng)
-            shares = (f"{100 * found[mode] / rounds:.2f} %" for mode in ("goal followed", "averaging", "random"))
-            table.add_row(name, str(total), *shares, f"{100 * found['inconclusive'] / rounds:.2f} %")
+        for total in flags.grasps:
+            rng = np.random.default_rng((flags.seed, number, total))
+            found = _simulated(aims, total, flags, rng)
+            shares = (f"{100 * found[mode] / flags.rounds:.2f} %" for mode in ("goal followed", "averaging", "random"))
+            table.add_row(name, str(total), *shares, f"{100 * found['inconclusive'] / flags.rounds:.2f} %")
     console.print(table)
-    for total in grasps if worst else ():
+    for total in flags.grasps if flags.worst else ():
         if total <= 100:
             console.print(f"{total} grasps: wrong with a probability of at most {100 * _worst(total):.2f} %")
 
 
-def _simulated(
-    aims: Mapping[float, float], total: int, scatter: float, rounds: int, rng: np.random.Generator
-) -> Counter[str]:
-    centres = rng.choice(list(aims), size=(rounds, total), p=list(aims.values()))
-    indices = centres + rng.normal(0, scatter, centres.shape)
+def _simulated(aims: Mapping[float, float], total: int, flags: Flags, rng: np.random.Generator) -> Counter[str]:
+    centres = rng.choice(list(aims), size=(flags.rounds, total), p=list(aims.values()))
+    indices = centres + rng.normal(0, flags.scatter, centres.shape)
     counts = Counter(GraspCounts.count(row) for row in indices)
     found: Counter[str] = Counter()
     for one, times in counts.items():
@@ -95,48 +114,22 @@ def _truth(at_target: float, between: float, at_confuser: float) -> str | None:
     return "averaging" if between > least else "random"
 
 
-def measure_margins(
-    pairs: tuple[int, ...] = (38, 50, 100, 200, 500),
-    margins: tuple[float, ...] = (0.05, 0.1),
-    rates: tuple[float, ...] = (0.5, 0.9),
-    correlations: tuple[float, ...] = (0.5, 0.95),
-    rounds: int = 4000,
-    seed: int = 0,
-) -> None:
-    """Exclude a paired drop of the margin where the new rate is worse by exactly it (wrong), or equal (right).
-
-    Each cell is Newcombe's interval, simulated, then the exact limits, enumerated [%].
-
-    Args:
-        pairs: Pairs of a comparison.
-        margins: Margins.
-        rates: Success rates of the old condition.
-        correlations: Of the outcomes of a pair, lowered to what the rates admit.
-        rounds: Simulated comparisons per cell.
-        seed: Of the simulation.
-    """
+def _measure_margins(flags: Flags, console: Console) -> None:
     table = Table("pairs", "margin", "rate", "correlation", "wrongly excluded", "rightly excluded")
-    rng = np.random.default_rng(seed)
-    for n, margin in product(pairs, margins):
+    rng = np.random.default_rng(flags.seed)
+    for n, margin in product(flags.pairs, flags.margins):
         exact = excluding(Pairs(n), margin, 0.025)
-        for rate, correlation in product(rates, correlations):
+        for rate, correlation in product(flags.rates, flags.correlations):
             cells = []
             for new in (rate - margin, rate):
                 both = min(rate * new + correlation * sqrt(rate * (1 - rate) * new * (1 - new)), rate, new)
                 chances = np.clip([both, rate - both, new - both, 1 - rate - new + both], 0, 1)
-                drawn, counts = np.unique(rng.multinomial(n, chances, rounds), axis=0, return_counts=True)
+                drawn, counts = np.unique(rng.multinomial(n, chances, flags.rounds), axis=0, return_counts=True)
                 passed = [PairedTable(*row).newcombe().low > -margin for row in drawn.tolist()]
                 newcombe = float(np.average(passed, weights=counts))
                 cells.append(f"{100 * newcombe:.1f} / {100 * float(exact.probability(*chances[1:3])):.1f}")
             table.add_row(str(n), f"{margin:g}", f"{rate:g}", f"{correlation:g}", *cells)
-    Console(width=110).print(table)
-
-
-def main() -> int:
-    """Measure, and print the tables."""
-    commands = {"grasps": measure_grasps, "margins": measure_margins}
-    tyro.extras.subcommand_cli_from_dict(commands, description=__doc__)
-    return 0
+    console.print(table)
 
 
 if __name__ == "__main__":

@@ -25,14 +25,14 @@ def declared(flags: EnvDeclaration) -> "tuple[dict[str, Any], Declaration]":
     """
     from act_eval.envs.adapters import Declaration
 
-    said: dict[str, Any] = {} if flags.env_file is None else _read(flags.env_file)
-    options = {**said.pop("options", {}), **named_values(flags.env_options, "--env-options")}
+    entries: dict[str, Any] = {} if flags.env_file is None else _read(flags.env_file)
+    options = {**entries.pop("options", {}), **named_values(flags.env_options, "--env-options")}
     for name in (*_LISTS, *_VALUES):
         if (value := getattr(flags, name)) is not None:
-            said[name] = value
+            entries[name] = value
     if flags.images is not None:
-        said["images"] = dict(_pair(text, "--images") for text in flags.images)
-    return options, Declaration(**said)
+        entries["images"] = dict(_pair(text, "--images") for text in flags.images)
+    return options, Declaration(**entries)
 
 
 def _read(path: Path) -> dict[str, Any]:

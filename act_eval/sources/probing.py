@@ -1,6 +1,7 @@
 """The input check as a job of its own: policy and environment by name or as objects."""
 
 from dataclasses import replace
+from typing import Any
 
 from act_eval.config import ProbeConfig
 from act_eval.diagnostics import ProbeReport
@@ -10,7 +11,9 @@ from act_eval.seeding import Purpose, episode_seeds
 from act_eval.sources.environments import NAMES_TARGET, check_features, env_source
 from act_eval.sources.factories import named_values
 from act_eval.sources.policies import EXPERT, Network, policy_source
+from act_eval.types import Executor
 from act_eval.types.env_hooks import hooks_of
+from act_eval.user_code import user_code
 
 
 def probe_inputs(config: ProbeConfig) -> ProbeReport:
@@ -32,21 +35,24 @@ def probe_inputs(config: ProbeConfig) -> ProbeReport:
         scripted = hooks_of(env).privileged is not None
         if config.bank == "expert" and not scripted:
             raise UsageError(f"--bank expert: {source.label} has no scripted expert; choose --bank policy")
-        expert = None
-        if scripted and config.bank != "policy":
-            from act_eval.envs.expert_executor import ExpertExecutor
-
-            expert = lambda env: ExpertExecutor([env])  # noqa: E731
-        report = check_inputs(
-            policy,
-            env,
-            episode_seeds(Purpose.PROBE, config.seed, config.episodes),
-            expert=expert,
-            per_episode=config.per_episode,
-            every=config.every,
-            short=config.short,
-        )
+        expert = _expert if scripted and config.bank != "policy" else None
+        with user_code(f"{config.policy} in {source.label} raised"):
+            report = check_inputs(
+                policy,
+                env,
+                episode_seeds(Purpose.PROBE, config.seed, config.episodes),
+                expert=expert,
+                per_episode=config.per_episode,
+                every=config.every,
+                short=config.short,
+            )
     finally:
         env.close()
     actor = "the policy itself" if expert is None else "the expert"
     return replace(report, collected_by=f"{actor}, seed {config.seed}")
+
+
+def _expert(env: Any) -> Executor:
+    from act_eval.envs.expert_executor import ExpertExecutor
+
+    return ExpertExecutor([env])

@@ -255,3 +255,11 @@ def test_from_python_too_a_run_of_errors_is_named() -> None:
     act_eval.evaluate(user_faults.Failing, user_faults.Reach, workers=1, probe=False, **options)
     note = "naive_d0_s5: 2 episodes ended as policy_error (0, 1); first: KeyError: 'no such token' (traceback: run/"
     assert any(line.startswith(note) for line in lines)
+
+
+def test_the_probe_names_a_policy_that_raises(capsys: pytest.CaptureFixture[str]) -> None:
+    probe = ["probe", "--policy", "user_faults:Failing", "--env", "user_faults:Reach", "--episodes", "1"]
+    assert main([*probe, "--horizon", "12"]) in (1, 2)
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert "KeyError: 'no such token'" in error

@@ -1,6 +1,5 @@
 """The benchmark: compile, count graphs, show that the numbers are equal, and only then time."""
 
-import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -232,26 +231,24 @@ class _Bench:
         return self.policy.predict_action_chunk(observation_of(batch))
 
     def _step(self, batch: Batch) -> None:
-        self.policy.train()
-        self.policy.zero_grad(set_to_none=True)
-        # The backward pass runs outside autocast, as PyTorch asks for; it takes the types of the forward pass.
-        loss, _ = self.policy(batch)
-        with _no_autocast(self.plan.device):
+        self._train(self.policy, batch)
+
+    def _lerobot_step(self, batch: Batch) -> None:
+        assert self.subject.lerobot is not None
+        self._train(self.subject.lerobot, dict(batch))
+
+    def _train(self, policy: nn.Module, batch: Batch) -> None:
+        """Make a training step. Its backward pass runs outside autocast, as PyTorch asks for."""
+        policy.train()
+        policy.zero_grad(set_to_none=True)
+        loss, _ = policy(batch)
+        with torch.autocast(self.plan.device.split(":")[0], enabled=False):
             loss.backward()
 
     def _lerobot_predict(self, batch: Batch) -> object:
         assert self.subject.lerobot is not None
         with torch.no_grad():
             return self.subject.lerobot.predict_action_chunk(observation_of(batch))  # pyright: ignore[reportCallIssue]
-
-    def _lerobot_step(self, batch: Batch) -> None:
-        twin = self.subject.lerobot
-        assert twin is not None
-        twin.train()
-        twin.zero_grad(set_to_none=True)
-        loss, _ = twin(dict(batch))
-        with _no_autocast(self.plan.device):
-            loss.backward()
 
     def _from_lerobot(self) -> float | None:
         if self.subject.lerobot is None:
@@ -267,7 +264,3 @@ class _Bench:
         assert isinstance(full, torch.Tensor)
         assert isinstance(half, torch.Tensor)
         return float((full - half).abs().max())
-
-
-def _no_autocast(device: str) -> contextlib.AbstractContextManager[object]:
-    return torch.autocast(device.split(":")[0], enabled=False)

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from act_eval.defects import Defect, Unusable, describe_value, key_text, wrong
 from act_eval.encoding import OMIT_EMPTY
 from act_eval.errors import ActEvalError, RunFolderError
 
@@ -122,68 +123,8 @@ def build(
     """
     try:
         return _decoder(kind, ignore_unknown, use_defaults)(values)
-    except _Defect as defect:
+    except Defect as defect:
         raise error(defect.describe(place)) from defect.__cause__
-
-
-def describe_value(value: Any) -> str:
-    """Return a JSON value as text for an error message, at most one line."""
-    match value:
-        case None | bool():
-            return {None: "null", True: "true", False: "false"}[value]
-        case dict():
-            return f"an object with {len(value)} entries"
-        case list() | tuple():
-            return f"a list with {len(value)} entries"
-        case int():
-            return str(value) if abs(value) < 10**30 else f"a whole number of {value.bit_length()} bits"
-        case float():
-            return repr(value) if math.isfinite(value) else "NaN" if math.isnan(value) else "no finite number"
-        case str():
-            return ascii(value) if len(value) <= 60 else f"{value[:57]!a}…"
-        case _Unusable():
-            return value.text
-        case _:
-            return f"a {type(value).__name__}"
-
-
-class _Unusable:
-    """Placeholder in parsed values for a value that no field may hold, so that the error names the field."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-
-
-class _Defect(Exception):
-    """A defect of a value, and the path to it, innermost part first.
-
-    Args:
-        found: What the value is.
-        needed: What it must be.
-        refused: Whether a check of the dataclass itself rejected well-formed values.
-    """
-
-    def __init__(self, found: str, needed: str = "", refused: bool = False) -> None:
-        self.found, self.needed, self.refused = found, needed, refused
-        self.path: list[str] = []
-
-    def inside(self, part: str) -> "_Defect":
-        self.path.append(part)
-        return self
-
-    def describe(self, place: str) -> str:
-        path = "".join(reversed(self.path)).removeprefix(".")
-        if self.refused:
-            return f"{place}: {path}{path and ': '}{self.found}"
-        return f"{place} is damaged: {path or 'it'} {self.found}{self.needed and '; '}{self.needed}"
-
-
-def _wrong(value: Any, needed: str) -> _Defect:
-    return _Defect(f"is {describe_value(value)}", f"it must be {needed}")
-
-
-def _key(name: Any) -> str:
-    return "." + (name if isinstance(name, str) and name.isascii() and name.isprintable() else ascii(name))[:80]
 
 
 def _parse(text: str) -> Any:
@@ -200,17 +141,17 @@ def _parse(text: str) -> Any:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, value in pairs:
-        values[name] = _Unusable("given twice") if name in values else value
+        values[name] = Unusable("given twice") if name in values else value
     return values
 
 
 def _whole_number(digits: str) -> Any:
-    return int(digits) if len(digits) < 310 else _Unusable(f"a whole number of {len(digits)} digits")
+    return int(digits) if len(digits) < 310 else Unusable(f"a whole number of {len(digits)} digits")
 
 
 @cache
 def _decoder(hint: Any, ignore_unknown: bool, use_defaults: bool) -> _Decoder:
-    """Return the function that converts a parsed value to an annotated type, or raises `_Defect`."""
+    """Return the function that converts a parsed value to an annotated type, or raises `Defect`."""
     origin, parts = get_origin(hint) or hint, get_args(hint)
 
     def inner(part: Any) -> _Decoder:
@@ -247,24 +188,24 @@ def _dataclass(kind: Any, decoders: dict[str, _Decoder], ignore_unknown: bool, u
 
     def decode_fields(value: Any) -> Any:
         if type(value) is not dict:
-            raise _wrong(value, f"an object ({needed})")
+            raise wrong(value, f"an object ({needed})")
         values: dict[str, Any] = {}
         for name, item in value.items():
             if (decoder := decoders.get(name)) is None:
                 if ignore_unknown:
                     continue
-                raise _Defect("is unknown", needed).inside(_key(name))
+                raise Defect("is unknown", needed).inside(key_text(name))
             try:
                 values[name] = decoder(item)
-            except _Defect as defect:
+            except Defect as defect:
                 raise defect.inside(f".{name}")  # noqa: B904 (the same error)
         if not required <= values.keys():
             lacking = next(name for name in decoders if name in required and name not in values)
-            raise _Defect("is missing", needed).inside(f".{lacking}")
+            raise Defect("is missing", needed).inside(f".{lacking}")
         try:
             return kind(**values)
         except ActEvalError as failure:  # raised by __post_init__
-            raise _Defect(str(failure), refused=True) from failure
+            raise Defect(str(failure), refused=True) from failure
 
     return decode_fields
 
@@ -276,16 +217,16 @@ def _union(decoders: dict[Any, _Decoder]) -> _Decoder:
     def decode_any_of(value: Any) -> Any:
         if value is None and nullable:
             return None
-        defects: list[_Defect] = []
+        defects: list[Defect] = []
         for decoder in others:
             try:
                 return decoder(value)
-            except _Defect as defect:
+            except Defect as defect:
                 defects.append(defect)
         if nested := [defect for defect in defects if defect.path]:  # right type, defect inside
             raise nested[0]
         needed = [defect.needed.removeprefix("it must be ") for defect in defects]
-        raise _wrong(value, " or ".join([*dict.fromkeys(needed), *(["null"] if nullable else [])]))
+        raise wrong(value, " or ".join([*dict.fromkeys(needed), *(["null"] if nullable else [])]))
 
     return decode_any_of
 
@@ -295,7 +236,7 @@ def _choice(members: dict[tuple[type, Any], Any]) -> _Decoder:
 
     def decode_choice(value: Any) -> Any:
         if type(value) not in (str, int, bool, NoneType) or (type(value), value) not in members:
-            raise _wrong(value, needed)
+            raise wrong(value, needed)
         return members[type(value), value]
 
     return decode_choice
@@ -304,18 +245,18 @@ def _choice(members: dict[tuple[type, Any], Any]) -> _Decoder:
 def _mapping(decoder: _Decoder, whole: bool) -> _Decoder:
     def decode_entries(value: Any) -> dict[Any, Any]:
         if type(value) is not dict:
-            raise _wrong(value, "an object")
+            raise wrong(value, "an object")
         if not whole and decoder is _open:
             return _open(value)
         entries: dict[Any, Any] = {}
         for name, item in value.items():
             _check_name(name)
             if whole and not _is_whole(name):
-                raise _Defect("has a name that is not a whole number").inside(_key(name))
+                raise Defect("has a name that is not a whole number").inside(key_text(name))
             try:
                 entries[int(name) if whole else name] = decoder(item)
-            except _Defect as defect:
-                raise defect.inside(_key(name))  # noqa: B904
+            except Defect as defect:
+                raise defect.inside(key_text(name))  # noqa: B904
         return entries
 
     return decode_entries
@@ -326,12 +267,12 @@ def _sequence(decoders: Iterable[_Decoder], kind: type, count: int | None = None
 
     def decode_items(value: Any) -> Any:
         if type(value) not in (list, tuple) or count not in (None, len(value)):
-            raise _wrong(value, "a list" if count is None else f"a list of {count} entries")
+            raise wrong(value, "a list" if count is None else f"a list of {count} entries")
         items: list[Any] = []
         try:
             for decoder, item in zip(decoders, value, strict=False):
                 items.append(decoder(item))
-        except _Defect as defect:
+        except Defect as defect:
             raise defect.inside(f"[{len(items)}]")  # noqa: B904
         return items if kind is list else tuple(items)
 
@@ -350,22 +291,22 @@ def _open(value: Any, depth: int = 0) -> Any:
     if kind is float:
         return _number(value)
     if kind not in (dict, list, tuple):
-        raise _wrong(value, "JSON")
+        raise wrong(value, "JSON")
     if depth >= _DEEPEST:
-        raise _Defect("is nested too deeply", f"at most {_DEEPEST} levels are allowed")
+        raise Defect("is nested too deeply", f"at most {_DEEPEST} levels are allowed")
     for key, item in value.items() if kind is dict else enumerate(value):
         try:
             if kind is dict:
                 _check_name(key)
             _open(item, depth + 1)
-        except _Defect as defect:
-            raise defect.inside(_key(key) if kind is dict else f"[{key}]")  # noqa: B904
+        except Defect as defect:
+            raise defect.inside(key_text(key) if kind is dict else f"[{key}]")  # noqa: B904
     return value
 
 
 def _check_name(name: Any) -> None:
     if type(name) is not str or not (name.isascii() or _is_unicode(name)):
-        raise _Defect("has a name that is not text")
+        raise Defect("has a name that is not text")
 
 
 def _is_whole(name: str) -> bool:
@@ -379,13 +320,13 @@ def _is_unicode(text: str) -> bool:
 
 def _text(value: Any) -> str:
     if type(value) is not str or not (value.isascii() or _is_unicode(value)):
-        raise _wrong(value, "text")
+        raise wrong(value, "text")
     return value
 
 
 def _whole(value: Any) -> int:
     if type(value) is not int or not -(2**63) <= value < 2**64:
-        raise _wrong(value, "a whole number")
+        raise wrong(value, "a whole number")
     return value
 
 
@@ -394,18 +335,18 @@ def _number(value: Any) -> float:
         return value
     if type(value) is int and -_HUGE < value < _HUGE:
         return value
-    raise _wrong(value, "a finite number")
+    raise wrong(value, "a finite number")
 
 
 def _flag(value: Any) -> bool:
     if type(value) is not bool:
-        raise _wrong(value, "true or false")
+        raise wrong(value, "true or false")
     return value
 
 
 def _null(value: Any) -> None:
     if value is not None:
-        raise _wrong(value, "null")
+        raise wrong(value, "null")
 
 
 _SCALARS: Mapping[Any, _Decoder] = {str: _text, int: _whole, float: _number, bool: _flag, None: _null, NoneType: _null}

@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from act_eval.decoding import JSON, build, describe_value, read_json
+from act_eval.decoding import JSON, build, read_json
+from act_eval.defects import describe_value
 from act_eval.errors import CheckpointError, FeatureMismatch
 from act_eval.policies.act.config import ACTConfig, Feature
 from act_eval.policies.normalize import Normalizer, NormSettings, Processor

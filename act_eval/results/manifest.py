@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from act_eval.decoding import JSON, build, describe_value, read_json
+from act_eval.decoding import JSON, build, read_json
+from act_eval.defects import describe_value
 from act_eval.errors import RunFolderError
 from act_eval.results.integrity import check_condition_name
 from act_eval.results.suites import Suite, differences

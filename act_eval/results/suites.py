@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from act_eval.decoding import build, describe_value
+from act_eval.decoding import build
+from act_eval.defects import describe_value
 from act_eval.errors import RunFolderError, SuiteMismatch, UsageError
 
 

@@ -27,7 +27,7 @@ function facet(condition, suite) {
   const picture = s("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `Grasps of ${condition.label}: ${condition.grasps ?? "no verdict"}` },
     s("rect", { x: x(0.25), y: 0, width: x(0.75) - x(0.25), height: height - 18, class: "zone" }),
     s("line", { x1: x(0), x2: x(1), y1: y(0), y2: y(0), class: "grid" }),
-    block(0, "target"), block(1, "confuser"), s("text", { x: x(0.5), y: height - 4, "text-anchor": "middle", class: "faint" }, "between"), points);
+    block(0, "target"), block(1, "confuser"), s("text", { x: x(0.5), y: height - 4, "text-anchor": "middle", class: "faint" }, "halfway"), points);
   picture.addEventListener("click", (event) => {
     const episode = event.target.dataset?.episode;
     if (episode === undefined) return;

@@ -1,6 +1,6 @@
 """The conditions of an evaluation: one schedule per delay and per ablation of the policy's input."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from act_eval.config import EvaluateConfig
@@ -10,10 +10,12 @@ from act_eval.sources.executors import ExecutorSource, load_executor
 from act_eval.timing import (
     Ablation,
     DelayModel,
+    Ensemble,
     ExpertPrefix,
     Schedule,
     condition_name,
     describe_prefix,
+    extremes,
     parse_estimator,
     parse_prefix,
 )
@@ -125,6 +127,21 @@ def _schedule(
         actuation_delay=config.actuation_delay,
         ablation=ablation,
     )
+
+
+def schedule_remarks(env: EnvFacts, schedules: Iterable[Schedule | None], hold_undeclared: bool) -> Iterable[str]:
+    """Yield lines about what the conditions assume of the environment: its hold rule, and the gripper's dimensions."""
+    given = [one for one in schedules if one is not None]
+    if hold_undeclared and any(extremes(one.delay)[1] != 0 for one in given):
+        yield (
+            "warning: no hold rule is declared: a robot that waits for its chunk repeats the last command, which is "
+            "right for absolute positions; --hold zero is for velocities and displacements, --hold repeat ends this "
+            "warning"
+        )
+    for newest in dict.fromkeys(one.method.newest_only for one in given if isinstance(one.method, Ensemble)):
+        dims = list((env.gripper_dims or ()) if newest is None else newest)
+        kept = f"; dimensions {dims} come from the newest chunk" if dims else " in every dimension"
+        yield f"ensemble averages actions{kept}"
 
 
 def _ablations(config: EvaluateConfig) -> list[Ablation]:

@@ -11,14 +11,14 @@ from typing import Any
 
 from act_eval.config import EvaluateConfig, LaunchOptions
 from act_eval.errors import UsageError
-from act_eval.evaluation.conditions import conditions_of
+from act_eval.evaluation.conditions import conditions_of, schedule_remarks
 from act_eval.evaluation.worker import Job
 from act_eval.launch import Build, Launcher, Local, Ray, cores_of
 from act_eval.results import Manifest, Shard, episodes_of, fingerprint, notes
 from act_eval.results.suites import Suite, parse_seeds
 from act_eval.seeding import Purpose, episode_seeds
 from act_eval.sources.env_declaration import declared
-from act_eval.sources.environments import EnvFacts, EnvSource, check_features, env_source
+from act_eval.sources.environments import EnvSource, check_features, env_source
 from act_eval.sources.executors import load_executor
 from act_eval.sources.factories import named_values
 from act_eval.sources.metrics import load_metrics, manifest_entries
@@ -28,12 +28,10 @@ from act_eval.sources.workers import ExpertWorkerSource, PolicyWorkerSource, Wor
 from act_eval.timing import (
     Constant,
     DelayModel,
-    Ensemble,
     Measured,
     Schedule,
     condition_settings,
     condition_text,
-    extremes,
     parse_delay,
     parse_estimator,
     steps_of_latency,
@@ -225,21 +223,6 @@ def planned_run(
         notes=notes(workers=workers, batch=job.batch, replayable=env.renders_states and env.by_name),
     )
     return PlannedRun(manifest=manifest, job=job, build=build, label=label)
-
-
-def schedule_remarks(env: EnvFacts, schedules: Iterable[Schedule | None], hold_undeclared: bool) -> Iterable[str]:
-    """Yield lines about what the conditions assume of the environment: its hold rule, and the gripper's dimensions."""
-    given = [one for one in schedules if one is not None]
-    if hold_undeclared and any(extremes(one.delay)[1] != 0 for one in given):
-        yield (
-            "warning: no hold rule is declared: a robot that waits for its chunk repeats the last command, which is "
-            "right for absolute positions; --hold zero is for velocities and displacements, --hold repeat ends this "
-            "warning"
-        )
-    for newest in dict.fromkeys(one.method.newest_only for one in given if isinstance(one.method, Ensemble)):
-        dims = list((env.gripper_dims or ()) if newest is None else newest)
-        kept = f"; dimensions {dims} come from the newest chunk" if dims else " in every dimension"
-        yield f"ensemble averages actions{kept}"
 
 
 def shard_of(launch: LaunchOptions) -> Shard | None:

@@ -37,15 +37,9 @@ def probe_inputs(config: ProbeConfig) -> ProbeReport:
             raise UsageError(f"--bank expert: {source.label} has no scripted expert; choose --bank policy")
         expert = _expert if scripted and config.bank != "policy" else None
         with user_code(f"{config.policy} in {source.label} raised"):
-            report = check_inputs(
-                policy,
-                env,
-                episode_seeds(Purpose.PROBE, config.seed, config.episodes),
-                expert=expert,
-                per_episode=config.per_episode,
-                every=config.every,
-                short=config.short,
-            )
+            seeds = episode_seeds(Purpose.PROBE, config.seed, config.episodes)
+            chosen = {name: getattr(config, name) for name in ("per_episode", "every", "short")}
+            report = check_inputs(policy, env, seeds, expert=expert, **chosen)
     finally:
         env.close()
     actor = "the policy itself" if expert is None else "the expert"

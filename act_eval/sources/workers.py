@@ -129,14 +129,8 @@ class PolicyWorker:
         from act_eval.rollout import hold_of
 
         assert schedule is not None
-        return make_executor(
-            self._policy,
-            schedule,
-            hold_of(self.envs),
-            self._facts.env.control_ms,
-            self._foresight(schedule),
-            hooks_of(self.envs[0]).gripper_dims,
-        )
+        env, foresee = self._facts.env, self._foresight(schedule)
+        return make_executor(self._policy, schedule, hold_of(self.envs), env.control_ms, foresee, env.gripper_dims)
 
     def _foresight(self, schedule: Schedule) -> "Foresee | None":
         if not isinstance(schedule.ablation.prefix, ExpertPrefix):

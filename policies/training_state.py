@@ -82,6 +82,15 @@ def last_checkpoint(out: Path) -> Path:
     return link.resolve()
 
 
+def finished_steps(out: Path) -> int:
+    """Return the steps of the newest checkpoint.
+
+    Raises:
+        CheckpointError: if there is none, or it is damaged.
+    """
+    return read_json(last_checkpoint(out) / STATE / "progress.json", Progress, CheckpointError).step
+
+
 def save_state(
     folder: Path, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
 ) -> None:

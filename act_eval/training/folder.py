@@ -25,6 +25,7 @@ CHANGEABLE = (
 digits; the contents of the data set are compared, whatever its path."""
 
 _FILE = "run.json"
+_STEPS = "train.steps"
 
 
 def facts(config: TrainConfig, words: Sequence[str], parts: Sequence[DataPart]) -> dict[str, Any]:
@@ -76,14 +77,28 @@ def begun_with(out: Path) -> dict[str, Any]:
     return read_json(path, JSON)
 
 
-def check_continues(out: Path, noted: Mapping[str, Any]) -> None:
+def check_continues(out: Path, words: Sequence[str], noted: Mapping[str, Any], step: int) -> bool:
     """Refuse to continue with settings or data that would change the loss curve.
+
+    A finished run may be given more steps. Its folder then notes the new settings.
+
+    Args:
+        out: folder of the run.
+        words: the command line now.
+        noted: the facts now.
+        step: of the newest checkpoint.
+
+    Returns:
+        Whether a finished run is lengthened.
 
     Raises:
         RunFolderError: naming each of them with both values.
     """
     before = begun_with(out)["facts"]
     then, now = _flat(before["settings"]), _flat(noted["settings"])
+    longer = then[_STEPS] == step < now[_STEPS]
+    if longer:
+        del then[_STEPS]
     wrong = [
         f"{key} was {then[key]!r}, is {now[key]!r}"
         for key in sorted(then.keys() & now.keys())
@@ -101,6 +116,9 @@ def check_continues(out: Path, noted: Mapping[str, Any]) -> None:
             f"{out} cannot be continued with other settings: {'; '.join(wrong)}. "
             f"Start a new run with --init-from {out / 'checkpoints' / 'last' / PRETRAINED}"
         )
+    if longer:
+        write_json(out / _FILE, {"arguments": list(words), "facts": noted})
+    return longer
 
 
 def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:

@@ -24,7 +24,7 @@ from act_eval.policies.serve import TorchChunkPolicy
 from act_eval.policies.train import Evaluate, Finish, Trainer
 from act_eval.policies.training_log import ProgressView, format_duration
 from act_eval.policies.training_setup import check_same, fitted, fresh_processor, take_weights
-from act_eval.policies.training_state import PRETRAINED, Progress, last_checkpoint
+from act_eval.policies.training_state import PRETRAINED, Progress, finished_steps, last_checkpoint
 from act_eval.scenes.workspace import CONTROL_HZ
 from act_eval.sources.environments import EnvSource, check_features
 from act_eval.sources.policies import checkpoint_folder
@@ -85,7 +85,10 @@ def build(
         config = dataclasses.replace(config, crop_projection=_overhead_projection(job.env))
     noted = facts(job, words, parts)
     if job.resume is not None:
-        check_continues(out, noted)
+        done = finished_steps(out)
+        if check_continues(out, words, noted, done):
+            total = job.train.steps
+            console.print(f"lengthened from {done} to {total} steps: the rate goes on by the schedule of {total}")
         check_same(load_config(last_checkpoint(out) / PRETRAINED), config, out)
     policy, processor = _first_policy(job, config, console), _normalizer(job, config, data)
     evaluate = _evaluation(job, policy, processor, data, accelerator) if job.train.evaluate_every else None

@@ -98,7 +98,7 @@ def test_a_resumed_run_needs_no_other_word_and_ends_the_same(begun: Path, capsys
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["--steps", "9"], r"train\.steps was 4, is 9"),
+        (["--steps", "3"], r"train\.steps was 4, is 3"),
         (["--model.optimizer-lr", "0.5", "--shift", "1"], r"model\.optimizer_lr was 0\.0003, is 0\.5; train\.shift"),
         (["--no-goal-input"], "goal_input was True, is False"),
     ],
@@ -107,6 +107,29 @@ def test_settings_that_would_bend_the_curve_are_refused(begun: Path, words: list
     with pytest.raises(RunFolderError, match=text + ".*Start a new run with --init-from"):
         train("--resume", begun, *words)
     assert train("--resume", begun, "--threads", torch.get_num_threads(), "--log-every", 7) == 0
+
+
+def test_a_finished_run_may_be_lengthened(begun: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    start = (begun / "train.jsonl").read_text()
+    assert train("--resume", begun, "--steps", 6) == 0
+    assert "lengthened from 4 to 6 steps: the rate goes on by the schedule of 6" in capsys.readouterr().out
+    curve = (begun / "train.jsonl").read_text()
+    assert curve.startswith(start)
+    assert [line["step"] for line in map(json.loads, curve[len(start) :].splitlines()) if "lr" in line] == [5, 6]
+    shutil.rmtree(begun / "checkpoints/000006")
+    (begun / "checkpoints/last").unlink()
+    (begun / "checkpoints/last").symlink_to("000004")
+    assert train("--resume", begun) == 0  # without another word: the folder knows its length
+    assert "resumed after step 4 of 6" in capsys.readouterr().out
+    with pytest.raises(RunFolderError, match=r"train\.steps was 6, is 5"):
+        train("--resume", begun, "--steps", 5)
+
+
+def test_an_unfinished_run_keeps_its_length(begun: Path) -> None:
+    (begun / "checkpoints/last").unlink()
+    (begun / "checkpoints/last").symlink_to("000002")
+    with pytest.raises(RunFolderError, match=r"train\.steps was 4, is 9"):
+        train("--resume", begun, "--steps", 9)
 
 
 def test_a_resumed_run_refuses_other_data(begun: Path, demos: Path, tmp_path: Path, make_demos: Callable) -> None:

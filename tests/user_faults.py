@@ -6,6 +6,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from act_eval.types import Motion
+
 STARTS = np.random.default_rng(5).uniform(-1, 1, (50, 2, 2))
 
 
@@ -126,6 +128,27 @@ class NoState(Reach):
 class OddState(Reach):
     def simulator_state(self) -> Any:
         return np.zeros(3 if self.unlucky and self.count == 2 else 4)
+
+
+class Logged(Reach):
+    """Its states say whether the episode is unlucky: hooks of logged states come when the next one is running."""
+
+    def simulator_state(self) -> Any:
+        return np.array([*self.position, *self.goal, self.unlucky])
+
+
+class NoMotion(Logged):
+    def motion(self, logged: np.ndarray) -> Any:
+        if logged[0, -1]:
+            raise RuntimeError("no motion")
+        return Motion(logged[:, :2], np.zeros((len(logged), 3)), gripper_joint=1)
+
+
+class NoReplay(Logged):
+    def render_state(self, state: np.ndarray, camera: str, height: int, width: int) -> Any:
+        if state[-1]:
+            raise RuntimeError("no replay")
+        return np.zeros((height, width, 3), np.uint8)
 
 
 class NoHold(Reach):

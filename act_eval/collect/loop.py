@@ -49,7 +49,9 @@ def collect(
     """
     if workers < 1:
         raise UsageError(f"workers is {workers}; at least 1 is needed")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out.is_file():
+        raise UsageError(f"{out} is a file; name a folder")
+    if out.exists() and any(out.iterdir()):
         return _already_there(plan, out)
     source = make(plan.env, plan.options)
     facts = source.env.unwrapped.suite_facts()

@@ -6,29 +6,32 @@ Within a block an episode starts when others request a chunk, so that their requ
 import hashlib
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import gymnasium as gym
 import numpy as np
 
-from act_eval.errors import UsageError
+from act_eval.errors import ActEvalError, UsageError
 from act_eval.evaluation.checks import INITIAL_STATE, error_file
 from act_eval.launch import Block, Progress
-from act_eval.metrics import EpisodeMetrics, OwnMetric, measure
+from act_eval.metrics import OwnMetric, measure
 from act_eval.results.records import ShardLine, ShardWriter, writing
 from act_eval.results.run import video_name
 from act_eval.results.steps import StepRecorder
 from act_eval.rollout import Episode, EpisodeClock, rollout
 from act_eval.timing import Schedule
-from act_eval.types import EpisodeRecord, Executor, Observer, StepRecord, Timing
-from act_eval.types.env_hooks import EnvHooks, hooks_of
+from act_eval.types import INVALID, EpisodeRecord, Executor, Observer, StepRecord, Timing
+from act_eval.types.env_hooks import hooks_of
 from act_eval.types.steps import EpisodeSteps
 from act_eval.user_code import Fault
 from act_eval.video import Encoder, FrameLog, Layout, RecordedFrames, VideoJob, VideoMode, film, should_record
+
+_Value = TypeVar("_Value")
 
 _REPORT_S = 0.25
 """Interval between two reports of control steps [s]."""
@@ -94,17 +97,23 @@ class Job:
                 record = _with_initial_state(record, steps)
                 clock = clocks.pop()
                 began = time.perf_counter()
-                if isinstance(record.error, Fault):
-                    path = error_file(self.folder, block.condition, record.episode)
-                    path.parent.mkdir(exist_ok=True)
-                    path.write_text(record.error.traceback, encoding="utf-8")
+                if fault := recorder.faults.pop(record.episode, None):
+                    record = replace(record, outcome=INVALID, error=fault)
+                motion = None
+                if hooks.motion is not None and steps.state.size:
+                    record, motion = _hooked(record, partial(hooks.motion, steps.state))
                 kept = None if frames is None else frames.take(record.episode)
                 video = None
                 if should_record(self.video, record.outcome):
                     title = f"{self.title} · {block.condition}"
                     video_job = VideoJob(title=title, record=record, steps=steps, control_s=_control_s(env))
-                    video = _film(folder / "videos" / video_name(record), env, video_job, kept, encoder)
-                    files |= {} if video is None else {f"videos/{video_name(record)}": ""}
+                    path = folder / "videos" / video_name(record)
+                    record, video = _hooked(record, partial(_film, path, env, video_job, kept, encoder))
+                    files |= {} if video is None else {f"videos/{path.name}": ""}
+                if isinstance(record.error, Fault):
+                    path = error_file(self.folder, block.condition, record.episode)
+                    path.parent.mkdir(exist_ok=True)
+                    path.write_text(record.error.traceback, encoding="utf-8")
                 timing = Timing(
                     episode=record.episode,
                     wall_s=round(clock.wall_s, 4),
@@ -112,20 +121,17 @@ class Job:
                     video_s=round(time.perf_counter() - began, 4),
                     worker=number,
                 )
-                metrics = self._measured(block.condition, record, steps, env, hooks)
+                metrics = measure(
+                    record, steps, _control_s(env), motion, self._actuation_delay(block.condition), self.metrics
+                )
                 line = ShardLine(condition=block.condition, record=record, timing=timing, metrics=metrics, files=files)
                 ended.lines.append((line, video))
                 yield from ended.complete()
             yield from ended.complete(wait=True)
 
-    def _measured(
-        self, condition: str, record: EpisodeRecord, steps: EpisodeSteps, env: gym.Env[Any, Any], hooks: EnvHooks
-    ) -> EpisodeMetrics:
-        """Return an episode's metrics; those of the arm's motion need the hook `motion`."""
-        motion = hooks.motion(steps.state) if hooks.motion is not None and steps.state.size else None
+    def _actuation_delay(self, condition: str) -> int:
         schedule = self.conditions[condition]
-        late = 0 if schedule is None else schedule.actuation_delay
-        return measure(record, steps, _control_s(env), motion, late, self.metrics)
+        return 0 if schedule is None else schedule.actuation_delay
 
 
 def cut_blocks(job: Job, done: Mapping[str, set[int]], workers: int) -> list[Block]:
@@ -210,6 +216,16 @@ class _Ended:
             self._shard.write(line)  # repeated after an interrupt before the next line, without effect
             self.lines.popleft()
             yield line.record
+
+
+def _hooked(record: EpisodeRecord, call: Callable[[], _Value]) -> tuple[EpisodeRecord, _Value | None]:
+    """Return what a hook of the environment makes of an ended episode; if it raises, the episode is `invalid`."""
+    try:
+        return record, call()
+    except (ActEvalError, OSError):  # no fault of the hook's: a full disk, a lost renderer
+        raise
+    except Exception as error:  # user code may raise anything
+        return replace(record, outcome=INVALID, error=Fault.of(error)), None
 
 
 def _film(path: Path, env: object, job: VideoJob, kept: RecordedFrames | None, encoder: Encoder) -> Future[None] | None:

@@ -14,7 +14,7 @@ from typing import IO, Any, Self, TypeVar
 
 from act_eval.decoding import decode, read_bytes, read_lines
 from act_eval.encoding import OMIT_EMPTY, encode_line
-from act_eval.errors import RunFolderError
+from act_eval.errors import RunFolderError, UsageError
 from act_eval.results.integrity import (
     DIGESTS,
     check_condition_name,
@@ -211,8 +211,11 @@ def writing(folder: Path) -> Iterator[None]:
     """Turn an `OSError` of writing below a folder into a `RunFolderError`.
 
     Raises:
+        UsageError: if the folder is a file.
         RunFolderError: if writing fails, as on a full disk or in a read-only folder.
     """
+    if folder.is_file():
+        raise UsageError(f"{folder} is a file; name a folder")
     try:
         yield
     except OSError as error:

@@ -16,11 +16,12 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from act_eval.errors import RunFolderError, UnmeasuredRun
+from act_eval.errors import ActEvalError, RunFolderError, UnmeasuredRun
 from act_eval.results.integrity import digest_of
 from act_eval.types import ChunkSwitch, EpisodeRecord, Prediction, StepRecord
 from act_eval.types.env_hooks import EnvHooks
 from act_eval.types.steps import EpisodeSteps
+from act_eval.user_code import Fault
 
 
 class StepRecorder:
@@ -37,6 +38,8 @@ class StepRecorder:
         self._records: dict[int, list[StepRecord]] = {}
         self._terminal: dict[int, NDArray[np.float64]] = {}
         self._finished: dict[int, tuple[EpisodeSteps, str]] = {}
+        self.faults: dict[int, Fault] = {}
+        """What a hook raised, by episode; its steps then lack what the hook gives."""
 
     def on_step(self, record: StepRecord) -> None:
         self._records.setdefault(record.episode, []).append(record)
@@ -47,7 +50,12 @@ class StepRecorder:
     def on_episode_end(self, record: EpisodeRecord) -> None:
         episode = record.episode
         steps = collect(self._records.pop(episode, []), self._terminal.pop(episode))
-        steps = replace(steps, **_places(self._hooks, steps.state, record.detail))
+        try:
+            steps = replace(steps, **_places(self._hooks, steps.state, record.detail))
+        except ActEvalError:
+            raise
+        except Exception as error:  # user code may raise anything
+            self.faults[episode] = Fault.of(error)
         self._finished[episode] = steps, save(path_of(self._folder, episode), steps)
 
     def take(self, episode: int) -> tuple[EpisodeSteps, dict[str, str]]:

@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 
 from act_eval.config import SweepConfig
-from act_eval.errors import RunFolderError
+from act_eval.errors import RunFolderError, UsageError
 from act_eval.evaluation.jobs import JobArray, PlannedFolder, ShardTask
 from act_eval.evaluation.plan import PlannedRun
 from act_eval.evaluation.reporter import Reporter
@@ -167,12 +167,13 @@ def check_names(out: Path, expected: Collection[str]) -> None:
     """Check that a folder holds only expected run folders of a sweep, without changing anything.
 
     Raises:
+        UsageError: if it is a file.
         RunFolderError: naming the unexpected content.
     """
     if not out.exists():
         return
     if not out.is_dir():
-        raise RunFolderError(f"{out} is a file; --out is the folder of a sweep")
+        raise UsageError(f"{out} is a file; name a folder")
     present = {entry.name for entry in out.iterdir()} - OWN - set(expected)
     runs = sorted(name for name in present if (out / name / "manifest.json").is_file())
     if "manifest.json" in present:

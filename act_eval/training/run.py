@@ -54,6 +54,8 @@ def train(job: TrainConfig, words: Sequence[str] = (), console: Console | None =
     console = console or Console(soft_wrap=True, highlight=False)
     console.quiet = console.quiet or not accelerator.is_main_process
     out = job.resume or job.out or Path("outputs/train") / "_".join((job.policy, *job.env))
+    if out.is_file():
+        raise UsageError(f"{out} is a file; name a folder")
     with accelerator.main_process_first():
         parts = demonstrations(job, console)
     # Outside: building joins the processes, which would wait for those that wait for the first one.

@@ -180,8 +180,8 @@ def test_a_folder_that_is_refused_stays_as_it_was(tmp_path: Path, capsys: pytest
     assert evaluate("--policy", "expert", "--seeds", 3, "--out", tmp_path / "mine") == 1
     assert "is not a run folder and holds thesis.tex; choose another --out" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
-    assert evaluate("--policy", "expert", "--seeds", 3, "--out", tmp_path / "mine" / "thesis.tex") == 1
-    assert f"cannot write to {tmp_path / 'mine' / 'thesis.tex'}: File exists" in capsys.readouterr().err
+    assert evaluate("--policy", "expert", "--seeds", 3, "--out", tmp_path / "mine" / "thesis.tex") == 2
+    assert f"{tmp_path / 'mine' / 'thesis.tex'} is a file; name a folder" in capsys.readouterr().err
 
 
 @contextmanager

@@ -44,6 +44,7 @@ def only(text: str, name: str) -> str:
         ("OddReward", "TypeError: float() argument must be"),
         ("NoState", "RuntimeError: no state"),
         ("OddState", "SimulationError: simulator_state() returned shape (3,); expected a constant (S,)"),
+        ("NoMotion", "RuntimeError: no motion"),
     ],
 )
 def test_a_fault_of_the_environment_costs_its_episode(env: str, error: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -76,6 +77,21 @@ def test_a_frame_that_is_missing_costs_its_episode(env: str, error: str) -> None
     records = read_episodes(Path("run/naive_d0_s5/episodes.jsonl"))
     assert [record.episode for record in records if record.outcome == "invalid"] == [1, 2]
     assert all(record.error is None or error in record.error for record in records)
+
+
+def test_a_hook_of_the_video_that_raises_costs_its_episode() -> None:
+    for _ in range(2):  # the same command does not crash again
+        assert evaluate("--video", "all", env="user_faults:NoReplay") == 0
+    records = read_episodes(Path("run/naive_d0_s5/episodes.jsonl"))
+    assert {r.episode: r.error for r in records if r.outcome == "invalid"} == dict.fromkeys(
+        (1, 2), "RuntimeError: no replay"
+    )
+    assert sorted(path.name[:4] for path in Path("run/naive_d0_s5/videos").iterdir()) == [
+        "0000",
+        "0003",
+        "0004",
+        "0005",
+    ]
 
 
 def test_a_hold_rule_that_raises_costs_its_episode() -> None:

@@ -120,7 +120,8 @@ def test_a_run_without_opengl_stops_instead_of_counting_invalid_episodes(
     out = tmp_path / "run"
     with pytest.raises(RenderError, match=r"^no more OpenGL here$"):
         run_with(DimBench(where), out, workers)
-    assert 2 <= kept_lines(out) < 2 * EPISODES
+    # Of two workers the slower one may be stopped before its first line.
+    assert (2 if workers == 1 else 1) <= kept_lines(out) < 2 * EPISODES
     assert b'"invalid"' not in b"".join(path.read_bytes() for path in (out / "shards").glob("*.jsonl"))
     assert resumed(out) == undisturbed
 

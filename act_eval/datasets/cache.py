@@ -73,7 +73,9 @@ class FrameCache:
             self._open()
         except (OSError, ValueError, KeyError) as error:
             self.close()
-            raise DatasetError(f"{folder} is damaged: {error}; remove the folder and retry") from error
+            raise DatasetError(
+                f"{folder / _CONTENTS} does not fit the files beside it: {error}; remove the folder and retry"
+            ) from error
 
     def read(self, key: str, frames: IntArray) -> NDArray[Any]:
         """Return some frames of a feature, (R, *shape); pictures are uint8 (R, 3, H, W).

@@ -19,6 +19,8 @@ class Survey:
 
     policies: Mapping[str, PolicyFacts]
     envs: Mapping[str, EnvFacts]
+    warnings: tuple[str, ...] = ()
+    """Of environments whose start does not depend on the seed alone."""
 
     @property
     def remarks(self) -> list[str]:
@@ -29,7 +31,8 @@ class Survey:
             for name, one in self.policies.items()
             if (text := one.spec.checkpoint_timing)
         ]
-        return [*of_policies, *(f"env     {line}" for one in self.envs.values() for line in one.remarks)]
+        of_envs = [f"env     {line}" for one in self.envs.values() for line in one.remarks]
+        return [*self.warnings, *of_policies, *of_envs]
 
 
 def survey(policies: Mapping[str, PolicySource], envs: Mapping[str, EnvSource], apart: bool) -> Survey:
@@ -54,9 +57,13 @@ def survey(policies: Mapping[str, PolicySource], envs: Mapping[str, EnvSource], 
 
 
 def _look(policies: Mapping[str, PolicySource], envs: Mapping[str, EnvSource]) -> Survey:
-    places = {}
+    from act_eval.sources.dry_run import start_warnings
+
+    places: dict[str, EnvFacts] = {}
+    warnings: tuple[str, ...] = ()
     for name, source in envs.items():
         with closing(source.make()) as env:
             places[name] = source.facts(env)
+            warnings += () if source.declared is None else start_warnings(env, source.label)
     loaded = {name: source.facts(source.load(ready=False)) for name, source in policies.items()}  # no prediction needed
-    return Survey(policies=loaded, envs=places)
+    return Survey(policies=loaded, envs=places, warnings=warnings)

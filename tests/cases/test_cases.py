@@ -90,6 +90,15 @@ def test_conditions_that_begin_differently_are_not_paired(tmp_path: Path, capsys
     assert "begin" in capsys.readouterr().err
 
 
+def test_a_sweep_says_it_before_its_first_episode_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--policies", "reach:Go", "--envs", "reset_counter:Env", "--delays", "0", "4", "--episodes", "2"]
+    assert main(["sweep", *words, "--horizon", "8", "--workers", "1", "--out", str(tmp_path / "sweep")]) != 0
+    found = capsys.readouterr()
+    said = " ".join(found.out.split())
+    assert said.index("begins differently after two resets with the same seed") < said.index("succeeded")
+    assert "episodes begin in another state under the same seed" in " ".join(found.err.split())
+
+
 def test_an_ensemble_averages_every_dimension(tmp_path: Path) -> None:
     """ACT's rule over chunks of -1, 0, 1, 2 …, with weights exp(-0.01 i), oldest first, computed by hand."""
     ensemble = ("--executor", "ensemble", "--execution-horizon", "1", "--episodes", "1", "--horizon", "8")

@@ -1,6 +1,7 @@
 """Options of the pick-and-place environments."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Literal, get_args
 
 from act_eval.errors import UnknownName, UsageError
@@ -48,6 +49,19 @@ class PickOptions:
     primitives. Physics does not change."""
 
     _later: ClassVar[tuple[str, ...]] = ("positions", "label_noise", "robot_meshes", "max_yaw")
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> "PickOptions":
+        """Return the options that are given by name, the others as they are by default.
+
+        Raises:
+            UnknownName: listing the options.
+        """
+        names = [field.name for field in fields(cls)]
+        for name in given:
+            if name not in names:
+                raise UnknownName("option of the environment", name, names)
+        return cls(**given)
 
     def facts(self) -> dict[str, Any]:
         """Return the options as a suite stores them.

@@ -47,7 +47,7 @@ class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):
 
     def __init__(self, *, render_mode: str | None = None, **options: Any) -> None:
         """Compile the scene; `options` are those of `PickOptions`."""
-        self.options = PickOptions(**options)
+        self.options = PickOptions.of(options)
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise UsageError(f"render_mode is {render_mode!r}; allowed: {self.metadata['render_modes']} or None")
         self.render_mode = render_mode

@@ -128,6 +128,7 @@ def test_swapping_the_blocks_exchanges_their_places_and_nothing_else():
         ({"action_noise": -0.1}, "action_noise is -0.1 rad; 0 to 1 are allowed"),
         ({"gripper_faults": 1.5}, "gripper_faults is 1.5; it is a probability per step, 0 to 1"),
         ({"confusers": 4}, "confusers is 4; 0 to 3 are allowed"),
+        ({"image_sise": 64}, "unknown option of the environment 'image_sise'; there are: action_noise, confusers, "),
         ({"render_mode": "ansi"}, "render_mode is 'ansi'"),
     ],
 )

@@ -6,8 +6,10 @@ and its unnormaliser's. `act_eval.json` beside them holds what LeRobot has no pl
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -90,11 +92,13 @@ def load_pretrained(folder: Path, device: str | torch.device = "cpu") -> tuple[P
             or a step of the processors cannot be applied.
     """
     config, path = load_config(folder), folder / MODEL_FILE
-    _check_shapes(path, read_shapes(path), config)
+    shapes = read_shapes(path)
+    _check_size(path, shapes, config)
+    policy = fresh_policy(config, backbone_weights=False)
+    _check_shapes(path, shapes, policy)
     processor = read_processor(folder, config)
     weights = read_tensors(path)
     check_weights(path, weights)
-    policy = fresh_policy(config, backbone_weights=False)
     policy.load_state_dict(weights)
     return policy.to(device).eval(), processor.to(device).eval()
 
@@ -195,8 +199,8 @@ def _stored(policy: Policy, half: bool) -> dict[str, Tensor]:
     return result
 
 
-def _check_shapes(path: Path, found: Mapping[str, tuple[int, ...]], config: ACTConfig) -> None:
-    """Refuse tensors that do not fit a configuration, before memory for any of them is taken."""
+def _check_size(path: Path, found: Mapping[str, tuple[int, ...]], config: ACTConfig) -> None:
+    """Refuse a file that is of an older kind or too small for its configuration, before memory is taken."""
     old = next((name for name in found if name.startswith(_OLD_BUFFERS)), None)
     if old is not None:
         raise CheckpointError(
@@ -206,8 +210,28 @@ def _check_shapes(path: Path, found: Mapping[str, tuple[int, ...]], config: ACTC
     layers = config.n_encoder_layers + config.n_decoder_layers + config.n_vae_encoder_layers + config.vit_layers
     if layers + len(config.backbone_widths) > 20 + len(found):
         raise CheckpointError(f"{path} does not fit its {CONFIG_FILE}: {layers} layers, and {len(found)} tensors")
-    with torch.device("meta"):
-        wanted = {name: tuple(t.shape) for name, t in fresh_policy(config, backbone_weights=False).state_dict().items()}
+    if _least_parameters(config) > sum(math.prod(shape) for shape in found.values()):
+        with torch.device("meta"):  # takes no memory, but a second: it imports the compiler
+            _check_shapes(path, found, fresh_policy(config, backbone_weights=False))
+
+
+def _least_parameters(config: ACTConfig) -> int:
+    """Return a count that the parameters of a configuration's network do not fall below."""
+    width, layers = config.dim_model, config.n_encoder_layers + config.n_decoder_layers
+    vectors = sum(math.prod(f.shape) for f in config.input_features.values() if len(f.shape) == 1)
+    least = layers * (4 * width**2 + 2 * width * config.dim_feedforward) + width * (config.chunk_size + vectors)
+    match config.vision_backbone:
+        case "vit":
+            return least + 12 * config.vit_layers * config.vit_width**2
+        case "resnet_narrow":
+            return least + sum(9 * a * b for a, b in pairwise(config.backbone_widths))
+        case _:
+            return least
+
+
+def _check_shapes(path: Path, found: Mapping[str, tuple[int, ...]], policy: Policy) -> None:
+    """Refuse tensors that do not fit a network."""
+    wanted = {name: tuple(tensor.shape) for name, tensor in policy.state_dict().items()}
     problems = [f"unknown tensor {name!r}" for name in sorted(found.keys() - wanted.keys())]
     problems += [f"missing tensor {name!r}" for name in sorted(wanted.keys() - found.keys())]
     problems += [

@@ -93,3 +93,19 @@ def test_every_public_name_exists() -> None:
         if not hasattr(module, public)
     ]
     assert not missing
+
+
+def test_loading_a_policy_does_not_load_the_compiler() -> None:
+    """It takes a second of processor time, in every process of a run."""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-c"),
+            "import sys; from pathlib import Path; from act_eval.policies.checkpoint import load_pretrained; "
+            "import act_eval.policies as room; load_pretrained(Path(room.__path__[0]) / 'pretrained/act_rtc'); "
+            "print('torch._dynamo' in sys.modules)",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "False"

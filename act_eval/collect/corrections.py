@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from act_eval.collect.plan import Corrections
+from act_eval.collect.recording import observed
 from act_eval.datasets import Episode, Feature, ImageStorage
 from act_eval.datasets.layout import (
     CORRECTION,
@@ -128,9 +129,8 @@ class Corrector:
 
     def features(self, images: ImageStorage) -> dict[str, Feature]:
         """Return the features of the data set."""
-        spaces = self.env.observation_space
-        cameras = {name: space.shape[:2] for name, space in spaces["pixels"].spaces.items()}
-        return correction_features(JOINTS, cameras, images, "environment_state" in spaces.spaces, self._labels.window)
+        cameras, environment_state = observed(self.env)
+        return correction_features(JOINTS, cameras, images, environment_state, self._labels.window)
 
     def attempt(self, seed: int) -> tuple[str, Episode | None]:
         """Run one rollout; return its labelled moments, whatever its outcome."""

@@ -52,6 +52,13 @@ class Attempts(Protocol):
         ...
 
 
+def observed(env: Any) -> tuple[dict[str, tuple[int, int]], bool]:
+    """Return the cameras of an environment with (height, width) [pixels], and whether there is `environment_state`."""
+    spaces = env.observation_space
+    cameras = {name: space.shape[:2] for name, space in spaces["pixels"].spaces.items()}
+    return cameras, "environment_state" in spaces.spaces
+
+
 @dataclass(frozen=True)
 class Demonstrator:
     """An environment with an expert that acts in it."""
@@ -66,9 +73,8 @@ class Demonstrator:
 
     def features(self, images: ImageStorage) -> dict[str, Feature]:
         """Return the features of demonstrations."""
-        spaces = self.env.observation_space
-        cameras = {name: space.shape[:2] for name, space in spaces["pixels"].spaces.items()}
-        return demonstration_features(self.joints, cameras, images, "environment_state" in spaces.spaces)
+        cameras, environment_state = observed(self.env)
+        return demonstration_features(self.joints, cameras, images, environment_state)
 
     def attempt(self, seed: int) -> tuple[str, Episode | None]:
         """Run one episode, and keep it if it succeeds."""

@@ -82,7 +82,7 @@ def corrector(
     facts = source.facts(loaded)
     whom = Corrections(
         policy=str(policy),
-        weights=str(facts.identity["digest"]),
+        weights=str(facts.identity.get("digest", dict(facts.identity))),  # an openpi server has none
         executor=name,
         execution_horizon=method.execution_horizon,
         delay=describe(delay),

@@ -9,12 +9,12 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from act_eval.decoding import JSON, build, read_json
 from act_eval.errors import CheckpointError
@@ -92,13 +92,11 @@ def load_pretrained(folder: Path, device: str | torch.device = "cpu") -> tuple[P
             or a step of the processors cannot be applied.
     """
     config, path = load_config(folder), folder / MODEL_FILE
-    shapes = read_shapes(path)
-    _check_size(path, shapes, config)
-    policy = fresh_policy(config, backbone_weights=False)
-    _check_shapes(path, shapes, policy)
+    _check_file(path, read_shapes(path), config)
     processor = read_processor(folder, config)
     weights = read_tensors(path)
     check_weights(path, weights)
+    policy = fresh_policy(config, backbone_weights=False)
     policy.load_state_dict(weights)
     return policy.to(device).eval(), processor.to(device).eval()
 
@@ -199,34 +197,43 @@ def _stored(policy: Policy, half: bool) -> dict[str, Tensor]:
     return result
 
 
-def _check_size(path: Path, found: Mapping[str, tuple[int, ...]], config: ACTConfig) -> None:
-    """Refuse a file that is of an older kind or too small for its configuration, before memory is taken."""
+def _check_file(path: Path, found: Mapping[str, tuple[int, ...]], config: ACTConfig) -> None:
+    """Refuse a file of an older kind, or one that does not fit its configuration, before memory is taken."""
     old = next((name for name in found if name.startswith(_OLD_BUFFERS)), None)
     if old is not None:
         raise CheckpointError(
             f"{path} is of LeRobot from before 0.4 (September 2025): statistics are among its weights ({old}). "
             f"{MIGRATION}"
         )
+    numbers = sum(math.prod(shape) for shape in found.values())
     layers = config.n_encoder_layers + config.n_decoder_layers + config.n_vae_encoder_layers + config.vit_layers
     if layers + len(config.backbone_widths) > 20 + len(found):
         raise CheckpointError(f"{path} does not fit its {CONFIG_FILE}: {layers} layers, and {len(found)} tensors")
-    if _least_parameters(config) > sum(math.prod(shape) for shape in found.values()):
-        with torch.device("meta"):  # takes no memory, but a second: it imports the compiler
-            _check_shapes(path, found, fresh_policy(config, backbone_weights=False))
+    if config.chunk_size * config.dim_model > numbers:  # the embeddings of the chunk's steps alone
+        raise CheckpointError(
+            f"{path} does not fit its {CONFIG_FILE}: {numbers} numbers, and chunks of {config.chunk_size}"
+        )
+    with _Weightless():
+        _check_shapes(path, found, fresh_policy(config, backbone_weights=False))
 
 
-def _least_parameters(config: ACTConfig) -> int:
-    """Return a count that the parameters of a configuration's network do not fall below."""
-    width, layers = config.dim_model, config.n_encoder_layers + config.n_decoder_layers
-    vectors = sum(math.prod(f.shape) for f in config.input_features.values() if len(f.shape) == 1)
-    least = layers * (4 * width**2 + 2 * width * config.dim_feedforward) + width * (config.chunk_size + vectors)
-    match config.vision_backbone:
-        case "vit":
-            return least + 12 * config.vit_layers * config.vit_width**2
-        case "resnet_narrow":
-            return least + sum(9 * a * b for a, b in pairwise(config.backbone_widths))
-        case _:
-            return least
+class _Weightless(TorchFunctionMode):
+    """Build a network whose weights take no memory.
+
+    Only weights: for the arithmetic of other buffers, PyTorch's meta device imports the compiler (a second).
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.empty:
+            kwargs = kwargs | {"device": "meta"}
+        elif getattr(func, "__module__", "") == "torch.nn.init":  # passes its tensor by name
+            return kwargs["tensor"]
+        elif func in (Tensor.normal_, Tensor.uniform_) and args[0].is_meta:
+            return args[0]
+        return func(*args, **kwargs)
 
 
 def _check_shapes(path: Path, found: Mapping[str, tuple[int, ...]], policy: Policy) -> None:

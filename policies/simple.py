@@ -24,7 +24,10 @@ from act_eval.types import (
 
 
 class SimplePolicy(Protocol):
-    """Protocol of a user's policy. With a method `reset(seed)` it is stateful: each slot then has its own instance."""
+    """Protocol of a user's policy. With a method `reset(seed)` it is stateful: each slot then has its own instance.
+
+    Attributes `history` and `history_spacing`, as in `PolicySpec`, ask for earlier observations.
+    """
 
     chunk: int
     """C, actions per chunk."""
@@ -37,7 +40,8 @@ class SimplePolicy(Protocol):
         """Return (C, A) absolute commands, the first for the step of the observation.
 
         Args:
-            observation: The inputs, without a batch axis: float32, images uint8 (H, W, 3).
+            observation: The inputs, without a batch axis: float32, images uint8 (H, W, 3). With a history above 1 each
+                has a time axis in front, oldest first.
         """
         ...
 
@@ -46,7 +50,7 @@ def declared(observation: Observation, key: str) -> np.ndarray:
     """Return one declared input of an observation, N rows.
 
     Args:
-        observation: N rows.
+        observation: N rows, with or without a time axis.
         key: `observation.state`, `observation.environment_state` or `observation.images.CAMERA`.
 
     Raises:
@@ -145,4 +149,13 @@ def _spec(made: SimplePolicy, called: str) -> PolicySpec:
         raise UsageError(
             f"{called}: inputs are some of {STATE}, {ENVIRONMENT_STATE} and {IMAGE_PREFIX}CAMERA, got {list(inputs)}"
         )
-    return PolicySpec(chunk=chunk, action_dim=action_dim, window="same", takes_prefix=False, max_delay=0, inputs=inputs)
+    return PolicySpec(
+        chunk=chunk,
+        action_dim=action_dim,
+        window="same",
+        takes_prefix=False,
+        max_delay=0,
+        inputs=inputs,
+        history=getattr(made, "history", 1),
+        history_spacing=getattr(made, "history_spacing", 1),
+    )

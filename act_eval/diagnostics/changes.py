@@ -3,10 +3,12 @@
 Verdicts rest on `shuffled`, which exchanges an input for that of another episode and so stays in distribution; zeros,
 grey images and shifts may leave it.
 
-Legend: `N` observations · `K` blocks · `J` joints.
+An input with a history is changed in all of its moments.
+
+Legend: `N` observations · `O` moments of a history · `K` blocks · `J` joints.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -46,13 +48,13 @@ class Change:
     observation: Observation
     """N rows."""
     joints_moved: FloatArray | None = None
-    """(N, J) shift of the joints; actions relative to the observed joints shift by the same amount without a layer that
-    reads them."""
+    """(N, J) shift of the newest joints; actions relative to them shift by the same amount without a layer that reads
+    them."""
 
 
 def named_block_of(observations: ObservationSet) -> NDArray[np.int64]:
     """Return for each row the block nearest to the goal input (N,), -1 without blocks or goal input."""
-    goal = observations.observation.environment_state
+    goal = observations.observation.latest().environment_state
     if goal is None or goal.shape[1] != 2 or observations.block_xy.shape[1] == 0:
         return np.full(len(observations), -1)
     return np.linalg.norm(observations.block_xy - goal[:, None], axis=2).argmin(axis=1)
@@ -89,17 +91,20 @@ def _goal_input(observations: ObservationSet, exchanged: Observation, short: boo
         moved = None if value is None else value.astype(np.float32)
         return Change(ENVIRONMENT_STATE, name, replace(whole, environment_state=moved))
 
+    def at_all_moments(value_NK: NDArray[np.floating]) -> NDArray[np.floating]:
+        return np.broadcast_to(value_NK if goal.ndim == 2 else value_NK[:, None], goal.shape)
+
     yield change(SHUFFLED, exchanged.environment_state)
     if observations.block_xy.shape[1] > 1:
-        yield change(EXCHANGED, _other_block(observations))
+        yield change(EXCHANGED, at_all_moments(_other_block(observations)))
     if short:
         return
     yield change("zeroed", np.zeros_like(goal))
-    if goal.shape[1] == 2:
+    if goal.shape[-1] == 2:
         angle = np.random.default_rng(1).uniform(0, 2 * np.pi, len(observations))
         direction = np.stack([np.cos(angle), np.sin(angle)], axis=1)
         for distance in SHIFTS:
-            yield change(f"shifted {100 * distance:g} cm", goal + distance * direction)
+            yield change(f"shifted {100 * distance:g} cm", goal + distance * at_all_moments(direction))
 
 
 def _other_block(observations: ObservationSet) -> NDArray[np.float64]:
@@ -112,7 +117,8 @@ def _other_block(observations: ObservationSet) -> NDArray[np.float64]:
 
 def _joints(whole: Observation, exchanged: Observation, short: bool) -> Iterator[Change]:
     def change(name: str, value: FloatArray) -> Change:
-        return Change(STATE, name, replace(whole, agent_pos=value), value - whole.agent_pos)
+        changed = replace(whole, agent_pos=value)
+        return Change(STATE, name, changed, changed.latest().agent_pos - whole.latest().agent_pos)
 
     yield change(SHUFFLED, exchanged.agent_pos)
     if not short:
@@ -137,24 +143,32 @@ def _scene(spec: PolicySpec, observations: ObservationSet, hooks: EnvHooks) -> I
         ("confuser hidden", hooks.without_confusers),
         ("blocks exchanged", hooks.with_blocks_exchanged),
     ):
-        images = None if edit is None else _rendered(hooks, map(edit, observations.states), shapes)
+        images = None if edit is None else _rendered(hooks, edit, observations.states, shapes)
         if images is not None:
             yield Change(None, name, replace(whole, pixels={**whole.pixels, **images}))
     yield Change(None, "all cameras grey", replace(whole, pixels=blanked(whole.pixels, spec.cameras)))
 
 
 def _rendered(
-    hooks: EnvHooks, states: Iterable[NDArray[np.float64]], cameras: Sequence[tuple[str, tuple[int, ...]]]
+    hooks: EnvHooks,
+    edit: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    states_NOS: NDArray[np.float64],
+    cameras: Sequence[tuple[str, tuple[int, ...]]],
 ) -> dict[str, ImageArray] | None:
-    """Return images (N, H, W, 3) of states for cameras given with their (H, W, 3); None without a renderer."""
+    """Return images of edited states for cameras given with their (H, W, 3); None without a renderer.
+
+    Returns:
+        Camera → (N, H, W, 3), or (N, O, H, W, 3) with a history.
+    """
     render = hooks.render_state
     if render is None:
         return None
-    scenes = list(states)
-    return {
-        name: np.stack([render(state, name, height, width) for state in scenes])
+    scenes = [[edit(state) for state in states] for states in states_NOS]
+    images = {
+        name: np.array([[render(state, name, height, width) for state in states] for states in scenes])
         for name, (height, width, *_) in cameras
     }
+    return {name: image if image.shape[1] > 1 else image[:, 0] for name, image in images.items()}
 
 
 def blanked(pixels: Mapping[str, ImageArray], cameras: Sequence[str]) -> dict[str, ImageArray]:

@@ -93,7 +93,7 @@ def intact_chunks(predict: Predict, observations: ObservationSet, hooks: EnvHook
     chunk_NCA = predict(observations.observation)
     near = np.zeros(len(observations), np.bool_)
     if hooks.gripper_position is not None and observations.block_xy.shape[1] > 1:
-        gripper = hooks.gripper_position(observations.observation.agent_pos)[:, None, :2]
+        gripper = hooks.gripper_position(observations.observation.latest().agent_pos)[:, None, :2]
         near = np.linalg.norm(gripper - observations.block_xy, axis=2).min(axis=1) <= OPEN
     return IntactChunks(chunk_NCA, _approached(chunk_NCA, observations, hooks), ~near, named_block_of(observations))
 

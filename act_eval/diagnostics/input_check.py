@@ -48,7 +48,7 @@ def check_inputs(
         executor = ChunkExecutor(policy, half_chunks, hold_of([env]))
     else:
         executor = expert(env)
-    bank = collect_observations(env, executor, seeds, per_episode, every)
+    bank = collect_observations(env, executor, seeds, per_episode, every, policy.spec)
     return probe(policy, bank, hooks_of(env), short=short)
 
 

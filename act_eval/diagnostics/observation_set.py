@@ -1,6 +1,7 @@
 """Observations from the beginnings of real episodes, where a policy chooses its block.
 
-Legend: `N` observations · `B` = 1 slot · `A` action dim · `K` blocks, the scene's target first · `S` state size.
+Legend: `N` observations · `O` moments of a history · `B` = 1 slot · `A` action dim · `K` blocks, the scene's target
+first · `S` state size.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from act_eval.errors import ActEvalError, SimulationError, UsageError
 from act_eval.rollout import ObservationBatch, batch_observations
-from act_eval.types import Executor, FloatArray, IntArray, Observation
+from act_eval.types import Executor, FloatArray, IntArray, Observation, PolicySpec
 from act_eval.types.env_hooks import BlockPositionsHook, hooks_of
 
 
@@ -22,13 +23,13 @@ class ObservationSet:
     """Observations with their episodes and steps."""
 
     observation: Observation
-    """N rows."""
+    """N rows, with a time axis if the policy's `history` is above 1."""
     seeds: IntArray
     """(N,) episode seeds."""
     steps: IntArray
     """(N,) control steps within the episodes."""
     states: NDArray[np.float64]
-    """(N, S) simulator states; S = 0 if the environment has none."""
+    """(N, O, S) simulator states of an observation's moments, oldest first; S = 0 if the environment has none."""
     last_action: FloatArray
     """(N, A) command of the step before, or the joint angles at step 0."""
     block_xy: NDArray[np.float64]
@@ -60,6 +61,7 @@ def collect_observations(
     seeds: Sequence[int],
     per_episode: int = 5,
     every: int = 3,
+    spec: PolicySpec | None = None,
 ) -> ObservationSet:
     """Run the beginning of each episode and collect every `every`-th observation.
 
@@ -69,6 +71,7 @@ def collect_observations(
         seeds: episode seeds.
         per_episode: observations per episode; fewer if an episode ends earlier.
         every: control steps between them.
+        spec: of the policy that will read them; its `history` decides which earlier observations they contain.
 
     Raises:
         UsageError: if a number is below 1, or the policy fails during collection.
@@ -76,14 +79,18 @@ def collect_observations(
     for name, value in (("episodes", len(seeds)), ("observations per episode", per_episode), ("interval", every)):
         if value < 1:
             raise UsageError(f"{name} of a probe is {value}; it must be at least 1")
-    rows = [row for seed in seeds for row in _beginning(env, executor, seed, per_episode, every)]
+    collected = range(0, (per_episode - 1) * every + 1, every)
+    contained = {step: [step] if spec is None else spec.observed_steps(step) for step in collected}
+    rows = [row for seed in seeds for row in _beginning(env, executor, seed, contained)]
+    moments = [batch_observations(one) for one in zip(*(row.observed for row in rows), strict=True)]
+    states = np.stack([np.stack(row.states) for row in rows])
     return ObservationSet(
-        observation=batch_observations([row.observed for row in rows]),
+        observation=Observation.over_time(moments),
         seeds=np.array([row.seed for row in rows], np.int64),
         steps=np.array([row.step for row in rows], np.int64),
-        states=np.stack([row.state for row in rows]),
+        states=states,
         last_action=np.stack([row.last_action for row in rows]),
-        block_xy=_block_xy(hooks_of(env).block_positions, np.stack([row.state for row in rows])),
+        block_xy=_block_xy(hooks_of(env).block_positions, states[:, -1]),
     )
 
 
@@ -95,14 +102,19 @@ def _block_xy(positions: BlockPositionsHook | None, states_NS: NDArray[np.float6
 
 @dataclass(frozen=True)
 class _Row:
-    observed: Mapping[str, Any]
+    observed: Sequence[Mapping[str, Any]]
+    """O observations, oldest first."""
     seed: int
     step: int
-    state: NDArray[np.float64]
+    states: Sequence[NDArray[np.float64]]
+    """Of the same moments."""
     last_action: FloatArray
 
 
-def _beginning(env: gym.Env[Any, Any], executor: Executor, seed: int, count: int, every: int) -> list[_Row]:
+def _beginning(
+    env: gym.Env[Any, Any], executor: Executor, seed: int, contained: Mapping[int, Sequence[int]]
+) -> list[_Row]:
+    """Return the rows of one episode; `contained` maps the step of a row to those of its observations."""
     hooks = hooks_of(env)
     skip_cameras = hooks.skip_cameras or (lambda skip: None)
     state = hooks.simulator_state or (lambda: np.zeros(0))
@@ -110,13 +122,18 @@ def _beginning(env: gym.Env[Any, Any], executor: Executor, seed: int, count: int
     observed, _ = _call_env(lambda: env.reset(seed=seed))
     executor.reset([0], [seed])
     batch, rows = ObservationBatch(1), list[_Row]()
+    kept: dict[int, tuple[Mapping[str, Any], NDArray[np.float64]]] = {}
+    read = {step for steps in contained.values() for step in steps}
     last_action = _at_rest(observed["agent_pos"], env.action_space.shape)
-    for step in range((count - 1) * every + 1):
+    for step in range(max(contained) + 1):
         batch.put(0, observed)
-        if step % every == 0:
-            rows.append(_Row(observed, seed, step, state(), last_action))
+        if step in read:
+            kept[step] = observed, state()
+        if step in contained:
+            observations, states = zip(*(kept[one] for one in contained[step]), strict=True)
+            rows.append(_Row(observations, seed, step, states, last_action))
         last_action = _command(executor, step, batch.observation)
-        needed = (step + 1) % every == 0 or bool(executor.wants_observation(np.array([step + 1]))[0])
+        needed = step + 1 in read or bool(executor.wants_observation(np.array([step + 1]))[0])
         skip_cameras(not needed)
         command = last_action
         observed, _, terminated, truncated, _ = _call_env(lambda: env.step(command))  # noqa: B023  # called at once

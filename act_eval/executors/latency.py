@@ -1,49 +1,55 @@
-"""Latency outside inference: observation delay and actuation delay."""
+"""Observations of earlier steps for requests (observation delay, history), and the actuation delay."""
+
+from collections.abc import Sequence
 
 import numpy as np
 
 from act_eval.errors import UsageError
 from act_eval.executors.slot import Hold, Slot
-from act_eval.types import FloatArray, IntArray, Observation
+from act_eval.timing import Schedule
+from act_eval.types import FloatArray, Observation, PolicySpec
 
 
 class ObservationBuffer:
-    """Keeps the last observations of every slot, so that a request can read an earlier one.
+    """Keeps the observations of every slot that a request may still read.
 
     Args:
-        delay: k, observation delay, at least 1 [steps].
+        schedule: Method and observation delay.
+        spec: The policy's spec, with its history.
     """
 
-    def __init__(self, delay: int) -> None:
-        self._kept = delay + 1
-        self._ring: list[Observation] = []
+    def __init__(self, schedule: Schedule, spec: PolicySpec) -> None:
+        self._delay, self._spec = schedule.observation_delay, spec
+        self.reach = self._delay + spec.history_reach
+        """Steps from a request to the oldest observation that it reads; at 0 the buffer is not needed."""
+        horizon = schedule.method.execution_horizon
+        # Two requests are at least s steps apart, or the timeout if the answer to the first one is lost.
+        self._gap = min(horizon, schedule.timeout or horizon)
+        self._kept: dict[int, dict[int, Observation]] = {}
 
-    def put(self, steps_B: IntArray, observation: Observation) -> None:
-        """Store the observations of these steps; -1 marks an idle slot."""
-        if not self._ring:
-            every = np.arange(len(steps_B))
-            self._ring = [observation.take(every) for _ in range(self._kept)]
-        for row, step in enumerate(steps_B.tolist()):
-            if step >= 0:
-                _copy(observation, self._ring[step % self._kept], row)
+    def reset(self, row: int) -> None:
+        """Begin a new episode in a slot."""
+        self._kept[row] = {}
 
-    def read(self, rows: IntArray, steps: IntArray) -> Observation:
-        """Return the observation of each of N slots at its own step; `rows` and `steps` are (N,)."""
-        seen = [self._ring[step % self._kept].take(rows[[n]]) for n, step in enumerate(steps.tolist())]
-        states = [one.environment_state for one in seen if one.environment_state is not None]
-        return Observation(
-            pixels={name: np.concatenate([one.pixels[name] for one in seen]) for name in seen[0].pixels},
-            agent_pos=np.concatenate([one.agent_pos for one in seen]),
-            environment_state=np.concatenate(states) if states else None,
-        )
+    def wants(self, slot: Slot, step: int) -> bool:
+        """Return whether a slot's next request reads the observation of a step, or one after it may."""
+        sent = slot.next_request
+        read = self._spec.observed_steps(max(0, sent - self._delay))
+        return step in read or step >= sent + self._gap - self.reach
 
+    def put(self, row: int, step: int, observation: Observation) -> None:
+        """Store a slot's observation, row `row` of `observation`."""
+        kept = self._kept[row]
+        for old in [one for one in kept if one < step - self.reach]:
+            del kept[old]
+        kept[step] = observation.take(np.array([row], np.int64))
 
-def _copy(source: Observation, target: Observation, row: int) -> None:
-    for name, images in source.pixels.items():
-        target.pixels[name][row] = images[row]
-    target.agent_pos[row] = source.agent_pos[row]
-    if source.environment_state is not None and target.environment_state is not None:
-        target.environment_state[row] = source.environment_state[row]
+    def read(self, rows: Sequence[int], steps: Sequence[int]) -> Observation:
+        """Return what the requests of N slots read whose newest observations are those of `steps`."""
+        kept = [
+            [self._kept[row][at] for at in self._spec.observed_steps(s)] for row, s in zip(rows, steps, strict=True)
+        ]
+        return Observation.joined([Observation.over_time(one) for one in kept])
 
 
 def delayed_command(slot: Slot, step: int, delay: int, agent_pos: FloatArray, hold: Hold) -> FloatArray:

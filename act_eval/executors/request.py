@@ -136,6 +136,8 @@ def batch_requests(
     spec: PolicySpec,
 ) -> ChunkRequest:
     """Return the requests of N slots as one, with N rows of `observation`."""
+    if observation.agent_pos.ndim == 2:  # with a history, joints are never predicted
+        observation = replace(observation, agent_pos=np.array([one.joints for one in inputs], np.float32))
     prefix = np.zeros((len(slots), spec.max_delay, spec.action_dim), np.float32)
     for n, one in enumerate(inputs):
         if one.estimated:
@@ -143,7 +145,7 @@ def batch_requests(
     return ChunkRequest(
         rows=np.array([slot.row for slot in slots], np.int64),
         steps=np.array([request.observation_step for request in requests], np.int64),
-        observation=replace(observation, agent_pos=np.array([one.joints for one in inputs], np.float32)),
+        observation=observation,
         estimated_delay=np.array([one.estimated for one in inputs], np.int64),
         prefix=prefix,
         prefix_known=np.array([one.known for one in inputs], np.int64),

@@ -114,18 +114,26 @@ class ChunkExecutor:
         self._hold = hold
         self._control_ms = control_ms
         _remark_on_hold(schedule, hold)
-        self._late = ObservationBuffer(schedule.observation_delay) if schedule.observation_delay else None
+        past = ObservationBuffer(schedule, policy.spec)
+        self._past = past if past.reach else None
         self._slots: dict[int, Slot] = {}
 
     def reset(self, rows: Sequence[int], seeds: Sequence[int]) -> None:
         for row, seed in zip(rows, seeds, strict=True):
             self._slots[row] = Slot(row, self._method, draws(self.schedule.delay, seed), self.schedule.estimates_delay)
             self._ablation.reset(row, seed)
+            if self._past is not None:
+                self._past.reset(row)
         self._policy.reset(rows, seeds)
 
     def wants_observation(self, steps_B: IntArray) -> BoolArray:
-        if self._late is not None:  # a later request may read any of them
-            return steps_B >= 0
+        if self._past is None:
+            return self.wants_request(steps_B)
+        steps = steps_B.tolist()
+        return np.array([t >= 0 and self._past.wants(self._slots[row], t) for row, t in enumerate(steps)], np.bool_)
+
+    def wants_request(self, steps_B: IntArray) -> BoolArray:
+        """Return which slots will send a request at these steps."""
         steps = steps_B.tolist()
         return np.array([t >= 0 and self._slots[row].is_due(t) for row, t in enumerate(steps)], np.bool_)
 
@@ -143,9 +151,9 @@ class ChunkExecutor:
 
     def act(self, steps_B: IntArray, observation: Observation) -> Actions:
         active = [(self._slots[row], t) for row, t in enumerate(steps_B.tolist()) if t >= 0]
-        if self._late is not None:
-            self._late.put(steps_B, observation)
         for slot, t in active:
+            if self._past is not None and self._past.wants(slot, t):
+                self._past.put(slot.row, t, observation)
             slot.receive(t)
         notes = _Notes()
         requested = np.zeros(len(steps_B), np.bool_)
@@ -170,14 +178,14 @@ class ChunkExecutor:
                 due.remove((slot, t))
         if not due:
             return
-        rows = np.array([slot.row for slot, _ in due], np.int64)
-        if self._late is None:
-            seen = observation.take(rows)
+        rows = [slot.row for slot, _ in due]
+        if self._past is None:
+            seen = observation.take(np.array(rows, np.int64))
         else:
-            seen = self._late.read(rows, np.array([request.observation_step for request in requests], np.int64))
+            seen = self._past.read(rows, [request.observation_step for request in requests])
         inputs = [
             self._policy_input(slot, request, joints, notes)
-            for (slot, _), request, joints in zip(due, requests, seen.agent_pos, strict=True)
+            for (slot, _), request, joints in zip(due, requests, seen.latest().agent_pos, strict=True)
         ]
         sent = [
             _Sent(slot, t, request, given)
@@ -191,8 +199,8 @@ class ChunkExecutor:
         batch = batch_requests(
             [one.slot for one in sent], [one.request for one in sent], [one.input for one in sent], seen, self._spec
         )
-        # A copy: the policy may change what it is given.
-        goals = None if seen.environment_state is None else seen.environment_state.copy()
+        newest = seen.latest().environment_state
+        goals = None if newest is None else newest.copy()  # the policy may change what it is given
         begin = perf_counter()
         answers = call_policy(self._policy, batch)
         elapsed_ms = 1e3 * (perf_counter() - begin)

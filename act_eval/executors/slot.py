@@ -101,11 +101,16 @@ class Slot:
         self.upcoming = None
         return draw
 
+    @property
+    def next_request(self) -> int:
+        """Step of the next request, after the answers that are ready then."""
+        if self.method.several_in_flight:
+            return self.next_due
+        return max([self.next_due, *(chunk.request.ready for chunk in self.in_flight)])
+
     def is_due(self, step: int) -> bool:
-        """Return whether a request goes out at a step, after the answers that are ready then."""
-        if step < self.next_due:
-            return False
-        return self.method.several_in_flight or all(chunk.request.ready <= step for chunk in self.in_flight)
+        """Return whether a request goes out at a step."""
+        return step >= self.next_request
 
     def receive(self, step: int) -> None:
         """Install the answers that are ready at a step and drop the lost ones."""

@@ -113,6 +113,8 @@ class _Batch:
     ) -> None:
         self._slots = env_slots(envs)
         self._executor = executor
+        # An executor that reads observations of steps without a request says which steps have one.
+        self._wants_request = getattr(executor, "wants_request", None)
         self._observers = observers
         self._end_observers = [o for o in observers if isinstance(o, EndStateObserver)]
         self._frame_observers = [o for o in observers if isinstance(o, FrameObserver)]
@@ -176,7 +178,8 @@ class _Batch:
         following = [-1 if step < 0 else step + 1 for step in steps]
         images_needed = self._executor.wants_observation(np.array(following, np.int64)).tolist()
         self._has_requests |= bool(actions.requested.any())
-        self._request_due = any(images_needed)
+        due = images_needed if self._wants_request is None else self._wants_request(np.array(following, np.int64))
+        self._request_due = any(due)
         sent = actions.command if actions.ran is None else actions.ran
         for slot, episode in running:
             if slot.row in actions.errors:

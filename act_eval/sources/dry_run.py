@@ -73,7 +73,7 @@ def _answer(policy: ChunkPolicy, observation: Observation) -> Any:
     request = ChunkRequest(
         rows=zero,
         steps=zero,
-        observation=observation.take(zero),
+        observation=Observation.over_time([observation.take(zero)] * spec.history),
         estimated_delay=zero,
         prefix=np.zeros((1, spec.max_delay, spec.action_dim), np.float32),
         prefix_known=zero,

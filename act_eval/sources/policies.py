@@ -178,4 +178,5 @@ def policy_entry(name: str, facts: PolicyFacts) -> dict[str, Any]:
         "chunk": spec.chunk,
         "window": spec.window,
         "max_delay": spec.max_delay if spec.takes_prefix else None,
+        **({} if spec.history == 1 else {"history": spec.history, "history_spacing": spec.history_spacing}),
     }

@@ -135,6 +135,8 @@ def refuse_ablation(
         )
     if ablation.predicts and estimated[1] == 0:
         return f"joints {ablation.proprio!r} equal the observed joints at estimated delay 0"
+    if ablation.predicts and spec.history > 1:
+        return f"joints {ablation.proprio!r} replace those of one observation; the policy reads {spec.history}"
     if isinstance(ablation.prefix, CommittedPrefix):
         return None
     return _refuse_prefix(ablation, method, estimated, late_taps, spec)

@@ -40,6 +40,11 @@ class CustomExecutor(Method):
         return self.factory
 
     def refusal(self, spec: PolicySpec, low: int, high: int | None) -> str | None:
+        if spec.history > 1 and not getattr(self.factory, "takes_history", False):
+            return (
+                f"{self.name} makes its own requests, and the policy reads {spec.history} observations; a class that "
+                "passes them on declares it with an attribute takes_history = True"
+            )
         own = getattr(self.factory, "refusal", None)
         return None if own is None else own(spec, low, high)
 

@@ -1,12 +1,15 @@
 """The interface of policies: observations, requests and chunks.
 
-Legend: `B` environment slots · `N` rows of one request · `C` chunk length · `P` longest prefix · `A` action dim ·
-`J` joints · `H`, `W` image height and width.
+Legend: `B` environment slots · `N` rows of one request · `O` observations of a history · `C` chunk length · `P` longest
+prefix · `A` action dim · `J` joints · `H`, `W` image height and width.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Literal, Protocol
+
+import numpy as np
 
 from act_eval.errors import UsageError
 from act_eval.types.arrays import FloatArray, ImageArray, IntArray
@@ -22,9 +25,17 @@ LAST_ACTION = "last_action"
 """The command (A,) before the observation; the joints of the observation at the first step."""
 
 
+MOST_HISTORY_BYTES = 2**30
+"""Largest memory for the observations of one environment that a policy with a history may still read."""
+
+
 @dataclass(frozen=True)
 class Observation:
-    """The observations of a batch of environments, one row per environment."""
+    """The observations of a batch of environments, one row per environment.
+
+    In a request to a policy with a history of O > 1 observations, every array has a time axis after the rows,
+    (N, O, …), oldest first.
+    """
 
     pixels: Mapping[str, ImageArray]
     """Camera name → RGB images, (B, H, W, 3) uint8."""
@@ -40,6 +51,29 @@ class Observation:
             agent_pos=self.agent_pos[rows],
             environment_state=None if self.environment_state is None else self.environment_state[rows],
         )
+
+    def latest(self) -> "Observation":
+        """Return the newest observation of each row, without a time axis."""
+        return _merged([self], lambda arrays: arrays[0][:, -1]) if self.agent_pos.ndim == 3 else self
+
+    @staticmethod
+    def over_time(moments: Sequence["Observation"]) -> "Observation":
+        """Return O observations of the same N rows, oldest first, as one with a time axis; a single one stays as is."""
+        return _merged(moments, lambda arrays: np.stack(arrays, axis=1)) if len(moments) > 1 else moments[0]
+
+    @staticmethod
+    def joined(parts: Sequence["Observation"]) -> "Observation":
+        """Return the rows of several observations as one batch, in order."""
+        return _merged(parts, np.concatenate)
+
+
+def _merged(parts: Sequence[Observation], merge: Callable[[list[np.ndarray]], np.ndarray]) -> Observation:
+    states = [part.environment_state for part in parts if part.environment_state is not None]
+    return Observation(
+        pixels={name: merge([part.pixels[name] for part in parts]) for name in parts[0].pixels},
+        agent_pos=merge([part.agent_pos for part in parts]),
+        environment_state=merge(states) if states else None,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +92,11 @@ class PolicySpec:
     """Largest estimated delay that the policy was trained for; 0 for a policy without a prefix."""
     inputs: Mapping[str, tuple[int, ...]]
     """Declared inputs with their shapes: `observation.state`, `observation.environment_state`,
-    `observation.images.NAME` as (H, W, 3)."""
+    `observation.images.NAME` as (H, W, 3). Shapes of one observation, whatever `history` is."""
+    history: int = 1
+    """O, observations that a request contains: that of its step and O - 1 earlier ones."""
+    history_spacing: int = 1
+    """Control steps between two of them."""
     overhead_projection: tuple[float, ...] | None = None
     """The policy's projection of the table into the overhead image, if it crops there: a homography (9,),
     row by row, (x, y, 1) [m] to (u, v, 1) from 0 to 1."""
@@ -70,6 +108,31 @@ class PolicySpec:
     def __post_init__(self) -> None:
         if self.chunk < 1 or self.action_dim < 1 or self.max_delay < 0:
             raise UsageError(f"a policy needs chunk >= 1, action_dim >= 1 and max_delay >= 0, got {self}")
+        for name in ("history", "history_spacing"):
+            value = getattr(self, name)
+            if type(value) is not int or value < 1:
+                raise UsageError(f"{name} of a policy is {value!r}; it must be a whole number, at least 1")
+        kept = self.history_reach * sum(
+            prod(s) * (1 if n.startswith(IMAGE_PREFIX) else 4) for n, s in self.inputs.items()
+        )
+        if kept > MOST_HISTORY_BYTES:
+            raise UsageError(
+                f"history {self.history} with history_spacing {self.history_spacing} keeps {self.history_reach} "
+                f"observations, {kept / 2**20:,.0f} MiB for each environment; at most "
+                f"{MOST_HISTORY_BYTES // 2**20:,} MiB are allowed"
+            )
+
+    @property
+    def history_reach(self) -> int:
+        """Control steps from the oldest observation of a request to its newest."""
+        return (self.history - 1) * self.history_spacing
+
+    def observed_steps(self, step: int) -> list[int]:
+        """Return the steps of the O observations of a request whose newest is that of `step`, oldest first.
+
+        Before the episode's start, its first observation is repeated.
+        """
+        return [max(0, step - back) for back in range(self.history_reach, -1, -self.history_spacing)]
 
     @property
     def checkpoint_timing(self) -> str | None:
@@ -94,9 +157,9 @@ class ChunkRequest:
     rows: IntArray
     """(N,) environment slots, for policies with a state per row."""
     steps: IntArray
-    """(N,) step of the observation: t minus the observation delay."""
+    """(N,) step of the newest observation: t minus the observation delay."""
     observation: Observation
-    """N rows."""
+    """N rows, with a time axis if the policy's `history` is above 1."""
     estimated_delay: IntArray
     """(N,) delay d that the policy is to be conditioned on."""
     prefix: FloatArray

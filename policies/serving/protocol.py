@@ -149,6 +149,8 @@ class PredictRequest:
 def openpi_message(message: Mapping[str, Any], spec: PolicySpec, session: str, number: int) -> dict[str, Any]:
     """Return the frame of our client for one observation without a batch axis, as openpi's client sends it.
 
+    For a policy with a history, each input has a time axis in front, oldest first.
+
     Beside the policy's inputs it may hold `prefix` (d, A), `estimated_delay` (as long as the prefix if absent),
     `last_action` (A,) (the joints if absent), `step`, and `seed`, which begins a new episode.
 
@@ -160,6 +162,8 @@ def openpi_message(message: Mapping[str, Any], spec: PolicySpec, session: str, n
     seed, prefix = message.get("seed"), message.get("prefix", np.zeros((0, spec.action_dim), np.float32))
     estimated = message.get("estimated_delay", len(prefix) if isinstance(prefix, np.ndarray) and prefix.ndim else 0)
     state = message.get(STATE)
+    if spec.history > 1 and isinstance(state, np.ndarray) and state.ndim == 2:
+        state = state[-1]
     fits = isinstance(state, np.ndarray) and state.shape == (spec.action_dim,)
     last = message.get("last_action", state if fits else np.full(spec.action_dim, np.nan, np.float32))
     names = {name for name in (*spec.inputs, STATE) if name in message}
@@ -188,16 +192,17 @@ def actions_in(message: Mapping[str, Any]) -> np.ndarray:
 
 
 def _observation(message: Mapping[str, Any], spec: PolicySpec, count: int) -> Observation:
+    time = () if spec.history == 1 else (spec.history,)
     values = {
-        name: _array(message, name, (count, *shape), np.uint8 if name.startswith(IMAGE_PREFIX) else np.float32)
+        name: _array(message, name, (count, *time, *shape), np.uint8 if name.startswith(IMAGE_PREFIX) else np.float32)
         for name, shape in spec.inputs.items()
     }
     joints = values.get(STATE)
     if joints is None and STATE in message:
-        joints = _array(message, STATE, (count, None), np.float32)
+        joints = _array(message, STATE, (count, *time, None), np.float32)
     return Observation(
         pixels={name.removeprefix(IMAGE_PREFIX): v for name, v in values.items() if name.startswith(IMAGE_PREFIX)},
-        agent_pos=np.zeros((count, 0), np.float32) if joints is None else joints,
+        agent_pos=np.zeros((count, *time, 0), np.float32) if joints is None else joints,
         environment_state=values.get(ENVIRONMENT_STATE),
     )
 

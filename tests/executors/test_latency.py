@@ -151,7 +151,8 @@ def test_slots_at_different_steps_read_their_own_past() -> None:
     begins = (0, 1, 4)
     for now in range(30):
         steps = np.array([now - begin if now >= begin else -1 for begin in begins])
-        assert executor.wants_observation(steps).tolist() == [step >= 0 for step in steps]
+        # a request at 3n reads the observation of 3n - 2
+        assert executor.wants_observation(steps).tolist() == [step == 0 or step % 3 == 1 for step in steps]
         seen = at(0, 3)
         seen.agent_pos[:, 0] += steps
         executor.act(steps, seen)
@@ -322,7 +323,8 @@ def test_ages_of_observations_are_recorded() -> None:
     (record,) = rollout([env], executor, [Episode(0, 8)])
     assert record.detail["observation_ages"][:2] == [0, 2]
     assert record.detail["actual_delays"][:2] == [0, 3]
-    assert env.renderings == record.steps + 1, "every observation may be read later"
+    # a request at 3n reads the observation of 3n - 2; that of the step after the end is not kept
+    assert env.renderings == 1 + len(range(1, record.steps + 1, 3))
 
 
 @pytest.mark.parametrize("model", [Uniform(0, 3), Lossy(0.3, Uniform(0, 3))], ids=repr)

@@ -17,7 +17,7 @@ from act_eval.policies.serving.client import Endpoint, RemotePolicy, RemotePolic
 from act_eval.policies.serving.msgpack_numpy import pack, unpack
 from act_eval.policies.serving.protocol import OURS, PROTOCOL
 from act_eval.policies.serving.server import MOST_CLIENTS, Exposure, PolicyServer, is_loopback
-from act_eval.types import ActionChunks, ChunkPolicy, ChunkRequest
+from act_eval.types import ActionChunks, ChunkPolicy, ChunkRequest, Observation
 
 TOKEN = "a token of enough length"
 
@@ -53,6 +53,42 @@ def test_a_served_policy_says_and_answers_what_it_does_here():
     for mine, theirs in zip(here.seen, there.seen, strict=False):
         for name in mine.keys() - {"rows"}:
             np.testing.assert_array_equal(mine[name], theirs[name])
+
+
+def test_a_served_history_arrives_with_its_time_axis():
+    class Two(Remembering):
+        spec = replace(SPEC, history=2, history_spacing=3)
+
+    old, new = (request_of([0, 1], step) for step in (4, 7))
+    stacked = replace(new, observation=Observation.over_time([old.observation, new.observation]))
+    there = Two()
+    with serving(there) as url, remote(url) as policy:
+        assert (policy.spec.history, policy.spec.history_spacing) == (2, 3)
+        policy.reset([0, 1], [1, 2])
+        policy.predict(stacked)
+        np.testing.assert_array_equal(there.seen[0]["state"][:, 0], old.observation.agent_pos)
+        np.testing.assert_array_equal(there.seen[0]["pixels"][:, 1], new.observation.pixels["top"])
+        with pytest.raises(UsageError, match=r"'observation.state' has shape \(2, 2\), float32; .* \(2, 2, 2\)"):
+            policy.predict(new)
+        with connect(url, proxy=None, compression=None) as client:  # openpi's client: one row, without its axis
+            client.recv()
+            images = {"observation.images.top": stacked.observation.pixels["top"][0]}
+            client.send(pack({"observation.state": stacked.observation.agent_pos[0], **images, "seed": 5}))
+            assert unpack(client.recv())["actions"].shape == (SPEC.chunk, SPEC.action_dim)
+    np.testing.assert_array_equal(there.seen[-1]["last"], new.observation.agent_pos[:1])
+
+
+def test_a_handshake_with_a_bad_history_is_refused():
+    class Other(PolicyServer):
+        def __init__(self, *arguments) -> None:
+            super().__init__(*arguments)
+            about = unpack(self._handshake)
+            about[OURS]["spec"]["history"] = 0
+            self._handshake = pack(about)
+
+    text = "history of a policy is 0; it must be a whole number, at least 1"
+    with Other(Remembering(), {}, {}, {}, Exposure(port=0)).running() as server, pytest.raises(RemoteError, match=text):
+        RemotePolicy(Endpoint(url=server.address))
 
 
 def test_each_client_has_rows_of_its_own():

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from act_eval.cli import OK
 from act_eval.cli.parsing import parse
 from act_eval.config import EvaluateConfig
+from act_eval.processes import preload
 
 Flags = EvaluateConfig
 
@@ -13,6 +14,7 @@ Flags = EvaluateConfig
 def run(argv: Sequence[str], prog: str) -> int:
     """Parse the flags and evaluate; return the exit code."""
     config = parse(EvaluateConfig, argv, prog)
+    preload(config.policy, config.workers)
     from act_eval.cli.screen import console_for, print_run, print_shard  # slow to import; help does not need it
     from act_eval.evaluation.checks import check_any_valid
     from act_eval.evaluation.run import FinishedShard, evaluate

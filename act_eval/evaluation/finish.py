@@ -33,7 +33,7 @@ class FinishedRun:
     page: Report
 
 
-def finish_run(folder: Path, manifest: Manifest, records: Records, reporter: Reporter) -> FinishedRun:
+def finish_run(folder: Path, records: Records, reporter: Reporter) -> FinishedRun:
     """Write summaries, figures and the review page of a run whose episodes have all finished.
 
     Raises:
@@ -51,7 +51,7 @@ def finish_run(folder: Path, manifest: Manifest, records: Records, reporter: Rep
         page = write_report([folder], folder, progress=count)
     return FinishedRun(
         folder=folder,
-        manifest=manifest,
+        manifest=run.manifest,
         records=records,
         summaries=summaries,
         unmeasured=tuple(unmeasured),

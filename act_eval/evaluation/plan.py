@@ -118,7 +118,6 @@ def plan_workers(config: EvaluateConfig) -> WorkerPlan:
             policy=policy,
             slots=slots,
             mask_images=config.mask_images,
-            probe=config.probe and not config.mask_images,  # masked images have no effect by design
             call_timeout_s=config.call_timeout_s,
         )
     local_only = local_only_reason(sources, config.launch, config.workers)

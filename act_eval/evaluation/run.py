@@ -6,6 +6,7 @@ An evaluation is a list of one run, a sweep a list of many.
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from act_eval.config import EvaluateConfig
@@ -17,6 +18,7 @@ from act_eval.evaluation.plan import PlannedRun, WorkerPlan, plan_run, plan_work
 from act_eval.evaluation.reporter import EpisodeProgress, Reporter
 from act_eval.evaluation.worker import cut_blocks
 from act_eval.launch import Progress, WorkerPool, worker_pool
+from act_eval.processes import preload
 from act_eval.results import Manifest, RunFolder, Shard, open_run
 from act_eval.results.manifest import MANIFEST
 from act_eval.results.suites import differences, warnings_about
@@ -42,6 +44,7 @@ def evaluate(config: EvaluateConfig, reporter: Reporter) -> FinishedRun | Finish
         ActEvalError: if the config, the run folder or a worker is at fault.
         Interrupted: naming the folder that keeps the finished episodes.
     """
+    preload(config.policy, config.workers)
     workers = plan_workers(config)
     if config.launch.launcher == "slurm":
         return _evaluate_by_jobs(config, workers, reporter)
@@ -58,11 +61,12 @@ def evaluate(config: EvaluateConfig, reporter: Reporter) -> FinishedRun | Finish
         planned = replace(planned, manifest=planned.manifest.with_notes(input_check=list(pool.facts.warnings)))
         for line in (*summary, *pool.facts.warnings, *warnings_about(workers.seeds)):
             reporter.line(line)
-        found = run_all([planned], workers.workers, workers.shard, lambda _: nullcontext(pool), reporter)
+        checked = config.probe and not config.mask_images  # masked images have no effect by design
+        found = run_all([planned], workers.workers, workers.shard, lambda _: nullcontext(pool), reporter, check=checked)
     folder, records = planned.job.folder, found[planned.job.folder]
     if workers.shard is not None:
         return FinishedShard(folder=folder, shard=workers.shard, records=records)
-    return finish_run(folder, planned.manifest, records, reporter)
+    return finish_run(folder, records, reporter)
 
 
 def run_all(
@@ -74,6 +78,7 @@ def run_all(
     *,
     out: Path | None = None,
     may_grow: bool = False,
+    check: bool = False,
 ) -> dict[Path, dict[str, list[EpisodeRecord]]]:
     """Run the missing episodes of every run, and return folder → condition → records.
 
@@ -85,6 +90,7 @@ def run_all(
         reporter: receives the progress.
         out: folder named by `Interrupted`; that of the first run by default.
         may_grow: whether conditions may be added to existing runs.
+        check: whether to check the inputs of the policy beside the first episodes; findings join the run's notes.
 
     Raises:
         LaunchError: if a worker died, or runs on another kind of machine than the planner.
@@ -96,14 +102,19 @@ def run_all(
             stack.enter_context(open_run(run.job.folder, run.manifest, may_grow=may_grow, shard=shard)) for run in runs
         ]
         try:
-            _run_missing(runs, folders, workers, start, reporter)
+            _run_missing(runs, folders, workers, start, reporter, check)
             return {folder.path: folder.finish_own() for folder in folders}
         except KeyboardInterrupt as error:
             raise Interrupted(kept_in(out or folders[0].path)) from error
 
 
 def _run_missing(
-    runs: Sequence[PlannedRun], folders: Sequence[RunFolder], workers: int, start: StartPool, reporter: Reporter
+    runs: Sequence[PlannedRun],
+    folders: Sequence[RunFolder],
+    workers: int,
+    start: StartPool,
+    reporter: Reporter,
+    check: bool,
 ) -> None:
     """Run the unfinished episodes; start workers only for runs that have any."""
     finished = {
@@ -127,8 +138,16 @@ def _run_missing(
                 with start(run) as pool:
                     _check_machine(run, pool)
                     shards = folder.new_shards(workers)
-                    pool.run(run.job, blocks, shards, _labelled(progress, run.label))
+                    on_check = partial(_report, folder, reporter) if check else None
+                    pool.run(run.job, blocks, shards, _labelled(progress, run.label), on_check)
                 folder.finish_own()
+
+
+def _report(folder: RunFolder, reporter: Reporter, findings: tuple[str, ...]) -> None:
+    """Print the findings of the input check, and keep them among the run's notes."""
+    for line in findings:
+        reporter.line(line)
+    folder.note_check(findings)
 
 
 def _labelled(progress: EpisodeProgress, label: str) -> Progress:
@@ -156,4 +175,4 @@ def _evaluate_by_jobs(config: EvaluateConfig, workers: WorkerPlan, reporter: Rep
     begun = array.out / MANIFEST
     folders = [PlannedFolder(array.out, lambda: Manifest.read(array.out) if begun.is_file() else None)]
     records = array.run(folders, workers.workers, len(workers.seeds), at_least_one=True)[array.out]
-    return finish_run(array.out, Manifest.read(array.out), records, reporter)
+    return finish_run(array.out, records, reporter)

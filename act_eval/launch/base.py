@@ -12,12 +12,6 @@ from act_eval.types import EpisodeRecord
 Progress = Callable[[str, EpisodeRecord | int], None]
 """(condition, record of an episode that has just ended, or control steps of its episodes since the last call)."""
 
-WORKER_ENVIRONMENT = {
-    **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
-    "LP_NUM_THREADS": "0",  # llvmpipe renders in the calling thread: a fifth less time per image
-}
-"""Environment variables of every worker process."""
-
 
 @dataclass(frozen=True)
 class Block:
@@ -33,8 +27,15 @@ class Worker(Protocol):
     @property
     def facts(self) -> Any: ...
 
+    def check(self) -> tuple[str, ...]:
+        """Return findings about the policy, a line each; takes a while, and changes no record."""
+        ...
+
     def close(self) -> None: ...
 
+
+OnCheck = Callable[[tuple[str, ...]], None]
+"""Receives the findings of a worker's check."""
 
 Build = Callable[[], Any]
 """Builds a `Worker` that fits the job; picklable if there are several."""
@@ -81,7 +82,14 @@ class WorkerPool(Protocol):
         """`act_eval.results.machine` of the workers; equal for all."""
         ...
 
-    def run(self, job: Job, blocks: Sequence[Block], shards: Sequence[Path], progress: Progress) -> None:
+    def run(
+        self,
+        job: Job,
+        blocks: Sequence[Block],
+        shards: Sequence[Path],
+        progress: Progress,
+        on_check: OnCheck | None = None,
+    ) -> None:
         """Run every block once.
 
         Args:
@@ -89,6 +97,8 @@ class WorkerPool(Protocol):
             blocks: its blocks, in running order.
             shards: a new file for each worker.
             progress: called in this process after each episode, and periodically if the launcher supports it.
+            on_check: called with the findings of one worker's check, which is made beside the first episodes of the
+                others; None: no check.
 
         Raises:
             LaunchError: if a worker died; finished episodes are kept.

@@ -5,13 +5,10 @@ its block, and the workers of a killed parent end when their pipe closes. The pa
 environment.
 """
 
-import os
-import signal
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
+from multiprocessing import Pipe, parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -19,7 +16,8 @@ from threading import Thread
 from typing import Any
 
 from act_eval.errors import ActEvalError, LaunchError
-from act_eval.launch.base import WORKER_ENVIRONMENT, Block, Build, Job, Progress, Worker, WorkerPool
+from act_eval.launch.base import Block, Build, Job, OnCheck, Progress, Worker, WorkerPool
+from act_eval.processes import start_process
 from act_eval.results import machine
 from act_eval.results.records import ShardWriter
 from act_eval.types import EpisodeRecord
@@ -50,11 +48,25 @@ class InProcessPool:
         self.facts = worker.facts
         self.machine = machine()
 
-    def run(self, job: Job, blocks: Sequence[Block], shards: Sequence[Path], progress: Progress) -> None:
+    def run(
+        self,
+        job: Job,
+        blocks: Sequence[Block],
+        shards: Sequence[Path],
+        progress: Progress,
+        on_check: OnCheck | None = None,
+    ) -> None:
         with ShardWriter(shards[0]) as writer:
+            if on_check is not None:  # after the first batch of episodes
+                first, *others = blocks
+                parts = first.episodes[: job.batch], first.episodes[job.batch :]
+                blocks = [*(Block(first.condition, part) for part in parts if part), *others]
             for block in blocks:
                 for record in job.run_block(self._worker, block, writer, 0, progress):
                     progress(block.condition, record)
+                if on_check is not None:
+                    on_check(self._worker.check())
+                    on_check = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +74,13 @@ class _Ready:
     """A worker has built its environments and policy."""
 
     facts: Any
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """The findings of a worker's check."""
+
+    findings: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -127,18 +146,25 @@ class _ProcessPool:
         except (EOFError, ConnectionError) as error:
             raise LaunchError(f"{workers[0].exit_reason()}, before its first episode") from error
 
-    def run(self, job: Job, blocks: Sequence[Block], shards: Sequence[Path], progress: Progress) -> None:
+    def run(
+        self,
+        job: Job,
+        blocks: Sequence[Block],
+        shards: Sequence[Path],
+        progress: Progress,
+        on_check: OnCheck | None = None,
+    ) -> None:
         queue, lost = list(blocks), list[str]()
         busy = list(self._workers)
         for worker, shard in zip(busy, shards, strict=True):
             worker.batch = job.batch
             with suppress(ConnectionError):  # a dead worker is handled below
-                worker.pipe.send((job, shard))
+                worker.pipe.send((job, shard, on_check is not None and worker.number == 0))
         while busy:
             for pipe in wait([worker.pipe for worker in busy]):
                 worker = next(w for w in busy if w.pipe is pipe)
                 try:
-                    _serve(worker, queue, progress)
+                    _serve(worker, queue, progress, on_check)
                 except (EOFError, ConnectionError):
                     busy.remove(worker)
                     lost += [] if worker.dismissed else [worker.exit_reason()]
@@ -149,9 +175,11 @@ class _ProcessPool:
             raise LaunchError(f"{message}. Finished episodes are kept: repeat the command to run the others.")
 
 
-def _serve(worker: _Process, queue: list[Block], progress: Progress) -> None:
+def _serve(worker: _Process, queue: list[Block], progress: Progress, on_check: OnCheck | None) -> None:
     """Handle one message of a worker."""
     match worker.receive():
+        case _Checked(findings) if on_check is not None:
+            on_check(findings)
         case _Progress(condition, news):
             progress(condition, news)
         case _Idle():
@@ -164,17 +192,12 @@ def _serve(worker: _Process, queue: list[Block], progress: Progress) -> None:
 @contextmanager
 def _started(build: Build, count: int) -> Iterator[list[_Process]]:
     """Start worker processes, and end the remaining ones on exit."""
-    context = get_context("spawn")
     workers: list[_Process] = []
     try:
-        with _environment(WORKER_ENVIRONMENT), main_module_hidden():
-            for number in range(count):
-                here, there = context.Pipe()
-                process = context.Process(target=_work, args=(build, number, there), daemon=True)
-                with _interrupts_blocked():
-                    process.start()
-                there.close()
-                workers.append(_Process(number, process, here))
+        for number in range(count):
+            here, there = Pipe()
+            workers.append(_Process(number, start_process(_work, there, build, number), here))
+            there.close()
         yield workers
     finally:
         for worker in workers:
@@ -188,26 +211,12 @@ def _started(build: Build, count: int) -> Iterator[list[_Process]]:
 
 def _work(build: Build, number: int, pipe: Connection) -> None:
     """Build a worker, then run blocks until the parent sends None or ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C reaches the whole group; the parent handles it
     Thread(target=_end_with_parent, daemon=True).start()
     with suppress(EOFError, ConnectionError):  # the parent has ended
         try:
             _work_through(build, number, pipe)
         except ActEvalError as error:
             pipe.send(error)
-
-
-@contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    """Block ctrl-C while a process starts; in this process it is only delayed."""
-    if sys.platform == "win32":
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _end_with_parent() -> None:
@@ -224,9 +233,11 @@ def _work_through(build: Build, number: int, pipe: Connection) -> None:
 
     worker = build()
     try:
-        pipe.send(_Ready(worker.facts if number == 0 else None))  # the probe of the inputs takes a while
-        job, shard = pipe.recv()
+        pipe.send(_Ready(worker.facts if number == 0 else None))
+        job, shard, checks = pipe.recv()
         with ShardWriter(shard) as writer:
+            if checks:
+                pipe.send(_Checked(worker.check()))
             pipe.send(_Idle())
             while (block := pipe.recv()) is not None:
                 for record in job.run_block(worker, block, writer, number, tell):
@@ -234,37 +245,3 @@ def _work_through(build: Build, number: int, pipe: Connection) -> None:
                 pipe.send(_Idle())
     finally:
         worker.close()
-
-
-@contextmanager
-def main_module_hidden() -> Iterator[None]:
-    """Keep spawned processes from running the user's script again.
-
-    A script or notebook then needs no `if __name__ == "__main__"`. Every object sent to a worker must be importable:
-    sources reject objects defined in `__main__`. The command line is hidden too: a module that a worker imports may
-    parse it.
-    """
-    argv, sys.argv = sys.argv, sys.argv[:1]
-    main = sys.modules["__main__"].__dict__
-    hidden = {name: main.pop(name) for name in ("__file__", "__spec__") if name in main}
-    main["__spec__"] = None
-    try:
-        yield
-    finally:
-        main.update(hidden)
-        sys.argv = argv
-
-
-@contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    """Set environment variables for processes started inside the context."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

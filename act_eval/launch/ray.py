@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from act_eval.errors import ActEvalError, LaunchError
-from act_eval.launch.base import WORKER_ENVIRONMENT, Block, Build, Job, Progress, Ray, Worker, WorkerPool
+from act_eval.launch.base import Block, Build, Job, OnCheck, Progress, Ray, Worker, WorkerPool
+from act_eval.processes import WORKER_ENVIRONMENT
 from act_eval.results import machine
 from act_eval.results.records import ShardLine, ShardWriter, read_shard, writing
 from act_eval.results.suites import differences
@@ -68,6 +69,14 @@ class Actor:
         try:
             self._worker = worker = self._build()
             return _WorkerReady(worker.facts if first else None, machine(), ray.util.get_node_ip_address())
+        except ActEvalError as error:
+            return error
+
+    def check(self) -> tuple[str, ...] | ActEvalError:
+        """Return the findings of the worker's check."""
+        assert self._worker is not None
+        try:
+            return self._worker.check()
         except ActEvalError as error:
             return error
 
@@ -184,8 +193,17 @@ class _ActorPool:
         self.facts, self.machine = message.facts, message.machine
         self._idle.append(self._starting.pop(first))
 
-    def run(self, job: Job, blocks: Sequence[Block], shards: Sequence[Path], progress: Progress) -> None:
-        """Run every block; see `WorkerPool`. Actors report only whole episodes."""
+    def run(
+        self,
+        job: Job,
+        blocks: Sequence[Block],
+        shards: Sequence[Path],
+        progress: Progress,
+        on_check: OnCheck | None = None,
+    ) -> None:
+        """Run every block; see `WorkerPool`. Actors report only whole episodes, and the check comes before them."""
+        if on_check is not None:
+            on_check(_result(ray.get(self._idle[0].check.remote())))
         queue, last_message = list(blocks), time.monotonic()
         with writing(job.folder), ShardWriter(shards[0]) as writer:
             while queue or self._tasks:

@@ -142,6 +142,16 @@ class RunFolder:
         """Return whether a condition's shards are merged into its own files."""
         return (self.condition(name) / EPISODES).is_file()
 
+    def note_check(self, findings: Sequence[str]) -> None:
+        """Add findings of the input check to the manifest's notes.
+
+        Raises:
+            RunFolderError: if it cannot be written.
+        """
+        with turn(self.path / _TURN):
+            present = Manifest.read(self.path)
+            _write(self.path, present.with_notes(input_check=[*dict.fromkeys((*present.input_check, *findings))]))
+
     def finish_own(self) -> dict[str, list[EpisodeRecord]]:
         """Finish the run, or the shard that this process owns."""
         return self.finish() if self.shard is None else self.finish_shard()

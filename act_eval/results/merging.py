@@ -55,8 +55,8 @@ def parse_sources(paths: Sequence[Path]) -> list[Source]:
     return [Source(run, None if files is None else tuple(files)) for run, files in found.items()]
 
 
-def merge_runs(sources: Sequence[Source], out: Path) -> tuple[Manifest, dict[str, list[EpisodeRecord]]]:
-    """Merge sources of one run into one run folder; return its manifest and the records by condition.
+def merge_runs(sources: Sequence[Source], out: Path) -> dict[str, list[EpisodeRecord]]:
+    """Merge sources of one run into one run folder; return the records by condition.
 
     Args:
         sources: must cover every episode of every condition exactly once.
@@ -70,7 +70,7 @@ def merge_runs(sources: Sequence[Source], out: Path) -> tuple[Manifest, dict[str
     if _is_in_place(sources, out):
         with open_run(out, manifest) as folder:
             _check_left(sources[0], manifest)
-            return manifest, folder.finish()
+            return folder.finish()
     with ExitStack() as stack:
         found = _lock_and_read(sources, manifest, out, stack)
         folder = stack.enter_context(open_run(out, manifest))
@@ -79,7 +79,7 @@ def merge_runs(sources: Sequence[Source], out: Path) -> tuple[Manifest, dict[str
                 for source in sources:
                     _take(folder, source)
                 write_lines(folder.new_shards(1)[0], [line for _, line in found])
-        return manifest, folder.finish()
+        return folder.finish()
 
 
 def check_sources(sources: Sequence[Source], out: Path) -> None:

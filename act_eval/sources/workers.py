@@ -63,8 +63,6 @@ class PolicyWorkerSource:
     slots: int
     mask_images: bool = False
     """Show the policy grey in place of every camera's images."""
-    probe: bool = False
-    """Whether facts hold warnings about inputs that move nothing."""
     call_timeout_s: float | None = None
     """Time that a call of the policy or of an environment may take [s]; None: any."""
 
@@ -79,13 +77,12 @@ class PolicyWorkerSource:
             from act_eval.rollout.timeouts import PolicyTimeout
 
             seeing = PolicyTimeout(seeing, self.call_timeout_s)
-        return PolicyWorker(
-            with_timeout(envs, self.call_timeout_s), seeing, facts, partial(self._warnings, policy, seeing)
-        )
+        envs = with_timeout(envs, self.call_timeout_s)
+        warnings = partial(self._warnings, policy, seeing, facts, envs)
+        return PolicyWorker(envs, seeing, facts, warnings, partial(self._check, seeing))
 
     def _warnings(self, policy: ChunkPolicy, seeing: ChunkPolicy, facts: WorkerFacts, envs: "Envs") -> tuple[str, ...]:
-        """Return the warnings about environment and policy, as wrapped for the run; finding them takes seconds."""
-        from act_eval.diagnostics.input_check import input_warnings
+        """Return the warnings about environment and policy; the dry runs may refuse them."""
         from act_eval.sources.dry_run import answer_warnings, start_warnings
 
         assert facts.policy is not None
@@ -96,14 +93,18 @@ class PolicyWorkerSource:
         if isinstance(self.policy, FactorySource | ObjectSource | ServerSource):
             bare = getattr(policy, "first", policy)  # a user's policy behind SimpleChunkPolicy
             warnings += () if getattr(bare, "samples", False) else answer_warnings(seeing, envs[0], self.policy.label)
-        if not self.probe:
-            return warnings
+        return warnings
+
+    def _check(self, policy: ChunkPolicy) -> tuple[str, ...]:
+        """Return the warnings of the input check of the policy, as wrapped for the run."""
+        from act_eval.diagnostics.input_check import input_warnings
+
         env = self.env.for_probe().make()
         try:
             with user_code(f"{self.policy.label} raised"):
-                return (*warnings, *input_warnings(seeing, env))
+                return input_warnings(policy, env)
         except UsageError as error:
-            return (*warnings, f"warning: the inputs could not be probed: {error}")
+            return (f"warning: the inputs could not be probed: {error}",)
         finally:
             env.close()
 
@@ -112,16 +113,20 @@ class PolicyWorker:
     """Environments and a policy; each condition runs it under its own schedule."""
 
     def __init__(
-        self, envs: "Envs", policy: ChunkPolicy, facts: WorkerFacts, warnings: Callable[..., tuple[str, ...]]
+        self,
+        envs: "Envs",
+        policy: ChunkPolicy,
+        facts: WorkerFacts,
+        warnings: Callable[[], tuple[str, ...]],
+        check: Callable[[], tuple[str, ...]],
     ) -> None:
-        self.envs = envs
-        self._facts, self._warnings = facts, warnings
-        self._policy = policy
+        self.envs, self.check = envs, check
+        self._policy, self._facts, self._warnings = policy, facts, warnings
 
     @cached_property
     def facts(self) -> WorkerFacts:
-        """With warnings, which take a while."""
-        return replace(self._facts, warnings=self._warnings(self._facts, self.envs))
+        """With warnings of dry runs."""
+        return replace(self._facts, warnings=self._warnings())
 
     def executor(self, schedule: Schedule | None) -> Executor:
         """Return a fresh executor."""
@@ -177,6 +182,10 @@ class ExpertWorker:
     def __init__(self, envs: "Envs", facts: WorkerFacts) -> None:
         self.envs = envs
         self.facts = facts
+
+    def check(self) -> tuple[str, ...]:
+        """Return nothing: the expert reads the simulator's state."""
+        return ()
 
     def executor(self, schedule: Schedule | None) -> Executor:
         """Return a fresh executor."""

@@ -24,9 +24,9 @@ def merge(config: MergeConfig, reporter: Reporter) -> FinishedRun | Path:
         return _merge_sweeps(folders, _folder(config.out, folders), reporter)
     sources = parse_sources(config.sources)
     out = _folder(config.out, [source.run for source in sources])
-    manifest, records = merge_runs(sources, out)
+    records = merge_runs(sources, out)
     reporter.line(f"merged  {', '.join(str(source.run) for source in sources)}")
-    return finish_run(out, manifest, records, reporter)
+    return finish_run(out, records, reporter)
 
 
 def is_sweep(path: Path) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 
 from act_eval.errors import LaunchError
-from act_eval.launch.local import main_module_hidden
+from act_eval.processes import main_module_hidden
 from act_eval.sources.environments import EnvFacts, EnvSource
 from act_eval.sources.policy_sources import PolicyFacts, PolicySource
 

@@ -115,12 +115,12 @@ def test_an_interrupted_run_is_resumed_to_the_same_bytes(
     arguments = ["--policy", checkpoints["act_rtc"], "--seeds", "3,17,99", "--delay", 0, 2, "--out", tmp_path / "run"]
     real = InProcessPool.run
 
-    def interrupted(self, job, blocks, shards, progress):
+    def interrupted(self, job, blocks, shards, progress, on_check):
         def stop(condition, news):
             if not isinstance(news, int):
                 raise KeyboardInterrupt
 
-        real(self, job, blocks, shards, stop)
+        real(self, job, blocks, shards, stop, on_check)
 
     monkeypatch.setattr(InProcessPool, "run", interrupted)
     assert evaluate(*arguments, *SMALL, "--batch", 2) == 130

@@ -102,12 +102,13 @@ def test_parts_in_one_folder_become_the_whole_run(tmp_path: Path, whole: dict[st
         assert [(line.condition, line.record.episode) for line in lines] == [
             (condition, episode) for condition in CONDITIONS for episode in range(number - 1, len(SEEDS), 3)
         ]
-    merged, records = merge_runs(parse_sources([out]), out)
-    assert merged == Manifest.read(out)
+    records = merge_runs(parse_sources([out]), out)
+    merged = Manifest.read(out)
     assert [record.seed for record in records["d0"]] == list(SEEDS)
     assert content(out) == whole
     assert list((out / "shards").iterdir()) == []
-    assert merge_runs(parse_sources([out]), out) == (merged, records)
+    assert merge_runs(parse_sources([out]), out) == records
+    assert Manifest.read(out) == merged
 
 
 def test_parts_from_several_machines_become_the_whole_run(
@@ -115,13 +116,15 @@ def test_parts_from_several_machines_become_the_whole_run(
 ) -> None:
     before = {folder: content(folder) for folder in cut}
     out = tmp_path / "run"
-    merged, _ = merge_runs(parse_sources(cut), out)
+    records = merge_runs(parse_sources(cut), out)
+    merged = Manifest.read(out)
     assert content(out) == whole
     assert len(merged.notes["merged"]) == 3
     assert len(videos(out)) > 3
     assert videos(out) == videos(*cut)
     assert {folder: content(folder) for folder in cut} == before
-    assert merge_runs(parse_sources(cut), out)[0] == merged
+    assert merge_runs(parse_sources(cut), out) == records
+    assert Manifest.read(out) == merged
 
 
 def test_single_shards_are_taken_and_the_others_left(tmp_path: Path, cut: list[Path], whole: dict[str, bytes]) -> None:

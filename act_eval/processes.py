@@ -1,0 +1,118 @@
+"""Worker processes: on Linux forked from a server that has imported PyTorch once, elsewhere started anew.
+
+This module imports the standard library only, so that the server can start first and import while the parent does.
+"""
+
+import os
+import pickle
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from multiprocessing import forkserver, get_context
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+WORKER_ENVIRONMENT = {
+    **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
+    "LP_NUM_THREADS": "0",  # llvmpipe renders in the calling thread: a fifth less time per image
+}
+"""Environment variables of every worker process."""
+
+_FORKS = sys.platform == "linux"  # elsewhere system libraries do not survive a fork
+
+_NETWORKS = ("torch", "act_eval.policies.checkpoint", "act_eval.policies.serve")
+_EPISODES = ("act_eval.launch.local", "act_eval.evaluation.worker", "act_eval.sources.workers")
+"""Modules that start no thread, and read nothing at import that may change before a worker starts."""
+
+_Process = (get_context("forkserver") if _FORKS else get_context("spawn")).Process
+
+
+def preload(policy: object, workers: int | None) -> None:
+    """Let the server of worker processes start, and import what workers need for a policy.
+
+    Args:
+        policy: as `--policy` names it; only networks of act_eval's own need PyTorch.
+        workers: requested number; None: the default.
+    """
+    if workers != 1 and isinstance(policy, str):
+        _start_server(_EPISODES if ":" in policy or policy == "expert" else (*_NETWORKS, *_EPISODES))
+
+
+def _start_server(modules: Sequence[str]) -> None:
+    """Start the server; without effect where it runs already."""
+    if _FORKS and not _running():
+        forkserver.set_forkserver_preload(list(modules))
+        with _environment(WORKER_ENVIRONMENT), main_module_hidden(), _interrupts_blocked():
+            forkserver.ensure_running()
+
+
+def _running() -> bool:
+    return forkserver._forkserver._forkserver_pid is not None  # pyright: ignore  # no public way to ask
+
+
+def start_process(target: Callable[..., None], pipe: Connection, *args: Any) -> BaseProcess:
+    """Start a worker process that calls `target(*args, pipe)`, and return it.
+
+    It has this process's environment variables, with those of workers, and its import paths, but does not run the
+    user's script again: a script or notebook needs no `if __name__ == "__main__"`. So every object that is sent to it
+    must be importable; sources reject objects defined in `__main__`. The command line is hidden too: a module that a
+    worker imports may parse it.
+    """
+    _start_server(_EPISODES)
+    call = pickle.dumps((target, args))  # unpickled, which imports users' modules, when all is set
+    with _environment(WORKER_ENVIRONMENT), main_module_hidden(), _interrupts_blocked():
+        process: BaseProcess = _Process(target=_begin, args=(dict(os.environ), call, pipe), daemon=True)
+        process.start()
+    return process
+
+
+def _begin(environment: Mapping[str, str], call: bytes, pipe: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C reaches the whole group; the parent handles it
+    os.environ.clear()
+    os.environ.update(environment)
+    target, args = pickle.loads(call)
+    target(*args, pipe)
+
+
+@contextmanager
+def main_module_hidden() -> Iterator[None]:
+    """Keep processes started inside the context from running the user's script again; see `start_process`."""
+    argv, sys.argv = sys.argv, sys.argv[:1]
+    main = sys.modules["__main__"].__dict__
+    hidden = {name: main.pop(name) for name in ("__file__", "__spec__") if name in main}
+    main["__spec__"] = None
+    try:
+        yield
+    finally:
+        main.update(hidden)
+        sys.argv = argv
+
+
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Block ctrl-C while a process starts; in this process it is only delayed."""
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables for processes started inside the context."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

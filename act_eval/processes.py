@@ -14,6 +14,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from act_eval.errors import LaunchError
+
 WORKER_ENVIRONMENT = {
     **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
     "LP_NUM_THREADS": "0",  # llvmpipe renders in the calling thread: a fifth less time per image
@@ -22,8 +24,8 @@ WORKER_ENVIRONMENT = {
 
 _FORKS = sys.platform == "linux"  # elsewhere system libraries do not survive a fork
 
-_NETWORKS = ("torch", "act_eval.policies.checkpoint", "act_eval.policies.serve")
-_EPISODES = ("act_eval.launch.local", "act_eval.evaluation.worker", "act_eval.sources.workers")
+NETWORKS = ("torch", "act_eval.policies.checkpoint", "act_eval.policies.serve")
+EPISODES = ("act_eval.launch.local", "act_eval.evaluation.worker", "act_eval.sources.workers")
 """Modules that start no thread, and read nothing at import that may change before a worker starts."""
 
 _Process = (get_context("forkserver") if _FORKS else get_context("spawn")).Process
@@ -37,7 +39,7 @@ def preload(policy: object, workers: int | None) -> None:
         workers: requested number; None: the default.
     """
     if workers != 1 and isinstance(policy, str):
-        _start_server(_EPISODES if ":" in policy or policy == "expert" else (*_NETWORKS, *_EPISODES))
+        _start_server(EPISODES if ":" in policy or policy == "expert" else (*NETWORKS, *EPISODES))
 
 
 def _start_server(modules: Sequence[str]) -> None:
@@ -59,12 +61,18 @@ def start_process(target: Callable[..., None], pipe: Connection, *args: Any) -> 
     user's script again: a script or notebook needs no `if __name__ == "__main__"`. So every object that is sent to it
     must be importable; sources reject objects defined in `__main__`. The command line is hidden too: a module that a
     worker imports may parse it.
+
+    Raises:
+        LaunchError: if the system refuses another process.
     """
-    _start_server(_EPISODES)
+    _start_server(EPISODES)
     call = pickle.dumps((target, args))  # unpickled, which imports users' modules, when all is set
     with _environment(WORKER_ENVIRONMENT), main_module_hidden(), _interrupts_blocked():
         process: BaseProcess = _Process(target=_begin, args=(dict(os.environ), call, pipe), daemon=True)
-        process.start()
+        try:
+            process.start()
+        except (OSError, EOFError) as error:
+            raise LaunchError(f"no worker process could be started: {error or 'their server was killed'}") from error
     return process
 
 

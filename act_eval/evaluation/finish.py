@@ -46,7 +46,8 @@ def finish_run(folder: Path, records: Records, reporter: Reporter) -> FinishedRu
                 summaries[name] = run.conditions[name].write_summary()
         except UnmeasuredRun as error:
             unmeasured.append(f"{name}: no metrics: {error}")
-    figures = write_figures(folder, records)
+    with writing(folder):
+        figures = write_figures(folder, records)
     with reporter.phase("review page") as count:
         page = write_report([folder], folder, progress=count)
     return FinishedRun(

@@ -7,7 +7,7 @@ from math import sqrt
 from typing import Any, Literal, get_args
 
 import numpy as np
-import scipy.special
+import scipy  # its parts load lazily
 
 from act_eval.decoding import build
 from act_eval.errors import ActEvalError, UsageError

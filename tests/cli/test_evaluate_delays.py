@@ -39,12 +39,12 @@ def measured(tmp_path_factory: pytest.TempPathFactory, policy: str) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         real = InProcessPool.run
 
-        def interrupted(self, job, blocks, shards, progress):
+        def interrupted(self, job, blocks, shards, progress, on_check):
             def stop(condition, news):
                 if not isinstance(news, int):
                     raise KeyboardInterrupt
 
-            real(self, job, blocks, shards, stop)
+            real(self, job, blocks, shards, stop, on_check)
 
         patch.setattr(InProcessPool, "run", interrupted)
         assert evaluate(*arguments) == 130

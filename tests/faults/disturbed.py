@@ -42,8 +42,12 @@ class Process:
         return self._popen.poll() is not None
 
     def workers(self) -> list[int]:
-        """Return the processes that the parent has spawned to run episodes."""
-        return [pid for pid in _children(self.parent) if b"spawn_main" in _command_line(pid)]
+        """Return the processes that run episodes."""
+        return [pid for server in self.servers() for pid in _children(server)]
+
+    def servers(self) -> list[int]:
+        """Return the process that the parent has started to fork workers from, in a list; none before it starts."""
+        return [pid for pid in _children(self.parent) if b"forkserver" in _command_line(pid)]
 
     def signal_all(self, number: int) -> None:
         """Send a signal to every member, as a terminal does."""

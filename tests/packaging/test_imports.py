@@ -109,3 +109,18 @@ def test_loading_a_policy_does_not_load_the_compiler() -> None:
         check=True,
     )
     assert done.stdout.strip() == "False"
+
+
+def test_what_workers_have_imported_before_they_start() -> None:
+    """Modules beyond PyTorch's delay the first step, and threads or a simulator's renderer do not survive a fork."""
+    done = run_python(
+        "import os, sys; from act_eval.processes import WORKER_ENVIRONMENT, EPISODES, NETWORKS\n"
+        "os.environ.update(WORKER_ENVIRONMENT); import torch; before = set(sys.modules)\n"
+        "for name in (*NETWORKS, *EPISODES): __import__(name)\n"
+        "print(len(sys.modules) - len(before), len(os.listdir('/proc/self/task')) if os.path.exists('/proc') else 1)\n"
+        "print({'mujoco', 'torch._dynamo', 'scipy.special', 'matplotlib', 'jinja2'} & sys.modules.keys())"
+    )
+    counts, heavy = done.stdout.splitlines()
+    modules, threads = map(int, counts.split())
+    assert (threads, heavy) == (1, "set()")
+    assert modules < 370  # 339 when this was written

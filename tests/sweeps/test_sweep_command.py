@@ -198,7 +198,7 @@ def test_ctrl_c_keeps_what_is_finished(
 ):
     from act_eval.launch import InProcessPool
 
-    def interrupted(self, job, blocks, shards, progress):
+    def interrupted(*_arguments):
         raise KeyboardInterrupt
 
     out = tmp_path / "copy"

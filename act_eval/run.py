@@ -50,7 +50,7 @@ class Run:
 
     @property
     def input_check(self) -> tuple[str, ...]:
-        """Findings of the input check before the run, a line each; empty without a finding or a check."""
+        """Findings of the input check, a line each; empty without a finding or a check."""
         return self._stored.manifest.input_check
 
     @property

@@ -56,7 +56,7 @@ class Manifest:
 
     @property
     def input_check(self) -> tuple[str, ...]:
-        """Findings of the input check before the run, a line each."""
+        """Findings of the input check, a line each."""
         return tuple(map(str, self.notes.get("input_check", ())))
 
     def with_notes(self, **more: Any) -> "Manifest":

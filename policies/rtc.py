@@ -38,7 +38,7 @@ class ACTRTCConfig(ACTConfig):
     added_fields: ClassVar[tuple[str, ...]] = (
         *ACTConfig.added_fields,
         *("rtc_max_delay", "rtc_train_all_delays", "rtc_window", "rtc_anchor", "rtc_prefix_in", "rtc_delay_weights"),
-        "rtc_prefix_noise",
+        *("rtc_prefix_noise", "rtc_prefix_dropout", "rtc_prefix_hidden"),
     )
 
     rtc_max_delay: int = 8
@@ -58,6 +58,10 @@ class ACTRTCConfig(ACTConfig):
 
     A demonstrator's prefix already reacts to events after the observation; a policy's own does not. A policy trained on
     demonstrators' prefixes alone follows its prefix instead of its observation."""
+    rtc_prefix_dropout: float = 0.0
+    """Share of the training samples whose prefix is hidden; their delay is given."""
+    rtc_prefix_hidden: tuple[int, ...] = ()
+    """Action dimensions of the prefix that the network does not see, such as the gripper's."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -83,6 +87,12 @@ class ACTRTCConfig(ACTConfig):
             )
         if not 0 <= self.rtc_prefix_noise < math.inf:
             raise UsageError(f"rtc_prefix_noise is {self.rtc_prefix_noise}; it must be finite and at least 0")
+        if not 0 <= self.rtc_prefix_dropout <= 1:
+            raise UsageError(f"rtc_prefix_dropout is {self.rtc_prefix_dropout}; it is a share of the samples, 0 to 1")
+        if not all(0 <= index < self.action_dim for index in self.rtc_prefix_hidden):
+            raise UsageError(
+                f"rtc_prefix_hidden is {self.rtc_prefix_hidden}; action dimensions are 0 to {self.action_dim - 1}"
+            )
 
     @property
     def type(self) -> str:
@@ -102,6 +112,7 @@ class ACTRTC(ACT):
     """ACT with a committed prefix and several delays per sample; cameras and latent are computed once per sample."""
 
     prefix_slots: Tensor
+    seen: Tensor
 
     def __init__(self, config: ACTRTCConfig, load_backbone_weights: bool = True) -> None:
         super().__init__(config, load_backbone_weights)
@@ -113,6 +124,9 @@ class ACTRTC(ACT):
         # Added to the queries' positions: a query belongs to another step under another delay.
         self.delay_embed = nn.Embedding(longest + 1, dim)
         self.register_buffer("prefix_slots", torch.arange(longest), persistent=False)
+        seen_A = torch.ones(config.action_dim)
+        seen_A[list(config.rtc_prefix_hidden)] = 0
+        self.register_buffer("seen", seen_A, persistent=False)
 
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride] - the prefix is a required input here
         self,
@@ -147,7 +161,7 @@ class ACTRTC(ACT):
 
     def _prefix_tokens(self, known_BK: Tensor, prefix_BPA: Tensor) -> Tensor:
         known_BKP1 = (self.prefix_slots < known_BK[:, :, None])[..., None]
-        tokens_B1PD = self.prefix_input_proj(prefix_BPA)[:, None]
+        tokens_B1PD = self.prefix_input_proj(prefix_BPA * self.seen)[:, None]
         return torch.where(known_BKP1, tokens_B1PD, self.prefix_pad_embed.to(tokens_B1PD.dtype))
 
     def _prefix_in_encoder(
@@ -219,7 +233,8 @@ class ACTRTCPolicy(ChunkingPolicy):
             delay_BK = self._delays(len(batch[ACTION])) if given_B is None else self._delays_where_free(given_B)
         prefix_BPA = self._perturb_prefix(batch[ACTION][:, : self.config.rtc_max_delay], given_B)
         noise_BL = self._noise(batch)
-        predicted_BKCA, aux = self.model(batch, delay_BK, prefix_BPA, noise_BL)
+        known_BK = self._drop_prefixes(delay_BK)
+        predicted_BKCA, aux = self.model(batch, delay_BK, prefix_BPA, noise_BL, known_BK)
         target_BKCA, valid_BKC = self.targets(batch, delay_BK)
         predicted_BKCA = predicted_BKCA.float()
         weight_BK1 = self.delay_weight[delay_BK][..., None]
@@ -230,7 +245,7 @@ class ACTRTCPolicy(ChunkingPolicy):
             metrics |= {f"l1_delay_{delay}": value for delay, value in enumerate(per_delay)}
 
         def predict(other: Batch) -> Tensor:
-            return self.model(other, delay_BK, prefix_BPA, noise_BL)[0].float().flatten(1, 2)
+            return self.model(other, delay_BK, prefix_BPA, noise_BL, known_BK)[0].float().flatten(1, 2)
 
         return self._whole_loss(l1, batch, aux, predicted_BKCA.flatten(1, 2), predict, metrics), metrics
 
@@ -285,6 +300,13 @@ class ACTRTCPolicy(ChunkingPolicy):
         direction_B1A = torch.randn_like(prefix_BPA[:, :1])
         deviation_BPA = self.config.rtc_prefix_noise * amount_B11 * direction_B1A * ramp_P1
         return prefix_BPA + (deviation_BPA if given_B is None else deviation_BPA * (given_B < 0)[:, None, None])
+
+    def _drop_prefixes(self, delay_BK: Tensor) -> Tensor:
+        """Return how many commands of each prefix are seen in training (B, K)."""
+        if not self.training or self.config.rtc_prefix_dropout == 0:
+            return delay_BK
+        kept_B1 = torch.rand(len(delay_BK), 1, device=delay_BK.device) >= self.config.rtc_prefix_dropout
+        return delay_BK * kept_B1
 
     def _delays(self, rows: int) -> Tensor:
         if self.config.rtc_train_all_delays or not self.training:

@@ -22,6 +22,7 @@ from act_eval.collect import (
     expert_demonstrator,
 )
 from act_eval.collect.corrections import corrector
+from act_eval.collect.plan import LabelPrefix
 from act_eval.datasets import ImageStorage
 from act_eval.envs.options import GoalInput, Positions
 from act_eval.envs.registration import env_id
@@ -52,6 +53,9 @@ class Flags:
     """Control steps between two requests of the policy; half of its chunk by default."""
     between: float = 0.2
     """Share of the steps without a request that are labelled too, with a random delay."""
+    label_prefix: LabelPrefix = "own"
+    """Whose commands run between a label's observation and its first action, in a copy of the simulator: the policy's
+    own ones, or the expert's."""
     out: Path | None = None
     """Data set folder; data/ENV by default, data/ENV_corrections with --policy."""
     seed: int = 0
@@ -94,7 +98,12 @@ def run(argv: Sequence[str], prog: str) -> int:
     corrections, make = (None, partial(expert_demonstrator, recovery=flags.recovery))
     if flags.policy is not None:
         corrections, make = corrector(
-            flags.policy, flags.executor, flags.execution_horizon, parse_delay(flags.delay), flags.between
+            flags.policy,
+            flags.executor,
+            flags.execution_horizon,
+            parse_delay(flags.delay),
+            flags.between,
+            flags.label_prefix,
         )
         _refuse_of_demonstrations(flags)
     plan = CollectPlan(

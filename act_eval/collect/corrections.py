@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from act_eval.collect.plan import Corrections
+from act_eval.collect.plan import Corrections, LabelPrefix
 from act_eval.collect.recording import observed
 from act_eval.datasets import Episode, Feature, ImageStorage
 from act_eval.datasets.layout import (
@@ -55,7 +55,12 @@ UNLABELLED = "unlabelled"
 
 
 def corrector(
-    policy: Any, executor: str | None, execution_horizon: int | None, delay: DelayModel, between: float
+    policy: Any,
+    executor: str | None,
+    execution_horizon: int | None,
+    delay: DelayModel,
+    between: float,
+    prefix: LabelPrefix = "own",
 ) -> tuple[Corrections, "MakeCorrector"]:
     """Return whom the expert corrects, and what builds it in a worker.
 
@@ -65,6 +70,7 @@ def corrector(
         execution_horizon: s [control steps]; half of the chunk if None.
         delay: of inference; bounded.
         between: share of the steps without a request that are labelled too.
+        prefix: whose commands a label begins with.
 
     Raises:
         ActEvalError: if the policy cannot be loaded.
@@ -87,8 +93,9 @@ def corrector(
         execution_horizon=method.execution_horizon,
         delay=describe(delay),
         between=between,
+        prefix=prefix,
     )
-    return whom, MakeCorrector(policy=source, schedule=schedule, between=between)
+    return whom, MakeCorrector(policy=source, schedule=schedule, between=between, prefix=prefix)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +105,7 @@ class MakeCorrector:
     policy: PolicySource
     schedule: Schedule
     between: float
+    prefix: LabelPrefix = "own"
 
     def __call__(self, env_id: str, options: Mapping[str, Any]) -> "Corrector":
         worker = PolicyWorkerSource(env=EnvSource(env_id=env_id, options=options), policy=self.policy, slots=1)()
@@ -105,7 +113,7 @@ class MakeCorrector:
         if not isinstance(executor, ChunkExecutor) or facts is None:
             raise UsageError(f"corrections need a shipped executor; {self.schedule.method.name} does not say its plan")
         check_features(facts.spec, worker.envs[0])
-        return Corrector(worker.envs[0], executor, facts.spec, self.between)
+        return Corrector(worker.envs[0], executor, facts.spec, self.between, self.prefix)
 
 
 def _bounds(schedule: Schedule) -> tuple[int, int]:
@@ -123,9 +131,11 @@ def _bounds(schedule: Schedule) -> tuple[int, int]:
 class Corrector:
     """An environment in which a policy acts and the expert corrects it; a source of attempts for `collect`."""
 
-    def __init__(self, env: Any, executor: ChunkExecutor, spec: PolicySpec, between: float) -> None:
+    def __init__(
+        self, env: Any, executor: ChunkExecutor, spec: PolicySpec, between: float, prefix: LabelPrefix
+    ) -> None:
         self.env = env
-        self._labels = _Labels(env, executor, spec, between)
+        self._labels = _Labels(env, executor, spec, between, prefix)
 
     def features(self, images: ImageStorage) -> dict[str, Feature]:
         """Return the features of the data set."""
@@ -147,8 +157,10 @@ class Corrector:
 class _Labels:
     """The policy's executor, of one slot, with the expert's labels of its moments; implements `Executor`."""
 
-    def __init__(self, env: Any, executor: ChunkExecutor, spec: PolicySpec, between: float) -> None:
-        self._inner, self._spec, self._between = executor, spec, between
+    def __init__(
+        self, env: Any, executor: ChunkExecutor, spec: PolicySpec, between: float, prefix: LabelPrefix
+    ) -> None:
+        self._inner, self._spec, self._between, self._prefix = executor, spec, between, prefix
         self._low, self._high = _bounds(executor.schedule)
         self._ahead = ExpertLookahead([env])
         self._horizon = env.spec.max_episode_steps
@@ -188,21 +200,22 @@ class _Labels:
         return int(self._delays[step]) if self._chosen[step] else None
 
     def _label(self, step: int, delay: int, observation: Observation) -> None:
-        committed = self._inner.planned(0, delay)
+        committed = self._inner.planned(0, delay if self._prefix == "own" else 0)
         try:
-            expert = self._ahead.after(0, committed, self._spec.chunk)
+            expert = self._ahead.after(0, committed, delay + self._spec.chunk - len(committed))
         except SimulationError:
             return  # the committed commands lead out of the finite numbers: there is nothing to show
-        if not len(expert):
+        shown = np.concatenate((committed, expert))
+        if len(shown) <= delay:
             return
         window = np.zeros((self.window, self._spec.action_dim), np.float32)
-        window[:delay], window[delay : delay + len(expert)] = committed, expert
+        window[: len(shown)] = shown
         joints = observation.agent_pos[0]
         row = {
             STATE: joints.copy(),
             LAST_ACTION: joints.copy() if self._last_command is None else self._last_command,
             CORRECTION: window.ravel(),
-            CORRECTION_LENGTH: np.int64(delay + len(expert)),
+            CORRECTION_LENGTH: np.int64(len(shown)),
             CORRECTION_DELAY: np.int64(delay),
             EPISODE_STEP: np.int64(step),
         }

@@ -4,11 +4,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from act_eval.datasets import Attempt, ImageStorage
-from act_eval.errors import UsageError
+from act_eval.errors import UnknownName, UsageError
 from act_eval.seeding import Purpose, episode_seeds
+
+LabelPrefix = Literal["own", "expert"]
 
 DEMONSTRATED: Mapping[str, Any] = {"action_noise": 0.03, "gripper_faults": 0.008, "image_size": 96}
 """Options of the environments that demonstrations are collected in by default."""
@@ -27,8 +29,12 @@ class Corrections:
     delay: str = "uniform:0,8"
     between: float = 0.2
     """Share of the steps without a request that are labelled too, with a delay drawn uniformly."""
+    prefix: LabelPrefix = "own"
+    """Whose commands run in the simulator's copy during the delay: the policy's own ones, or the expert's."""
 
     def __post_init__(self) -> None:
+        if self.prefix not in get_args(LabelPrefix):
+            raise UnknownName("prefix of a label", self.prefix, get_args(LabelPrefix))
         if not 0 <= self.between <= 1:
             raise UsageError(f"between is {self.between}; it is a share of the steps, 0 to 1")
 

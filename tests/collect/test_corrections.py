@@ -12,6 +12,7 @@ from untrained import write_checkpoint
 from act_eval.cli import main
 from act_eval.collect import CollectPlan, collect
 from act_eval.collect.corrections import corrector
+from act_eval.collect.plan import LabelPrefix
 from act_eval.datasets import Demonstrations, open_cache
 from act_eval.envs.expert import Expert
 from act_eval.envs.registration import env_id, make
@@ -46,8 +47,15 @@ def policy(request, tmp_path_factory) -> Path:
     return write_checkpoint(tmp_path_factory.mktemp("policy") / request.param, request.param)
 
 
-def run(policy: Path, out: Path, env: str = "nudged_pick", workers: int = 1, episodes: int = 2) -> Demonstrations:
-    whom, source = corrector(policy, None, None, parse_delay("uniform:0,3"), 0.1)
+def run(
+    policy: Path,
+    out: Path,
+    env: str = "nudged_pick",
+    workers: int = 1,
+    episodes: int = 2,
+    prefix: LabelPrefix = "own",
+) -> Demonstrations:
+    whom, source = corrector(policy, None, None, parse_delay("uniform:0,3"), 0.1, prefix)
     collected = collect(
         CollectPlan(env=env_id(env), options=OPTIONS, episodes=episodes, corrections=whom), out, source, workers=workers
     )
@@ -62,10 +70,13 @@ def contents(root: Path) -> dict[str, str]:
     return {p.relative_to(root).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
-def test_a_label_is_what_the_expert_does_once_the_committed_commands_have_run(policy: Path, tmp_path: Path) -> None:
-    data = run(policy, tmp_path / "set", episodes=1)
+@pytest.mark.parametrize("prefix", ["own", "expert"])
+def test_a_label_is_what_the_expert_does_once_the_committed_commands_have_run(
+    policy: Path, tmp_path: Path, prefix: LabelPrefix
+) -> None:
+    data = run(policy, tmp_path / "set", episodes=1, prefix=prefix)
     seed = int(data.episodes.seeds[0])
-    _, source = corrector(policy, None, None, parse_delay("uniform:0,3"), 0.1)
+    _, source = corrector(policy, None, None, parse_delay("uniform:0,3"), 0.1, prefix)
     attempts, ran = source(env_id("nudged_pick"), OPTIONS), Recorder()
     list(rollout([attempts.env], attempts._labels, [Episode(0, seed)], [ran]))
     rows = data.vectors(0, LABELS)
@@ -89,7 +100,7 @@ def test_a_label_is_what_the_expert_does_once_the_committed_commands_have_run(po
         assert np.array_equal(rows["last_action"][number], before)
         expert = Expert(env)
         for k in range(length):
-            command = window[k] if k < delay else expert.act()
+            command = window[k] if prefix == "own" and k < delay else expert.act()
             assert np.array_equal(window[k], command)
             env.step(command)
         assert length == delay + 8 or step + length > 150

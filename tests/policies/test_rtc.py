@@ -339,3 +339,26 @@ def test_a_sample_trains_its_own_delay_and_a_prefix_of_the_policy_stays_as_it_is
     assert seen["delay"][[1, 3], 0].tolist() == [3, 1]
     assert not torch.equal(seen["prefix"][[0, 2]], batch["action"][[0, 2], :3])
     assert torch.equal(seen["prefix"][[1, 3]], batch["action"][[1, 3], :3])
+
+
+def test_dropped_prefixes_and_hidden_dimensions_are_not_seen() -> None:
+    dropping, plain = tiny_rtc(rtc_prefix_dropout=1.0, use_vae=False), tiny_rtc(use_vae=False)
+    batch = normalised_batch(plain.config)
+    delays = torch.tensor([[3], [2], [1], [3]])
+    seen: list[Tensor] = []
+    dropping.model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[4]))
+    assert not torch.equal(dropping.train()(batch, delays)[0], plain.train()(batch, delays)[0])
+    assert seen.pop().tolist() == [[0]] * 4
+    assert torch.equal(dropping.eval()(batch, delays)[0], plain.eval()(batch, delays)[0])  # in training alone
+    hiding = tiny_rtc(rtc_prefix_hidden=(1,), use_vae=False).eval()
+    before, prefix = hiding.model(batch, delays, batch["action"][:, :3])[0], batch["action"][:, :3].clone()
+    prefix[:, :, 1] += 5
+    assert torch.equal(hiding.model(batch, delays, prefix)[0], before)
+    prefix[:, 0, 0] += 5
+    assert not torch.equal(hiding.model(batch, delays, prefix)[0], before)
+    for wrong, message in (
+        ({"rtc_prefix_dropout": 1.5}, "rtc_prefix_dropout is 1.5; it is a share of the samples, 0 to 1"),
+        ({"rtc_prefix_hidden": (7,)}, r"rtc_prefix_hidden is \(7,\); action dimensions are 0 to"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            tiny_rtc_config(**wrong)

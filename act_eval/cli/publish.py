@@ -108,17 +108,19 @@ def write_page(folder: Path, name: str, runs: Sequence[Path]) -> None:
 
 def _trained(history: dict[str, Any]) -> list[str]:
     """Describe the training of a checkpoint, after that of the checkpoint it started from."""
-    before = ["It was trained by"]
+    training, before = history["training"], []
+    head = ["It was trained by", "```", training["command"], "```"]
     if BEGAN_WITH in history:
-        before = [*_trained(history[BEGAN_WITH]), "", "Then it was trained further by"]
-    training = history["training"]
-    data = training["data"]
+        before = [*_trained(history[BEGAN_WITH]), ""]
+        same = history[BEGAN_WITH]["training"]["command"] == training["command"]
+        head = ["The next round of the same command:"] if same else ["Then it was trained further by", *head[1:]]
+    data = [_data(part) for part in (training["data"] if isinstance(training["data"], list) else [training["data"]])]
+    new = [line for line in data if line not in before]
     return [
         *before,
-        "```",
-        training["command"],
-        "```",
-        *(_data(part) for part in (data if isinstance(data, list) else [data])),
+        *head,
+        *new,
+        *([f"- data: and {len(data) - len(new)} of those above"] if len(new) < len(data) else ()),
         f"- {_steps(training)} in {training['seconds'] / 60:.0f} min on {training['threads']} threads",
         "- " + ", ".join(f"{package} {number}" for package, number in training["versions"].items()),
     ]
@@ -138,14 +140,15 @@ def _grasps(run: StoredRun) -> list[str]:
 def _data(part: Mapping[str, Any]) -> str:
     collection = part["collection"] or {}
     plan = collection.get("plan", collection)  # the record of a data set, or its plan alone
-    options = ", ".join(f"{key} {value}" for key, value in plan.get("options", {}).items())
-    for name in ("recovery", "fumbles"):  # act_eval 0.1.0 stored fumbles
-        options += f", {name} {plan[name]}" if plan.get(name) else ""
-    collected = f" ({plan['env']}; {options}; seed {plan['seed']})" if plan else ""
-    return (
-        f"- data: {part['episodes']} demonstrations of `{part['folder']}`{collected}, "
-        f"{part['held_out']} more held out for the validation loss"
-    )
+    options = [f"{key} {value}" for key, value in plan.get("options", {}).items()]
+    options += [f"{name} {plan[name]}" for name in ("recovery", "fumbles") if plan.get(name)]  # 0.1.0 stored fumbles
+    parts = (plan["env"], ", ".join(options), f"seed {plan['seed']}") if plan else ()
+    collected = f" ({'; '.join(filter(None, parts))})" if plan else ""
+    if corrected := plan.get("corrections"):
+        what = f"corrections of {part['episodes']} rollouts of {corrected['policy']} in"
+    else:
+        what = f"{part['episodes']} demonstrations of"
+    return f"- data: {what} `{part['folder']}`{collected}, {part['held_out']} more held out for the validation loss"
 
 
 def _table(measured: Sequence[str]) -> list[str]:

@@ -61,7 +61,7 @@ def _stages(job: TrainConfig, out: Path, console: Console) -> Iterator[tuple[Tra
         start = _newest(out / "round_0")
         data = data or tuple(Path("data") / name for name in job.env)
     else:
-        start = checkpoint_folder(str(job.init_from), others=())
+        start = job.init_from
     loop = dataclasses.replace(job.train, steps=job.correction_steps)
     for number in range(1, job.correction_rounds + 1):
         folder = out / f"round_{number}"
@@ -82,10 +82,11 @@ def _newest(folder: Path) -> Path:
 
 def _corrections(job: TrainConfig, name: str, number: int, policy: Path, out: Path, console: Console) -> Path:
     """Collect corrections of a checkpoint in an environment, or find them; return their folder."""
+    config = load_config(checkpoint_folder(str(policy), others=()))
     whom, make = corrector(policy, None, None, parse_delay(job.correction_delay), _BETWEEN)
     plan = CollectPlan(
         env=env_id(name),
-        options={"action_noise": 0.0, "gripper_faults": 0.0, **image_size(load_config(policy))},
+        options={"action_noise": 0.0, "gripper_faults": 0.0, **image_size(config)},
         seed=_SEEDS * (job.train.seed + 1) + number,
         episodes=job.correction_episodes,
         corrections=whom,

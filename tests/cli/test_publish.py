@@ -1,6 +1,7 @@
 """Shipping a policy: half precision, a page with the training command and measured rates, no silent replacement."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,30 @@ def test_a_run_becomes_a_shipped_policy_of_half_the_size(
     assert "70 steps in 2 min on 2 threads" in page
     assert "Nothing yet." in page
     assert "act-eval evaluate --policy tiny --episodes 200" in capsys.readouterr().out
+
+
+def test_the_page_tells_the_rounds_of_a_training_one_after_the_other(
+    trained: Path, shipped: Path, tmp_path: Path
+) -> None:
+    extra = trained / "checkpoints/last/pretrained_model/act_eval.json"
+    rounds, before = [], str(extra.parent)
+    for number in (1, 2):
+        plan = {"env": "act_eval/Pick-v1", "options": {}, "seed": number, "corrections": {"policy": before}}
+        part = {"folder": f"round_{number}/pick", "episodes": 9, "held_out": 1, "collection": plan}
+        rounds.append(part)
+        training = TRAINING | {"command": "train --correction-rounds 2", "data": list(rounds)}
+        place = tmp_path / f"round_{number}" / "pretrained_model"
+        shutil.copytree(extra.parent, place)
+        settings = {"settings": {"init_from": before}}
+        (place / "act_eval.json").write_text(json.dumps({"training": training | settings}))
+        before = str(place)
+    assert publish.run(["tiny", "--checkpoint", before], prog="act-eval publish") == 0
+    page = (shipped / "tiny" / "README.md").read_text()
+    assert page.count("train --correction-rounds 2\n") == 1
+    assert f"- data: corrections of 9 rollouts of {extra.parent} in `round_1/pick` (act_eval/Pick-v1; seed 1)" in page
+    assert "The next round of the same command:\n- data: corrections of 9 rollouts of" in page
+    assert page.count("`round_1/pick`") == 1
+    assert "- data: and 1 of those above" in page
 
 
 def test_measured_rates_stand_on_the_page_with_their_interval(trained: Path, shipped: Path, tmp_path: Path) -> None:

@@ -93,15 +93,12 @@ class Job:
             observers: list[Observer] = [recorder, _StepCounter(block.condition, progress)]
             observers += [] if frames is None else [frames]
             for record in rollout(worker.envs, executor, episodes, observers, on_clock=clocks.append):
-                steps, files = recorder.take(record.episode)
+                steps, files, motion = recorder.take(record.episode)
                 record = _with_initial_state(record, steps)
                 clock = clocks.pop()
                 began = time.perf_counter()
                 if fault := recorder.faults.pop(record.episode, None):
                     record = replace(record, outcome=INVALID, error=fault)
-                motion = None
-                if hooks.motion is not None and steps.state.size:
-                    record, motion = _hooked(record, partial(hooks.motion, steps.state))
                 kept = None if frames is None else frames.take(record.episode)
                 video = None
                 if should_record(self.video, record.outcome):

@@ -20,6 +20,7 @@ from act_eval.errors import ActEvalError, RunFolderError, UnmeasuredRun
 from act_eval.results.integrity import digest_of
 from act_eval.types import ChunkSwitch, EpisodeRecord, Prediction, StepRecord
 from act_eval.types.env_hooks import EnvHooks
+from act_eval.types.scene import Motion
 from act_eval.types.steps import EpisodeSteps
 from act_eval.user_code import Fault
 
@@ -37,7 +38,7 @@ class StepRecorder:
         self._hooks = hooks or EnvHooks()
         self._records: dict[int, list[StepRecord]] = {}
         self._terminal: dict[int, NDArray[np.float64]] = {}
-        self._finished: dict[int, tuple[EpisodeSteps, str]] = {}
+        self._finished: dict[int, tuple[EpisodeSteps, str, Motion | None]] = {}
         self.faults: dict[int, Fault] = {}
         """What a hook raised, by episode; its steps then lack what the hook gives."""
 
@@ -49,19 +50,20 @@ class StepRecorder:
 
     def on_episode_end(self, record: EpisodeRecord) -> None:
         episode = record.episode
-        steps = collect(self._records.pop(episode, []), self._terminal.pop(episode))
+        steps, motion = collect(self._records.pop(episode, []), self._terminal.pop(episode)), None
         try:
-            steps = replace(steps, **_places(self._hooks, steps.state, record.detail))
+            found, motion = _places(self._hooks, steps.state, record.detail)
+            steps = replace(steps, **found)
         except ActEvalError:
             raise
         except Exception as error:  # user code may raise anything
             self.faults[episode] = Fault.of(error)
-        self._finished[episode] = steps, save(path_of(self._folder, episode), steps)
+        self._finished[episode] = steps, save(path_of(self._folder, episode), steps), motion
 
-    def take(self, episode: int) -> tuple[EpisodeSteps, dict[str, str]]:
-        """Return, once, the steps of an episode that has ended, and their file with its digest."""
-        steps, digest = self._finished.pop(episode)
-        return steps, {f"{self._folder.name}/{path_of(self._folder, episode).name}": digest}
+    def take(self, episode: int) -> tuple[EpisodeSteps, dict[str, str], Motion | None]:
+        """Return, once, the steps of an episode that has ended, their file with its digest, and the arm's motion."""
+        steps, digest, motion = self._finished.pop(episode)
+        return steps, {f"{self._folder.name}/{path_of(self._folder, episode).name}": digest}, motion
 
 
 def collect(records: Sequence[StepRecord], terminal: NDArray[np.float64]) -> EpisodeSteps:
@@ -92,16 +94,18 @@ def _requests(predictions: Sequence[Prediction]) -> dict[str, Any]:
     }
 
 
-def _places(hooks: EnvHooks, states: NDArray[np.float64], detail: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields that the hooks `motion` and `scene_track` fill."""
-    found: dict[str, Any] = {}
+def _places(
+    hooks: EnvHooks, states: NDArray[np.float64], detail: Mapping[str, Any]
+) -> tuple[dict[str, Any], Motion | None]:
+    """Return the fields that the hooks `motion` and `scene_track` fill, and the motion as it came."""
+    found, motion = dict[str, Any](), None
     if states.size and hooks.motion is not None:
         motion = hooks.motion(states)
         found |= {"joints": motion.joints.astype(np.float32), "gripper_xyz": motion.gripper_xyz.astype(np.float32)}
     if states.size and hooks.scene_track is not None:
         track = hooks.scene_track(states, detail)
         found |= {"blocks_xyz": track.blocks_xyz.astype(np.float32), "target": track.target}
-    return found
+    return found, motion
 
 
 def _chunk_switch(record: StepRecord) -> ChunkSwitch:

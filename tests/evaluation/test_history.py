@@ -65,12 +65,12 @@ def test_an_interrupted_run_is_resumed_with_the_same_records(tmp_path: Path, mon
     expected = records(evaluated(Damped, tmp_path / "whole", batch=3, workers=1))
     real = InProcessPool.run
 
-    def interrupted(self: Any, job: Any, blocks: Any, shards: Any, progress: Any) -> None:
+    def interrupted(self: Any, job: Any, blocks: Any, shards: Any, progress: Any, on_check: Any) -> None:
         def stop(condition: str, news: object) -> None:
             if not isinstance(news, int):
                 raise KeyboardInterrupt
 
-        real(self, job, blocks, shards, stop)
+        real(self, job, blocks, shards, stop, on_check)
 
     monkeypatch.setattr(InProcessPool, "run", interrupted)
     with pytest.raises(KeyboardInterrupt):

@@ -309,7 +309,7 @@ def test_the_environment_gets_what_ran_and_the_files_hold_both(tmp_path, a: int)
     recorder, decisions = StepRecorder(tmp_path), Decisions()
     executor = ChunkExecutor(Heading(), late(Naive(3), 1, 0, a), hold_of([env]))
     (record,) = rollout([env], executor, [Episode(0, 8)], [recorder, decisions])
-    steps, _ = recorder.take(0)
+    steps, _, _ = recorder.take(0)
     assert record.steps > 5
     assert steps.ran.tolist() == env.unwrapped.commands  # pyright: ignore[reportAttributeAccessIssue]
     assert steps.command.tolist() == [r.command.tolist() for r in decisions.records]

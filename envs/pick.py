@@ -34,6 +34,7 @@ CAMERAS = ("overhead", "wrist")
 _HOME_SPREAD = 0.04  # the arm's joints start within this of HOME [rad]
 _NOISY_SHARE = 0.5
 _FAULT_STEPS = (10, 25)  # duration of a gripper fault [control steps]
+_FARTHEST = 10.0  # bound of the goal input [m]; a block pushed off the table falls much less far to the side
 _ON_TABLE = 0.004  # a block on the table has its centre at most this far above its resting height [m]
 _BROKEN = (mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQVEL, mujoco.mjtWarning.mjWARN_BADQACC)
 
@@ -64,8 +65,8 @@ class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):
         self.observation_space = spaces.Dict(
             {
                 "pixels": spaces.Dict(dict.fromkeys(CAMERAS, image)),
-                "agent_pos": spaces.Box(-np.inf, np.inf, (len(JOINTS),), np.float32),
-                "environment_state": spaces.Box(-np.inf, np.inf, (2,), np.float32),
+                "agent_pos": spaces.Box(-2 * np.pi, 2 * np.pi, (len(JOINTS),), np.float32),
+                "environment_state": spaces.Box(-_FARTHEST, _FARTHEST, (2,), np.float32),
             }
         )
 

@@ -15,7 +15,7 @@ import tyro
 
 from act_eval.errors import UsageError
 
-Tool = Literal["csv", "parquet", "tensorboard", "wandb", "rerun"]
+Tool = Literal["csv", "parquet", "lerobot", "tensorboard", "wandb", "trackio", "rerun"]
 Video = Literal["all", "failures", "none"]
 Precision = Literal["float32", "bf16"]
 BeyondMaxDelay = Literal["error", "clip", "naive"]
@@ -191,7 +191,7 @@ class EvaluateConfig:
     video: Video = "all"
     """Episodes to record videos of."""
     export: tuple[Tool, ...] = ()
-    """Export the finished run to csv, parquet, tensorboard, wandb or rerun, as `act-eval export` does."""
+    """Export the finished run, as `act-eval export` does: csv, parquet, lerobot, tensorboard, wandb, trackio, rerun."""
     metrics: tuple[str, ...] = ()
     """Metrics of your own beside the built-in ones, each module:Name of a function of (record, steps, control_s) or of
     a class; see docs/metrics.md."""

@@ -62,19 +62,24 @@ def save_pretrained(
         write_json(folder / EXTRA_FILE, dict(extra))
 
 
-def export_lerobot(folder: Path, policy: Policy, processor: Processor) -> None:
-    """Write a policy that LeRobot itself can load.
+def export_lerobot(folder: Path, policy: Policy, processor: Processor, half: bool = False) -> None:
+    """Write a policy that LeRobot itself can load; see `save_pretrained`.
 
     Raises:
         CheckpointError: naming the fields that LeRobot's ACT cannot express.
     """
-    beyond = policy.config.beyond_lerobot()
-    if policy.config.type != "act":
-        # RTC fields have meaning at any value, so the type decides and the fields explain.
-        named = beyond or [f for f in policy.config.added_fields if f.startswith("rtc_")]
-        values = ", ".join(f"{name} = {getattr(policy.config, name)!r}" for name in named)
-        raise CheckpointError(f"a policy of type {policy.config.type!r} is no LeRobot ACT: {values}")
-    save_pretrained(folder, policy, processor)
+    if lacks := beyond_lerobot(policy.config):
+        raise CheckpointError(f"a policy of type {policy.config.type!r} is no LeRobot ACT: {lacks}")
+    save_pretrained(folder, policy, processor, half=half)
+
+
+def beyond_lerobot(config: ACTConfig) -> str | None:
+    """Return the fields that LeRobot's ACT cannot express, with their values; None if it can express all."""
+    if config.type == "act":
+        return None
+    # RTC fields have meaning at any value, so the type decides and the fields explain.
+    named = config.beyond_lerobot() or [f for f in config.added_fields if f.startswith("rtc_")]
+    return ", ".join(f"{name} = {getattr(config, name)!r}" for name in named)
 
 
 def fresh_policy(config: ACTConfig, backbone_weights: bool = True) -> Policy:

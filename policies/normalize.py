@@ -9,6 +9,7 @@ Legend: `B` or `N` rows · `T` steps · `C` chunk · `P` prefix slots · `A` act
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,12 @@ input of a hundred standard deviations (or, at zero, into NaN)."""
 
 _STATISTICS = ("mean", "std", "min", "max")
 _NEVER_MOVED = " (a value that never changed in the data: train without it, or give it the deviation of one that does)"
-_NEEDED: Mapping[NormMode, tuple[str, str]] = {"MEAN_STD": ("mean", "std"), "MIN_MAX": ("min", "max")}
+_RANGES: Mapping[NormMode, tuple[str, str]] = {
+    "MIN_MAX": ("min", "max"),
+    "QUANTILES": ("q01", "q99"),
+    "QUANTILE10": ("q10", "q90"),
+}
+"""Statistics that a mode maps to -1 and 1."""
 
 
 def floored(stats: Stats, min_std: float = MIN_STD) -> dict[str, dict[str, FloatArray]]:
@@ -57,9 +63,10 @@ def floored(stats: Stats, min_std: float = MIN_STD) -> dict[str, dict[str, Float
             continue
         if "std" in own:
             own["std"] = np.maximum(own["std"], min_std)
-        if {"min", "max"} <= own.keys():
-            missing = np.maximum(2 * min_std - (own["max"] - own["min"]), 0) / 2
-            own.update({"min": own["min"] - missing, "max": own["max"] + missing})
+        for low, high in _RANGES.values():
+            if {low, high} <= own.keys():
+                missing = np.maximum(2 * min_std - (own[high] - own[low]), 0) / 2
+                own.update({low: own[low] - missing, high: own[high] + missing})
     return result
 
 
@@ -155,30 +162,28 @@ class Normalizer(nn.Module):
 
     def stats(self) -> dict[str, dict[str, Tensor]]:
         """Return the statistics in use, {feature: {name: tensor}}."""
-        buffers = dict(self.named_buffers())
-        return {k: {n: buffers[_buffer(k, n)] for n in _STATISTICS if _buffer(k, n) in buffers} for k in self._features}
+        buffers, names = dict(self.named_buffers()), dict.fromkeys((*_STATISTICS, *chain(*_RANGES.values())))
+        return {k: {n: buffers[_buffer(k, n)] for n in names if _buffer(k, n) in buffers} for k in self._features}
 
     def normalize(self, key: str, value: Tensor) -> Tensor:
         """Return a feature as the network takes it."""
-        match self.settings.mode(key):
-            case "MEAN_STD":
-                return (value - self._stat(key, "mean")) / (self._stat(key, "std") + self.settings.eps)
-            case "MIN_MAX":
-                low, high = self._stat(key, "min"), self._stat(key, "max")
-                return 2 * (value - low) / (high - low) - 1
-            case "IDENTITY":
-                return value
+        mode = self.settings.mode(key)
+        if mode == "MEAN_STD":
+            return (value - self._stat(key, "mean")) / (self._stat(key, "std") + self.settings.eps)
+        if mode in _RANGES:
+            low, high = (self._stat(key, name) for name in _RANGES[mode])
+            return 2 * (value - low) / (high - low) - 1
+        return value
 
     def denormalize(self, key: str, value: Tensor) -> Tensor:
         """Return a feature in its own unit."""
-        match self.settings.mode(key):
-            case "MEAN_STD":
-                return value * self._stat(key, "std") + self._stat(key, "mean")
-            case "MIN_MAX":
-                low, high = self._stat(key, "min"), self._stat(key, "max")
-                return (value + 1) / 2 * (high - low) + low
-            case "IDENTITY":
-                return value
+        mode = self.settings.mode(key)
+        if mode == "MEAN_STD":
+            return value * self._stat(key, "std") + self._stat(key, "mean")
+        if mode in _RANGES:
+            low, high = (self._stat(key, name) for name in _RANGES[mode])
+            return (value + 1) / 2 * (high - low) + low
+        return value
 
     def _stat(self, key: str, name: str) -> Tensor:
         return self.get_buffer(_buffer(key, name))
@@ -295,9 +300,9 @@ def _take(key: str, feature: Feature, mode: NormMode, given: Mapping[str, ArrayL
         FeatureMismatch: naming the feature, the statistic and the index.
     """
     shape = (3, 1, 1) if feature.type == "VISUAL" else feature.shape
-    needed = _NEEDED.get(mode, ())
+    needed = ("mean", "std") if mode == "MEAN_STD" else _RANGES.get(mode, ())
     found: dict[str, Tensor] = {}
-    for name in _STATISTICS:
+    for name in dict.fromkeys((*_STATISTICS, *needed)):
         if name not in given:
             if name in needed:
                 raise FeatureMismatch(
@@ -311,9 +316,10 @@ def _take(key: str, feature: Feature, mode: NormMode, given: Mapping[str, ArrayL
         found[name] = value
     if mode == "MEAN_STD":
         _refuse(key, "std", found["std"], found["std"] <= 0, f"a deviation must be above 0{_NEVER_MOVED}")
-    if mode == "MIN_MAX":
-        spread = found["max"] - found["min"]
-        _refuse(key, "max - min", spread, spread <= 0, f"a range must be above 0{_NEVER_MOVED}")
+    if mode in _RANGES:
+        low, high = _RANGES[mode]
+        spread = found[high] - found[low]
+        _refuse(key, f"{high} - {low}", spread, spread <= 0, f"a range must be above 0{_NEVER_MOVED}")
     return found
 
 

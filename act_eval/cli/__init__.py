@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
 from threading import current_thread, main_thread
-from types import FrameType
+from types import FrameType, ModuleType
 
 from act_eval.errors import ActEvalError, Interrupted, UnknownName, UsageError
 
@@ -23,16 +23,17 @@ COMMANDS = {
     "probe": "Measure which declared inputs change a policy's output, and which block it then approaches.",
     "report": "Write the review page of one or several runs: videos, timelines and plots, seed by seed.",
     "render": "Render videos of a run from its logged simulator states, at any size.",
-    "export": "Export a run to CSV, Parquet, TensorBoard, Weights & Biases or Rerun.",
+    "export": "Export a run to CSV, Parquet, LeRobot's form, TensorBoard, Weights & Biases, Trackio or Rerun.",
     "compare": "Test whether one run is better or worse than another on the same episode seeds.",
     "serve": "Serve a policy over a WebSocket, for evaluations on this or another machine.",
     "baseline": "Record the outcomes of a run as the baseline of regression tests.",
     "collect": "Collect demonstrations with the scripted expert into a LeRobotDataset v3 folder.",
     "train": "Train a policy on demonstrations; missing demonstrations are collected first.",
+    "export-lerobot": "Write a checkpoint as a folder that LeRobot itself loads.",
     "publish": "Add a trained checkpoint to the shipped policies, with a page on its training.",
     "completion": "Print a completion script for bash, zsh or fish.",
 }
-"""Name → help; each is a module of this package with `run(argv) -> exit code`."""
+"""Name → help; each is a module of this package (`-` is `_`) with `run(argv) -> exit code`."""
 
 OK, FAILED, USAGE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
 """Exit codes."""
@@ -115,12 +116,17 @@ def _run(arguments: list[str]) -> int:
     name, *arguments = arguments
     if name not in COMMANDS:
         raise UnknownName("command", name, COMMANDS)
-    return import_module(f"act_eval.cli.{name}").run(arguments, prog=f"act-eval {name}")
+    return command_module(name).run(arguments, prog=f"act-eval {name}")
+
+
+def command_module(name: str) -> ModuleType:
+    """Import and return the module of a command."""
+    return import_module(f"act_eval.cli.{name.replace('-', '_')}")
 
 
 def _help() -> str:
-    wrap = partial(textwrap.fill, width=_WIDTH, subsequent_indent=" " * 14)
-    lines = [wrap(text, initial_indent=f"  {name:<11} ") for name, text in COMMANDS.items()]
+    wrap = partial(textwrap.fill, width=_WIDTH, subsequent_indent=" " * 17)
+    lines = [wrap(text, initial_indent=f"  {name:<14} ") for name, text in COMMANDS.items()]
     return "\n".join(
         ["usage: act-eval COMMAND [options]", "", *lines, "", "act-eval COMMAND --help lists its options."]
     )

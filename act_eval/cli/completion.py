@@ -5,12 +5,11 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Annotated, Any, Literal, Union
 
 import tyro
 
-from act_eval.cli import COMMANDS
+from act_eval.cli import COMMANDS, command_module
 from act_eval.cli.parsing import parse
 
 Shell = Literal["bash", "zsh", "fish"]
@@ -51,6 +50,6 @@ def _on_one_line(line: str) -> str:
 
 
 def _subcommand(name: str, description: str) -> Any:
-    module = import_module(f"act_eval.cli.{name}")
+    module: Any = command_module(name)
     more = {"default": module.parse([])} if name == "train" else {}  # offers the default configuration
     return Annotated[module.Flags, tyro.conf.subcommand(name, description=description, **more)]

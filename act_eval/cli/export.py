@@ -19,8 +19,9 @@ class Flags:
     run: tyro.conf.Positional[Path]
     """Run folder of `evaluate`, finished."""
     to: tuple[Tool, ...] = ("csv", "parquet")
-    """Formats: csv (episodes), parquet (episodes and control steps), tensorboard, wandb (rates and a table of all
-    episodes with their videos), rerun (one .rrd per episode)."""
+    """Formats: csv (episodes), parquet (episodes and control steps), lerobot (each condition's eval_info.json),
+    tensorboard, wandb and trackio (rates and a table of all episodes; wandb with their videos), rerun (one .rrd per
+    episode)."""
     out: Path | None = None
     """Output folder; the run folder by default."""
     episodes: str = "failures"
@@ -28,7 +29,7 @@ class Flags:
     condition: tuple[str, ...] = ()
     """Conditions exported to rerun; all by default."""
     project: str = "act_eval"
-    """Project of Weights & Biases."""
+    """Project of Weights & Biases or Trackio."""
 
 
 def run(argv: Sequence[str], prog: str) -> int:

@@ -9,7 +9,7 @@ import tyro
 from act_eval.cli import INTERRUPTED, OK
 from act_eval.cli.parsing import parse as parsed
 from act_eval.errors import UsageError
-from act_eval.training.config import PolicyKind, TrainConfig, default_config
+from act_eval.training.config import PolicyKind, Preset, TrainConfig, default_config
 from act_eval.training.folder import begun_with
 
 Flags = TrainConfig
@@ -29,7 +29,7 @@ def run(argv: Sequence[str], prog: str) -> int:
 def parse(words: list[str], prog: str = "act-eval train") -> TrainConfig:
     """Return the config of a command line; policy and checkpoint determine the defaults of the other flags."""
     first = _peek(words)
-    defaults = default_config(first.policy, first.init_from)
+    defaults = default_config(first.policy, first.init_from, first.preset)
     return parsed(TrainConfig, words, prog, default=defaults, config=(tyro.conf.AvoidSubcommands,))
 
 
@@ -54,5 +54,6 @@ class _First:
     """The flags that determine the defaults of all others."""
 
     policy: PolicyKind = "act_rtc"
+    preset: Preset = "small"
     resume: Path | None = None
     init_from: Path | None = None

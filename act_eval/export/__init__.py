@@ -1,4 +1,4 @@
-"""Exports of a finished run: CSV and Parquet tables, TensorBoard, Weights & Biases, Rerun.
+"""Exports of a finished run: CSV and Parquet, LeRobot's form, TensorBoard, Weights & Biases, Trackio, Rerun.
 
 Everything is made from the run folder and can be made again; nothing in the folder is changed.
 """

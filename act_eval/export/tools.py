@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from act_eval.errors import ExportError, RunFolderError, UsageError
+from act_eval.export.lerobot_info import EVAL_INFO, write_eval_info
 from act_eval.export.rerun_log import write_recording
 from act_eval.export.tables import EPISODES_CSV, EPISODES_PARQUET, STEPS_PARQUET, write_csv, write_episodes, write_steps
 from act_eval.export.tensorboard_log import write_tensorboard
-from act_eval.export.wandb_log import log_to_wandb
+from act_eval.export.trackers import log_to_trackio, log_to_wandb
 from act_eval.results.choosing import chosen
 from act_eval.results.records import writing
 from act_eval.results.run import StoredCondition, StoredRun
@@ -18,10 +19,10 @@ from act_eval.sources.replay_env import replaying_env, title_of
 from act_eval.types.env_hooks import hooks_of
 from act_eval.video import FPS
 
-Tool = Literal["csv", "parquet", "tensorboard", "wandb", "rerun"]
+Tool = Literal["csv", "parquet", "lerobot", "tensorboard", "wandb", "trackio", "rerun"]
 TOOLS: tuple[Tool, ...] = get_args(Tool)
 
-_EXTRAS = ("wandb", "rerun")
+_EXTRAS = ("wandb", "trackio", "rerun")
 
 
 def check_tools(tools: Sequence[Tool]) -> None:
@@ -52,7 +53,7 @@ def export_run(
         target: Folder of the files; the run folder by default.
         episodes: Episodes for `rerun`: `failures`, `all`, an outcome, or numbers separated by commas.
         conditions: Conditions for `rerun`; all by default.
-        project: Project of Weights & Biases.
+        project: Project of Weights & Biases or Trackio.
 
     Raises:
         UsageError: or a subclass, naming the missing item and the available ones.
@@ -73,11 +74,18 @@ def export_run(
             write_episodes(run, target / EPISODES_PARQUET)
             write_steps(run, target / STEPS_PARQUET)
             return [str(target / EPISODES_PARQUET), str(target / STEPS_PARQUET)]
+        case "lerobot":
+            paths = {one.name: target / one.name / EVAL_INFO for one in run.conditions.values()}
+            for name, path in paths.items():
+                write_eval_info(run.conditions[name], path)
+            return [str(path) for path in paths.values()]
         case "tensorboard":
             write_tensorboard(run, target / "tensorboard")
             return [f"{target / 'tensorboard'}: tensorboard --logdir {target / 'tensorboard'}"]
         case "wandb":
             return [log_to_wandb(run, project)]
+        case "trackio":
+            return [log_to_trackio(run, project)]
         case "rerun":
             return _recordings(run, target, episodes, chosen_conditions)
 

@@ -10,13 +10,14 @@ import tyro
 
 from act_eval.errors import UsageError
 from act_eval.policies.act.config import ACTConfig, Feature
-from act_eval.policies.act.presets import features, small_act, small_act_rtc
+from act_eval.policies.act.presets import features, lerobot_act, small_act, small_act_rtc
 from act_eval.policies.checkpoint import load_config
 from act_eval.policies.optim import LoopConfig
 from act_eval.policies.rtc import ACTRTCConfig
 from act_eval.sources.policies import checkpoint_folder
 
 PolicyKind = Literal["act", "act_rtc"]
+Preset = Literal["small", "lerobot"]
 _FromData = Annotated[Mapping[str, Feature], tyro.conf.Suppress]
 
 
@@ -42,6 +43,9 @@ class TrainConfig:
 
     policy: PolicyKind = "act_rtc"
     """Policy type; `--model.*` then sets its configuration."""
+    preset: Preset = "small"
+    """Configuration that `--model.*` starts from: that of the shipped policies, or one that LeRobot can load (act
+    only)."""
     env: tuple[str, ...] = ("confuser_pick",)
     """Environments of the demonstrations and of the closed-loop evaluations; several are trained on together."""
     dataset: tuple[Path, ...] | None = None
@@ -88,6 +92,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.correction_share <= 1:
             raise UsageError(f"correction_share is {self.correction_share}; it is a share of a batch, 0 to 1")
+        if self.preset == "lerobot" and self.policy != "act":
+            raise UsageError(f"--preset lerobot is a preset of --policy act, not of {self.policy}")
         if self.correction_rounds < 0:
             raise UsageError(f"correction_rounds is {self.correction_rounds}; it must be at least 0")
         for name in ("correction_episodes", "correction_steps"):
@@ -95,14 +101,17 @@ class TrainConfig:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be at least 1")
 
 
-def default_config(policy: PolicyKind = "act_rtc", init_from: Path | None = None) -> TrainConfig:
+def default_config(
+    policy: PolicyKind = "act_rtc", init_from: Path | None = None, preset: Preset = "small"
+) -> TrainConfig:
     """Return the default recipe of a policy, with the network of `init_from` if given.
 
     Raises:
         ActEvalError: if there is no such checkpoint or its configuration is damaged.
     """
     placeholder = features({"overhead": (96, 96)})  # the data set's features replace it
-    config: ACTConfig = small_act_rtc(placeholder) if policy == "act_rtc" else small_act(placeholder)
+    act = lerobot_act if preset == "lerobot" else small_act
+    config: ACTConfig = small_act_rtc(placeholder) if policy == "act_rtc" else act(placeholder)
     if init_from is not None:
         found = load_config(checkpoint_folder(str(init_from), others=()))
         config = found if type(found) is type(config) else config

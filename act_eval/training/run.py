@@ -15,7 +15,7 @@ from act_eval.datasets import Demonstrations
 from act_eval.envs.registration import env_id
 from act_eval.errors import FeatureMismatch, UsageError
 from act_eval.policies.act.config import ACTConfig
-from act_eval.policies.checkpoint import Policy, fresh_policy, load_config, save_pretrained
+from act_eval.policies.checkpoint import Policy, beyond_lerobot, fresh_policy, load_config, save_pretrained
 from act_eval.policies.data import JoinedWindows
 from act_eval.policies.normalize import Processor
 from act_eval.policies.pipeline import read_processor
@@ -186,7 +186,7 @@ def _write(folder: Path, average: nn.Module, processor: Processor, noted: dict[s
 
 
 def _say_start(
-    job: TrainConfig, policy: nn.Module, noted: dict[str, Any], out: Path, accelerator: Accelerator, console: Console
+    job: TrainConfig, policy: Policy, noted: dict[str, Any], out: Path, accelerator: Accelerator, console: Console
 ) -> None:
     size = sum(p.numel() for p in policy.parameters()) / 1e6
     config, parts = job.train, noted["data"]
@@ -199,6 +199,17 @@ def _say_start(
         f"{config.precision} on {accelerator.device}, {noted['threads']} threads. Log, checkpoints: {out}. "
         "The first ten steps give an estimate of the duration."
     )
+    console.print(_who_loads(policy.config))
+
+
+def _who_loads(config: ACTConfig) -> str:
+    """Say whether LeRobot can load the checkpoints."""
+    lacks = beyond_lerobot(config)
+    if lacks is None:
+        return "LeRobot can load the checkpoints (docs/lerobot.md)."
+    if isinstance(config, ACTRTCConfig):
+        return "LeRobot can load the checkpoints with the plugin lerobot_policy_act_rtc (docs/lerobot.md)."
+    return f"LeRobot cannot load the checkpoints: {lacks}. It can load those of --preset lerobot."
 
 
 def _say_end(finish: Finish, job: TrainConfig, out: Path, console: Console) -> None:

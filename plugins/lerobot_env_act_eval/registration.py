@@ -25,10 +25,13 @@ class ForLeRobot(gym.Wrapper[Any, Any, Any, Any]):
         self.task_description = task
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Run one step. `is_success`: the block is placed now; in the last step: the outcome is success."""
+        """Run one step. `is_success` is true in the last step alone, if the outcome of the episode is success.
+
+        LeRobot counts an episode with `is_success` in any step, but a block may lie in the tray and be pushed out.
+        """
         observation, reward, terminated, truncated, info = super().step(action)
-        if terminated or truncated:
-            info["is_success"] = self.get_wrapper_attr("verdict")().outcome == SUCCESS
+        over = terminated or truncated
+        info["is_success"] = over and self.get_wrapper_attr("verdict")().outcome == SUCCESS
         return observation, reward, terminated, truncated, info
 
 

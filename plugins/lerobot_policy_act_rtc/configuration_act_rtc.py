@@ -46,6 +46,9 @@ class ACTRTCConfig(_Network):
         default_factory=lambda: {kind: NormalizationMode(mode) for kind, mode in _SHIPPED.normalization_mapping.items()}
     )
 
+    rtc_clip_delay: bool = False
+    """Whether an inference delay above `rtc_max_delay` is taken for that one, with a warning, instead of refused."""
+
     def ours(self) -> rtc.ACTRTCConfig:
         """Return the configuration as act_eval has it.
 

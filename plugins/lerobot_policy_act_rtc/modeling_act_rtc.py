@@ -7,6 +7,7 @@ Legend: `B` rows · `T` commands of a training sample · `C` chunk · `A` action
 the prefix.
 """
 
+import logging
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ from lerobot_policy_act_rtc.configuration_act_rtc import ACTRTCConfig
 from lerobot_policy_act_rtc.processor_act_rtc import make_statistics_relative
 
 IS_PAD = "action_is_pad"
+_NETWORK = "network."
+_LOG = logging.getLogger(__name__)
 
 
 class TemporalEnsemble:
@@ -134,10 +137,11 @@ class ACTRTCPolicy(PreTrainedPolicy):
         Args:
             batch: normalised observations.
             inference_delay: d, steps that pass before the chunk acts, as LeRobot's real-time chunking tells it.
-            prev_chunk_left_over: (T, A) or (B, T, A) what is left of the chunk before, as this method returned it.
+            prev_chunk_left_over: (T, A) or (B, T, A) what is left of the chunk before, as this method returned it, with
+                or without zeros behind it. If nothing is left, the last command of that chunk is held.
 
         Raises:
-            UsageError: if d is outside the range of the training.
+            UsageError: if d is outside the range of the training, or LeRobot passes fewer commands.
         """
         raw = self._raw(batch)
         raw[LAST_ACTION] = raw[STATE] if self._last_BA is None else self._last_BA
@@ -153,8 +157,9 @@ class ACTRTCPolicy(PreTrainedPolicy):
             self.normalizer.prepare_prefix(filled_BPA, anchor_BA),
         )
         chunk_BCA = self.normalizer.restore(chunk_BCA, anchor_BA)
-        if self.config.rtc_window == "shifted":
-            chunk_BCA = torch.cat((committed_BdA, chunk_BCA), dim=1)
+        from_BCA = chunk_BCA if self.config.rtc_window == "shifted" else chunk_BCA[:, delay:]  # below d untrained
+        chunk_BCA = torch.cat((committed_BdA, from_BCA), dim=1)
+        self._held_BA = chunk_BCA[:, -1]
         return self.normalizer.normalize(ACTION, chunk_BCA)
 
     @torch.no_grad()
@@ -176,6 +181,12 @@ class ACTRTCPolicy(PreTrainedPolicy):
         self._queue: deque[Tensor] = deque()
         self._ensemble = None if coeff is None else TemporalEnsemble(coeff, self.config.chunk_size)
         self._last_BA: Tensor | None = None
+        self._held_BA: Tensor | None = None
+        """The command that a robot holds when it has run the newest chunk to its end."""
+
+    def supports_rtc(self) -> bool:
+        """Whether `lerobot-rollout --inference.type=rtc` runs it; it passes no command before the observation."""
+        return self.config.rtc_anchor == "state"
 
     def get_optim_params(self) -> list[dict[str, Any]]:
         """Return the parameter groups; the backbone has its own rate."""
@@ -188,22 +199,57 @@ class ACTRTCPolicy(PreTrainedPolicy):
 
     def _committed(self, delay: int, left_over: Tensor | None, rows: int) -> Tensor:
         """Return the commands (B, d, A) that run while the chunk is computed, absolute; none if there was no chunk."""
-        longest, dim = self.config.rtc_max_delay, self.network.config.action_dim
-        if not 0 <= delay <= longest:
-            raise UsageError(f"inference_delay is {delay} steps; the policy was trained for 0 to {longest}")
-        if left_over is None or left_over.shape[-2] == 0:
-            return torch.zeros((rows, 0, dim), device=next(self.network.parameters()).device)
-        left_BTA = self.normalizer.denormalize(
-            ACTION, left_over.reshape(-1, *left_over.shape[-2:]).expand(rows, -1, -1)
-        )
-        steps_d = torch.arange(delay, device=left_BTA.device).clamp(
-            max=left_BTA.shape[1] - 1
-        )  # then the last one holds
-        return left_BTA[:, steps_d]
+        delay = self._known(delay)
+        left_over = torch.zeros(0, self.network.config.action_dim) if left_over is None else left_over
+        left_BTA = left_over.reshape(-1, *left_over.shape[-2:]).expand(rows, -1, -1)
+        # lerobot-rollout fills the rest of a chunk up with zeros, which would mean the mean pose.
+        used = left_BTA.ne(0).any(2).any(0).nonzero()
+        if len(used):
+            left_BTA = self.normalizer.denormalize(ACTION, left_BTA[:, : int(used[-1]) + 1])
+        elif delay and self._held_BA is not None:
+            left_BTA = self._held_BA[:, None]
+        else:
+            return torch.zeros((rows, 0, left_BTA.shape[2]), device=next(self.network.parameters()).device)
+        steps_d = torch.arange(delay, device=left_BTA.device)
+        return left_BTA[:, steps_d.clamp(max=left_BTA.shape[1] - 1)]  # the robot holds the last one
 
-    def _save_pretrained(self, save_directory: Path) -> None:
+    def _known(self, delay: int) -> int:
+        """Return a delay that the policy was trained for and whose commands LeRobot passes.
+
+        Raises:
+            UsageError: naming the limit and the flag that helps.
+        """
+        longest = self.config.rtc_max_delay
+        if delay > longest and self.config.rtc_clip_delay:
+            _LOG.warning("inference_delay is %d steps, taken for %d: rtc_clip_delay", delay, longest)
+            delay = longest
+        if not 0 <= delay <= longest:
+            raise UsageError(
+                f"inference_delay is {delay} steps; the policy was trained for 0 to {longest}. LeRobot takes the "
+                f"longest latency so far for every request; with --policy.rtc_clip_delay=true that counts as {longest}"
+            )
+        passed = getattr(getattr(self.config, "rtc_config", None), "execution_horizon", delay)  # lerobot-rollout's
+        if delay > passed:
+            raise UsageError(
+                f"inference_delay is {delay} steps, and LeRobot passes {passed} of the commands that run meanwhile; "
+                f"needed: --inference.rtc.execution_horizon={longest}"
+            )
+        return delay
+
+    def _save_pretrained(self, save_directory: Path, state_dict: dict[str, Tensor] | None = None) -> None:
+        """Write configuration and weights, the network's alone.
+
+        Args:
+            save_directory: exists.
+            state_dict: the whole policy's, where LeRobot has gathered it from several processes.
+        """
         self.config._save_pretrained(save_directory)
-        weights = {name: value.detach().cpu().contiguous() for name, value in self.network.state_dict().items()}
+        whole = self.state_dict() if state_dict is None else state_dict
+        weights = {
+            name.removeprefix(_NETWORK): value.detach().cpu().contiguous()
+            for name, value in whole.items()
+            if name.startswith(_NETWORK)
+        }
         save_file(weights, save_directory / MODEL_FILE, metadata={"format": "pt"})
 
     @classmethod

@@ -13,7 +13,7 @@ from act_eval.errors import UnknownName, UsageError
 from act_eval.types import ACTION, ENVIRONMENT_STATE, IMAGE_PREFIX, STATE
 
 FeatureType = Literal["STATE", "ENV", "VISUAL", "ACTION"]
-NormMode = Literal["MEAN_STD", "MIN_MAX", "IDENTITY"]
+NormMode = Literal["MEAN_STD", "MIN_MAX", "QUANTILES", "QUANTILE10", "IDENTITY"]
 Activation = Literal["relu", "gelu"]
 BackboneNorm = Literal["layer", "group"]
 ConditioningKind = Literal["token", "unread", "film", "auxiliary", "contrastive", "crop", "strong"]

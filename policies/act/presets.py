@@ -53,5 +53,14 @@ def small_act_rtc(inputs: Mapping[str, Feature], action_dim: int = 6, **changes:
     return ACTRTCConfig(**fields)  # pyright: ignore[reportArgumentType]
 
 
+def lerobot_act(inputs: Mapping[str, Feature], action_dim: int = 6, **changes: object) -> ACTConfig:
+    """Return an ACT that LeRobot can express, to be trained from scratch; `changes` replace fields.
+
+    The shipped configuration with a ResNet-18 without pretrained weights, 16 M parameters.
+    """
+    own = {name: value for name, value in _small(inputs, action_dim).items() if name not in ACTConfig.added_fields}
+    return ACTConfig(**own | {"vision_backbone": "resnet18"} | changes)  # pyright: ignore[reportArgumentType]
+
+
 def _small(inputs: Mapping[str, Feature], action_dim: int) -> dict[str, object]:
     return {**_SMALL, "input_features": inputs, "output_features": {ACTION: Feature("ACTION", (action_dim,))}}

@@ -15,7 +15,9 @@ from untrained import write_checkpoint
 
 from act_eval.cli import main
 from act_eval.encoding import encode_line
+from act_eval.export.lerobot_info import write_eval_info
 from act_eval.results.records import read_episodes
+from act_eval.results.run import read_run
 from act_eval.results.steps import load
 from act_eval.types.steps import EpisodeSteps
 
@@ -175,6 +177,19 @@ def test_tables_hold_what_the_records_hold(run: Path):
     assert first["chunk"] == logged.chunk.tolist()
 
 
+def test_lerobots_form_has_the_valid_episodes(run: Path, tmp_path: Path):
+    made = make_run(tmp_path / "made", {"d0": ["success", "invalid", "missed", "success"]})
+    write_eval_info(read_run(made).conditions["d0"], tmp_path / "eval_info.json")
+    info = json.loads((tmp_path / "eval_info.json").read_text())
+    (task,) = info["per_task"]
+    assert task["metrics"]["successes"] == [True, False, True]
+    assert info["per_group"][task["task_group"]]["pc_success"] == pytest.approx(200 / 3)
+    assert (info["overall"]["n_episodes"], info["overall"]["avg_sum_reward"]) == (3, None)
+    assert share(run, "--to", "lerobot") == 0
+    shown = json.loads((run / CONDITION / "eval_info.json").read_text())["overall"]["video_paths"]
+    assert [Path(path).is_file() for path in shown] == [True, True]
+
+
 def test_tensorboard_shows_rates_and_episodes(run: Path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -196,7 +211,7 @@ def test_a_run_that_is_unfinished_or_gone_is_not_shared(tmp_path: Path, capsys: 
     assert "episodes.jsonl" in error(capsys)
 
 
-@pytest.mark.parametrize("tool", ["wandb", "rerun"])
+@pytest.mark.parametrize("tool", ["wandb", "trackio", "rerun"])
 def test_a_tool_that_is_not_installed_is_named_before_anything_runs(
     tool: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
@@ -218,6 +233,19 @@ def test_wandb_is_given_a_table_with_videos(run: Path, monkeypatch: pytest.Monke
     content = json.loads(table.read_text())
     assert content["columns"][-1] == "video"
     assert [row[1:3] for row in content["data"]] == [[0, 3], [1, 17]]
+
+
+@pytest.mark.filterwarnings("default")
+def test_trackio_is_given_rates_and_a_table(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))  # read on import
+    storage = pytest.importorskip("trackio.sqlite_storage").SQLiteStorage
+    for _ in range(2):
+        assert share(run, "--to", "trackio", "--project", "arm") == 0
+    (name,) = storage.get_runs("arm")
+    first, *_ = storage.get_logs("arm", name)
+    assert first[f"{CONDITION}/success"] == 0
+    assert first[f"{CONDITION}/success_high"] == pytest.approx(0.66, abs=0.01)
+    assert [row["seed"] for row in first["episodes"]["_value"]] == [3, 17]
 
 
 @pytest.mark.filterwarnings("default")

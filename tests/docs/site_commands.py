@@ -52,6 +52,7 @@ RULES: tuple[Rule, ...] = (
     NotRun(r"(sudo apt-get|pip) install ", "changes the installation; tests/packaging installs the wheel"),
     NotRun(r"git clone |.* --robot-meshes", "needs MuJoCo Menagerie; tests/scenes has the meshes' own tests"),
     NotRun(r"lerobot-(eval|train) ", "needs LeRobot; tests/lerobot_package installs it and runs both"),
+    NotRun(r"act-eval export-lerobot ", "needs its training to the end; tests/training/test_train_command.py exports"),
     NotRun(r"ssh ", "needs another machine"),
     NotRun(r"pytest -m slow tests/", "is part of the slow tests itself"),
     NotRun(r"pytest --success-rate-record ", "test_the_gates_of_a_users_repository runs it on the page's own tests"),

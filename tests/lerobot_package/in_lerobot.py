@@ -1,8 +1,8 @@
 """What the real LeRobot package says of folders of ours, and folders of its own; run by its own interpreter.
 
 python in_lerobot.py FOLDER: reads FOLDER/ours (a checkpoint), FOLDER/changed_* (the same with other pipelines),
-FOLDER/batch.npz (raw observations) and FOLDER/data (a data set); writes FOLDER/theirs (the checkpoint as LeRobot saves
-it), FOLDER/theirs_data (a data set), FOLDER/said.npz.
+FOLDER/preset (another one, in half precision), FOLDER/batch.npz (raw observations) and FOLDER/data (a data set); writes
+FOLDER/theirs (the checkpoint as LeRobot saves it), FOLDER/theirs_data (a data set), FOLDER/said.npz.
 """
 
 import sys
@@ -19,7 +19,7 @@ torch.set_num_threads(1)
 
 raw = {name: torch.as_tensor(value) for name, value in np.load(root / "batch.npz").items()}
 chunks = {}
-for folder in (*sorted(root.glob("changed_*")), root / "ours"):
+for folder in (*sorted(root.glob("changed_*")), root / "preset", root / "ours"):
     policy = ACTPolicy.from_pretrained(folder, strict=True).eval()
     pre, post = make_pre_post_processors(policy.config, pretrained_path=str(folder))
     with torch.inference_mode():

@@ -8,6 +8,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -60,13 +61,24 @@ def said_by(folder: Path) -> dict[str, Any]:
                 pre(raw), inference_delay=2, prev_chunk_left_over=left_over, execution_horizon=3
             )
         )
+        one_left = torch.cat((left_over[:, :1], torch.zeros_like(left_over).repeat(1, 4, 1)), 1)  # as lerobot-rollout
+        held = post(policy.predict_action_chunk(pre(raw), inference_delay=2, prev_chunk_left_over=one_left))
+        none_left = torch.zeros_like(one_left)
+        dry = post(policy.predict_action_chunk(pre(raw), inference_delay=2, prev_chunk_left_over=none_left))
         policy.reset()
         actions = torch.stack([post(policy.select_action(pre(raw))) for _ in range(config.n_action_steps + 1)], 1)
         loss, parts = policy.forward(pre(batch))
     refused["delay"] = refusal(
         lambda: policy.predict_action_chunk(pre(raw), inference_delay=99, prev_chunk_left_over=left_over)
     )
-    return {"chunk": chunk, "delayed": delayed, "actions": actions, "loss": loss, **parts}
+    policy.config.rtc_clip_delay = True
+    clipped = post(policy.predict_action_chunk(pre(raw), inference_delay=99, prev_chunk_left_over=left_over))
+    policy.config.rtc_clip_delay, policy.config.rtc_config = False, SimpleNamespace(execution_horizon=1)
+    refused["horizon"] = refusal(
+        lambda: policy.predict_action_chunk(pre(raw), inference_delay=2, prev_chunk_left_over=left_over)
+    )
+    said = {"chunk": chunk, "delayed": delayed, "held": held, "dry": dry, "clipped": clipped.detach()}
+    return {**said, "actions": actions, "loss": loss, **parts}
 
 
 refused: dict[str, str] = {}

@@ -15,10 +15,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import act_eval
+from act_eval.cli import main
 from act_eval.datasets import Demonstrations
 from act_eval.policies.act import ACTConfig, ACTPolicy, Feature
-from act_eval.policies.act.presets import features
-from act_eval.policies.checkpoint import export_lerobot, load_pretrained
+from act_eval.policies.act.presets import features, lerobot_act
+from act_eval.policies.checkpoint import export_lerobot, load_pretrained, save_pretrained
 from act_eval.policies.normalize import Processor
 from act_eval.policies.serving.client import Endpoint, RemotePolicy
 from act_eval.types import ChunkRequest, Observation
@@ -41,7 +42,10 @@ def batch() -> dict[str, np.ndarray]:
     }
 
 
-CHANGED = ("changed_settings", "changed_features")
+CHANGED = ("changed_settings", "changed_features", "changed_quantiles")
+
+
+VECTORS = ("observation.state", "observation.environment_state", "action")
 
 
 def change_pipelines(folder: Path, name: str) -> None:
@@ -51,6 +55,15 @@ def change_pipelines(folder: Path, name: str) -> None:
     if name == "changed_settings":
         normalizer |= {"eps": 0.5, "norm_map": {"STATE": "MIN_MAX", "VISUAL": "MEAN_STD"}}
         unnormalizer["norm_map"]["ACTION"] = "MIN_MAX"
+    elif name == "changed_quantiles":
+        normalizer["norm_map"] |= {"STATE": "QUANTILES", "ENV": "QUANTILE10"}
+        unnormalizer["norm_map"]["ACTION"] = "QUANTILES"
+        for step in (before["steps"][3], after["steps"][0]):
+            path = folder / step["state_file"]
+            own = load_file(path)
+            for name, quantile in {"q01": -2.2, "q10": -1.3, "q90": 1.2, "q99": 2.4}.items():
+                own |= {f"{key}.{name}": own[f"{key}.mean"] + quantile * own[f"{key}.std"] for key in VECTORS}
+            save_file(own, path)
     else:
         del normalizer["features"]["observation.environment_state"]
         normalizer["normalize_observation_keys"] = ["observation.state"]
@@ -95,6 +108,9 @@ def folder(
         for name, shape in {**shapes, "action": (6,)}.items()
     }
     export_lerobot(root / "ours", policy, Processor(config, stats))
+    of_preset = lerobot_act(config.input_features, chunk_size=5, n_action_steps=3, dim_model=32, dim_feedforward=48)
+    save_pretrained(root / "trained", ACTPolicy(of_preset), Processor(of_preset, stats))
+    assert main(["export-lerobot", str(root / "trained"), str(root / "preset")]) == 0
     for name in CHANGED:
         shutil.copytree(root / "ours", root / name)
         change_pipelines(root / name, name)
@@ -140,6 +156,14 @@ def test_pipelines_with_other_settings_answer_in_lerobot_what_they_answer_here(
     said = np.load(folder / "said.npz")
     np.testing.assert_allclose(commands(folder / name, batch), said[f"chunk_{name}"], atol=5e-5)
     assert not np.allclose(said[f"chunk_{name}"], said["chunk_ours"], atol=1e-2)
+
+
+def test_a_checkpoint_of_the_preset_in_half_precision_answers_the_same(folder: Path, batch: dict[str, np.ndarray]):
+    theirs = np.load(folder / "said.npz")["chunk_preset"]
+    np.testing.assert_allclose(commands(folder / "preset", batch), theirs, atol=2e-5)
+    np.testing.assert_allclose(commands(folder / "trained", batch), theirs, atol=5e-2)
+    sizes = [(folder / name / "model.safetensors").stat().st_size for name in ("trained", "preset")]
+    assert sizes[0] > 1.9 * sizes[1]
 
 
 def test_a_checkpoint_as_lerobot_saves_it_answers_here_what_it_was(folder: Path, batch: dict[str, np.ndarray]):

@@ -14,6 +14,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from lerobot_environments import OLD, version_in
 
 import act_eval
 import act_eval.envs  # registers the ids
@@ -122,8 +123,8 @@ def named(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place / "site"
 
 
-def request(raw: dict[str, np.ndarray], delay: int) -> ChunkRequest:
-    """Return the same question for a policy of ours."""
+def request(raw: dict[str, np.ndarray], delay: int, prefix: np.ndarray | None = None) -> ChunkRequest:
+    """Return the same question for a policy of ours; the prefix is that of `raw` by default."""
     images = {name: raw[f"observation.images.{name}"] for name in ("overhead", "wrist")}
     return ChunkRequest(
         rows=np.arange(2),
@@ -136,7 +137,7 @@ def request(raw: dict[str, np.ndarray], delay: int) -> ChunkRequest:
             environment_state=raw["observation.environment_state"],
         ),
         estimated_delay=np.full(2, delay, np.int64),
-        prefix=raw["prefix"][:, :delay],
+        prefix=raw["prefix"][:, :delay] if prefix is None else prefix,
         last_action=raw["observation.state"],
     )
 
@@ -148,11 +149,34 @@ def test_lerobot_gets_the_chunks_that_we_get(folder: Path, raw: dict[str, np.nda
     ours = TorchChunkPolicy(policy, processor, rows_per_call=2)
     np.testing.assert_allclose(said["chunk"], ours.predict(request(raw, 0)).actions, rtol=2e-6, atol=2e-4)
     np.testing.assert_array_equal(said["actions"][:, :3], said["chunk"][:, :3])
-    delayed = ours.predict(request(raw, 2)).actions
-    if ours.spec.window == "shifted":  # LeRobot's chunks begin at the observation, so the committed commands come first
-        delayed = np.concatenate((raw["prefix"], delayed), axis=1)
-    np.testing.assert_allclose(said["delayed"], delayed, rtol=2e-6, atol=2e-4)
+    prefixes = {
+        "delayed": raw["prefix"],
+        "clipped": raw["prefix"],
+        "held": raw["prefix"][:, [0, 0]],  # one command was left, and the robot holds it
+        "dry": said["held"][:, [-1, -1]],  # nothing was left of the chunk before
+    }
+    for title, prefix in prefixes.items():  # LeRobot's chunks begin at the observation, with the committed commands
+        delayed = ours.predict(request(raw, 2, prefix)).actions
+        outputs = delayed if ours.spec.window == "shifted" else delayed[:, 2:]
+        wanted = np.concatenate((prefix, outputs), axis=1)
+        np.testing.assert_allclose(said[title], wanted, rtol=2e-6, atol=2e-4, err_msg=title)
     assert np.abs(said["delayed"][:, 2:5] - said["chunk"][:, 2:5]).max() > 1e-3
+
+
+def test_lerobots_engine_for_real_time_chunking_commits_what_it_runs(folder: Path, lerobot: Path):
+    if version_in(lerobot) == OLD:
+        pytest.skip(f"LeRobot {OLD} has no lerobot-rollout")
+    ran(lerobot, [str(HERE / "rollout_in_lerobot.py"), str(folder)], folder)
+    told = json.loads((folder / "rolled_out.json").read_text())
+    assert {name: told[name] for name in VARIANTS} == {"shifted": True, "same": False, "min_max": True}
+    for calls in (told["calls"], told["compiled"]):
+        delayed = [call for call in calls if call["delay"] and call["left_over"] is not None]
+        assert any(not any(call["left_over"][-1]) for call in delayed)  # filled up with zeros
+        for call in delayed:
+            left = [row for row in call["left_over"] if any(row)] or [calls[calls.index(call) - 1]["chunk"][-1]]
+            steps = min(call["delay"], TINY["rtc_max_delay"])
+            wanted = [left[min(step, len(left) - 1)] for step in range(steps)]
+            np.testing.assert_allclose(call["chunk"][:steps], wanted, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -169,7 +193,10 @@ def test_lerobot_sees_the_loss_that_we_see(folder: Path, data: Demonstrations, t
 
 def test_what_does_not_fit_is_refused_by_name(folder: Path):
     refused = json.loads((folder / "refused.json").read_text())
-    assert refused["delay"] == "inference_delay is 99 steps; the policy was trained for 0 to 2"
+    assert refused["delay"].startswith("inference_delay is 99 steps; the policy was trained for 0 to 2. LeRobot takes")
+    assert refused["delay"].endswith("with --policy.rtc_clip_delay=true that counts as 2")
+    assert refused["horizon"].startswith("inference_delay is 2 steps, and LeRobot passes 1 of the commands that run")
+    assert "--inference.rtc.execution_horizon=2" in refused["horizon"]
     assert "those of a data set (lerobot-train --dataset.repo_id=…) or of a checkpoint" in refused["no statistics"]
     assert "make the policy first (make_policy with ds_meta)" in refused["processors first"]
     assert "rtc_window" in refused["field"]
@@ -230,7 +257,7 @@ def test_lerobot_train_trains_and_resumes_and_our_evaluation_loads_it(
     found = {"--policy.discover_packages_path": "lerobot_policy_act_rtc"}
     tiny = {f"--policy.{name}": json.dumps(value) for name, value in TINY.items()}
     short = {"--steps": "3", "--save_freq": "3", "--log_freq": "1", "--batch_size": "4", "--num_workers": "0"}
-    here = {"--dataset.root": str(data.root), "--output_dir": str(tmp_path / "run"), "--eval_freq": "0"}
+    here = {"--dataset.root": str(data.root), "--output_dir": str(tmp_path / "run")}
     first = documented("lerobot-train", found | tiny | short | here | {"--dataset.use_imagenet_stats": "false"})
     assert "step:3" in ran(lerobot, first, tmp_path)
     checkpoints = tmp_path / "run" / "checkpoints"

@@ -63,7 +63,7 @@ def insert_step(folder: Path, pipeline: str, number: int, **step: Any) -> None:
 def edit_tensors(path: Path, **changes: Any) -> None:
     tensors = load_file(path)
     for name, change in changes.items():
-        tensors[name.replace("__", ".")] = change(tensors[name.replace("__", ".")])
+        tensors[name.replace("__", ".")] = change(tensors.get(name.replace("__", ".")))
     save_file(tensors, path)
 
 
@@ -85,20 +85,22 @@ def refusal(folder: Path) -> str:
 def lerobots(value: torch.Tensor, mode: str, stats: dict[str, Any], eps: float, inverse: bool = False) -> np.ndarray:
     """`_apply_transform` of LeRobot 0.6.1, src/lerobot/processor/normalize_processor.py, in double precision."""
     x = value.double().numpy()
-    mean, std, low, high = (np.array(stats[name]) for name in ("mean", "std", "min", "max"))
-    match mode:
-        case "MEAN_STD":
-            return x * std + mean if inverse else (x - mean) / (std + eps)
-        case "MIN_MAX":
-            return (x + 1) / 2 * (high - low) + low if inverse else 2 * (x - low) / (high - low) - 1
-        case _:
-            return x
+    if mode == "IDENTITY":
+        return x
+    if mode == "MEAN_STD":
+        mean, std = np.array(stats["mean"]), np.array(stats["std"])
+        return x * std + mean if inverse else (x - mean) / (std + eps)
+    names = {"MIN_MAX": ("min", "max"), "QUANTILES": ("q01", "q99"), "QUANTILE10": ("q10", "q90")}[mode]
+    low, high = (np.array(stats[name]) for name in names)
+    return (x + 1) / 2 * (high - low) + low if inverse else 2 * (x - low) / (high - low) - 1
 
 
 @pytest.mark.parametrize("eps", [1e-8, 0.5])
-@pytest.mark.parametrize("mode", ["MEAN_STD", "MIN_MAX", "IDENTITY"])
+@pytest.mark.parametrize("mode", ["MEAN_STD", "MIN_MAX", "QUANTILES", "QUANTILE10", "IDENTITY"])
 def test_settings_and_statistics_of_each_normaliser_are_applied(folder: Path, mode: str, eps: float) -> None:
-    after = {"mean": [5.0, 4.0], "std": [2.0, 3.0], "min": [-4.0, 0.0], "max": [4.0, 9.0]}
+    quantiles = {"q01": [-3.0, 1.0], "q99": [3.0, 8.0], "q10": [-2.0, 3.0], "q90": [2.5, 7.0]}
+    after = {"mean": [5.0, 4.0], "std": [2.0, 3.0], "min": [-4.0, 0.0], "max": [4.0, 9.0], **quantiles}
+    edit_tensors(folder / BEFORE, **{f"{STATE}.{n}": lambda _, v=v: torch.tensor(v) for n, v in quantiles.items()})
     edit_step(
         folder, "pre", 3, eps=eps, norm_map={"STATE": mode, "ENV": "MEAN_STD"}, normalize_observation_keys=[STATE]
     )
@@ -106,7 +108,7 @@ def test_settings_and_statistics_of_each_normaliser_are_applied(folder: Path, mo
     edit_tensors(folder / AFTER, **{f"action__{name}": lambda _, v=v: torch.tensor(v) for name, v in after.items()})
     policy, processor = load_pretrained(folder)
     batch = processor.prepare(RAW)
-    assert np.allclose(batch[STATE], lerobots(RAW[STATE], mode, STATS[STATE], eps), atol=1e-5)
+    assert np.allclose(batch[STATE], lerobots(RAW[STATE], mode, STATS[STATE] | quantiles, eps), atol=1e-5)
     assert torch.equal(batch[ENVIRONMENT_STATE], RAW[ENVIRONMENT_STATE])  # not among normalize_observation_keys
     chunk = policy.predict_action_chunk(batch)
     assert np.allclose(processor.restore(chunk), lerobots(chunk, mode, after, eps, inverse=True), atol=1e-5)
@@ -189,8 +191,12 @@ def test_steps_that_change_nothing_pass(folder: Path) -> None:
         ),
         (lambda f: edit_step(f, "pre", 3, eps=-1.0), "'normalizer_processor': eps is -1.0; it must be at least 0"),
         (
+            lambda f: edit_step(f, "post", 0, norm_map={"ACTION": "RANKS"}),
+            "norm_map.ACTION is 'RANKS'; it must be one of 'MEAN_STD', 'MIN_MAX', 'QUANTILES', 'QUANTILE10', ",
+        ),
+        (
             lambda f: edit_step(f, "post", 0, norm_map={"ACTION": "QUANTILES"}),
-            "norm_map.ACTION is 'QUANTILES'; it must be one of 'MEAN_STD', 'MIN_MAX', 'IDENTITY'",
+            "there are no statistics 'q01' of 'action'; given are ['max', 'mean', 'min', 'std']",
         ),
         (
             lambda f: edit(f / "policy_preprocessor.json", lambda c: c | {"steps": c["steps"] + c["steps"][3:]}),

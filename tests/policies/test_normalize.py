@@ -71,12 +71,15 @@ def test_the_state_may_be_the_anchor_without_being_an_input() -> None:
 
 def test_a_feature_that_never_moved_gives_moderate_inputs() -> None:
     given = {
-        "observation.environment_state": {"mean": [0.2, 0.1], "std": [0.0, 0.05], "min": [0.2, 0], "max": [0.2, 0.2]}
+        "observation.environment_state": {
+            **{"mean": [0.2, 0.1], "std": [0.0, 0.05], "min": [0.2, 0], "max": [0.2, 0.2]},
+            **{"q01": [0.2, 0], "q99": [0.2, 0.2]},
+        }
     }
     config = tiny_config(
         input_features={"observation.environment_state": tiny_config().input_features["observation.environment_state"]}
     )
-    for mode in ("MEAN_STD", "MIN_MAX"):
+    for mode in ("MEAN_STD", "MIN_MAX", "QUANTILES"):
         config = tiny_config(input_features=config.input_features, normalization_mapping={"ENV": mode})
         processor = Processor(config, floored(given))
         batch = processor.prepare({"observation.environment_state": torch.tensor([[0.2, 0.1], [0.25, 0.15]])})

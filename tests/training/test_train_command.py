@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from act_eval.cli import main
 from act_eval.cli.train import parse, run
 from act_eval.errors import (
     CheckpointError,
@@ -63,6 +65,7 @@ def test_a_run_leaves_a_policy_and_says_what_to_do_next(
     checkpoint = out / "checkpoints" / "last" / "pretrained_model"
     assert f"evaluate: act-eval evaluate --policy {checkpoint} --env confuser_pick" in said
     assert "on 2 demonstrations" in said
+    assert "LeRobot can load the checkpoints with the plugin lerobot_policy_act_rtc" in said
     assert "(1 held out); 4 steps of 4 samples, bf16 on cpu" in said
     policy, _ = load_pretrained(checkpoint)
     assert isinstance(policy.config, ACTRTCConfig)
@@ -74,6 +77,41 @@ def test_a_run_leaves_a_policy_and_says_what_to_do_next(
     assert noted["data"][0]["episodes"] == 2
     assert noted["command"].startswith("act-eval train --dataset")
     assert noted["versions"]["torch"] == version("torch")
+
+
+def test_a_preset_that_lerobot_can_load_says_so_and_is_exported_in_half_precision(
+    tmp_path: Path, demos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [word for word in TINY if word not in ("--model.backbone-widths", "8")]  # a field beyond LeRobot's
+    preset = ["--policy", "act", "--preset", "lerobot", "--steps", "1"]
+    assert train("--dataset", demos, "--out", tmp_path / "run", "--held-out", 0, *words, *preset, *NO_LOOK) == 0
+    assert "LeRobot can load the checkpoints (docs/lerobot.md)." in capsys.readouterr().out
+    trained = tmp_path / "run" / "checkpoints" / "last" / "pretrained_model"
+    assert main(["export-lerobot", str(trained), str(tmp_path / "out")]) == 0
+    assert {tensor.dtype for tensor in load_file(tmp_path / "out" / "model.safetensors").values()} == {torch.float16}
+    (before, _), (after, _) = load_pretrained(trained), load_pretrained(tmp_path / "out")
+    assert after.config == before.config
+    assert after.config.type == "act"
+    for name, tensor in before.state_dict().items():
+        assert torch.equal(after.state_dict()[name], tensor.half().float()), name
+    assert main(["export-lerobot", str(trained), str(tmp_path / "out")]) == 2
+    assert "out exists and is no empty folder" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="--preset lerobot is a preset of --policy act, not of act_rtc"):
+        parse(["--preset", "lerobot"])
+
+
+def test_what_lerobot_cannot_load_is_said_before_training_and_refused_after(
+    tmp_path: Path, demos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short = ["--policy", "act", "--held-out", "0", *TINY, "--steps", "1", *NO_LOOK]
+    assert train("--dataset", demos, "--out", tmp_path / "run", *short) == 0
+    told = "vision_backbone = 'resnet_narrow', backbone_widths = (8,), camera_embedding = True"
+    said = capsys.readouterr().out
+    assert f"LeRobot cannot load the checkpoints: {told}. It can load those of --preset lerobot." in said
+    trained = tmp_path / "run" / "checkpoints" / "last" / "pretrained_model"
+    assert main(["export-lerobot", str(trained), str(tmp_path / "out")]) == 1
+    assert f"'act_eval_act' is no LeRobot ACT: {told}" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_that_holds_a_run_is_not_written_over(begun: Path, demos: Path) -> None:

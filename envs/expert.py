@@ -7,7 +7,6 @@ in a few iterations from the current joints.
 """
 
 import logging
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -16,6 +15,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from act_eval.envs.dm_control_modules import dm_control_module
 from act_eval.scenes.arm import GRIPPER_CLOSED, GRIPPER_OPEN, JOINTS, PINCH_SITE
 from act_eval.scenes.scene import SceneConfig, build_spec
 from act_eval.scenes.tabletop import TARGET
@@ -50,6 +50,7 @@ class Expert:
     def __init__(self, env: PrivilegedEnv) -> None:
         self._env = env
         self._arm = _arm_physics()
+        self._solve = dm_control_module("utils.inverse_kinematics").qpos_from_site_pose
 
     def act(self) -> FloatArray:
         """Return the command (6,) for this moment: absolute joint targets [rad]."""
@@ -61,12 +62,10 @@ class Expert:
         return np.append(joints, gripper).astype(np.float32)
 
     def _inverse(self, now: Privileged, position: NDArray[np.float64]) -> NDArray[np.float64]:
-        from dm_control.utils.inverse_kinematics import qpos_from_site_pose
-
         self._arm.data.qpos[:] = now.joints
         on_table, over_tray = now.target_pos[2] < BLOCK_SIDE, bool(TRAY.contains(now.target_pos[:2]))
         with _silent("absl"):  # it warns of places out of reach; the nearest place is what is wanted then
-            solution = qpos_from_site_pose(
+            solution = self._solve(
                 self._arm,
                 PINCH_SITE,
                 target_pos=position,
@@ -140,9 +139,6 @@ def _pointing_down(yaw: float) -> NDArray[np.float64]:
 
 def _arm_physics() -> Any:
     """The arm alone, as dm_control's physics: kinematics without the blocks' contacts."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # dm_control asks for a window system at import and warns where there is none
-        from dm_control import mujoco as dm_mujoco
     spec = build_spec(SceneConfig(confusers=0))
     spec.delete(spec.body(TARGET))
-    return dm_mujoco.Physics.from_xml_string(spec.to_xml())
+    return dm_control_module("mujoco").Physics.from_xml_string(spec.to_xml())

@@ -4,7 +4,6 @@ Observations are the task's own entries, each a vector, and the requested camera
 success, only a reward in 0 … 1 per step: declare a rule such as `reward>=0.9`.
 """
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from act_eval.envs.adapters.config import Declaration
+from act_eval.envs.dm_control_modules import dm_control_module
 from act_eval.errors import UnknownName, UsageError
 from act_eval.types import FloatArray, ImageArray
 
@@ -112,9 +112,7 @@ def default_config(env: DmControlEnv) -> Declaration:
 
 
 def _load(task: str) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # dm_control asks for a window system at import and warns where there is none
-        from dm_control import suite
+    suite: Any = dm_control_module("suite")
     domain, _, name = task.partition("/")
     known = [f"{one}/{other}" for one, other in suite.ALL_TASKS]
     if (domain, name) not in suite.ALL_TASKS:

@@ -124,6 +124,8 @@ class ACTRTCPolicy(PreTrainedPolicy):
         loss, metrics = self.network(self.normalizer.prepare(raw))
         return loss, {name: float(value) for name, value in metrics.items()}
 
+    # lerobot-rollout compiles this method: again for each new delay, and the time counts as latency from then on.
+    @torch.compiler.disable()  # pyright: ignore[reportUntypedFunctionDecorator]
     @torch.no_grad()
     def predict_action_chunk(
         self,
@@ -200,8 +202,8 @@ class ACTRTCPolicy(PreTrainedPolicy):
     def _committed(self, delay: int, left_over: Tensor | None, rows: int) -> Tensor:
         """Return the commands (B, d, A) that run while the chunk is computed, absolute; none if there was no chunk."""
         delay = self._known(delay)
-        left_over = torch.zeros(0, self.network.config.action_dim) if left_over is None else left_over
-        left_BTA = left_over.reshape(-1, *left_over.shape[-2:]).expand(rows, -1, -1)
+        nothing = torch.zeros((0, self.network.config.action_dim), device=next(self.network.parameters()).device)
+        left_BTA = (nothing if left_over is None else left_over).expand(rows, -1, -1)
         # lerobot-rollout fills the rest of a chunk up with zeros, which would mean the mean pose.
         used = left_BTA.ne(0).any(2).any(0).nonzero()
         if len(used):
@@ -209,7 +211,7 @@ class ACTRTCPolicy(PreTrainedPolicy):
         elif delay and self._held_BA is not None:
             left_BTA = self._held_BA[:, None]
         else:
-            return torch.zeros((rows, 0, left_BTA.shape[2]), device=next(self.network.parameters()).device)
+            return nothing.expand(rows, -1, -1)
         steps_d = torch.arange(delay, device=left_BTA.device)
         return left_BTA[:, steps_d.clamp(max=left_BTA.shape[1] - 1)]  # the robot holds the last one
 

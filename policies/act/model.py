@@ -150,7 +150,7 @@ class ACT(nn.Module):
     def with_recovered(self, aux: AuxOutputs, batch: Batch, memory_BND: Tensor) -> AuxOutputs:
         """Return `aux` with the goal predicted from the memory, for the auxiliary loss."""
         recovered_BE = self.conditioning.recovered(memory_BND) if ACTION in batch else None
-        return aux._replace(recovered=recovered_BE)
+        return AuxOutputs(aux.latent_mean, aux.latent_log_var, recovered_BE)
 
     def _image_tokens(self, batch: Batch) -> Tensor:
         by_camera: dict[str, Tensor] = {}

@@ -1,11 +1,14 @@
 """The scripted expert solves every environment, with and without the noise that demonstrations are collected with."""
 
+import sys
+
 import gymnasium as gym
 import numpy as np
 import pytest
 
 from act_eval.envs.expert import Expert
 from act_eval.envs.registration import ENVIRONMENTS, env_id
+from act_eval.errors import UsageError
 from act_eval.seeding import Purpose, episode_seeds
 
 COLLECTING_NOISE = 0.03
@@ -52,3 +55,10 @@ def test_expert_stays_within_the_joint_limits_and_moves_smoothly():
     assert (commands >= env.action_space.low).all()
     assert (commands <= env.action_space.high).all()
     assert np.abs(np.diff(commands[:, :5], axis=0)).max() < 0.5
+
+
+def test_without_dm_control_the_lines_that_install_it_are_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "dm_control.mujoco", None)
+    env = gym.make(env_id("pick"), disable_env_checker=True).unwrapped
+    with pytest.raises(UsageError, match=r"need dm_control, and dm_control\.mujoco is not installed: pip install dm-"):
+        Expert(env)

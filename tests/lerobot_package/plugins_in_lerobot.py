@@ -71,6 +71,7 @@ def said_by(folder: Path) -> dict[str, Any]:
     refused["delay"] = refusal(
         lambda: policy.predict_action_chunk(pre(raw), inference_delay=99, prev_chunk_left_over=left_over)
     )
+    policy.reset()  # forgets the last command
     policy.config.rtc_clip_delay = True
     clipped = post(policy.predict_action_chunk(pre(raw), inference_delay=99, prev_chunk_left_over=left_over))
     policy.config.rtc_clip_delay, policy.config.rtc_config = False, SimpleNamespace(execution_horizon=1)

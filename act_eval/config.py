@@ -137,9 +137,12 @@ class EvaluateConfig:
 
     policy: str = "act_rtc"
     """A shipped policy, the path of a checkpoint folder (ours or LeRobot's ACT), a hub id (org/name), module:factory,
-    a server (ws://host:port), or `expert`."""
+    lerobot:FOLDER (any policy of LeRobot, in a process of its own), a server (ws://host:port), or `expert`."""
     policy_options: tuple[str, ...] = ()
-    """Passed to module:factory or to a server's client, each as NAME=VALUE; a value is JSON or text."""
+    """Passed to module:factory, to LeRobot's process or to a server's client, each as NAME=VALUE; a value is JSON or
+    text."""
+    policy_python: str | None = None
+    """Python interpreter of lerobot:FOLDER, in whose environment LeRobot is installed; this one by default."""
     env: str = "confuser_pick"
     """A built-in name, a Gymnasium id (gym_aloha/AlohaTransferCube-v0, package:SomeId-v0), module:factory, or
     dm_control:DOMAIN/TASK."""
@@ -239,7 +242,9 @@ class SweepConfig:
     """Sweep policies over inference delay. By default: naive and rtc in environments where delay hurts."""
 
     policies: tuple[str, ...] = ("act", "act_rtc")
-    """Shipped policies, or paths of checkpoint folders."""
+    """Shipped policies, paths of checkpoint folders, or lerobot:FOLDER."""
+    policy_python: str | None = None
+    """Python interpreter of every lerobot:FOLDER; this one by default."""
     envs: tuple[str, ...] = ("moving_pick", "confuser_swap")
     """Environments, as `evaluate` takes them."""
     delays: tuple[str, ...] = ("0", "1", "2", "4", "8")
@@ -298,9 +303,12 @@ class ProbeConfig:
     """Measure which declared inputs change a policy's output."""
 
     policy: str = "act_rtc"
-    """A shipped policy, a checkpoint folder, a hub id, module:factory, or a server, as `evaluate` takes it."""
+    """A shipped policy, a checkpoint folder, a hub id, module:factory, lerobot:FOLDER, or a server, as `evaluate` takes
+    it."""
     policy_options: tuple[str, ...] = ()
-    """Passed to module:factory or to a server's client, each as NAME=VALUE."""
+    """Passed to module:factory, to LeRobot's process or to a server's client, each as NAME=VALUE."""
+    policy_python: str | None = None
+    """Python interpreter of lerobot:FOLDER; this one by default."""
     env: str = "confuser_pick"
     """Environment."""
     bank: Literal["expert", "policy"] | None = None

@@ -110,7 +110,8 @@ def plan_workers(config: EvaluateConfig) -> WorkerPlan:
             precision=config.precision,
         )
         options = named_values(config.policy_options, "--policy-options")
-        policy = policy_source(config.policy, options, network, batch if _measures(config) else ROWS_PER_CALL)
+        rows = batch if _measures(config) else ROWS_PER_CALL
+        policy = policy_source(config.policy, options, network, rows, config.policy_python)
         sources.append(policy)
         policy_label = policy.label
         build = PolicyWorkerSource(
@@ -278,8 +279,8 @@ def _check_timing(config: EvaluateConfig) -> None:
     late = config.observation_delay or config.actuation_delay or config.timeout
     if delayed or delay_estimator or late or config.executor or config.execution_horizon:
         raise UsageError("the expert acts in every step without inference: it takes no delay, executor or horizon")
-    if config.policy_options:
-        raise UsageError("the expert takes no --policy-options")
+    if config.policy_options or config.policy_python is not None:
+        raise UsageError("the expert takes no --policy-options and no --policy-python")
     if config.mask_images:
         raise UsageError("the expert uses no camera: it takes no --mask-images")
     if {*config.prefix, *config.proprio} != {"committed", "observed"}:

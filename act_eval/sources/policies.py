@@ -1,13 +1,14 @@
 """Policies by name (shipped, a folder, a module's, a server's, one of the hub) or as objects."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from act_eval.errors import CheckpointError, UnknownName, UsageError
 from act_eval.sources.factories import import_name, names_factory, object_label
 from act_eval.sources.hub import fetched, is_hub_id
+from act_eval.sources.lerobot import PREFIX, lerobot_source
 from act_eval.sources.policy_sources import (
     SERVER,
     CheckpointSource,
@@ -59,22 +60,33 @@ class Network:
 
 
 def policy_source(
-    policy: Any, options: Mapping[str, Any], network: Network, usual_rows: int = ROWS_PER_CALL
+    policy: Any,
+    options: Mapping[str, Any],
+    network: Network,
+    usual_rows: int = ROWS_PER_CALL,
+    python: str | None = None,
 ) -> PolicySource:
     """Return where a policy comes from.
 
     Args:
-        policy: by name, a shipped policy, a folder, `module:factory`, `ws://host:port`, or a hub id; as an object, a
-            class or function that makes a policy, a `ChunkPolicy`, an instance of the simple class of
+        policy: by name, a shipped policy, a folder, `lerobot:FOLDER`, `module:factory`, `ws://host:port`, or a hub id;
+            as an object, a class or function that makes a policy, a `ChunkPolicy`, an instance of the simple class of
             docs/own-policy.md, or `(policy, processor)` of an `ACTPolicy` or `ACTRTCPolicy`.
-        options: for a factory or a server.
+        options: for a factory, a server or a policy of LeRobot.
         network: how a network is run.
         usual_rows: rows of its calls where the flags do not say.
+        python: path of the interpreter for a policy of LeRobot; None: this one.
 
     Raises:
         UsageError: or a child of it, naming what does not fit.
         CheckpointError: if a folder holds no checkpoint, or the hub does not give one.
     """
+    if isinstance(policy, str) and policy.startswith(PREFIX):
+        replace(network, device="auto", rows_per_call=None).refuse(policy)
+        settings = {name: network.settings(usual_rows)[name] for name in ("device", "rows_per_call", "threads")}
+        return lerobot_source(policy, python, options, **settings)
+    if python is not None:
+        raise UsageError(f"--policy-python is for --policy lerobot:FOLDER; {policy} runs in this Python or by itself")
     if not isinstance(policy, str | Path):
         return _of_object(policy, options, network, usual_rows)
     name = str(policy)
@@ -87,7 +99,7 @@ def policy_source(
         network.refuse(name)
         return FactorySource(target=name, options=options, threads=network.threads)
     if options:
-        raise UsageError(f"--policy-options are for module:factory and for servers; {name!r} takes none")
+        raise UsageError(f"--policy-options are for module:factory, lerobot:FOLDER and servers; {name!r} takes none")
     folder = checkpoint_folder(name).absolute()  # a worker's directory may be another
     return CheckpointSource(folder=folder, asked=name, **network.settings(usual_rows))
 

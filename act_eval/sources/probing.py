@@ -28,7 +28,8 @@ def probe_inputs(config: ProbeConfig) -> ProbeReport:
         raise UsageError(f"--goal-input {config.environment.goal_input}: a probe changes the coordinates itself")
     source = env_source(config.env, config.environment.given(), config.declaration, film=False)
     options = named_values(config.policy_options, "--policy-options")
-    policy = policy_source(config.policy, options, Network(device=config.device)).load(ready=False)
+    network = Network(device=config.device)
+    policy = policy_source(config.policy, options, network, python=config.policy_python).load(ready=False)
     env = source.for_probe().make()
     try:
         check_features(policy.spec, env)

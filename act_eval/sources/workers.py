@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from act_eval.errors import UsageError
 from act_eval.sources.environments import EnvFacts, EnvSource
+from act_eval.sources.lerobot import LeRobotSource
 from act_eval.sources.policy_sources import FactorySource, ObjectSource, PolicyFacts, PolicySource, ServerSource
 from act_eval.timing import ExpertPrefix, Schedule
 from act_eval.types import ChunkPolicy, Executor
@@ -90,7 +91,7 @@ class PolicyWorkerSource:
         warnings = rate_warnings(rates, facts.policy.spec.chunk, self.env.label, 1000 / facts.env.control_ms)
         if self.env.declared is not None:
             warnings += start_warnings(envs[0], self.env.label)
-        if isinstance(self.policy, FactorySource | ObjectSource | ServerSource):
+        if isinstance(self.policy, FactorySource | LeRobotSource | ObjectSource | ServerSource):
             bare = getattr(policy, "first", policy)  # a user's policy behind SimpleChunkPolicy
             warnings += () if getattr(bare, "samples", False) else answer_warnings(seeing, envs[0], self.policy.label)
         return warnings

@@ -24,6 +24,7 @@ from act_eval.seeding import Purpose, episode_seeds
 from act_eval.sources.env_declaration import as_dict
 from act_eval.sources.environments import EnvSource, check_features, env_source
 from act_eval.sources.executors import ExecutorSource, load_executor
+from act_eval.sources.lerobot import PREFIX
 from act_eval.sources.metrics import load_metrics, manifest_entries
 from act_eval.sources.policies import EXPERT, Network, policy_entry, policy_source
 from act_eval.sources.policy_sources import CheckpointSource, NetworkSource, ObjectSource, PolicySource, check_network
@@ -219,7 +220,8 @@ def _policies(config: SweepConfig) -> dict[str, PolicySource]:
     for given in config.policies:
         if isinstance(given, str) and given == EXPERT:
             raise UsageError("the expert acts in every step without inference: there is no delay to sweep")
-        source = policy_source(given, {}, network)
+        foreign = isinstance(given, str) and given.startswith(PREFIX)
+        source = policy_source(given, {}, network, python=config.policy_python if foreign else None)
         if source in found.values():
             continue
         name = source.label

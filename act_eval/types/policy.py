@@ -90,6 +90,13 @@ class PolicySpec:
     """Whether the committed prefix and the estimated delay are inputs."""
     max_delay: int
     """Largest estimated delay that the policy was trained for; 0 for a policy without a prefix."""
+    min_delay: int = 0
+    """Smallest delay that a policy with a prefix can be conditioned on: smaller estimates are raised to it, and the
+    answer waits until then, as any early one. Requests without a prefix still have an estimated delay of 0."""
+    past_actions: int = 0
+    """K, commands before the observation that a request contains."""
+    planned_actions: int = 0
+    """L, commands from the observation on, as planned at the request, that a request with a prefix contains."""
     inputs: Mapping[str, tuple[int, ...]]
     """Declared inputs with their shapes: `observation.state`, `observation.environment_state`,
     `observation.images.NAME` as (H, W, 3). Shapes of one observation, whatever `history` is."""
@@ -108,6 +115,10 @@ class PolicySpec:
     def __post_init__(self) -> None:
         if self.chunk < 1 or self.action_dim < 1 or self.max_delay < 0:
             raise UsageError(f"a policy needs chunk >= 1, action_dim >= 1 and max_delay >= 0, got {self}")
+        if not 0 <= self.min_delay <= self.max_delay or self.past_actions < 0 or self.planned_actions < 0:
+            raise UsageError(
+                f"a policy needs 0 <= min_delay <= max_delay, past_actions >= 0 and planned_actions >= 0, got {self}"
+            )
         for name in ("history", "history_spacing"):
             value = getattr(self, name)
             if type(value) is not int or value < 1:
@@ -169,6 +180,12 @@ class ChunkRequest:
     replaced by padding. None: all."""
     last_action: FloatArray
     """(N, A) a_{t-1}, or the joint angles of the observation at t = 0 (NaN unless they are A numbers)."""
+    past_actions: FloatArray | None = None
+    """(N, K, A) a_{t-K} … a_{t-1}, NaN before the episode's start; None if the policy declares none."""
+    planned_actions: FloatArray | None = None
+    """(N, L, A) a_t …, executed or planned when the request is sent, NaN where no chunk covers a step and in requests
+    without a prefix; None if the policy declares none. Its first entries are the committed ones, also if an ablation
+    changes the prefix."""
 
 
 @dataclass(frozen=True)

@@ -26,18 +26,12 @@ Predict = Callable[[Observation], FloatArray]
 
 def predictor(policy: ChunkPolicy, observations: ObservationSet) -> Predict:
     """Return a function that requests chunks for changed observations, without delay and with the same seeds."""
-    rows, dim = np.arange(len(observations)), policy.spec.action_dim
+    rows = np.arange(len(observations))
 
     def predict(observation: Observation) -> FloatArray:
         policy.reset(rows.tolist(), observations.seeds.tolist())
-        request = ChunkRequest(
-            rows=rows,
-            steps=observations.steps,
-            observation=observation,
-            estimated_delay=np.zeros(len(observations), np.int64),
-            prefix=np.zeros((len(observations), policy.spec.max_delay, dim), np.float32),
-            last_action=observations.last_action,
-        )
+        last = observations.last_action
+        request = ChunkRequest.without_prefix(policy.spec, rows, observations.steps, observation, last)
         chunk_NCA = policy.predict(request).actions
         if not np.isfinite(chunk_NCA).all():
             raise ActionError("the policy's chunks are not finite")

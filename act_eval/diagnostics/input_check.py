@@ -16,7 +16,9 @@ from act_eval.types import ENVIRONMENT_STATE, ChunkPolicy, Executor
 from act_eval.types.env_hooks import hooks_of
 
 Env = gym.Env[Any, Any]
-SHORT_EPISODES, SHORT_PER_EPISODE = 4, 4
+SHORT_EPISODES, SHORT_PER_EPISODE, EVERY = 4, 4, 3
+LONGEST_S = 15.0
+"""Longest time of the predictions of the short form [s]."""
 
 
 def check_inputs(
@@ -26,7 +28,7 @@ def check_inputs(
     *,
     expert: Callable[[Env], Executor] | None = None,
     per_episode: int,
-    every: int = 3,
+    every: int = EVERY,
     short: bool = False,
 ) -> ProbeReport:
     """Collect observations in an environment and probe a policy on them.
@@ -43,11 +45,7 @@ def check_inputs(
     Raises:
         UsageError: if a number is too small, or the policy fails while observations are collected.
     """
-    if expert is None:
-        half_chunks = Schedule(method=Sync(max(1, policy.spec.chunk // 2)), delay=Constant(0))
-        executor = ChunkExecutor(policy, half_chunks, hold_of([env]))
-    else:
-        executor = expert(env)
+    executor = _half_chunks(policy, env) if expert is None else expert(env)
     bank = collect_observations(env, executor, seeds, per_episode, every, policy.spec)
     return probe(policy, bank, hooks_of(env), short=short)
 
@@ -55,13 +53,37 @@ def check_inputs(
 def input_warnings(policy: ChunkPolicy, env: Env) -> tuple[str, ...]:
     """Return the warnings of the short form: inputs that are ignored, and goal coordinates that decide little.
 
-    The observations are those that the policy itself meets; that takes a few seconds.
-    A policy that cannot be probed can be evaluated; that is a warning too.
+    The observations are those that the policy itself meets; that takes a few seconds. A policy that would need longer
+    is not probed. It can be evaluated, and so can one that cannot be probed; both are a warning.
     """
     try:
         seeds = episode_seeds(Purpose.PROBE, 0, SHORT_EPISODES)
+        each_s, all_s = _expected_s(policy, env, seeds[:1])
+        if all_s > LONGEST_S:
+            return (
+                f"warning: the inputs were not probed: a prediction takes {each_s:.1f} s, the check would take about "
+                f"{all_s:.0f} s; `act-eval probe` takes that time",
+            )
         report = check_inputs(policy, env, seeds, per_episode=SHORT_PER_EPISODE, short=True)
     except ActEvalError as error:
         return (f"warning: the inputs could not be probed: {error}",)
     accused = [v for v in report.verdicts if v.mode == "ignored" or (v.mode == "weak" and v.input == ENVIRONMENT_STATE)]
     return tuple(f"warning: input {verdict.line}" for verdict in accused)
+
+
+def _half_chunks(policy: ChunkPolicy, env: Env) -> ChunkExecutor:
+    """Return the executor with which a policy collects its own observations."""
+    schedule = Schedule(method=Sync(max(1, policy.spec.chunk // 2)), delay=Constant(0))
+    return ChunkExecutor(policy, schedule, hold_of([env]))
+
+
+def _expected_s(policy: ChunkPolicy, env: Env, seeds: Sequence[int]) -> tuple[float, float]:
+    """Return the time of one prediction, the first one aside, and the expected one of the short form's [s]."""
+    executor = _half_chunks(policy, env)
+    for _ in range(2):
+        collect_observations(env, executor, seeds, per_episode=1, spec=policy.spec)
+    each_s = executor.inference_ms(0)[-1] / 1000
+    steps = (SHORT_PER_EPISODE - 1) * EVERY + 1
+    collecting = SHORT_EPISODES * -(-steps // executor.schedule.method.execution_horizon)
+    # Intact, repeated, all exchanged, the other block's, each input; all observations take as long as two predictions.
+    return each_s, each_s * (collecting + 2 * (4 + len(policy.spec.inputs)))

@@ -8,6 +8,7 @@ Legend: `N` slots of one batch · `C` chunk length · `A` action dim.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,12 +25,22 @@ Answer = FloatArray | str
 """(C, A) absolute commands, or the description of an error."""
 
 
+class Sent(NamedTuple):
+    """A request on its way to the policy."""
+
+    slot: Slot
+    step: int
+    request: Request
+    input: PolicyInput
+
+
 def make_request(slot: Slot, step: int, schedule: Schedule, spec: PolicySpec, hold: Hold) -> Request:
     """Return a slot's request at a step, with its observation step, estimated delay and committed prefix."""
     observed = max(0, step - schedule.observation_delay)
     estimated, prefix = 0, _NO_PREFIX
     if slot.requests and schedule.estimates_delay:
-        estimated = _within_max_delay(slot, step - observed + _estimate(slot, schedule), schedule, spec)
+        estimated = max(spec.min_delay, step - observed + _estimate(slot, schedule))
+        estimated = _within_max_delay(slot, estimated, schedule, spec)
         count = estimated + max(0, schedule.ablation.offset)
         prefix = committed_commands(slot, step, observed, count, spec.action_dim, hold) if count else _NO_PREFIX
     return Request(number=len(slot.requests), sent=step, observation_step=observed, estimated=estimated, prefix=prefix)
@@ -120,6 +131,27 @@ def committed_commands(slot: Slot, step: int, observed: int, count: int, action_
     return prefix
 
 
+def _past_commands(slot: Slot, request: Request, count: int, action_dim: int) -> FloatArray:
+    """Return the (count, A) commands before a request's observation, NaN before the episode's start."""
+    past = np.full((count, action_dim), np.nan, np.float32)
+    for back in range(1, min(count, request.observation_step) + 1):
+        past[-back] = slot.commands[request.observation_step - back]
+    return past
+
+
+def _planned_commands(slot: Slot, request: Request, count: int, action_dim: int) -> FloatArray:
+    """Return the (count, A) commands from a request's observation on, NaN where no chunk covers a step."""
+    plan = np.full((count, action_dim), np.nan, np.float32)
+    for ahead in range(count):
+        at = request.observation_step + ahead
+        planned = slot.action_at(at) if at >= request.sent else None
+        if at < request.sent:
+            plan[ahead] = slot.commands[at]
+        elif planned is not None:
+            plan[ahead] = planned.command
+    return plan
+
+
 def last_action_of(slot: Slot, request: Request, agent_pos: FloatArray, action_dim: int) -> FloatArray:
     """Return the (A,) command before a request's observation: the joints at step 0, NaN if they are no command."""
     if request.observation_step > 0:
@@ -129,13 +161,16 @@ def last_action_of(slot: Slot, request: Request, agent_pos: FloatArray, action_d
 
 
 def batch_requests(
-    slots: Sequence[Slot],
-    requests: Sequence[Request],
-    inputs: Sequence[PolicyInput],
-    observation: Observation,
-    spec: PolicySpec,
+    sent: Sequence[Sent], observation: Observation, spec: PolicySpec, hands_over_prefix: bool
 ) -> ChunkRequest:
-    """Return the requests of N slots as one, with N rows of `observation`."""
+    """Return N requests as one, with N rows of `observation`."""
+    slots, requests, inputs = ([getattr(one, name) for one in sent] for name in ("slot", "request", "input"))
+    both, past, planned = list(zip(slots, requests, strict=True)), None, None
+    if spec.past_actions:
+        past = np.stack([_past_commands(*one, spec.past_actions, spec.action_dim) for one in both])
+    if spec.planned_actions:
+        planned = np.stack([_planned_commands(*one, spec.planned_actions, spec.action_dim) for one in both])
+        planned[[not hands_over_prefix or request.number == 0 for request in requests]] = np.nan
     if observation.agent_pos.ndim == 2:  # with a history, joints are never predicted
         observation = replace(observation, agent_pos=np.array([one.joints for one in inputs], np.float32))
     prefix = np.zeros((len(slots), spec.max_delay, spec.action_dim), np.float32)
@@ -150,6 +185,8 @@ def batch_requests(
         prefix=prefix,
         prefix_known=np.array([one.known for one in inputs], np.int64),
         last_action=np.array([one.last_action for one in inputs], np.float32),
+        past_actions=past,
+        planned_actions=planned,
     )
 
 

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter
-from typing import NamedTuple
 
 import numpy as np
 
@@ -20,6 +19,7 @@ from act_eval.executors.ablation import Foresee, InputAblation, PolicyInput
 from act_eval.executors.guard import GuardedMethod
 from act_eval.executors.latency import ObservationBuffer, delayed_command
 from act_eval.executors.request import (
+    Sent,
     batch_requests,
     call_policy,
     committed_commands,
@@ -50,15 +50,6 @@ _NO_STATE = np.zeros(0, np.float32)
 
 _Due = tuple[Slot, int]
 """A slot and its step."""
-
-
-class _Sent(NamedTuple):
-    """A request on its way to the policy."""
-
-    slot: Slot
-    step: int
-    request: Request
-    input: PolicyInput
 
 
 @dataclass(frozen=True)
@@ -188,7 +179,7 @@ class ChunkExecutor:
             for (slot, _), request, joints in zip(due, requests, seen.latest().agent_pos, strict=True)
         ]
         sent = [
-            _Sent(slot, t, request, given)
+            Sent(slot, t, request, given)
             for (slot, t), request, given in zip(due, requests, inputs, strict=True)
             if given is not None
         ]
@@ -196,9 +187,7 @@ class ChunkExecutor:
             return
         if len(sent) < len(due):
             seen = seen.take(np.array([n for n, given in enumerate(inputs) if given is not None], np.int64))
-        batch = batch_requests(
-            [one.slot for one in sent], [one.request for one in sent], [one.input for one in sent], seen, self._spec
-        )
+        batch = batch_requests(sent, seen, self._spec, self.schedule.method.hands_over_prefix)
         newest = seen.latest().environment_state
         goals = None if newest is None else newest.copy()  # the policy may change what it is given
         begin = perf_counter()

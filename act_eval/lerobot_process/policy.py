@@ -48,7 +48,7 @@ class LeRobotPolicy:
         self._conditioning = conditioning_of(loaded, settings)
         inputs = {ours: _shape(loaded.config.input_features[theirs]) for ours, (theirs, _) in self._sources.items()}
         spec = {"action_dim": action_dim, "inputs": inputs, "history": history, "history_spacing": spacing}
-        self.spec = PolicySpec(chunk=1, window="same", takes_prefix=False, max_delay=0, **spec)
+        self.spec = PolicySpec(chunk=1, **spec, **self._conditioning.spec(1))
         chunk = self._first_chunk()
         self.spec = PolicySpec(
             chunk=chunk,
@@ -183,18 +183,13 @@ def _zeros(spec: PolicySpec, rows: int) -> ChunkRequest:
         if name.startswith(IMAGE_PREFIX)
     }
     state, goal = spec.inputs.get(STATE, (0,)), spec.inputs.get(ENVIRONMENT_STATE)
-    return ChunkRequest(
-        rows=np.arange(rows),
-        steps=np.zeros(rows, np.int64),
-        observation=Observation(
-            pixels=pixels,
-            agent_pos=np.zeros((rows, *time, *state), np.float32),
-            environment_state=None if goal is None else np.zeros((rows, *time, *goal), np.float32),
-        ),
-        estimated_delay=np.zeros(rows, np.int64),
-        prefix=np.zeros((rows, 0, spec.action_dim), np.float32),
-        last_action=np.zeros((rows, spec.action_dim), np.float32),
+    observation = Observation(
+        pixels=pixels,
+        agent_pos=np.zeros((rows, *time, *state), np.float32),
+        environment_state=None if goal is None else np.zeros((rows, *time, *goal), np.float32),
     )
+    last = np.zeros((rows, spec.action_dim), np.float32)
+    return ChunkRequest.without_prefix(spec, np.arange(rows), np.zeros(rows, np.int64), observation, last)
 
 
 def _generator_states() -> list[Tensor]:

@@ -70,13 +70,6 @@ def _answer(policy: ChunkPolicy, observation: Observation) -> Any:
     joints = observation.agent_pos
     last = joints if joints.shape == (1, spec.action_dim) else np.full((1, spec.action_dim), np.nan, np.float32)
     zero = np.zeros(1, np.int64)
-    request = ChunkRequest(
-        rows=zero,
-        steps=zero,
-        observation=Observation.over_time([observation.take(zero)] * spec.history),
-        estimated_delay=zero,
-        prefix=np.zeros((1, spec.max_delay, spec.action_dim), np.float32),
-        prefix_known=zero,
-        last_action=last,
-    )
+    seen = Observation.over_time([observation.take(zero)] * spec.history)
+    request = ChunkRequest.without_prefix(spec, zero, zero, seen, last)
     return call_policy(policy, request)[0]

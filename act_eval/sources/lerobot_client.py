@@ -47,6 +47,7 @@ class LeRobotProcess:
                 start_new_session=True,  # ctrl-C reaches this process alone, which ends the other
             )
         except OSError as error:
+            self._output.close()
             raise UsageError(f"--policy-python {python} cannot be run: {error}") from error
         self.close = weakref.finalize(self, _end, self._process, self._output)
         """Ends the process; also called at exit."""

@@ -152,9 +152,10 @@ def _refuse_prefix(
         return f"prefix {name!r} needs observation delay 0 and actuation delay 0"
     if isinstance(ablation.prefix, WrongDelay):
         least, most = low + ablation.offset, None if high is None else high + ablation.offset
-        if least < 0 or most is None or most > spec.max_delay:
+        if least < spec.min_delay or most is None or most > spec.max_delay:
             estimated_text = f"{least}" if least == most else f"{least} .. {most}"
-            return f"prefix {name!r} gives estimated delay {estimated_text}; the policy takes 0 .. {spec.max_delay}"
+            taken = f"{spec.min_delay} .. {spec.max_delay}"
+            return f"prefix {name!r} gives estimated delay {estimated_text}; the policy takes {taken}"
         return None
     needed = 2 if isinstance(ablation.prefix, ShuffledPrefix) else 1
     if high is not None and high < needed:

@@ -82,7 +82,7 @@ class Schedule:
         `shifted`, independent of the training, and d is unbounded.
         """
         if self.ablation.predicts and not self.method.hands_over_prefix:
-            return replace(spec, window="shifted", max_delay=_UNBOUNDED)
+            return replace(spec, window="shifted", min_delay=0, max_delay=_UNBOUNDED)
         return spec
 
     def check(self, spec: PolicySpec) -> None:
@@ -124,7 +124,7 @@ class Schedule:
             if reason is not None:
                 return reason
         late_taps = bool(self.observation_delay or self.actuation_delay)
-        reason = refuse_ablation(self.ablation, self.method, estimated_bounds(self, spec.max_delay), late_taps, spec)
+        reason = refuse_ablation(self.ablation, self.method, estimated_bounds(self, spec), late_taps, spec)
         reason = reason or _refuse_horizon(self, self.treats(spec))
         return reason or self.method.refusal(spec, *extremes(self.delay))
 
@@ -142,14 +142,15 @@ def _check_timeout(schedule: Schedule) -> None:
         raise TimingError(f"delay {worst} is above the timeout of {schedule.timeout} steps: every answer would be lost")
 
 
-def estimated_bounds(schedule: Schedule, max_delay: int) -> tuple[int, int | None]:
-    """Return the smallest and the largest estimated delay under `beyond_max_delay` [steps].
+def estimated_bounds(schedule: Schedule, spec: PolicySpec) -> tuple[int, int | None]:
+    """Return the smallest and the largest estimated delay under `min_delay` and `beyond_max_delay` [steps].
 
     Both count from an observation of age k; in the first steps of an episode o_0 is younger.
     """
     low, high = estimated_range(schedule.estimator, *extremes(schedule.delay))
-    low += schedule.observation_delay
-    high = None if high is None else high + schedule.observation_delay
+    low = max(spec.min_delay, low + schedule.observation_delay)
+    high = None if high is None else max(spec.min_delay, high + schedule.observation_delay)
+    max_delay = spec.max_delay
     if high is not None and high <= max_delay:
         return low, high
     match schedule.beyond_max_delay:
@@ -164,7 +165,7 @@ def estimated_bounds(schedule: Schedule, max_delay: int) -> tuple[int, int | Non
 def _refuse_estimated(schedule: Schedule, spec: PolicySpec) -> str | None:
     if not spec.takes_prefix:
         return "rtc needs a policy that takes a prefix of committed commands; this one takes none (run it as naive)"
-    _, high = estimated_bounds(schedule, spec.max_delay)
+    _, high = estimated_bounds(schedule, spec)
     if high is None or high > spec.max_delay:
         largest = "is unbounded" if high is None else f"can reach {high}"
         if schedule.observation_delay:
@@ -198,7 +199,7 @@ def _refuse_horizon(schedule: Schedule, spec: PolicySpec) -> str | None:
 def _refuse_rtc_horizon(schedule: Schedule, spec: PolicySpec) -> str | None:
     _, high = extremes(schedule.delay)
     k = schedule.observation_delay
-    estimated_low, estimated_high = estimated_bounds(schedule, spec.max_delay)
+    estimated_low, estimated_high = estimated_bounds(schedule, spec)
     switch = max(k + (high or 0), estimated_high or 0)  # an early answer waits for the estimated step
     least = max(1, switch - k)
     start = estimated_low if spec.window == "shifted" else 0
@@ -237,7 +238,7 @@ def first_request(schedule: Schedule, spec: PolicySpec, estimate: Callable[[], i
     """
     _, high = extremes(schedule.delay)
     if is_bounded(schedule.delay) and high is not None:
-        _, estimated_high = estimated_bounds(schedule, schedule.treats(spec).max_delay)
+        _, estimated_high = estimated_bounds(schedule, schedule.treats(spec))
         largest = (estimated_high or 0) - schedule.observation_delay
         delay = max(high, largest) if schedule.estimates_delay else high
     else:

@@ -187,6 +187,27 @@ class ChunkRequest:
     without a prefix; None if the policy declares none. Its first entries are the committed ones, also if an ablation
     changes the prefix."""
 
+    @staticmethod
+    def without_prefix(
+        spec: PolicySpec, rows: IntArray, steps: IntArray, observation: Observation, last_action: FloatArray
+    ) -> "ChunkRequest":
+        """Return a request with estimated delay 0 and no command but the last one, as at an episode's start."""
+
+        def none(count: int) -> FloatArray | None:
+            return np.full((len(rows), count, spec.action_dim), np.nan, np.float32) if count else None
+
+        return ChunkRequest(
+            rows=rows,
+            steps=steps,
+            observation=observation,
+            estimated_delay=np.zeros(len(rows), np.int64),
+            prefix=np.zeros((len(rows), spec.max_delay, spec.action_dim), np.float32),
+            prefix_known=np.zeros(len(rows), np.int64),
+            last_action=last_action,
+            past_actions=none(spec.past_actions),
+            planned_actions=none(spec.planned_actions),
+        )
+
 
 @dataclass(frozen=True)
 class ActionChunks:

@@ -91,7 +91,8 @@ class PredictRequest:
             FeatureMismatch: if the observation lacks a declared input.
         """
         request = self.request
-        known = {} if request.prefix_known is None else {"prefix_known": request.prefix_known}
+        optional = ("prefix_known", "past_actions", "planned_actions")
+        known = {name: value for name in optional if (value := getattr(request, name)) is not None}
         resets = [list(self.resets), list(self.resets.values())]
         about = {"session": self.session, "number": self.number, "resets": resets}
         return {
@@ -142,8 +143,17 @@ class PredictRequest:
                 prefix=prefix,
                 prefix_known=known,
                 last_action=_array(message, "last_action", (count, spec.action_dim), np.float32),
+                **{
+                    name: _array(message, name, (count, length, spec.action_dim), np.float32) if length else None
+                    for name, length in _further(spec).items()
+                },
             ),
         )
+
+
+def _further(spec: PolicySpec) -> dict[str, int]:
+    """Return the commands that a request contains beside its prefix: entry → number."""
+    return {"past_actions": spec.past_actions, "planned_actions": spec.planned_actions}
 
 
 def openpi_message(message: Mapping[str, Any], spec: PolicySpec, session: str, number: int) -> dict[str, Any]:
@@ -152,7 +162,8 @@ def openpi_message(message: Mapping[str, Any], spec: PolicySpec, session: str, n
     For a policy with a history, each input has a time axis in front, oldest first.
 
     Beside the policy's inputs it may hold `prefix` (d, A), `estimated_delay` (as long as the prefix if absent),
-    `last_action` (A,) (the joints if absent), `step`, and `seed`, which begins a new episode.
+    `last_action` (A,) (the joints if absent), `past_actions` (K, A) and `planned_actions` (L, A) (unknown if absent),
+    `step`, and `seed`, which begins a new episode.
 
     Raises:
         RemoteError: if it is malformed.
@@ -167,6 +178,11 @@ def openpi_message(message: Mapping[str, Any], spec: PolicySpec, session: str, n
     fits = isinstance(state, np.ndarray) and state.shape == (spec.action_dim,)
     last = message.get("last_action", state if fits else np.full(spec.action_dim, np.nan, np.float32))
     names = {name for name in (*spec.inputs, STATE) if name in message}
+    commands = {
+        name: message.get(name, np.full((length, spec.action_dim), np.nan, np.float32))
+        for name, length in _further(spec).items()
+        if length
+    }
     return {
         OURS: {"session": session, "number": number, "resets": [[], []] if seed is None else [[0], [seed]]},
         "rows": np.zeros(1, np.int64),
@@ -174,7 +190,10 @@ def openpi_message(message: Mapping[str, Any], spec: PolicySpec, session: str, n
         "estimated_delay": np.array([_whole({"estimated_delay": estimated}, "estimated_delay")], np.int64),
         "prefix": prefix[None] if isinstance(prefix, np.ndarray) else prefix,
         "last_action": last[None] if isinstance(last, np.ndarray) else last,
-        **{name: message[name][None] if isinstance(message[name], np.ndarray) else message[name] for name in names},
+        **{
+            name: value[None] if isinstance(value, np.ndarray) else value
+            for name, value in {**{name: message[name] for name in names}, **commands}.items()
+        },
     }
 
 

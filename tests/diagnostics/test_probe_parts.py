@@ -1,5 +1,7 @@
 """Probes of policies and environments that are not ours: all through the ChunkPolicy and Gymnasium interfaces."""
 
+import re
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -9,6 +11,7 @@ import pytest
 
 from act_eval.diagnostics import MaskedImages, ObservationSet, changes, collect_observations, probe
 from act_eval.diagnostics.changes import GREY, named_block_of
+from act_eval.diagnostics.input_check import input_warnings
 from act_eval.envs.expert_executor import ExpertExecutor
 from act_eval.envs.registration import env_id
 from act_eval.errors import ActionError, UsageError
@@ -221,3 +224,26 @@ def test_a_policy_with_masked_images_sees_grey(observations: ObservationSet) -> 
     report = probe(policy, observations, BARE)
     assert {int(value) for image in seen for value in (image.min(), image.max())} == {GREY}
     assert [verdict.input for verdict in report.ignored if verdict.input == EYE] == [EYE]
+
+
+def test_a_slow_policy_is_not_probed_before_a_run_and_the_warning_says_how_long_it_would_take(
+    env: gym.Env, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Slow(Foreign):
+        calls = 0
+
+        def predict(self, request: ChunkRequest) -> ActionChunks:
+            self.calls += 1
+            time.sleep(0.05)
+            return super().predict(request)
+
+    policy = Slow((STATE, EYE), (STATE, EYE))
+    monkeypatch.setattr("act_eval.diagnostics.input_check.LONGEST_S", 1.0)
+    (warning,) = input_warnings(policy, env)
+    assert policy.calls == 2
+    # 4 episodes of 10 steps, a request every 2 steps, and 6 times all observations: 32 predictions
+    found = re.search(r"a prediction takes 0\.[01] s, the check would take about (\d+) s; `act-eval probe`", warning)
+    assert found is not None
+    assert 1 < int(found[1]) < 10
+    monkeypatch.setattr("act_eval.diagnostics.input_check.LONGEST_S", 100.0)
+    assert input_warnings(policy, env) == ()

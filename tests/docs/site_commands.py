@@ -59,7 +59,7 @@ RULES: tuple[Rule, ...] = (
     NotRun(r"act-eval serve --policy act_rtc --port 8000$", _SERVER),
     NotRun(r"python scripts/evaluate\.py --policy ws://127\.0\.0\.1:8000 --env confuser_pick ", _SERVER),
     NotRun(r"python scripts/evaluate\.py --policy ws://\S+ --env gym_aloha/", "needs an openpi server"),
-    NotRun(r"act-eval serve --policy my_lerobot:LeRobot ", "needs LeRobot; tests/lerobot_package installs it"),
+    NotRun(r"python3\.12 -m venv lr |.* --policy-python ", "needs LeRobot; tests/lerobot_package installs it"),
     NotRun(r"accelerate launch scripts/train\.py$", "tests/test_train_processes.py launches two processes"),
     NotRun(r"python scripts/evaluate\.py --launcher ", "tests/launch runs both launchers on clusters of this machine"),
     NotRun(r"(act-eval|python -m act_eval) ([A-Z]+|\w+$|report …)", "the name of a command, or a pattern"),

@@ -18,7 +18,6 @@ from act_eval.sources.env_declaration import declared
 BLOCKS = [block for page in PAGES for block in blocks(page) if block.language == "python"]
 BY_PAGE = {page: [block for block in BLOCKS if block.page == page] for page in {block.page for block in BLOCKS}}
 NOT_RUN = {
-    "from lerobot.policies.factory import": "needs LeRobot; tests/lerobot_package installs it",
     "@pytest.mark.success_rate": "tests: test_the_gates_of_a_users_repository runs them with pytest",
 }
 

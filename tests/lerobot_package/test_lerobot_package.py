@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -21,8 +20,6 @@ from act_eval.policies.act import ACTConfig, ACTPolicy, Feature
 from act_eval.policies.act.presets import features, lerobot_act
 from act_eval.policies.checkpoint import export_lerobot, load_pretrained, save_pretrained
 from act_eval.policies.normalize import Processor
-from act_eval.policies.serving.client import Endpoint, RemotePolicy
-from act_eval.types import ChunkRequest, Observation
 
 MakeDemos = Callable[..., Any]
 pytestmark = pytest.mark.slow
@@ -195,48 +192,3 @@ def test_a_data_set_of_lerobots_loads_here(folder: Path):
     assert column(theirs, "observation.state")[:, 5].tolist() == [100.0 * e + t for e, t in frames]
     levels = np.concatenate([theirs.frames(e, "top") for e in range(2)])[:, 0, 0, 0]
     assert levels.tolist() == [30 + 60 * e + 10 * t for e, t in frames]
-
-
-def test_a_policy_that_lerobot_runs_is_served_from_its_environment(
-    folder: Path, lerobot: Path, batch: dict[str, np.ndarray]
-):
-    """The example of docs/own-policy.md: another interpreter, asked over a socket."""
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "own-policy.md").read_text(), re.DOTALL)
-    (source,) = [block for block in blocks if "class LeRobot" in block]
-    (folder / "my_lerobot.py").write_text(source)
-    images = (255 * batch["observation.images.top"]).astype(np.uint8)
-    process = subprocess.Popen(
-        [str(lerobot), "-m", "act_eval", "serve", "--policy", "my_lerobot:LeRobot", "--port", "0"]
-        + ["--policy-options", f"folder={folder / 'ours'}", "kind=act"],
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
-    )
-    with process:
-        try:
-            assert process.stdout is not None
-            url = next(found[1] for line in process.stdout if (found := re.search(r"at (ws://\S+)", line)))
-            policy = RemotePolicy(Endpoint(url=url))
-            answer = policy.predict(request(batch, images)).actions
-            policy.close()
-        finally:
-            process.terminate()
-    seen = {**batch, "observation.images.top": images.astype(np.float32) / 255}
-    np.testing.assert_allclose(answer, commands(folder / "ours", seen), atol=2e-5)
-
-
-def request(batch: dict[str, np.ndarray], images: np.ndarray) -> ChunkRequest:
-    rows = len(images)
-    return ChunkRequest(
-        rows=np.arange(rows),
-        steps=np.zeros(rows, np.int64),
-        observation=Observation(
-            pixels={"top": np.ascontiguousarray(images.transpose(0, 2, 3, 1))},
-            agent_pos=batch["observation.state"],
-            environment_state=batch["observation.environment_state"],
-        ),
-        estimated_delay=np.zeros(rows, np.int64),
-        prefix=np.zeros((rows, 0, 6), np.float32),
-        last_action=batch["observation.state"],
-    )

@@ -16,9 +16,11 @@ class Flags:
     """Serve a policy over a WebSocket until ctrl-C. Clients pass the printed address as --policy."""
 
     policy: str = "act_rtc"
-    """A shipped policy, a checkpoint folder (ours or LeRobot's ACT), a hub id, or module:factory."""
+    """A shipped policy, a checkpoint folder (ours or LeRobot's ACT), a hub id, module:factory, or lerobot:FOLDER."""
     policy_options: tuple[str, ...] = ()
-    """Passed to module:factory, each as NAME=VALUE; a value is JSON or text."""
+    """Passed to module:factory or to LeRobot's process, each as NAME=VALUE; a value is JSON or text."""
+    policy_python: str | None = None
+    """Python interpreter of lerobot:FOLDER, in whose environment LeRobot is installed; this one by default."""
     host: str = "127.0.0.1"
     """Address to listen on. An address that other machines can reach needs a token: set ACT_EVAL_TOKEN, 16 characters
     or more, for the server and its clients."""
@@ -73,7 +75,7 @@ def serve(flags: Flags, stream: TextIO) -> int:
         device=flags.device, compile=flags.compile, rows_per_call=flags.rows_per_call, threads=flags.threads
     )
     options = named_values(flags.policy_options, "--policy-options")
-    source = policy_source(flags.policy, options, network)
+    source = policy_source(flags.policy, options, network, python=flags.policy_python)
     if isinstance(source, ServerSource):
         raise UsageError(f"{flags.policy} is served already; --policy takes a checkpoint or module:factory")
     print(f"loading {flags.policy}", file=stream, flush=True)

@@ -34,7 +34,9 @@ def prepare(given: dict[str, Any]) -> tuple[PolicyServer | None, dict[str, str]]
         traceback.print_exc()
         return None, {"error": f"{type(error).__name__}: {str(error).strip()[:1000]}"}
     kind, versions = loaded.config.type, {"lerobot": lerobot_version, "torch": torch.__version__}
-    run = {"device": settings.device, "rows_per_call": settings.rows_per_call, "rows_alone": policy.rows_alone}
+    precision = str(next(iter(loaded.policy.parameters())).dtype).removeprefix("torch.")
+    run = {"device": settings.device, "precision": precision, "compile": "off"}
+    run |= {"rows_per_call": settings.rows_per_call, "rows_alone": policy.rows_alone}
     server = PolicyServer(
         policy,
         {"lerobot": kind, "task": settings.task, "rename_map": settings.rename_map, "rtc": settings.rtc},

@@ -1,7 +1,7 @@
 """Small policies of LeRobot's and what its own code answers, made by its own interpreter.
 
 python policies_in_lerobot.py FOLDER KIND: writes the checkpoint FOLDER/KIND. `act` and `diffusion` are untrained;
-`act_smooth` learns FOLDER/data for 300 steps; `toy_flow` is the plugin of `toy_flow_plugin.py`.
+`act_smooth` learns six made episodes for 300 steps; `toy_flow` is the plugin of `toy_flow_plugin.py`.
 For `diffusion` also FOLDER/frames.npz (raw observations of consecutive steps, and a seed) → FOLDER/said.npz: the first
 action after each frame, as LeRobot's `select_action` gives it with its queues.
 For `toy_flow` FOLDER/plan.npz (an observation, a plan, a delay, a seed) → FOLDER/said.npz: the guided chunk.
@@ -58,9 +58,32 @@ def statistics() -> dict[str, dict[str, torch.Tensor]]:
     return {**stats, CAMERA: {name: torch.full((3, 1, 1), value) for name, value in image.items()}}
 
 
+def write_episodes(folder: Path) -> None:
+    """Write episodes whose joints swing, each at its own pace and place, and whose commands are ahead of them."""
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset  # pyright: ignore[reportMissingImports]
+
+    columns = {name: {"dtype": "float32", "shape": (n,), "names": None} for name, n in SIZES.items()}
+    columns[CAMERA] = {"dtype": "image", "shape": (32, 32, 3), "names": ["height", "width", "channels"]}
+    data, rng = LeRobotDataset.create("x/y", 20, columns, root=folder, use_videos=False), np.random.default_rng(0)
+    for _ in range(6):
+        pace, goal, places = rng.uniform(0.1, 0.3), rng.normal(0, 0.3, 2), rng.uniform(0, 6, 6)
+        for t in range(40):
+            frame = {
+                "observation.state": 0.5 * np.sin(pace * t + places),
+                "observation.environment_state": goal,
+                ACTION: 0.5 * np.sin(pace * (t + 1) + places),
+            }
+            image = np.full((32, 32, 3), 128 + 100 * np.sin(pace * t), np.uint8)
+            words = {"task": "swing", CAMERA: image}
+            data.add_frame({**{name: value.astype(np.float32) for name, value in frame.items()}, **words})
+        data.save_episode()
+    data.finalize()
+
+
 def train(policy: Any, preprocessor: Any, root: Path) -> None:
     from lerobot.datasets.lerobot_dataset import LeRobotDataset  # pyright: ignore[reportMissingImports]
 
+    write_episodes(root / "data")
     steps = {ACTION: [i / 20 for i in policy.config.action_delta_indices]}
     data = LeRobotDataset("x/y", root=root / "data", delta_timestamps=steps)
     optimizer = policy.config.get_optimizer_preset().build(policy.get_optim_params())

@@ -64,7 +64,11 @@ class LeRobotProcess:
             RemoteError: if it ends or takes too long.
         """
         line = self._first_line(start_s)
-        answer = json.loads(line) if line else {}
+        try:
+            answer = json.loads(line) if line else {}
+        except ValueError as error:
+            self.close()
+            raise RemoteError(f"{self._name}: {self._python} printed {line!r} instead of an address") from error
         if "address" in answer:
             return answer["address"]
         code, printed = self._process.poll(), self.printed()

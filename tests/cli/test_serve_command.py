@@ -191,7 +191,7 @@ def shard_lines(run: Path) -> list[str]:
         (["--port", "70000"], "port is 70000; it must be 0 to 65535"),
         (["--threads", "0"], "--threads is 0; it must be at least 1"),
         (["--max-megabytes", "0"], "--max-megabytes is 0; it must be at least 1"),
-        (["--policy-options", "a=1"], "--policy-options are for module:factory and for servers"),
+        (["--policy-options", "a=1"], "--policy-options are for module:factory, lerobot:FOLDER and servers"),
         (["--device", "abacus"], "--device abacus"),
     ],
 )

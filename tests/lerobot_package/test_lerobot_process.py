@@ -25,7 +25,7 @@ from act_eval.types import ChunkPolicy, ChunkRequest, Observation, PolicySpec
 pytestmark = pytest.mark.slow
 HERE = Path(__file__).parent
 CAMERA = "observation.images.overhead"
-OPEN: dict[str, Any] = {"video": "none", "progress": False, "horizon": 30}
+OPEN: dict[str, Any] = {"video": "none", "progress": False, "horizon": 30, "workers": 1}
 
 
 class Reach(gym.Env[dict[str, Any], np.ndarray]):

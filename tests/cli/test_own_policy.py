@@ -221,7 +221,7 @@ def test_its_faults_are_failed_episodes(how: str, text: str):
         ("mine_at_home:Sway", ["size=3"], r"calling it with \(size=3\) raised TypeError: .*'size'"),
         ("mine_at_home:Sway", ["size"], "--policy-options 'size': expected NAME=VALUE"),
         ("mine_at_home:Sway", ["a=1", "a=2"], "--policy-options gives 'a' twice"),
-        ("act_rtc", ["a=1"], "--policy-options are for module:factory, lerobot:FOLDER and servers; 'act_rtc' takes none"),
+        ("act_rtc", ["a=1"], "--policy-options are for module:factory, lerobot:FOLDER and servers; 'act_rtc'"),
         ("expert", ["a=1"], "the expert takes no --policy-options"),
     ],
 )

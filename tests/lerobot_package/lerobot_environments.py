@@ -59,7 +59,8 @@ def with_new(folder: Path) -> Path:
         pytest.skip(f"lerobot {NEW} needs Python 3.12, and {make[0]} makes no environment here: {error}")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     ours = [*project["dependencies"], *project["optional-dependencies"]["serve"]]
-    return install(folder, *ours, f"lerobot[training,evaluation,dataset,core_scripts]=={NEW}")
+    lerobot = f"lerobot[training,evaluation,dataset,core_scripts,diffusion]=={NEW}"
+    return install(folder, *ours, lerobot, "lerobot-policy-act-smooth==0.1.0")
 
 
 def install(folder: Path, *words: str) -> Path:

@@ -78,7 +78,8 @@ def test_room_is_the_folder_at_the_top(room: str) -> None:
     assert importlib.import_module(f"act_eval.{room}").__name__ == f"act_eval.{room}"
 
 
-_EXTRAS = {"act_eval.launch.ray": "ray"}
+_LEROBOT = ("conditioning", "loading", "policy", "serve")
+_EXTRAS = {"act_eval.launch.ray": "ray", **{f"act_eval.lerobot_process.{name}": "lerobot" for name in _LEROBOT}}
 """Modules that need an extra, and its package."""
 
 

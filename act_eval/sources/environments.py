@@ -167,12 +167,12 @@ def env_source(env: Any, options: Mapping[str, Any], flags: EnvDeclaration, film
     Raises:
         UsageError: or a child of it, naming the flag that does not fit.
     """
-    from act_eval.envs.registration import ENVIRONMENTS, env_id
+    from act_eval.envs.registration import env_id
 
     more, declaration = declared(flags)
     if not isinstance(env, str):
         return _of_object(env, {**options, **more}, declaration, film)
-    if is_foreign(env) and env not in ENVIRONMENTS.values():
+    if is_foreign(env):
         return EnvSource(env_id=env, options={**options, **more}, declared=declaration, film=film)
     ours = env_id(env)
     if not is_empty(declaration):

@@ -28,7 +28,11 @@ _VERSION = re.compile(r"-v\d+$")
 
 
 def is_foreign(name: str) -> bool:
-    """Return whether a name has the form of an environment that is not ours."""
+    """Return whether a name has the form of an environment that is not ours; a wrong version of ours has not."""
+    from act_eval.envs.registration import ENVIRONMENTS
+
+    if name in ENVIRONMENTS.values() or _VERSION.sub("", name) in ENVIRONMENTS:
+        return False
     return ":" in name or "/" in name or _VERSION.search(name) is not None
 
 

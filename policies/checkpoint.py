@@ -31,6 +31,8 @@ EXTRA_FILE = "act_eval.json"
 _OLD_BUFFERS = ("normalize_inputs.", "normalize_targets.", "unnormalize_outputs.")
 
 Policy = ACTPolicy | ACTRTCPolicy
+_POSITIONS = 2**22
+"""Numbers in the positions of a chunk's steps that a file which holds fewer may ask for: they do take memory."""
 _LEROBOTS = {
     *("type", "device", "use_amp", "push_to_hub", "repo_id", "private", "tags", "license"),
     *("pretrained_path", "pretrained_revision"),
@@ -214,7 +216,8 @@ def _check_file(path: Path, found: Mapping[str, tuple[int, ...]], config: ACTCon
     layers = config.n_encoder_layers + config.n_decoder_layers + config.n_vae_encoder_layers + config.vit_layers
     if layers + len(config.backbone_widths) > 20 + len(found):
         raise CheckpointError(f"{path} does not fit its {CONFIG_FILE}: {layers} layers, and {len(found)} tensors")
-    if config.chunk_size * config.dim_model > numbers:  # the embeddings of the chunk's steps alone
+    positions = config.chunk_size * config.dim_model
+    if positions > max(numbers, _POSITIONS):
         raise CheckpointError(
             f"{path} does not fit its {CONFIG_FILE}: {numbers} numbers, and chunks of {config.chunk_size}"
         )

@@ -51,7 +51,7 @@ RULES: tuple[Rule, ...] = (
     NotRun(r"source \.venv/", "the environment that the tests run in"),
     NotRun(r"(sudo apt-get|pip) install ", "changes the installation; tests/packaging installs the wheel"),
     NotRun(r"git clone |.* --robot-meshes", "needs MuJoCo Menagerie; tests/scenes has the meshes' own tests"),
-    NotRun(r"lerobot-(eval|train) ", "needs LeRobot; tests/lerobot_package installs it and runs both"),
+    NotRun(r"lerobot-(eval|train|rollout) ", "needs LeRobot; tests/lerobot_package installs it and runs them"),
     NotRun(r"act-eval export-lerobot ", "needs its training to the end; tests/training/test_train_command.py exports"),
     NotRun(r"ssh ", "needs another machine"),
     NotRun(r"pytest -m slow tests/", "is part of the slow tests itself"),
@@ -62,7 +62,7 @@ RULES: tuple[Rule, ...] = (
     NotRun(r"python3\.12 -m venv lr |.* --policy-python ", "needs LeRobot; tests/lerobot_package installs it"),
     NotRun(r"accelerate launch scripts/train\.py$", "tests/test_train_processes.py launches two processes"),
     NotRun(r"python scripts/evaluate\.py --launcher ", "tests/launch runs both launchers on clusters of this machine"),
-    NotRun(r"(act-eval|python -m act_eval) ([A-Z]+|\w+$|report …)", "the name of a command, or a pattern"),
+    NotRun(r"(act-eval|python -m act_eval) ([A-Z]+|[\w-]+$|report …)", "the name of a command, or a pattern"),
     NotRun(r"python scripts/benchmark_compile\.py ", "compiles for minutes; tests/bench runs its parts"),
     NotRun(
         r"python scripts/experiments/mode_collapse\.py$",

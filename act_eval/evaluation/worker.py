@@ -8,7 +8,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +20,7 @@ from act_eval.errors import ActEvalError, UsageError
 from act_eval.evaluation.checks import INITIAL_STATE, error_file
 from act_eval.launch import Block, Progress
 from act_eval.metrics import OwnMetric, measure
-from act_eval.perturbations import Perturbations, PerturbedEnv, perturbed
+from act_eval.perturbations import Perturbations, perturbed, showing
 from act_eval.results.records import ShardLine, ShardWriter, writing
 from act_eval.results.run import video_name
 from act_eval.results.steps import StepRecorder
@@ -110,7 +109,7 @@ class Job:
                     title = f"{self.title} · {block.condition}"
                     video_job = VideoJob(title=title, record=record, steps=steps, control_s=_control_s(env))
                     path = folder / "videos" / video_name(record)
-                    with _showing(env, record.seed):
+                    with showing(env, record.seed):
                         record, video = _hooked(record, partial(_film, path, env, video_job, kept, encoder))
                     files |= {} if video is None else {f"videos/{path.name}": ""}
                 if isinstance(record.error, Fault):
@@ -235,11 +234,6 @@ def _film(path: Path, env: object, job: VideoJob, kept: RecordedFrames | None, e
     if kept is None:
         return film(path, env, job, Layout(), encoder)
     return film(path, kept, replace(job, steps=kept.numbered(job.steps)), Layout(small_views=False), encoder)
-
-
-def _showing(env: object, seed: int) -> AbstractContextManager[None]:
-    """Return a context in which a perturbed environment shows the model of an ended episode."""
-    return env.shown(seed) if isinstance(env, PerturbedEnv) else nullcontext()
 
 
 def _with_initial_state(record: EpisodeRecord, steps: EpisodeSteps) -> EpisodeRecord:

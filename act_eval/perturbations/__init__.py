@@ -5,7 +5,7 @@ the perturbation draws from a random stream of its own.
 """
 
 from act_eval.perturbations.base import SEVERITIES, Offered, Perturbation, Perturbations, label_of, perturbation_entry
-from act_eval.perturbations.wrapper import PerturbedEnv, perturbed
+from act_eval.perturbations.wrapper import PerturbedEnv, perturbed, showing
 
 __all__ = [
     "SEVERITIES",
@@ -16,4 +16,5 @@ __all__ = [
     "label_of",
     "perturbation_entry",
     "perturbed",
+    "showing",
 ]

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import gymnasium as gym
@@ -153,6 +153,11 @@ def perturbed(envs: Sequence[gym.Env[Any, Any]], parts: Perturbations) -> Iterat
     finally:
         for env in wrapped:
             env.restore()
+
+
+def showing(env: object, seed: int) -> AbstractContextManager[None]:
+    """Return a context in which a perturbed environment shows the model of an episode; any other stays as it is."""
+    return env.shown(seed) if isinstance(env, PerturbedEnv) else nullcontext()
 
 
 def offered_by(env: gym.Env[Any, Any], label: str) -> Offered:

@@ -55,6 +55,22 @@ def load_perturbations(given: Sequence[Any]) -> tuple[AskedPerturbation, ...]:
     return tuple(found.values())
 
 
+def stored_perturbations(settings: Mapping[str, Any]) -> Perturbations:
+    """Return the perturbations of a condition from its entry in a manifest.
+
+    Raises:
+        UsageError: if a class of the user's cannot be imported, or there is no such axis.
+    """
+    parts = []
+    for axis, severity in settings.get("perturbation", {}).items():
+        source = settings.get("perturbation_sources", {}).get(axis, {}).get("class", axis)
+        kind, _ = _kind(f"{source}={severity}", source)
+        given = settings.get("perturbation_options", {}).get(axis, {})
+        options = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+        parts.append(kind(int(severity), **options))
+    return tuple(parts)
+
+
 def _parsed(text: str) -> Iterable[AskedPerturbation]:
     pieces = text.split("+")
     if pieces[0].partition("=")[0] == ALL:

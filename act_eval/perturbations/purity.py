@@ -69,12 +69,21 @@ class Purity:
         }
 
     def __str__(self) -> str:
-        states = f"{self.initial_states} of {self.episodes} initial states"
-        return (
-            f"observation {', '.join(self.observation) or 'same'}; model {', '.join(self.model) or 'same'}; "
-            f"commands {'differ' if self.command else 'same'}; goal {'differs' if self.goal else 'same'}; "
-            + (f"{states} differ" if self.state_checked else "initial states not comparable: they differ without it")
-        )
+        return purity_text(self.to_json())
+
+
+def purity_text(found: Mapping[str, Any]) -> str:
+    """Return the differences of a perturbed condition as text, from its entry in a manifest."""
+    states = f"{found['initial_states']} of {found['episodes']} initial states differ"
+    return "; ".join(
+        [
+            f"observation {', '.join(found['observation']) or 'same'}",
+            f"model {', '.join(name.removeprefix('model.') for name in found['model']) or 'same'}",
+            f"commands {'differ' if found['command'] else 'same'}",
+            f"goal {'differs' if found['goal'] else 'same'}",
+            states if found["state_checked"] else "initial states not comparable: they differ without it too",
+        ]
+    )
 
 
 @dataclass

@@ -9,7 +9,7 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image, ImageFilter, JpegImagePlugin
 
 from act_eval.errors import UsageError
 from act_eval.perturbations.base import Offered, Perturbation
@@ -60,19 +60,17 @@ class _LookUp(ImagePerturbation):
 
     def begin(self) -> None:
         """Make the table of the episode."""
-        curve_3x256 = np.broadcast_to(self.curve(), (3, 256))
-        self._table = np.clip(np.rint(curve_3x256), 0, 255).astype(np.uint8)
-        self._alike = bool((self._table == self._table[0]).all())
+        curve = np.clip(np.rint(self.curve()), 0, 255).astype(np.uint8)
+        self._table = curve.ravel()
+        self._rows = 256 * np.arange(3, dtype=np.uint16) if curve.ndim == 2 else None
 
     def curve(self) -> Any:
-        """Return the new values, (256,) or (3, 256)."""
+        """Return the new values, (256,) or, for each channel, (3, 256)."""
         raise NotImplementedError
 
     def image(self, image: ImageArray, camera: str, step: int) -> ImageArray:
         """Return the mapped image."""
-        if self._alike:
-            return self._table[0][image]
-        return np.stack([self._table[channel][image[..., channel]] for channel in range(3)], axis=-1)
+        return self._table.take(image if self._rows is None else image + self._rows)
 
 
 @dataclass
@@ -110,23 +108,25 @@ class ImageNoise(ImagePerturbation):
         """Draw the table of noise and each step's place in it."""
         sigma = self.level((5, 10, 20, 35, 55))
         self._noise = np.rint(sigma * self.rng.standard_normal(_TABLE, np.float32)).astype(np.int16)
-        self._places = self.rng.integers(0, _TABLE, _STEPS)
+        self._places = self.rng.random(_STEPS)
 
     def image(self, image: ImageArray, camera: str, step: int) -> ImageArray:
         """Return the image with noise."""
-        first = int(self._places[step % _STEPS]) + 7919 * self.offered.cameras.index(camera)
-        noise = self._noise.take(np.arange(first, first + image.size), mode="wrap").reshape(image.shape)
-        return np.clip(image + noise, 0, 255).astype(np.uint8)
+        whole = self._noise if image.size <= _TABLE else np.resize(self._noise, image.size)
+        place = self._places[(step + 1009 * self.offered.cameras.index(camera)) % _STEPS]
+        first = int(place * (len(whole) - image.size + 1))
+        noisy = image + whole[first : first + image.size].reshape(image.shape)
+        return np.clip(noisy, 0, 255, out=noisy).astype(np.uint8)
 
 
 @dataclass
 class Blur(ImagePerturbation):
-    """Gaussian blur, standard deviation 0.6, 1, 1.6, 2.5 or 4 px in an image of 96 px."""
+    """Box blur over 3, 4, 6, 9 or 13 px in an image of 96 px."""
 
     def image(self, image: ImageArray, camera: str, step: int) -> ImageArray:
         """Return the blurred image."""
-        radius = self.level((0.6, 1.0, 1.6, 2.5, 4.0)) * min(image.shape[:2]) / _REFERENCE
-        return np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(radius)))
+        radius = self.level((1.0, 1.5, 2.5, 4.0, 6.0)) * min(image.shape[:2]) / _REFERENCE
+        return np.asarray(Image.fromarray(image).filter(ImageFilter.BoxBlur(radius)))
 
 
 @dataclass
@@ -137,7 +137,8 @@ class Jpeg(ImagePerturbation):
         """Return the image, compressed and decompressed."""
         file = BytesIO()
         Image.fromarray(image).save(file, "JPEG", quality=int(self.level((60, 35, 20, 10, 5))))
-        return np.asarray(Image.open(file))
+        file.seek(0)
+        return np.asarray(JpegImagePlugin.JpegImageFile(file))
 
 
 @dataclass

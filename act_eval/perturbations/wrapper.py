@@ -62,13 +62,13 @@ class PerturbedEnv(gym.Env[dict[str, Any], FloatArray]):
         self._seed, self._step = seed, 0
         self.apply(seed)
         observed, info = self.env.reset(seed=seed, options=options)
-        return self._seen(observed), info
+        return self.shown_to_policy(observed), info
 
     def step(self, action: FloatArray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         """Run one control step with the changed command."""
         observed, reward, terminated, truncated, info = self.env.step(self.received(action))
         self._step += 1
-        return self._seen(observed), float(reward), terminated, truncated, info
+        return self.shown_to_policy(observed), float(reward), terminated, truncated, info
 
     def received(self, action: FloatArray) -> FloatArray:
         """Return the command that the environment receives; within the action space if `action` is."""
@@ -129,7 +129,8 @@ class PerturbedEnv(gym.Env[dict[str, Any], FloatArray]):
         for part in self.parts:
             part.change_model(model)
 
-    def _seen(self, observed: Mapping[str, Any]) -> dict[str, Any]:
+    def shown_to_policy(self, observed: Mapping[str, Any]) -> dict[str, Any]:
+        """Return an observation of the wrapped environment as the policy sees it."""
         seen: dict[str, Any] = dict(observed)
         fresh = "pixels" in seen and not self._skipping
         pixels = seen.pop("pixels", None)

@@ -115,6 +115,8 @@ RULES: tuple[Rule, ...] = (
     Run(r"python scripts/evaluate\.py --workers 8", "--episodes 1 --no-probe --video none"),
     Run(r"python scripts/evaluate\.py --policy outputs/lerobot/", f"{_ONE} --no-probe --delay 0 4"),
     Run(r"(python scripts/evaluate\.py|act-eval evaluate)", f"{_ONE} --no-probe --out outputs/tried"),
+    Run(r"act-eval robustness .*--axes ", f"{_ONE} --no-probe --axes light --severities 3 --out outputs/robust"),
+    Run(r"act-eval robustness ", f"{_ONE} --no-probe --axes light --severities 3 --out outputs/robust"),
     Run(r"act-eval sweep .*--shard ", "--episodes 2 --workers 1"),
     Run(r"act-eval sweep ", f"{_ONE} --envs moving_pick --delays 0 4"),
     Run(r"act-eval probe ", "--episodes 2 --per-episode 2"),

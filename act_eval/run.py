@@ -8,6 +8,7 @@ from typing import Any
 
 from act_eval.comparison.findings import ConditionFinding, compare_conditions
 from act_eval.comparison.robustness import Robustness, robustness_of
+from act_eval.comparison.sensitivity import SensitivityReport, sensitivity_of
 from act_eval.errors import UnmeasuredRun, UsageError
 from act_eval.report import PAGE, write_report
 from act_eval.results.run import Conditions, StoredRun, read_run
@@ -92,6 +93,14 @@ class Run:
         if not found.results:
             raise UsageError(f"{self.folder} has no perturbed condition; as in evaluate(…, perturb=['light=3'])")
         return found
+
+    def sensitivity(self) -> SensitivityReport:
+        """Return success against continuous factors: places, start pose, delay, severity, goal error.
+
+        Raises:
+            RunFolderError: if a file is damaged.
+        """
+        return sensitivity_of(self._stored)
 
     def to_dataframe(self) -> Any:
         """Return a pandas data frame with one row per episode and condition.

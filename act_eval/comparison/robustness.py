@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from act_eval.comparison.pairing import paired_table
@@ -180,7 +180,7 @@ def robustness(conditions: Mapping[str, Mapping[str, Any]], records: Records) ->
             )
         )
     adjusted = holm([one.p for one in found])
-    results = tuple(_adjusted(one, p) for one, p in zip(found, adjusted, strict=True))
+    results = tuple(replace(one, p_holm=p) for one, p in zip(found, adjusted, strict=True))
     twins = {
         name: SuccessRate.of_outcomes(record.outcome for record in records[name].values())
         for name in dict.fromkeys(one.twin for one in results)
@@ -213,7 +213,3 @@ def by_axis(results: Sequence[PerturbedResult]) -> dict[str, dict[str, list[Pert
             axis = next(iter(one.severities))
             found.setdefault(axis, {}).setdefault(one.twin, []).append(one)
     return dict(sorted(found.items()))
-
-
-def _adjusted(one: PerturbedResult, p: float) -> PerturbedResult:
-    return PerturbedResult(**{**vars(one), "p_holm": p})

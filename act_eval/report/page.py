@@ -23,6 +23,7 @@ from act_eval.errors import MissingRun, RunFolderError
 from act_eval.report.overview import overview
 from act_eval.report.payload import conditions_of, payload
 from act_eval.report.perturbed import perturbed_sections
+from act_eval.report.sensitivity import sensitivity_sections
 from act_eval.report.sources import ConditionSource, RunSource, read_source
 from act_eval.report.tracks import write_track
 from act_eval.results.records import write_atomically, writing
@@ -197,6 +198,7 @@ def _render(runs: Sequence[RunSource], data: Mapping[str, Any], problems: Sequen
         data=data,
         problems=problems,
         perturbed=perturbed_sections(runs, path),
+        sensitivity=sensitivity_sections(runs),
         findings=[(run.label, found) for run in runs if (found := _findings(run))],
         overview=overview(runs, data),
         scripts=[plotting, script],

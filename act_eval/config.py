@@ -185,6 +185,10 @@ class EvaluateConfig:
     """Joint positions in the policy's input; each is a condition. observed, or the positions expected when the new
     chunk starts, that is the last committed command: predicted keeps the observed gripper, predicted-with-gripper
     predicts it too."""
+    perturb: tuple[str, ...] = ()
+    """Perturbations, each as AXIS=SEVERITY with a severity from 1 to 5, as in light=3; each is a condition beside its
+    unperturbed twin. light=3+blur=2: both at once; light=1,3,5: three conditions; all=3: every axis that the
+    environment offers; module:Name=3: one of your own. See docs/perturbations.md."""
     out: Path | None = None
     """Run folder; by default one below outputs/evaluate whose name depends on the configuration."""
     compile: str = "auto"
@@ -263,6 +267,8 @@ class SweepConfig:
     """Action prefixes that rtc conditions on: committed, expert, pad, shuffled, wrong_delay:OFFSET."""
     proprio: tuple[Proprio, ...] = ("observed",)
     """Joint positions in the policy's input: observed, predicted, predicted-with-gripper."""
+    perturb: tuple[str, ...] = ()
+    """Perturbations, as `evaluate` takes them; each is a cell beside its unperturbed twin."""
     beyond_max_delay: BeyondMaxDelay = "error"
     """Action if the estimated delay exceeds the policy's max_delay: skip the cell (error), clip it to max_delay, or
     request without a prefix (naive)."""

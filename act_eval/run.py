@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from act_eval.comparison.findings import ConditionFinding, compare_conditions
+from act_eval.comparison.robustness import Robustness, robustness_of
+from act_eval.comparison.sensitivity import SensitivityReport, sensitivity_of
 from act_eval.errors import UnmeasuredRun, UsageError
 from act_eval.report import PAGE, write_report
 from act_eval.results.run import Conditions, StoredRun, read_run
@@ -80,6 +82,25 @@ class Run:
             UsageError: if both are the same condition.
         """
         return compare_conditions(self._stored, base, new, alpha=alpha, margin=margin)
+
+    def robustness(self) -> Robustness:
+        """Return the perturbed conditions beside their unperturbed twins; it prints as a table.
+
+        Raises:
+            UsageError: if the run has no perturbed condition.
+        """
+        found = robustness_of(self._stored)
+        if not found.results:
+            raise UsageError(f"{self.folder} has no perturbed condition; as in evaluate(…, perturb=['light=3'])")
+        return found
+
+    def sensitivity(self) -> SensitivityReport:
+        """Return success against continuous factors: places, start pose, delay, severity, goal error.
+
+        Raises:
+            RunFolderError: if a file is damaged.
+        """
+        return sensitivity_of(self._stored)
 
     def to_dataframe(self) -> Any:
         """Return a pandas data frame with one row per episode and condition.

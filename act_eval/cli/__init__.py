@@ -20,6 +20,7 @@ COMMANDS = {
     "evaluate": "Evaluate a policy in closed loop, under inference delay, on a suite of seeded episodes.",
     "merge": "Merge the shards of `evaluate --shard` or `sweep --shard` into one run or sweep.",
     "sweep": "Sweep policies over inference delay: a grid as one resumable job.",
+    "robustness": "Evaluate a policy under every perturbation and severity, beside the unperturbed twin.",
     "probe": "Measure which declared inputs change a policy's output, and which block it then approaches.",
     "report": "Write the review page of one or several runs: videos, timelines and plots, seed by seed.",
     "render": "Render videos of a run from its logged simulator states, at any size.",

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from act_eval.errors import UsageError
 from act_eval.types.arrays import FloatArray, ImageArray
 from act_eval.types.episodes import Verdict
-from act_eval.types.scene import Motion, Privileged, SceneTrack, Stage
+from act_eval.types.scene import Motion, Privileged, SceneTrack, Stage, Variation
 
 StateArray = NDArray[np.float64]
 Views = Sequence[tuple[str, int, int]]
@@ -72,6 +72,12 @@ class EnvHooks:
     fork: ForkHook | None = None
     """Returns an independent environment in the current state, with the hook `privileged`: lets the expert look ahead,
     for the prefix `expert`."""
+    simulation: Callable[[], tuple[Any, Any]] | None = None
+    """Returns the `mujoco.MjModel` and `mujoco.MjData` of this environment alone: perturbations write into the model.
+    Not needed where they are attributes `model` and `data`, or those of a `physics`."""
+    vary: Callable[[Variation], None] | None = None
+    """Takes a variation of the scene for the episodes that begin from now on: for the perturbations of the built-in
+    environments."""
     suite_facts: Callable[[], Mapping[str, Any]] | None = None
     """Returns the facts, besides id, options and horizon, that paired runs must share (JSON values): pairs of runs
     whose scenes differ are refused."""

@@ -57,15 +57,19 @@ class Connection:
         self._held = contextlib.ExitStack()
         self._connect()
 
-    def request(self, frame: bytes) -> bytes | str:
+    def request(self, frame: bytes, repeats: int = MOST_REPEATS) -> bytes | str:
         """Return the response to a request; reconnects if the connection breaks.
+
+        Args:
+            frame: the request.
+            repeats: how often it may be sent again; 0 if the server would carry it out twice.
 
         Raises:
             RemoteError: if the server does not come back, or this request loses the connection too often.
             UsageError: if the request is too large for the server, or the token is no longer accepted.
         """
         reason = ""
-        for _ in range(1 + MOST_REPEATS):
+        for _ in range(1 + repeats):
             try:
                 if self._connection is None:
                     self._reconnect()
@@ -78,7 +82,7 @@ class Connection:
                 reason = str(error) or f"no response within {self._endpoint.timeout_s:g} s"
             self.close()
         raise RemoteError(
-            f"{self._endpoint.url} was lost {1 + MOST_REPEATS} times during one request: {reason}. "
+            f"{self._endpoint.url} was lost {1 + repeats} times during one request: {reason}. "
             "Finished episodes are kept: repeat the command to run the others."
         )
 

@@ -5,6 +5,7 @@ import http
 import ipaddress
 from dataclasses import dataclass, field
 
+from websockets.asyncio.server import ServerConnection as AsyncServerConnection
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection
@@ -43,7 +44,7 @@ class Exposure:
                 f"{TOKEN} for server and clients, or serve on 127.0.0.1"
             )
 
-    def admit(self, connection: ServerConnection, request: Request) -> Response | None:
+    def admit(self, connection: ServerConnection | AsyncServerConnection, request: Request) -> Response | None:
         """Refuse a client with the wrong token; answer a health check."""
         if self.token is not None:
             presented = request.headers.get_all("Authorization")

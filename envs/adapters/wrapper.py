@@ -77,6 +77,7 @@ class AdaptedEnv(gym.Env[dict[str, Any], FloatArray]):
         self._ended = "running"
         shown = self._mapping.of(observed)
         self._start = digest(shown)
+        self._task = {"task": task} if isinstance(task := info.get("task"), str) else {}
         return shown, info
 
     def step(self, action: FloatArray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
@@ -145,6 +146,7 @@ class AdaptedEnv(gym.Env[dict[str, Any], FloatArray]):
     def verdict(self) -> Verdict:
         """Return the outcome: that of the environment's own `verdict`, or success or timeout by the success rule."""
         detail = {
+            **self._task,
             "return": self._return,
             "success_step": self._success_step,
             "ended": self._ended,
@@ -181,10 +183,8 @@ class AdaptedEnv(gym.Env[dict[str, Any], FloatArray]):
 
     def package_versions(self) -> dict[str, str]:
         """Return the version of the package that the environment comes from, for a run's fingerprint."""
-        module = type(self.env.unwrapped).__module__.partition(".")[0]
-        owners = set(packages_distributions().get(module, ())) - {"act_eval", "gymnasium", "dm_control"}
         own = self._hooks.package_versions
-        return {owner: version(owner) for owner in sorted(owners)} | dict({} if own is None else own())
+        return owning_packages(type(self.env.unwrapped).__module__) | dict({} if own is None else own())
 
     def smoke_test(self) -> None:
         """Take a step, so that an error comes before the first episode."""
@@ -197,6 +197,12 @@ class AdaptedEnv(gym.Env[dict[str, Any], FloatArray]):
         if not self.observation_space.contains(observed):
             got = {name: described(value) for name, value in observed.items()}
             raise UsageError(f"{self.name} gives {got}, its observation space says {self.observation_space}")
+
+
+def owning_packages(module: str) -> dict[str, str]:
+    """Return name → version of the package that a module, such as that of an environment's class, comes from."""
+    owners = set(packages_distributions().get(module.partition(".")[0], ())) - {"act_eval", "gymnasium", "dm_control"}
+    return {owner: version(owner) for owner in sorted(owners)}
 
 
 def _unpacked(result: Any, wanted: Sequence[str], name: str) -> tuple[Any, ...]:

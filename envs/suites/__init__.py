@@ -6,6 +6,7 @@ several tasks in one run. Nothing of a package is imported before an environment
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from importlib import import_module
 from types import MappingProxyType
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import gymnasium as gym
 
 from act_eval.envs.adapters import Declaration
-from act_eval.errors import UnknownName, UsageError
+from act_eval.errors import UsageError
 
 MakeTask = Callable[..., gym.Env[Any, Any]]
 """(task, film, **options) → an environment whose start depends on `reset(seed)` alone."""
@@ -151,7 +152,9 @@ def make_suite(name: str, options: Mapping[str, Any], film: bool) -> tuple[gym.E
     known = _load(suite.lister)(suite)
     for task in tasks:
         if task not in known:
-            raise UnknownName(f"task of {name.partition(':')[0]}", task, (*known, *suite.groups))
+            near = get_close_matches(task, (*known, *suite.groups), n=6, cutoff=0.4) or (*suite.groups, *known)[:6]
+            kind = f"task of {name.partition(':')[0]}"
+            raise UsageError(f"unknown {kind} {task!r}; near it are {', '.join(near)}, of {len(known)} tasks")
     maker, given = _load(suite.maker), {**suite.options, **options}
     extra = {"suite": suite} if suite.ids else {}
     env = TaskList(tasks, lambda task: maker(task, film=film, **extra, **given), suite.module, suite.longest)

@@ -5,12 +5,12 @@ from typing import Any
 
 import gymnasium as gym
 
-from act_eval.envs.adapters.wrapper import owning_packages
+from act_eval.envs.adapters.wrapper import SEEDS, owning_packages
 from act_eval.errors import DeclarationError, UsageError
 
 
 class TaskList(gym.Env[Any, Any]):
-    """Plays task `seed % number of tasks`; `info["task"]` of a reset names it. One task is open at a time."""
+    """Plays the task that a seed decides; `info["task"]` of a reset names it. One task is open at a time."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class TaskList(gym.Env[Any, Any]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode of the task that `seed` decides; of the last one without a seed."""
         if seed is not None:
-            self._open(self.tasks[seed % len(self.tasks)])
+            self._open(self.tasks[task_of(seed, len(self.tasks))])
         observed, info = self.env.reset(seed=seed, options=options)
         return observed, {**info, "task": self._task}
 
@@ -80,6 +80,11 @@ class TaskList(gym.Env[Any, Any]):
                 )
 
 
+def task_of(seed: int, tasks: int) -> int:
+    """Return the number of the task that an episode's seed decides."""
+    return seed % SEEDS % tasks
+
+
 def balanced(seeds: Sequence[int], tasks: int, count: int) -> list[int] | None:
     """Return `count` seeds, as many of each task as possible, task by task; None if that takes more to choose from.
 
@@ -90,7 +95,7 @@ def balanced(seeds: Sequence[int], tasks: int, count: int) -> list[int] | None:
         raise UsageError(f"{count} episodes are too few for {tasks} tasks: give --episodes {tasks} or more")
     chosen: list[int] = []
     for task in range(tasks):
-        of_task = [seed for seed in seeds if seed % tasks == task]
+        of_task = [seed for seed in seeds if task_of(seed, tasks) == task]
         wanted = count // tasks + (task < count % tasks)
         if len(of_task) < wanted:
             return None

@@ -30,6 +30,7 @@ class TaskList(gym.Env[Any, Any]):
         self.tasks = tuple(tasks)
         self._make, self._module, self._task = make, module, self.tasks[0]
         self.env = make(self._task)
+        longest = getattr(self.env, "longest", longest)
         if longest is not None:
             self.max_episode_steps = longest
         self.observation_space, self.action_space = self.env.observation_space, self.env.action_space
@@ -55,7 +56,7 @@ class TaskList(gym.Env[Any, Any]):
 
     def skip_cameras(self, skip: bool) -> None:
         """Pass on whether the next images are needed."""
-        if (skipping := getattr(self.env.unwrapped, "skip_cameras", None)) is not None:
+        if (skipping := getattr(self.env, "skip_cameras", None)) is not None:
             skipping(skip)
 
     def package_versions(self) -> dict[str, str]:

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tiny_serving import Remembering
+import user_faults
 
 from act_eval.cli import main
 from act_eval.policies.serving.server import PolicyServer
+from act_eval.policies.simple import chunk_policy
 from act_eval.results.manifest import Manifest
 from act_eval.serving.exposure import Exposure
 
@@ -93,7 +94,7 @@ def test_a_server_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_a_server_of_policies_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    server = PolicyServer(Remembering(), {}, {}, {}, Exposure(port=0))
+    server = PolicyServer(chunk_policy(user_faults.Go, "Go"), {}, {}, {}, Exposure(port=0))
     with server.running():
         assert evaluate("--env", server.address, "--out", tmp_path / "run") == 1
     assert "serves no environment; start one with: act-eval serve-env --env NAME" in capsys.readouterr().err

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from act_eval.errors import SimulationError, UsageError
+from act_eval.processes import WORKER_ENVIRONMENT
 from act_eval.sources import env_child
 
 if TYPE_CHECKING:
@@ -161,6 +162,7 @@ def _start(python: str, connection: int, memory: int) -> "subprocess.Popen[bytes
         raise UsageError("--env-python needs Linux or macOS")
     command = [python, env_child.__file__, str(connection), str(memory), os.fspath(_PACKAGE)]
     kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONHOME", "VIRTUAL_ENV")}
+    kept = {**WORKER_ENVIRONMENT, **kept}
     try:
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=(connection, memory), env=kept)
     except OSError as error:

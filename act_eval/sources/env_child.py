@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from importlib import util
+from itertools import count
 from multiprocessing.connection import Connection
 
 OLDEST = (3, 11)
@@ -36,8 +37,8 @@ def main(connection: Connection, memory: int, package: str) -> None:
     session = EnvSession(lambda film, horizon: make_raw(job["name"], job["options"], horizon, film))
     shared = SharedArrays(memory)
     try:
-        while True:
-            connection.send_bytes(pack(session.respond(unpack(connection.recv_bytes())), shared))
+        for room in count():
+            connection.send_bytes(pack(session.respond(unpack(connection.recv_bytes())), shared, room))
     finally:
         session.close()
 

@@ -28,7 +28,7 @@ SEEDS = 2**32
 _RESET, _STEP = ("observation", "info"), ("observation", "reward", "terminated", "truncated", "info")
 _MERGED = (
     *("skip_cameras", "hold_action", "suite_facts", "max_episode_steps"),
-    *("verdict", "remarks", "smoke_test", "package_versions"),
+    *("verdict", "remarks", "smoke_test", "package_versions", "begin_step"),
 )
 """Hooks that the adapter has itself; it passes all others on."""
 
@@ -61,6 +61,8 @@ class AdaptedEnv(gym.Env[dict[str, Any], FloatArray]):
         return self.name
 
     def __getattr__(self, name: str) -> Any:
+        if name == "begin_step" and self._hooks.begin_step is not None:
+            return self._begin_step
         if name in HOOKS and name not in _MERGED and (hook := vars(self._hooks)[name]) is not None:
             return hook
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
@@ -106,6 +108,12 @@ class AdaptedEnv(gym.Env[dict[str, Any], FloatArray]):
         succeeded = self._success_step is not None
         info = info if self._judge is not None else {**info, "is_success": succeeded}
         return shown, reward, terminated or succeeded, truncated, info
+
+    def _begin_step(self, action: FloatArray) -> None:
+        """Begin a step with the command that `step` will give."""
+        command: Any = np.asarray(action).astype(self._actions.dtype)
+        assert self._hooks.begin_step is not None
+        self._hooks.begin_step(command)
 
     def _succeeds(self, result: StepResult, shown: dict[str, Any]) -> bool:
         """Return whether a step succeeded; a simulation that has diverged says nothing, whatever its signal."""

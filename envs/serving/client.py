@@ -1,7 +1,7 @@
 """A Gymnasium environment that is held elsewhere."""
 
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from itertools import count
@@ -21,6 +21,7 @@ from act_eval.types.env_hooks import HOOKS
 
 _NUMBERS = count()
 _STATE_HOOKS = ("skip_cameras", "simulator_state", "fork", "package_versions", "render_views")
+_OWN_HOOKS = ("package_versions", "begin_step")
 """Hooks that are more than a call."""
 
 
@@ -42,6 +43,14 @@ class Channel(Protocol):
         Raises:
             ActEvalError: if the process has ended or the connection is lost.
         """
+        ...
+
+    def send(self, message: Mapping[str, Any]) -> int | None:
+        """Send a request whose response `receive` returns; return its number, or None if that is not possible now."""
+        ...
+
+    def receive(self, number: int) -> dict[str, Any]:
+        """Return the response to a request that was sent."""
         ...
 
     def release(self) -> None:
@@ -69,6 +78,7 @@ class ServedEnv(gym.Env[Any, Any]):
         self._channel, self._request = channel, {"film": film, "horizon": horizon}
         self._skip: bool | None = None
         self._last: Any = None
+        self._begun: int | None = None
         self._state: NDArray[np.float64] | None = None
         self._forgotten: list[int] = []
         self._closed = False
@@ -112,7 +122,7 @@ class ServedEnv(gym.Env[Any, Any]):
 
     def __getattr__(self, name: str) -> Any:
         known = self.__dict__.get("_hooks", ())
-        if name == "package_versions" or (name in known and name in _STATE_HOOKS):
+        if name in _OWN_HOOKS or (name in known and name in _STATE_HOOKS):
             return getattr(self, f"_{name}")
         if name in known:
             return partial(self._call, name)
@@ -120,14 +130,28 @@ class ServedEnv(gym.Env[Any, Any]):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
         """Begin an episode; in a new process if the last one has ended."""
+        self._begun = None
         if self._life != self._channel.life:
             self._make()
         return self._observed(self._ask("reset", seed=seed, options=options, skip=self._skip))
 
     def step(self, action: Any) -> Any:
-        """Run one control step."""
+        """Run one control step, or wait for the one that `begin_step` began."""
+        begun, self._begun = self._begun, None
+        if begun is None:
+            response = self._ask("step", action=np.asarray(action), skip=self._skip)
+        else:
+            response = self._checked(lambda: self._channel.receive(begun))
         self._state = None
-        return self._observed(self._ask("step", action=np.asarray(action), skip=self._skip))
+        return self._observed(response)
+
+    def _begin_step(self, action: Any) -> None:
+        """Send a step; the state is that before it until `step` returns."""
+        if "simulator_state" in self._hooks and self._state is None:
+            return
+        if self._life == self._channel.life:
+            about = {"op": "step", "env": self._number, "action": np.asarray(action), "skip": self._skip}
+            self._begun = self._channel.send(about)
 
     def render(self) -> Any:
         """Return the image that the environment renders."""
@@ -147,10 +171,14 @@ class ServedEnv(gym.Env[Any, Any]):
             self._channel.release()
 
     def _ask(self, op: str, **arguments: Any) -> dict[str, Any]:
+        forgotten, self._forgotten[:] = list(self._forgotten), []
+        message = {"op": op, "env": self._number, "closed": forgotten, **arguments}
+        return self._checked(lambda: self._channel.request(message))
+
+    def _checked(self, ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         if self._life != self._channel.life:
             raise SimulationError(f"{self._channel.where} has ended, and this episode with it")
-        forgotten, self._forgotten[:] = list(self._forgotten), []
-        response = self._channel.request({"op": op, "env": self._number, "closed": forgotten, **arguments})
+        response = ask()
         if "error" in response:
             raise error_of(response["error"], self._channel.where)
         return response
@@ -191,6 +219,7 @@ class ServedEnv(gym.Env[Any, Any]):
         twin = ServedEnv.__new__(ServedEnv)
         twin._channel, twin._life, twin._number = self._channel, self._life, next(_NUMBERS)
         twin._request, twin._skip, twin._last, twin._state = self._request, None, self._last, None
+        twin._begun = None
         twin._forgotten = self._forgotten
         twin._closed = True  # it goes when nobody holds it, not by close()
         twin._describe(self._ask("hook", name="fork", arguments=[], fork=twin._number))

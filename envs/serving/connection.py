@@ -50,6 +50,14 @@ class EnvConnection:
             self.release()
             raise
 
+    def send(self, message: Mapping[str, Any]) -> int | None:
+        """Return None: a response is waited for."""
+        return None
+
+    def receive(self, number: int) -> dict[str, Any]:
+        """Raise: nothing is sent ahead."""
+        raise NotImplementedError
+
     def release(self) -> None:
         """Close the connection."""
         connection, self._connection = self._connection, None

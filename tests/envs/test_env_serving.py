@@ -21,7 +21,7 @@ from act_eval.executors import make_executor
 from act_eval.policies.simple import chunk_policy
 from act_eval.rollout import Episode, hold_of, rollout
 from act_eval.serving.messages import pack, unpack
-from act_eval.serving.shared_arrays import SIZE, SharedArrays, reserve
+from act_eval.serving.shared_arrays import ROOM, SIZE, SharedArrays, reserve
 from act_eval.sources.external_envs import make_raw
 from act_eval.timing import Constant, Naive, Schedule
 from act_eval.types import EpisodeRecord
@@ -40,11 +40,20 @@ class Here:
         descriptor = reserve()
         self.writes, self.reads = SharedArrays(descriptor), SharedArrays(descriptor)
         self.released = 0
+        self.responses: list[dict[str, Any]] = []
 
     def begin(self) -> None: ...
 
     def request(self, message: Mapping[str, Any]) -> dict[str, Any]:
         return unpack(pack(self.session.respond(unpack(pack(message))), self.writes), self.reads)
+
+    def send(self, message: Mapping[str, Any]) -> int | None:
+        number = len(self.responses)
+        self.responses.append(unpack(pack(self.session.respond(message), self.writes, number), self.reads))
+        return number
+
+    def receive(self, number: int) -> dict[str, Any]:
+        return self.responses[number]
 
     def release(self) -> None:
         self.released += 1
@@ -81,7 +90,7 @@ def test_spaces_metadata_hooks_and_registration_are_those_of_the_environment(pai
     ours, theirs = hooks_of(here), hooks_of(there)
     assert {name for name in HOOKS if getattr(ours, name) is not None} == {
         name for name in HOOKS if getattr(theirs, name) is not None
-    } - {"package_versions"}
+    } - {"package_versions", "begin_step"}
     assert list(theirs.gripper_dims) == list(ours.gripper_dims)
     assert theirs.package_versions() == {}  # the same Python, the same packages
     assert theirs.suite_facts() == ours.suite_facts()
@@ -97,6 +106,9 @@ def test_steps_states_and_verdicts_are_the_same_to_the_last_bit(pair: Any):
         for hooks in (ours, theirs):
             hooks.skip_cameras(step % 3 == 1)
         command = (seen[0]["agent_pos"] + rng.normal(0, 0.05, 6)).astype(np.float32)
+        if step % 2:
+            theirs.begin_step(command)
+            assert same(ours.simulator_state(), theirs.simulator_state())  # of the moment before
         seen = here.step(command)
         assert same(seen, there.step(command))
         assert same(ours.simulator_state(), theirs.simulator_state())
@@ -144,11 +156,20 @@ def test_errors_keep_type_text_and_traceback(pair: Any):
     assert "pick.py" in str(caught.value.__cause__)
 
 
-def records(env: gym.Env[Any, Any], episodes: int = 8) -> list[EpisodeRecord]:
+def records(*envs: gym.Env[Any, Any]) -> list[EpisodeRecord]:
     policy = chunk_policy(user_faults.Go, "Go")
     schedule = Schedule(method=Naive(4), delay=Constant(2))
-    executor = make_executor(policy, schedule, hold_of([env]), 100.0, None, None)
-    return list(rollout([env], executor, [Episode(number, number) for number in range(episodes)]))
+    executor = make_executor(policy, schedule, hold_of(envs), 100.0, None, None)
+    found = rollout(envs, executor, [Episode(number, number) for number in range(8)], [Watch()])
+    return sorted(found, key=lambda record: record.episode)
+
+
+class Watch:
+    """An observer, so that states are asked for."""
+
+    def on_step(self, record: Any) -> None: ...
+
+    def on_episode_end(self, record: Any) -> None: ...
 
 
 FAULTS = ("Reach", "Exits", "SysExit", "NoText", "LongText", "Surrogates", "OtherShape", "OddFlag", "OddReward")
@@ -158,10 +179,11 @@ FAULTS += ("OddState", "NoState", "NoHold", "NoMotion")
 @pytest.mark.parametrize("fault", FAULTS)
 def test_records_are_the_same_whatever_the_environment_does(fault: str):
     name, declared = f"user_faults:{fault}", Declaration(horizon=12)
-    here, there = records(AdaptedEnv(make_raw(name, {}, None, False)[0], declared, name)), served(name)
-    elsewhere = records(AdaptedEnv(there, declared, name))
+    here = records(AdaptedEnv(make_raw(name, {}, None, False)[0], declared, name))
+    elsewhere = records(AdaptedEnv(served(name), declared, name))
     assert elsewhere == here
-    assert any(record.error for record in here) == (fault not in ("Reach", "NoMotion", "NoHold", "OddState", "NoState"))
+    assert records(*(AdaptedEnv(served(name), declared, name) for _ in range(3))) == here  # steps begun ahead
+    assert any(record.error for record in here) == (fault not in ("Reach", "NoMotion", "NoHold"))
     for one, other in zip(elsewhere, here, strict=True):
         if other.error is not None and "Error" in other.error and fault != "OtherShape":
             assert ("user_faults.py" in one.error.traceback) == ("user_faults.py" in other.error.traceback)
@@ -280,7 +302,7 @@ def test_an_offset_outside_the_shared_memory_is_refused(offset: Any):
 
 def test_arrays_beyond_the_shared_memory_travel_in_the_message():
     one = SharedArrays(reserve())
-    big = np.zeros(SIZE + 1, np.uint8)
+    big = np.zeros(ROOM + 1, np.uint8)
     assert same(unpack(pack({"big": big}, one), one)["big"], big)
 
 

@@ -138,7 +138,9 @@ class EnvProcess:
             return ask()
         except (EOFError, OSError) as error:
             raise SimulationError(f"{self.where} {self._end()}") from error
-        except BaseException:  # a time limit or ctrl-C
+        except BaseException:  # a time limit or ctrl-C, either of which may come again at once
+            if self._process is not None:
+                self._process.kill()
             self._end()
             raise
 

@@ -1,4 +1,4 @@
-"""Each named suite as its install line makes it, in a Python of its own without PyTorch: an episode, and equal starts."""
+"""Each named suite as its install line makes it, in a Python of its own without PyTorch: episodes and equal starts."""
 
 import json
 import os

@@ -33,6 +33,7 @@ from act_eval.rollout.slots import (
     is_success,
     step_record,
 )
+from act_eval.rollout.timeouts import EnvTimeout
 from act_eval.types import (
     INVALID,
     NOTHING_COUNTED,
@@ -195,9 +196,12 @@ class _Batch:
                 yield self._end(slot, episode, *ended)
 
     def _begin_steps(self, slots: Sequence[EnvSlot], commands: FloatArray, images_needed: Sequence[bool]) -> None:
-        """Begin the steps of environments that other processes hold, before waiting for the first."""
+        """Begin the steps of environments that other processes hold, so that these run them together.
+
+        With a time limit each step runs by itself.
+        """
         for slot in slots:
-            if slot.hooks.begin_step is not None:
+            if slot.hooks.begin_step is not None and not isinstance(slot.env, EnvTimeout):
                 try:
                     slot.set_cameras(images_needed[slot.row])
                     slot.hooks.begin_step(commands[slot.row].copy())

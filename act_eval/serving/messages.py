@@ -24,14 +24,14 @@ _MOST_AXES = 8
 _DTYPE = re.compile(r"[<>|=]?[biuf][1248]")
 
 
-def pack(message: Mapping[str, Any], shared: SharedArrays | None = None, room: int = 0) -> bytes:
-    """Return a message as bytes; equal messages give equal bytes. Large arrays are written into a room of `shared`.
+def pack(message: Mapping[str, Any], shared: SharedArrays | None = None) -> bytes:
+    """Return a message as bytes; equal messages give equal bytes. Large arrays are written into `shared`.
 
     Raises:
         RemoteError: if a value is of a type that cannot travel.
     """
     if shared is not None:
-        shared.begin(room)
+        shared.begin()
     try:
         data = msgpack.packb(message, default=partial(_plain, shared=shared))
     except (TypeError, ValueError, OverflowError) as error:

@@ -1,7 +1,7 @@
 """Memory that two processes share, so that images need not travel through the connection between them.
 
 The memory has no name: both processes inherit or open one file descriptor, and it is gone when both have ended, however
-they end. It has room for the arrays of a few messages, which a reader copies before their room is used again.
+they end. It holds the arrays of one message at a time, which a reader copies before the next is asked for.
 """
 
 import mmap
@@ -14,11 +14,7 @@ from numpy.typing import NDArray
 
 from act_eval.errors import RemoteError
 
-ROOMS = 16
-"""Messages that it holds at a time."""
-ROOM = 8 * 2**20
-"""Bytes for the arrays of one message."""
-SIZE = ROOMS * ROOM
+SIZE = 128 * 2**20
 """Bytes reserved; memory is used only where it has been written."""
 _SMALLEST = 4096
 """Arrays of fewer bytes travel in the message."""
@@ -41,16 +37,16 @@ class SharedArrays:
 
     def __init__(self, descriptor: int) -> None:
         self._bytes = np.frombuffer(mmap.mmap(descriptor, SIZE), np.uint8)
-        self._begin = self._end = 0
+        self._end = 0
 
-    def begin(self, room: int) -> None:
-        """Begin a message, whose arrays are written into a room: those of its last message are no longer needed."""
-        self._begin = self._end = room % ROOMS * ROOM
+    def begin(self) -> None:
+        """Begin a message: the arrays of the one before are no longer needed."""
+        self._end = 0
 
     def put(self, array: np.ndarray) -> int | None:
         """Write an array; return its offset, or None if it is small or there is no room."""
         begin, count = self._end, array.nbytes
-        if count < _SMALLEST or begin + count > self._begin + ROOM:
+        if count < _SMALLEST or begin + count > SIZE:
             return None
         self._bytes[begin : begin + count] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
         self._end = -(-(begin + count) // _ALIGNMENT) * _ALIGNMENT

@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 from importlib import util
-from itertools import count
 from multiprocessing.connection import Connection
 
 OLDEST = (3, 11)
@@ -37,8 +36,8 @@ def main(connection: Connection, memory: int, package: str) -> None:
     session = EnvSession(lambda film, horizon: make_raw(job["name"], job["options"], horizon, film))
     shared = SharedArrays(memory)
     try:
-        for room in count():
-            connection.send_bytes(pack(session.respond(unpack(connection.recv_bytes())), shared, room))
+        while True:
+            connection.send_bytes(pack(session.respond(unpack(connection.recv_bytes())), shared))
     finally:
         session.close()
 

@@ -59,6 +59,8 @@ class EnvProcess:
         self.life = 0
         self.users = 0
         """Environments that have not been closed."""
+        self.begun: dict[int, dict[str, Any]] = {}
+        self.arrived: dict[int, dict[str, Any]] = {}
         self._python, self._job = python, job
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -73,8 +75,6 @@ class EnvProcess:
         need_messages()
         from act_eval.serving.shared_arrays import SharedArrays, reserve
 
-        self._sent = self._received = 0
-        self._responses: dict[int, dict[str, Any]] = {}
         here, there = socket.socketpair()
         memory = reserve()
         self._connection, self._shared = Connection(here.detach()), SharedArrays(memory)
@@ -92,39 +92,15 @@ class EnvProcess:
         Raises:
             SimulationError: if the process has died.
         """
-        return self.receive(self._send(message))
-
-    def send(self, message: Mapping[str, Any]) -> int | None:
-        """Send a request whose response is received later; return its number, or None if too many are waited for.
-
-        Raises:
-            SimulationError: if the process has died.
-        """
-        from act_eval.serving.shared_arrays import ROOMS
-
-        return None if self._sent - self._received >= ROOMS - 1 else self._send(message)
-
-    def receive(self, number: int) -> dict[str, Any]:
-        """Return the response to a request that was sent.
-
-        Raises:
-            SimulationError: if the process has died.
-        """
-        from act_eval.serving.messages import unpack
-
-        while number not in self._responses:
-            frame = self._interrupted_by_faults(lambda: self._connection.recv_bytes(_LARGEST))
-            self._responses[self._received] = unpack(frame, self._shared)
-            self._received += 1
-        return self._responses.pop(number)
-
-    def _send(self, message: Mapping[str, Any]) -> int:
-        from act_eval.serving.messages import pack
+        from act_eval.serving.messages import pack, unpack
 
         frame = pack(message)
-        self._interrupted_by_faults(lambda: self._connection.send_bytes(frame))
-        self._sent += 1
-        return self._sent - 1
+
+        def ask() -> bytes:
+            self._connection.send_bytes(frame)
+            return self._connection.recv_bytes(_LARGEST)
+
+        return unpack(self._interrupted_by_faults(ask), self._shared)
 
     def release(self) -> None:
         """End the process after its last environment."""

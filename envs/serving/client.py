@@ -32,6 +32,10 @@ class Channel(Protocol):
     """Names the process, for messages."""
     life: int
     """Rises when the process or connection ends, which environments do not outlive."""
+    begun: dict[int, dict[str, Any]]
+    """Environment → the step that it has begun and that has not run yet."""
+    arrived: dict[int, dict[str, Any]]
+    """Environment → the result of such a step that nobody has asked for yet."""
 
     def begin(self) -> None:
         """Start the process, or connect, unless that has been done."""
@@ -43,14 +47,6 @@ class Channel(Protocol):
         Raises:
             ActEvalError: if the process has ended or the connection is lost.
         """
-        ...
-
-    def send(self, message: Mapping[str, Any]) -> int | None:
-        """Send a request whose response `receive` returns; return its number, or None if that is not possible now."""
-        ...
-
-    def receive(self, number: int) -> dict[str, Any]:
-        """Return the response to a request that was sent."""
         ...
 
     def release(self) -> None:
@@ -78,7 +74,6 @@ class ServedEnv(gym.Env[Any, Any]):
         self._channel, self._request = channel, {"film": film, "horizon": horizon}
         self._skip: bool | None = None
         self._last: Any = None
-        self._begun: int | None = None
         self._state: NDArray[np.float64] | None = None
         self._forgotten: list[int] = []
         self._closed = False
@@ -130,28 +125,39 @@ class ServedEnv(gym.Env[Any, Any]):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
         """Begin an episode; in a new process if the last one has ended."""
-        self._begun = None
+        for waiting in (self._channel.begun, self._channel.arrived):
+            waiting.pop(self._number, None)
         if self._life != self._channel.life:
             self._make()
         return self._observed(self._ask("reset", seed=seed, options=options, skip=self._skip))
 
     def step(self, action: Any) -> Any:
-        """Run one control step, or wait for the one that `begin_step` began."""
-        begun, self._begun = self._begun, None
-        if begun is None:
+        """Run one control step, or return the result of the one that `begin_step` began."""
+        if self._number in self._channel.begun:
+            self._run_begun()
+        response = self._channel.arrived.pop(self._number, None)
+        if response is None:
             response = self._ask("step", action=np.asarray(action), skip=self._skip)
-        else:
-            response = self._checked(lambda: self._channel.receive(begun))
+        elif "error" in response:
+            raise error_of(response["error"], self._channel.where)
         self._state = None
         return self._observed(response)
 
+    def _run_begun(self) -> None:
+        """Run the steps that all environments of the channel have begun, in one request."""
+        begun = dict(self._channel.begun)
+        self._channel.begun.clear()
+        message = {"op": "several", "requests": list(begun.values())}
+        responses = self._checked(lambda: self._channel.request(message))["responses"]
+        self._channel.arrived.update(zip(begun, responses, strict=True))
+
     def _begin_step(self, action: Any) -> None:
-        """Send a step; the state is that before it until `step` returns."""
+        """Note a step; the state is that before it until `step` returns."""
         if "simulator_state" in self._hooks and self._state is None:
             return
         if self._life == self._channel.life:
             about = {"op": "step", "env": self._number, "action": np.asarray(action), "skip": self._skip}
-            self._begun = self._channel.send(about)
+            self._channel.begun[self._number] = about
 
     def render(self) -> Any:
         """Return the image that the environment renders."""
@@ -219,7 +225,6 @@ class ServedEnv(gym.Env[Any, Any]):
         twin = ServedEnv.__new__(ServedEnv)
         twin._channel, twin._life, twin._number = self._channel, self._life, next(_NUMBERS)
         twin._request, twin._skip, twin._last, twin._state = self._request, None, self._last, None
-        twin._begun = None
         twin._forgotten = self._forgotten
         twin._closed = True  # it goes when nobody holds it, not by close()
         twin._describe(self._ask("hook", name="fork", arguments=[], fork=twin._number))

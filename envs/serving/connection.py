@@ -21,6 +21,8 @@ class EnvConnection:
         self.life = 0
         self.name, self.options = "", dict[str, Any]()
         """Of the environments that the server makes."""
+        self.begun: dict[int, dict[str, Any]] = {}
+        self.arrived: dict[int, dict[str, Any]] = {}
         self._endpoint = endpoint
         self._connection: Connection | None = None
 
@@ -49,14 +51,6 @@ class EnvConnection:
         except BaseException:  # lost, or interrupted by a time limit: a late response would be misread
             self.release()
             raise
-
-    def send(self, message: Mapping[str, Any]) -> int | None:
-        """Return None: a response is waited for."""
-        return None
-
-    def receive(self, number: int) -> dict[str, Any]:
-        """Raise: nothing is sent ahead."""
-        raise NotImplementedError
 
     def release(self) -> None:
         """Close the connection."""

@@ -34,7 +34,9 @@ class EnvSession:
         self._envs: dict[int, tuple[gym.Env[Any, Any], EnvHooks]] = {}
 
     def respond(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the response to a request."""
+        """Return the response to a request; that of `several` holds a response to each of its requests."""
+        if message.get("op") == "several" and isinstance(requests := message.get("requests"), list):
+            return {"responses": [self.respond(one if isinstance(one, dict) else {}) for one in requests]}
         try:
             with exits_raise():
                 return self._respond(message)

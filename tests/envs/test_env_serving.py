@@ -21,7 +21,7 @@ from act_eval.executors import make_executor
 from act_eval.policies.simple import chunk_policy
 from act_eval.rollout import Episode, hold_of, rollout
 from act_eval.serving.messages import pack, unpack
-from act_eval.serving.shared_arrays import ROOM, SIZE, SharedArrays, reserve
+from act_eval.serving.shared_arrays import SIZE, SharedArrays, reserve
 from act_eval.sources.external_envs import make_raw
 from act_eval.timing import Constant, Naive, Schedule
 from act_eval.types import EpisodeRecord
@@ -40,20 +40,13 @@ class Here:
         descriptor = reserve()
         self.writes, self.reads = SharedArrays(descriptor), SharedArrays(descriptor)
         self.released = 0
-        self.responses: list[dict[str, Any]] = []
+        self.begun: dict[int, dict[str, Any]] = {}
+        self.arrived: dict[int, dict[str, Any]] = {}
 
     def begin(self) -> None: ...
 
     def request(self, message: Mapping[str, Any]) -> dict[str, Any]:
         return unpack(pack(self.session.respond(unpack(pack(message))), self.writes), self.reads)
-
-    def send(self, message: Mapping[str, Any]) -> int | None:
-        number = len(self.responses)
-        self.responses.append(unpack(pack(self.session.respond(message), self.writes, number), self.reads))
-        return number
-
-    def receive(self, number: int) -> dict[str, Any]:
-        return self.responses[number]
 
     def release(self) -> None:
         self.released += 1
@@ -182,7 +175,9 @@ def test_records_are_the_same_whatever_the_environment_does(fault: str):
     here = records(AdaptedEnv(make_raw(name, {}, None, False)[0], declared, name))
     elsewhere = records(AdaptedEnv(served(name), declared, name))
     assert elsewhere == here
-    assert records(*(AdaptedEnv(served(name), declared, name) for _ in range(3))) == here  # steps begun ahead
+    channel = Here(lambda film, horizon: make_raw(name, {}, horizon, film))
+    several = [AdaptedEnv(ServedEnv(channel, False, None), declared, name) for _ in range(3)]
+    assert records(*several) == here  # whose steps run together
     assert any(record.error for record in here) == (fault not in ("Reach", "NoMotion", "NoHold"))
     for one, other in zip(elsewhere, here, strict=True):
         if other.error is not None and "Error" in other.error and fault != "OtherShape":
@@ -302,7 +297,7 @@ def test_an_offset_outside_the_shared_memory_is_refused(offset: Any):
 
 def test_arrays_beyond_the_shared_memory_travel_in_the_message():
     one = SharedArrays(reserve())
-    big = np.zeros(ROOM + 1, np.uint8)
+    big = np.zeros(SIZE + 1, np.uint8)
     assert same(unpack(pack({"big": big}, one), one)["big"], big)
 
 

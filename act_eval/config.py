@@ -148,7 +148,7 @@ class EvaluateConfig:
     """Python interpreter of lerobot:FOLDER, in whose environment LeRobot is installed; this one by default."""
     env: str = "confuser_pick"
     """A built-in name, a Gymnasium id (gym_aloha/AlohaTransferCube-v0, package:SomeId-v0), module:factory,
-    dm_control:DOMAIN/TASK, or a server (ws://host:port)."""
+    dm_control:DOMAIN/TASK, a suite's task or tasks (metaworld:push-v3), or a server (ws://host:port)."""
     episodes: int | None = None
     """Episodes per condition, 50 by default."""
     seed: int = 0

@@ -132,6 +132,7 @@ RULES: tuple[Rule, ...] = (
     Run(r"python scripts/benchmarks/workers\.py", "--episodes 2 --rounds 1"),
     Run(r"python scripts/benchmarks/precision\.py", "--episodes 2 --policies act"),
     Run(r"python scripts/benchmarks/serving\.py", "--requests 10"),
+    Run(r"python scripts/benchmarks/env_process\.py", "--pairs 1 --episodes 1"),
     Run(r"python scripts/experiments/verdict_errors\.py ", "--rounds 20 --pairs 38"),
     Run(r"python scripts/benchmarks/prefix\.py ", "--network shipped --batch-size 2 --steps 1"),
     Run(r"python scripts/benchmarks/scheduler\.py ", "--rounds 1"),

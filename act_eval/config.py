@@ -71,6 +71,9 @@ class EnvDeclaration:
 
     env_options: tuple[str, ...] = ()
     """Passed to the environment, each as NAME=VALUE; a value is JSON or text."""
+    env_python: Path | None = None
+    """Python interpreter of a process of its own for the environment, whose packages act_eval need not share; it needs
+    numpy, gymnasium and msgpack."""
     env_file: Path | None = None
     """TOML file with any of these declarations; flags take precedence."""
     images: tuple[str, ...] | None = None
@@ -144,8 +147,8 @@ class EvaluateConfig:
     policy_python: str | None = None
     """Python interpreter of lerobot:FOLDER, in whose environment LeRobot is installed; this one by default."""
     env: str = "confuser_pick"
-    """A built-in name, a Gymnasium id (gym_aloha/AlohaTransferCube-v0, package:SomeId-v0), module:factory, or
-    dm_control:DOMAIN/TASK."""
+    """A built-in name, a Gymnasium id (gym_aloha/AlohaTransferCube-v0, package:SomeId-v0), module:factory,
+    dm_control:DOMAIN/TASK, a suite's task or tasks (metaworld:push-v3), or a server (ws://host:port)."""
     episodes: int | None = None
     """Episodes per condition, 50 by default."""
     seed: int = 0

@@ -12,7 +12,7 @@ from act_eval.comparison.sensitivity import SensitivityReport, sensitivity_of
 from act_eval.errors import UnmeasuredRun, UsageError
 from act_eval.report import PAGE, write_report
 from act_eval.results.run import Conditions, StoredRun, read_run
-from act_eval.results.tables import Table, metric_table, outcome_notes, outcome_table
+from act_eval.results.tables import Table, metric_table, outcome_notes, outcome_table, task_table
 
 
 class Run:
@@ -134,6 +134,8 @@ class Run:
 
     def _tables(self) -> Iterator[Table]:
         yield outcome_table(self._stored)
+        if (tasks := task_table(self._stored)) is not None:
+            yield tasks
         try:
             yield metric_table(self._stored)
         except UnmeasuredRun:

@@ -27,6 +27,7 @@ COMMANDS = {
     "export": "Export a run to CSV, Parquet, LeRobot's form, TensorBoard, Weights & Biases, Trackio or Rerun.",
     "compare": "Test whether one run is better or worse than another on the same episode seeds.",
     "serve": "Serve a policy over a WebSocket, for evaluations on this or another machine.",
+    "serve-env": "Serve an environment over a WebSocket, for evaluations in another container or on another machine.",
     "baseline": "Record the outcomes of a run as the baseline of regression tests.",
     "collect": "Collect demonstrations with the scripted expert into a LeRobotDataset v3 folder.",
     "train": "Train a policy on demonstrations; missing demonstrations are collected first.",

@@ -12,7 +12,7 @@ from act_eval.evaluation.finish import HISTOGRAM, MAP, ROBUSTNESS, FinishedRun
 from act_eval.evaluation.run import FinishedShard
 from act_eval.metrics import definitions_of
 from act_eval.report import Report
-from act_eval.results.tables import metric_table, outcome_table
+from act_eval.results.tables import metric_table, outcome_table, task_table
 from act_eval.sweeps.run import FinishedSweep, FinishedSweepShard
 from act_eval.types import EpisodeRecord
 
@@ -41,6 +41,8 @@ def grasp_choice_lines(results: Mapping[str, Sequence[EpisodeRecord]], options: 
 def print_run(run: FinishedRun, console: Console) -> None:
     """Print the tables of a finished run and the paths of its files."""
     console.print(outcome_table(run.records).text(console.width), markup=False)
+    if (tasks := task_table(run.records)) is not None:
+        console.print(tasks.text(console.width), markup=False)
     if run.summaries:
         own = definitions_of(run.manifest.configuration)
         unit = run.manifest.suite.command_unit

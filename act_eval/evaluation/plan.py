@@ -17,7 +17,7 @@ from act_eval.launch import Build, Launcher, Local, Ray, cores_of
 from act_eval.perturbations import label_of, perturbation_entry
 from act_eval.results import Manifest, Shard, episodes_of, fingerprint, notes
 from act_eval.results.suites import Suite, parse_seeds
-from act_eval.seeding import Purpose, episode_seeds
+from act_eval.seeding import Purpose
 from act_eval.sources.env_declaration import declared
 from act_eval.sources.environments import EnvSource, check_features, env_source
 from act_eval.sources.executors import load_executor
@@ -95,7 +95,7 @@ def plan_workers(config: EvaluateConfig) -> WorkerPlan:
     shard, launcher = shard_of(config.launch), launcher_of(config.launch)
     check_network(config.compile, config.launch.local_device(config.device))
     source = env_source(config.env, config.environment.given(), config.declaration, film=config.video != "none")
-    seeds = _seeds(config)
+    seeds = _seeds(config, source)
     batch = _batch(config, source)
     episodes = len(episodes_of(shard, len(seeds)))
     slots = min(batch, episodes)
@@ -318,11 +318,11 @@ def _batch(config: EvaluateConfig, env: EnvSource) -> int:
     return 1 if env.made or _measures(config) else BATCH
 
 
-def _seeds(config: EvaluateConfig) -> tuple[int, ...]:
+def _seeds(config: EvaluateConfig, env: EnvSource) -> tuple[int, ...]:
     if config.seeds is not None:
         return parse_seeds(config.seeds)
     purpose = Purpose.HELD_OUT if config.held_out else Purpose.EVALUATE
-    return tuple(episode_seeds(purpose, config.seed, config.episodes or EPISODES))
+    return env.seeds(purpose, config.seed, config.episodes or EPISODES)
 
 
 def _delays(config: EvaluateConfig, control_ms: float) -> list[DelayModel]:

@@ -242,6 +242,8 @@ def _environments(config: SweepConfig) -> dict[str, EnvSource]:
     found: dict[str, EnvSource] = {}
     for given in config.envs:
         source = env_source(given, config.environment.given(), config.declaration, film=False)
+        if source.tasks > 1:
+            raise UsageError(f"--envs: {given} names {source.tasks} tasks; a sweep takes a name for each of them")
         if found.get(source.label, source) != source:
             first = found[source.label].env_id
             raise UsageError(f"--envs: {first} and {source.env_id} have the same name {source.label}")

@@ -34,6 +34,9 @@ class EnvHooks:
     skip_cameras: Callable[[bool], None] | None = None
     """Saves renderings: called before every reset and step, with true if the next images are not needed. Observations
     may then repeat the last images; vectors must stay current."""
+    begin_step: Callable[[FloatArray], None] | None = None
+    """Command (A,): begins a step whose result the next call of `step` returns, so that environments that another
+    process holds are stepped together. Until then the simulator state is that before the step."""
     hold_action: HoldActionHook | None = None
     """Last command (A,) → command (A,) that holds the robot still, for steps that no chunk covers; without it the last
     command repeats."""

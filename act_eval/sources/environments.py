@@ -191,7 +191,7 @@ def env_source(env: Any, options: Mapping[str, Any], flags: EnvDeclaration, film
     Raises:
         UsageError: or a child of it, naming the flag that does not fit.
     """
-    from act_eval.envs.registration import ENVIRONMENTS, env_id
+    from act_eval.envs.registration import env_id
 
     more, declaration = declared(flags)
     given, place = {**options, **more}, python_of(flags.env_python)
@@ -202,7 +202,7 @@ def env_source(env: Any, options: Mapping[str, Any], flags: EnvDeclaration, film
         return replace(source, place=place)
     if is_server(env):
         env, given, place = _at_server(env, given, place)
-    if is_foreign(env) and env not in ENVIRONMENTS.values():
+    if is_foreign(env):
         return EnvSource(env_id=env, options=given, declared=declaration, film=film, place=place)
     ours = env_id(env)
     if not is_empty(declaration):

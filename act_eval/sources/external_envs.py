@@ -31,7 +31,11 @@ _VERSION = re.compile(r"-v\d+$")
 
 
 def is_foreign(name: str) -> bool:
-    """Return whether a name has the form of an environment that is not ours."""
+    """Return whether a name has the form of an environment that is not ours; a wrong version of ours has not."""
+    from act_eval.envs.registration import ENVIRONMENTS
+
+    if name in ENVIRONMENTS.values() or _VERSION.sub("", name) in ENVIRONMENTS:
+        return False
     return ":" in name or "/" in name or _VERSION.search(name) is not None
 
 
@@ -41,9 +45,9 @@ def full_name(name: str) -> str:
     Raises:
         UnknownName: if it has no form of another one and is no name of ours.
     """
-    from act_eval.envs.registration import ENVIRONMENTS, env_id
+    from act_eval.envs.registration import env_id
 
-    return name if is_foreign(name) and name not in ENVIRONMENTS.values() else env_id(name)
+    return name if is_foreign(name) else env_id(name)
 
 
 def env_label(name: str) -> str:

@@ -125,7 +125,7 @@ def ours_rendering() -> Step:
     base: Any = env.unwrapped
     base.skip_cameras(True)
     step = _endless(env, np.array(HOME, np.float32))
-    assert np.shape(env.render()) == (*ALOHA_SIZE, 3)  # pyright: ignore[reportArgumentType]
+    assert np.shape(env.render()) == (*ALOHA_SIZE, 3)  # pyright: ignore[reportArgumentType, reportCallIssue]
     return lambda: (step(), env.render())
 
 

@@ -79,6 +79,8 @@ def _history(checkpoint: Path) -> dict[str, Any]:
     from act_eval.policies.checkpoint import load_extra
 
     history = load_extra(checkpoint)
+    if BEGAN_WITH in history:  # a shipped policy holds all of it
+        return history
     first = history.get("training", {}).get("settings", {}).get("init_from")
     return history | ({BEGAN_WITH: _history(checkpoint_folder(first))} if first else {})
 

@@ -27,7 +27,9 @@ DOORS = {
     "collect": "act_eval.cli.collect.collect",
 }
 FLAGS = {
-    name: options(parse_training([]) if name == "train" else import_module(f"act_eval.cli.{name}").Flags)
+    name: options(
+        parse_training([]) if name == "train" else import_module(f"act_eval.cli.{name.replace('-', '_')}").Flags
+    )
     for name in COMMANDS
 }
 NEEDED = {
@@ -36,6 +38,7 @@ NEEDED = {
     "publish": ("NAME",),
     "render": ("RUN",),
     "export": ("RUN",),
+    "export-lerobot": ("CHECKPOINT", "OUT"),
 }
 WORDS = st.one_of(
     st.sampled_from(

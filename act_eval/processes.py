@@ -31,14 +31,15 @@ EPISODES = ("act_eval.launch.local", "act_eval.evaluation.worker", "act_eval.sou
 _Process = (get_context("forkserver") if _FORKS else get_context("spawn")).Process
 
 
-def preload(policy: object, workers: int | None) -> None:
+def preload(policy: object, workers: int | None, launcher: str) -> None:
     """Let the server of worker processes start, and import what workers need for a policy.
 
     Args:
         policy: as `--policy` names it; only networks of act_eval's own need PyTorch.
         workers: requested number; None: the default.
+        launcher: its name; only `local` starts workers on this machine.
     """
-    if workers != 1 and isinstance(policy, str):
+    if workers != 1 and launcher == "local" and isinstance(policy, str):
         _start_server(EPISODES if ":" in policy or policy == "expert" else (*NETWORKS, *EPISODES))
 
 

@@ -14,7 +14,7 @@ Flags = EvaluateConfig
 def run(argv: Sequence[str], prog: str) -> int:
     """Parse the flags and evaluate; return the exit code."""
     config = parse(EvaluateConfig, argv, prog)
-    preload(config.policy, config.workers)
+    preload(config.policy, config.workers, config.launch.launcher)
     from act_eval.cli.screen import console_for, print_run, print_shard  # slow to import; help does not need it
     from act_eval.evaluation.checks import check_any_valid
     from act_eval.evaluation.run import FinishedShard, evaluate

@@ -44,7 +44,7 @@ def evaluate(config: EvaluateConfig, reporter: Reporter) -> FinishedRun | Finish
         ActEvalError: if the config, the run folder or a worker is at fault.
         Interrupted: naming the folder that keeps the finished episodes.
     """
-    preload(config.policy, config.workers)
+    preload(config.policy, config.workers, config.launch.launcher)
     workers = plan_workers(config)
     if config.launch.launcher == "slurm":
         return _evaluate_by_jobs(config, workers, reporter)

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
+from act_eval.config import Tool
 from act_eval.errors import ExportError, RunFolderError, UsageError
 from act_eval.export.lerobot_info import EVAL_INFO, write_eval_info
 from act_eval.export.rerun_log import write_recording
@@ -19,7 +20,6 @@ from act_eval.sources.replay_env import replaying_env, title_of
 from act_eval.types.env_hooks import hooks_of
 from act_eval.video import FPS
 
-Tool = Literal["csv", "parquet", "lerobot", "tensorboard", "wandb", "trackio", "rerun"]
 TOOLS: tuple[Tool, ...] = get_args(Tool)
 
 _EXTRAS = ("wandb", "trackio", "rerun")

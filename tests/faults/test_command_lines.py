@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from act_eval.cli import COMMANDS, main
+from act_eval.cli import COMMANDS, command_module, main
 from act_eval.cli.parsing import options
 from act_eval.cli.train import parse as parse_training
 from act_eval.errors import LaunchError
@@ -26,12 +26,7 @@ DOORS = {
     "serve": "act_eval.cli.serve.serve",
     "collect": "act_eval.cli.collect.collect",
 }
-FLAGS = {
-    name: options(
-        parse_training([]) if name == "train" else import_module(f"act_eval.cli.{name.replace('-', '_')}").Flags
-    )
-    for name in COMMANDS
-}
+FLAGS = {name: options(parse_training([]) if name == "train" else command_module(name).Flags) for name in COMMANDS}
 NEEDED = {
     "baseline": ("RUN", "file.json", "--reason", "new"),
     "completion": ("bash",),

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from act_eval.decoding import JSON, read_json
 from act_eval.errors import CheckpointError, UsageError
 from act_eval.sources.hub import fetched, is_hub_id
 from act_eval.sources.policy_sources import PolicyFacts, digest, label, need_serving
@@ -139,9 +140,11 @@ def _checkpoint(name: str) -> Path:
             f"{PREFIX}{name}: {name} {there}; expected LeRobot's pretrained_model folder, or a hub id"
         )
     try:
-        config = json.loads((folders[0] / "config.json").read_text())
-    except ValueError as error:
-        raise CheckpointError(f"{PREFIX}{name}: {folders[0] / 'config.json'} is no JSON: {error}") from error
-    if not isinstance(config, dict) or not isinstance(config.get("type"), str):
+        config = read_json(folders[0] / "config.json", JSON, CheckpointError)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{PREFIX}{name} is no LeRobot policy's: its configuration is no JSON object: {error}"
+        ) from error
+    if not isinstance(config.get("type"), str):
         raise CheckpointError(f'{PREFIX}{name}: {folders[0] / "config.json"} is no LeRobot policy\'s: it has no "type"')
     return folders[0].absolute()

@@ -70,6 +70,7 @@ def test_what_is_no_interpreter_is_named(folder: Path) -> None:
     [
         (None, "has no config.json; expected LeRobot's pretrained_model folder, or a hub id"),
         ("{", "is no JSON"),
+        ("[" * 100_000, "is no JSON"),
         ("{}", 'is no LeRobot policy\'s: it has no "type"'),
         ("[1]", "is no LeRobot policy's"),
     ],

@@ -20,7 +20,8 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from act_eval.errors import TrainingError
+from act_eval.errors import TrainingError, UsageError
+from act_eval.policies.act.backbone import narrows_to_one_pixel
 from act_eval.policies.act.policy import ChunkingPolicy
 from act_eval.policies.compile import compile_for_training, naming_compile_failures
 from act_eval.policies.optim import AveragedWeights, LoopConfig, make_optimizer, rate_factor, set_rate
@@ -101,6 +102,9 @@ class Trainer:
             write_pretrained: writes a `pretrained_model` folder from the averaged policy.
             view: makes the progress bar from (first step, last step).
             evaluate: closed-loop evaluation of a checkpoint.
+
+        Raises:
+            UsageError: if the policy cannot be compiled so, or would get wrong gradients on a CPU in bfloat16.
         """
         self._config, self._out = config, out
         self._frames, self._held_out = frames, held_out
@@ -111,6 +115,11 @@ class Trainer:
         rate, decay = policy.config.optimizer_lr, policy.config.optimizer_weight_decay
         self._optimizer = make_optimizer(policy.get_optim_params(), rate, decay)
         self._average = AveragedWeights(policy, config.optim.average)
+        if config.precision == "bf16" and accelerator.device.type == "cpu" and narrows_to_one_pixel(policy.config):
+            raise UsageError(  # oneDNN leaves the weights' gradient at the padding unwritten: whatever memory held
+                f"--precision bf16 gives {policy.config.vision_backbone} wrong gradients on a CPU for images this "
+                "narrow, of which a convolution with stride 2 sees a single pixel; take --precision fp32"
+            )
         compile_for_training(policy, config.compile, accelerator.device, config.precision == "bf16")
         self._model, self._stepper = accelerator.prepare(policy, self._optimizer)
         self._done = Progress(step=0, seconds=0.0)

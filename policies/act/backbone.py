@@ -60,9 +60,18 @@ def feature_size(config: ACTConfig, height: int, width: int) -> tuple[int, int]:
     """Return (h, w): every halving rounds up."""
     if config.vision_backbone == VIT:
         return height // VIT_PATCH, width // VIT_PATCH
+    return -(-height // _stride(config)), -(-width // _stride(config))
+
+
+def narrows_to_one_pixel(config: ACTConfig) -> bool:
+    """Return whether the last convolution that halves the images of a ResNet reads features one pixel wide."""
+    widths = [width for _, _, width in (feature.shape for feature in config.image_features.values())]
+    return config.vision_backbone != VIT and any(width <= _stride(config) // 2 for width in widths)
+
+
+def _stride(config: ACTConfig) -> int:
     of_resnet = 4 if config.replace_final_stride_with_dilation else 5
-    stride = 2 ** (len(config.backbone_widths) + 1 if config.vision_backbone == NARROW else of_resnet)
-    return -(-height // stride), -(-width // stride)
+    return 2 ** (len(config.backbone_widths) + 1 if config.vision_backbone == NARROW else of_resnet)
 
 
 class ChannelNorm(nn.LayerNorm):

@@ -80,11 +80,12 @@ def test_a_run_leaves_a_policy_and_says_what_to_do_next(
 
 
 def test_a_preset_that_lerobot_can_load_says_so_and_is_exported_in_half_precision(
-    tmp_path: Path, demos: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, make_demos: Callable, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    make_demos(tmp_path / "demos", lengths=(7, 6, 9), size=34)
     words = [word for word in TINY if word not in ("--model.backbone-widths", "8")]  # a field beyond LeRobot's
-    preset = ["--policy", "act", "--preset", "lerobot", "--steps", "1"]
-    assert train("--dataset", demos, "--out", tmp_path / "run", "--held-out", 0, *words, *preset, *NO_LOOK) == 0
+    preset = ["--policy", "act", "--preset", "lerobot", "--steps", "1", *NO_LOOK]
+    assert train("--dataset", tmp_path / "demos", "--out", tmp_path / "run", "--held-out", 0, *words, *preset) == 0
     assert "LeRobot can load the checkpoints (docs/lerobot.md)." in capsys.readouterr().out
     trained = tmp_path / "run" / "checkpoints" / "last" / "pretrained_model"
     assert main(["export-lerobot", str(trained), str(tmp_path / "out")]) == 0
@@ -98,6 +99,13 @@ def test_a_preset_that_lerobot_can_load_says_so_and_is_exported_in_half_precisio
     assert "out exists and is no empty folder" in capsys.readouterr().err
     with pytest.raises(UsageError, match="--preset lerobot is a preset of --policy act, not of act_rtc"):
         parse(["--preset", "lerobot"])
+
+
+def test_images_for_which_a_cpu_in_bf16_gives_wrong_gradients_are_refused(tmp_path: Path, demos: Path) -> None:
+    words = ["--dataset", demos, "--held-out", 0, *TINY, "--model.backbone-widths", 8, 8, 8, 8, "--steps", 1, *NO_LOOK]
+    with pytest.raises(UsageError, match=r"resnet_narrow wrong gradients .* take --precision fp32"):
+        train(*words, "--out", tmp_path / "refused")
+    assert train(*words, "--out", tmp_path / "run", "--precision", "fp32") == 0
 
 
 def test_what_lerobot_cannot_load_is_said_before_training_and_refused_after(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from act_eval.version import __version__
 
 if TYPE_CHECKING:
-    from act_eval.api import compare, evaluate, load_run, probe, sweep
+    from act_eval.api import compare, evaluate, load_run, probe, robustness, sweep
     from act_eval.config import EvaluateConfig, ProbeConfig, SweepConfig
     from act_eval.metrics import episode_metric
     from act_eval.run import Run
@@ -30,11 +30,12 @@ __all__ = [
     "evaluate",
     "load_run",
     "probe",
+    "robustness",
     "sweep",
 ]
 
 _HOMES = {
-    **dict.fromkeys(("compare", "evaluate", "load_run", "probe", "sweep"), "act_eval.api"),
+    **dict.fromkeys(("compare", "evaluate", "load_run", "probe", "robustness", "sweep"), "act_eval.api"),
     **dict.fromkeys(("EvaluateConfig", "ProbeConfig", "SweepConfig"), "act_eval.config"),
     "episode_metric": "act_eval.metrics",
     "Run": "act_eval.run",

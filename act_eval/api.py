@@ -1,6 +1,6 @@
 """The Python API: the jobs of the command line, on names or objects."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from act_eval.errors import UsageError
 from act_eval.evaluation.checks import validity_notes
 from act_eval.evaluation.plan import DELAYS, EPISODES
 from act_eval.evaluation.reporter import Reporter
+from act_eval.evaluation.robustness import evaluate_robustness, perturbations_of
 from act_eval.evaluation.run import evaluate as run_evaluation
 from act_eval.progress import reporter_for
 from act_eval.run import Run, load_run
@@ -22,7 +23,7 @@ from act_eval.sweeps.run import FinishedSweep
 from act_eval.sweeps.run import sweep as run_sweep
 from act_eval.timing import DelayModel
 
-__all__ = ["compare", "evaluate", "load_run", "probe", "sweep"]
+__all__ = ["compare", "evaluate", "load_run", "probe", "robustness", "sweep"]
 
 Delays = Sequence[int | str | DelayModel]
 _DEFAULT_DELAYS = tuple(map(int, DELAYS))
@@ -65,29 +66,74 @@ def evaluate(
         ActEvalError: if a field, the policy, the environment, the folder or a worker is at fault.
         Interrupted: after ctrl-C, naming the folder that keeps the finished episodes.
     """
+    named = {
+        "delays": delays,
+        "executor": executor,
+        "execution_horizon": execution_horizon,
+        "episodes": episodes,
+        "seed": seed,
+        "out": out,
+        "video": video,
+        "workers": workers,
+        "progress": progress,
+    }
+    return _evaluated(run_evaluation, policy, env, {**named, **fields})
+
+
+def _evaluated(job: Callable[..., Any], policy: Any, env: Any, given: Mapping[str, Any]) -> Run:
+    """Run an evaluation, or one that wraps it, from the arguments of `evaluate`."""
+    fields = dict(given)
+    delays, progress = fields.pop("delays", _DEFAULT_DELAYS), fields.pop("progress", True)
     implied = (isinstance(policy, str) and policy == EXPERT) or fields.get("latency_ms") is not None
     values = {
         "policy": _named(policy),
         "env": _named(env),
         "delays": None if implied and delays is _DEFAULT_DELAYS else _delays(delays),
-        "executor": executor,
-        "execution_horizon": execution_horizon,
-        "episodes": None if fields.get("seeds") is not None and episodes == EPISODES else episodes,
-        "seed": seed,
-        "out": out,
-        "video": video,
-        "workers": workers,
         **fields,
     }
+    if fields.get("seeds") is not None and fields.get("episodes") == EPISODES:
+        values["episodes"] = None
     if isinstance(seeds := fields.get("seeds"), Sequence) and not isinstance(seeds, str):
         values["seeds"] = ",".join(map(str, seeds))
     if fields.get("shard") is not None:
         raise UsageError("shards are for the command line, whose `merge` combines them into one run")
     reporter = reporter_for(progress)
-    found = run_evaluation(from_fields(EvaluateConfig, values), reporter)
+    found = job(from_fields(EvaluateConfig, values), reporter)
     for line in validity_notes(found.records, found.folder):
         reporter.line(line)
     return Run.load(found.folder)
+
+
+def robustness(
+    policy: Any = "act_rtc",
+    env: Any = "confuser_pick",
+    *,
+    axes: Sequence[str] = ("all",),
+    severities: Sequence[int] = (1, 2, 3, 4, 5),
+    delays: Delays | int | str | DelayModel = (0,),
+    video: str = "none",
+    **fields: Any,
+) -> Run:
+    """Evaluate a policy under every axis of perturbation at every severity, on the same episode seeds.
+
+    Args:
+        policy: as `evaluate` takes it.
+        env: as `evaluate` takes it.
+        axes: axes by name, without a severity; all that the environment offers by default.
+        severities: from 1 to 5.
+        delays: as `evaluate` takes them.
+        video: episodes to record videos of; with `none`, the worst ones are rendered at the end.
+        fields: any other argument of `evaluate`.
+
+    Returns:
+        The run; its `robustness()` prints as a table.
+
+    Raises:
+        ActEvalError: as `evaluate`.
+        Interrupted: as `evaluate`.
+    """
+    given = {"delays": delays, "video": video, **fields, "perturb": perturbations_of(axes, severities)}
+    return _evaluated(evaluate_robustness, policy, env, given)
 
 
 def sweep(

@@ -71,6 +71,9 @@ class EnvDeclaration:
 
     env_options: tuple[str, ...] = ()
     """Passed to the environment, each as NAME=VALUE; a value is JSON or text."""
+    env_python: Path | None = None
+    """Python interpreter of a process of its own for the environment, whose packages act_eval need not share; it needs
+    numpy, gymnasium and msgpack."""
     env_file: Path | None = None
     """TOML file with any of these declarations; flags take precedence."""
     images: tuple[str, ...] | None = None
@@ -144,8 +147,8 @@ class EvaluateConfig:
     policy_python: str | None = None
     """Python interpreter of lerobot:FOLDER, in whose environment LeRobot is installed; this one by default."""
     env: str = "confuser_pick"
-    """A built-in name, a Gymnasium id (gym_aloha/AlohaTransferCube-v0, package:SomeId-v0), module:factory, or
-    dm_control:DOMAIN/TASK."""
+    """A built-in name, a Gymnasium id (gym_aloha/AlohaTransferCube-v0, package:SomeId-v0), module:factory,
+    dm_control:DOMAIN/TASK, a suite's task or tasks (metaworld:push-v3), or a server (ws://host:port)."""
     episodes: int | None = None
     """Episodes per condition, 50 by default."""
     seed: int = 0
@@ -185,6 +188,10 @@ class EvaluateConfig:
     """Joint positions in the policy's input; each is a condition. observed, or the positions expected when the new
     chunk starts, that is the last committed command: predicted keeps the observed gripper, predicted-with-gripper
     predicts it too."""
+    perturb: tuple[str, ...] = ()
+    """Perturbations, each as AXIS=SEVERITY with a severity from 1 to 5, as in light=3; each is a condition beside its
+    unperturbed twin. light=3+blur=2: both at once; light=1,3,5: three conditions; all=3: every axis that the
+    environment offers; module:Name=3: one of your own. See docs/perturbations.md."""
     out: Path | None = None
     """Run folder; by default one below outputs/evaluate whose name depends on the configuration."""
     compile: str = "auto"
@@ -263,6 +270,8 @@ class SweepConfig:
     """Action prefixes that rtc conditions on: committed, expert, pad, shuffled, wrong_delay:OFFSET."""
     proprio: tuple[Proprio, ...] = ("observed",)
     """Joint positions in the policy's input: observed, predicted, predicted-with-gripper."""
+    perturb: tuple[str, ...] = ()
+    """Perturbations, as `evaluate` takes them; each is a cell beside its unperturbed twin."""
     beyond_max_delay: BeyondMaxDelay = "error"
     """Action if the estimated delay exceeds the policy's max_delay: skip the cell (error), clip it to max_delay, or
     request without a prefix (naive)."""

@@ -13,10 +13,11 @@ class ActEvalError(Exception):
     """Base of all errors. Pickling keeps the type and the message, so that a worker's error reaches its parent."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restore, (type(self), str(self))
+        return restored, (type(self), str(self))
 
 
-def _restore(kind: type[ActEvalError], text: str) -> ActEvalError:
+def restored(kind: type[ActEvalError], text: str) -> ActEvalError:
+    """Return an error of a type with a message, whatever its constructor takes."""
     error = kind.__new__(kind)
     error.args = (text,)
     return error
@@ -89,7 +90,7 @@ class CompileError(ActEvalError):
 
 
 class RemoteError(ActEvalError):
-    """A policy server cannot be reached, was lost, or violates the protocol; the served policy is not at fault."""
+    """A server cannot be reached, was lost, or violates the protocol; the policy or environment is not at fault."""
 
 
 class LaunchError(ActEvalError):

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from act_eval.comparison.findings import ConditionFinding, compare_conditions
+from act_eval.comparison.robustness import Robustness, robustness_of
+from act_eval.comparison.sensitivity import SensitivityReport, sensitivity_of
 from act_eval.errors import UnmeasuredRun, UsageError
 from act_eval.report import PAGE, write_report
 from act_eval.results.run import Conditions, StoredRun, read_run
-from act_eval.results.tables import Table, metric_table, outcome_notes, outcome_table
+from act_eval.results.tables import Table, metric_table, outcome_notes, outcome_table, task_table
 
 
 class Run:
@@ -81,6 +83,25 @@ class Run:
         """
         return compare_conditions(self._stored, base, new, alpha=alpha, margin=margin)
 
+    def robustness(self) -> Robustness:
+        """Return the perturbed conditions beside their unperturbed twins; it prints as a table.
+
+        Raises:
+            UsageError: if the run has no perturbed condition.
+        """
+        found = robustness_of(self._stored)
+        if not found.results:
+            raise UsageError(f"{self.folder} has no perturbed condition; as in evaluate(…, perturb=['light=3'])")
+        return found
+
+    def sensitivity(self) -> SensitivityReport:
+        """Return success against continuous factors: places, start pose, delay, severity, goal error.
+
+        Raises:
+            RunFolderError: if a file is damaged.
+        """
+        return sensitivity_of(self._stored)
+
     def to_dataframe(self) -> Any:
         """Return a pandas data frame with one row per episode and condition.
 
@@ -113,6 +134,8 @@ class Run:
 
     def _tables(self) -> Iterator[Table]:
         yield outcome_table(self._stored)
+        if (tasks := task_table(self._stored)) is not None:
+            yield tasks
         try:
             yield metric_table(self._stored)
         except UnmeasuredRun:

@@ -6,6 +6,7 @@ training data. Seeds below 2**40 are free for users.
 """
 
 from enum import IntEnum
+from zlib import crc32
 
 import numpy as np
 
@@ -37,6 +38,7 @@ class Stream(IntEnum):
     RECOVERY = 6
     CLICK = 7
     LABELS = 8
+    PERTURBATION = 9
 
 
 def episode_seeds(purpose: Purpose, run_seed: int, count: int, first: int = 0) -> list[int]:
@@ -69,3 +71,9 @@ def purpose_of(seed: int) -> Purpose | None:
 def stream(episode_seed: int, name: Stream) -> np.random.Generator:
     """Return the generator of one stream of an episode."""
     return np.random.default_rng(np.random.SeedSequence(episode_seed, spawn_key=(int(name),)))
+
+
+def perturbation_stream(episode_seed: int, axis: str) -> np.random.Generator:
+    """Return the generator of one axis of perturbation in an episode; the same at every severity."""
+    key = (int(Stream.PERTURBATION), crc32(axis.encode()))
+    return np.random.default_rng(np.random.SeedSequence(episode_seed, spawn_key=key))

@@ -30,7 +30,7 @@ class Fault(str):
     @classmethod
     def of(cls, error: BaseException) -> "Fault":
         """Return the text of an exception: `ValueError: no such place`."""
-        fault = cls(f"{type(error).__name__}: {_text(error)}")
+        fault = cls(f"{type(error).__name__}: {text_of(error)}")
         lines = traceback.format_exception(error)
         fault.traceback = _printable("".join(lines), _LONGEST_TRACEBACK)
         return fault
@@ -133,9 +133,10 @@ class _NoInput(TextIOBase):
     read = readline
 
 
-def _text(error: BaseException) -> str:
+def text_of(error: BaseException, longest: int = _LONGEST) -> str:
+    """Return the text of an exception, shortened to about `longest` characters, without lone surrogates."""
     try:
-        return _printable(str(error), _LONGEST)
+        return _printable(str(error), longest)
     except Exception as second:  # an exception's own code may raise anything
         return f"(its text cannot be read: {type(second).__name__})"
 

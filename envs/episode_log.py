@@ -52,7 +52,8 @@ class RunningLog:
     def add(self, data: mujoco.MjData, target: int) -> None:
         """Append the moment after a control step; its command is in `commands` already."""
         self._moments.append(self._moment(data, target))
-        if any(TRAY.holds(x, y) for x, y, _ in self.now.blocks.tolist()):
+        dx, dy = self._scene.config.variation.tray_shift
+        if any(TRAY.holds(x - dx, y - dy) for x, y, _ in self.now.blocks.tolist()):
             self._placed = outcomes.placed(self._of(self._moments[-2:]))[-1]
             self._placed_for = np.where(self._placed, self._placed_for + 1, 0)
         else:
@@ -86,6 +87,7 @@ class RunningLog:
             jaw_contact=np.array(touched),
             commands=np.array(commands, np.float32).reshape(-1, 6),
             target=np.array(target),
+            variation=self._scene.config.variation,
         )
 
     def _moment(self, data: mujoco.MjData, target: int) -> Moment:

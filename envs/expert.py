@@ -9,6 +9,7 @@ in a few iterations from the current joints.
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Protocol
 
 import mujoco
@@ -63,7 +64,9 @@ class Expert:
 
     def _inverse(self, now: Privileged, position: NDArray[np.float64]) -> NDArray[np.float64]:
         self._arm.data.qpos[:] = now.joints
-        on_table, over_tray = now.target_pos[2] < BLOCK_SIDE, bool(TRAY.contains(now.target_pos[:2]))
+        scene = now.variation
+        over_tray = bool(TRAY.contains(now.target_pos[:2] - scene.tray_shift))
+        on_table = now.target_pos[2] < BLOCK_SIDE + scene.table_height
         with _silent("absl"):  # it warns of places out of reach; the nearest place is what is wanted then
             solution = self._solve(
                 self._arm,
@@ -92,8 +95,15 @@ def _silent(logger: str) -> Iterator[None]:
 
 def _plan(now: Privileged) -> tuple[NDArray[np.float64], float]:
     """Return where the pinch point should go [m] and what the gripper should do [rad]."""
-    if TRAY.contains(now.target_pos[:2]) and now.target_pos[2] < _DELIVERED_HEIGHT:
-        retreat = now.pinch_pos if now.joints[5] < _RELEASED_ANGLE else np.array([*TRAY.centre, _TRAVEL_HEIGHT])
+    up = np.array([0.0, 0.0, now.variation.table_height])
+    goal, gripper = _plan_above(replace(now, pinch_pos=now.pinch_pos - up, target_pos=now.target_pos - up))
+    return goal + up, gripper
+
+
+def _plan_above(now: Privileged) -> tuple[NDArray[np.float64], float]:
+    """Plan with heights above the table."""
+    if TRAY.contains(now.target_pos[:2] - now.variation.tray_shift) and now.target_pos[2] < _DELIVERED_HEIGHT:
+        retreat = now.pinch_pos if now.joints[5] < _RELEASED_ANGLE else np.array([*_tray_centre(now), _TRAVEL_HEIGHT])
         return retreat, GRIPPER_OPEN
     near = np.linalg.norm(now.target_pos - now.pinch_pos) < _HOLDING_RADIUS
     holding = near and _HOLDING_ANGLE[0] < now.joints[5] < _HOLDING_ANGLE[1] and now.target_touched
@@ -120,12 +130,17 @@ def _reach(now: Privileged) -> tuple[NDArray[np.float64], float]:
 def _carry(now: Privileged) -> tuple[NDArray[np.float64], float]:
     if now.joints[5] > _GRIPPED_ANGLE and now.target_pos[2] < BLOCK_SIDE:
         return np.array([*now.pinch_pos[:2], _GRASP_HEIGHT]), GRIPPER_CLOSED
-    error = float(np.linalg.norm(TRAY.centre - now.pinch_pos[:2]))
+    tray = _tray_centre(now)
+    error = float(np.linalg.norm(tray - now.pinch_pos[:2]))
     drop = np.clip((error - 0.008) * _FUNNEL_SLOPE, 0, _TRAVEL_HEIGHT - _RELEASE_HEIGHT)
     lifted = np.clip((now.target_pos[2] - BLOCK_SIDE / 2 - 0.008) / 0.02, 0, 1)  # sideways only once it is up
-    sideways = now.pinch_pos[:2] + lifted * (TRAY.centre - now.pinch_pos[:2])
+    sideways = now.pinch_pos[:2] + lifted * (tray - now.pinch_pos[:2])
     height = _RELEASE_HEIGHT + drop
     return np.array([*sideways, height]), GRIPPER_CLOSED
+
+
+def _tray_centre(now: Privileged) -> NDArray[np.float64]:
+    return TRAY.centre + now.variation.tray_shift
 
 
 def _pointing_down(yaw: float) -> NDArray[np.float64]:

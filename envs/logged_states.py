@@ -56,7 +56,7 @@ class LoggedStates:
         mujoco.mj_setState(self._scene.model, self._replayed, state, FULL)
         mujoco.mj_kinematics(self._scene.model, self._replayed)
         mujoco.mj_camlight(self._scene.model, self._replayed)
-        renderer = renderer_for(self._scene.model)
+        renderer = renderer_for(self._scene.drawn_by)
         images = out or [None] * len(views)
         return [renderer.render(self._replayed, *view, image) for view, image in zip(views, images, strict=True)]
 
@@ -82,7 +82,7 @@ class LoggedStates:
     def stage(self) -> Stage:
         """Return the sizes that drawings need."""
         return Stage(
-            block_side=BLOCK_SIDE,
+            block_side=BLOCK_SIDE * self._scene.config.variation.block_scale,
             jaws_closed=GRIPPER_CLOSED,
             jaws_open=GRIPPER_OPEN,
             closes_below=CLOSING_THRESHOLD,

@@ -14,6 +14,7 @@ from act_eval.scenes.arm import CLOSING_THRESHOLD
 from act_eval.scenes.workspace import BLOCK_SIDE, CONTROL_HZ, TRAY, TRAY_FLOOR
 from act_eval.types import BoolArray, FloatArray, Verdict
 from act_eval.types.episodes import BETWEEN
+from act_eval.types.scene import Variation
 
 OUTCOME_RULES = 1
 """Version of the rules in this file."""
@@ -39,6 +40,7 @@ SWING = 0.01
 """Motion along the axis target → confuser must go back this far to count as a reversal [m]."""
 
 Positions = NDArray[np.float64]
+_PLAIN = Variation()
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class EpisodeLog:
     """(T, 6) clean commands [rad]."""
     target: NDArray[np.int64]
     """(T + 1,) which block is the target; it changes if roles are exchanged."""
+    variation: Variation = _PLAIN
+    """Sizes and places of the scene."""
 
     @property
     def steps(self) -> int:
@@ -62,23 +66,26 @@ class EpisodeLog:
         return len(self.commands)
 
 
-def resting_in_tray(position: Positions, previous: Positions, touched: BoolArray) -> BoolArray:
+def resting_in_tray(
+    position: Positions, previous: Positions, touched: BoolArray, variation: Variation = _PLAIN
+) -> BoolArray:
     """Return whether blocks rest in the tray, untouched: inside its walls, on its floor, and slower than `REST_SPEED`.
 
     Args:
         position: (..., 3) centres now [m].
         previous: (..., 3) centres one control step ago [m].
         touched: (...,) whether a jaw touches the block now.
+        variation: sizes and places of the scene.
     """
     speed = np.linalg.norm(position - previous, axis=-1) * CONTROL_HZ
-    height = position[..., 2] - (TRAY_FLOOR + BLOCK_SIDE / 2)
-    return TRAY.contains(position[..., :2]) & (np.abs(height) < REST_HEIGHT) & (speed < REST_SPEED) & ~touched
+    height = position[..., 2] - (TRAY_FLOOR + variation.resting_height(BLOCK_SIDE))
+    return _in_tray(position[..., :2], variation) & (np.abs(height) < REST_HEIGHT) & (speed < REST_SPEED) & ~touched
 
 
 def placed(log: EpisodeLog) -> BoolArray:
     """Return (T + 1, K): which blocks rest in the tray, and for the target also that the gripper is clear of it."""
     previous = np.concatenate([log.block_pos[:1], log.block_pos[:-1]])
-    resting = resting_in_tray(log.block_pos, previous, log.jaw_contact)
+    resting = resting_in_tray(log.block_pos, previous, log.jaw_contact, log.variation)
     clear = np.linalg.norm(log.block_pos - log.pinch_pos[:, None], axis=-1) > CLEAR_DISTANCE
     is_target = np.arange(log.block_pos.shape[1]) == log.target[:, None]
     return resting & (clear | ~is_target)
@@ -93,8 +100,8 @@ def held_until_end(condition: BoolArray) -> int:
 def grasp_step(log: EpisodeLog) -> int | None:
     """Return the first state in which a jaw touches a block or a low gripper is commanded to close; None if none."""
     touched = log.jaw_contact.any(axis=1)
-    commanded = np.zeros(log.steps + 1, bool)
-    commanded[:-1] = (log.commands[:, -1] < CLOSING_THRESHOLD) & (log.pinch_pos[:-1, 2] < CLOSING_HEIGHT)
+    commanded, low = np.zeros(log.steps + 1, bool), CLOSING_HEIGHT + log.variation.table_height
+    commanded[:-1] = (log.commands[:, -1] < CLOSING_THRESHOLD) & (log.pinch_pos[:-1, 2] < low)
     steps = np.flatnonzero(touched | commanded)
     return int(steps[0]) if len(steps) else None
 
@@ -125,7 +132,7 @@ def judge(log: EpisodeLog) -> Verdict:
         return Verdict(outcome="invalid")
     step = grasp_step(log)
     index = grasp_choice(log, step)
-    above = log.block_pos[:, :, 2] > BLOCK_SIDE / 2 + LIFT_HEIGHT
+    above = log.block_pos[:, :, 2] > log.variation.resting_height(BLOCK_SIDE) + LIFT_HEIGHT
     lifted: BoolArray = np.logical_or.reduce(above)
     lift = np.flatnonzero(above.any(axis=1))
     detail = {
@@ -229,8 +236,14 @@ def _outcome(log: EpisodeLog, step: int | None, index: float | None, lifted: Boo
 def _dropped(log: EpisodeLog, block: int) -> bool:
     """Whether a lifted block ends outside the tray, out of the jaws."""
     x, y, z = log.block_pos[-1, block]
-    down = z < BLOCK_SIDE / 2 + LIFT_HEIGHT and not log.jaw_contact[-1, block]
-    return bool(down and not TRAY.contains(np.array([x, y])))
+    lifted = log.variation.resting_height(BLOCK_SIDE) + LIFT_HEIGHT
+    down = z < lifted and not log.jaw_contact[-1, block]
+    return bool(down and not _in_tray(np.array([x, y]), log.variation))
+
+
+def _in_tray(points: Positions, variation: Variation) -> BoolArray:
+    """Return for points (..., 2) whether they are inside the tray's walls."""
+    return TRAY.contains(points - variation.tray_shift)
 
 
 def _first_contact(log: EpisodeLog) -> int | None:

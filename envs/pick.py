@@ -28,7 +28,7 @@ from act_eval.scenes.scene import SceneConfig, compile_scene
 from act_eval.scenes.workspace import BLOCK_SIDE, BLOCKS, CONTROL_HZ, HORIZON, SUBSTEPS
 from act_eval.seeding import Stream, stream
 from act_eval.types import FloatArray, ImageArray, Verdict
-from act_eval.types.scene import Privileged
+from act_eval.types.scene import Privileged, Variation
 
 CAMERAS = ("overhead", "wrist")
 _HOME_SPREAD = 0.04  # the arm's joints start within this of HOME [rad]
@@ -81,6 +81,11 @@ class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):
         self._fault_steps_left = 0
         poses = self._sample_blocks(layout)
         joints = np.array(HOME) + np.append(layout.uniform(-_HOME_SPREAD, _HOME_SPREAD, 5), 0)
+        varied = self._scene.config.variation
+        if varied.joints:
+            low, high = self._scene.action_low.astype(np.float64), self._scene.action_high.astype(np.float64)
+            joints = np.clip(joints + np.append(varied.joints, 0), low, high)
+        poses[:, 2] = varied.resting_height(BLOCK_SIDE)
         self._random_place = BLOCKS.sample(layout)
         self._wrong_label = layout.random() < self.options.label_noise
         if self.options.swap_blocks:
@@ -89,6 +94,8 @@ class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):
         self._target = 0
         self._clicked: int | None = None  # block that the last click names
         self._event_step: int | None = None
+        if self._data.model is not self._scene.model:
+            self._data = mujoco.MjData(self._scene.model)
         mujoco.mj_resetData(self._scene.model, self._data)
         self._data.qpos[self._scene.joint_qpos] = joints
         self._data.ctrl[:] = joints
@@ -130,7 +137,7 @@ class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):
     def render(self) -> ImageArray | None:  # type: ignore[override]
         """Return the review camera's view (480, 640, 3), or show it in a window in mode `human`."""
         if self.render_mode == "rgb_array":
-            return renderer_for(self._scene.model).render(self._data, "review", 480, 640)
+            return renderer_for(self._scene.drawn_by).render(self._data, "review", 480, 640)
         if self.render_mode == "human":
             if self._viewer is None:
                 from mujoco import viewer
@@ -157,6 +164,19 @@ class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):
         """Return the full physics state (S,), enough to render this moment again."""
         return self._saved(self._data)
 
+    def simulation(self) -> tuple[mujoco.MjModel, mujoco.MjData]:
+        """Return model and data of this environment alone, whose model others do not share from now on."""
+        self._scene = self._scene.own()
+        if self._data.model is not self._scene.model and not self._started:
+            self._data = mujoco.MjData(self._scene.model)
+        return self._scene.model, self._data
+
+    def vary(self, variation: Variation) -> None:
+        """Vary the scene for the episodes that begin from now on, and for the logged states shown meanwhile."""
+        plain = compile_scene(replace(self._scene.config, variation=Variation()))
+        self._scene = plain if variation == Variation() else plain.varied(variation)
+        self._replayed = None
+
     def fork(self) -> "PickEnv":
         """Return an independent environment in the same state, physics and random generators included.
 
@@ -172,7 +192,7 @@ class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):
 
     def renderer_name(self) -> str:
         """Return the OpenGL name of the renderer of this process's images."""
-        return renderer_for(self._scene.model).name
+        return renderer_for(self._scene.drawn_by).name
 
     def verdict(self) -> Verdict:
         """Return the outcome of the episode so far, with the nudge or swap in it."""
@@ -212,6 +232,7 @@ class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):
             target_pos=blocks[self._target],
             target_yaw=float(yaw),
             target_touched=bool(touched[self._target]),
+            variation=self._scene.config.variation,
         )
 
     def _disturb(self) -> None:
@@ -244,12 +265,13 @@ class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):
         """Shift the target by (2,) [m] if it is on the table and no jaw touches it."""
         touched = self._log.now.touched
         address = self._scene.block_qpos[self._target]
-        if not touched[self._target] and self._data.qpos[address + 2] < BLOCK_SIDE / 2 + _ON_TABLE:
+        resting = self._scene.config.variation.resting_height(BLOCK_SIDE)
+        if not touched[self._target] and self._data.qpos[address + 2] < resting + _ON_TABLE:
             self._data.qpos[address : address + 2] += move
 
     def _observation(self) -> dict[str, Any]:
         if not self._skip_cameras:
-            renderer, size = renderer_for(self._scene.model), self.options.image_size
+            renderer, size = renderer_for(self._scene.drawn_by), self.options.image_size
             self._pixels = {camera: renderer.render(self._data, camera, size, size) for camera in CAMERAS}
         return {
             "pixels": dict(self._pixels),

@@ -163,6 +163,8 @@ class OffscreenRenderer:
     ) -> NDArray[np.uint8]:
         """Return the camera's view of `data` as (height, width, 3) RGB; kinematics must be up to date.
 
+        `data` may be of a copy of the renderer's model, with other lights, cameras, colours and places.
+
         Raises:
             UsageError: if the camera does not exist or a side is outside 1 … `MAX_SIDE`.
             RenderError: if the OpenGL context was lost.
@@ -177,7 +179,7 @@ class OffscreenRenderer:
             if max(height, width) > self._side:
                 self._grow(max(height, width))
             mujoco.mjv_updateScene(
-                self._model, data, self._option, None, self._camera, mujoco.mjtCatBit.mjCAT_ALL.value, self._scene
+                data.model, data, self._option, None, self._camera, mujoco.mjtCatBit.mjCAT_ALL.value, self._scene
             )
             mujoco.mjr_render(viewport, self._scene, self._context)
             mujoco.mjr_readPixels(self._read, None, viewport, self._context)

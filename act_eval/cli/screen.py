@@ -8,11 +8,11 @@ from rich.console import Console
 
 from act_eval.diagnostics.grasp_choice import describe, grasp_choices_of, named_block
 from act_eval.evaluation.checks import validity_notes
-from act_eval.evaluation.finish import HISTOGRAM, MAP, FinishedRun
+from act_eval.evaluation.finish import HISTOGRAM, MAP, ROBUSTNESS, FinishedRun
 from act_eval.evaluation.run import FinishedShard
 from act_eval.metrics import definitions_of
 from act_eval.report import Report
-from act_eval.results.tables import metric_table, outcome_table
+from act_eval.results.tables import metric_table, outcome_table, task_table
 from act_eval.sweeps.run import FinishedSweep, FinishedSweepShard
 from act_eval.types import EpisodeRecord
 
@@ -41,10 +41,14 @@ def grasp_choice_lines(results: Mapping[str, Sequence[EpisodeRecord]], options: 
 def print_run(run: FinishedRun, console: Console) -> None:
     """Print the tables of a finished run and the paths of its files."""
     console.print(outcome_table(run.records).text(console.width), markup=False)
+    if (tasks := task_table(run.records)) is not None:
+        console.print(tasks.text(console.width), markup=False)
     if run.summaries:
         own = definitions_of(run.manifest.configuration)
         unit = run.manifest.suite.command_unit
         console.print(metric_table(run.records, run.summaries, own, unit).text(console.width), markup=False)
+    if run.robustness is not None:
+        console.print(run.robustness.table().text(console.width), markup=False)
     lines = [
         *grasp_choice_lines(run.records, run.manifest.suite.kwargs),
         *validity_notes(run.records, run.folder),
@@ -54,6 +58,8 @@ def print_run(run: FinishedRun, console: Console) -> None:
     lines.append(f"results {run.folder} ({files})")
     if run.figures:
         lines.append(f"figures {run.folder}/{HISTOGRAM}.png, {run.folder}/{MAP}.png (and .svg)")
+    if run.robustness is not None:
+        lines.append(f"figure  {run.folder}/{ROBUSTNESS}.png (and .svg), table {run.folder}/{ROBUSTNESS}.json")
     if run.manifest.configuration.get("video") != "none":
         lines.append(f"videos  {run.folder}/CONDITION/videos")
     print_lines([*lines, *page_lines(run.page), *run.manifest.input_check], console)

@@ -50,13 +50,14 @@ def serve(flags: Flags, stream: TextIO) -> int:
     Raises:
         ActEvalError: if the flags, the policy or the port are invalid.
     """
-    from act_eval.policies.serving import TOKEN  # slow to import; help does not need it
-    from act_eval.sources.factories import named_values
+    from act_eval.serving import TOKEN, need_serving
+    from act_eval.sources.factories import named_values  # slow to import; help does not need it
     from act_eval.sources.policies import EXPERT, Network, policy_source
-    from act_eval.sources.policy_sources import ServerSource, check_network, label, need_serving
+    from act_eval.sources.policy_sources import ServerSource, check_network, label
 
-    need_serving()
-    from act_eval.policies.serving.server import MEGABYTE, Exposure, PolicyServer
+    need_serving("policy servers")
+    from act_eval.policies.serving.server import PolicyServer
+    from act_eval.serving.exposure import MEGABYTE, Exposure
 
     for name in ("threads", "max_megabytes", "rows_per_call"):
         value = getattr(flags, name)

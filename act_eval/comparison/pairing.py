@@ -18,6 +18,7 @@ from act_eval.comparison.sides import Side
 from act_eval.errors import SuiteMismatch, UsageError
 from act_eval.results.suites import differences, warnings_about
 from act_eval.stats import PairedTable, SuccessRate, UnpairedTable
+from act_eval.timing import may_start_elsewhere
 from act_eval.types import INVALID, OUTCOMES, SUCCESS
 
 _TASK_ADVICE = {
@@ -163,7 +164,8 @@ def check_pairable(base: Side, new: Side) -> None:
 def check_starts(base: Side | Baseline, new: Side | Baseline, pairs: Sequence[ConditionPair]) -> None:
     """Check that paired episodes begin in the same state, on machines with the same numeric fingerprint.
 
-    On another machine, floating-point noise changes the digest of a state; `remarks` names that.
+    On another machine, floating-point noise changes the digest of a state; `remarks` names that. Under different
+    perturbations states differ if one declares it; the purity check before the run compared them.
 
     Raises:
         SuiteMismatch: naming the first episode that begins in another state.
@@ -171,6 +173,8 @@ def check_starts(base: Side | Baseline, new: Side | Baseline, pairs: Sequence[Co
     if differences(numeric(base.fingerprint), numeric(new.fingerprint), ""):
         return
     for pair in pairs:
+        if _perturbed_apart(base, new, pair):
+            continue
         first, second = base.initial_states.get(pair.base, ()), new.initial_states.get(pair.new, ())
         check_same_starts(first, second, base.suite.seeds, pair.name)
 
@@ -192,6 +196,14 @@ def check_same_starts(
             f"({example}), so they are no pairs\n"
             "  → the environment's reset must depend on its seed alone; --unpaired compares the rates anyway"
         )
+
+
+def _perturbed_apart(base: Side | Baseline, new: Side | Baseline, pair: ConditionPair) -> bool:
+    """Return whether the conditions of a pair have other perturbations, one of which declares other initial states."""
+    sides = ((base, pair.base), (new, pair.new))
+    first, second = (side.configuration.get("conditions", {}).get(name, {}) for side, name in sides)
+    elsewhere = may_start_elsewhere(first) or may_start_elsewhere(second)
+    return elsewhere and first.get("perturbation") != second.get("perturbation")
 
 
 def _other_starts(first: Sequence[str | None], second: Sequence[str | None]) -> list[int]:

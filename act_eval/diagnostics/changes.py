@@ -10,6 +10,7 @@ Legend: `N` observations · `O` moments of a history · `K` blocks · `J` joints
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,12 @@ from act_eval.types.env_hooks import EnvHooks
 
 SHUFFLED = "shuffled"
 EXCHANGED = "other block's"
+UNDER_DELAY = "under delay"
+PREFIX, ESTIMATE, CAMERAS = "prefix", "estimated_delay", "camera_order"
+"""Names of what a policy reads beside its declared inputs: the committed prefix, the estimated delay, and which camera
+an image comes from."""
+PROBED_DELAY = 4
+"""Estimated delay at which prefix and estimate are probed, or the policy's largest [steps]."""
 SHIFTS = (0.02, 0.05, 0.10)
 """Shifts of the goal input, each row in a random direction [m]."""
 GREY = 127
@@ -50,6 +57,32 @@ class Change:
     joints_moved: FloatArray | None = None
     """(N, J) shift of the newest joints; actions relative to them shift by the same amount without a layer that reads
     them."""
+    estimated: int = 0
+    """Estimated delay of the requests [steps]."""
+    prefix: FloatArray | None = None
+    """(N, estimated, A) committed commands; None without a delay."""
+
+
+def timing_changes(spec: PolicySpec, observations: ObservationSet, chunk_NCA: FloatArray) -> list[Change]:
+    """Return a request under a delay, and its changes: another episode's prefix, another estimated delay.
+
+    The committed commands are the first ones of the chunk that the policy answers without delay. Empty for policies
+    that take no prefix.
+
+    Args:
+        spec: the policy's spec.
+        observations: the unchanged observations.
+        chunk_NCA: the policy's chunks without delay.
+    """
+    delay = min(PROBED_DELAY, spec.max_delay)
+    if not spec.takes_prefix or delay < 1:
+        return []
+    whole, prefix = observations.observation, chunk_NCA[:, :delay]
+    return [
+        Change(None, UNDER_DELAY, whole, estimated=delay, prefix=prefix),
+        Change(PREFIX, SHUFFLED, whole, estimated=delay, prefix=prefix[observations.permuted_rows()]),
+        Change(ESTIMATE, f"{delay - 1} for {delay}", whole, estimated=delay - 1, prefix=prefix[:, : delay - 1]),
+    ]
 
 
 def named_block_of(observations: ObservationSet) -> NDArray[np.int64]:
@@ -78,8 +111,18 @@ def changes(spec: PolicySpec, observations: ObservationSet, hooks: EnvHooks, sho
             yield from _joints(whole, exchanged, short)
         elif name.startswith(IMAGE_PREFIX) and name.removeprefix(IMAGE_PREFIX) in whole.pixels:
             yield from _camera(whole, exchanged, name, short)
+    yield from _camera_order(spec, whole)
     if not short:
         yield from _scene(spec, observations, hooks)
+
+
+def _camera_order(spec: PolicySpec, whole: Observation) -> Iterator[Change]:
+    """Exchange the images of the first two cameras of one size."""
+    names = [name for name in spec.cameras if name in whole.pixels]
+    pairs = [(a, b) for a, b in combinations(names, 2) if whole.pixels[a].shape == whole.pixels[b].shape]
+    for first, second in pairs[:1]:
+        pixels = {**whole.pixels, first: whole.pixels[second], second: whole.pixels[first]}
+        yield Change(CAMERAS, f"{first} and {second} exchanged", replace(whole, pixels=pixels))
 
 
 def _goal_input(observations: ObservationSet, exchanged: Observation, short: bool) -> Iterator[Change]:
@@ -97,14 +140,18 @@ def _goal_input(observations: ObservationSet, exchanged: Observation, short: boo
     yield change(SHUFFLED, exchanged.environment_state)
     if observations.block_xy.shape[1] > 1:
         yield change(EXCHANGED, at_all_moments(_other_block(observations)))
-    if short:
-        return
-    yield change("zeroed", np.zeros_like(goal))
+    if not short:
+        yield change("zeroed", np.zeros_like(goal))
     if goal.shape[-1] == 2:
         angle = np.random.default_rng(1).uniform(0, 2 * np.pi, len(observations))
         direction = np.stack([np.cos(angle), np.sin(angle)], axis=1)
-        for distance in SHIFTS:
-            yield change(f"shifted {100 * distance:g} cm", goal + distance * at_all_moments(direction))
+        for distance in SHIFTS[:1] if short else SHIFTS:
+            yield change(shift_name(distance), goal + distance * at_all_moments(direction))
+
+
+def shift_name(distance: float) -> str:
+    """Return the name of a shift of the goal input [m]."""
+    return f"shifted {100 * distance:g} cm"
 
 
 def _other_block(observations: ObservationSet) -> NDArray[np.float64]:

@@ -4,7 +4,7 @@ Legend: `N` observations · `C` chunk · `A` action dim · `K` blocks, the scene
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from act_eval.diagnostics.changes import Change, named_block_of
 from act_eval.diagnostics.observation_set import ObservationSet
 from act_eval.errors import ActionError
-from act_eval.types import BoolArray, ChunkPolicy, ChunkRequest, FloatArray, Observation
+from act_eval.types import BoolArray, ChunkPolicy, ChunkRequest, FloatArray
 from act_eval.types.env_hooks import EnvHooks
 
 OPEN = 0.05
@@ -20,18 +20,27 @@ OPEN = 0.05
 SHARE = 0.9
 """An effect is this quantile over the observations, since no input matters at every moment."""
 
-Predict = Callable[[Observation], FloatArray]
-"""Observations, changed or not, N rows → chunks (N, C, A)."""
+Predict = Callable[[Change], FloatArray]
+"""Observations, changed or not, N rows, and the timing of their requests → chunks (N, C, A)."""
 
 
 def predictor(policy: ChunkPolicy, observations: ObservationSet) -> Predict:
-    """Return a function that requests chunks for changed observations, without delay and with the same seeds."""
-    rows = np.arange(len(observations))
+    """Return a function that requests chunks for changed observations, with the same seeds."""
+    rows, dim = np.arange(len(observations)), policy.spec.action_dim
 
-    def predict(observation: Observation) -> FloatArray:
+    def predict(change: Change) -> FloatArray:
         policy.reset(rows.tolist(), observations.seeds.tolist())
+        delay = np.full(len(observations), change.estimated, np.int64)
+        prefix = np.zeros((len(observations), policy.spec.max_delay, dim), np.float32)
+        if change.prefix is not None:
+            prefix[:, : change.estimated] = change.prefix
         last = observations.last_action
-        request = ChunkRequest.without_prefix(policy.spec, rows, observations.steps, observation, last)
+        request = replace(
+            ChunkRequest.without_prefix(policy.spec, rows, observations.steps, change.observation, last),
+            estimated_delay=delay,
+            prefix=prefix,
+            prefix_known=delay,
+        )
         chunk_NCA = policy.predict(request).actions
         if not np.isfinite(chunk_NCA).all():
             raise ActionError("the policy's chunks are not finite")
@@ -50,6 +59,8 @@ class Effect:
     """Root mean square over a chunk's commands; the `SHARE` quantile over the observations [rad]."""
     most_rad: float
     """The same, largest over the observations [rad]."""
+    median_rad: float
+    """The same, median over the observations [rad]."""
     mm: float | None
     """Mean distance of the gripper over a chunk's steps; the `SHARE` quantile [mm]. None without kinematics."""
     rigid: bool
@@ -82,9 +93,11 @@ class IntactChunks:
         return 0 if self.approached is None else int((self.approached == self.named)[self.undecided].sum())
 
 
-def intact_chunks(predict: Predict, observations: ObservationSet, hooks: EnvHooks) -> IntactChunks:
-    """Return the chunks of the unchanged observations."""
-    chunk_NCA = predict(observations.observation)
+def intact_chunks(
+    predict: Predict, observations: ObservationSet, hooks: EnvHooks, timing: Change | None = None
+) -> IntactChunks:
+    """Return the chunks of the unchanged observations, requested without delay or under a change's."""
+    chunk_NCA = predict(timing or Change(None, "unchanged", observations.observation))
     near = np.zeros(len(observations), np.bool_)
     if hooks.gripper_position is not None and observations.block_xy.shape[1] > 1:
         gripper = hooks.gripper_position(observations.observation.latest().agent_pos)[:, None, :2]
@@ -96,7 +109,7 @@ def effect_of(
     change: Change, predict: Predict, before: IntactChunks, observations: ObservationSet, hooks: EnvHooks
 ) -> Effect:
     """Return the effect of a change on the chunks."""
-    chunk_NCA = predict(change.observation)
+    chunk_NCA = predict(change)
     compared_NCA, moved, rigid = chunk_NCA, _rms(chunk_NCA - before.chunks), False
     if change.joints_moved is not None and change.joints_moved.shape[1] == chunk_NCA.shape[2]:
         freed_NCA = chunk_NCA - change.joints_moved[:, None]
@@ -108,6 +121,7 @@ def effect_of(
         name=change.name,
         rad=float(np.quantile(moved, SHARE)),
         most_rad=float(moved.max()),
+        median_rad=float(np.median(moved)),
         mm=_distance(compared_NCA, before.chunks, hooks),
         rigid=rigid,
         turned=_turned(chunk_NCA, before, observations, hooks),

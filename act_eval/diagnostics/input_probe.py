@@ -5,13 +5,24 @@ shipped policies and copies of them with one input cut off or not normalised; nu
 """
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 
-from act_eval.diagnostics.changes import EXCHANGED, SHUFFLED, Change, changes
+from act_eval.diagnostics.changes import (
+    CAMERAS,
+    ESTIMATE,
+    EXCHANGED,
+    PREFIX,
+    SHIFTS,
+    SHUFFLED,
+    Change,
+    changes,
+    shift_name,
+    timing_changes,
+)
 from act_eval.diagnostics.effects import Effect, effect_of, intact_chunks, predictor
 from act_eval.diagnostics.observation_set import ObservationSet
 from act_eval.results.tables import Table
@@ -30,6 +41,11 @@ HIDING_SHARE = 0.001
 USED_SHARE = 0.33
 """A used input, exchanged for another episode's, has at least this share of the effect of exchanging the whole
 observation."""
+ESTIMATE_SHARE = 0.05
+"""A used estimated delay, one step shorter, moves the chunk by at least this share of the effect of exchanging the
+whole observation: less than for other inputs, since it stands for one step of the motion."""
+COARSE_NOISE = 0.05
+"""Noise above this share of the effect of another episode's goal hides whether a goal is read in coarse steps."""
 TURNED_SHARE = 0.5
 """A used goal input, exchanged for the other block's, turns at least this share of the open chunks to another block."""
 MIN_OBSERVATIONS = 16
@@ -69,7 +85,8 @@ class ProbeReport:
     """Exchanging the whole observation for another episode's."""
     effects: tuple[Effect, ...]
     verdicts: tuple[InputVerdict, ...] = ()
-    """Of every declared input in order, then of the undeclared observations of the environment."""
+    """Of every declared input in order; of the committed prefix, the estimated delay and the order of the cameras, if
+    the policy has them; and of the undeclared observations of the environment."""
     sensitivity: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Input → gradient and attention, if the policy provides them; supporting evidence only."""
     collected_by: str = ""
@@ -77,7 +94,7 @@ class ProbeReport:
 
     @property
     def ignored(self) -> tuple[InputVerdict, ...]:
-        """Declared inputs without an effect."""
+        """Inputs without an effect."""
         return tuple(verdict for verdict in self.verdicts if verdict.mode == "ignored")
 
     @property
@@ -94,9 +111,10 @@ class ProbeReport:
         if not mine:
             return InputVerdict(name, "inconclusive", "the environment does not provide it")
         largest = max(effect.most_rad for effect in mine)
-        shuffled = next(effect for effect in mine if effect.name == SHUFFLED)
+        shuffled = mine[0]
+        needed = ESTIMATE_SHARE if name == ESTIMATE else USED_SHARE
         exchanged = next((effect for effect in mine if effect.name == EXCHANGED), None)
-        shares = ((largest, HIDING_SHARE), (shuffled.rad, USED_SHARE))
+        shares = ((largest, HIDING_SHARE), (shuffled.rad, needed))
         if any(rad <= self.floor and self.floor > max(NUMERICAL, share * self.whole.rad) for rad, share in shares):
             noise = f"identical requests differ by {self.noise_rad:.1e} rad, which may hide it"
             return InputVerdict(name, "inconclusive", f"{noise}: its changes move the chunk by {largest:.1e} rad")
@@ -105,16 +123,26 @@ class ProbeReport:
             rigid = "; the chunk moves along with the joints that it is relative to, and that is all"
             evidence = f"no change moves the chunk by more than {self.floor:.0e} rad ({names})"
             return InputVerdict(name, "ignored", evidence + (rigid if any(one.rigid for one in mine) else ""))
-        used = shuffled.rad >= USED_SHARE * self.whole.rad and shuffled.rad > self.floor
+        used = shuffled.rad >= needed * self.whole.rad and shuffled.rad > self.floor
         where = "" if shuffled.mm is None else f", {shuffled.mm:.1f} mm at the gripper"
         share = 100 * shuffled.rad / self.whole.rad if self.whole.rad > 0 else 0.0
         rigid = " beyond moving along with the joints" if shuffled.rigid else ""
-        moved = f"another episode's moves the chunk by {shuffled.rad:.4f} rad{where}{rigid}"
+        what = "another episode's moves" if shuffled.name == SHUFFLED else f"{shuffled.name} moves"
+        moved = f"{what} the chunk by {shuffled.rad:.4f} rad{where}{rigid}"
         moved += f" ({share:.0f} % of all inputs')"
         if name == ENVIRONMENT_STATE and exchanged is not None and exchanged.turned is not None:
             used &= self.open < MIN_OPEN or exchanged.turned >= TURNED_SHARE * self.open
             moved += f"; the other block's turn {exchanged.turned} of {self.open} open chunks to it"
+        if name == ENVIRONMENT_STATE and self._is_coarse(mine, shuffled):
+            used = False
+            moved += f"; read in coarse steps: a shift of {100 * SHIFTS[0]:g} cm moves less than half of the chunks"
         return InputVerdict(name, "used" if used else "weak", moved)
+
+    def _is_coarse(self, mine: Sequence[Effect], shuffled: Effect) -> bool:
+        """Return whether a small shift of the goal moves less than half of the chunks, with noise far below."""
+        small = next((effect for effect in mine if effect.name == shift_name(SHIFTS[0])), None)
+        judged = self.open > 0 and self.floor <= COARSE_NOISE * shuffled.rad
+        return small is not None and judged and small.median_rad <= self.floor
 
     def __str__(self) -> str:
         return self.text(shutil.get_terminal_size().columns)
@@ -169,7 +197,14 @@ def probe(policy: ChunkPolicy, observations: ObservationSet, hooks: EnvHooks, sh
     predict = predictor(policy, observations)
     before = intact_chunks(predict, observations, hooks)
     whole = Change(None, SHUFFLED, observations.observation.take(observations.permuted_rows()))
-    repeated = np.square(predict(observations.observation) - before.chunks, dtype=np.float64)
+    repeated = np.square(intact_chunks(predict, observations, hooks).chunks - before.chunks, dtype=np.float64)
+    effects = [
+        effect_of(c, predict, before, observations, hooks) for c in changes(policy.spec, observations, hooks, short)
+    ]
+    under_delay, *timing = timing_changes(policy.spec, observations, before.chunks) or [None]
+    if under_delay is not None:
+        late = intact_chunks(predict, observations, hooks, under_delay)
+        effects += [effect_of(c, predict, late, observations, hooks) for c in timing if c is not None]
     report = ProbeReport(
         observations=len(observations),
         episodes=observations.episodes,
@@ -177,9 +212,7 @@ def probe(policy: ChunkPolicy, observations: ObservationSet, hooks: EnvHooks, sh
         to_named=before.to_named,
         noise_rad=float(np.sqrt(repeated.mean(axis=(1, 2))).max()),
         whole=effect_of(whole, predict, before, observations, hooks),
-        effects=tuple(
-            effect_of(c, predict, before, observations, hooks) for c in changes(policy.spec, observations, hooks, short)
-        ),
+        effects=tuple(effects),
         sensitivity={} if short else _sensitivity(policy, observations),
     )
     provided = [STATE, *(IMAGE_PREFIX + camera for camera in observations.observation.pixels)]
@@ -189,7 +222,11 @@ def probe(policy: ChunkPolicy, observations: ObservationSet, hooks: EnvHooks, sh
         for name in provided
         if name not in policy.spec.inputs
     )
-    return replace(report, verdicts=(*map(report.verdict_on, policy.spec.inputs), *undeclared))
+    declared = list(map(report.verdict_on, policy.spec.inputs))
+    dark = any(one.mode == "ignored" and one.input.startswith(IMAGE_PREFIX) for one in declared)
+    more = [PREFIX, ESTIMATE, *([] if dark else [CAMERAS])]  # the order of cameras that nobody looks at is nothing
+    implied = [report.verdict_on(name) for name in more if any(effect.input == name for effect in effects)]
+    return replace(report, verdicts=(*declared, *implied, *undeclared))
 
 
 def _numbers(effect: Effect, undecided: int) -> tuple[str, str, str]:

@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from act_eval.errors import LaunchError
+from act_eval.results.manifest import MANIFEST, Manifest
 from act_eval.results.suites import warnings_about_starts
 from act_eval.results.tables import outcome_notes
+from act_eval.timing import may_start_elsewhere
 from act_eval.types import INVALID, POLICY_ERROR, EpisodeRecord
 
 INITIAL_STATE = "initial_state"
@@ -33,7 +35,7 @@ def validity_notes(records: Records, folder: Path) -> list[str]:
                 lines.append(f"{name}: {len(found)} episodes ended as {outcome} ({numbers}); first: {error}{place}")
         starts = [record.detail[INITIAL_STATE] for record in every if INITIAL_STATE in record.detail]
         lines += [f"{name}: {line}" for line in warnings_about_starts(starts)]
-    return [*lines, *_unequal_starts(records), *outcome_notes(records)]
+    return [*lines, *_unequal_starts(records, _starting_elsewhere(folder)), *outcome_notes(records)]
 
 
 def check_any_valid(records: Records) -> None:
@@ -49,11 +51,19 @@ def check_any_valid(records: Records) -> None:
             )
 
 
-def _unequal_starts(records: Records) -> list[str]:
+def _starting_elsewhere(folder: Path) -> set[str]:
+    """Return the conditions whose perturbation declares other initial states."""
+    if not (folder / MANIFEST).is_file():
+        return set()
+    conditions = Manifest.read(folder).configuration["conditions"]
+    return {name for name, settings in conditions.items() if may_start_elsewhere(settings)}
+
+
+def _unequal_starts(records: Records, elsewhere: set[str]) -> list[str]:
     """Return a line for each condition whose episodes begin in other states than those of the first condition."""
     (first, base), *others = ((name, _starts(every)) for name, every in records.items())
     lines = []
-    for name, starts in others:
+    for name, starts in (one for one in others if one[0] not in elsewhere):
         shared = [seed for seed in starts if seed in base]
         unequal = sum(starts[seed] != base[seed] for seed in shared)
         if unequal:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from act_eval.config import EvaluateConfig
 from act_eval.errors import UsageError
+from act_eval.perturbations import Perturbations, label_of
 from act_eval.sources.environments import EnvFacts
 from act_eval.sources.executors import ExecutorSource, load_executor
 from act_eval.timing import (
@@ -127,6 +128,20 @@ def _schedule(
         actuation_delay=config.actuation_delay,
         ablation=ablation,
     )
+
+
+def with_perturbations(
+    schedules: Mapping[str, Schedule | None], perturbations: Iterable[Perturbations]
+) -> tuple[dict[str, Schedule | None], dict[str, Perturbations]]:
+    """Return every condition followed by its perturbed ones, and the perturbations of these."""
+    conditions: dict[str, Schedule | None] = {}
+    found: dict[str, Perturbations] = {}
+    every = list(perturbations)
+    for name, schedule in schedules.items():
+        conditions[name] = schedule
+        for parts in every:
+            conditions[name + label_of(parts)], found[name + label_of(parts)] = schedule, parts
+    return conditions, found
 
 
 def schedule_remarks(env: EnvFacts, schedules: Iterable[Schedule | None], hold_undeclared: bool) -> Iterable[str]:

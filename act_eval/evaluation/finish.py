@@ -1,9 +1,11 @@
 """Finish a run: write its summaries, figures and review page."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from act_eval.comparison.robustness import Robustness, by_axis, robustness_of
 from act_eval.diagnostics.grasp_choice import grasp_choices_of, grasp_points
 from act_eval.errors import UnmeasuredRun
 from act_eval.evaluation.checks import Records
@@ -11,10 +13,10 @@ from act_eval.evaluation.reporter import Reporter
 from act_eval.metrics import Summary
 from act_eval.report import Report, write_report
 from act_eval.results import Manifest
-from act_eval.results.records import writing
+from act_eval.results.records import write_atomically, writing
 from act_eval.results.run import read_run
 
-HISTOGRAM, MAP = "grasp_histogram", "grasp_map"
+HISTOGRAM, MAP, ROBUSTNESS = "grasp_histogram", "grasp_map", "robustness"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +32,8 @@ class FinishedRun:
     """A line for each condition without metrics."""
     figures: bool
     """Whether there are figures of the grasp choice."""
+    robustness: Robustness | None
+    """Perturbed conditions beside their twins; None without one."""
     page: Report
 
 
@@ -46,8 +50,11 @@ def finish_run(folder: Path, records: Records, reporter: Reporter) -> FinishedRu
                 summaries[name] = run.conditions[name].write_summary()
         except UnmeasuredRun as error:
             unmeasured.append(f"{name}: no metrics: {error}")
+    perturbed = robustness_of(run)
     with writing(folder):
         figures = write_figures(folder, records)
+        if perturbed.results:
+            write_robustness(folder, perturbed)
     with reporter.phase("review page") as count:
         page = write_report([folder], folder, progress=count)
     return FinishedRun(
@@ -57,8 +64,27 @@ def finish_run(folder: Path, records: Records, reporter: Reporter) -> FinishedRu
         summaries=summaries,
         unmeasured=tuple(unmeasured),
         figures=figures,
+        robustness=perturbed if perturbed.results else None,
         page=page,
     )
+
+
+def write_robustness(folder: Path, found: Robustness) -> None:
+    """Write the table as JSON, and the figure of the axes."""
+    from act_eval.plots import save  # matplotlib takes a second to load
+    from act_eval.plots.robustness import success_against_severity
+
+    content = json.dumps({"schema": 1, "conditions": found.rows()}, indent=1) + "\n"
+    write_atomically(folder / f"{ROBUSTNESS}.json", content.encode())
+    lines = {
+        axis: {
+            twin: [(0, found.twins[twin]), *((max(one.severities.values()), one.rate) for one in results)]
+            for twin, results in by_twin.items()
+        }
+        for axis, by_twin in by_axis(found.results).items()
+    }
+    if lines:
+        save(success_against_severity(lines, "Success under perturbations"), folder / ROBUSTNESS)
 
 
 def write_figures(folder: Path, results: Records) -> bool:

@@ -11,17 +11,19 @@ from typing import Any
 
 from act_eval.config import EvaluateConfig, LaunchOptions
 from act_eval.errors import UsageError
-from act_eval.evaluation.conditions import conditions_of, schedule_remarks
+from act_eval.evaluation.conditions import conditions_of, schedule_remarks, with_perturbations
 from act_eval.evaluation.worker import Job
 from act_eval.launch import Build, Launcher, Local, Ray, cores_of
+from act_eval.perturbations import label_of, perturbation_entry
 from act_eval.results import Manifest, Shard, episodes_of, fingerprint, notes
 from act_eval.results.suites import Suite, parse_seeds
-from act_eval.seeding import Purpose, episode_seeds
+from act_eval.seeding import Purpose
 from act_eval.sources.env_declaration import declared
 from act_eval.sources.environments import EnvSource, check_features, env_source
 from act_eval.sources.executors import load_executor
 from act_eval.sources.factories import named_values
 from act_eval.sources.metrics import load_metrics, manifest_entries
+from act_eval.sources.perturbations import load_perturbations
 from act_eval.sources.policies import EXPERT, ROWS_PER_CALL, Network, policy_entry, policy_source
 from act_eval.sources.policy_sources import check_network
 from act_eval.sources.workers import ExpertWorkerSource, PolicyWorkerSource, WorkerFacts
@@ -93,15 +95,18 @@ def plan_workers(config: EvaluateConfig) -> WorkerPlan:
     shard, launcher = shard_of(config.launch), launcher_of(config.launch)
     check_network(config.compile, config.launch.local_device(config.device))
     source = env_source(config.env, config.environment.given(), config.declaration, film=config.video != "none")
-    seeds = _seeds(config)
+    seeds = _seeds(config, source)
     batch = _batch(config, source)
     episodes = len(episodes_of(shard, len(seeds)))
     slots = min(batch, episodes)
     sources: list[Any] = [source, *([] if config.executor is None else [load_executor(config.executor)])]
     sources += load_metrics(config.metrics)
+    sources += (perturbations := load_perturbations(config.perturb))
     if config.policy == EXPERT:
         policy_label = EXPERT
-        build: Build = ExpertWorkerSource(env=source, slots=slots, call_timeout_s=config.call_timeout_s)
+        build: Build = ExpertWorkerSource(
+            env=source, slots=slots, perturbations=perturbations, call_timeout_s=config.call_timeout_s
+        )
     else:
         network = Network(
             device=config.device,
@@ -119,6 +124,7 @@ def plan_workers(config: EvaluateConfig) -> WorkerPlan:
             policy=policy,
             slots=slots,
             mask_images=config.mask_images,
+            perturbations=perturbations,
             call_timeout_s=config.call_timeout_s,
         )
     local_only = local_only_reason(sources, config.launch, config.workers)
@@ -161,11 +167,14 @@ def plan_run(
     for schedule in schedules.values():
         if schedule is not None:
             schedule.check_episodes(workers.seeds, facts.env.horizon)
+    schedules, perturbations = with_perturbations(schedules, [one.parts for one in facts.perturbations])
+    left_out = (*left_out, *facts.perturbations_left_out)
     job = Job(
         folder=config.out or Path(),
         seeds=workers.seeds,
         title=f"{workers.env_label} · {workers.policy_label}{' · mask_images' if config.mask_images else ''}",
         conditions=schedules,
+        perturbations=perturbations,
         batch=workers.batch,
         video=config.video,
         metrics=load_metrics(config.metrics),
@@ -211,9 +220,13 @@ def planned_run(
     """
     env, network = facts.env, facts.policy
     conditions = {
-        name: {"executor": EXPERT} if schedule is None else condition_settings(schedule)
+        name: {
+            **({"executor": EXPERT} if schedule is None else condition_settings(schedule)),
+            **perturbation_entry(job.perturbations.get(name, ())),
+        }
         for name, schedule in job.conditions.items()
     }
+    purity = {label_of(one.parts).lstrip("_"): dict(one.purity) for one in facts.perturbations}
     own = {"metrics": manifest_entries(job.metrics)} if job.metrics else {}
     run, numeric = ({}, {}) if network is None else (network.run, network.numeric)
     manifest = Manifest(
@@ -222,6 +235,7 @@ def planned_run(
         fingerprint=fingerprint(threads=1, renderer=env.renderer, **env.versions, **numeric),
         notes=notes(workers=workers, batch=job.batch, replayable=env.renders_states and env.by_name),
     )
+    manifest = manifest.with_notes(purity=purity) if purity else manifest
     return PlannedRun(manifest=manifest, job=job, build=build, label=label)
 
 
@@ -304,11 +318,11 @@ def _batch(config: EvaluateConfig, env: EnvSource) -> int:
     return 1 if env.made or _measures(config) else BATCH
 
 
-def _seeds(config: EvaluateConfig) -> tuple[int, ...]:
+def _seeds(config: EvaluateConfig, env: EnvSource) -> tuple[int, ...]:
     if config.seeds is not None:
         return parse_seeds(config.seeds)
     purpose = Purpose.HELD_OUT if config.held_out else Purpose.EVALUATE
-    return tuple(episode_seeds(purpose, config.seed, config.episodes or EPISODES))
+    return env.seeds(purpose, config.seed, config.episodes or EPISODES)
 
 
 def _delays(config: EvaluateConfig, control_ms: float) -> list[DelayModel]:
@@ -331,10 +345,7 @@ def _summary(config: EvaluateConfig, run: PlannedRun, workers: int, notes: tuple
     return (
         f"suite   {suite.hash}: {suite.env} ({options}), {len(run.job.seeds)} episodes, {seeds}",
         f"policy  {_policy_text(configuration['policy'])}",
-        *(
-            f"condition {name}: {condition_text(condition) if 'delay' in condition else 'no inference, no delay'}"
-            for name, condition in configuration["conditions"].items()
-        ),
+        *(f"condition {name}: {condition_text(condition)}" for name, condition in configuration["conditions"].items()),
         *notes,
         f"run     {network}{workers} × {run.job.batch} episodes at a time, video {run.job.video}",
         f"folder  {run.job.folder}",

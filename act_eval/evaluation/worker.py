@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -20,6 +20,7 @@ from act_eval.errors import ActEvalError, UsageError
 from act_eval.evaluation.checks import INITIAL_STATE, error_file
 from act_eval.launch import Block, Progress
 from act_eval.metrics import OwnMetric, measure
+from act_eval.perturbations import Perturbations, perturbed, showing
 from act_eval.results.records import ShardLine, ShardWriter, writing
 from act_eval.results.run import video_name
 from act_eval.results.steps import StepRecorder
@@ -62,6 +63,8 @@ class Job:
     """Title of the run in its videos."""
     conditions: Mapping[str, Schedule | None]
     """Name → schedule, in running order."""
+    perturbations: Mapping[str, Perturbations] = field(default_factory=dict)
+    """Name of a perturbed condition → its perturbations."""
     batch: int
     """Concurrent episodes per worker."""
     video: VideoMode
@@ -80,10 +83,11 @@ class Job:
         Raises:
             RunFolderError: if they cannot be written.
         """
-        with writing(self.folder), Encoder() as encoder, _Ended(shard) as ended:
+        parts = self.perturbations.get(block.condition, ())
+        with writing(self.folder), perturbed(worker.envs, parts) as envs, Encoder() as encoder, _Ended(shard) as ended:
             folder = self.folder / block.condition
             (folder / "steps").mkdir(parents=True, exist_ok=True)
-            env = worker.envs[0]
+            env = envs[0]
             hooks = hooks_of(env)
             recorder = StepRecorder(folder / "steps", hooks)
             clocks: list[EpisodeClock] = []
@@ -92,7 +96,7 @@ class Job:
             frames = FrameLog() if self.video != "none" and hooks.render_state is None else None
             observers: list[Observer] = [recorder, _StepCounter(block.condition, progress)]
             observers += [] if frames is None else [frames]
-            for record in rollout(worker.envs, executor, episodes, observers, on_clock=clocks.append):
+            for record in rollout(envs, executor, episodes, observers, on_clock=clocks.append):
                 steps, files, motion = recorder.take(record.episode)
                 record = _with_initial_state(record, steps)
                 clock = clocks.pop()
@@ -105,7 +109,8 @@ class Job:
                     title = f"{self.title} · {block.condition}"
                     video_job = VideoJob(title=title, record=record, steps=steps, control_s=_control_s(env))
                     path = folder / "videos" / video_name(record)
-                    record, video = _hooked(record, partial(_film, path, env, video_job, kept, encoder))
+                    with showing(env, record.seed):
+                        record, video = _hooked(record, partial(_film, path, env, video_job, kept, encoder))
                     files |= {} if video is None else {f"videos/{path.name}": ""}
                 if isinstance(record.error, Fault):
                     path = error_file(self.folder, block.condition, record.episode)

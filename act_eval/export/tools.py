@@ -117,6 +117,6 @@ def _recordings(run: StoredRun, target: Path, episodes: str, conditions: Sequenc
 def _env_of(suite: Suite) -> Any:
     """Return the environment for the kinematics of predictions; None if it cannot be made."""
     try:
-        return replaying_env(suite)
+        return replaying_env(suite, {})  # kinematics, which no perturbation changes
     except (RunFolderError, UsageError):
         return None

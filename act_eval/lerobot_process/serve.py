@@ -11,8 +11,9 @@ from lerobot import __version__ as lerobot_version  # pyright: ignore[reportMiss
 from act_eval.errors import ActEvalError
 from act_eval.lerobot_process.loading import Settings, load
 from act_eval.lerobot_process.policy import LeRobotPolicy
-from act_eval.policies.serving import TOKEN
-from act_eval.policies.serving.server import MEGABYTE, Exposure, PolicyServer
+from act_eval.policies.serving.server import PolicyServer
+from act_eval.serving import TOKEN
+from act_eval.serving.exposure import MEGABYTE, Exposure
 
 _LARGEST_REQUEST = 1024 * MEGABYTE
 

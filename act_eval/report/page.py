@@ -22,6 +22,8 @@ from markupsafe import Markup
 from act_eval.errors import MissingRun, RunFolderError
 from act_eval.report.overview import overview
 from act_eval.report.payload import conditions_of, payload
+from act_eval.report.perturbed import perturbed_sections
+from act_eval.report.sensitivity import sensitivity_sections
 from act_eval.report.sources import ConditionSource, RunSource, read_source
 from act_eval.report.tracks import write_track
 from act_eval.results.records import write_atomically, writing
@@ -86,7 +88,7 @@ def write_report(
         data = payload(runs, path, title)
         for condition in data["conditions"]:
             condition["tracks"] = tracked[condition["key"]]
-        content = _render(runs, data, problems).encode()
+        content = _render(runs, data, problems, path).encode()
         if not path.is_file() or path.read_bytes() != content:  # an unchanged page keeps its file
             write_atomically(path, content)
     return Report(path=path, episodes=sum(len(a.records) for _, _, a in conditions_of(runs)), problems=tuple(problems))
@@ -187,7 +189,7 @@ def _named(lines: Sequence[str]) -> list[str]:
     return [*lines[:_MOST_PROBLEMS], *([f"… and {more} more like this"] if more > 0 else [])]
 
 
-def _render(runs: Sequence[RunSource], data: Mapping[str, Any], problems: Sequence[str]) -> str:
+def _render(runs: Sequence[RunSource], data: Mapping[str, Any], problems: Sequence[str], path: Path) -> str:
     script, style = Markup(_joined_scripts()), Markup(_joined_styles())
     plotting = Markup(_asset("uplot/uPlot.iife.min.js"))
     template = _environment().from_string(_asset("report.html.jinja", "templates"))
@@ -195,6 +197,8 @@ def _render(runs: Sequence[RunSource], data: Mapping[str, Any], problems: Sequen
         title=data["title"],
         data=data,
         problems=problems,
+        perturbed=perturbed_sections(runs, path),
+        sensitivity=sensitivity_sections(runs),
         findings=[(run.label, found) for run in runs if (found := _findings(run))],
         overview=overview(runs, data),
         scripts=[plotting, script],

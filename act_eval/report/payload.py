@@ -96,7 +96,7 @@ def _condition(
     rate = SuccessRate.of_outcomes(record.outcome for record in records)
     low, high = rate.wilson()
     grasps = grasp_choices_of(records)
-    settings = {str(k): v for k, v in condition.settings.items()}
+    settings = _settings(condition.settings)
     return {
         "key": key,
         "run": number,
@@ -118,6 +118,14 @@ def _condition(
         "render": render_command(run.folder, condition.name) if run.manifest.replayable else None,
         "episodes": _episodes(condition, count),
     }
+
+
+def _settings(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a condition's entry in the manifest as the page shows it: the perturbation in a word."""
+    shown = {str(key): value for key, value in entry.items() if not str(key).startswith("perturbation")}
+    if found := entry.get("perturbation"):
+        shown["perturbation"] = " + ".join(f"{axis} {severity}" for axis, severity in found.items())
+    return shown
 
 
 def _episodes(condition: ConditionSource, count: int) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -58,6 +58,11 @@ class Manifest:
     def input_check(self) -> tuple[str, ...]:
         """Findings of the input check, a line each."""
         return tuple(map(str, self.notes.get("input_check", ())))
+
+    @property
+    def purity(self) -> Mapping[str, Mapping[str, Any]]:
+        """Perturbation → what it changes, as checked before the run; see `act_eval.perturbations.purity`."""
+        return self.notes.get("purity", {})
 
     def with_notes(self, **more: Any) -> "Manifest":
         """Return a manifest with further notes."""
@@ -138,6 +143,7 @@ class _Notes:
     replayable: bool = True
     digests: bool = False
     input_check: tuple[str, ...] = ()
+    purity: JSON = field(default_factory=dict)
     grown: tuple[JSON, ...] = ()
 
 

@@ -104,6 +104,24 @@ def outcome_table(results: StoredRun | Records) -> Table:
     )
 
 
+def task_table(results: StoredRun | Records) -> Table | None:
+    """Return the table of each task's success rate under each condition; None for a run of one task."""
+    records = _records(results)
+    tasks = list(dict.fromkeys(task for own in records.values() for record in own if (task := _task_of(record))))
+    if len(tasks) < 2:
+        return None
+    rows = tuple(
+        (task, *(success_rate(one for one in own if _task_of(one) == task).describe() for own in records.values()))
+        for task in tasks
+    )
+    return Table(heads=("task", *records), rows=rows, caption="success by task")
+
+
+def _task_of(record: EpisodeRecord) -> str | None:
+    task = record.detail.get("task")
+    return task if isinstance(task, str) else None
+
+
 def _with_invalid(records: Sequence[EpisodeRecord]) -> str:
     successes = success_rate(records).successes
     return f"{successes}/{len(records)} = {successes / len(records):.2f}"

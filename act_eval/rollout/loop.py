@@ -33,6 +33,7 @@ from act_eval.rollout.slots import (
     is_success,
     step_record,
 )
+from act_eval.rollout.timeouts import EnvTimeout
 from act_eval.types import (
     INVALID,
     NOTHING_COUNTED,
@@ -181,6 +182,8 @@ class _Batch:
         due = images_needed if self._wants_request is None else self._wants_request(np.array(following, np.int64))
         self._request_due = any(due)
         sent = actions.command if actions.ran is None else actions.ran
+        if len(running) > 1 and not self._frame_observers:
+            self._begin_steps([slot for slot, _ in running if steps[slot.row] >= 0], sent, images_needed)
         for slot, episode in running:
             if slot.row in actions.errors:
                 yield self._end(slot, episode, POLICY_ERROR, actions.errors[slot.row])
@@ -191,6 +194,21 @@ class _Batch:
             ended = self._advance(slot, episode, actions, sent[slot.row].copy(), images_needed[slot.row])
             if ended is not None:
                 yield self._end(slot, episode, *ended)
+
+    def _begin_steps(self, slots: Sequence[EnvSlot], commands: FloatArray, images_needed: Sequence[bool]) -> None:
+        """Begin the steps of environments that other processes hold, so that these run them together.
+
+        With a time limit each step runs by itself.
+        """
+        for slot in slots:
+            if slot.hooks.begin_step is not None and not isinstance(slot.env, EnvTimeout):
+                try:
+                    slot.set_cameras(images_needed[slot.row])
+                    slot.hooks.begin_step(commands[slot.row].copy())
+                except STOP:
+                    raise
+                except BaseException:  # the step itself raises it again
+                    continue
 
     def _show(self, image: ImageArray, slot: EnvSlot, episode: Episode) -> None:
         for observer in self._frame_observers:

@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from act_eval.errors import DeclarationError, RenderError, SimulationError, UsageError
+from act_eval.errors import DeclarationError, RemoteError, RenderError, SimulationError, UsageError
 from act_eval.executors import Hold
 from act_eval.types import (
     Actions,
@@ -25,7 +25,7 @@ from act_eval.types import (
 from act_eval.types.env_hooks import EnvHooks, hooks_of
 from act_eval.user_code import Fault, truth
 
-STOP = (RenderError, DeclarationError, KeyboardInterrupt, GeneratorExit)
+STOP = (RenderError, DeclarationError, RemoteError, KeyboardInterrupt, GeneratorExit)
 """No episode's fault: the run stops."""
 _COUNTS = ("chunk", "index", "observed", "estimated_delay", "actual_delay", "in_flight")
 NO_STATE = np.zeros(0, np.float64)

@@ -76,8 +76,8 @@ def _pair(text: str, flag: str) -> tuple[str, str]:
 
 
 def as_dict(flags: EnvDeclaration) -> dict[str, Any]:
-    """Return the flags that were given, as JSON values; a file by its content."""
-    given = {name: value for name, value in vars(flags).items() if value not in (None, ())}
+    """Return the flags that were given, as JSON values; a file by its content, and not in which Python it runs."""
+    given = {name: one for name, one in vars(flags).items() if one not in (None, ()) and name != "env_python"}
     if flags.env_file is not None:
         given["env_file"] = _read(flags.env_file)
     return given

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from act_eval.config import EnvDeclaration
 from act_eval.errors import FeatureMismatch, UsageError
+from act_eval.seeding import Purpose, episode_seeds
 from act_eval.sources.digests import digest_of, settled_digest, try_digest, unknown_digest
 from act_eval.sources.env_declaration import declared, is_empty
-from act_eval.sources.external_envs import env_label, is_foreign, make_adapted, make_given, make_with
+from act_eval.sources.env_places import Place, Python, Server, is_server, make_elsewhere, python_of, served_at
+from act_eval.sources.external_envs import env_label, is_foreign, make_adapted, make_given, make_ours
 from act_eval.sources.factories import (
     factory_local_only,
     import_name,
@@ -81,6 +83,8 @@ class EnvSource:
     """A factory that workers cannot import by name, or a made environment; `env_id` then is only its label."""
     unknown: str = ""
     """Digest of such an object if it cannot be digested; no other object has it."""
+    place: Place | None = None
+    """Where environments are made; None: in the process that asks."""
 
     @property
     def label(self) -> str:
@@ -88,6 +92,27 @@ class EnvSource:
         from act_eval.envs.registration import ENVIRONMENTS
 
         return env_label(next((name for name, one in ENVIRONMENTS.items() if one == self.env_id), self.env_id))
+
+    @property
+    def tasks(self) -> int:
+        """How many tasks of a suite its episodes are shared among; 1 for other environments."""
+        from act_eval.envs.suites import suite_of
+
+        found = None if self.given is not None else suite_of(self.env_id)
+        return 1 if found is None else len(found[1])
+
+    def seeds(self, purpose: Purpose, run_seed: int, count: int) -> tuple[int, ...]:
+        """Return the seeds of a run's episodes; of several tasks as many each as possible, task by task.
+
+        Raises:
+            UsageError: if there are fewer episodes than tasks.
+        """
+        from act_eval.envs.suites.task_list import balanced
+
+        drawn, tasks = count, self.tasks
+        while (chosen := balanced(episode_seeds(purpose, run_seed, drawn), tasks, count)) is None:
+            drawn *= 2
+        return tuple(chosen)
 
     @property
     def made(self) -> bool:
@@ -129,6 +154,8 @@ class EnvSource:
             UsageError: as `env_facts`.
         """
         facts = env_facts(env, self.options)
+        if self.place is not None and self.declared is not None:
+            facts = replace(facts, by_name=False)  # its package may be missing here
         digest, why = self.identity
         if digest is None:
             return facts
@@ -145,13 +172,10 @@ class EnvSource:
         if self.given is not None:
             return make_given(self.env_id, self.given, self.options, self.declared)
         if self.declared is not None:
-            return make_adapted(self.env_id, self.options, self.declared, self.film)
-        import gymnasium as gym
-
-        from act_eval.envs.registration import make
-
-        target = gym.spec(self.env_id).entry_point
-        return make_with(self.env_id, self.options, lambda **options: make(self.env_id, options), target)
+            return make_adapted(self.env_id, self.options, self.declared, self.film, self.place)
+        if self.place is not None:
+            return make_elsewhere(self.place, self.env_id, self.options, self.film, None)
+        return make_ours(self.env_id, self.options)
 
 
 def env_source(env: Any, options: Mapping[str, Any], flags: EnvDeclaration, film: bool) -> EnvSource:
@@ -170,14 +194,29 @@ def env_source(env: Any, options: Mapping[str, Any], flags: EnvDeclaration, film
     from act_eval.envs.registration import env_id
 
     more, declaration = declared(flags)
+    given, place = {**options, **more}, python_of(flags.env_python)
     if not isinstance(env, str):
-        return _of_object(env, {**options, **more}, declaration, film)
+        source = _of_object(env, given, declaration, film)
+        if place is not None and source.given is not None:
+            raise UsageError(f"env_python takes an environment that {place.path} can import by its name, got {env!r}")
+        return replace(source, place=place)
+    if is_server(env):
+        env, given, place = _at_server(env, given, place)
     if is_foreign(env):
-        return EnvSource(env_id=env, options={**options, **more}, declared=declaration, film=film)
+        return EnvSource(env_id=env, options=given, declared=declaration, film=film, place=place)
     ours = env_id(env)
     if not is_empty(declaration):
         raise UsageError(f"{env} is an environment of ours, which says itself what it shows: declare nothing")
-    return EnvSource(env_id=ours, options={**options, **more})
+    return EnvSource(env_id=ours, options=given, place=place)
+
+
+def _at_server(url: str, options: Mapping[str, Any], python: Python | None) -> tuple[str, dict[str, Any], Server]:
+    """Return the name, the options and the place of an environment that a server makes."""
+    if options:
+        raise UsageError(f"{url} makes its environment with the options of act-eval serve-env; omit {dict(options)}")
+    if python is not None:
+        raise UsageError(f"{url} is a server already; --env-python is for environments by name")
+    return *served_at(url), Server(url)
 
 
 def _of_object(given: Any, options: Mapping[str, Any], declaration: "Declaration", film: bool) -> EnvSource:

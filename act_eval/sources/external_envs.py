@@ -11,9 +11,11 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from act_eval.errors import UnknownName, UsageError
+from act_eval.sources.env_places import Place, make_elsewhere
 from act_eval.sources.factories import import_foreign, load_factory, names_factory
 from act_eval.user_code import user_code
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     import gymnasium as gym
 
     from act_eval.envs.adapters import AdaptedEnv, Declaration
+    from act_eval.envs.suites import NamedSuite
 
 DM_CONTROL = "dm_control:"
 _ID = re.compile(r"^(?:(?P<module>[A-Za-z_][\w.]*):)?(?P<id>(?:(?P<namespace>[\w.\-]+)/)?[\w.\-]+?(?:-v\d+)?)$")
@@ -36,14 +39,29 @@ def is_foreign(name: str) -> bool:
     return ":" in name or "/" in name or _VERSION.search(name) is not None
 
 
+def full_name(name: str) -> str:
+    """Return the name of an environment, the Gymnasium id of one of ours.
+
+    Raises:
+        UnknownName: if it has no form of another one and is no name of ours.
+    """
+    from act_eval.envs.registration import env_id
+
+    return name if is_foreign(name) else env_id(name)
+
+
 def env_label(name: str) -> str:
     """Return a short name, fit for a file name."""
-    last = name.rpartition(":")[2]
-    parts = last.split("/") if name.startswith(DM_CONTROL) else [last.rpartition("/")[2]]
-    return re.sub(r"[^\w.\-]", "_", "_".join(parts)) or "environment"
+    from act_eval.envs.suites import SUITES
+
+    before, _, last = name.rpartition(":")
+    parts = last.split("/") if f"{before}:" == DM_CONTROL or before in SUITES else [last.rpartition("/")[2]]
+    return re.sub(r"[^\w.\-]", "_", "_".join(parts))[:80] or "environment"
 
 
-def make_adapted(name: str, options: Mapping[str, Any], declared: "Declaration", film: bool) -> "AdaptedEnv":
+def make_adapted(
+    name: str, options: Mapping[str, Any], declared: "Declaration", film: bool, place: Place | None = None
+) -> "AdaptedEnv":
     """Return a new environment with the interface of ours.
 
     Args:
@@ -51,6 +69,7 @@ def make_adapted(name: str, options: Mapping[str, Any], declared: "Declaration",
         options: Given to the environment.
         declared: Which entries are what.
         film: Whether it will be asked to render.
+        place: Where it is made; None: in this process.
 
     Raises:
         UsageError: or a child of it, if there is no such environment, it does not take the options, or something has
@@ -58,19 +77,76 @@ def make_adapted(name: str, options: Mapping[str, Any], declared: "Declaration",
     """
     from act_eval.envs.adapters import AdaptedEnv
 
-    _choose_offscreen_rendering()
     needs_frames = film or "render()" in (declared.images or {}).values()
+    if place is None:
+        env, defaults = make_raw(name, options, declared.horizon, needs_frames)
+    else:
+        env = make_elsewhere(place, name, options, needs_frames, declared.horizon)
+        defaults = env.defaults
+    with user_code(f"{name}, being adapted, raised"):
+        return AdaptedEnv(env, declared.over(defaults), name)
+
+
+def make_raw(
+    name: str, options: Mapping[str, Any], horizon: int | None, film: bool
+) -> "tuple[gym.Env[Any, Any], Declaration]":
+    """Return a new environment as its package makes it, and what is declared of it unless users declare otherwise.
+
+    Args:
+        name: See this module's description; or a Gymnasium id of ours.
+        options: Given to the environment.
+        horizon: Control steps after which its registration cuts an episode off; None: its own.
+        film: Whether it will be asked to render.
+
+    Raises:
+        UsageError: or a child of it, if there is no such environment, or it does not take the options.
+    """
+    from act_eval.envs.adapters import Declaration
+    from act_eval.envs.registration import ENVIRONMENTS
+    from act_eval.envs.suites import make_suite, suite_of
+
+    _choose_offscreen_rendering()
+    if name in ENVIRONMENTS.values():
+        return make_ours(name, options), Declaration()
+    if (named := suite_of(name)) is not None:
+        need_package(name, named[0])
+        return make_with(name, options, lambda **given: make_suite(name, given, film), named[0].maker)
     if name.startswith(DM_CONTROL):
         from act_eval.envs.adapters.dm_suite import DmControlEnv, default_config
 
         suite = make_with(name, options, partial(DmControlEnv, name.removeprefix(DM_CONTROL)))
-        return AdaptedEnv(suite, declared.over(default_config(suite)), name)
+        return suite, default_config(suite)
     if names_factory(name) and _VERSION.search(name) is None:
         env = make_with(name, options, load_factory(name, "--env"))
     else:
-        env = _registered(name, options, declared.horizon, needs_frames)
-    with user_code(f"{name}, being adapted, raised"):
-        return AdaptedEnv(_checked(env, name), declared, name)
+        env = _registered(name, options, horizon, film)
+    return _checked(env, name), Declaration()
+
+
+def need_package(name: str, suite: "NamedSuite") -> None:
+    """Refuse a suite whose package is not installed in this Python.
+
+    Raises:
+        UsageError: with the line that installs it.
+    """
+    if find_spec(suite.module) is None:
+        raise UsageError(
+            f"--env {name} needs the package of {suite.module!r}, which is not installed: {sys.executable} -m pip "
+            f"install {suite.install}; or in a Python of its own, which --env-python names (and there msgpack too)"
+        )
+
+
+def make_ours(env_id: str, options: Mapping[str, Any]) -> "gym.Env[Any, Any]":
+    """Return a new environment of ours.
+
+    Raises:
+        UsageError: if it does not take the options.
+    """
+    import gymnasium as gym
+
+    from act_eval.envs.registration import make
+
+    return make_with(env_id, options, lambda **given: make(env_id, given), gym.spec(env_id).entry_point)
 
 
 def make_given(

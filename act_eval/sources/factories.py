@@ -64,9 +64,12 @@ def import_foreign(module: str, asked: str) -> ModuleType:
         try:
             return import_module(module)
         except ModuleNotFoundError as error:
+            pip = f"{sys.executable} -m pip install {(error.name or module).partition('.')[0]}"
             if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-                raise UsageError(f"{asked}: module {module!r} needs {error.name!r}, which is not installed") from error
-            raise UsageError(f"{asked}: there is no module {error.name!r}, neither installed nor in {here}") from error
+                needs = f"module {module!r} needs {error.name!r}, which is not installed"
+                raise UsageError(f"{asked}: {needs}: {pip}") from error
+            nowhere = f"there is no module {error.name!r}, neither installed nor in {here}"
+            raise UsageError(f"{asked}: {nowhere}; if a package has it: {pip}") from error
 
 
 def import_name(thing: Any) -> str | None:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from act_eval.decoding import JSON, read_json
 from act_eval.errors import CheckpointError, UsageError
+from act_eval.serving import need_serving
 from act_eval.sources.hub import fetched, is_hub_id
-from act_eval.sources.policy_sources import PolicyFacts, digest, label, need_serving
+from act_eval.sources.policy_sources import PolicyFacts, digest, label
 from act_eval.types import ChunkPolicy
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class LeRobotSource:
             CheckpointError: if the folder is no checkpoint of a type that its LeRobot knows.
             RemoteError: if the process fails or does not start in time, with the end of its output.
         """
-        need_serving()
+        need_serving("policies of LeRobot")
         from act_eval.sources.lerobot_client import LeRobotClient, LeRobotProcess
 
         settings = {"folder": str(self.folder), "device": self.device, "rows_per_call": self.rows_per_call}

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from act_eval.errors import CheckpointError, RemoteError, UsageError
-from act_eval.policies.serving import TOKEN
-from act_eval.policies.serving.client import Endpoint, RemotePolicy
+from act_eval.policies.serving.client import RemotePolicy
+from act_eval.serving import TOKEN
+from act_eval.serving.connection import Endpoint
 from act_eval.types import ActionChunks, ChunkRequest
 
 _BOOT = Path(__file__).parents[1] / "lerobot_process" / "boot.py"

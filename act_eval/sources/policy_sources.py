@@ -12,13 +12,12 @@ from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from act_eval.errors import UsageError
 from act_eval.policies.compile_mode import resolve_mode
-from act_eval.policies.serving import TOKEN
+from act_eval.serving import TOKEN, need_serving
 from act_eval.sources.digests import digest_of, try_digest, unknown_digest
 from act_eval.sources.factories import (
     factory_local_only,
@@ -34,8 +33,9 @@ from act_eval.user_code import user_code
 if TYPE_CHECKING:
     from act_eval.policies.checkpoint import Policy
     from act_eval.policies.normalize import Processor
-    from act_eval.policies.serving.client import Endpoint, RemotePolicy
+    from act_eval.policies.serving.client import RemotePolicy
     from act_eval.policies.serving.openpi import Interface, OpenpiPolicy
+    from act_eval.serving.connection import Endpoint
 
 SERVER = re.compile(r"wss?://", re.IGNORECASE)
 
@@ -339,7 +339,7 @@ class ServerSource:
         Raises:
             UsageError: if they are malformed, or the extra `serve` is not installed.
         """
-        need_serving()
+        need_serving("policy servers")
         from act_eval.policies.serving.openpi import parse_address
 
         return parse_address(self.url, self.options, os.environ.get(TOKEN) or None)
@@ -402,17 +402,6 @@ def digest(folder: Path) -> str:
             content.update(path.name.encode())
             content.update(hashlib.sha256(path.read_bytes()).digest())
     return content.hexdigest()[:16]
-
-
-def need_serving() -> None:
-    """Refuse to speak with servers where the packages for it are missing.
-
-    Raises:
-        UsageError: naming them.
-    """
-    for name in ("msgpack", "websockets"):
-        if find_spec(name) is None:
-            raise UsageError(f"policy servers need {name!r}: pip install 'act_eval[serve]'")
 
 
 def check_network(compile_mode: str, device: str) -> None:

@@ -1,26 +1,36 @@
 """The environment of a finished run, as far as it is needed to look at logged states."""
 
 import json
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
 from act_eval.config import EnvDeclaration
 from act_eval.errors import RunFolderError
+from act_eval.perturbations import PerturbedEnv
 from act_eval.results import Manifest
 from act_eval.results.suites import Suite
 from act_eval.sources.environments import env_source
 from act_eval.sources.external_envs import env_label
+from act_eval.sources.perturbations import stored_perturbations
 from act_eval.types.env_hooks import hooks_of
 
 
-def replaying_env(suite: Suite) -> Any:
-    """Return the environment of a suite, one per process.
+def replaying_env(suite: Suite, settings: Mapping[str, Any]) -> Any:
+    """Return the environment of a suite, one per process, under the perturbations of a condition.
+
+    Args:
+        suite: of the run.
+        settings: the condition's entry in the manifest.
 
     Raises:
         RunFolderError: if it cannot show logged states, or builds another scene than the run's.
+        UsageError: if a perturbation of the user's cannot be imported.
     """
     options = json.dumps(dict(suite.kwargs), sort_keys=True)
-    return _environment(suite.env, options, suite.facts.get("scene"))
+    env = _environment(suite.env, options, suite.facts.get("scene"))
+    parts = stored_perturbations(settings)
+    return PerturbedEnv(env, parts) if parts else env
 
 
 @lru_cache(maxsize=1)

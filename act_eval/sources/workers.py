@@ -5,14 +5,17 @@ travels back as `WorkerFacts`, so that the planning process needs neither torch 
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from act_eval.errors import UsageError
+from act_eval.perturbations.base import Perturbations
+from act_eval.seeding import Purpose, episode_seeds
 from act_eval.sources.environments import EnvFacts, EnvSource
 from act_eval.sources.lerobot import LeRobotSource
+from act_eval.sources.perturbations import AskedPerturbation
 from act_eval.sources.policy_sources import FactorySource, ObjectSource, PolicyFacts, PolicySource, ServerSource
 from act_eval.timing import ExpertPrefix, Schedule
 from act_eval.types import ChunkPolicy, Executor
@@ -27,6 +30,10 @@ if TYPE_CHECKING:
     Envs = Sequence[gym.Env[Any, Any]]
 
 
+PURITY_EPISODES = 10
+"""Episodes in which the effect of a perturbation is looked for."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class WorkerFacts:
     """What a run's plan must know of a worker."""
@@ -34,8 +41,51 @@ class WorkerFacts:
     env: EnvFacts
     policy: PolicyFacts | None = None
     """None where there is no chunk policy."""
+    perturbations: tuple["CheckedPerturbation", ...] = ()
+    """Those that the environment offers, as checked."""
+    perturbations_left_out: tuple[str, ...] = ()
+    """Optional ones that it does not offer, or that change nothing here, with the reason."""
     warnings: tuple[str, ...] = ()
     """About the policy and its inputs, and the environment's starts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckedPerturbation:
+    """The perturbations of a condition, and what they change."""
+
+    parts: Perturbations
+    purity: Mapping[str, Any]
+    """See `act_eval.perturbations.purity.Purity`."""
+
+
+def checked_perturbations(
+    asked: Sequence[AskedPerturbation], env: "gym.Env[Any, Any]", label: str, inputs: Collection[str]
+) -> "tuple[tuple[CheckedPerturbation, ...], tuple[str, ...]]":
+    """Return the perturbations that run, as checked in an environment, and the optional ones that do not.
+
+    Args:
+        asked: the requested ones.
+        env: an environment, which is reset.
+        label: its name, for messages.
+        inputs: names of the policy's declared inputs; none for the scripted expert.
+
+    Raises:
+        UsageError: for a requested one that the environment does not offer, or that does not change what it declares.
+    """
+    if not asked:
+        return (), ()
+    from act_eval.perturbations.purity import PurityCheck
+
+    check = PurityCheck(env, label, inputs, episode_seeds(Purpose.PROBE, 0, PURITY_EPISODES))
+    found, left_out = list[CheckedPerturbation](), list[str]()
+    for one in asked:
+        try:
+            found.append(CheckedPerturbation(parts=one.parts, purity=check.check(one.parts).to_json()))
+        except UsageError as error:
+            if not one.optional:
+                raise
+            left_out.append(str(error))
+    return tuple(found), tuple(left_out)
 
 
 def rate_warnings(rates: Mapping[str, float], chunk: int, env: str, control_hz: float) -> tuple[str, ...]:
@@ -64,6 +114,8 @@ class PolicyWorkerSource:
     slots: int
     mask_images: bool = False
     """Show the policy grey in place of every camera's images."""
+    perturbations: tuple[AskedPerturbation, ...] = ()
+    """Requested perturbations, which facts hold as checked."""
     call_timeout_s: float | None = None
     """Time that a call of the policy or of an environment may take [s]; None: any."""
 
@@ -79,8 +131,14 @@ class PolicyWorkerSource:
 
             seeing = PolicyTimeout(seeing, self.call_timeout_s)
         envs = with_timeout(envs, self.call_timeout_s)
-        warnings = partial(self._warnings, policy, seeing, facts, envs)
-        return PolicyWorker(envs, seeing, facts, warnings, partial(self._check, seeing))
+        complete = partial(self._completed, policy, seeing, facts, envs)
+        return PolicyWorker(envs, seeing, facts, complete, partial(self._check, seeing))
+
+    def _completed(self, policy: ChunkPolicy, seeing: ChunkPolicy, facts: WorkerFacts, envs: "Envs") -> WorkerFacts:
+        """Return the facts with perturbations as checked and warnings, which take seconds."""
+        found, left_out = checked_perturbations(self.perturbations, envs[0], self.env.label, policy.spec.inputs)
+        warnings = self._warnings(policy, seeing, facts, envs)
+        return replace(facts, perturbations=found, perturbations_left_out=left_out, warnings=warnings)
 
     def _warnings(self, policy: ChunkPolicy, seeing: ChunkPolicy, facts: WorkerFacts, envs: "Envs") -> tuple[str, ...]:
         """Return the warnings about environment and policy; the dry runs may refuse them."""
@@ -118,16 +176,16 @@ class PolicyWorker:
         envs: "Envs",
         policy: ChunkPolicy,
         facts: WorkerFacts,
-        warnings: Callable[[], tuple[str, ...]],
+        complete: Callable[[], WorkerFacts],
         check: Callable[[], tuple[str, ...]],
     ) -> None:
         self.envs, self.check = envs, check
-        self._policy, self._facts, self._warnings = policy, facts, warnings
+        self._policy, self._facts, self._complete = policy, facts, complete
 
     @cached_property
     def facts(self) -> WorkerFacts:
-        """With warnings of dry runs."""
-        return replace(self._facts, warnings=self._warnings())
+        """With perturbations as checked, and warnings of dry runs."""
+        return self._complete()
 
     def executor(self, schedule: Schedule | None) -> Executor:
         """Return a fresh executor."""
@@ -158,6 +216,8 @@ class ExpertWorkerSource:
 
     env: EnvSource
     slots: int
+    perturbations: tuple[AskedPerturbation, ...] = ()
+    """As in `PolicyWorkerSource`."""
     call_timeout_s: float | None = None
     """As in `PolicyWorkerSource`."""
 
@@ -165,7 +225,9 @@ class ExpertWorkerSource:
         envs = [self.env.make() for _ in range(self.slots)]
         if hooks_of(envs[0]).privileged is None:
             raise UsageError(f"{self.env.env_id} offers no privileged state, which the scripted expert needs")
-        return ExpertWorker(with_timeout(envs, self.call_timeout_s), WorkerFacts(env=self.env.facts(envs[0])))
+        found, left_out = checked_perturbations(self.perturbations, envs[0], self.env.label, ())
+        facts = WorkerFacts(env=self.env.facts(envs[0]), perturbations=found, perturbations_left_out=left_out)
+        return ExpertWorker(with_timeout(envs, self.call_timeout_s), facts)
 
 
 def with_timeout(envs: "Envs", limit_s: float | None) -> "Envs":

@@ -135,7 +135,8 @@ def _recovered(run: RunCells) -> Iterator[Recovered]:
     """Yield the recovered share of every cell with a naive cell at its d and s and one without delay."""
     naive = {series.rule: run.series_cells(series) for series in run.series if is_naive(series)}
     for series in run.series:
-        if is_naive(series) or series.rule not in naive:
+        perturbed = series.variant.perturbation != PLAIN.perturbation
+        if is_naive(series) or series.rule not in naive or perturbed:
             continue
         by_delay = {cell.setting.delay: cell for cell in naive[series.rule]}
         for cell in run.series_cells(series):

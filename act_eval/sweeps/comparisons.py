@@ -1,7 +1,8 @@
-"""The planned comparisons of a sweep: pairs of cells in four families, each adjusted by Holm.
+"""The planned comparisons of a sweep: pairs of cells in five families, each adjusted by Holm.
 
 `delay`: a cell against the same series without delay. `executor`: two executors at the same policy, environment, d and
-s. `variant`: an ablation against the plain variant, all else equal. `policy`: two policies at the same environment, d
+s. `variant`: an ablation against the plain variant, all else equal. `perturbation`: a perturbed cell against its
+unperturbed twin. `policy`: two policies at the same environment, d
 and s, both under the same executor or each under its default. Executors and policies are compared by their plain
 variants.
 """
@@ -16,7 +17,7 @@ from act_eval.stats import Interval, PairedTable, holm
 from act_eval.sweeps.grid import PLAIN
 from act_eval.sweeps.results import Cell, RunCells
 
-Family = Literal["delay", "executor", "variant", "policy"]
+Family = Literal["delay", "executor", "variant", "perturbation", "policy"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,7 @@ def compare(runs: Sequence[RunCells]) -> list[Comparison]:
         *_adjusted("delay", _against_no_delay(runs)),
         *_adjusted("executor", _between_executors(runs)),
         *_adjusted("variant", _between_variants(runs)),
+        *_adjusted("perturbation", _against_twins(runs)),
         *_adjusted("policy", _between_policies(runs)),
     ]
 
@@ -87,7 +89,18 @@ def _between_variants(runs: Sequence[RunCells]) -> Iterator[tuple[Cell, Cell]]:
         plain = {(cell.setting.executor, *_place(cell)): cell for cell in _plain(run)}
         for cell in run.cells.values():
             first = plain.get((cell.setting.executor, *_place(cell)))
-            if first is not None and cell.setting.variant != PLAIN:
+            perturbed = cell.setting.variant.perturbation != PLAIN.perturbation
+            if first is not None and cell.setting.variant != PLAIN and not perturbed:
+                yield first, cell
+
+
+def _against_twins(runs: Sequence[RunCells]) -> Iterator[tuple[Cell, Cell]]:
+    for run in runs:
+        cells = {(one.setting.executor, *_place(one), one.setting.variant): one for one in run.cells.values()}
+        for cell in run.cells.values():
+            twin = cell.setting.variant._replace(perturbation=PLAIN.perturbation)
+            first = cells.get((cell.setting.executor, *_place(cell), twin))
+            if first is not None and cell.setting.variant != twin:
                 yield first, cell
 
 

@@ -9,11 +9,12 @@ cell is s + d. A fixed s compares methods at equal covered horizon within each d
 horizon equal across delays too, with more frequent requests at longer delays.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from act_eval.errors import UsageError
+from act_eval.perturbations import Perturbations, label_of
 from act_eval.sources.executors import ExecutorSource
 from act_eval.timing import (
     Ablation,
@@ -114,22 +115,23 @@ def _counts(text: str) -> bool:
 
 
 class Variant(NamedTuple):
-    """An ablation of the policy's input, by the names on the command line."""
+    """An ablation of the policy's input and a perturbation, by the names on the command line."""
 
     delay_estimator: str = "oracle"
     """Estimated delay: a number, or an estimator."""
     prefix: str = "committed"
     proprio: Proprio = "observed"
+    perturbation: str = "none"
 
     def __str__(self) -> str:
         """Return the differences from the plain variant, as in `, estimate 4, prefix pad`; empty for the plain one."""
-        names = ("estimate", "prefix", "proprio")
+        names = ("estimate", "prefix", "proprio", "perturbation")
         pairs = zip(names, self, PLAIN, strict=True)
         return "".join(f", {name} {value}" for name, value, plain in pairs if value != plain)
 
 
 PLAIN = Variant()
-"""No ablation: the actual delay, the committed commands, the observed joint positions."""
+"""No ablation and no perturbation: the actual delay, the committed commands, the observed joint positions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,11 +161,12 @@ class Setting:
     """s [steps]."""
     variant: Variant
     schedule: Schedule
+    perturbation: Perturbations = ()
 
     @property
     def condition(self) -> str:
         """Name of the condition in a run folder."""
-        return condition_name(self.schedule)
+        return condition_name(self.schedule) + label_of(self.perturbation)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,13 +200,22 @@ class Expansion:
     refused: tuple[Refused, ...]
 
 
-def expand(grid: Grid, spec: PolicySpec) -> Expansion:
-    """Return the cells that a policy can run, without repetitions, and the refused ones with reasons."""
+def expand(grid: Grid, spec: PolicySpec, perturbations: Sequence[Perturbations] = ()) -> Expansion:
+    """Return the cells that a policy can run, without repetitions, and the refused ones with reasons.
+
+    Args:
+        grid: the axes.
+        spec: of the policy.
+        perturbations: each a cell beside every unperturbed one.
+    """
+    by_name = {label_of(parts).lstrip("_"): parts for parts in perturbations}
     settings: dict[str, Setting] = {}
     series: list[Series] = []
     refused: list[Refused] = []
-    for executor, variant, rule in _rows(grid):
+    for executor, variant, rule in _rows(grid, by_name):
         row = [_cell(grid, spec, executor, delay, rule, variant) for delay in sorted(grid.delays)]
+        parts = by_name.get(variant.perturbation, ())
+        row = [replace(cell, perturbation=parts) if isinstance(cell, Setting) else cell for cell in row]
         found = {cell.condition: cell for cell in row if isinstance(cell, Setting)}
         refused += [cell for cell in row if isinstance(cell, Refused)]
         settings = {**found, **settings}
@@ -225,12 +237,13 @@ def shared_refusals(refused: Sequence[Refused]) -> list[tuple[str, str]]:
     return [(f"{executor} at {'; '.join(cells)}", reason) for (executor, reason), cells in together.items()]
 
 
-def _rows(grid: Grid) -> Iterator[tuple[ExecutorSource, Variant, HorizonRule]]:
+def _rows(grid: Grid, perturbations: Iterable[str]) -> Iterator[tuple[ExecutorSource, Variant, HorizonRule]]:
     """Yield (executor, variant, rule); a variant without effect on an executor is the plain one."""
     for executor in grid.executors:
         given = executor.example.hands_over_prefix
         variants = [
-            Variant(delay_estimator, prefix, proprio)
+            Variant(delay_estimator, prefix, proprio, perturbation)
+            for perturbation in (PLAIN.perturbation, *perturbations)
             for delay_estimator in (grid.delay_estimator if given else (PLAIN.delay_estimator,))
             for prefix in (grid.prefixes if given else (PLAIN.prefix,))
             for proprio in grid.proprio
@@ -255,9 +268,10 @@ def _cell(
         ablation=Ablation(prefix=grid.prefixes.get(variant.prefix, CommittedPrefix()), proprio=variant.proprio),
     )
     if reason := schedule.refusal(spec):
-        if delay == 0 and variant != PLAIN and variant.delay_estimator == PLAIN.delay_estimator:
+        plain = PLAIN._replace(perturbation=variant.perturbation)
+        if delay == 0 and variant != plain and variant.delay_estimator == PLAIN.delay_estimator:
             # Without delay no command is committed, so the prefix is empty and the cell is the plain one.
-            return _cell(grid, spec, executor, delay, rule, PLAIN)
+            return _cell(grid, spec, executor, delay, rule, plain)
         return Refused(executor=executor.name, delay=delay, rule=str(rule), variant=variant, reason=reason)
     return Setting(
         executor=executor.name, delay=delay, execution_horizon=execution_horizon, variant=variant, schedule=schedule

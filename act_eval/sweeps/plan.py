@@ -19,6 +19,7 @@ from act_eval.evaluation.plan import (
 from act_eval.evaluation.worker import Job
 from act_eval.launch import Launcher, cores_of
 from act_eval.metrics import OwnMetric
+from act_eval.perturbations import label_of
 from act_eval.results import Shard, episodes_of
 from act_eval.seeding import Purpose, episode_seeds
 from act_eval.sources.env_declaration import as_dict
@@ -26,6 +27,7 @@ from act_eval.sources.environments import EnvSource, check_features, env_source
 from act_eval.sources.executors import ExecutorSource, load_executor
 from act_eval.sources.lerobot import PREFIX
 from act_eval.sources.metrics import load_metrics, manifest_entries
+from act_eval.sources.perturbations import AskedPerturbation, load_perturbations
 from act_eval.sources.policies import EXPERT, Network, policy_entry, policy_source
 from act_eval.sources.policy_sources import CheckpointSource, NetworkSource, ObjectSource, PolicySource, check_network
 from act_eval.sources.workers import PolicyWorkerSource, WorkerFacts
@@ -59,6 +61,8 @@ class SweepPlan:
     launcher: Launcher
     metrics: tuple[OwnMetric, ...]
     """User-defined metrics."""
+    perturbations: tuple[AskedPerturbation, ...]
+    """Requested perturbations."""
     local_only: str | None
     """Why the sweep can only run in this process; None if workers can import all of it."""
     workers: int
@@ -113,9 +117,10 @@ def plan_sweep(config: SweepConfig) -> SweepPlan:
     check_network(config.compile, config.launch.local_device(config.device))
     purpose = Purpose.HELD_OUT if config.held_out else Purpose.EVALUATE
     policies, envs = _policies(config), _environments(config)
+    perturbations = load_perturbations(config.perturb)
     metrics, axes = load_metrics(config.metrics), _axes(config, grid, policies, envs)
     local_only = local_only_reason(
-        [*policies.values(), *envs.values(), *grid.executors, *metrics], config.launch, config.workers
+        [*policies.values(), *envs.values(), *grid.executors, *metrics, *perturbations], config.launch, config.workers
     )
     return SweepPlan(
         grid=grid,
@@ -129,6 +134,7 @@ def plan_sweep(config: SweepConfig) -> SweepPlan:
         else min(config.workers or cores_of(launcher), len(episodes_of(shard, config.episodes))),
         local_only=local_only,
         metrics=metrics,
+        perturbations=perturbations,
         batch=config.batch,
         shard=shard,
         out=config.out or _default_folder(config, axes, policies, envs),
@@ -162,7 +168,8 @@ def _run(plan: SweepPlan, facts: Survey, policy: str, env: str) -> SweepRun:
         raise FeatureMismatch(f"{policy} in {env}: {error}") from error
     if not place.has_lookahead and any(isinstance(one, ExpertPrefix) for one in plan.grid.prefixes.values()):
         raise UsageError(f"--prefix expert needs an environment with the scripted expert; {env} has none")
-    expansion = expand(plan.grid, about.spec)
+    checked = facts.perturbations.get((policy, env), ())
+    expansion = expand(plan.grid, about.spec, [one.parts for one in checked])
     schedules = {setting.condition: setting.schedule for setting in expansion.settings}
     folder = plan.out / f"{policy}_{env}"
     batch = 1 if plan.envs[env].made else plan.batch
@@ -171,12 +178,13 @@ def _run(plan: SweepPlan, facts: Survey, policy: str, env: str) -> SweepRun:
         seeds=plan.seeds,
         title=f"{env} · {policy}",
         conditions=schedules,
+        perturbations={one.condition: one.perturbation for one in expansion.settings if one.perturbation},
         batch=batch,
         video="none",
         metrics=plan.metrics,
     )
     build = PolicyWorkerSource(env=plan.envs[env], policy=plan.policies[policy], slots=min(batch, plan.episodes))
-    both, entry = WorkerFacts(env=place, policy=about), policy_entry(policy, about)
+    both, entry = WorkerFacts(env=place, policy=about, perturbations=checked), policy_entry(policy, about)
     planned = planned_run(job, build, plan.envs[env].env_id, both, entry, plan.workers, label=f"{folder.name}/")
     return SweepRun(
         policy=policy,
@@ -234,6 +242,8 @@ def _environments(config: SweepConfig) -> dict[str, EnvSource]:
     found: dict[str, EnvSource] = {}
     for given in config.envs:
         source = env_source(given, config.environment.given(), config.declaration, film=False)
+        if source.tasks > 1:
+            raise UsageError(f"--envs: {given} names {source.tasks} tasks; a sweep takes a name for each of them")
         if found.get(source.label, source) != source:
             first = found[source.label].env_id
             raise UsageError(f"--envs: {first} and {source.env_id} have the same name {source.label}")
@@ -264,6 +274,11 @@ def _axes(
         "episodes": config.episodes,
         "seed": config.seed,
         "held_out": config.held_out,
+        **(
+            {"perturb": [label_of(one.parts).lstrip("_") for one in load_perturbations(config.perturb)]}
+            if config.perturb
+            else {}
+        ),
         **({"metrics": manifest_entries(load_metrics(config.metrics))} if config.metrics else {}),
         "env_options": config.environment.given(),
         **as_dict(config.declaration),

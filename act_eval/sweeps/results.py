@@ -8,10 +8,12 @@ import numpy as np
 from act_eval.comparison.pairing import check_same_starts
 from act_eval.errors import SuiteMismatch
 from act_eval.metrics import EpisodeMetrics
+from act_eval.perturbations import perturbation_entry
 from act_eval.results.suites import Suite
 from act_eval.stats import SuccessRate
 from act_eval.sweeps.grid import Refused, Series, Setting
 from act_eval.sweeps.trend import Outcomes
+from act_eval.timing import may_start_elsewhere
 from act_eval.types import INVALID, SUCCESS, EpisodeRecord
 
 
@@ -85,6 +87,8 @@ def check_paired(runs: Sequence[RunCells]) -> None:
     cells: dict[str, Cell] = {}
     for run in runs:
         for cell in run.cells.values():
+            if may_start_elsewhere(perturbation_entry(cell.setting.perturbation)):
+                continue
             first_cell = cells.setdefault(run.env, cell)
             check_same_starts(first_cell.initial_states, cell.initial_states, run.suite.seeds, cell.name)
         other = first.setdefault(run.env, run)

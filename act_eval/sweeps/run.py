@@ -116,7 +116,7 @@ def _plan(config: SweepConfig, reporter: Reporter) -> tuple[SweepPlan, list[Swee
         reporter.line(f"batch 1 in {', '.join(made)}: a made environment has one slot")
     reporter.line(loading := f"loading {', '.join(plan.policies)} and {', '.join(plan.envs)}")
     with reporter.phase(loading):
-        facts = survey(plan.policies, plan.envs, apart=plan.workers > 1)
+        facts = survey(plan.policies, plan.envs, apart=plan.workers > 1, perturbations=plan.perturbations)
         runs = plan_runs(plan, facts)
     for line in (*facts.remarks, *_plan_lines(plan, runs)):
         reporter.line(line)

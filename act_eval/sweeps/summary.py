@@ -23,7 +23,10 @@ def _env_table(analysis: Analysis, env: str) -> Table:
     cells = [cell for run in analysis.runs if run.env == env for cell in run.cells.values()]
     changes = {
         header: {one.second.name: one for one in reversed(analysis.comparisons) if one.family == family}
-        for header, family in (("against d = 0", "delay"), ("against", "executor"), ("against plain", "variant"))
+        for header, family in (
+            *(("against d = 0", "delay"), ("against", "executor"), ("against plain", "variant")),
+            ("against unperturbed", "perturbation"),
+        )
     }
     columns = {
         "policy": [cell.policy for cell in cells],

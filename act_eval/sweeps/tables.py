@@ -27,7 +27,10 @@ def cell_rows(analysis: Analysis) -> list[Row]:
     """Return one row per cell, in the order of runs and grid, all with the same columns."""
     against = {
         prefix: _by_second(analysis, family)
-        for prefix, family in (("vs_d0", "delay"), ("vs_executor", "executor"), ("vs_plain", "variant"))
+        for prefix, family in (
+            *(("vs_d0", "delay"), ("vs_executor", "executor"), ("vs_plain", "variant")),
+            ("vs_unperturbed", "perturbation"),
+        )
     }
     shares = {found.other.name: found for found in reversed(analysis.recovered)}
     rows = [

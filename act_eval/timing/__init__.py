@@ -50,7 +50,14 @@ from act_eval.timing.methods import (
     kept,
     snake_case,
 )
-from act_eval.timing.naming import condition_name, condition_settings, condition_text, method_label
+from act_eval.timing.naming import (
+    condition_name,
+    condition_settings,
+    condition_text,
+    may_start_elsewhere,
+    method_label,
+    twins_of,
+)
 from act_eval.timing.parsing import (
     describe,
     describe_estimator,
@@ -68,7 +75,7 @@ __all__ = [
     "Lossy", "MaxOfLast", "Measured", "Method", "MovingAverage", "Naive", "Oracle", "PadPrefix", "Percentile",
     "PrefixAblation", "Proprio", "Schedule", "ShuffledPrefix", "Sync", "Trace", "Uniform", "WrongDelay",
     "check_executor", "condition_name", "condition_settings", "condition_text", "describe", "describe_estimator",
-    "describe_prefix", "draws", "estimated_delay", "extremes", "first_request", "is_shipped", "kept", "method_label",
-    "parse_delay", "parse_estimator", "parse_prefix", "read_trace", "recorded_trace", "snake_case", "source_entry",
-    "steps_of_latency", "write_trace",
+    "describe_prefix", "draws", "estimated_delay", "extremes", "first_request", "is_shipped", "kept",
+    "may_start_elsewhere", "method_label", "parse_delay", "parse_estimator", "parse_prefix", "read_trace",
+    "recorded_trace", "snake_case", "source_entry", "steps_of_latency", "twins_of", "write_trace",
 ]  # fmt: skip

@@ -76,6 +76,8 @@ def condition_settings(schedule: Schedule) -> dict[str, Any]:
 
 def condition_text(settings: Mapping[str, Any]) -> str:
     """Return a condition's manifest entry as a printed line."""
+    if "delay" not in settings:
+        return ", ".join(["no inference, no delay", *_perturbation_text(settings)])
     delay = settings["delay"]
     options = settings.get("executor_options", {})
     given = " (" + ", ".join(f"{name} = {value}" for name, value in options.items()) + ")" if options else ""
@@ -94,4 +96,33 @@ def condition_text(settings: Mapping[str, Any]) -> str:
         "proprio": "proprio {}",
     }
     parts += [text.format(settings[key]) for key, text in words.items() if key in settings]
-    return ", ".join(parts)
+    return ", ".join([*parts, *_perturbation_text(settings)])
+
+
+def _perturbation_text(settings: Mapping[str, Any]) -> list[str]:
+    found = settings.get("perturbation", {})
+    return [f"perturbation {axis}, severity {severity}" for axis, severity in found.items()]
+
+
+def unperturbed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a condition's manifest entry without its perturbation: that of its twin."""
+    return {key: value for key, value in settings.items() if not key.startswith("perturbation")}
+
+
+def twins_of(conditions: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return perturbed condition → its unperturbed twin, from the conditions' manifest entries."""
+    plain = {json.dumps(one, sort_keys=True): name for name, one in conditions.items() if "perturbation" not in one}
+    found = {
+        name: plain.get(json.dumps(unperturbed(one), sort_keys=True))
+        for name, one in conditions.items()
+        if "perturbation" in one
+    }
+    return {name: twin for name, twin in found.items() if twin is not None}
+
+
+def may_start_elsewhere(settings: Mapping[str, Any]) -> bool:
+    """Return whether a condition's initial states, or their digests, may differ from its twin's by declaration.
+
+    The digest of an environment without simulator states covers its first images, which a changed model changes.
+    """
+    return any(name == "state" or name.startswith("model.") for name in settings.get("perturbation_writes", ()))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from act_eval.errors import UsageError
 from act_eval.types.arrays import FloatArray, ImageArray
 from act_eval.types.episodes import Verdict
-from act_eval.types.scene import Motion, Privileged, SceneTrack, Stage
+from act_eval.types.scene import Motion, Privileged, SceneTrack, Stage, Variation
 
 StateArray = NDArray[np.float64]
 Views = Sequence[tuple[str, int, int]]
@@ -34,6 +34,9 @@ class EnvHooks:
     skip_cameras: Callable[[bool], None] | None = None
     """Saves renderings: called before every reset and step, with true if the next images are not needed. Observations
     may then repeat the last images; vectors must stay current."""
+    begin_step: Callable[[FloatArray], None] | None = None
+    """Command (A,): begins a step whose result the next call of `step` returns, so that environments that another
+    process holds are stepped together. Until then the simulator state is that before the step."""
     hold_action: HoldActionHook | None = None
     """Last command (A,) → command (A,) that holds the robot still, for steps that no chunk covers; without it the last
     command repeats."""
@@ -72,6 +75,12 @@ class EnvHooks:
     fork: ForkHook | None = None
     """Returns an independent environment in the current state, with the hook `privileged`: lets the expert look ahead,
     for the prefix `expert`."""
+    simulation: Callable[[], tuple[Any, Any]] | None = None
+    """Returns the `mujoco.MjModel` and `mujoco.MjData` of this environment alone: perturbations write into the model.
+    Not needed where they are attributes `model` and `data`, or those of a `physics`."""
+    vary: Callable[[Variation], None] | None = None
+    """Takes a variation of the scene for the episodes that begin from now on: for the perturbations of the built-in
+    environments."""
     suite_facts: Callable[[], Mapping[str, Any]] | None = None
     """Returns the facts, besides id, options and horizon, that paired runs must share (JSON values): pairs of runs
     whose scenes differ are refused."""

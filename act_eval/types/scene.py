@@ -3,7 +3,8 @@
 Legend: `N` states · `M` blocks · `J` joints.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,3 +62,39 @@ class Privileged:
     """Rotation of the target about the vertical, within ±45° [rad]."""
     target_touched: bool
     """Whether a jaw touches the target."""
+    variation: "Variation" = field(default_factory=lambda: Variation())
+    """Sizes and places of the scene."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variation:
+    """What a perturbation changes in a built-in scene; the default changes nothing. See `EnvHooks.vary`."""
+
+    joints: tuple[float, ...] = ()
+    """Added to the arm's joints at reset, (5,) [rad]."""
+    block_scale: float = 1.0
+    """Of the blocks' edges; their density stays."""
+    table_height: float = 0.0
+    """Of table, tray and blocks above their usual height [m]."""
+    tray_shift: tuple[float, float] = (0.0, 0.0)
+    """Of the tray on the table [m]."""
+    distractors: tuple[tuple[float, float], ...] = ()
+    """Places (x, y) of objects of other shapes, fixed to the table [m]."""
+    table_pattern: int = 0
+    """Pattern of the table top, 1 to 5; 0: plain."""
+
+    def resting_height(self, side: float) -> float:
+        """Return the height of a block's centre on the table [m], from the usual side of a block."""
+        return self.table_height + self.block_scale * side / 2
+
+    @classmethod
+    def joined(cls, several: "Iterable[Variation]") -> "Variation":
+        """Return variations of different fields as one."""
+        plain = cls()
+        changed = {
+            one.name: value
+            for variation in several
+            for one in fields(cls)
+            if (value := getattr(variation, one.name)) != getattr(plain, one.name)
+        }
+        return cls(**changed)

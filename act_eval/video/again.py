@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from act_eval.errors import LaunchError, RunFolderError, UsageError
+from act_eval.perturbations import PerturbedEnv, showing
 from act_eval.results.choosing import chosen
 from act_eval.results.records import writing
 from act_eval.results.run import StoredCondition, StoredRun, video_name
@@ -18,13 +19,16 @@ from act_eval.video.files import Encoder
 from act_eval.video.layout import SMALL, Layout
 from act_eval.video.render import VideoJob, film
 
+MakeEnv = Callable[[Suite, Mapping[str, Any]], Any]
+"""(Suite, entry of a condition in the manifest) → environment."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Shot:
     """One episode to render; picklable."""
 
-    make_env: Callable[[Suite], Any]
-    """Returns an environment for the suite's logged states; a module-level function."""
+    make_env: MakeEnv
+    """Returns an environment for the logged states of a suite's condition; a module-level function."""
     condition: StoredCondition
     record: EpisodeRecord
     title: str
@@ -35,7 +39,7 @@ class Shot:
 
 def shots(
     run: StoredRun,
-    make_env: Callable[[Suite], Any],
+    make_env: MakeEnv,
     title: str,
     *,
     conditions: Sequence[str] = (),
@@ -114,7 +118,16 @@ def _nothing(run: StoredRun, ended: Mapping[str, Sequence[EpisodeRecord]], names
 
 def _take(shot: Shot) -> str | None:
     """Render one episode; return the error of its log, or None."""
-    env = shot.make_env(shot.condition.suite)
+    env = shot.make_env(shot.condition.suite, shot.condition.settings)
+    try:
+        with showing(env, shot.record.seed):
+            return _rendered(shot, env)
+    finally:
+        if isinstance(env, PerturbedEnv):
+            env.restore()
+
+
+def _rendered(shot: Shot, env: Any) -> str | None:
     try:
         steps = shot.condition.steps(shot.record.episode)
         _check(shot, steps.state.shape, env)

@@ -28,7 +28,7 @@ SEEDS = 2**32
 _RESET, _STEP = ("observation", "info"), ("observation", "reward", "terminated", "truncated", "info")
 _MERGED = (
     *("skip_cameras", "hold_action", "suite_facts", "max_episode_steps"),
-    *("verdict", "remarks", "smoke_test", "package_versions"),
+    *("verdict", "remarks", "smoke_test", "package_versions", "begin_step"),
 )
 """Hooks that the adapter has itself; it passes all others on."""
 
@@ -61,6 +61,8 @@ class AdaptedEnv(gym.Env[dict[str, Any], FloatArray]):
         return self.name
 
     def __getattr__(self, name: str) -> Any:
+        if name == "begin_step" and self._hooks.begin_step is not None:
+            return self._begin_step
         if name in HOOKS and name not in _MERGED and (hook := vars(self._hooks)[name]) is not None:
             return hook
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
@@ -77,6 +79,7 @@ class AdaptedEnv(gym.Env[dict[str, Any], FloatArray]):
         self._ended = "running"
         shown = self._mapping.of(observed)
         self._start = digest(shown)
+        self._task = {"task": task} if isinstance(task := info.get("task"), str) else {}
         return shown, info
 
     def step(self, action: FloatArray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
@@ -105,6 +108,12 @@ class AdaptedEnv(gym.Env[dict[str, Any], FloatArray]):
         succeeded = self._success_step is not None
         info = info if self._judge is not None else {**info, "is_success": succeeded}
         return shown, reward, terminated or succeeded, truncated, info
+
+    def _begin_step(self, action: FloatArray) -> None:
+        """Begin a step with the command that `step` will give."""
+        command: Any = np.asarray(action).astype(self._actions.dtype)
+        assert self._hooks.begin_step is not None
+        self._hooks.begin_step(command)
 
     def _succeeds(self, result: StepResult, shown: dict[str, Any]) -> bool:
         """Return whether a step succeeded; a simulation that has diverged says nothing, whatever its signal."""
@@ -145,6 +154,7 @@ class AdaptedEnv(gym.Env[dict[str, Any], FloatArray]):
     def verdict(self) -> Verdict:
         """Return the outcome: that of the environment's own `verdict`, or success or timeout by the success rule."""
         detail = {
+            **self._task,
             "return": self._return,
             "success_step": self._success_step,
             "ended": self._ended,
@@ -181,10 +191,8 @@ class AdaptedEnv(gym.Env[dict[str, Any], FloatArray]):
 
     def package_versions(self) -> dict[str, str]:
         """Return the version of the package that the environment comes from, for a run's fingerprint."""
-        module = type(self.env.unwrapped).__module__.partition(".")[0]
-        owners = set(packages_distributions().get(module, ())) - {"act_eval", "gymnasium", "dm_control"}
         own = self._hooks.package_versions
-        return {owner: version(owner) for owner in sorted(owners)} | dict({} if own is None else own())
+        return owning_packages(type(self.env.unwrapped).__module__) | dict({} if own is None else own())
 
     def smoke_test(self) -> None:
         """Take a step, so that an error comes before the first episode."""
@@ -197,6 +205,12 @@ class AdaptedEnv(gym.Env[dict[str, Any], FloatArray]):
         if not self.observation_space.contains(observed):
             got = {name: described(value) for name, value in observed.items()}
             raise UsageError(f"{self.name} gives {got}, its observation space says {self.observation_space}")
+
+
+def owning_packages(module: str) -> dict[str, str]:
+    """Return name → version of the package that a module, such as that of an environment's class, comes from."""
+    owners = set(packages_distributions().get(module.partition(".")[0], ())) - {"act_eval", "gymnasium", "dm_control"}
+    return {owner: version(owner) for owner in sorted(owners)}
 
 
 def _unpacked(result: Any, wanted: Sequence[str], name: str) -> tuple[Any, ...]:

@@ -17,10 +17,10 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from act_eval.errors import FeatureMismatch, RemoteError, UsageError
-from act_eval.policies.serving.client import Connection, Endpoint
-from act_eval.policies.serving.msgpack_numpy import pack, unpack
 from act_eval.policies.serving.protocol import OURS, actions_in
 from act_eval.policies.simple import declared
+from act_eval.serving.connection import Connection, Endpoint
+from act_eval.serving.messages import pack, unpack
 from act_eval.types import ENVIRONMENT_STATE, IMAGE_PREFIX, STATE, ActionChunks, ChunkRequest, PolicySpec
 
 _ENTRY = re.compile(r"(?P<name>observation\.[\w.]+):(?P<shape>\d+(?:x\d+)*)(?P<chw>:chw)?")

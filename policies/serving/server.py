@@ -7,9 +7,6 @@ An exception raised by the policy is a result here, as in `act_eval.executors.re
 fault of the episode.
 """
 
-import hmac
-import http
-import ipaddress
 import threading
 import time
 import uuid
@@ -22,21 +19,15 @@ from itertools import count
 from typing import Any
 
 import numpy as np
-from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
-from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection, serve
 
 from act_eval.errors import FeatureMismatch, RemoteError, UsageError
-from act_eval.policies.serving import TOKEN
-from act_eval.policies.serving.msgpack_numpy import pack, unpack
 from act_eval.policies.serving.protocol import OURS, Handshake, PredictRequest, openpi_message
+from act_eval.serving.exposure import MOST_CLIENTS, PROTOCOL_ERROR, Exposure
+from act_eval.serving.messages import pack, unpack
 from act_eval.types import ChunkPolicy, ChunkRequest
 
-MEGABYTE = 2**20
-MOST_CLIENTS = 64
-SHORTEST_TOKEN = 16
-_PROTOCOL_ERROR = 1002
 MOST_SESSIONS = 256
 """Beyond this the least recently used session is dropped."""
 
@@ -44,40 +35,6 @@ Frame = bytes | str
 """Text only for an error sent to an openpi client."""
 CallPolicy = Callable[[Mapping[int, int], ChunkRequest], Frame]
 """(row → seed of the episodes that begin, request), both in the policy's own rows → the response."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Exposure:
-    """Address, access token and message limit of a server."""
-
-    host: str = "127.0.0.1"
-    port: int = 8000
-    """0: any free one."""
-    token: str | None = field(default=None, repr=False)
-    """Token that clients must present; required unless the host is loopback."""
-    max_bytes: int = 64 * MEGABYTE
-    """Largest accepted message."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.port < 2**16:
-            raise UsageError(f"port is {self.port}; it must be 0 to {2**16 - 1}")
-        if self.max_bytes < 1024:
-            raise UsageError(f"the largest message is {self.max_bytes} bytes; it must be at least 1024")
-        if self.token is not None and len(self.token) < SHORTEST_TOKEN:
-            raise UsageError(f"the token has {len(self.token)} characters; it must have at least {SHORTEST_TOKEN}")
-        if self.token is None and not is_loopback(self.host):
-            raise UsageError(
-                f"{self.host} can be reached from other machines, so clients must present a token: set "
-                f"{TOKEN} for server and clients, or serve on 127.0.0.1"
-            )
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine can connect to `host`."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class PolicyServer:
@@ -114,7 +71,7 @@ class PolicyServer:
         limits = {"origins": [None], "compression": None, "max_size": exposure.max_bytes}
         try:
             self._server = serve(
-                self._serve_client, exposure.host, exposure.port, process_request=self._admit, **limits
+                self._serve_client, exposure.host, exposure.port, process_request=exposure.admit, **limits
             )
         except OSError as error:
             raise UsageError(f"cannot listen at {exposure.host}, port {exposure.port}: {error}") from error
@@ -143,18 +100,6 @@ class PolicyServer:
         finally:
             self.close()
             thread.join()
-
-    def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
-        """Refuse a client with the wrong token; answer a health check."""
-        token = self._exposure.token
-        if token is not None:
-            presented = request.headers.get_all("Authorization")
-            expected = f"Api-Key {token}".encode()
-            if len(presented) != 1 or not hmac.compare_digest(presented[0].encode(), expected):
-                return connection.respond(http.HTTPStatus.UNAUTHORIZED, "the request has no valid token\n")
-        if request.path == "/healthz":
-            return Response(http.HTTPStatus.OK, "OK", Headers(Content_Length="3"), b"OK\n")
-        return None
 
     def _serve_client(self, connection: ServerConnection) -> None:
         """Serve one connection until it ends."""
@@ -186,7 +131,7 @@ class PolicyServer:
                 response = self._sessions.respond(request, partial(self._call_policy, ours))
         except RemoteError as error:
             connection.send(_refusal("protocol", str(error), ours))
-            connection.close(_PROTOCOL_ERROR)
+            connection.close(PROTOCOL_ERROR)
             return False
         except FeatureMismatch as error:
             response = _refusal("shape", str(error), ours)

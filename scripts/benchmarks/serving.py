@@ -12,8 +12,10 @@ import tyro
 from in_turn import in_turn, request_of
 
 from act_eval.cli import guarded
-from act_eval.policies.serving.client import Endpoint, RemotePolicy
-from act_eval.policies.serving.server import Exposure, PolicyServer
+from act_eval.policies.serving.client import RemotePolicy
+from act_eval.policies.serving.server import PolicyServer
+from act_eval.serving.connection import Endpoint
+from act_eval.serving.exposure import Exposure
 from act_eval.types import IMAGE_PREFIX, STATE, ActionChunks, ChunkRequest, Observation, PolicySpec
 
 JOINTS = 6

@@ -27,6 +27,7 @@ def test_the_module_is_the_command() -> None:
 
 def test_a_probe_prints_its_units_and_nothing_is_cut_at_80_columns() -> None:
     effect = Effect(
+        median_rad=0.0,
         input="observation.environment_state",
         name="another episode's",
         rad=0.1234,

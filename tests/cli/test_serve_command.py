@@ -17,8 +17,9 @@ from untrained import write_checkpoint
 import act_eval
 from act_eval.cli import main
 from act_eval.policies.serving.client import RemotePolicy
-from act_eval.policies.serving.server import Exposure, PolicyServer
+from act_eval.policies.serving.server import PolicyServer
 from act_eval.results.records import read_episodes
+from act_eval.serving.exposure import Exposure
 from act_eval.sources.policy_sources import CheckpointSource
 
 ROOT = Path(act_eval.__file__).resolve().parent.parent

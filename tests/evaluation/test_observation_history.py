@@ -13,10 +13,11 @@ from toy_envs import HookedWalk
 import act_eval
 from act_eval.errors import UsageError
 from act_eval.launch import InProcessPool
-from act_eval.policies.serving.server import Exposure, PolicyServer
+from act_eval.policies.serving.server import PolicyServer
 from act_eval.policies.simple import chunk_policy
 from act_eval.results import Manifest
 from act_eval.run import Run
+from act_eval.serving.exposure import Exposure
 from act_eval.types import ENVIRONMENT_STATE, IMAGE_PREFIX, STATE
 
 

@@ -13,10 +13,12 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from act_eval.errors import RemoteError, UsageError
-from act_eval.policies.serving.client import Endpoint, RemotePolicy, RemotePolicyError
-from act_eval.policies.serving.msgpack_numpy import pack, unpack
+from act_eval.policies.serving.client import RemotePolicy, RemotePolicyError
 from act_eval.policies.serving.protocol import OURS, PROTOCOL
-from act_eval.policies.serving.server import MOST_CLIENTS, Exposure, PolicyServer, is_loopback
+from act_eval.policies.serving.server import PolicyServer
+from act_eval.serving.connection import Endpoint
+from act_eval.serving.exposure import MOST_CLIENTS, Exposure, is_loopback
+from act_eval.serving.messages import pack, unpack
 from act_eval.types import ActionChunks, ChunkPolicy, ChunkRequest, Observation
 
 TOKEN = "a token of enough length"

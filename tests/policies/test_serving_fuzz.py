@@ -13,10 +13,12 @@ from tiny_serving import SPEC, Remembering, request_of
 from websockets.sync.client import ClientConnection, connect
 
 from act_eval.errors import ActEvalError, RemoteError
-from act_eval.policies.serving.client import Endpoint, RemotePolicy
-from act_eval.policies.serving.msgpack_numpy import pack, unpack
+from act_eval.policies.serving.client import RemotePolicy
 from act_eval.policies.serving.protocol import OURS, Handshake, PredictRequest
-from act_eval.policies.serving.server import Exposure, PolicyServer
+from act_eval.policies.serving.server import PolicyServer
+from act_eval.serving.connection import Endpoint
+from act_eval.serving.exposure import Exposure
+from act_eval.serving.messages import pack, unpack
 
 ARRAYS = hnp.arrays(
     st.sampled_from([np.float32, np.float64, np.int64, np.uint8, np.bool_]),

@@ -12,9 +12,11 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection, serve
 
 from act_eval.errors import FeatureMismatch, RemoteError, UsageError
-from act_eval.policies.serving.client import MOST_REPEATS, Connection, Endpoint, RemotePolicy
-from act_eval.policies.serving.msgpack_numpy import pack, unpack
-from act_eval.policies.serving.server import Exposure, PolicyServer
+from act_eval.policies.serving.client import RemotePolicy
+from act_eval.policies.serving.server import PolicyServer
+from act_eval.serving.connection import MOST_REPEATS, Connection, Endpoint
+from act_eval.serving.exposure import Exposure
+from act_eval.serving.messages import pack, unpack
 from act_eval.types import ActionChunks, ChunkPolicy, ChunkRequest
 
 IDENTITY = {"name": "toy", "digest": "d"}

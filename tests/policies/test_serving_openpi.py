@@ -16,10 +16,12 @@ from tiny_serving import IMAGE, Remembering, request_of
 from websockets.sync.server import ServerConnection, serve
 
 from act_eval.errors import FeatureMismatch, RemoteError, UsageError
-from act_eval.policies.serving.client import Endpoint, RemotePolicy
-from act_eval.policies.serving.msgpack_numpy import pack, unpack
+from act_eval.policies.serving.client import RemotePolicy
 from act_eval.policies.serving.openpi import OpenpiPolicy, parse_address
-from act_eval.policies.serving.server import Exposure, PolicyServer
+from act_eval.policies.serving.server import PolicyServer
+from act_eval.serving.connection import Endpoint
+from act_eval.serving.exposure import Exposure
+from act_eval.serving.messages import pack, unpack
 from act_eval.types import ENVIRONMENT_STATE, STATE
 
 H, W, _ = IMAGE

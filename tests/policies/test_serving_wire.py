@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from act_eval.errors import RemoteError
-from act_eval.policies.serving.msgpack_numpy import MOST_ENTRIES, pack, unpack
+from act_eval.serving.messages import MOST_ENTRIES, pack, unpack
 
 DTYPES = [np.bool_, np.uint8, np.int32, np.int64, np.float16, np.float32, np.float64]
 

@@ -16,7 +16,7 @@ from act_eval.errors import UsageError
 class Flags:
     """Serve an environment over a WebSocket until ctrl-C. Clients pass the printed address as --env."""
 
-    env: str
+    env: str = "confuser_pick"
     """A built-in name, a Gymnasium id, module:factory, or dm_control:DOMAIN/TASK."""
     env_options: tuple[str, ...] = ()
     """Passed to the environment, each as NAME=VALUE; a value is JSON or text."""

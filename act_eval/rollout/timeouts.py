@@ -23,8 +23,8 @@ _GRACE = 3.0
 """Multiple of the limit after which the process exits."""
 
 
-class CallTimeout(TimeoutError):
-    """A call exceeded its time limit."""
+class CallTimeout(Exception):
+    """A call exceeded its time limit; no OSError, which code that waits for a socket would take for its own."""
 
 
 class PolicyTimeout:

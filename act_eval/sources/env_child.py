@@ -14,7 +14,6 @@ import time
 from importlib import util
 from multiprocessing.connection import Connection
 
-OLDEST = (3, 11)
 _NEEDED = ("numpy", "gymnasium", "msgpack")
 _PARENT_S = 2.0
 _exit = os._exit  # users' code must not end the process, so it is replaced while that runs
@@ -24,15 +23,13 @@ def main(connection: Connection, memory: int, package: str) -> None:
     """Serve environments until the other process closes its end or ends."""
     missing = [name for name in _NEEDED if util.find_spec(name) is None]
     connection.send_bytes(json.dumps({"python": sys.version_info[:2], "missing": missing}).encode())
-    if missing or sys.version_info[:2] < OLDEST:
-        return
+    job = json.loads(connection.recv_bytes())  # does not come if the other process refuses this Python
     _import_act_eval(package)
     from act_eval.envs.serving.session import EnvSession
     from act_eval.serving.messages import pack, unpack
     from act_eval.serving.shared_arrays import SharedArrays
     from act_eval.sources.external_envs import make_raw
 
-    job = json.loads(connection.recv_bytes())
     session = EnvSession(lambda film, horizon: make_raw(job["name"], job["options"], horizon, film))
     shared = SharedArrays(memory)
     try:

@@ -19,7 +19,6 @@ from weakref import WeakValueDictionary
 
 from act_eval.errors import SimulationError, UsageError
 from act_eval.processes import WORKER_ENVIRONMENT
-from act_eval.sources import env_child
 
 if TYPE_CHECKING:
     from act_eval.envs.serving.client import ServedEnv
@@ -28,6 +27,8 @@ _BEGINS_S = 60.0
 _ENDS_S = 5.0
 _LARGEST = 2**30
 _PACKAGE = Path(__file__).parents[1]
+_CHILD = Path(__file__).with_name("env_child.py")
+_OLDEST = (3, 11)
 
 _processes: "WeakValueDictionary[tuple[str, str], EnvProcess]" = WeakValueDictionary()
 
@@ -164,7 +165,7 @@ def need_messages() -> None:
 def _start(python: str, connection: int, memory: int) -> "subprocess.Popen[bytes]":
     if sys.platform == "win32":
         raise UsageError("--env-python needs Linux or macOS")
-    command = [python, env_child.__file__, str(connection), str(memory), os.fspath(_PACKAGE)]
+    command = [python, os.fspath(_CHILD), str(connection), str(memory), os.fspath(_PACKAGE)]
     kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONHOME", "VIRTUAL_ENV")}
     kept = {**WORKER_ENVIRONMENT, **kept}
     try:
@@ -180,8 +181,8 @@ def _check_hello(python: str, frame: bytes) -> None:
         version, missing = hello["python"], list(map(str, hello["missing"]))
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(f"--env-python {python} answers {frame[:80]!r}: it must be a Python interpreter") from error
-    if tuple(version) < env_child.OLDEST:
-        oldest, found = (".".join(map(str, one)) for one in (env_child.OLDEST, version))
+    if tuple(version) < _OLDEST:
+        oldest, found = (".".join(map(str, one)) for one in (_OLDEST, version))
         raise UsageError(f"--env-python {python} is Python {found}; it must be {oldest} or newer")
     if missing:
         packages = " ".join(missing)

@@ -50,8 +50,9 @@ def test_one_line_per_input_and_all_numbers_in_a_file(
     assert any(
         line.startswith("bank    16 observations from the beginnings of 4 episodes of the expert") for line in lines
     )
-    verdicts = [line.split()[:2] for line in lines[-5:-1]]
-    assert [name for name, _ in verdicts] == ["state", "environment_state", "images.overhead", "images.wrist"]
+    verdicts = [line.split()[:2] for line in lines[-8:-1]]
+    declared = ["state", "environment_state", "images.overhead", "images.wrist"]
+    assert [name for name, _ in verdicts] == [*declared, "prefix", "estimated_delay", "camera_order"]
     assert {mode for _, mode in verdicts} <= {"used", "weak"}
     numbers = json.loads(file.read_text())
     assert [verdict["mode"] for verdict in numbers["verdicts"]] == [mode for _, mode in verdicts]

@@ -24,6 +24,7 @@ DOORS = {
     "probe": "act_eval.sources.probing.probe_inputs",
     "train": "act_eval.training.run.train",
     "serve": "act_eval.cli.serve.serve",
+    "serve-env": "act_eval.cli.serve_env.serve",
     "collect": "act_eval.cli.collect.collect",
 }
 FLAGS = {name: options(parse_training([]) if name == "train" else command_module(name).Flags) for name in COMMANDS}

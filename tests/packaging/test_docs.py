@@ -21,7 +21,7 @@ from act_eval.types.steps import EpisodeSteps
 
 ROOT = Path(act_eval.__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-COMMAND = re.compile(r"(?:python (scripts/[\w/]+\.py)|act-eval ([a-z]+))([^\n`#|]*)")
+COMMAND = re.compile(r"(?:python (scripts/[\w/]+\.py)|act-eval ([a-z][a-z-]*))([^\n`#|]*)")
 LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
 
 

@@ -14,7 +14,7 @@ from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 
 from act_eval.envs.adapters import Declaration
-from act_eval.envs.serving.frames import error_of, hook_result, space_of, with_images
+from act_eval.envs.serving.frames import error_of, hook_result, plain, space_of, with_images
 from act_eval.errors import RemoteError, SimulationError
 from act_eval.types import ImageArray
 from act_eval.types.env_hooks import HOOKS
@@ -198,8 +198,7 @@ class ServedEnv(gym.Env[Any, Any]):
         return (self._last, *result[1:])
 
     def _call(self, name: str, *arguments: Any) -> Any:
-        given = [list(one) if isinstance(one, tuple) else one for one in arguments]
-        return hook_result(name, self._ask("hook", name=name, arguments=given)["result"])
+        return hook_result(name, self._ask("hook", name=name, arguments=plain(arguments))["result"])
 
     def _skip_cameras(self, skip: bool) -> None:
         """Keep the flag for the next reset or step: a call of its own would cost as much as a step."""

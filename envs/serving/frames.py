@@ -11,7 +11,7 @@ from gymnasium import spaces
 from act_eval import errors
 from act_eval.errors import ActEvalError, RemoteError
 from act_eval.types import Verdict
-from act_eval.types.scene import Motion, Privileged, SceneTrack, Stage
+from act_eval.types.scene import Motion, Privileged, SceneTrack, Stage, Variation
 from act_eval.user_code import Fault, text_of
 
 PROTOCOL = 1
@@ -72,10 +72,29 @@ def hook_result(name: str, message: Any) -> Any:
     kind = RESULTS.get(name)
     if kind is None or not isinstance(message, Mapping):
         return message
+    given = dict(message)
+    if "variation" in given:
+        given["variation"] = variation_of(given["variation"])
     try:
-        return kind(**message)
+        return kind(**given)
     except TypeError as error:
         raise RemoteError(f"the environment's {name}() sent {sorted(message)}: {error}") from error
+
+
+def variation_of(message: Any) -> Variation:
+    """Return the variation of a built-in scene that a message describes.
+
+    Raises:
+        RemoteError: if it does not have its fields.
+    """
+    try:
+        return Variation(**{name: _tupled(value) for name, value in message.items()})
+    except (AttributeError, TypeError) as error:
+        raise RemoteError(f"{str(message)[:80]} is no variation of a scene: {error}") from error
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(map(_tupled, value)) if isinstance(value, list) else value
 
 
 def space_message(space: spaces.Space[Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import gymnasium as gym
 
 from act_eval.envs.adapters import Declaration
 from act_eval.envs.adapters.wrapper import owning_packages
-from act_eval.envs.serving.frames import error_message, plain, space_message, without_images
+from act_eval.envs.serving.frames import error_message, plain, space_message, variation_of, without_images
 from act_eval.errors import RemoteError
 from act_eval.types.env_hooks import HOOKS, EnvHooks, hooks_of
 from act_eval.user_code import exits_raise
@@ -132,6 +132,8 @@ class EnvSession:
         hook = getattr(hooks, name) if name in HOOKS else None
         if not callable(hook) or not isinstance(arguments, list):
             raise RemoteError(f"the environment has no hook {str(name)[:40]!r}")
+        if name == "vary":
+            arguments = [*map(variation_of, arguments)]
         result: Any = hook(*arguments)
         if name != "fork":
             return {"result": plain(result)}

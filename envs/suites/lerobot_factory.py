@@ -18,7 +18,7 @@ class LeRobotTask(gym.Wrapper[Any, Any, Any, Any]):
     def __init__(self, env: gym.Env[Any, Any], fps: float, horizon: int | None) -> None:
         super().__init__(env)
         self.metadata = {**env.metadata, "render_fps": fps}
-        self.longest = horizon
+        self.max_episode_steps = horizon
 
 
 def make(task: str, *, film: bool, **options: Any) -> LeRobotTask:
@@ -67,5 +67,5 @@ def _number(name: str) -> tuple[str, int | None]:
 
 def _horizon(env: gym.Env[Any, Any], config: Any) -> int | None:
     registered = None if env.spec is None else env.spec.max_episode_steps
-    own = getattr(env.unwrapped, "_max_episode_steps", None)
+    own = vars(env.unwrapped).get("_max_episode_steps")
     return registered or own or getattr(config, "episode_length", None)

@@ -7,6 +7,7 @@ import gymnasium as gym
 
 from act_eval.envs.adapters.wrapper import SEEDS, owning_packages
 from act_eval.errors import DeclarationError, UsageError
+from act_eval.types.env_hooks import hooks_of
 
 
 class TaskList(gym.Env[Any, Any]):
@@ -30,7 +31,7 @@ class TaskList(gym.Env[Any, Any]):
         self.tasks = tuple(tasks)
         self._make, self._module, self._task = make, module, self.tasks[0]
         self.env = make(self._task)
-        longest = getattr(self.env, "longest", longest)
+        longest = hooks_of(self.env, ("max_episode_steps",)).max_episode_steps or longest
         if longest is not None:
             self.max_episode_steps = longest
         self.observation_space, self.action_space = self.env.observation_space, self.env.action_space
@@ -56,7 +57,7 @@ class TaskList(gym.Env[Any, Any]):
 
     def skip_cameras(self, skip: bool) -> None:
         """Pass on whether the next images are needed."""
-        if (skipping := getattr(self.env, "skip_cameras", None)) is not None:
+        if (skipping := hooks_of(self.env, ("skip_cameras",)).skip_cameras) is not None:
             skipping(skip)
 
     def package_versions(self) -> dict[str, str]:
@@ -72,11 +73,11 @@ class TaskList(gym.Env[Any, Any]):
             return
         self.env.close()
         self.env, self._task = self._make(task), task
-        for name in ("observation_space", "action_space"):
-            first, this = getattr(self, name), getattr(self.env, name)
+        spaces = (self.observation_space, self.env.observation_space), (self.action_space, self.env.action_space)
+        for name, (first, this) in zip(("observation", "action"), spaces, strict=True):
             if first != this:
                 raise DeclarationError(
-                    f"{self.tasks[0]} and {task} have different {name.replace('_', ' ')}s, {first} and {this}, and "
+                    f"{self.tasks[0]} and {task} have different {name} spaces, {first} and {this}, and "
                     "cannot be tasks of one run"
                 )
 

@@ -26,6 +26,7 @@ from act_eval.sources.external_envs import make_raw
 from act_eval.timing import Constant, Naive, Schedule
 from act_eval.types import EpisodeRecord
 from act_eval.types.env_hooks import HOOKS, hooks_of
+from act_eval.types.scene import Variation
 
 PICK = "act_eval/ConfuserPick-v0"
 
@@ -118,13 +119,25 @@ def test_hooks_of_states_are_the_same(pair: Any):
     assert theirs.stage() == ours.stage()
     assert theirs.overhead_projection() == ours.overhead_projection()
     for one in (lambda h: h.motion(states), lambda h: h.scene_track(states, detail), lambda h: h.privileged()):
-        assert same(vars(one(theirs)), vars(one(ours)))
+        assert same(plain(one(theirs)), plain(one(ours)))
     out = [np.zeros((8, 12, 3), np.uint8), None]
     views = [("overhead", 8, 12), ("wrist", 16, 16)]
     images = theirs.render_views(state, views, out)
     assert images[0] is out[0]
     assert same(images, ours.render_views(state, views, None))
     assert same(theirs.render_state(state, "overhead", 8, 12), out[0])
+
+
+def test_a_varied_scene_is_the_same(pair: Any):
+    changed = Variation(joints=(0.1, 0.0, -0.1, 0.0, 0.05), block_scale=1.1, distractors=((0.2, 0.1),))
+    begun = []
+    for env in pair:
+        hooks_of(env).vary(changed)
+        begun.append(env.reset(seed=4))
+        assert hooks_of(env).privileged().variation == changed
+    assert same(*begun)
+    with pytest.raises(RemoteError, match="is no variation of a scene"):
+        pair[1]._ask("hook", name="vary", arguments=[{"joint": 1}])
 
 
 def test_a_fork_goes_its_own_way_and_is_given_up_with_its_last_reference(pair: Any):

@@ -287,9 +287,9 @@ def test_every_option_column_and_plot_is_documented():
     elsewhere = {*options(EnvOptions), *options(EnvDeclaration)}
     assert not [option for option in options(SweepConfig) if option not in elsewhere and f"`{option}`" not in page]
     (row, *_) = cell_rows(analyse([part({"naive_d0_s10": "11"}, grid([0], ["naive"]), ACT)]))
-    groups = ("n_", "vs_d0_", "vs_executor_", "vs_plain_", "metric_")
+    groups = ("n_", "vs_d0_", "vs_executor_", "vs_plain_", "vs_unperturbed_", "metric_")
     assert {group for group in groups if any(column.startswith(group) for column in row)} == set(groups[:-1])
-    for group in ("`n_OUTCOME`", "`vs_d0_*`", "`vs_executor_*`", "`vs_plain_*`", "`metric_*`"):
+    for group in ("`n_OUTCOME`", "`vs_d0_*`", "`vs_executor_*`", "`vs_plain_*`", "`vs_unperturbed_*`", "`metric_*`"):
         assert group in page
     assert not [column for column in row if not column.startswith(groups) and f"`{column}`" not in page]
     assert not [column for column in row if column.startswith("vs_d0_") and f"`{column[6:]}`" not in page]

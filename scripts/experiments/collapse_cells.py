@@ -13,8 +13,6 @@ from act_eval.errors import UnknownName, UsageError
 Positions = Literal["continuous", "one", "two"]
 Stage = Literal["collect", "train", "probe", "present", "absent", "exchanged", "novel"]
 
-STATE = "cell.json"
-"""In a cell's folder: its finished stages."""
 BASELINE = "continuous_present"
 """The cell that those of the second question are compared with: clean data, goal input connected."""
 

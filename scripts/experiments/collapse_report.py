@@ -18,7 +18,8 @@ from act_eval.results.records import write_atomically
 from act_eval.results.run import read_run
 from act_eval.stats import SuccessRate, holm
 from act_eval.types import ENVIRONMENT_STATE
-from collapse_cells import STATE, Budget, Cell, Stage, cells
+from collapse_cells import Budget, Cell, Stage, cells
+from stages import read_state
 
 CONDITION = "naive_d0_s10"
 _LINE_IN = 0.24  # height of a cell in the figure
@@ -104,12 +105,6 @@ def _panels(finished: Sequence[Finished]) -> dict[str, list[tuple[str, SuccessRa
         present = done.scenes["present"]
         found.setdefault(_QUESTIONS[done.cell.question], []).append((done.cell.name, present.success, present.mode))
     return found
-
-
-def read_state(own: Path) -> dict[Stage, dict[str, Any]]:
-    """Return a cell's finished stages, each with its `command` and the `seconds` of its last sitting."""
-    path = own / STATE
-    return json.loads(path.read_text()) if path.is_file() else {}
 
 
 def _is_finished(cell: Cell, folder: Path) -> bool:

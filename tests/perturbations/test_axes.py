@@ -158,3 +158,12 @@ def test_a_perturbed_environment_needs_a_seed(env: PickEnv):
 def test_a_severity_is_one_of_five(severity: object):
     with pytest.raises(UsageError, match=r"severity is .*; there are: 1, 2, 3, 4, 5"):
         AXES["blur"](severity)  # pyright: ignore[reportArgumentType]
+
+
+def test_images_that_are_compressed_together_are_those_compressed_alone(env: PickEnv):
+    pixels = watched(env, (), 1)[-1][0]["pixels"]
+    axis = AXES["jpeg"](4)
+    together = axis.observation({"pixels": pixels}, 0)["pixels"]
+    for name, image in pixels.items():
+        np.testing.assert_array_equal(together[name], axis.image(image, name, 0))
+        assert (together[name] != image).any()

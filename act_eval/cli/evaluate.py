@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from act_eval.cli import OK
 from act_eval.cli.parsing import parse
 from act_eval.config import EvaluateConfig
-from act_eval.processes import preload
 
 Flags = EvaluateConfig
 
@@ -14,8 +13,10 @@ Flags = EvaluateConfig
 def run(argv: Sequence[str], prog: str) -> int:
     """Parse the flags and evaluate; return the exit code."""
     config = parse(EvaluateConfig, argv, prog)
+    from act_eval.processes import preload  # as below: slow to import, and help does not need it
+
     preload(config.policy, config.workers, config.launch.launcher)
-    from act_eval.cli.screen import console_for, print_run, print_shard  # slow to import; help does not need it
+    from act_eval.cli.screen import console_for, print_run, print_shard
     from act_eval.evaluation.checks import check_any_valid
     from act_eval.evaluation.run import FinishedShard, evaluate
     from act_eval.export import check_tools, export_run

@@ -1,4 +1,4 @@
-"""Printed output of the commands on runs and sweeps; the tables come from `act_eval.results.tables`."""
+"""Printed output of the commands on runs; the tables come from `act_eval.results.tables`."""
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,12 +13,9 @@ from act_eval.evaluation.run import FinishedShard
 from act_eval.metrics import definitions_of
 from act_eval.report import Report
 from act_eval.results.tables import metric_table, outcome_table, task_table
-from act_eval.sweeps.run import FinishedSweep, FinishedSweepShard
 from act_eval.types import EpisodeRecord
 
 _MOST_PROBLEMS = 3
-LOG_WIDTH = 160
-"""Width of a sweep's table outside a terminal [characters]."""
 
 
 def console_for(stream: TextIO = sys.stdout, log_width: int | None = None) -> Console:
@@ -83,34 +80,6 @@ def print_shard(done: FinishedShard, console: Console) -> None:
             *validity_notes(done.records, done.folder),
             f"shard   {shard.text} is finished: {count} episodes, {done.folder}/shards/{shard.name}.jsonl",
             f"When all {shard.count} are finished: act-eval merge {done.folder}, or act-eval merge RUN... --out OUT",
-        ],
-        console,
-    )
-
-
-def print_sweep(done: FinishedSweep, console: Console) -> None:
-    """Print the tables of a finished sweep, its conclusions and the paths of its files."""
-    console.print(done.text(console.width), markup=False)
-    files = "sweep.csv, sweep.json, comparisons.csv; a run folder per policy and environment"
-    plots = ", ".join(path.name for path in done.figures)
-    notes = [
-        f"{folder.name}/{line}"
-        for folder, records in done.results.items()
-        for line in (validity_notes(records, folder) if records else ())
-    ]
-    print_lines([*notes, f"results {done.out} ({files})", f"plots   {done.out / 'plots'}: {plots}"], console)
-
-
-def print_sweep_shard(done: FinishedSweepShard, console: Console) -> None:
-    """Print that a shard is finished and how to merge. A table needs the whole sweep."""
-    cells = [records for conditions in done.results.values() for records in conditions.values()]
-    episodes, shard = sum(map(len, cells)), done.shard
-    files = f"{done.out}/*/shards/{shard.name}.jsonl"
-    print_lines(
-        [
-            f"shard   {shard.text} is finished: {episodes} episodes of {len(cells)} cells, {files}",
-            f"When all {shard.count} are finished: repeat this command without --shard to write the tables. Shards in "
-            "several folders are merged first: act-eval merge SWEEP... --out OUT",
         ],
         console,
     )

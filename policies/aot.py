@@ -122,7 +122,8 @@ def _kept(package: Path) -> Any | None:
 
 def _runner(package: Path) -> Any:
     # The loader itself, not torch's wrapper around it, which imports the compilers.
-    return torch._C._aoti.AOTIModelPackageLoader(str(package), "model")  # pyright: ignore[reportAttributeAccessIssue]
+    loader = torch._C._aoti.AOTIModelPackageLoader  # pyright: ignore[reportAttributeAccessIssue]
+    return loader(str(package), "model", False, 1, -1)  # torch's defaults, which not every version gives itself
 
 
 def _make(package: Path, chunk: _Chunk, tensors: list[Tensor], mode: str) -> None:

@@ -139,6 +139,7 @@ RULES: tuple[Rule, ...] = (
     Run(r"python scripts/benchmarks/perturbations\.py ", "--steps 2 --image-size 16"),
     Run(r"python scripts/benchmarks/prefix\.py ", "--network shipped --batch-size 2 --steps 1"),
     Run(r"python scripts/benchmarks/scheduler\.py ", "--rounds 1"),
+    NotRun(r"python scripts/benchmarks/lerobot_eval\.py ", "needs LeRobot"),
     Run(r"python scripts/benchmarks/start\.py ", "--rounds 1 --workers 1"),
     Run(r"python scripts/benchmarks/throughput\.py ", "--rounds 1 --steps 2", needs=("gym_aloha",)),
 )

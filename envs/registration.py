@@ -28,6 +28,7 @@ ENVIRONMENTS: Mapping[str, str] = {name: f"act_eval/{title}-v0" for name, (title
     f"{name}-v1": f"act_eval/{title}-v1" for name, (title, *_) in _TASKS.items()
 }
 """Short name → Gymnasium id."""
+_VERSION_0: Mapping[str, str] = {f"{name}-v0": f"act_eval/{title}-v0" for name, (title, *_) in _TASKS.items()}
 
 
 def register_all() -> None:
@@ -48,9 +49,10 @@ def env_id(name: str) -> str:
     """
     if name in ENVIRONMENTS.values():
         return name
-    if name not in ENVIRONMENTS:
-        raise UnknownName("environment", name, ENVIRONMENTS)
-    return ENVIRONMENTS[name]
+    known = {**ENVIRONMENTS, **_VERSION_0}
+    if name not in known:
+        raise UnknownName("environment", name, known)
+    return known[name]
 
 
 def make(env_id: str, options: Mapping[str, Any]) -> gym.Env[Any, Any]:

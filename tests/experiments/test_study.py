@@ -1,5 +1,6 @@
 """Studies: their files name commands that exist, and each command is run once."""
 
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from act_eval.cli import COMMANDS, command_module, guarded, train
 from act_eval.cli.parsing import parse
+from act_eval.envs.registration import env_id
 from study import HERE, Flags, cells_of, study
 
 FILES = sorted(path for path in HERE.glob("*.toml") if path.name != "mode_collapse.toml")
@@ -36,6 +38,8 @@ def test_every_command_of_a_study_is_one_that_act_eval_takes(file: Path) -> None
     for stages in cells_of(file).values():
         for command, *words in stages.values():
             assert command in COMMANDS
+            for name in filter(re.compile(r"\w*pick-v\d|\w+_swap-v\d").fullmatch, words):
+                assert env_id(name).endswith(name[-3:])
             if command == "train":
                 train.parse(["act_rtc" if "/checkpoints/" in word else word for word in words])  # which comes first
             else:

@@ -13,6 +13,7 @@ from act_eval.sources.external_envs import is_foreign
     [
         ("pick", "act_eval/Pick-v0"),
         ("moving_pick-v1", "act_eval/MovingPick-v1"),
+        ("moving_pick-v0", "act_eval/MovingPick-v0"),
         ("act_eval/ConfuserPick-v1", "act_eval/ConfuserPick-v1"),
     ],
 )

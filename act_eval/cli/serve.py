@@ -1,6 +1,5 @@
 """`serve`: serve a policy over a WebSocket, for clients of act_eval and of openpi."""
 
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,27 +49,22 @@ def serve(flags: Flags, stream: TextIO) -> int:
     Raises:
         ActEvalError: if the flags, the policy or the port are invalid.
     """
-    from act_eval.serving import TOKEN, need_serving
+    from act_eval.serving import need_serving
     from act_eval.sources.factories import named_values  # slow to import; help does not need it
     from act_eval.sources.policies import EXPERT, Network, policy_source
     from act_eval.sources.policy_sources import ServerSource, check_network, label
 
     need_serving("policy servers")
     from act_eval.policies.serving.server import PolicyServer
-    from act_eval.serving.exposure import MEGABYTE, Exposure
+    from act_eval.serving.exposure import Exposure
 
-    for name in ("threads", "max_megabytes", "rows_per_call"):
+    for name in ("threads", "rows_per_call"):
         value = getattr(flags, name)
         if value is not None and value < 1:
             raise UsageError(f"--{name.replace('_', '-')} is {value}; it must be at least 1")
     if flags.policy == EXPERT:
         raise UsageError("the expert reads the simulator's state and cannot be served; --policy takes a policy")
-    exposure = Exposure(
-        host=flags.host,
-        port=flags.port,
-        token=os.environ.get(TOKEN) or None,
-        max_bytes=flags.max_megabytes * MEGABYTE,
-    )
+    exposure = Exposure.of_flags(flags.host, flags.port, flags.max_megabytes)
     check_network(flags.compile, flags.device)
     network = Network(
         device=flags.device, compile=flags.compile, rows_per_call=flags.rows_per_call, threads=flags.threads
@@ -84,8 +78,7 @@ def serve(flags: Flags, stream: TextIO) -> int:
     facts = source.facts(policy)
     identity = {"name": label(flags.policy), **facts.identity}
     server = PolicyServer(policy, identity, facts.run, facts.numeric, exposure)
-    guarded = "token needed" if exposure.token else "no token, this machine only"
-    print(f"serving {identity['name']} at {server.address} ({guarded}); ctrl-C ends it", file=stream, flush=True)
+    print(f"serving {identity['name']} at {server.address} ({exposure.guard}); ctrl-C ends it", file=stream, flush=True)
     try:
         server.serve_forever()
     except KeyboardInterrupt:

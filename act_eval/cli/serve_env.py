@@ -1,7 +1,6 @@
 """`serve-env`: serve an environment over a WebSocket."""
 
 import contextlib
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +8,6 @@ from typing import TextIO
 
 from act_eval.cli import OK
 from act_eval.cli.parsing import parse
-from act_eval.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -40,28 +38,20 @@ def serve(flags: Flags, stream: TextIO) -> int:
     Raises:
         ActEvalError: if the flags, the environment or the port are invalid.
     """
-    from act_eval.serving import TOKEN, need_serving
+    from act_eval.serving import need_serving
     from act_eval.sources.external_envs import full_name, make_raw
     from act_eval.sources.factories import named_values
 
     need_serving("environment servers")
     from act_eval.envs.serving.server import EnvServer
-    from act_eval.serving.exposure import MEGABYTE, Exposure
+    from act_eval.serving.exposure import Exposure
 
-    if flags.max_megabytes < 1:
-        raise UsageError(f"--max-megabytes is {flags.max_megabytes}; it must be at least 1")
-    exposure = Exposure(
-        host=flags.host,
-        port=flags.port,
-        token=os.environ.get(TOKEN) or None,
-        max_bytes=flags.max_megabytes * MEGABYTE,
-    )
+    exposure = Exposure.of_flags(flags.host, flags.port, flags.max_megabytes)
     name, options = full_name(flags.env), named_values(flags.env_options, "--env-options")
     make_raw(name, options, None, False)[0].close()  # a fault shows here, not at the first client
-    guarded = "token needed" if exposure.token else "no token, this machine only"
 
     def tell(url: str) -> None:
-        print(f"serving {name} at {url} ({guarded}); ctrl-C ends it", file=stream, flush=True)
+        print(f"serving {name} at {url} ({exposure.guard}); ctrl-C ends it", file=stream, flush=True)
 
     server = EnvServer(lambda film, horizon: make_raw(name, options, horizon, film), name, options, exposure)
     with contextlib.suppress(KeyboardInterrupt):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from act_eval.plots.style import caption, looks, panel_title, panels, rate_axis
+from act_eval.plots.style import caption, looks, panel_title, panels, rate_axis, rate_line
 from act_eval.stats import SuccessRate
 
 _SPREAD = 0.09  # steps of delay between the marks of neighbouring methods, so that their intervals stay visible
@@ -36,23 +36,7 @@ def success_against_delay(by_panel: Mapping[str, Sequence[Curve]], title: str, c
         for curve in curves:
             look = look_of[curve.label]
             offset = (labels.index(curve.label) - (len(labels) - 1) / 2) * _SPREAD
-            rates = [rate.rate for rate in curve.rates]
-            ends = [rate.wilson() for rate in curve.rates]
-            axis.errorbar(
-                [delay + offset for delay in curve.delays],
-                rates,
-                yerr=[
-                    [rate - end.low for rate, end in zip(rates, ends, strict=True)],
-                    [end.high - rate for rate, end in zip(rates, ends, strict=True)],
-                ],
-                label=curve.label,
-                color=look.colour,
-                marker=look.marker,
-                linestyle=look.dashes,
-                markersize=5,
-                capsize=2.5,
-                linewidth=1.4,
-            )
+            rate_line(axis, [delay + offset for delay in curve.delays], curve.rates, curve.label, look)
         panel_title(axis, name)
         axis.set_xticks(sorted({delay for curve in curves for delay in curve.delays}))
         axis.set_xlabel(f"delay d [steps of {1000 * control_s:g} ms]")

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.figure import Figure
 
 from act_eval.plots.curves import episodes_text
-from act_eval.plots.style import caption, looks, panel_title, panels, rate_axis
+from act_eval.plots.style import caption, looks, panel_title, panels, rate_axis, rate_line
 from act_eval.stats import SuccessRate
 
 _SPREAD = 0.06  # of severity between neighbouring lines, so that their intervals stay visible
@@ -27,23 +27,8 @@ def success_against_severity(by_axis: Mapping[str, Mapping[str, Line]], title: s
     for axis, (name, lines) in zip(axes, by_axis.items(), strict=True):
         for label, points in lines.items():
             look, offset = look_of[label], (labels.index(label) - (len(labels) - 1) / 2) * _SPREAD
-            rates = [rate.rate for _, rate in points]
-            ends = [rate.wilson() for _, rate in points]
-            axis.errorbar(
-                [severity + offset for severity, _ in points],
-                rates,
-                yerr=[
-                    [rate - end.low for rate, end in zip(rates, ends, strict=True)],
-                    [end.high - rate for rate, end in zip(rates, ends, strict=True)],
-                ],
-                label=label,
-                color=look.colour,
-                marker=look.marker,
-                linestyle=look.dashes,
-                markersize=4,
-                capsize=2,
-                linewidth=1.2,
-            )
+            places = [severity + offset for severity, _ in points]
+            rate_line(axis, places, [rate for _, rate in points], label, look, size=4)
         panel_title(axis, name.replace("_", " "))
         axis.set_xlim(-0.4, 5.4)
         axis.set_xticks(range(6))

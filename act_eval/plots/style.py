@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.textpath import TextPath
 from matplotlib.ticker import PercentFormatter
 
+from act_eval.stats import SuccessRate
 from act_eval.types.episodes import OUTCOME_COLOURS, OUTCOMES
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -61,6 +62,36 @@ def panels(count: int, width: float = 3.6, height: float = 3.0) -> tuple[Figure,
         axis.grid(color="#dddddd", linewidth=0.6)
         axis.set_axisbelow(True)
     return figure, axes[:count]
+
+
+def rate_line(
+    axis: Axes, places: Sequence[float], rates: Sequence[SuccessRate], label: str, look: Look, size: float = 5
+) -> None:
+    """Draw success rates with their 95 % Wilson intervals, joined by a line.
+
+    Args:
+        axis: where.
+        places: of the rates along it.
+        rates: as many.
+        label: in the legend.
+        look: of line and marks.
+        size: of a mark [pt]; lines and ends of bars go with it.
+    """
+    values, ends = [rate.rate for rate in rates], [rate.wilson() for rate in rates]
+    below = [value - end.low for value, end in zip(values, ends, strict=True)]
+    above = [end.high - value for value, end in zip(values, ends, strict=True)]
+    axis.errorbar(
+        places,
+        values,
+        yerr=[below, above],
+        label=label,
+        color=look.colour,
+        marker=look.marker,
+        linestyle=look.dashes,
+        markersize=size,
+        capsize=size / 2,
+        linewidth=0.4 + 0.2 * size,
+    )
 
 
 def rate_axis(axis: Axes, label: str) -> None:

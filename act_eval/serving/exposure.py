@@ -3,6 +3,7 @@
 import hmac
 import http
 import ipaddress
+import os
 from dataclasses import dataclass, field
 
 from websockets.asyncio.server import ServerConnection as AsyncServerConnection
@@ -43,6 +44,23 @@ class Exposure:
                 f"{self.host} can be reached from other machines, so clients must present a token: set "
                 f"{TOKEN} for server and clients, or serve on 127.0.0.1"
             )
+
+    @classmethod
+    def of_flags(cls, host: str, port: int, max_megabytes: int) -> "Exposure":
+        """Return the exposure that a command's flags ask for, with the token of the environment variable.
+
+        Raises:
+            UsageError: naming what cannot be.
+        """
+        if max_megabytes < 1:
+            raise UsageError(f"--max-megabytes is {max_megabytes}; it must be at least 1")
+        token = os.environ.get(TOKEN) or None
+        return cls(host=host, port=port, token=token, max_bytes=max_megabytes * MEGABYTE)
+
+    @property
+    def guard(self) -> str:
+        """What clients need, for the line that a server prints."""
+        return "token needed" if self.token else "no token, this machine only"
 
     def admit(self, connection: ServerConnection | AsyncServerConnection, request: Request) -> Response | None:
         """Refuse a client with the wrong token; answer a health check."""

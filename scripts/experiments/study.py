@@ -97,10 +97,16 @@ def _expanded(
 
 
 def _words(command: str, values: Mapping[str, Any]) -> list[str]:
-    """Return the words of a command; what stands for {…} may itself contain {…}."""
-    while "{" in command:
+    """Return the words of a command; what stands for {…} may itself contain {…}.
+
+    Raises:
+        ValueError: if one contains itself.
+    """
+    for _ in range(len(values) + 1):
+        if "{" not in command:
+            return shlex.split(command)
         command = command.format_map(values)
-    return shlex.split(command)
+    raise ValueError(f"{command[:80]!r} contains itself")
 
 
 if __name__ == "__main__":

@@ -77,6 +77,7 @@ def test_a_finished_command_that_has_changed_is_refused(
         ("[[cells]", "is no study: TOMLDecodeError"),
         ("[[cells]]\nname = 'x'", "is no study: KeyError: 'commands'"),
         ("[[cells]]\nname = 'x'\ncommands.train = '{nothing}'", "is no study: KeyError: 'nothing'"),
+        ("[words]\na = '{b}'\nb = '{a}'\n[[cells]]\nname = 'x'\ncommands.train = '{a}'", "contains itself"),
         (STUDY, "unknown cell 'c'; there are: a_0, a_1, b_0, b_1"),
     ],
 )

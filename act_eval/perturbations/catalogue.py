@@ -13,6 +13,7 @@ from act_eval.perturbations.images import (
     ImageNoise,
     Jpeg,
     LateFrames,
+    ShuffledFrames,
     Occlusion,
 )
 from act_eval.perturbations.model import (
@@ -44,7 +45,7 @@ from act_eval.timing import snake_case
 
 _KINDS: dict[str, tuple[type[Perturbation], ...]] = {
     "environments with cameras": (
-        *(ImageNoise, Blur, Jpeg, Brightness, Contrast, Colour, Occlusion, CameraOff, DroppedFrames, LateFrames),
+        *(ImageNoise, Blur, Jpeg, Brightness, Contrast, Colour, Occlusion, CameraOff, DroppedFrames, LateFrames, ShuffledFrames),
     ),
     "any environment": (JointNoise, JointBias, JointDelay, CommandNoise, CommandScale, CommandOffset, RateJitter),
     "environments with a goal input": (GoalError,),

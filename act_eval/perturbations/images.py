@@ -18,6 +18,7 @@ from act_eval.types import ImageArray
 _VALUES = np.arange(256, dtype=np.float64)
 _TABLE = 1 << 17  # entries of the noise table; an image of 96² × 3 has 27,648
 _STEPS = 4096  # steps with draws of their own
+_FRAMES = 32  # frames that a shuffle chooses from
 _REFERENCE = 96  # side of the images that the blur's factors are given for [px]
 _JPEG_BLOCK = 8  # rows that JPEG compresses together [px]
 BLACK = 0
@@ -176,8 +177,8 @@ class Occlusion(ImagePerturbation):
 
 
 @dataclass
-class CameraOff(Perturbation):
-    """One camera black in 20, 40, 60, 80 or 100 % of the windows of 20 steps."""
+class _OneCamera(Perturbation):
+    """Changes the images of one camera."""
 
     camera: str = ""
     """The camera; empty: one drawn per episode."""
@@ -191,17 +192,56 @@ class CameraOff(Perturbation):
         return super().refusal(offered)
 
     def begin(self) -> None:
-        """Draw the camera and its windows."""
+        """Draw the camera."""
         cameras = self.offered.cameras
         drawn = cameras[int(self.rng.integers(len(cameras)))]
-        self._off = self.camera or drawn
+        self._chosen = self.camera or drawn
+
+    def _seen(self, observed: dict[str, Any], image: ImageArray) -> Mapping[str, Any]:
+        """Return the observation with another image of the camera."""
+        return {**observed, "pixels": {**observed["pixels"], self._chosen: image}}
+
+
+@dataclass
+class CameraOff(_OneCamera):
+    """One camera black in 20, 40, 60, 80 or 100 % of the windows of 20 steps."""
+
+    def begin(self) -> None:
+        """Draw the camera and its windows."""
+        super().begin()
         self._dark = self.rng.random(_STEPS // 20) < self.level((0.2, 0.4, 0.6, 0.8, 1.0))
 
     def observation(self, observed: dict[str, Any], step: int) -> Mapping[str, Any]:
         """Return the observation, with the camera's image black while it is off."""
         if "pixels" not in observed or not self._dark[step // 20 % len(self._dark)]:
             return observed
-        return {**observed, "pixels": {**observed["pixels"], self._off: np.zeros_like(observed["pixels"][self._off])}}
+        return self._seen(observed, np.zeros_like(observed["pixels"][self._chosen]))
+
+
+@dataclass
+class ShuffledFrames(_OneCamera):
+    """One camera's frames out of order in 20, 40, 60, 80 or 100 % of the steps: one of those so far is seen instead."""
+
+    every_frame = True
+
+    def begin(self) -> None:
+        """Draw the camera, the steps, which frames are kept and which of them is seen."""
+        super().begin()
+        self._wrong = self.rng.random(_STEPS) < self.level((0.2, 0.4, 0.6, 0.8, 1.0))
+        self._place, self._pick = self.rng.random((2, _STEPS))
+        self._kept: list[ImageArray] = []
+
+    def observation(self, observed: dict[str, Any], step: int) -> Mapping[str, Any]:
+        """Return the observation with a frame of an earlier step; the frames kept are a random sample of all so far."""
+        now = observed["pixels"][self._chosen]
+        place = int(self._place[step % _STEPS] * (step + 1))
+        if len(self._kept) < _FRAMES:
+            self._kept.append(now.copy())
+        elif place < _FRAMES:
+            self._kept[place] = now.copy()
+        if not self._wrong[step % _STEPS]:
+            return observed
+        return self._seen(observed, self._kept[int(self._pick[step % _STEPS] * len(self._kept))])
 
 
 @dataclass

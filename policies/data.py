@@ -4,7 +4,8 @@ Frame t of an episode gives `o_t`, the commands `a_t … a_{t+T-1}` and `a_{t-1}
 last command is repeated and marked as padding. A data set of corrections holds a window, a delay and a_{t-1} with
 every observation. Samples are read from disk on demand.
 
-Legend: `B` samples · `T` commands of a window · `A` action dim · `H`, `W` image height and width.
+Legend: `B` samples · `T` commands of a window · `K` commands before it · `A` action dim ·
+`H`, `W` image height and width.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,16 @@ from act_eval.datasets import Demonstrations, FrameCache
 from act_eval.datasets.layout import CORRECTION, CORRECTION_DELAY, CORRECTION_LENGTH
 from act_eval.errors import DatasetError, UsageError
 from act_eval.policies.rtc import DELAY
-from act_eval.types import ACTION, ENVIRONMENT_STATE, IMAGE_PREFIX, LAST_ACTION, STATE, FloatArray, IntArray
+from act_eval.types import (
+    ACTION,
+    ENVIRONMENT_STATE,
+    IMAGE_PREFIX,
+    LAST_ACTION,
+    PAST_ACTIONS,
+    STATE,
+    FloatArray,
+    IntArray,
+)
 
 IS_PAD = "action_is_pad"
 
@@ -28,8 +38,8 @@ class Windows(Dataset[dict[str, Tensor]]):
 
     A sample: `observation.state` float32 (J,), `observation.environment_state` float32 (2,),
     `observation.images.NAME` uint8 (3, H, W), `action` float32 (T, A), `action_is_pad` bool (T,), `last_action`
-    float32 (A,): a_{t-1}, or the joints of o_0 at t = 0; from corrections also `delay` int64. `batch` gives many with a
-    leading dimension B.
+    float32 (A,): a_{t-1}, or the joints of o_0 at t = 0; where asked for `past_actions` float32 (K, A); from
+    corrections also `delay` int64. `batch` gives many with a leading dimension B.
     """
 
     def __init__(
@@ -40,6 +50,7 @@ class Windows(Dataset[dict[str, Tensor]]):
         *,
         episodes: Sequence[int] | None = None,
         cameras: Sequence[str] | None = None,
+        past: int = 0,
     ) -> None:
         """Choose samples; nothing is read.
 
@@ -49,6 +60,7 @@ class Windows(Dataset[dict[str, Tensor]]):
             window: T, commands per sample: the chunk, plus the largest delay for a shifted window.
             episodes: which episodes; all by default.
             cameras: which cameras; all by default.
+            past: K, commands before the observation.
 
         Raises:
             UsageError: if T < 1 or an episode does not exist.
@@ -70,7 +82,15 @@ class Windows(Dataset[dict[str, Tensor]]):
         unknown = chosen[(chosen < 0) | (chosen >= len(data.episodes))]
         if len(unknown):
             raise UsageError(f"{data.root} has episodes 0 … {len(data.episodes) - 1}; there is no {unknown.tolist()}")
-        self.window = window
+        if self.holds_corrections and past:
+            kept = data.features[PAST_ACTIONS].shape[0] if PAST_ACTIONS in data.features else 0
+            kept //= data.features[LAST_ACTION].width
+            if past > kept:
+                raise DatasetError(
+                    f"{data.root} holds corrections with the {kept} commands before each observation; this policy "
+                    f"reads {past} (n_past_actions)"
+                )
+        self.window, self._past = window, past
         self._cache = cache
         self._starts = data.episodes.starts[chosen]
         self._lengths = data.episodes.lengths[chosen]
@@ -107,8 +127,9 @@ class Windows(Dataset[dict[str, Tensor]]):
             return batch | self._corrected(first + step)
         actions, is_pad = self._actions(first + step, last)
         batch[ACTION], batch[IS_PAD] = torch.from_numpy(actions), torch.from_numpy(is_pad)
-        batch[LAST_ACTION] = torch.from_numpy(self._last_actions(first, step))
-        return batch
+        before = torch.from_numpy(self._commands_before(first, step, max(1, self._past)))
+        batch[LAST_ACTION] = before[:, -1]
+        return batch | ({PAST_ACTIONS: before} if self._past else {})
 
     def _corrected(self, now: IntArray) -> dict[str, Tensor]:
         """Return the stored windows of labelled moments; beyond its length a window repeats its last command."""
@@ -117,7 +138,11 @@ class Windows(Dataset[dict[str, Tensor]]):
         length = self._cache.read(CORRECTION_LENGTH, now).astype(np.int64)
         steps = np.arange(self.window)
         taken = np.minimum(steps, length - 1)
-        return {
+        past: dict[str, Tensor] = {}
+        if self._past:
+            before = self._cache.read(PAST_ACTIONS, now).reshape(len(now), -1, last_action.shape[1])
+            past[PAST_ACTIONS] = torch.from_numpy(before[:, -self._past :])
+        return past | {
             ACTION: torch.from_numpy(np.take_along_axis(commands, taken[..., None], axis=1)),
             IS_PAD: torch.from_numpy(steps >= length),
             LAST_ACTION: torch.from_numpy(last_action),
@@ -130,15 +155,17 @@ class Windows(Dataset[dict[str, Tensor]]):
         flat = self._cache.read(ACTION, clamped_BT.reshape(-1))
         return flat.reshape(*clamped_BT.shape, -1), targets_BT > last[:, None]
 
-    def _last_actions(self, first: IntArray, step: IntArray) -> FloatArray:
-        previous = self._cache.read(ACTION, first + np.maximum(step - 1, 0))
+    def _commands_before(self, first: IntArray, step: IntArray, count: int) -> FloatArray:
+        """Return (B, count, A) commands before the observations, see `PAST_ACTIONS`."""
+        steps_BK = np.maximum(step[:, None] + np.arange(-count, 0), 0)
+        commands = self._cache.read(ACTION, (first[:, None] + steps_BK).reshape(-1)).reshape(*steps_BK.shape, -1)
         at_start = step == 0
         if at_start.any():
             joints = self._cache.read(STATE, first[at_start])
-            if joints.shape[1] != previous.shape[1]:
-                raise DatasetError(f"states have {joints.shape[1]} joints, actions {previous.shape[1]} entries")
-            previous[at_start] = joints
-        return previous
+            if joints.shape[1] != commands.shape[2]:
+                raise DatasetError(f"states have {joints.shape[1]} joints, actions {commands.shape[2]} entries")
+            commands[at_start] = joints[:, None]
+        return commands
 
 
 class JoinedWindows:

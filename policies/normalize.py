@@ -22,7 +22,7 @@ from act_eval.policies.act.config import OVERHEAD, OVERHEAD_CUT, ACTConfig, Feat
 from act_eval.policies.conditioning import cut_around
 from act_eval.policies.rtc import ANCHOR, DELAY, ACTRTCConfig, Anchor
 from act_eval.policies.tensor_files import first_at
-from act_eval.types import ACTION, ENVIRONMENT_STATE, LAST_ACTION, STATE
+from act_eval.types import ACTION, ENVIRONMENT_STATE, LAST_ACTION, PAST_ACTIONS, STATE
 
 Stats = Mapping[str, Mapping[str, ArrayLike]]
 FloatArray = NDArray[np.float64]
@@ -220,7 +220,8 @@ class Processor(nn.Module):
 
         Args:
             raw: `observation.*` (images uint8 or float in [0, 1], (B, 3, H, W)); for training `action` (B, T, A)
-                absolute and `action_is_pad` (B, T); for anchor `last_action` that (B, A).
+                absolute and `action_is_pad` (B, T); for anchor `last_action` that (B, A); for a network that reads
+                past commands `past_actions` (B, K, A), absolute.
 
         Returns:
             The normalised features; for relative actions also "anchor" (B, A).
@@ -234,6 +235,8 @@ class Processor(nn.Module):
         anchor_BA = self.anchor_of(raw)
         if anchor_BA is not None:
             batch[ANCHOR] = anchor_BA
+            if PAST_ACTIONS in self.config.network_inputs:
+                batch[PAST_ACTIONS] = self.prepare_prefix(self._field(raw, PAST_ACTIONS), anchor_BA)
         if ACTION in raw:
             action_BTA = raw[ACTION] if anchor_BA is None else raw[ACTION] - anchor_BA[:, None]
             batch[ACTION] = self.normalize(ACTION, action_BTA)
@@ -250,7 +253,7 @@ class Processor(nn.Module):
         return self._field(raw, STATE if self.anchor == "state" else LAST_ACTION)
 
     def prepare_prefix(self, prefix_NPA: Tensor, anchor_NA: Tensor) -> Tensor:
-        """Return committed absolute commands as the network takes them."""
+        """Return absolute commands, committed or past, as the network takes them."""
         return self.normalize(ACTION, prefix_NPA - anchor_NA[:, None])
 
     def restore(self, actions_NCA: Tensor, anchor_NA: Tensor | None = None) -> Tensor:

@@ -17,10 +17,10 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from act_eval.errors import FeatureMismatch, UsageError
-from act_eval.policies.act.config import ACTConfig, check_choices
+from act_eval.policies.act.config import ACTConfig, Feature, check_choices
 from act_eval.policies.act.model import ACT, ACTION_IS_PAD, AuxOutputs, Batch
 from act_eval.policies.act.policy import ChunkingPolicy, Metrics, l1_per_delay, masked_l1
-from act_eval.types import ACTION, ENVIRONMENT_STATE, STATE, Window
+from act_eval.types import ACTION, ENVIRONMENT_STATE, PAST_ACTIONS, STATE, Window
 
 Anchor = Literal["state", "last_action"]
 PrefixPlace = Literal["encoder", "decoder"]
@@ -38,7 +38,7 @@ class ACTRTCConfig(ACTConfig):
     added_fields: ClassVar[tuple[str, ...]] = (
         *ACTConfig.added_fields,
         *("rtc_max_delay", "rtc_train_all_delays", "rtc_window", "rtc_anchor", "rtc_prefix_in", "rtc_delay_weights"),
-        *("rtc_prefix_noise", "rtc_prefix_dropout", "rtc_prefix_hidden"),
+        *("rtc_prefix_noise", "rtc_prefix_dropout", "rtc_prefix_hidden", "n_past_actions"),
     )
 
     rtc_max_delay: int = 8
@@ -62,6 +62,9 @@ class ACTRTCConfig(ACTConfig):
     """Share of the training samples whose prefix is hidden; their delay is given."""
     rtc_prefix_hidden: tuple[int, ...] = ()
     """Action dimensions of the prefix that the network does not see, such as the gripper's."""
+    n_past_actions: int = 0
+    """Commands before the observation that the network reads, relative to the anchor. One image does not show a
+    block's velocity; what the arm was told to follow does."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -72,6 +75,8 @@ class ACTRTCConfig(ACTConfig):
                 f"rtc_max_delay is {self.rtc_max_delay}; window 'same' allows at most "
                 f"chunk_size - 1 = {self.chunk_size - 1}"
             )
+        if not 0 <= self.n_past_actions < 2**16:
+            raise UsageError(f"n_past_actions is {self.n_past_actions}; it must be 0 to 65535")
         check_choices(self, rtc_window=Window, rtc_anchor=Anchor, rtc_prefix_in=PrefixPlace)
         state = self.state_feature
         if self.rtc_anchor == "state" and state is not None and state.shape != (self.action_dim,):
@@ -99,6 +104,12 @@ class ACTRTCConfig(ACTConfig):
         return "act_rtc"
 
     @property
+    def network_inputs(self) -> dict[str, Feature]:
+        if not self.n_past_actions:
+            return super().network_inputs
+        return super().network_inputs | {PAST_ACTIONS: Feature("ACTION", (self.n_past_actions, self.action_dim))}
+
+    @property
     def delays(self) -> int:
         """Number of delays, P + 1."""
         return self.rtc_max_delay + 1
@@ -123,6 +134,9 @@ class ACTRTC(ACT):
         self.prefix_pos_embed = nn.Embedding(longest, dim)
         # Added to the queries' positions: a query belongs to another step under another delay.
         self.delay_embed = nn.Embedding(longest + 1, dim)
+        if config.n_past_actions:
+            self.past_input_proj = nn.Linear(config.action_dim, dim)
+            self.past_pos_embed = nn.Embedding(config.n_past_actions, dim)
         self.register_buffer("prefix_slots", torch.arange(longest), persistent=False)
         seen_A = torch.ones(config.action_dim)
         seen_A[list(config.rtc_prefix_hidden)] = 0
@@ -158,6 +172,14 @@ class ACTRTC(ACT):
         else:
             memory_BND, out_BKCD = self._prefix_in_decoder(tokens_BND, pos_1ND, prefix_BKPD, query_pos_BKCD, goal_BE)
         return self.action_head(out_BKCD), self.with_recovered(aux, batch, memory_BND)
+
+    def observation_tokens(self, batch: Batch, latent_BL: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the encoder's tokens (B, N, D), those of past commands last, and their positions (1, N, D)."""
+        tokens_BND, pos_1ND = super().observation_tokens(batch, latent_BL)
+        if not self.rtc.n_past_actions:
+            return tokens_BND, pos_1ND
+        tokens_BND = torch.cat((tokens_BND, self.past_input_proj(batch[PAST_ACTIONS])), dim=1)
+        return tokens_BND, torch.cat((pos_1ND, self.past_pos_embed.weight[None]), dim=1)
 
     def _prefix_tokens(self, known_BK: Tensor, prefix_BPA: Tensor) -> Tensor:
         known_BKP1 = (self.prefix_slots < known_BK[:, :, None])[..., None]

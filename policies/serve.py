@@ -3,7 +3,8 @@
 Every call of the network has the same number of rows, padded if fewer are due, so that a row's chunk is the same to
 the last bit in any batch.
 
-Legend: `N` rows of a request · `R` rows of one network call · `P` prefix slots · `A` action dim · `C` chunk.
+Legend: `N` rows of a request · `R` rows of one network call · `P` prefix slots · `K` past commands · `A` action dim ·
+`C` chunk.
 """
 
 from collections.abc import Sequence
@@ -21,7 +22,17 @@ from act_eval.policies.normalize import Processor
 from act_eval.policies.rtc import ACTRTCPolicy
 from act_eval.policies.sensitivity import sensitivity
 from act_eval.policies.simple import declared
-from act_eval.types import IMAGE_PREFIX, LAST_ACTION, STATE, ActionChunks, ChunkRequest, Observation, PolicySpec
+from act_eval.types import (
+    IMAGE_PREFIX,
+    LAST_ACTION,
+    PAST_ACTIONS,
+    STATE,
+    ActionChunks,
+    ChunkRequest,
+    FloatArray,
+    Observation,
+    PolicySpec,
+)
 
 Precision = Literal["float32", "bf16"]
 
@@ -89,6 +100,8 @@ class TorchChunkPolicy:
         if self._processor.anchor is not None:
             name = STATE if self._processor.anchor == "state" else LAST_ACTION
             inputs[name] = np.zeros((1, spec.action_dim), np.float32)
+        if spec.past_actions:
+            inputs[PAST_ACTIONS] = np.zeros((1, spec.past_actions, spec.action_dim), np.float32)
         prefix = np.zeros((1, spec.max_delay, spec.action_dim), np.float32)
         self._call(inputs, np.zeros(1, np.int64), prefix, np.zeros(1, np.int64))
 
@@ -106,7 +119,8 @@ class TorchChunkPolicy:
             FeatureMismatch: if an observation does not have the declared shape.
             UsageError: if an estimated delay is outside the range of the training.
         """
-        raw, estimated_delay = self._raw(request.observation, request.last_action), request.estimated_delay
+        raw = self._raw(request.observation, request.last_action, request.past_actions)
+        estimated_delay = request.estimated_delay
         known = estimated_delay if request.prefix_known is None else request.prefix_known
         prefix = self._full_prefix(request.prefix, estimated_delay, known)
         size = self.rows_per_call
@@ -153,8 +167,10 @@ class TorchChunkPolicy:
         filled = np.concatenate((value, np.repeat(value[-1:], missing, axis=0))) if missing else value
         return torch.as_tensor(np.ascontiguousarray(filled)).to(self._device)
 
-    def _raw(self, observation: Observation, last_action: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the declared inputs, and the anchor if it is not among them."""
+    def _raw(
+        self, observation: Observation, last_action: FloatArray, past_actions: FloatArray | None = None
+    ) -> dict[str, np.ndarray]:
+        """Return the declared inputs, and anchor and past commands if the network reads them."""
         raw: dict[str, np.ndarray] = {}
         for key, shape in self._spec.inputs.items():
             value = _checked(key, declared(observation, key), shape)
@@ -163,6 +179,10 @@ class TorchChunkPolicy:
             raw[STATE] = _checked(STATE, observation.agent_pos, (self._spec.action_dim,))
         if self._processor.anchor == "last_action":
             raw[LAST_ACTION] = _checked(LAST_ACTION, last_action, (self._spec.action_dim,))
+        if self._spec.past_actions:
+            shape = (self._spec.past_actions, self._spec.action_dim)
+            given = np.full((len(last_action), *shape), np.nan, np.float32) if past_actions is None else past_actions
+            raw[PAST_ACTIONS] = _since_start(_checked(PAST_ACTIONS, given, shape), last_action)
         return raw
 
     def _full_prefix(self, prefix_NPA: np.ndarray, estimated_delay_N: np.ndarray, known_N: np.ndarray) -> np.ndarray:
@@ -183,6 +203,17 @@ class TorchChunkPolicy:
         return full
 
 
+def _since_start(past_NKA: FloatArray, last_action_NA: FloatArray) -> FloatArray:
+    """Return past commands, those before the episode's start replaced as in training, see `PAST_ACTIONS`."""
+    filled_NKA = past_NKA.copy()
+    unknown_NK = np.isnan(past_NKA).all(axis=2)
+    first_N = np.minimum(unknown_NK.sum(axis=1), past_NKA.shape[1] - 1)
+    first_NA = past_NKA[np.arange(len(past_NKA)), first_N]
+    first_NA = np.where(unknown_NK.all(axis=1)[:, None], last_action_NA, first_NA)
+    filled_NKA[unknown_NK] = np.broadcast_to(first_NA[:, None], past_NKA.shape)[unknown_NK]
+    return filled_NKA
+
+
 def _spec(policy: ACTPolicy | ACTRTCPolicy) -> PolicySpec:
     config = policy.config
     rtc = policy.config if isinstance(policy, ACTRTCPolicy) else None
@@ -195,6 +226,7 @@ def _spec(policy: ACTPolicy | ACTRTCPolicy) -> PolicySpec:
         window="same" if rtc is None else rtc.rtc_window,
         takes_prefix=rtc is not None,
         max_delay=0 if rtc is None else rtc.rtc_max_delay,
+        past_actions=0 if rtc is None else rtc.n_past_actions,
         inputs=inputs,
         overhead_projection=config.crop_projection if config.conditioning == "crop" else None,
         n_action_steps=config.n_action_steps,

@@ -21,6 +21,7 @@ from act_eval.datasets.layout import (
     CORRECTION_DELAY,
     CORRECTION_LENGTH,
     EPISODE_STEP,
+    PAST_KEPT,
     ROLLOUT_SUCCESS,
     correction_features,
 )
@@ -40,11 +41,13 @@ from act_eval.types import (
     ENVIRONMENT_STATE,
     IMAGE_PREFIX,
     LAST_ACTION,
+    PAST_ACTIONS,
     STATE,
     SUCCESS,
     Actions,
     BoolArray,
     ExecutorStatistics,
+    FloatArray,
     IntArray,
     Observation,
     PolicySpec,
@@ -172,7 +175,8 @@ class _Labels:
         rng = stream(seeds[0], Stream.LABELS)
         self._chosen = rng.random(self._horizon + 1) < self._between
         self._delays = rng.integers(self._low, self._high + 1, self._horizon + 1)
-        self.rows, self._last_command = [], None
+        self.rows = []
+        self._before: list[FloatArray] = []  # the last commands, at most as many as a label holds
         self._inner.reset(rows, seeds)
 
     def wants_observation(self, steps_B: IntArray) -> BoolArray:
@@ -184,7 +188,7 @@ class _Labels:
         step = int(steps_B[0])
         if not (actions.errors or actions.invalid) and (delay := self._delay(step, actions)) is not None:
             self._label(step, delay, observation)
-        self._last_command = actions.command[0].copy()
+        self._before = [*self._before, actions.command[0].copy()][-PAST_KEPT:]
         return actions
 
     def statistics(self, row: int) -> ExecutorStatistics:
@@ -211,9 +215,11 @@ class _Labels:
         window = np.zeros((self.window, self._spec.action_dim), np.float32)
         window[: len(shown)] = shown
         joints = observation.agent_pos[0]
+        before = self._before or [joints]
         row = {
             STATE: joints.copy(),
-            LAST_ACTION: joints.copy() if self._last_command is None else self._last_command,
+            LAST_ACTION: before[-1].copy(),
+            PAST_ACTIONS: np.concatenate([before[0]] * (PAST_KEPT - len(before)) + before),
             CORRECTION: window.ravel(),
             CORRECTION_LENGTH: np.int64(len(shown)),
             CORRECTION_DELAY: np.int64(delay),

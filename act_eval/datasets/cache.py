@@ -29,7 +29,7 @@ from act_eval.datasets.layout import CORRECTION, CORRECTION_DELAY, CORRECTION_LE
 from act_eval.datasets.reader import Demonstrations
 from act_eval.decoding import read_json
 from act_eval.errors import DatasetError
-from act_eval.types import ACTION, ENVIRONMENT_STATE, IMAGE_PREFIX, LAST_ACTION, STATE, IntArray
+from act_eval.types import ACTION, ENVIRONMENT_STATE, IMAGE_PREFIX, LAST_ACTION, PAST_ACTIONS, STATE, IntArray
 
 FOLDER = ".frame_cache"
 _CONTENTS = "contents.json"
@@ -183,7 +183,9 @@ def _build(data: Demonstrations, home: Path, final: Path, on_episode: OnEpisode)
 
 def _layout(data: Demonstrations) -> dict[str, tuple[tuple[int, ...], str]]:
     """Return feature → shape and dtype of one entry; vectors come first, so that their faults show before images."""
-    labels = (CORRECTION, CORRECTION_LENGTH, CORRECTION_DELAY, LAST_ACTION) if data.holds_corrections else (ACTION,)
+    labels = (ACTION,)
+    if data.holds_corrections:
+        labels = (CORRECTION, CORRECTION_LENGTH, CORRECTION_DELAY, LAST_ACTION, PAST_ACTIONS)
     vectors = [key for key in (STATE, ENVIRONMENT_STATE, *labels) if key in data.features]
     layout = {key: (data.features[key].shape, "float32") for key in vectors}
     for key in (*data.cameras_as("image"), *data.cameras_as("video")):

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from act_eval.errors import DatasetError
-from act_eval.types import ACTION, ENVIRONMENT_STATE, IMAGE_PREFIX, LAST_ACTION, STATE
+from act_eval.types import ACTION, ENVIRONMENT_STATE, IMAGE_PREFIX, LAST_ACTION, PAST_ACTIONS, STATE
 
 VERSION = "v3.0"
 CHUNK_FILES = 1000
@@ -31,6 +31,8 @@ CORRECTION, CORRECTION_LENGTH, CORRECTION_DELAY = "correction", "correction_leng
 """Features of a data set of corrections: the commands (T, A) from an observation on, flattened, how many of them count,
 and how many of these are committed ones of the policy, before the expert's begin."""
 EPISODE_STEP, ROLLOUT_SUCCESS = "episode_step", "rollout_success"
+PAST_KEPT = 10
+"""Commands before each observation that a data set of corrections holds, flattened."""
 
 ImageStorage = Literal["image", "video"]
 """`image`: one lossless PNG per frame inside the data files. `video`: H.264, lossy."""
@@ -125,6 +127,7 @@ def correction_features(
     features = {key: one for key, one in observed.items() if key not in (ACTION, SUCCESS, DONE, *DEFAULT_FEATURES)}
     features[CORRECTION] = Feature("float32", (window * len(joints),))
     features[LAST_ACTION] = Feature("float32", (len(joints),), tuple(joints))
+    features[PAST_ACTIONS] = Feature("float32", (PAST_KEPT * len(joints),))
     features |= {key: Feature("int64", (1,)) for key in (CORRECTION_LENGTH, CORRECTION_DELAY, EPISODE_STEP)}
     return features | {ROLLOUT_SUCCESS: Feature("bool", (1,))} | dict(DEFAULT_FEATURES)
 

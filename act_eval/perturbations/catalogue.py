@@ -13,8 +13,8 @@ from act_eval.perturbations.images import (
     ImageNoise,
     Jpeg,
     LateFrames,
-    ShuffledFrames,
     Occlusion,
+    ShuffledFrames,
 )
 from act_eval.perturbations.model import (
     ActuatorGain,
@@ -45,7 +45,8 @@ from act_eval.timing import snake_case
 
 _KINDS: dict[str, tuple[type[Perturbation], ...]] = {
     "environments with cameras": (
-        *(ImageNoise, Blur, Jpeg, Brightness, Contrast, Colour, Occlusion, CameraOff, DroppedFrames, LateFrames, ShuffledFrames),
+        *(ImageNoise, Blur, Jpeg, Brightness, Contrast, Colour, Occlusion),
+        *(CameraOff, DroppedFrames, LateFrames, ShuffledFrames),
     ),
     "any environment": (JointNoise, JointBias, JointDelay, CommandNoise, CommandScale, CommandOffset, RateJitter),
     "environments with a goal input": (GoalError,),

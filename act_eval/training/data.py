@@ -20,9 +20,12 @@ from act_eval.datasets import Demonstrations, FrameCache, open_cache
 from act_eval.datasets.layout import INFO
 from act_eval.envs.registration import env_id
 from act_eval.errors import DatasetError
+from act_eval.policies.act.config import ACTConfig
 from act_eval.policies.data import Windows, split_episodes
+from act_eval.policies.rtc import ACTRTCConfig
 from act_eval.policies.training_setup import fingerprint
 from act_eval.training.config import TrainConfig
+from act_eval.types import IMAGE_PREFIX
 
 _EPISODES = 400  # demonstrations to collect per environment by default
 
@@ -47,9 +50,11 @@ class DataPart:
             "collection": (self.data.collection() or {}).get("plan"),
         }
 
-    def windows(self, episodes: Sequence[int], window: int, cameras: Sequence[str]) -> Windows:
-        """Return the samples of some episodes, each with `window` commands and the images of `cameras`."""
-        return Windows(self.data, self.cache, window, episodes=episodes, cameras=cameras)
+    def windows(self, episodes: Sequence[int], config: ACTConfig) -> Windows:
+        """Return the samples of some episodes, as a network of this configuration learns from them."""
+        past = config.n_past_actions if isinstance(config, ACTRTCConfig) else 0
+        cameras = [key.removeprefix(IMAGE_PREFIX) for key in config.image_features]
+        return Windows(self.data, self.cache, config.target_steps, episodes=episodes, cameras=cameras, past=past)
 
 
 def shows_meshes(data: Sequence[Demonstrations]) -> bool:

@@ -33,7 +33,6 @@ from act_eval.training.config import TrainConfig, values
 from act_eval.training.data import DataPart, demonstrations, shows_meshes
 from act_eval.training.folder import check_continues, claim, facts
 from act_eval.training.selection import closed_loop
-from act_eval.types import IMAGE_PREFIX
 from act_eval.types.env_hooks import hooks_of
 
 
@@ -94,9 +93,8 @@ def build(
         check_same(load_config(last_checkpoint(out) / PRETRAINED), config, out)
     policy, processor = _first_policy(job, config, console), _normalizer(job, config, data)
     evaluate = _evaluation(job, policy, processor, data, accelerator) if job.train.evaluate_every else None
-    cameras = [key.removeprefix(IMAGE_PREFIX) for key in config.image_features]
-    trained_on = [part.windows(part.trained_on, config.target_steps, cameras) for part in parts]
-    held_out = [part.windows(part.held_out, config.target_steps, cameras) for part in parts if part.held_out]
+    trained_on = [part.windows(part.trained_on, config) for part in parts]
+    held_out = [part.windows(part.held_out, config) for part in parts if part.held_out]
     if job.resume is None and accelerator.is_main_process:
         claim(out, words, noted)
     trainer = Trainer(

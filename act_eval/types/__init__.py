@@ -32,6 +32,7 @@ from act_eval.types.policy import (
     ENVIRONMENT_STATE,
     IMAGE_PREFIX,
     LAST_ACTION,
+    PAST_ACTIONS,
     STATE,
     ActionChunks,
     ChunkPolicy,
@@ -45,8 +46,8 @@ from act_eval.types.steps import EpisodeSteps
 
 __all__ = [
     "ACTION", "ENVIRONMENT_STATE", "IMAGE_PREFIX", "INVALID", "LAST_ACTION", "NOTHING_COUNTED", "OUTCOMES",
-    "POLICY_ERROR", "STATE", "SUCCESS", "ActionChunks", "Actions", "BoolArray", "Chunk", "ChunkPolicy", "ChunkRequest",
-    "ChunkSwitch",
+    "PAST_ACTIONS", "POLICY_ERROR", "STATE", "SUCCESS", "ActionChunks", "Actions", "BoolArray", "Chunk", "ChunkPolicy",
+    "ChunkRequest", "ChunkSwitch",
     "EndStateObserver", "EpisodeRecord", "EpisodeSteps", "Executor", "ExecutorStatistics", "FloatArray", "ImageArray",
     "IntArray", "Motion", "Observation", "Observer", "PolicySpec", "Prediction", "Request", "StepRecord", "Timing",
     "Verdict", "Window",

@@ -23,6 +23,9 @@ IMAGE_PREFIX = "observation.images."
 ACTION = "action"
 LAST_ACTION = "last_action"
 """The command (A,) before the observation; the joints of the observation at the first step."""
+PAST_ACTIONS = "past_actions"
+"""The commands (K, A) before the observation, newest last. Before the episode's start the first command is repeated,
+and at the first step the joints."""
 
 
 MOST_HISTORY_BYTES = 2**30

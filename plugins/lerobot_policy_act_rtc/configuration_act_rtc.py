@@ -16,6 +16,7 @@ from lerobot.optim.schedulers import LRSchedulerConfig  # pyright: ignore[report
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from act_eval.errors import UsageError
 from act_eval.policies import rtc
 from act_eval.policies.act.config import Feature
 from act_eval.policies.act.presets import features, small_act_rtc
@@ -55,6 +56,10 @@ class ACTRTCConfig(_Network):
         Raises:
             UsageError: or a child of it, naming the field whose value is not allowed.
         """
+        if self.n_past_actions:
+            raise UsageError(
+                f"n_past_actions is {self.n_past_actions}; LeRobot hands no past commands to a policy, so it must be 0"
+            )
         return rtc.ACTRTCConfig(
             input_features=_features(self.input_features),
             output_features=_features(self.output_features),

@@ -26,7 +26,10 @@ from act_eval.rollout import Episode, rollout
 from act_eval.timing import parse_delay
 
 OPTIONS = {"image_size": 32, "confusers": 1}
-LABELS = ("correction", "correction_length", "correction_delay", "episode_step", "last_action", "observation.state")
+LABELS = (
+    *("correction", "correction_length", "correction_delay", "episode_step", "last_action", "past_actions"),
+    "observation.state",
+)
 
 
 class Recorder:
@@ -98,6 +101,9 @@ def test_a_label_is_what_the_expert_does_once_the_committed_commands_have_run(
         assert rows["observation.state"][number] == pytest.approx(env.privileged().joints, abs=1e-6)
         before = ran.commands[step - 1] if step else rows["observation.state"][number]
         assert np.array_equal(rows["last_action"][number], before)
+        past = ran.commands[max(0, step - 10) : step] or [rows["observation.state"][number]]
+        past = [past[0]] * (10 - len(past)) + past
+        assert np.array_equal(rows["past_actions"][number].reshape(10, 6), past)
         expert = Expert(env)
         for k in range(length):
             command = window[k] if prefix == "own" and k < delay else expert.act()
@@ -143,6 +149,10 @@ def test_training_reads_the_stored_windows_beside_demonstrations(policy: Path, t
     assert np.array_equal(batch["last_action"], rows["last_action"])
     with pytest.raises(DatasetError, match=r"holds corrections of 1[12] commands; this policy learns 13"):
         Windows(data, open_cache(data), 13)
+    past = Windows(data, open_cache(data), 10, past=3).batch(range(len(samples)))["past_actions"]
+    assert np.array_equal(past, rows["past_actions"].reshape(-1, 10, 6)[:, -3:])
+    with pytest.raises(DatasetError, match="with the 10 commands before each observation; this policy reads 11"):
+        Windows(data, open_cache(data), 10, past=11)
     demos = make_demos(tmp_path / "demos", (7,))[0]
     both = JoinedWindows(
         [Windows(demos, open_cache(demos), 10, cameras=()), Windows(data, open_cache(data), 10, cameras=())]

@@ -50,6 +50,21 @@ def test_every_sample_by_hand(data: Demonstrations, length: int) -> None:
     assert row == len(samples)
 
 
+@pytest.mark.parametrize("past", [1, 3, 8])
+def test_commands_before_an_observation_by_hand(data: Demonstrations, past: int) -> None:
+    samples = windows(data, 2, past=past)
+    batch = samples.batch(range(len(samples)))
+    joints = np.arange(6, dtype=np.float32) / 10
+    row = 0
+    for episode, frames in enumerate(LENGTHS):
+        for t in range(frames):
+            steps = np.maximum(np.arange(t - past, t), 0)
+            wanted = 100 * episode + steps[:, None] + joints + (0.5 if t == 0 else 0)  # the joints at the start
+            np.testing.assert_allclose(batch["past_actions"][row], wanted, rtol=1e-6)
+            assert torch.equal(batch["past_actions"][row, -1], batch["last_action"][row])
+            row += 1
+
+
 def test_batch_has_the_shapes_and_types_of_training(data: Demonstrations) -> None:
     batch = windows(data, 5).batch([0, 3, 19])
     assert {key: (tuple(value.shape), value.dtype) for key, value in batch.items()} == {

@@ -15,7 +15,13 @@ from act_eval.policies.rtc import ACTRTCPolicy
 from act_eval.policies.serve import TorchChunkPolicy
 from act_eval.types import ChunkRequest, Observation
 
-MAKERS = [tiny_act, tiny_rtc, lambda: tiny_rtc(rtc_anchor="last_action", rtc_prefix_in="encoder")]
+MAKERS = [
+    tiny_act,
+    tiny_rtc,
+    lambda: tiny_rtc(rtc_anchor="last_action", rtc_prefix_in="encoder"),
+    lambda: tiny_rtc(rtc_prefix_in="encoder", n_past_actions=2),
+    lambda: tiny_rtc(n_past_actions=2),
+]
 Maker = Callable[[], ACTPolicy | ACTRTCPolicy]
 
 
@@ -35,6 +41,7 @@ def take(whole: ChunkRequest, rows: np.ndarray) -> ChunkRequest:
         estimated_delay=whole.estimated_delay[rows],
         prefix=whole.prefix[rows],
         last_action=whole.last_action[rows],
+        past_actions=None if whole.past_actions is None else whole.past_actions[rows],
     )
 
 
@@ -70,6 +77,7 @@ def test_answers_are_those_of_the_network_in_physical_units(make: Maker) -> None
         "observation.state": torch.from_numpy(asked.observation.agent_pos),
         "observation.environment_state": torch.from_numpy(asked.observation.environment_state),
         "last_action": torch.from_numpy(asked.last_action),
+        "past_actions": torch.from_numpy(asked.past_actions),
     }
     for name, images in asked.observation.pixels.items():
         raw[f"observation.images.{name}"] = torch.from_numpy(images).permute(0, 3, 1, 2)
@@ -83,6 +91,25 @@ def test_answers_are_those_of_the_network_in_physical_units(make: Maker) -> None
     answer = TorchChunkPolicy(policy, prepare).predict(asked).actions
     assert answer.dtype == np.float32
     np.testing.assert_allclose(answer, prepare.restore(chunk, anchor).numpy(), atol=1e-5)
+
+
+def test_past_commands_reach_the_network_as_in_training() -> None:
+    policy = tiny_rtc(n_past_actions=3)
+    served = TorchChunkPolicy(policy, processor(policy))
+    assert served.spec.past_actions == 3
+    asked = _with(request(3), past_actions=np.zeros((3, 3, 6), np.float32))
+    a, b = request(1).past_actions[0, :2], request(3).last_action[2]
+    asked.past_actions[0], asked.past_actions[1, 1:], asked.past_actions[1, 0] = 1, a, np.nan
+    asked.past_actions[2] = np.nan  # the episode's start
+    filled = asked.past_actions.copy()
+    filled[1, 0], filled[2] = a[0], b
+    np.testing.assert_array_equal(
+        served.predict(asked).actions, served.predict(_with(asked, past_actions=filled)).actions
+    )
+    moved = served.predict(_with(asked, past_actions=filled + 1)).actions
+    assert (moved != served.predict(asked).actions).any(axis=(1, 2)).all()
+    with pytest.raises(FeatureMismatch, match=r"'past_actions' has shape \(2, 6\), float32; the policy was made for"):
+        served.predict(_with(asked, past_actions=filled[:, 1:]))
 
 
 def test_delay_and_prefix_reach_the_network_and_what_lies_beyond_the_delay_does_not() -> None:

@@ -56,7 +56,7 @@ def tiny_rtc(**changes: Any) -> ACTRTCPolicy:
 def normalised_batch(config: ACTConfig, rows: int = 4, seed: int = 0) -> dict[str, Tensor]:
     """Inputs and targets as a network takes them; rows 1 and on are padded at the end."""
     generator = torch.Generator().manual_seed(seed)
-    batch = {k: torch.randn(rows, *f.shape, generator=generator) for k, f in config.input_features.items()}
+    batch = {k: torch.randn(rows, *f.shape, generator=generator) for k, f in config.network_inputs.items()}
     steps = config.target_steps
     batch["action"] = torch.randn(rows, steps, config.action_dim, generator=generator)
     batch["action_is_pad"] = torch.arange(steps) >= steps - torch.arange(rows)[:, None]
@@ -107,4 +107,5 @@ def request(
         estimated_delay=rng.integers(0, slots + 1, rows),
         prefix=normal(rows, slots, 6),
         last_action=normal(rows, 6),
+        past_actions=normal(rows, 2, 6),
     )

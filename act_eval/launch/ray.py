@@ -1,7 +1,9 @@
 """Workers as actors of a Ray cluster, whose nodes may come and go.
 
 An actor runs a block in a temporary folder of its node and sends each episode with its files, so that nodes need no
-shared disk; only this process writes the run folder. Unsent episodes of a lost node run again on another one.
+shared disk; only this process writes the run folder. Unsent episodes of a lost node run again on another one. Once no
+block is left, idle actors run what slow ones have not begun; an episode's record is the same wherever it runs, so the
+first that arrives counts.
 """
 
 import logging
@@ -12,6 +14,7 @@ import socket
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -35,7 +38,7 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _ADDRESS = re.compile(r"(?:ray://)?\[?(?P<host>[^/\[\]]+)\]?:(?P<port>\d{1,5})")
 _REACHABLE_S = 10.0
 _MOST_LOSSES = 3
-"""Number of workers that a block may lose before the run stops."""
+"""Number of workers that may be lost while the same episode runs before the run stops."""
 _PATIENCE_S = 600.0
 """Longest time without any worker [s]."""
 
@@ -155,8 +158,16 @@ class _Task:
     """A block that an actor runs."""
 
     actor: Any
+    job: Job
     block: Block
-    left: set[int] = field(default_factory=set)
+    shared: set[int] = field(default_factory=set)
+    """Episodes that another actor runs too."""
+    arrived: set[int] = field(default_factory=set)
+
+    @property
+    def left(self) -> list[int]:
+        """Its own unfinished episodes, in running order."""
+        return [one for one in self.block.episodes if one not in self.arrived and one not in self.shared]
 
 
 class _ActorPool:
@@ -204,12 +215,13 @@ class _ActorPool:
         """Run every block; see `WorkerPool`. Actors report only whole episodes, and the check comes before them."""
         if on_check is not None:
             on_check(_result(ray.get(self._idle[0].check.remote())))
-        queue, last_message = list(blocks), time.monotonic()
+        queue, last_message = deque(blocks), time.monotonic()
+        missing = {(block.condition, episode) for block in blocks for episode in block.episodes}
         with writing(job.folder), ShardWriter(shards[0]) as writer:
-            while queue or self._tasks:
-                while queue and self._idle:
-                    self._start_block(job, self._idle.pop(), queue.pop(0))
-                ready, _ = ray.wait([*self._tasks, *self._starting], num_returns=1, timeout=5)
+            while missing:
+                while self._idle and (block := queue.popleft() if queue else self._half_of_slowest(job)):
+                    self._start_block(job, self._idle.pop(), block)
+                ready = self._ready()
                 if self._tasks or ready:
                     last_message = time.monotonic()
                 elif time.monotonic() - last_message > _PATIENCE_S:
@@ -221,7 +233,16 @@ class _ActorPool:
                     if source in self._starting:
                         self._on_ready(source)
                     else:
-                        queue[:0] = self._receive(source, job, writer, progress)
+                        queue.extendleft(self._receive(source, job, missing, writer, progress))
+
+    def _ready(self) -> list[Any]:
+        """Return the workers that have a message; after five seconds none.
+
+        All of them in one go: a wait costs in proportion to the workers, and there may be a thousand.
+        """
+        pending = [*self._tasks, *self._starting]
+        ready, _ = ray.wait(pending, num_returns=1, timeout=5)
+        return ray.wait(pending, num_returns=len(pending), timeout=0)[0] if ready else []
 
     def dismiss(self) -> None:
         """End every actor."""
@@ -234,7 +255,18 @@ class _ActorPool:
 
     def _start_block(self, job: Job, actor: Any, block: Block) -> None:
         stream = actor.run.options(num_returns="streaming").remote(job, block)
-        self._tasks[stream] = _Task(actor, block, set(block.episodes))
+        self._tasks[stream] = _Task(actor, job, block)
+
+    def _half_of_slowest(self, job: Job) -> Block | None:
+        """Return half of the most episodes that an actor has not begun, to be run by another one too."""
+        running = [task for task in self._tasks.values() if task.job is job]
+        slowest = max(running, key=lambda task: len(task.left), default=None)
+        waiting = [] if slowest is None else slowest.left[job.batch :]
+        if slowest is None or not waiting:
+            return None
+        half = waiting[len(waiting) // 2 :]
+        slowest.shared.update(half)
+        return Block(slowest.block.condition, tuple(half))
 
     def _on_ready(self, source: Any) -> None:
         """Add a ready worker to the idle ones, or replace a lost one."""
@@ -253,7 +285,9 @@ class _ActorPool:
             )
         self._idle.append(actor)
 
-    def _receive(self, stream: Any, job: Job, writer: ShardWriter, progress: Progress) -> list[Block]:
+    def _receive(
+        self, stream: Any, job: Job, missing: set[tuple[str, int]], writer: ShardWriter, progress: Progress
+    ) -> list[Block]:
         """Receive a worker's next message; return the episodes to run again if the worker was lost."""
         task = self._tasks[stream]
         try:
@@ -267,7 +301,11 @@ class _ActorPool:
         except RayError as error:
             del self._tasks[stream]
             self._spawn()
-            return self._lost(task, error)
+            return self._lost(task, missing, error) if task.job is job else []
+        number = episode.line.record.episode
+        task.arrived.add(number)
+        if task.job is not job or (task.block.condition, number) not in missing:
+            return []  # an episode that another worker has run, of this run or of one before
         for place, content in episode.files.items():
             path = job.folder / place
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -275,19 +313,19 @@ class _ActorPool:
             unfinished.write_bytes(content)
             unfinished.replace(path)
         writer.write(episode.line)
-        task.left.discard(episode.line.record.episode)
+        missing.discard((task.block.condition, number))
         progress(task.block.condition, episode.line.record)
         return []
 
-    def _lost(self, task: _Task, error: RayError) -> list[Block]:
+    def _lost(self, task: _Task, missing: set[tuple[str, int]], error: RayError) -> list[Block]:
         """Return the unfinished episodes of a lost worker's block.
 
         Raises:
-            LaunchError: if an episode has been lost too often.
+            LaunchError: if an episode was running in too many lost workers; those behind it in its block had not begun.
         """
         if not task.left:
             return []
-        for episode in task.left:
+        for episode in task.left[: task.job.batch]:
             key = (task.block.condition, episode)
             self._losses[key] = self._losses.get(key, 0) + 1
             if self._losses[key] >= _MOST_LOSSES:
@@ -295,7 +333,8 @@ class _ActorPool:
                     f"{_MOST_LOSSES} Ray workers were lost during {_describe(task)} ({_error_line(error)}). "
                     "Finished episodes are kept: repeat the command to run the others."
                 )
-        return [Block(task.block.condition, tuple(sorted(task.left)))]
+        again = tuple(one for one in task.left if (task.block.condition, one) in missing)
+        return [Block(task.block.condition, again)] if again else []
 
 
 def _result(message: Any) -> Any:
@@ -306,7 +345,7 @@ def _result(message: Any) -> Any:
 
 
 def _describe(task: _Task) -> str:
-    return f"episodes {sorted(task.left)} of {task.block.condition}"
+    return f"episodes {task.left} of {task.block.condition}"
 
 
 def _error_line(error: RayError) -> str:

@@ -1,8 +1,9 @@
 """Gymnasium ids of this room and the short names that the command line takes.
 
-Version 0 gives the policy the target's exact position in every step; version 1 gives it a click, and blocks may lie
-at any yaw, so that a policy has to look (docs/environments.md). `moving_pick-v1` and `nudged_pick-v1` have no confuser
-unless one is asked for: which of two identical blocks has moved since the click, no policy without memory can know.
+A short name is version 1, which gives the policy a click on the target, and blocks at any yaw, so that a policy has to
+look (docs/environments.md); `NAME-v0` is version 0, with the target's exact position in every step. `moving_pick` and
+`nudged_pick` have no confuser unless one is asked for: which of two identical blocks has moved since the click, no
+policy without memory can know.
 """
 
 import warnings
@@ -24,11 +25,11 @@ _TASKS: Mapping[str, tuple[str, str, int, int]] = {  # title, entry point, confu
     "nudged_pick": ("NudgedPick", "act_eval.envs.dynamic:NudgedPickEnv", 1, 0),
 }
 
-ENVIRONMENTS: Mapping[str, str] = {name: f"act_eval/{title}-v0" for name, (title, *_) in _TASKS.items()} | {
-    f"{name}-v1": f"act_eval/{title}-v1" for name, (title, *_) in _TASKS.items()
+ENVIRONMENTS: Mapping[str, str] = {name: f"act_eval/{title}-v1" for name, (title, *_) in _TASKS.items()} | {
+    f"{name}-v0": f"act_eval/{title}-v0" for name, (title, *_) in _TASKS.items()
 }
 """Short name → Gymnasium id."""
-_VERSION_0: Mapping[str, str] = {f"{name}-v0": f"act_eval/{title}-v0" for name, (title, *_) in _TASKS.items()}
+_VERSION_1: Mapping[str, str] = {f"{name}-v1": ENVIRONMENTS[name] for name in _TASKS}
 
 
 def register_all() -> None:
@@ -49,7 +50,7 @@ def env_id(name: str) -> str:
     """
     if name in ENVIRONMENTS.values():
         return name
-    known = {**ENVIRONMENTS, **_VERSION_0}
+    known = {**ENVIRONMENTS, **_VERSION_1}
     if name not in known:
         raise UnknownName("environment", name, known)
     return known[name]

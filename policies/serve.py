@@ -28,6 +28,7 @@ from act_eval.types import (
     PAST_ACTIONS,
     STATE,
     ActionChunks,
+    BoolArray,
     ChunkRequest,
     FloatArray,
     Observation,
@@ -206,10 +207,10 @@ class TorchChunkPolicy:
 def _since_start(past_NKA: FloatArray, last_action_NA: FloatArray) -> FloatArray:
     """Return past commands, those before the episode's start replaced as in training, see `PAST_ACTIONS`."""
     filled_NKA = past_NKA.copy()
-    unknown_NK = np.isnan(past_NKA).all(axis=2)
+    unknown_NK: BoolArray = np.all(np.isnan(past_NKA), axis=2)
     first_N = np.minimum(unknown_NK.sum(axis=1), past_NKA.shape[1] - 1)
     first_NA = past_NKA[np.arange(len(past_NKA)), first_N]
-    first_NA = np.where(unknown_NK.all(axis=1)[:, None], last_action_NA, first_NA)
+    first_NA = np.where(np.all(unknown_NK, axis=1)[:, None], last_action_NA, first_NA)
     filled_NKA[unknown_NK] = np.broadcast_to(first_NA[:, None], past_NKA.shape)[unknown_NK]
     return filled_NKA
 

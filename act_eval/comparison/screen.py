@@ -2,9 +2,7 @@
 
 from collections.abc import Sequence
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Column, Table
 from rich.text import Text
 
 from act_eval.comparison.findings import (
@@ -18,17 +16,17 @@ from act_eval.comparison.findings import (
 )
 from act_eval.comparison.noise import NoiseFloor
 from act_eval.comparison.selection import Selection, selection_lines
+from act_eval.results.tables import Table
 from act_eval.types import OUTCOMES
 
 _MOST_FLIPS = 10
-_STYLES = {"better": "green", "worse": "red", "equivalent within margin": "green", "inconclusive": "yellow"}
 
 
 def show_comparison(console: Console, comparison: Comparison, noise: Sequence[NoiseFloor]) -> None:
     """Print the findings, the changes, the notes and the decision."""
     _say(console, f"BASE {comparison.base.place} ({comparison.base.policy_name})")
     _say(console, f"NEW  {comparison.new.place} ({comparison.new.policy_name})")
-    console.print(_findings(comparison))
+    _say(console, _findings(comparison).text(console.width))
     _say(console, method_text(comparison))
     for finding in comparison.findings:
         _show_condition(console, finding)
@@ -49,35 +47,34 @@ def show_noise(console: Console, noise: Sequence[NoiseFloor]) -> None:
 
 def show_selection(console: Console, selection: Selection) -> None:
     """Print every checkpoint's rates, their mean, and the selection bias of the best."""
-    table = Table("checkpoint", *(Column(Text(condition.condition)) for condition in selection.conditions))
-    for i, run in enumerate(selection.runs):
-        best = " (best)" if i == selection.best else ""
-        table.add_row(
-            Text(f"{run.place}{best}"), *(condition.rates[i].describe() for condition in selection.conditions)
-        )
-    console.print(table)
+    own = selection.conditions
+    rows = [
+        (f"{run.place}{' (best)' if i == selection.best else ''}", *(one.rates[i].describe() for one in own))
+        for i, run in enumerate(selection.runs)
+    ]
+    table = Table(heads=("checkpoint", *(one.condition for one in own)), rows=tuple(rows), boxed=False)
+    _say(console, table.text(console.width))
     for line in selection_lines(selection):
         _say(console, line)
 
 
 def _findings(comparison: Comparison) -> Table:
-    conditions = len(comparison.findings)
-    p_name = "p" if conditions == 1 else "Holm p"
-    heads = ("NEW - BASE", "lost", "won", p_name, "verdict")
-    table = Table(Column("condition", no_wrap=True), "BASE", "NEW", *heads, box=SIMPLE_HEAD, pad_edge=False)
-    for finding in comparison.findings:
-        pairs, difference = finding.pairs, difference_text(finding)
-        table.add_row(
-            Text(finding.conditions.name.replace(" → ", "\n→ ")),
-            f"{finding.base.successes}/{finding.base.trials}",
-            f"{finding.new.successes}/{finding.new.trials}",
-            Text(difference.replace(" [", "\n[")),
-            str(pairs.only_first) if pairs else "–",
-            str(pairs.only_second) if pairs else "–",
-            p_text(finding.adjusted),
-            Text(finding.verdict, _STYLES[finding.verdict]),
+    p_name = "p" if len(comparison.findings) == 1 else "Holm p"
+    rows = [
+        (
+            one.conditions.name.replace(" → ", "\n→ "),
+            f"{one.base.successes}/{one.base.trials}",
+            f"{one.new.successes}/{one.new.trials}",
+            difference_text(one).replace(" [", "\n["),
+            str(one.pairs.only_first) if one.pairs else "–",
+            str(one.pairs.only_second) if one.pairs else "–",
+            p_text(one.adjusted),
+            one.verdict,
         )
-    return table
+        for one in comparison.findings
+    ]
+    heads = ("condition", "BASE", "NEW", "NEW - BASE", "lost", "won", p_name, "verdict")
+    return Table(heads=heads, rows=tuple(rows), boxed=False)
 
 
 def _show_condition(console: Console, finding: ConditionFinding) -> None:
@@ -85,7 +82,7 @@ def _show_condition(console: Console, finding: ConditionFinding) -> None:
     if finding.doubt:
         _say(console, f"{finding.conditions.name}: {finding.doubt}")
     if any(before != now for before, now in finding.migration):
-        console.print(_migration(finding))
+        _say(console, _migration(finding).text(console.width))
     for flip in finding.flips[:_MOST_FLIPS]:
         _say(console, f"  seed {flip.seed} (episode {flip.episode}): {flip.base} → {flip.new}")
         if flip.base_clip.path or flip.new_clip.path:
@@ -98,11 +95,12 @@ def _show_condition(console: Console, finding: ConditionFinding) -> None:
 def _migration(finding: ConditionFinding) -> Table:
     rows = [outcome for outcome in OUTCOMES if any(before == outcome for before, _ in finding.migration)]
     columns = [outcome for outcome in OUTCOMES if any(now == outcome for _, now in finding.migration)]
-    table = Table("BASE \\ NEW", *columns, box=SIMPLE_HEAD, pad_edge=False)
-    for before in rows:
-        counts = [finding.migration.get((before, now), 0) for now in columns]
-        table.add_row(before, *(str(count) if count else "·" for count in counts))
-    return table
+    counts = [[finding.migration.get((before, now), 0) for now in columns] for before in rows]
+    return Table(
+        heads=("BASE \\ NEW", *columns),
+        rows=tuple((before, *(str(n) if n else "·" for n in own)) for before, own in zip(rows, counts, strict=True)),
+        boxed=False,
+    )
 
 
 def _say(console: Console, line: str) -> None:

@@ -153,26 +153,26 @@ def commands(cell: Cell, budget: Budget, folder: Path) -> dict[Stage, list[str]]
     size = ("--image-size", str(budget.image_size))
     found: dict[Stage, list[str]] = {
         "collect": [
-            *("collect", "--env", "confuser_pick", "--episodes", str(budget.demonstrations), "--workers", "1"),
+            *("collect", "--env", "confuser_pick-v0", "--episodes", str(budget.demonstrations), "--workers", "1"),
             *("--positions", cell.data.positions, "--confusers", str(cell.data.confusers), *size),
             *(("--label-noise", str(cell.data.label_noise)) if cell.data.label_noise else ()),
             *("--out", str(data)),
         ],
         "train": [
-            *("train", "--policy", "act", "--env", "confuser_pick", "--dataset", str(data)),
+            *("train", "--policy", "act", "--env", "confuser_pick-v0", "--dataset", str(data)),
             *("--episodes", str(cell.demonstrations or budget.demonstrations)),
             *("--steps", str(budget.steps), "--seed", str(cell.seed)),
             *("--validate-every", str(budget.steps), "--evaluate-every", "0", "--keep", "1", "--threads", "1"),
             *(*config()["network"], *cell.model, "--out", str(own / "train")),
         ],
         "probe": [
-            *("probe", "--policy", str(checkpoint), "--env", "confuser_pick", "--short", *size),
+            *("probe", "--policy", str(checkpoint), "--env", "confuser_pick-v0", "--short", *size),
             *("--json", str(own / "probe.json")),
         ],
     }
     for condition in cell.conditions:
         found[condition] = [
-            *("evaluate", "--policy", str(checkpoint), "--env", "confuser_pick", "--delay", "0", *size),
+            *("evaluate", "--policy", str(checkpoint), "--env", "confuser_pick-v0", "--delay", "0", *size),
             *("--episodes", str(budget.episodes if condition == "present" else budget.other_episodes)),
             *("--video", "none", "--no-probe", "--workers", "1", *_scene(cell, condition)),
             *("--out", str(own / condition)),

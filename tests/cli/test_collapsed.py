@@ -33,4 +33,4 @@ def test_an_evaluation_says_that_it_collapsed(tmp_path: Path, capsys: pytest.Cap
     )
     said = capsys.readouterr().out
     assert "warning: input environment_state ignored" in said
-    assert "naive_d0_s10: collapsed (it closes between the blocks)" in said
+    assert "naive_d0_s10: averaging (mode collapse)" in said

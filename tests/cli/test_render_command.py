@@ -134,7 +134,8 @@ def test_every_action_is_found_in_the_answer_that_it_came_from(run: Path):
         np.testing.assert_array_equal(flying.sum(axis=0), steps.in_flight)
         assert steps.estimated.tolist() == [0] + [2] * (len(steps.estimated) - 1)
         assert steps.blocks_xyz.shape == (steps.steps + 1, 2, 3)
-        np.testing.assert_allclose(steps.goal_input, steps.blocks_xyz[steps.observation_step, 0, :2])
+        assert (steps.goal_input == steps.goal_input[0]).all()  # a click at the start, at most 3 cm off per axis
+        assert 0 < np.abs(steps.goal_input[0] - steps.blocks_xyz[0, 0, :2]).max() < 0.031
 
 
 def test_steps_of_an_earlier_version_are_read(run: Path, tmp_path: Path):

@@ -363,8 +363,8 @@ def test_a_wrong_label_clicks_the_confuser():
 
 def test_version_0_by_option_is_version_1_and_the_reverse():
     as_v0 = clicks("confuser_pick-v1", 7, 3, goal_input="exact", max_yaw=0.35)
-    assert np.array_equal(as_v0, clicks("confuser_pick", 7, 3))
-    as_v1 = clicks("confuser_pick", 7, 3, goal_input="click", max_yaw=np.pi / 4)
+    assert np.array_equal(as_v0, clicks("confuser_pick-v0", 7, 3))
+    as_v1 = clicks("confuser_pick-v0", 7, 3, goal_input="click", max_yaw=np.pi / 4)
     assert np.array_equal(as_v1, clicks("confuser_pick-v1", 7, 3))
 
 

@@ -61,7 +61,7 @@ def test_the_expert_succeeds_and_its_run_folder_is_complete(tmp_path: Path, caps
         assert len(load(out / "expert" / "steps" / f"{record.episode:04d}.npz").state) == record.steps + 1
     assert len((out / "expert" / "timings.jsonl").read_text().splitlines()) == 2
     manifest = json.loads((out / "manifest.json").read_text())
-    assert manifest["suite"]["env"] == "act_eval/ConfuserPick-v0"
+    assert manifest["suite"]["env"] == "act_eval/ConfuserPick-v1"
     assert manifest["suite"]["seeds"] == [3, 17]
     assert manifest["fingerprint"]["renderer"]
     assert manifest["fingerprint"]["threads"] == 1

@@ -102,7 +102,7 @@ def played(env: gym.Env) -> list[bool]:
 
 
 def test_the_last_step_alone_tells_a_success_and_only_one_that_has_lasted(registration: ModuleType):
-    ours = played(gym.make("act_eval/ConfuserPick-v0", disable_env_checker=True))
+    ours = played(gym.make("act_eval/ConfuserPick-v1", disable_env_checker=True))
     first = int(np.argmax(ours))
     assert len(ours) - first == 10  # the hold time: the block is placed in each of the last steps
     name = registration.lerobot_id("confuser_pick")

@@ -56,7 +56,8 @@ def tiny_rtc(**changes: Any) -> ACTRTCPolicy:
 def normalised_batch(config: ACTConfig, rows: int = 4, seed: int = 0) -> dict[str, Tensor]:
     """Inputs and targets as a network takes them; rows 1 and on are padded at the end."""
     generator = torch.Generator().manual_seed(seed)
-    batch = {k: torch.randn(rows, *f.shape, generator=generator) for k, f in config.network_inputs.items()}
+    read = {k: f for k, f in config.network_inputs.items() if k in config.input_features or f.type == "ACTION"}
+    batch = {k: torch.randn(rows, *f.shape, generator=generator) for k, f in read.items()}
     steps = config.target_steps
     batch["action"] = torch.randn(rows, steps, config.action_dim, generator=generator)
     batch["action_is_pad"] = torch.arange(steps) >= steps - torch.arange(rows)[:, None]

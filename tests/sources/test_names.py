@@ -11,7 +11,7 @@ from act_eval.sources.external_envs import is_foreign
 @pytest.mark.parametrize(
     ("name", "env_id"),
     [
-        ("pick", "act_eval/Pick-v0"),
+        ("pick", "act_eval/Pick-v1"),
         ("moving_pick-v1", "act_eval/MovingPick-v1"),
         ("moving_pick-v0", "act_eval/MovingPick-v0"),
         ("act_eval/ConfuserPick-v1", "act_eval/ConfuserPick-v1"),
@@ -23,7 +23,7 @@ def test_an_environment_of_ours_has_a_name_per_version(name: str, env_id: str) -
 
 
 def test_a_wrong_version_of_ours_lists_those_that_exist() -> None:
-    with pytest.raises(UnknownName, match="moving_pick-v1"):
+    with pytest.raises(UnknownName, match="moving_pick-v0"):
         env_source("moving_pick-v2", {}, EnvDeclaration(), film=False)
 
 

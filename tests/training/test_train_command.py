@@ -319,7 +319,7 @@ def test_the_rate_of_the_data_is_kept_and_compared(
     assert trained_rates(checkpoint) == (50,)
     env = EnvSource(env_id="act_eval/Pick-v1", options={"image_size": 16})
     worker = PolicyWorkerSource(env=env, policy=CheckpointSource(folder=checkpoint), slots=1)()
-    assert "has 50 frames per second, pick-v1 20 control steps: a chunk of 4 actions" in worker.facts.warnings[0]
+    assert "has 50 frames per second, pick 20 control steps: a chunk of 4 actions" in worker.facts.warnings[0]
     worker.close()
     extra = json.loads((checkpoint / "act_eval.json").read_text())
     extra["training"]["data"][0]["fps"] = 0

@@ -99,7 +99,8 @@ def write_page(folder: Path, name: str, runs: Sequence[Path]) -> None:
         raise CheckpointError(f"{folder} has no training record; it was not made by `act-eval train`")
     read = [read_run(place) for place in runs]
     measured = [line for run in read for line in _measured(run, digest(folder))]
-    grasps = [f"- {line}" for run in read for line in _grasps(run)]
+    named = len({run.suite.env for run in read}) > 1
+    grasps = [f"- {f'{run.suite.env}, ' if named else ''}{line}" for run in read for line in _grasps(run)]
     lines = [f"# {name}", "", f"A policy of type `{config.type}`, in half precision.", ""]
     if config.conditioning == "unread":
         lines += ["A control, not to be used: it declares the target's coordinates and no layer reads them.", ""]

@@ -26,7 +26,7 @@ def show_comparison(console: Console, comparison: Comparison, noise: Sequence[No
     """Print the findings, the changes, the notes and the decision."""
     _say(console, f"BASE {comparison.base.place} ({comparison.base.policy_name})")
     _say(console, f"NEW  {comparison.new.place} ({comparison.new.policy_name})")
-    _say(console, _findings(comparison).text(console.width))
+    _say(console, f"\n{_findings(comparison).text(console.width)}\n")
     _say(console, method_text(comparison))
     for finding in comparison.findings:
         _show_condition(console, finding)
@@ -82,7 +82,7 @@ def _show_condition(console: Console, finding: ConditionFinding) -> None:
     if finding.doubt:
         _say(console, f"{finding.conditions.name}: {finding.doubt}")
     if any(before != now for before, now in finding.migration):
-        _say(console, _migration(finding).text(console.width))
+        _say(console, f"\n{_migration(finding).text(console.width)}\n")
     for flip in finding.flips[:_MOST_FLIPS]:
         _say(console, f"  seed {flip.seed} (episode {flip.episode}): {flip.base} → {flip.new}")
         if flip.base_clip.path or flip.new_clip.path:

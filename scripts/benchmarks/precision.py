@@ -26,7 +26,7 @@ _PRECISIONS: tuple[Precision, Precision] = ("float32", "bf16")
 
 
 def main(
-    policies: tuple[str, ...] = (), env: str = "act_eval/ConfuserPick-v0", episodes: int = 10, threads: int = 1
+    policies: tuple[str, ...] = (), env: str = "act_eval/ConfuserPick-v1", episodes: int = 10, threads: int = 1
 ) -> int:
     """Deviation of commands in bfloat16 from those in float32, without delay.
 

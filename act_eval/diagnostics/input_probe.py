@@ -50,8 +50,8 @@ TURNED_SHARE = 0.5
 """A used goal input, exchanged for the other block's, turns at least this share of the open chunks to another block."""
 MIN_OBSERVATIONS = 16
 """Smallest number of observations for a verdict."""
-MIN_OPEN = 4
-"""Smallest number of open observations for a statement about the choice."""
+MIN_OPEN = 8
+"""Smallest number of open observations for a statement about the choice: of four, an intact policy turned two."""
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ def env() -> Iterator[gym.Env]:
 
 @pytest.fixture(scope="module")
 def observations(env: gym.Env) -> ObservationSet:
-    return collect_observations(env, ExpertExecutor([env]), episode_seeds(Purpose.PROBE, 3, 4), per_episode=4)
+    return collect_observations(env, ExpertExecutor([env]), episode_seeds(Purpose.PROBE, 0, 4), per_episode=4)
 
 
 @pytest.fixture(scope="module")

@@ -39,12 +39,14 @@ class Measured:
 
 
 def processor_s() -> float:
-    """Return the processor time of this process and of its children that are alive [s]."""
-    ticks = 0
-    tasks = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-    for pid in ["self", *tasks]:
+    """Return the processor time of this process and its descendants [s]: workers are forked from a server."""
+    ticks, left = 0, [os.getpid()]
+    while left:
+        pid = left.pop()
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])
+        ticks += sum(map(int, fields[11:15]))  # its own and that of children that have ended
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            left += map(int, (thread / "children").read_text().split())
     return ticks / os.sysconf("SC_CLK_TCK")
 
 

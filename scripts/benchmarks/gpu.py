@@ -65,18 +65,22 @@ Part = Callable[[], Iterator[Row]]
 
 def main(plan: Plan) -> int:
     """Measure part after part and write what is there after each."""
-    began, console = time.monotonic(), Console(highlight=False)
+    began, console = time.monotonic(), Console(highlight=False, width=140)
     device, rows, left = resolve_device(plan.device), list[Row](), list[str]()
     for name, part in _parts(plan, device).items():
         if time.monotonic() - began > 0.75 * 60 * plan.minutes:
             left.append(name)
             continue
-        rows += part()
-        _write(plan, device, rows)
+        try:
+            for row in part():
+                rows.append(row)
+                _write(plan, device, rows)
+        except RuntimeError as error:  # a compiler's or a driver's: the other parts are worth having
+            left.append(f"the rest of {name} ({str(error).strip().splitlines()[0]})")
         console.print(f"{name}: {time.monotonic() - began:.0f} s", markup=False)
     console.print(_table(rows))
     if left:
-        console.print(f"left out for lack of time: {', '.join(left)}", markup=False)
+        console.print(f"left out: {', '.join(left)}", markup=False)
     return OK
 
 

@@ -88,6 +88,7 @@ RULES: tuple[Rule, ...] = (
     Run(r"act-eval merge", slow=False),
     Run(r"python scripts/experiments/mode_collapse\.py --(list|report)", slow=False),
     Run(r"python scripts/experiments/study\.py shipped_policies\.toml --list", slow=False),
+    NotRun(r"python scripts/benchmarks/gpu\.py", "needs a GPU"),
     NotRun(r"python scripts/experiments/study\.py ", "takes hours; tests/experiments/test_study.py runs a small study"),
     Run(r"act-eval export \S+ --to tensorboard wandb", needs=("wandb",)),
     Run(r"act-eval export \S+ --to rerun", needs=("rerun",)),

@@ -17,7 +17,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -160,14 +160,8 @@ class _Task:
     actor: Any
     job: Job
     block: Block
-    shared: set[int] = field(default_factory=set)
-    """Episodes that another actor runs too."""
-    arrived: set[int] = field(default_factory=set)
-
-    @property
-    def left(self) -> list[int]:
-        """Its own unfinished episodes, in running order."""
-        return [one for one in self.block.episodes if one not in self.arrived and one not in self.shared]
+    left: dict[int, None]
+    """Its episodes that have not arrived and that no other actor runs too, in running order."""
 
 
 class _ActorPool:
@@ -255,17 +249,18 @@ class _ActorPool:
 
     def _start_block(self, job: Job, actor: Any, block: Block) -> None:
         stream = actor.run.options(num_returns="streaming").remote(job, block)
-        self._tasks[stream] = _Task(actor, job, block)
+        self._tasks[stream] = _Task(actor, job, block, dict.fromkeys(block.episodes))
 
     def _half_of_slowest(self, job: Job) -> Block | None:
         """Return half of the most episodes that an actor has not begun, to be run by another one too."""
         running = [task for task in self._tasks.values() if task.job is job]
         slowest = max(running, key=lambda task: len(task.left), default=None)
-        waiting = [] if slowest is None else slowest.left[job.batch :]
+        waiting = [] if slowest is None else list(slowest.left)[job.batch :]
         if slowest is None or not waiting:
             return None
         half = waiting[len(waiting) // 2 :]
-        slowest.shared.update(half)
+        for episode in half:
+            del slowest.left[episode]
         return Block(slowest.block.condition, tuple(half))
 
     def _on_ready(self, source: Any) -> None:
@@ -303,7 +298,7 @@ class _ActorPool:
             self._spawn()
             return self._lost(task, missing, error) if task.job is job else []
         number = episode.line.record.episode
-        task.arrived.add(number)
+        task.left.pop(number, None)
         if task.job is not job or (task.block.condition, number) not in missing:
             return []  # an episode that another worker has run, of this run or of one before
         for place, content in episode.files.items():
@@ -325,7 +320,7 @@ class _ActorPool:
         """
         if not task.left:
             return []
-        for episode in task.left[: task.job.batch]:
+        for episode in list(task.left)[: task.job.batch]:
             key = (task.block.condition, episode)
             self._losses[key] = self._losses.get(key, 0) + 1
             if self._losses[key] >= _MOST_LOSSES:
@@ -345,7 +340,7 @@ def _result(message: Any) -> Any:
 
 
 def _describe(task: _Task) -> str:
-    return f"episodes {task.left} of {task.block.condition}"
+    return f"episodes {list(task.left)} of {task.block.condition}"
 
 
 def _error_line(error: RayError) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 import tyro
-from compiling.measures import PairedTiming, time_pairs
+from compiling.measures import PairedTiming, time_pairs, under_bf16
 from compiling.subjects import Batch, Kind, Network, Subject, make_subject, observation_of, training_batch
 from rendering import bare_frame, data_at_home
 from rich.console import Console
@@ -95,17 +95,11 @@ def _parts(plan: Plan, device: str) -> dict[str, Part]:
     return parts
 
 
-def _timed(plan: Plan, device: str, first: Callable[[], object], second: Callable[[], object], share: float = 1.0):
+def _timed(
+    plan: Plan, device: str, first: Callable[[], object], second: Callable[[], object], share: float = 1.0
+) -> PairedTiming:
     pairs = max(2, round(plan.pairs * share))
     return time_pairs(first, second, pairs, warm_up=3, device=device, clock="wall")
-
-
-def _under_bf16(device: str, call: Callable[[], object]) -> Callable[[], object]:
-    def ask() -> object:
-        with torch.autocast(device.split(":")[0], torch.bfloat16):
-            return call()
-
-    return ask
 
 
 def _inference(plan: Plan, device: str, kind: Kind, rows: int) -> Iterator[Row]:
@@ -122,7 +116,7 @@ def _inference(plan: Plan, device: str, kind: Kind, rows: int) -> Iterator[Row]:
     compiled = {mode: partial(predict, compiled_module(plain, mode, same_numbers=False)) for mode in _MODES}
     for mode, call in compiled.items():
         yield Row(what, "eager", mode, _timed(plan, device, eager, call))
-    yield Row(what, "eager", "eager, bf16", _timed(plan, device, eager, _under_bf16(device, eager)))
+    yield Row(what, "eager", "eager, bf16", _timed(plan, device, eager, under_bf16(eager, device)))
     if (theirs := _lerobot_inference(subject, batch)) is not None:
         yield Row(what, "LeRobot, eager", "eager", _timed(plan, device, theirs, eager))
         yield Row(what, "LeRobot, eager", _MODES[-1], _timed(plan, device, theirs, compiled[_MODES[-1]]))

@@ -31,6 +31,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     policy = str(write_checkpoint(folder / "act_rtc", "act_rtc"))
     out = folder / "run"
     flags = ["--policy", policy, "--seeds", "3,17", "--delay", "2", "--image-size", "32", "--workers", "1"]
+    flags += ["--goal-input", "exact"]
     assert main(["evaluate", *flags, "--no-probe", "--out", str(out), "--export", "csv", "parquet", "tensorboard"]) == 0
     return out
 
@@ -134,8 +135,7 @@ def test_every_action_is_found_in_the_answer_that_it_came_from(run: Path):
         np.testing.assert_array_equal(flying.sum(axis=0), steps.in_flight)
         assert steps.estimated.tolist() == [0] + [2] * (len(steps.estimated) - 1)
         assert steps.blocks_xyz.shape == (steps.steps + 1, 2, 3)
-        assert (steps.goal_input == steps.goal_input[0]).all()  # a click at the start, at most 3 cm off per axis
-        assert 0 < np.abs(steps.goal_input[0] - steps.blocks_xyz[0, 0, :2]).max() < 0.031
+        np.testing.assert_allclose(steps.goal_input, steps.blocks_xyz[steps.observation_step, 0, :2])
 
 
 def test_steps_of_an_earlier_version_are_read(run: Path, tmp_path: Path):

@@ -27,6 +27,7 @@ from .measures import (
     predicted,
     roofline,
     time_pairs,
+    under_bf16,
 )
 from .subjects import Batch, Kind, Network, Subject, make_subject, observation_of, training_batch
 
@@ -221,11 +222,7 @@ class _Bench:
         return ask
 
     def _under_bf16(self, call: Callable[[], object]) -> Callable[[], object]:
-        def ask() -> object:
-            with torch.autocast(self.plan.device.split(":")[0], torch.bfloat16):
-                return call()
-
-        return ask
+        return under_bf16(call, self.plan.device)
 
     def _predict(self, batch: Batch) -> object:
         return self.policy.predict_action_chunk(observation_of(batch))

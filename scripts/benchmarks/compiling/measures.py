@@ -94,6 +94,16 @@ def compare(policy: Policy, eager: nn.Module, compiled: nn.Module, batches: list
     )
 
 
+def under_bf16(call: Call, device: str) -> Call:
+    """Return a call that runs under bfloat16 autocast."""
+
+    def ask() -> object:
+        with torch.autocast(device.split(":")[0], torch.bfloat16):
+            return call()
+
+    return ask
+
+
 def predicted(policy: Policy, batch: Batch) -> Tensor:
     """Return a chunk, copied: a compiled model may write into it at its next call."""
     return policy.predict_action_chunk(observation_of(batch)).clone()

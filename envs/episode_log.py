@@ -64,6 +64,10 @@ class RunningLog:
         """The last moment."""
         return self._moments[-1]
 
+    def moved(self, block: int) -> NDArray[np.float64]:
+        """Return by how much a block moved in the last control step (3,) [m]; not at all at reset."""
+        return self._moments[-1].blocks[block] - self._moments[max(len(self._moments) - 2, 0)].blocks[block]
+
     @property
     def success(self) -> bool:
         """Whether the target is placed now, even if not yet for the hold time."""

@@ -12,6 +12,7 @@ from act_eval.scenes.workspace import ANY_YAW
 
 GoalInput = Literal["click", "exact", "none", "confuser", "random"]
 Positions = Literal["continuous", "one", "two"]
+ObsType = Literal["pixels_agent_pos", "state"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,11 @@ class PickOptions:
     """Whether the arm shows its meshes, from a copy of MuJoCo Menagerie that `MENAGERIE_ROOT` names, instead of
     primitives. Physics does not change."""
 
-    _later: ClassVar[tuple[str, ...]] = ("positions", "label_noise", "robot_meshes", "max_yaw")
+    obs_type: ObsType = "pixels_agent_pos"
+    """What a policy observes: both cameras, the joints and the goal input, or (`state`) no images, and everything that
+    moves in `environment_state`: the target's position, yaw and velocity, and the joints' velocities."""
+
+    _later: ClassVar[tuple[str, ...]] = ("positions", "label_noise", "robot_meshes", "max_yaw", "obs_type")
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> "PickOptions":
@@ -73,9 +78,14 @@ class PickOptions:
 
     def __post_init__(self) -> None:
         """Refuse values outside their range, by name."""
-        for name, kind in (("goal_input", GoalInput), ("positions", Positions)):
+        for name, kind in (("goal_input", GoalInput), ("positions", Positions), ("obs_type", ObsType)):
             if (chosen := getattr(self, name)) not in get_args(kind):
                 raise UnknownName(name, str(chosen), get_args(kind))
+        if self.obs_type == "state" and self.goal_input != "exact":
+            raise UsageError(
+                f"obs_type 'state' hands over the target's position, but goal_input is {self.goal_input!r}; "
+                "it needs goal_input='exact'"
+            )
         if not 8 <= self.image_size <= MAX_SIDE:
             raise UsageError(f"image_size is {self.image_size}; 8 to {MAX_SIDE} pixels are allowed")
         if not 0 <= self.max_yaw <= ANY_YAW:

@@ -35,6 +35,7 @@ _HOME_SPREAD = 0.04  # the arm's joints start within this of HOME [rad]
 _NOISY_SHARE = 0.5
 _FAULT_STEPS = (10, 25)  # duration of a gripper fault [control steps]
 _FARTHEST = 10.0  # bound of the goal input [m]; a block pushed off the table falls much less far to the side
+_FASTEST = 1e3  # bound of the velocities of a state observation [m/s, rad/s]
 _ON_TABLE = 0.004  # a block on the table has its centre at most this far above its resting height [m]
 _BROKEN = (mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQVEL, mujoco.mjtWarning.mjWARN_BADQACC)
 
@@ -62,13 +63,14 @@ class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):
         self._actions = spaces.Box(self._scene.action_low, self._scene.action_high, dtype=np.float32)
         self.action_space: Any = self._actions
         self._bounds = CommandBounds(self._actions)
-        self.observation_space = spaces.Dict(
-            {
-                "pixels": spaces.Dict(dict.fromkeys(CAMERAS, image)),
-                "agent_pos": spaces.Box(-2 * np.pi, 2 * np.pi, (len(JOINTS),), np.float32),
-                "environment_state": spaces.Box(-_FARTHEST, _FARTHEST, (2,), np.float32),
-            }
-        )
+        self._sees = self.options.obs_type != "state"
+        far = np.full(2, _FARTHEST) if self._sees else np.repeat([_FARTHEST, _FASTEST], [4, 9])
+        entries: dict[str, spaces.Space[Any]] = {
+            "agent_pos": spaces.Box(-2 * np.pi, 2 * np.pi, (len(JOINTS),), np.float32),
+            "environment_state": spaces.Box(-far.astype(np.float32), far.astype(np.float32)),
+        }
+        pixels = {"pixels": spaces.Dict(dict.fromkeys(CAMERAS, image))} if self._sees else {}
+        self.observation_space = spaces.Dict({**pixels, **entries})
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -270,14 +272,25 @@ class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):
             self._data.qpos[address : address + 2] += move
 
     def _observation(self) -> dict[str, Any]:
+        observation: dict[str, Any] = {
+            "agent_pos": self._data.qpos[self._scene.joint_qpos].astype(np.float32),
+            "environment_state": (self._goal_input() if self._sees else self._whole_state()).astype(np.float32),
+        }
+        if not self._sees:
+            return observation
         if not self._skip_cameras:
             renderer, size = renderer_for(self._scene.drawn_by), self.options.image_size
             self._pixels = {camera: renderer.render(self._data, camera, size, size) for camera in CAMERAS}
-        return {
-            "pixels": dict(self._pixels),
-            "agent_pos": self._data.qpos[self._scene.joint_qpos].astype(np.float32),
-            "environment_state": self._goal_input().astype(np.float32),
-        }
+        return {"pixels": dict(self._pixels), **observation}
+
+    def _whole_state(self) -> NDArray[np.float64]:
+        """Return the target's position (3,) [m], yaw [rad] and velocity (3,) [m/s], the joints' velocities (6,) [rad/s].
+
+        The target's velocity is that over the last control step: an environment may shift the block between steps.
+        """
+        now = self.privileged()
+        velocity = self._log.moved(self._target) * CONTROL_HZ
+        return np.concatenate([now.target_pos, [now.target_yaw], velocity, self._data.qvel[self._scene.joint_qvel]])
 
     def _goal_input(self) -> NDArray[np.float64]:
         blocks, other = self._log.now.blocks, 1 if self._target == 0 else 0

@@ -24,7 +24,7 @@ from act_eval.collect import (
 from act_eval.collect.corrections import corrector
 from act_eval.collect.plan import LabelPrefix
 from act_eval.datasets import ImageStorage
-from act_eval.envs.options import GoalInput, Positions
+from act_eval.envs.options import GoalInput, ObsType, Positions
 from act_eval.envs.registration import env_id
 from act_eval.errors import Interrupted, UsageError
 from act_eval.timing import parse_delay
@@ -81,6 +81,8 @@ class Flags:
     """Goal coordinates of the labels' observations; the environment's default if omitted."""
     max_yaw: float | None = None
     """Largest turn of a block to either side at reset [rad]; the environment's default if omitted."""
+    obs_type: ObsType | None = None
+    """state: no images, and positions and velocities of target and joints in the observation."""
     robot_meshes: bool = False
     """Render the robot's meshes, from the copy of MuJoCo Menagerie at MENAGERIE_ROOT, instead of primitives."""
     images: ImageStorage = "image"
@@ -126,7 +128,8 @@ def run(argv: Sequence[str], prog: str) -> int:
 
 
 def _options(flags: Flags) -> dict[str, Any]:
-    given = {name: getattr(flags, name) for name in ("confusers", "positions", "label_noise", "goal_input", "max_yaw")}
+    names = ("confusers", "positions", "label_noise", "goal_input", "max_yaw", "obs_type")
+    given = {name: getattr(flags, name) for name in names}
     options = {name: value for name, value in given.items() if value is not None}
     options |= {"robot_meshes": True} if flags.robot_meshes else {}
     usual = {**DEMONSTRATED, **({} if flags.policy is None else {"action_noise": 0.0, "gripper_faults": 0.0})}

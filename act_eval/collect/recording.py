@@ -52,11 +52,11 @@ class Attempts(Protocol):
         ...
 
 
-def observed(env: Any) -> tuple[dict[str, tuple[int, int]], bool]:
-    """Return the cameras of an environment with (height, width) [pixels], and whether there is `environment_state`."""
-    spaces = env.observation_space
-    cameras = {name: space.shape[:2] for name, space in spaces["pixels"].spaces.items()}
-    return cameras, "environment_state" in spaces.spaces
+def observed(env: Any) -> tuple[dict[str, tuple[int, int]], int]:
+    """Return the cameras of an environment with (height, width) [pixels], and the size of its `environment_state`."""
+    spaces = env.observation_space.spaces
+    cameras = {name: space.shape[:2] for name, space in spaces["pixels"].spaces.items()} if "pixels" in spaces else {}
+    return cameras, spaces["environment_state"].shape[0] if "environment_state" in spaces else 0
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,8 @@ def _episode(
         vectors[ENVIRONMENT_STATE] = np.stack([o["environment_state"] for o in observations])
     success, done = np.array(flags).T
     frames = {
-        IMAGE_PREFIX + name: np.stack([o["pixels"][name] for o in observations]) for name in observations[0]["pixels"]
+        IMAGE_PREFIX + name: np.stack([o["pixels"][name] for o in observations])
+        for name in observations[0].get("pixels", ())
     }
     return Episode(seed, {**vectors, SUCCESS: success, DONE: done}, frames)
 

@@ -85,7 +85,7 @@ DEFAULT_FEATURES: Mapping[str, Feature] = {
 
 
 def demonstration_features(
-    joints: Sequence[str], cameras: Mapping[str, tuple[int, int]], storage: ImageStorage, environment_state: bool = True
+    joints: Sequence[str], cameras: Mapping[str, tuple[int, int]], storage: ImageStorage, environment_state: int = 2
 ) -> dict[str, Feature]:
     """Return the features of demonstrations recorded from an act_eval environment.
 
@@ -93,11 +93,13 @@ def demonstration_features(
         joints: names of the joints, in the order of `agent_pos` and of the action.
         cameras: camera name → (height, width) [pixels].
         storage: how images are kept.
-        environment_state: whether observations have an `environment_state`.
+        environment_state: K, numbers of the observations' `environment_state`, the target's x and y first; 0 without
+            one.
     """
     features = {STATE: Feature("float32", (len(joints),), tuple(joints))}
     if environment_state:
-        features[ENVIRONMENT_STATE] = Feature("float32", (2,), ("target_x", "target_y"))
+        names = ("target_x", "target_y", *(f"state_{number}" for number in range(2, environment_state)))
+        features[ENVIRONMENT_STATE] = Feature("float32", (environment_state,), names)
     for name, (height, width) in cameras.items():
         features[IMAGE_PREFIX + name] = Feature(storage, (height, width, 3), ("height", "width", "channels"))
     features[ACTION] = Feature("float32", (len(joints),), tuple(joints))
@@ -109,7 +111,7 @@ def correction_features(
     joints: Sequence[str],
     cameras: Mapping[str, tuple[int, int]],
     storage: ImageStorage,
-    environment_state: bool,
+    environment_state: int,
     window: int,
 ) -> dict[str, Feature]:
     """Return the features of corrections: those of demonstrations, with a window of commands in place of the action.

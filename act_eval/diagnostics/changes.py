@@ -138,7 +138,7 @@ def _goal_input(observations: ObservationSet, exchanged: Observation, short: boo
         return np.broadcast_to(value_NK if goal.ndim == 2 else value_NK[:, None], goal.shape)
 
     yield change(SHUFFLED, exchanged.environment_state)
-    if observations.block_xy.shape[1] > 1:
+    if observations.block_xy.shape[1] > 1 and goal.shape[-1] == 2:
         yield change(EXCHANGED, at_all_moments(_other_block(observations)))
     if not short:
         yield change("zeroed", np.zeros_like(goal))

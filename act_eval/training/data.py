@@ -57,11 +57,19 @@ class DataPart:
         return Windows(self.data, self.cache, config.target_steps, episodes=episodes, cameras=cameras, past=past)
 
 
-def shows_meshes(data: Sequence[Demonstrations]) -> bool:
-    """Return whether every data set was collected with the robot's meshes; its evaluations then render them too."""
+_OBSERVED_AS = ("robot_meshes", "obs_type")
+
+
+def observed_as(data: Sequence[Demonstrations]) -> dict[str, Any]:
+    """Return the environment's options for what is observed with which all data sets were collected.
+
+    Evaluations of what is trained on them need the same: the robot's meshes, or no images.
+    """
     plans = [(part.collection() or {}).get("plan") for part in data]
     options = [plan.get("options") if isinstance(plan, dict) else None for plan in plans]
-    return all(isinstance(chosen, dict) and chosen.get("robot_meshes") for chosen in options)
+    chosen = [part if isinstance(part, dict) else {} for part in options]
+    shared = {name: [part.get(name) for part in chosen] for name in _OBSERVED_AS}
+    return {name: values[0] for name, values in shared.items() if values[0] and values.count(values[0]) == len(values)}
 
 
 def demonstrations(config: TrainConfig, console: Console) -> list[DataPart]:

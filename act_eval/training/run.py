@@ -30,7 +30,7 @@ from act_eval.sources.environments import EnvSource, check_features
 from act_eval.sources.policies import checkpoint_folder
 from act_eval.sources.workers import rate_warnings
 from act_eval.training.config import TrainConfig, values
-from act_eval.training.data import DataPart, demonstrations, shows_meshes
+from act_eval.training.data import DataPart, demonstrations, observed_as
 from act_eval.training.folder import check_continues, claim, facts
 from act_eval.training.selection import closed_loop
 from act_eval.types.env_hooks import hooks_of
@@ -60,7 +60,7 @@ def train(job: TrainConfig, words: Sequence[str] = (), console: Console | None =
     # Outside: building joins the processes, which would wait for those that wait for the first one.
     trainer = build(job, words, parts, out, accelerator, console)
     finish = trainer.run()
-    _say_end(finish, job, out, console)
+    _say_end(finish, job, [part.data for part in parts], out, console)
     return finish
 
 
@@ -158,7 +158,7 @@ def _evaluation(
     job: TrainConfig, policy: Policy, processor: Processor, data: Sequence[Demonstrations], accelerator: Accelerator
 ) -> Evaluate:
     spec = TorchChunkPolicy(policy, processor).spec
-    options = image_size(policy.config) | ({"robot_meshes": True} if shows_meshes(data) else {})
+    options = image_size(policy.config) | observed_as(data)
     sources = {name: EnvSource(env_id=env_id(name), options=options) for name in job.env}
     for source in sources.values():
         env = source.make()
@@ -210,7 +210,7 @@ def _who_loads(config: ACTConfig) -> str:
     return f"LeRobot cannot load the checkpoints: {lacks}. It can load those of --preset lerobot."
 
 
-def _say_end(finish: Finish, job: TrainConfig, out: Path, console: Console) -> None:
+def _say_end(finish: Finish, job: TrainConfig, data: Sequence[Demonstrations], out: Path, console: Console) -> None:
     if finish.stopped:
         console.print(
             f"stopped after step {finish.step} of {job.train.steps}; checkpoint {finish.checkpoint}\n"
@@ -218,7 +218,8 @@ def _say_end(finish: Finish, job: TrainConfig, out: Path, console: Console) -> N
         )
         return
     checkpoint = out / "checkpoints" / "last" / PRETRAINED
+    state = " --env-options obs_type=state" if observed_as(data).get("obs_type") == "state" else ""
     console.print(
         f"trained {finish.step} steps in {format_duration(finish.seconds)}; checkpoint {checkpoint}\n"
-        f"evaluate: act-eval evaluate --policy {checkpoint} --env {job.env[0]}"
+        f"evaluate: act-eval evaluate --policy {checkpoint} --env {job.env[0]}{state}"
     )

@@ -9,7 +9,7 @@ from made_menagerie import write_menagerie
 from act_eval.cli import main
 from act_eval.collect import CollectPlan, collect, expert_demonstrator
 from act_eval.datasets import Demonstrations
-from act_eval.training.data import shows_meshes
+from act_eval.training.data import observed_as
 
 
 @pytest.fixture(scope="module")
@@ -73,5 +73,5 @@ def test_training_looks_at_what_its_demonstrations_show(menagerie: Path, tmp_pat
         options = {"image_size": 16} | ({"robot_meshes": True} if meshes else {})
         plan = CollectPlan(env="act_eval/Pick-v0", options=options, episodes=1)
         data[meshes] = Demonstrations(collect(plan, tmp_path / str(meshes), expert_demonstrator, workers=1).root)
-    assert shows_meshes([data[True]])
-    assert not shows_meshes([data[True], data[False]])
+    assert observed_as([data[True]]) == {"robot_meshes": True}
+    assert observed_as([data[True], data[False]]) == {}

@@ -77,6 +77,10 @@ RULES: tuple[Rule, ...] = (
         r"act-eval train .*(_corrections|--correction-rounds)",
         "trains on what the command before collects; tests/collect/test_corrections.py runs both",
     ),
+    NotRun(
+        r"act-eval (train|evaluate) .*moving_state",
+        "of what the command before collects; tests/training/test_train_command.py runs all three",
+    ),
     # Cheap.
     Run(r"act-eval completion bash$", slow=False),
     Run(r"act-eval completion \w+ > "),

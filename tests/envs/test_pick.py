@@ -10,13 +10,14 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from gymnasium.utils.passive_env_checker import env_render_passive_checker
 
+from act_eval.envs.dynamic import DRIFT_SPEED
 from act_eval.envs.expert import Expert
 from act_eval.envs.layout import click_errors, sample_blocks
 from act_eval.envs.pick import PickEnv
 from act_eval.envs.registration import ENVIRONMENTS, env_id, make
 from act_eval.errors import ActionError, SimulationError, UnknownName, UsageError
 from act_eval.scenes.arm import GRIPPER_CLOSED, GRIPPER_OPEN, HOME
-from act_eval.scenes.workspace import BLOCKS, HORIZON, MIN_SEPARATION, TRAY
+from act_eval.scenes.workspace import BLOCKS, CONTROL_HZ, HORIZON, MIN_SEPARATION, TRAY
 
 SEED = 7
 
@@ -47,6 +48,47 @@ def test_gymnasiums_checker_accepts_every_environment_without_a_warning(name):
         warnings.filterwarnings("ignore", ".*recommend using a symmetric and normalized space", UserWarning)
         check_env(env, skip_render_check=True)  # it would make a window for render mode "human"
     env_render_passive_checker(env)
+
+
+def test_state_observations_hold_everything_that_moves_and_no_images():
+    env = make(env_id("moving_pick-v0"), {"obs_type": "state"}).unwrapped
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*recommend using a symmetric and normalized space", UserWarning)
+        check_env(env, skip_render_check=True)
+    observation, _ = env.reset(seed=SEED)
+    expert, before = Expert(env), env.privileged()
+    assert list(observation) == ["agent_pos", "environment_state"]
+    assert not observation["environment_state"][4:].any()  # nothing moves at reset
+    for _ in range(8):
+        observation, *_ = env.step(expert.act())
+        now, state = env.privileged(), observation["environment_state"]
+        assert state[:4] == pytest.approx([*now.target_pos, now.target_yaw])
+        assert state[4:7] == pytest.approx((now.target_pos - before.target_pos) * CONTROL_HZ, abs=1e-6)
+        before = now
+    assert state[5] == pytest.approx(DRIFT_SPEED, rel=0.01)
+    joints = env._data.qpos[env._scene.joint_qpos].copy()
+    observation, *_ = env.step(expert.act())
+    moved = (observation["agent_pos"] - joints) * CONTROL_HZ
+    velocities = observation["environment_state"][7:]  # at the end of the step, in which the joints moved by `moved`
+    assert velocities == pytest.approx(env._data.qvel[env._scene.joint_qvel])
+    assert (np.sign(velocities) == np.sign(moved)).all()
+
+
+def test_state_observations_are_of_the_same_episode_as_images():
+    sees, state = PickEnv(action_noise=0.05), PickEnv(action_noise=0.05, obs_type="state")
+    for env in (sees, state):
+        env.reset(seed=SEED)
+    for command in np.random.default_rng(0).uniform(-0.3, 0.3, (10, 6)).astype(np.float32) + np.float32(HOME):
+        first, second = sees.step(command)[0], state.step(command)[0]
+        assert (first["agent_pos"] == second["agent_pos"]).all()
+        assert (first["environment_state"] == second["environment_state"][:2]).all()
+
+
+def test_state_observations_need_the_exact_goal_input():
+    with pytest.raises(UsageError, match="goal_input is 'click'; it needs goal_input='exact'"):
+        PickEnv(obs_type="state", goal_input="click")
+    with pytest.raises(UnknownName, match="obs_type"):
+        PickEnv(obs_type="pixels")
 
 
 def test_module_prefixed_id_registers_by_itself():

@@ -29,6 +29,7 @@ from act_eval.sources.environments import EnvSource
 from act_eval.sources.policy_sources import CheckpointSource
 from act_eval.sources.workers import PolicyWorkerSource
 from act_eval.training.config import values
+from act_eval.types import ENVIRONMENT_STATE
 
 TINY = [
     *("--model.dim-model", "16", "--model.n-heads", "2", "--model.dim-feedforward", "16"),
@@ -271,6 +272,27 @@ def test_missing_demonstrations_are_collected_and_checkpoints_looked_at_in_close
     with pytest.raises(TimingError, match="4"):
         train(*words, "--evaluate-delays", 0, 4, "--out", tmp_path / "other")
     assert not (tmp_path / "other").exists()
+
+
+def test_a_policy_without_images_is_trained_looked_at_and_evaluated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    env, out = ("--env", "moving_pick-v0"), tmp_path / "run"
+    collected = ("collect", *env, "--obs-type", "state", "--episodes", "2", "--workers", "1")
+    assert main([*collected, "--out", str(tmp_path / "data")]) == 0
+    look = ("--evaluate-every", 4, "--evaluate-episodes", 1, "--evaluate-delays", 0)
+    assert train("--dataset", tmp_path / "data", "--out", out, *env, "--held-out", 0, *TINY, *RTC, *look) == 0
+    checkpoint = str(out / "checkpoints" / "last" / "pretrained_model")
+    assert f"--policy {checkpoint} --env moving_pick-v0 --env-options obs_type=state" in capsys.readouterr().out
+    policy, _ = load_pretrained(Path(checkpoint))
+    assert policy.config.image_features == {}
+    assert policy.config.input_features[ENVIRONMENT_STATE].shape == (13,)
+    evaluate = ("evaluate", "--policy", checkpoint, *env, "--episodes", "1", "--delay", "0", "2", "--workers", "1")
+    state = ("--env-options", "obs_type=state")
+    assert main([*evaluate, *state, "--out", str(tmp_path / "rollouts")]) == 0
+    assert list((tmp_path / "rollouts").rglob("*.mp4"))
+    assert main([*evaluate, "--out", str(tmp_path / "sees")]) == 2
+    assert "13" in capsys.readouterr().err
 
 
 def test_one_policy_learns_from_several_environments(

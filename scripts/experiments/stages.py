@@ -89,22 +89,23 @@ def _run_cell(
             return False
         console.print(f"{own.name}: {stage}", markup=False)
         began = time.monotonic()
-        with _alone(_output(command), wait=True) if command[0] == "collect" else nullcontext():  # data are shared
+        with _alone(output_of(command), wait=True) if command[0] == "collect" else nullcontext():  # data are shared
             _call(_resumed(command), program, own / f"{stage}.log")
         state[stage] = {"command": told, "seconds": round(time.monotonic() - began, 1)}
         write_atomically(own / STATE, (json.dumps(state, indent=2) + "\n").encode())
     return True
 
 
-def _output(command: Sequence[str]) -> Path:
+def output_of(command: Sequence[str]) -> Path:
+    """Return the folder that a command writes."""
     return Path(command[command.index("--out") + 1])
 
 
 def _resumed(command: Sequence[str]) -> Sequence[str]:
     """Return the command that goes on with a training that was begun before."""
-    if command[0] != "train" or not (_output(command) / "checkpoints" / "last").exists():
+    if command[0] != "train" or not (output_of(command) / "checkpoints" / "last").exists():
         return command
-    return ["train", "--resume", str(_output(command))]
+    return ["train", "--resume", str(output_of(command))]
 
 
 def _call(command: Sequence[str], program: Sequence[str], log: Path) -> None:

@@ -2,14 +2,17 @@
 
 python scripts/experiments/study.py prefix_data.toml            the file's cells, one after the other
 python scripts/experiments/study.py prefix_data.toml --list     how far each is
+python scripts/experiments/study.py prefix_data.toml --table    the successes measured so far
 
 A [[cells]] table has a name and commands of act-eval. Every list of `each` is expanded, and {…} in a text is replaced:
 by a value of `each`, by an entry of the file's [words], by {out}, the cell's folder, and {study}, that of all cells.
 """
 
+import re
 import shlex
 import sys
 import tomllib
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -19,12 +22,16 @@ from typing import Any
 import tyro
 from rich.console import Console
 
+from act_eval import load_run
 from act_eval.cli import INTERRUPTED, OK, guarded
 from act_eval.cli.parsing import parse
 from act_eval.errors import UnknownName, UsageError
-from stages import ACT_EVAL, read_state, run_cells
+from act_eval.results.tables import Table
+from act_eval.stats import SuccessRate
+from stages import ACT_EVAL, output_of, read_state, run_cells
 
 HERE = Path(__file__).parent
+_SEED = re.compile(r"_seed\d+$")
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,8 @@ class Flags:
     """Beginnings of the names of cells; all by default."""
     list: bool = False
     """Only list the cells and how far each is."""
+    table: bool = False
+    """Only show the successes of the finished evaluations; cells that differ in their training seed share a row."""
     minutes: float | None = None
     """Start no command after this time; the same command continues."""
 
@@ -62,7 +71,30 @@ def study(flags: Flags, program: Sequence[str] = ACT_EVAL) -> int:
             left = [stage for stage in stages if stage not in read_state(own)]
             console.print(f"{own.name:<24} {'left: ' + ', '.join(left) if left else 'finished'}", markup=False)
         return OK
+    if flags.table:
+        console.print(successes(picked), markup=False)
+        return OK
     return OK if run_cells(picked, flags.minutes, console, program) else INTERRUPTED
+
+
+def successes(cells: Mapping[Path, Mapping[str, Sequence[str]]]) -> str:
+    """Return a table of the successes in each condition of the cells' finished evaluations.
+
+    Args:
+        cells: folder of each → its stages, each the arguments of `act-eval`.
+    """
+    found: dict[tuple[str, str, str], list[SuccessRate]] = defaultdict(list)
+    for own, stages in cells.items():
+        finished = read_state(own)
+        for stage, command in stages.items():
+            if command[0] == "evaluate" and stage in finished:
+                for name, condition in load_run(output_of(command)).conditions.items():
+                    found[_SEED.sub("", own.name), stage, name].append(condition.rate)
+    rows = [
+        (*key, f"{', '.join(str(rate.successes) for rate in rates)} of {max(rate.trials for rate in rates)}")
+        for key, rates in found.items()
+    ]
+    return Table(heads=("cell", "stage", "condition", "successes"), rows=tuple(rows), keys=3).text(120)
 
 
 def folder_of(file: Path) -> Path:

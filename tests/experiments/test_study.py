@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from made_runs import make_run, outcomes
 
 from act_eval.cli import COMMANDS, command_module, guarded, train
 from act_eval.cli.parsing import parse
@@ -15,11 +16,11 @@ from study import HERE, Flags, cells_of, study
 FILES = sorted(path for path in HERE.glob("*.toml") if path.name != "mode_collapse.toml")
 STUDY = """
 [words]
-measure = "evaluate --env {env} --seed 7"
+measure = "evaluate --env {env} --seed 7 --out {out}/run"
 env = "pick"
 
 [[cells]]
-name = "{arm}_{seed}"
+name = "{arm}_seed{seed}"
 each.arm = ["a", "b"]
 each.seed = [0, 1]
 commands.train = "train --dataset {study}/data/{arm} --seed {seed} --out {out}/train"
@@ -52,9 +53,28 @@ def test_commands_are_filled_in_and_run_once(tmp_path: Path, monkeypatch: pytest
     assert run(tmp_path, "mine.toml", "--cells", "b") == 0
     assert run(tmp_path, "mine.toml") == 0
     calls = Path("calls").read_text().splitlines()
-    assert calls[0] == "train --dataset outputs/study/mine/data/b --seed 0 --out outputs/study/mine/b_0/train"
-    assert calls[1] == "evaluate --env pick --seed 7 --policy outputs/study/mine/b_0/train"
+    assert calls[0] == "train --dataset outputs/study/mine/data/b --seed 0 --out outputs/study/mine/b_seed0/train"
+    out = "outputs/study/mine/b_seed0"
+    assert calls[1] == f"evaluate --env pick --seed 7 --out {out}/run --policy {out}/train"
     assert [shlex.split(call)[0] for call in calls] == ["train", "evaluate"] * 4
+
+
+def test_the_table_shows_the_finished_evaluations_of_each_training_seed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.toml").write_text(STUDY)
+    assert run(tmp_path, "mine.toml", "--cells", "a") == 0
+    for seed, successes in ((0, 9), (1, 4)):
+        folder = tmp_path / f"outputs/study/mine/a_seed{seed}/run"
+        make_run(folder, {"naive_d0": outcomes(10, 2), "naive_d4": outcomes(successes, 12 - successes)})
+    capsys.readouterr()
+    assert run(tmp_path, "mine.toml", "--table") == 0
+    lines = [line.strip("│").split("│") for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    assert [[cell.strip() for cell in line] for line in lines] == [
+        ["a", "evaluate", "naive_d0", "10, 10 of 12"],
+        ["a", "evaluate", "naive_d4", "9, 4 of 12"],
+    ]
 
 
 def test_a_finished_command_that_has_changed_is_refused(
@@ -62,7 +82,7 @@ def test_a_finished_command_that_has_changed_is_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("mine.toml").write_text(STUDY)
-    assert run(tmp_path, "mine.toml", "--cells", "a_0") == 0
+    assert run(tmp_path, "mine.toml", "--cells", "a_seed0") == 0
     Path("mine.toml").write_text(STUDY.replace("--seed 7", "--seed 8"))
     assert run(tmp_path, "mine.toml", "--list") == 0
     assert run(tmp_path, "mine.toml") == 1
@@ -78,7 +98,7 @@ def test_a_finished_command_that_has_changed_is_refused(
         ("[[cells]]\nname = 'x'", "is no study: KeyError: 'commands'"),
         ("[[cells]]\nname = 'x'\ncommands.train = '{nothing}'", "is no study: KeyError: 'nothing'"),
         ("[words]\na = '{b}'\nb = '{a}'\n[[cells]]\nname = 'x'\ncommands.train = '{a}'", "contains itself"),
-        (STUDY, "unknown cell 'c'; there are: a_0, a_1, b_0, b_1"),
+        (STUDY, "unknown cell 'c'; there are: a_seed0, a_seed1, b_seed0, b_seed1"),
     ],
 )
 def test_a_wrong_file_or_cell_is_named(

@@ -284,7 +284,7 @@ class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):
         return {"pixels": dict(self._pixels), **observation}
 
     def _whole_state(self) -> NDArray[np.float64]:
-        """Return the target's position (3,) [m], yaw [rad] and velocity (3,) [m/s], the joints' velocities (6,) [rad/s].
+        """Return the target's position (3,) [m], yaw [rad], velocity (3,) [m/s]; the joints' velocities (6,) [rad/s].
 
         The target's velocity is that over the last control step: an environment may shift the block between steps.
         """

@@ -86,6 +86,11 @@ class PickOptions:
                 f"obs_type 'state' hands over the target's position, but goal_input is {self.goal_input!r}; "
                 "it needs goal_input='exact'"
             )
+        if self.obs_type == "state" and self.label_noise:
+            raise UsageError(
+                f"obs_type 'state' hands over the target's position, but label_noise is {self.label_noise}; "
+                "it needs label_noise=0"
+            )
         if not 8 <= self.image_size <= MAX_SIDE:
             raise UsageError(f"image_size is {self.image_size}; 8 to {MAX_SIDE} pixels are allowed")
         if not 0 <= self.max_yaw <= ANY_YAW:

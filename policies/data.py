@@ -36,7 +36,7 @@ IS_PAD = "action_is_pad"
 class Windows(Dataset[dict[str, Tensor]]):
     """The samples of some episodes of a data set, numbered 0 … len - 1 in the order of the episodes.
 
-    A sample: `observation.state` float32 (J,), `observation.environment_state` float32 (2,),
+    A sample: `observation.state` float32 (J,), `observation.environment_state` float32 as stored,
     `observation.images.NAME` uint8 (3, H, W), `action` float32 (T, A), `action_is_pad` bool (T,), `last_action`
     float32 (A,): a_{t-1}, or the joints of o_0 at t = 0; where asked for `past_actions` float32 (K, A); from
     corrections also `delay` int64. `batch` gives many with a leading dimension B.

@@ -218,8 +218,9 @@ def _say_end(finish: Finish, job: TrainConfig, data: Sequence[Demonstrations], o
         )
         return
     checkpoint = out / "checkpoints" / "last" / PRETRAINED
-    state = " --env-options obs_type=state" if observed_as(data).get("obs_type") == "state" else ""
+    options = [f"{name}={str(value).lower()}" for name, value in observed_as(data).items()]
+    seen = f" --env-options {' '.join(options)}" if options else ""
     console.print(
         f"trained {finish.step} steps in {format_duration(finish.seconds)}; checkpoint {checkpoint}\n"
-        f"evaluate: act-eval evaluate --policy {checkpoint} --env {job.env[0]}{state}"
+        f"evaluate: act-eval evaluate --policy {checkpoint} --env {job.env[0]}{seen}"
     )

@@ -72,16 +72,17 @@ def study(flags: Flags, program: Sequence[str] = ACT_EVAL) -> int:
             console.print(f"{own.name:<24} {'left: ' + ', '.join(left) if left else 'finished'}", markup=False)
         return OK
     if flags.table:
-        console.print(successes(picked), markup=False)
+        console.print(successes(picked, console.width), markup=False)
         return OK
     return OK if run_cells(picked, flags.minutes, console, program) else INTERRUPTED
 
 
-def successes(cells: Mapping[Path, Mapping[str, Sequence[str]]]) -> str:
+def successes(cells: Mapping[Path, Mapping[str, Sequence[str]]], width: int) -> str:
     """Return a table of the successes in each condition of the cells' finished evaluations.
 
     Args:
         cells: folder of each → its stages, each the arguments of `act-eval`.
+        width: of the terminal [columns].
     """
     found: dict[tuple[str, str, str], list[SuccessRate]] = defaultdict(list)
     for own, stages in cells.items():
@@ -90,11 +91,16 @@ def successes(cells: Mapping[Path, Mapping[str, Sequence[str]]]) -> str:
             if command[0] == "evaluate" and stage in finished:
                 for name, condition in load_run(output_of(command)).conditions.items():
                     found[_SEED.sub("", own.name), stage, name].append(condition.rate)
-    rows = [
-        (*key, f"{', '.join(str(rate.successes) for rate in rates)} of {max(rate.trials for rate in rates)}")
-        for key, rates in found.items()
-    ]
-    return Table(heads=("cell", "stage", "condition", "successes"), rows=tuple(rows), keys=3).text(120)
+    rows = [(*key, _side_by_side(rates)) for key, rates in found.items()]
+    return Table(heads=("cell", "stage", "condition", "successes"), rows=tuple(rows), keys=3).text(width)
+
+
+def _side_by_side(rates: Sequence[SuccessRate]) -> str:
+    """Return successes of as many episodes as `9, 4 of 12`, of different numbers (invalid ones) as `9/12, 4/11`."""
+    trials = {rate.trials for rate in rates}
+    if len(trials) > 1:
+        return ", ".join(f"{rate.successes}/{rate.trials}" for rate in rates)
+    return f"{', '.join(str(rate.successes) for rate in rates)} of {trials.pop()}"
 
 
 def folder_of(file: Path) -> Path:

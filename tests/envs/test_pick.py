@@ -84,9 +84,11 @@ def test_state_observations_are_of_the_same_episode_as_images():
         assert (first["environment_state"] == second["environment_state"][:2]).all()
 
 
-def test_state_observations_need_the_exact_goal_input():
+def test_state_observations_need_exact_and_right_goal_inputs():
     with pytest.raises(UsageError, match="goal_input is 'click'; it needs goal_input='exact'"):
         PickEnv(obs_type="state", goal_input="click")
+    with pytest.raises(UsageError, match=r"label_noise is 0\.2; it needs label_noise=0"):
+        PickEnv(obs_type="state", label_noise=0.2)
     with pytest.raises(UnknownName, match="obs_type"):
         PickEnv(obs_type="pixels")
 

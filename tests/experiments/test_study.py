@@ -28,6 +28,14 @@ commands.evaluate = "{measure} --policy {out}/train"
 """
 
 
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A study in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    Path("mine.toml").write_text(STUDY)
+    return Path("mine.toml")
+
+
 def run(tmp_path: Path, *words: str) -> int:
     program = tmp_path / "program.py"
     program.write_text("import sys\nprint(*sys.argv[1:], file=open('calls', 'a'))\nsys.exit('stop' in sys.argv)\n")
@@ -47,43 +55,41 @@ def test_every_command_of_a_study_is_one_that_act_eval_takes(file: Path) -> None
                 parse(command_module(command).Flags, words, command)
 
 
-def test_commands_are_filled_in_and_run_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("mine.toml").write_text(STUDY)
+@pytest.mark.usefixtures("mine")
+def test_commands_are_filled_in_and_run_once(tmp_path: Path) -> None:
     assert run(tmp_path, "mine.toml", "--cells", "b") == 0
     assert run(tmp_path, "mine.toml") == 0
     calls = Path("calls").read_text().splitlines()
-    assert calls[0] == "train --dataset outputs/study/mine/data/b --seed 0 --out outputs/study/mine/b_seed0/train"
     out = "outputs/study/mine/b_seed0"
+    assert calls[0] == f"train --dataset outputs/study/mine/data/b --seed 0 --out {out}/train"
     assert calls[1] == f"evaluate --env pick --seed 7 --out {out}/run --policy {out}/train"
     assert [shlex.split(call)[0] for call in calls] == ["train", "evaluate"] * 4
 
 
+@pytest.mark.usefixtures("mine")
 def test_the_table_shows_the_finished_evaluations_of_each_training_seed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("mine.toml").write_text(STUDY)
     assert run(tmp_path, "mine.toml", "--cells", "a") == 0
     for seed, successes in ((0, 9), (1, 4)):
         folder = tmp_path / f"outputs/study/mine/a_seed{seed}/run"
-        make_run(folder, {"naive_d0": outcomes(10, 2), "naive_d4": outcomes(successes, 12 - successes)})
+        results = {"naive_d0": outcomes(10, 2), "naive_d4": outcomes(successes, 12 - successes)}
+        make_run(folder, results | {"naive_d8": outcomes(successes, 12 - successes - seed, invalid=seed)})
     capsys.readouterr()
     assert run(tmp_path, "mine.toml", "--table") == 0
     lines = [line.strip("│").split("│") for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
     assert [[cell.strip() for cell in line] for line in lines] == [
         ["a", "evaluate", "naive_d0", "10, 10 of 12"],
         ["a", "evaluate", "naive_d4", "9, 4 of 12"],
+        ["a", "evaluate", "naive_d8", "9/12, 4/11"],
     ]
 
 
 def test_a_finished_command_that_has_changed_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, mine: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("mine.toml").write_text(STUDY)
     assert run(tmp_path, "mine.toml", "--cells", "a_seed0") == 0
-    Path("mine.toml").write_text(STUDY.replace("--seed 7", "--seed 8"))
+    mine.write_text(STUDY.replace("--seed 7", "--seed 8"))
     assert run(tmp_path, "mine.toml", "--list") == 0
     assert run(tmp_path, "mine.toml") == 1
     error = capsys.readouterr().err

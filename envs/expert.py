@@ -9,6 +9,7 @@ in a few iterations from the current joints.
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -52,6 +53,12 @@ class Expert:
         self._env = env
         self._arm = _arm_physics()
         self._solve = dm_control_module("utils.inverse_kinematics").qpos_from_site_pose
+
+    def acting_in(self, env: PrivilegedEnv) -> "Expert":
+        """Return an expert for another environment that shares the solver's memory: for the same thread."""
+        other = copy(self)
+        other._env = env
+        return other
 
     def act(self) -> FloatArray:
         """Return the command (6,) for this moment: absolute joint targets [rad]."""

@@ -1,24 +1,27 @@
-"""The scripted expert as an executor, the reference of a perfect, delay-free policy; and its commands in advance."""
+"""An environment's scripted expert as an executor, the reference of a delay-free policy; and its commands in advance."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
-from act_eval.envs.expert import Expert
-from act_eval.envs.pick import PickEnv
 from act_eval.errors import UsageError
 from act_eval.types import NOTHING_COUNTED, Actions, BoolArray, ExecutorStatistics, FloatArray, IntArray, Observation
 from act_eval.types.env_hooks import hooks_of
-from act_eval.types.scene import Privileged
 
 
 class ExpertExecutor:
-    """Acts on privileged state in every step; implements `act_eval.types.Executor`, with no chunk and no delay."""
+    """Acts in every step on the simulator's state; implements `act_eval.types.Executor`, with no chunk and no delay."""
 
-    def __init__(self, envs: Sequence[gym.Env]) -> None:
-        self._experts = [Expert(env.unwrapped) for env in envs]  # pyright: ignore[reportArgumentType]
+    def __init__(self, envs: Sequence[gym.Env[Any, Any]]) -> None:
+        """Take the experts of the environments of the slots.
+
+        Raises:
+            UsageError: if one has none.
+        """
+        self._experts = [expert_of(env) for env in envs]
+        self._action_dim = action_dim(envs[0])
 
     def reset(self, rows: Sequence[int], seeds: Sequence[int]) -> None:
         """Do nothing: the expert is stateless."""
@@ -30,9 +33,9 @@ class ExpertExecutor:
     def act(self, steps_B: IntArray, observation: Observation) -> Actions:
         """Return the experts' commands, each its own chunk of one action."""
         active = steps_B >= 0
-        command = np.zeros((len(steps_B), 6), np.float32)
+        command = np.zeros((len(steps_B), self._action_dim), np.float32)
         for row in np.flatnonzero(active):
-            command[row] = self._experts[row].act()
+            command[row] = self._experts[row]()
         return Actions(
             command=command,
             chunk=steps_B,
@@ -69,46 +72,60 @@ class ExpertLookahead:
         self._forks = []
         for env in envs:
             hooks = hooks_of(env)
-            if hooks.privileged is None or hooks.fork is None:
+            if hooks.expert_action is None or hooks.fork is None:
                 raise UsageError(
-                    f"{env} has no scripted expert to look ahead with: it lacks the hooks privileged and fork"
+                    f"{env} has no scripted expert to look ahead with: it lacks the hooks expert_action and fork"
                 )
             self._forks.append(hooks.fork)
-        self._twin: PickEnv | None = None
-        self._expert = Expert(self)
-
-    def privileged(self) -> Privileged:
-        """Return the privileged state of the copy."""
-        assert self._twin is not None
-        return self._twin.privileged()
+        self._action_dim = action_dim(envs[0])
 
     def __call__(self, slot: int, steps: int) -> FloatArray:
-        """Return the expert's commands (steps, 6) for the next steps of a slot's episode [rad].
+        """Return the expert's commands (steps, A) for the next steps of a slot's episode.
 
         Raises:
             SimulationError: if the physics of the copy diverge.
         """
-        return self.after(slot, np.zeros((0, 6), np.float32), steps, to_the_end=False)
+        return self.after(slot, np.zeros((0, self._action_dim), np.float32), steps, to_the_end=False)
 
     def after(self, slot: int, committed: FloatArray, steps: int, to_the_end: bool = True) -> FloatArray:
-        """Return the expert's commands (n, 6) once committed ones have run, n <= `steps` [rad].
+        """Return the expert's commands (n, A) once committed ones have run, n <= `steps`.
 
         Args:
             slot: the slot.
-            committed: (d, 6) commands that run first [rad].
+            committed: (d, A) commands that run first.
             steps: how many commands of the expert.
             to_the_end: whether the end of the episode ends them, so that n may be smaller.
 
         Raises:
             SimulationError: if the physics of the copy diverge.
         """
-        self._twin = twin = self._forks[slot]()
+        twin = self._forks[slot]()
+        expert = expert_of(twin)
         for command in committed:
             if twin.step(command)[2] and to_the_end:
-                return np.zeros((0, 6), np.float32)
-        commands = np.zeros((steps, 6), np.float32)
+                return np.zeros((0, self._action_dim), np.float32)
+        commands = np.zeros((steps, self._action_dim), np.float32)
         for step in range(steps):
-            commands[step] = self._expert.act()
+            commands[step] = expert()
             if step < steps - 1 and twin.step(commands[step])[2] and to_the_end:
                 return commands[: step + 1]
         return commands
+
+
+def action_dim(env: gym.Env[Any, Any]) -> int:
+    """Return A, the size of an environment's action."""
+    shape = env.action_space.shape
+    assert shape is not None
+    return int(shape[0])
+
+
+def expert_of(env: gym.Env[Any, Any]) -> Callable[[], FloatArray]:
+    """Return what gives the expert's command (A,) in an environment's current state.
+
+    Raises:
+        UsageError: if it has no expert.
+    """
+    expert = hooks_of(env, ("expert_action",)).expert_action
+    if expert is None:
+        raise UsageError(f"{env} has no scripted expert: it lacks the hook expert_action")
+    return expert

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from act_eval.envs import outcomes
 from act_eval.envs.command_bounds import CommandBounds
 from act_eval.envs.episode_log import RunningLog
+from act_eval.envs.expert import Expert
 from act_eval.envs.layout import click_errors, sample_blocks
 from act_eval.envs.logged_states import LoggedStates, StateArray
 from act_eval.envs.options import PickOptions
@@ -57,6 +58,7 @@ class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):
         super().__init__(compile_scene(SceneConfig(self.options.confusers, self.options.identical, meshes)))
         self._data = mujoco.MjData(self._scene.model)
         self._viewer: Any = None
+        self._expert: Expert | None = None
         self._skip_cameras = False
         self._started = False
         image = spaces.Box(0, 255, (*(self.options.image_size,) * 2, 3), np.uint8)
@@ -189,6 +191,7 @@ class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):
         twin._noise, twin._np_random = deepcopy(self._noise), deepcopy(self._np_random)
         twin._log, twin._bounds = self._log.copy(), CommandBounds(self._actions)
         twin._viewer, twin.render_mode, twin._skip_cameras = None, None, True
+        twin._expert = self._own_expert().acting_in(twin)
         twin._replayed = None
         return twin
 
@@ -219,6 +222,15 @@ class PickEnv(LoggedStates, gym.Env[dict[str, Any], FloatArray]):
         Row by row (9,): (x, y, 1) [m] to (u, v, 1) up to scale, 0 at the upper left and 1 at the lower right corner.
         """
         return table_homography(self._scene.model, "overhead", BLOCK_SIDE / 2)
+
+    def expert_action(self) -> FloatArray:
+        """Return the scripted expert's command (6,) in this state: absolute joint targets [rad]."""
+        return self._own_expert().act()
+
+    def _own_expert(self) -> Expert:
+        if self._expert is None:
+            self._expert = Expert(self)
+        return self._expert
 
     def privileged(self) -> Privileged:
         """Return the privileged state that the scripted expert acts on."""

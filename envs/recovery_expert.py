@@ -9,10 +9,10 @@ from dataclasses import replace
 import numpy as np
 
 from act_eval.envs.expert import Expert, PrivilegedEnv
-from act_eval.envs.pick import Privileged
 from act_eval.scenes.workspace import BLOCK_SIDE, BLOCKS, TRAY, TRAY_FLOOR
 from act_eval.seeding import Stream, stream
 from act_eval.types import FloatArray
+from act_eval.types.scene import Privileged
 
 _DISTANCE = (0.02, 0.06)
 """Distance between imagined and real block [m]."""

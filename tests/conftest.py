@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from act_eval.datasets import DatasetWriter, Demonstrations, Episode, Feature, ImageStorage, demonstration_features
+from act_eval.datasets import (
+    DatasetWriter,
+    Demonstrations,
+    Episode,
+    Feature,
+    ImageStorage,
+    Shown,
+    demonstration_features,
+)
 from act_eval.datasets.episode import episode_table
 from act_eval.datasets.images import write_video
 from act_eval.datasets.statistics import pixel_histogram
@@ -46,7 +54,9 @@ def make_demos() -> MakeDemos:
 def _write(
     root: Path, lengths: Sequence[int] = (7, 4, 9), storage: ImageStorage = "image", size: int = 8
 ) -> tuple[Demonstrations, list[Episode]]:
-    features = demonstration_features(JOINTS, {"overhead": (size, size), "wrist": (size, size + 2)}, storage)
+    cameras = {"overhead": (size, size), "wrist": (size, size + 2)}
+    shown = Shown(state=JOINTS, environment_state=("target_x", "target_y"), action=JOINTS, cameras=cameras)
+    features = demonstration_features(shown, storage)
     writer = DatasetWriter(root, features, fps=20, task="pick it", robot="so101")
     episodes = [_episode(number, length, features) for number, length in enumerate(lengths)]
     for number, episode in enumerate(episodes):

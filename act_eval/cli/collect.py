@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -20,13 +21,16 @@ from act_eval.collect import (
     MakeAttempts,
     collect,
     expert_demonstrator,
+    plan_of,
 )
 from act_eval.collect.corrections import corrector
 from act_eval.collect.plan import LabelPrefix
+from act_eval.config import EnvDeclaration, EnvOrigin
 from act_eval.datasets import ImageStorage
 from act_eval.envs.options import GoalInput, ObsType, Positions
-from act_eval.envs.registration import env_id
 from act_eval.errors import Interrupted, UsageError
+from act_eval.sources.environments import env_source
+from act_eval.sources.external_envs import is_foreign
 from act_eval.timing import parse_delay
 
 
@@ -38,7 +42,8 @@ class Flags:
     """
 
     env: str = "confuser_pick"
-    """Environment."""
+    """A built-in environment, or another one, as `evaluate` takes them, with the hook expert_action: metaworld:push-v3.
+    --policy needs the hook fork too."""
     episodes: int = 400
     """Successful episodes to keep; rollouts of the policy, whatever their outcome, with --policy."""
     policy: str | None = None
@@ -69,8 +74,8 @@ class Flags:
     recovery: float = 0.0
     """Share of recovery demonstrations: the expert first approaches an imagined block, and recording starts when it
     turns to the real one."""
-    image_size: int = DEMONSTRATED["image_size"]
-    """Height and width of the images [px]."""
+    image_size: int | None = None
+    """Height and width of the images [px]; 96 by default."""
     confusers: int | None = None
     """Blocks beside the target; the environment's default if omitted."""
     positions: Positions | None = None
@@ -89,15 +94,21 @@ class Flags:
     """image: lossless PNG. video: H.264, smaller and lossy."""
     workers: int = 2
     """Worker processes."""
+    origin: Annotated[EnvOrigin, tyro.conf.arg(name="")] = field(default_factory=EnvOrigin)
 
 
 def run(argv: Sequence[str], prog: str) -> int:
     """Parse the flags, collect with a progress bar and print the result; return the exit code."""
     flags = parse(Flags, argv, prog)
     console = Console(highlight=False, markup=False, soft_wrap=True)
-    out = flags.out or Path("data") / (flags.env if flags.policy is None else f"{flags.env}_corrections")
     began = time.perf_counter()
-    corrections, make = (None, partial(expert_demonstrator, recovery=flags.recovery))
+    built_in = {} if is_foreign(flags.env) else _options(flags)
+    source = env_source(flags.env, built_in, EnvDeclaration(**vars(flags.origin)), film=False)
+    other, about = plan_of(source, flags.origin)
+    if other is not None:
+        _refuse_of_built_in(flags)
+    out = flags.out or Path("data") / (source.label if flags.policy is None else f"{source.label}_corrections")
+    corrections, make = (None, partial(expert_demonstrator, recovery=flags.recovery, source=other))
     if flags.policy is not None:
         corrections, make = corrector(
             flags.policy,
@@ -106,16 +117,16 @@ def run(argv: Sequence[str], prog: str) -> int:
             parse_delay(flags.delay),
             flags.between,
             flags.label_prefix,
+            other,
         )
         _refuse_of_demonstrations(flags)
     plan = CollectPlan(
-        env=env_id(flags.env),
-        options=_options(flags),
         recovery=flags.recovery,
         seed=flags.seed,
         episodes=flags.episodes,
         images=flags.images,
         corrections=corrections,
+        **about,
     )
     try:
         done = _collect(plan, make, out, flags.workers, console)
@@ -127,14 +138,27 @@ def run(argv: Sequence[str], prog: str) -> int:
     return OK
 
 
+_OPTIONS = ("confusers", "positions", "label_noise", "goal_input", "max_yaw", "obs_type")
+"""Flags that are options of the built-in environments, without a default here."""
+
+
 def _options(flags: Flags) -> dict[str, Any]:
-    names = ("confusers", "positions", "label_noise", "goal_input", "max_yaw", "obs_type")
-    given = {name: getattr(flags, name) for name in names}
+    given = {name: getattr(flags, name) for name in _OPTIONS}
     options = {name: value for name, value in given.items() if value is not None}
     options |= {"robot_meshes": True} if flags.robot_meshes else {}
     usual = {**DEMONSTRATED, **({} if flags.policy is None else {"action_noise": 0.0, "gripper_faults": 0.0})}
     chosen = {name: getattr(flags, name) for name in usual}
     return {name: usual[name] if value is None else value for name, value in chosen.items()} | options
+
+
+def _refuse_of_built_in(flags: Flags) -> None:
+    """Refuse options of the built-in environments, which another one would not receive."""
+    names = (*DEMONSTRATED, *_OPTIONS, "recovery", "robot_meshes")
+    given = [f"--{name.replace('_', '-')}" for name in names if getattr(flags, name) not in (None, False, 0.0)]
+    if given:
+        raise UsageError(
+            f"{', '.join(given)}: for the built-in environments; {flags.env} takes its own as --env-options NAME=VALUE"
+        )
 
 
 def _refuse_of_demonstrations(flags: Flags) -> None:

@@ -2,7 +2,7 @@
 
 from act_eval.collect.loop import collect
 from act_eval.collect.plan import DEMONSTRATED, Collected, CollectPlan, CollectProgress, Corrections
-from act_eval.collect.recording import Attempts, Demonstrator, MakeAttempts, expert_demonstrator
+from act_eval.collect.recording import Attempts, Demonstrator, MakeAttempts, expert_demonstrator, plan_of
 
 __all__ = [
     "DEMONSTRATED",
@@ -15,4 +15,5 @@ __all__ = [
     "MakeAttempts",
     "collect",
     "expert_demonstrator",
+    "plan_of",
 ]

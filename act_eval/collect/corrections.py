@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from act_eval.collect.plan import Corrections, LabelPrefix
-from act_eval.collect.recording import observed
+from act_eval.collect.recording import shown_by
 from act_eval.datasets import Episode, Feature, ImageStorage
 from act_eval.datasets.layout import (
     CORRECTION,
@@ -27,7 +27,7 @@ from act_eval.datasets.layout import (
 )
 from act_eval.envs.expert_executor import ExpertLookahead
 from act_eval.errors import SimulationError, UsageError
-from act_eval.executors import ChunkExecutor
+from act_eval.executors import ChunkExecutor, at_rest
 from act_eval.rollout import Episode as Rollout
 from act_eval.rollout import rollout
 from act_eval.scenes.arm import JOINTS
@@ -64,6 +64,7 @@ def corrector(
     delay: DelayModel,
     between: float,
     prefix: LabelPrefix = "own",
+    env: EnvSource | None = None,
 ) -> tuple[Corrections, "MakeCorrector"]:
     """Return whom the expert corrects, and what builds it in a worker.
 
@@ -74,6 +75,7 @@ def corrector(
         delay: of inference; bounded.
         between: share of the steps without a request that are labelled too.
         prefix: whose commands a label begins with.
+        env: an environment that is not built in.
 
     Raises:
         ActEvalError: if the policy cannot be loaded.
@@ -98,7 +100,7 @@ def corrector(
         between=between,
         prefix=prefix,
     )
-    return whom, MakeCorrector(policy=source, schedule=schedule, between=between, prefix=prefix)
+    return whom, MakeCorrector(policy=source, schedule=schedule, between=between, prefix=prefix, env=env)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,14 +111,18 @@ class MakeCorrector:
     schedule: Schedule
     between: float
     prefix: LabelPrefix = "own"
+    env: EnvSource | None = None
+    """An environment that is not built in."""
 
     def __call__(self, env_id: str, options: Mapping[str, Any]) -> "Corrector":
-        worker = PolicyWorkerSource(env=EnvSource(env_id=env_id, options=options), policy=self.policy, slots=1)()
+        env = self.env or EnvSource(env_id=env_id, options=options)
+        worker = PolicyWorkerSource(env=env, policy=self.policy, slots=1)()
         executor, facts = worker.executor(self.schedule), worker.facts.policy
         if not isinstance(executor, ChunkExecutor) or facts is None:
             raise UsageError(f"corrections need a shipped executor; {self.schedule.method.name} does not say its plan")
         check_features(facts.spec, worker.envs[0])
-        return Corrector(worker.envs[0], executor, facts.spec, self.between, self.prefix)
+        labels = _Labels(worker.envs[0], executor, facts.spec, self.between, self.prefix, worker.facts.env.horizon)
+        return Corrector(worker.envs[0], labels, () if self.env else JOINTS)
 
 
 def _bounds(schedule: Schedule) -> tuple[int, int]:
@@ -134,16 +140,12 @@ def _bounds(schedule: Schedule) -> tuple[int, int]:
 class Corrector:
     """An environment in which a policy acts and the expert corrects it; a source of attempts for `collect`."""
 
-    def __init__(
-        self, env: Any, executor: ChunkExecutor, spec: PolicySpec, between: float, prefix: LabelPrefix
-    ) -> None:
-        self.env = env
-        self._labels = _Labels(env, executor, spec, between, prefix)
+    def __init__(self, env: Any, labels: "_Labels", joints: Sequence[str]) -> None:
+        self.env, self._labels, self._joints = env, labels, joints
 
     def features(self, images: ImageStorage) -> dict[str, Feature]:
         """Return the features of the data set."""
-        cameras, environment_state = observed(self.env)
-        return correction_features(JOINTS, cameras, images, environment_state, self._labels.window)
+        return correction_features(shown_by(self.env, self._joints), images, self._labels.window)
 
     def attempt(self, seed: int) -> tuple[str, Episode | None]:
         """Run one rollout; return its labelled moments, whatever its outcome."""
@@ -161,12 +163,12 @@ class _Labels:
     """The policy's executor, of one slot, with the expert's labels of its moments; implements `Executor`."""
 
     def __init__(
-        self, env: Any, executor: ChunkExecutor, spec: PolicySpec, between: float, prefix: LabelPrefix
+        self, env: Any, executor: ChunkExecutor, spec: PolicySpec, between: float, prefix: LabelPrefix, horizon: int
     ) -> None:
         self._inner, self._spec, self._between, self._prefix = executor, spec, between, prefix
         self._low, self._high = _bounds(executor.schedule)
         self._ahead = ExpertLookahead([env])
-        self._horizon = env.spec.max_episode_steps
+        self._horizon = horizon
         # What a network with this chunk and this max_delay learns.
         self.window = spec.chunk + max(self._high, spec.max_delay)
         self.rows: list[dict[str, np.ndarray]] = []
@@ -214,10 +216,9 @@ class _Labels:
             return
         window = np.zeros((self.window, self._spec.action_dim), np.float32)
         window[: len(shown)] = shown
-        joints = observation.agent_pos[0]
-        before = self._before or [joints]
+        before = self._before or [at_rest(observation.agent_pos[0], self._spec.action_dim)]
         row = {
-            STATE: joints.copy(),
+            STATE: observation.agent_pos[0].copy(),
             LAST_ACTION: before[-1].copy(),
             PAST_ACTIONS: np.concatenate([before[0]] * (PAST_KEPT - len(before)) + before),
             CORRECTION: window.ravel(),

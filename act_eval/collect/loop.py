@@ -18,6 +18,7 @@ from act_eval.collect.recording import MakeAttempts, Recorder, Submit, runner
 from act_eval.datasets import Attempt, AttemptFolder, DatasetWriter, Feature
 from act_eval.datasets.layout import COLLECTION, INFO, Info
 from act_eval.decoding import JSON, read_json
+from act_eval.envs.registration import ENVIRONMENTS
 from act_eval.errors import DatasetError, UsageError
 
 _PATIENCE = 10
@@ -137,7 +138,9 @@ def _finish(
 ) -> Collected:
     whole = store.folder / "dataset"
     shutil.rmtree(whole, ignore_errors=True)
-    writer = DatasetWriter(whole, features, fps=fps, task=plan.task, robot="so101")
+    writer = DatasetWriter(
+        whole, features, fps=fps, task=plan.task, robot="so101" if plan.env in ENVIRONMENTS.values() else plan.env
+    )
     kept = [attempt for attempt in attempts if attempt.outcome == "success"]
     videos = [key for key, feature in features.items() if feature.dtype == "video"]
     for attempt in kept:

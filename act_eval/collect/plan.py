@@ -44,9 +44,11 @@ class CollectPlan:
     """What to collect. Every field but the number of episodes determines the content of each episode."""
 
     env: str
-    """Gymnasium id."""
+    """Gymnasium id of a built-in environment, or the name of another one."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Options of the environment (JSON values), action noise among them."""
+    declared: Mapping[str, Any] = field(default_factory=dict)
+    """What users declared of an environment that is not built in (JSON values)."""
     recovery: float = 0.0
     """Share of the episodes in which the expert picks an imagined block first; recording begins when it turns to
     the real one."""
@@ -73,7 +75,7 @@ class CollectPlan:
     def identity(self) -> dict[str, Any]:
         """Return the fields that must be equal for attempts to belong to the same collection."""
         fields = {key: value for key, value in asdict(self).items() if key != "episodes"}
-        return fields if self.corrections else {key: fields[key] for key in fields if key != "corrections"}
+        return {key: value for key, value in fields.items() if value or key not in ("corrections", "declared")}
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ Attempts run in this process or in spawned ones. Workers write episodes themselv
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -17,14 +17,19 @@ from typing import Any, Protocol
 import numpy as np
 
 from act_eval.collect.plan import CollectPlan
-from act_eval.datasets import Attempt, AttemptFolder, Episode, Feature, ImageStorage, demonstration_features
+from act_eval.config import EnvOrigin
+from act_eval.datasets import Attempt, AttemptFolder, Episode, Feature, ImageStorage, Shown, demonstration_features
 from act_eval.datasets.layout import DONE, SUCCESS
+from act_eval.envs.expert_executor import expert_of
 from act_eval.envs.recovery_expert import RecoveryExpert
 from act_eval.envs.registration import make as make_env
 from act_eval.errors import DatasetError, SimulationError, UsageError
 from act_eval.scenes.arm import JOINTS
 from act_eval.seeding import Purpose, episode_seeds
+from act_eval.sources.env_declaration import as_dict
+from act_eval.sources.environments import EnvSource
 from act_eval.types import ACTION, ENVIRONMENT_STATE, IMAGE_PREFIX, STATE, FloatArray
+from act_eval.user_code import user_code
 
 
 class Expert(Protocol):
@@ -33,6 +38,23 @@ class Expert(Protocol):
     def act(self) -> FloatArray:
         """Return the command (A,) for this moment."""
         ...
+
+
+class HookedExpert:
+    """The scripted expert that an environment offers by its hook."""
+
+    def __init__(self, env: Any) -> None:
+        """Raise a `UsageError` if `env` has none."""
+        self._env, self._action = env, expert_of(env)
+
+    def act(self) -> FloatArray:
+        """Return the command (A,) for this moment.
+
+        Raises:
+            UsageError: if it raises.
+        """
+        with user_code(f"{self._env}: its expert raised"):
+            return self._action()
 
 
 class Attempts(Protocol):
@@ -52,11 +74,30 @@ class Attempts(Protocol):
         ...
 
 
-def observed(env: Any) -> tuple[dict[str, tuple[int, int]], int]:
-    """Return the cameras of an environment with (height, width) [pixels], and the size of its `environment_state`."""
-    spaces = env.observation_space.spaces
-    cameras = {name: space.shape[:2] for name, space in spaces["pixels"].spaces.items()} if "pixels" in spaces else {}
-    return cameras, spaces["environment_state"].shape[0] if "environment_state" in spaces else 0
+def shown_by(env: Any, joints: Sequence[str] = ()) -> Shown:
+    """Return what an environment shows and takes.
+
+    Args:
+        env: a Gymnasium environment with act_eval's observations.
+        joints: names of the numbers of `agent_pos` and of the action, in a built-in environment; elsewhere they are
+            numbered.
+    """
+    found = env.observation_space.spaces
+    cameras = {name: space.shape[:2] for name, space in found["pixels"].spaces.items()} if "pixels" in found else {}
+    size = found["environment_state"].shape[0] if "environment_state" in found else 0
+    if joints:
+        target = ("target_x", "target_y", *_numbered("state", size)[2:])[:size]
+        return Shown(state=tuple(joints), environment_state=target, action=tuple(joints), cameras=cameras)
+    return Shown(
+        state=_numbered("state", found["agent_pos"].shape[0]),
+        environment_state=_numbered("environment_state", size),
+        action=_numbered("action", env.action_space.shape[0]),
+        cameras=cameras,
+    )
+
+
+def _numbered(name: str, count: int) -> tuple[str, ...]:
+    return tuple(f"{name}_{number}" for number in range(count))
 
 
 @dataclass(frozen=True)
@@ -66,38 +107,61 @@ class Demonstrator:
     env: Any
     """A Gymnasium environment; its `unwrapped` has `verdict()` and `suite_facts()`."""
     expert: Expert
-    joints: tuple[str, ...]
-    """Names of the joints, in the order of `agent_pos` and of the action."""
+    joints: tuple[str, ...] = ()
+    """Names of the joints, in the order of `agent_pos` and of the action, if these are joints."""
     begin: Callable[[int], int] = lambda _seed: 0
     """Called with the episode seed after every reset; returns the number of initial steps not to record."""
 
     def features(self, images: ImageStorage) -> dict[str, Feature]:
         """Return the features of demonstrations."""
-        cameras, environment_state = observed(self.env)
-        return demonstration_features(self.joints, cameras, images, environment_state)
+        return demonstration_features(shown_by(self.env, self.joints), images)
 
     def attempt(self, seed: int) -> tuple[str, Episode | None]:
         """Run one episode, and keep it if it succeeds."""
         return _record(self, seed)
 
 
-def expert_demonstrator(env_id: str, options: Mapping[str, Any], recovery: float = 0.0) -> Demonstrator:
-    """Return an environment of act_eval with its expert.
+def expert_demonstrator(
+    env_id: str, options: Mapping[str, Any], recovery: float = 0.0, source: EnvSource | None = None
+) -> Demonstrator:
+    """Return an environment with its scripted expert.
 
     Args:
-        env_id: Gymnasium id.
+        env_id: Gymnasium id of a built-in one.
         options: options of the environment.
         recovery: share of the episodes that begin with a mistake, which is not recorded.
+        source: of another environment, instead of `env_id` and `options`.
 
     Raises:
-        UsageError: if the environment does not know an option.
+        UsageError: if the environment does not know an option, or has no expert.
     """
+    if source is not None:
+        env = source.make()
+        return Demonstrator(env, HookedExpert(env))
     try:
         env = make_env(env_id, options)
     except TypeError as error:  # Gymnasium lets the constructor's complaint through
         raise UsageError(f"{env_id} does not take the options {dict(options)}: {error}") from error
     expert = RecoveryExpert(env.unwrapped, recovery)  # pyright: ignore[reportArgumentType]
     return Demonstrator(env, expert, JOINTS, expert.begin)
+
+
+def plan_of(source: EnvSource, origin: EnvOrigin) -> tuple[EnvSource | None, dict[str, Any]]:
+    """Return an environment that is not built in, None for one that is, and what a plan says of it.
+
+    Args:
+        source: of the environment.
+        origin: the flags that it was made of.
+
+    Raises:
+        UsageError: if a built-in environment is to run in another Python.
+    """
+    if source.declared is not None:
+        declared = {name: value for name, value in as_dict(origin).items() if name != "env_options"}
+        return source, {"env": source.env_id, "options": source.options, "declared": declared, "task": source.env_id}
+    if source.place is not None:
+        raise UsageError(f"--env-python is for environments of other packages; {source.label} is built in")
+    return None, {"env": source.env_id, "options": source.options}
 
 
 TOO_SHORT = "too_short"
@@ -121,7 +185,7 @@ def _record(demonstrator: Demonstrator, seed: int) -> tuple[str, Episode | None]
         except SimulationError:
             return "invalid", None
         ended = bool(terminated or truncated)
-        flags.append((bool(info["is_success"]), ended))
+        flags.append((bool(info.get("is_success", False)), ended))
     outcome = env.unwrapped.verdict().outcome
     if outcome != "success":
         return outcome, None

@@ -3,7 +3,7 @@
 from act_eval.datasets.attempts import Attempt, AttemptFolder
 from act_eval.datasets.cache import FrameCache, open_cache
 from act_eval.datasets.episode import Episode
-from act_eval.datasets.layout import Feature, ImageStorage, demonstration_features
+from act_eval.datasets.layout import Feature, ImageStorage, Shown, demonstration_features
 from act_eval.datasets.reader import Demonstrations, Episodes
 from act_eval.datasets.statistics import Stats, merged_statistics
 from act_eval.datasets.writer import DatasetWriter
@@ -18,6 +18,7 @@ __all__ = [
     "Feature",
     "FrameCache",
     "ImageStorage",
+    "Shown",
     "Stats",
     "demonstration_features",
     "merged_statistics",

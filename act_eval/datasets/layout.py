@@ -6,7 +6,7 @@ data/chunk-000/file-000.parquet  videos/VIDEO_KEY/chunk-000/file-000.mp4
 ```
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -84,52 +84,51 @@ DEFAULT_FEATURES: Mapping[str, Feature] = {
 """The five columns that every LeRobot data set has."""
 
 
-def demonstration_features(
-    joints: Sequence[str], cameras: Mapping[str, tuple[int, int]], storage: ImageStorage, environment_state: int = 2
-) -> dict[str, Feature]:
-    """Return the features of demonstrations recorded from an act_eval environment.
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """What an environment shows and takes: names of the numbers of its vectors, and its cameras."""
+
+    state: tuple[str, ...]
+    """Of `agent_pos`."""
+    environment_state: tuple[str, ...] = ()
+    """Of `environment_state`; empty without one."""
+    action: tuple[str, ...]
+    """Of the action."""
+    cameras: Mapping[str, tuple[int, int]]
+    """Name → (height, width) [pixels]."""
+
+
+def demonstration_features(shown: Shown, storage: ImageStorage) -> dict[str, Feature]:
+    """Return the features of demonstrations recorded in an environment.
 
     Args:
-        joints: names of the joints, in the order of `agent_pos` and of the action.
-        cameras: camera name → (height, width) [pixels].
+        shown: of the environment.
         storage: how images are kept.
-        environment_state: K, numbers of the observations' `environment_state`, the target's x and y first; 0 without
-            one.
     """
-    features = {STATE: Feature("float32", (len(joints),), tuple(joints))}
-    if environment_state:
-        names = ("target_x", "target_y", *(f"state_{number}" for number in range(2, environment_state)))
-        features[ENVIRONMENT_STATE] = Feature("float32", (environment_state,), names)
-    for name, (height, width) in cameras.items():
+    vectors = {STATE: shown.state, ENVIRONMENT_STATE: shown.environment_state}
+    features = {key: Feature("float32", (len(names),), names) for key, names in vectors.items() if names}
+    for name, (height, width) in shown.cameras.items():
         features[IMAGE_PREFIX + name] = Feature(storage, (height, width, 3), ("height", "width", "channels"))
-    features[ACTION] = Feature("float32", (len(joints),), tuple(joints))
+    features[ACTION] = Feature("float32", (len(shown.action),), shown.action)
     features |= {SUCCESS: Feature("bool", (1,)), DONE: Feature("bool", (1,))}
     return features | dict(DEFAULT_FEATURES)
 
 
-def correction_features(
-    joints: Sequence[str],
-    cameras: Mapping[str, tuple[int, int]],
-    storage: ImageStorage,
-    environment_state: int,
-    window: int,
-) -> dict[str, Feature]:
+def correction_features(shown: Shown, storage: ImageStorage, window: int) -> dict[str, Feature]:
     """Return the features of corrections: those of demonstrations, with a window of commands in place of the action.
 
     There is no `action`: rows are labelled moments of a rollout, and the next row is not the next control step.
 
     Args:
-        joints: as for `demonstration_features`.
-        cameras: as there.
+        shown: as for `demonstration_features`.
         storage: as there.
-        environment_state: as there.
         window: T, commands in a window.
     """
-    observed = demonstration_features(joints, cameras, storage, environment_state)
+    observed = demonstration_features(shown, storage)
     features = {key: one for key, one in observed.items() if key not in (ACTION, SUCCESS, DONE, *DEFAULT_FEATURES)}
-    features[CORRECTION] = Feature("float32", (window * len(joints),))
-    features[LAST_ACTION] = Feature("float32", (len(joints),), tuple(joints))
-    features[PAST_ACTIONS] = Feature("float32", (PAST_KEPT * len(joints),))
+    features[CORRECTION] = Feature("float32", (window * len(shown.action),))
+    features[LAST_ACTION] = Feature("float32", (len(shown.action),), shown.action)
+    features[PAST_ACTIONS] = Feature("float32", (PAST_KEPT * len(shown.action),))
     features |= {key: Feature("int64", (1,)) for key in (CORRECTION_LENGTH, CORRECTION_DELAY, EPISODE_STEP)}
     return features | {ROLLOUT_SUCCESS: Feature("bool", (1,))} | dict(DEFAULT_FEATURES)
 

@@ -275,7 +275,7 @@ def env_facts(env: "gym.Env[Any, Any]", options: Mapping[str, Any]) -> EnvFacts:
         renders_states=hooks.render_state is not None,
         offered=_offered(env),
         action=tuple(env.action_space.shape or ()),
-        has_lookahead=hooks.privileged is not None and hooks.fork is not None,
+        has_lookahead=hooks.expert_action is not None and hooks.fork is not None,
         gripper_dims=None if hooks.gripper_dims is None else tuple(hooks.gripper_dims),
         films=env.render_mode == "rgb_array",
         remarks=() if hooks.remarks is None else hooks.remarks(),

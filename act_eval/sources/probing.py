@@ -33,7 +33,7 @@ def probe_inputs(config: ProbeConfig) -> ProbeReport:
     env = source.for_probe().make()
     try:
         check_features(policy.spec, env)
-        scripted = hooks_of(env).privileged is not None
+        scripted = hooks_of(env).expert_action is not None
         if config.bank == "expert" and not scripted:
             raise UsageError(f"--bank expert: {source.label} has no scripted expert; choose --bank policy")
         expert = _expert if scripted and config.bank != "policy" else None

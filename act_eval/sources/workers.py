@@ -223,8 +223,8 @@ class ExpertWorkerSource:
 
     def __call__(self) -> "ExpertWorker":
         envs = [self.env.make() for _ in range(self.slots)]
-        if hooks_of(envs[0]).privileged is None:
-            raise UsageError(f"{self.env.env_id} offers no privileged state, which the scripted expert needs")
+        if hooks_of(envs[0]).expert_action is None:
+            raise UsageError(f"{self.env.env_id} has no scripted expert: it lacks the hook expert_action")
         found, left_out = checked_perturbations(self.perturbations, envs[0], self.env.label, ())
         facts = WorkerFacts(env=self.env.facts(envs[0]), perturbations=found, perturbations_left_out=left_out)
         return ExpertWorker(with_timeout(envs, self.call_timeout_s), facts)

@@ -8,12 +8,15 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from act_eval.config import EnvDeclaration, EnvOrigin
 from act_eval.errors import UsageError
 from act_eval.policies.act.config import ACTConfig, Feature
 from act_eval.policies.act.presets import features, lerobot_act, small_act, small_act_rtc
 from act_eval.policies.checkpoint import load_config
 from act_eval.policies.optim import LoopConfig
 from act_eval.policies.rtc import ACTRTCConfig
+from act_eval.sources.environments import EnvSource, env_source
+from act_eval.sources.external_envs import is_foreign
 from act_eval.sources.policies import checkpoint_folder
 
 PolicyKind = Literal["act", "act_rtc"]
@@ -47,7 +50,8 @@ class TrainConfig:
     """Configuration that `--model.*` starts from: that of the shipped policies, or one that LeRobot can load (act
     only)."""
     env: tuple[str, ...] = ("confuser_pick",)
-    """Environments of the demonstrations and of the closed-loop evaluations; several are trained on together."""
+    """Environments of the demonstrations and of the closed-loop evaluations, as `evaluate` takes them; several are
+    trained on together."""
     dataset: tuple[Path, ...] | None = None
     """LeRobotDataset v3 folders. By default data/ENV for each environment, collected first where it is missing."""
     episodes: int | None = None
@@ -84,10 +88,28 @@ class TrainConfig:
     """Optimiser steps per round."""
     correction_delay: str = "uniform:0,8"
     """Inference delay of the rollouts [control steps]."""
+    origin: Annotated[EnvOrigin, tyro.conf.arg(name="")] = field(default_factory=EnvOrigin)
     train: Annotated[LoopConfig, tyro.conf.arg(name="")] = field(default_factory=LoopConfig)
     """Optimisation: steps, batch size, schedule."""
     model: ACTModel | ACTRTCModel = field(default_factory=ACTRTCModel)
     """Configuration of the network."""
+
+    def source(self, env: str, options: Mapping[str, Any] | None = None) -> EnvSource:
+        """Return one of the environments.
+
+        Args:
+            env: its name.
+            options: of a built-in one; those of the flags come before them.
+
+        Raises:
+            UsageError: or a child of it, naming what does not fit.
+        """
+        built_in = {} if options is None or is_foreign(env) else options
+        return env_source(env, built_in, EnvDeclaration(**vars(self.origin)), film=False)
+
+    def labels(self) -> tuple[str, ...]:
+        """Return the names of the environments, fit for file names."""
+        return tuple(self.source(name).label for name in self.env)
 
     def __post_init__(self) -> None:
         if not 0 <= self.correction_share <= 1:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,16 @@ from act_eval.collect import (
     MakeAttempts,
     collect,
     expert_demonstrator,
+    plan_of,
 )
 from act_eval.datasets import Demonstrations, FrameCache, open_cache
 from act_eval.datasets.layout import INFO
-from act_eval.envs.registration import env_id
 from act_eval.errors import DatasetError
 from act_eval.policies.act.config import ACTConfig
 from act_eval.policies.data import Windows, split_episodes
 from act_eval.policies.rtc import ACTRTCConfig
 from act_eval.policies.training_setup import fingerprint
+from act_eval.sources.environments import EnvSource
 from act_eval.training.config import TrainConfig
 from act_eval.types import IMAGE_PREFIX
 
@@ -79,14 +81,14 @@ def demonstrations(config: TrainConfig, console: Console) -> list[DataPart]:
         UnknownName: if there is no such environment.
         DatasetError: if a data set is missing, or has fewer demonstrations than `episodes`.
     """
-    ids = [env_id(name) for name in config.env]
-    folders = config.dataset or tuple(Path("data") / name for name in config.env)
+    sources = [config.source(name, DEMONSTRATED) for name in config.env]
+    folders = config.dataset or tuple(Path("data") / source.label for source in sources)
     for folder in folders:
         if config.dataset is not None and not folder.exists():
             raise DatasetError(_missing(folder, config.env[0]))
-    for env, folder in zip(ids, folders, strict=False):
+    for source, folder in zip(sources, folders, strict=False):
         if not folder.exists() and config.resume is None:
-            _collect(config, env, folder, console)
+            _collect(config, source, folder, console)
     return [_part(config, folder, console) for folder in folders]
 
 
@@ -117,9 +119,11 @@ def _part(config: TrainConfig, folder: Path, console: Console) -> DataPart:
     return DataPart(data=data, cache=cache, trained_on=trained_on, held_out=held_out)
 
 
-def _collect(config: TrainConfig, env: str, folder: Path, console: Console) -> None:
-    plan = CollectPlan(env=env, options=DEMONSTRATED, episodes=config.episodes or _EPISODES)
-    collect_shown(plan, folder, expert_demonstrator, f"demonstrations of {env}", console)
+def _collect(config: TrainConfig, source: EnvSource, folder: Path, console: Console) -> None:
+    other, about = plan_of(source, config.origin)
+    plan = CollectPlan(**about, episodes=config.episodes or _EPISODES)
+    make = partial(expert_demonstrator, source=other)
+    collect_shown(plan, folder, make, f"demonstrations of {source.env_id}", console)
 
 
 def collect_shown(plan: CollectPlan, folder: Path, make: MakeAttempts, what: str, console: Console) -> None:

@@ -10,9 +10,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from act_eval.collect import CollectPlan
+from act_eval.collect import CollectPlan, plan_of
 from act_eval.collect.corrections import corrector
-from act_eval.envs.registration import env_id
 from act_eval.policies.checkpoint import load_config
 from act_eval.policies.train import Finish
 from act_eval.policies.training_state import PRETRAINED
@@ -41,7 +40,7 @@ def train_in_rounds(job: TrainConfig, words: Sequence[str] = (), console: Consol
         ActEvalError: as `train` and `collect`.
     """
     console = console or Console(soft_wrap=True, highlight=False)
-    out = job.resume or job.out or Path("outputs/train") / "_".join((job.policy, *job.env))
+    out = job.resume or job.out or Path("outputs/train") / "_".join((job.policy, *job.labels()))
     if job.resume is None:
         claim(out, words, {})
     finish: Finish | None = None
@@ -59,14 +58,15 @@ def _stages(job: TrainConfig, out: Path, console: Console) -> Iterator[tuple[Tra
     if job.init_from is None:
         yield _begun_or_new(job, out / "round_0")
         start = _newest(out / "round_0")
-        data = data or tuple(Path("data") / name for name in job.env)
+        data = data or tuple(Path("data") / label for label in job.labels())
     else:
         start = job.init_from
     loop = dataclasses.replace(job.train, steps=job.correction_steps)
     for number in range(1, job.correction_rounds + 1):
         folder = out / f"round_{number}"
         console.print(f"round {number} of {job.correction_rounds}: corrections of {start}")
-        data = (*data, *(_corrections(job, name, number, start, folder / name, console) for name in job.env))
+        named = zip(job.env, job.labels(), strict=True)
+        data = (*data, *(_corrections(job, env, number, start, folder / label, console) for env, label in named))
         stage = dataclasses.replace(job, init_from=start, dataset=data, episodes=None, train=loop)
         yield _begun_or_new(stage, folder / "train")
         start = _newest(folder / "train")
@@ -83,10 +83,11 @@ def _newest(folder: Path) -> Path:
 def _corrections(job: TrainConfig, name: str, number: int, policy: Path, out: Path, console: Console) -> Path:
     """Collect corrections of a checkpoint in an environment, or find them; return their folder."""
     config = load_config(checkpoint_folder(str(policy), others=()))
-    whom, make = corrector(policy, None, None, parse_delay(job.correction_delay), _BETWEEN)
+    options = {"action_noise": 0.0, "gripper_faults": 0.0, **image_size(config)}
+    other, about = plan_of(job.source(name, options), job.origin)
+    whom, make = corrector(policy, None, None, parse_delay(job.correction_delay), _BETWEEN, env=other)
     plan = CollectPlan(
-        env=env_id(name),
-        options={"action_noise": 0.0, "gripper_faults": 0.0, **image_size(config)},
+        **about,
         seed=_SEEDS * (job.train.seed + 1) + number,
         episodes=job.correction_episodes,
         corrections=whom,

@@ -12,7 +12,6 @@ from rich.console import Console
 from torch import nn
 
 from act_eval.datasets import Demonstrations
-from act_eval.envs.registration import env_id
 from act_eval.errors import FeatureMismatch, UsageError
 from act_eval.policies.act.config import ACTConfig
 from act_eval.policies.checkpoint import Policy, beyond_lerobot, fresh_policy, load_config, save_pretrained
@@ -26,7 +25,8 @@ from act_eval.policies.training_log import ProgressView, format_duration
 from act_eval.policies.training_setup import check_same, fitted, fresh_processor, take_weights
 from act_eval.policies.training_state import PRETRAINED, Progress, finished_steps, last_checkpoint
 from act_eval.scenes.workspace import CONTROL_HZ
-from act_eval.sources.environments import EnvSource, check_features
+from act_eval.sources.environments import check_features
+from act_eval.sources.external_envs import is_foreign
 from act_eval.sources.policies import checkpoint_folder
 from act_eval.sources.workers import rate_warnings
 from act_eval.training.config import TrainConfig, values
@@ -52,7 +52,7 @@ def train(job: TrainConfig, words: Sequence[str] = (), console: Console | None =
     accelerator = Accelerator(cpu=_on_cpu(job.device), mixed_precision="no")  # the loop has its own autocast
     console = console or Console(soft_wrap=True, highlight=False)
     console.quiet = console.quiet or not accelerator.is_main_process
-    out = job.resume or job.out or Path("outputs/train") / "_".join((job.policy, *job.env))
+    out = job.resume or job.out or Path("outputs/train") / "_".join((job.policy, *job.labels()))
     if out.is_file():
         raise UsageError(f"{out} is a file; name a folder")
     with accelerator.main_process_first():
@@ -83,7 +83,7 @@ def build(
     data = [part.data for part in parts]
     config = fitted(plain(**values(job.model)), data, job.cameras, job.goal_input)
     if config.conditioning == "crop":
-        config = dataclasses.replace(config, crop_projection=_overhead_projection(job.env))
+        config = dataclasses.replace(config, crop_projection=_overhead_projection(job))
     noted = facts(job, words, parts)
     if job.resume is not None:
         done = finished_steps(out)
@@ -110,30 +110,31 @@ def build(
         evaluate=evaluate,
     )
     rates = {str(one.root): one.fps for one in data}
-    for line in rate_warnings(rates, config.chunk_size, ", ".join(job.env), CONTROL_HZ):
-        console.print(line)
+    if not any(map(is_foreign, job.env)):  # those do not say their rate before they are made
+        for line in rate_warnings(rates, config.chunk_size, ", ".join(job.env), CONTROL_HZ):
+            console.print(line)
     _say_start(job, policy, noted, out, accelerator, console)
     if job.resume is not None:
         console.print(f"resumed after step {trainer.resume()} of {job.train.steps}")
     return trainer
 
 
-def _overhead_projection(names: Sequence[str]) -> tuple[float, ...]:
+def _overhead_projection(job: TrainConfig) -> tuple[float, ...]:
     """Return the overhead camera's homography of the environments.
 
     Raises:
         UsageError: if an environment has none, or they differ.
     """
     found: set[tuple[float, ...]] = set()
-    for name in names:
-        env = EnvSource(env_id=env_id(name), options={}).make()
+    for name in job.env:
+        env = job.source(name).make()
         projection = hooks_of(env).overhead_projection
         if projection is None:
             raise UsageError(f"conditioning 'crop' needs the hook overhead_projection, which {name} lacks")
         found.add(projection())
         env.close()
     if len(found) > 1:
-        raise UsageError(f"conditioning 'crop' needs one overhead camera; those of {', '.join(names)} differ")
+        raise UsageError(f"conditioning 'crop' needs one overhead camera; those of {', '.join(job.env)} differ")
     return found.pop()
 
 
@@ -159,7 +160,7 @@ def _evaluation(
 ) -> Evaluate:
     spec = TorchChunkPolicy(policy, processor).spec
     options = image_size(policy.config) | observed_as(data)
-    sources = {name: EnvSource(env_id=env_id(name), options=options) for name in job.env}
+    sources = {name: job.source(name, options) for name in job.env}
     for source in sources.values():
         env = source.make()
         try:
@@ -218,9 +219,14 @@ def _say_end(finish: Finish, job: TrainConfig, data: Sequence[Demonstrations], o
         )
         return
     checkpoint = out / "checkpoints" / "last" / PRETRAINED
+    command = ["act-eval", "evaluate", "--policy", str(checkpoint), "--env", job.env[0]]
     options = [f"{name}={str(value).lower()}" for name, value in observed_as(data).items()]
-    seen = f" --env-options {' '.join(options)}" if options else ""
+    if options := [*options, *job.origin.env_options]:
+        command += ["--env-options", *options]
+    for flag in ("env_python", "env_file"):
+        if (value := getattr(job.origin, flag)) is not None:
+            command += [f"--{flag.replace('_', '-')}", str(value)]
     console.print(
         f"trained {finish.step} steps in {format_duration(finish.seconds)}; checkpoint {checkpoint}\n"
-        f"evaluate: act-eval evaluate --policy {checkpoint} --env {job.env[0]}{seen}"
+        f"evaluate: {shlex.join(command)}"
     )

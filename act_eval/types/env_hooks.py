@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from act_eval.errors import UsageError
 from act_eval.types.arrays import FloatArray, ImageArray
 from act_eval.types.episodes import Verdict
-from act_eval.types.scene import Motion, Privileged, SceneTrack, Stage, Variation
+from act_eval.types.scene import Motion, SceneTrack, Stage, Variation
 
 StateArray = NDArray[np.float64]
 Views = Sequence[tuple[str, int, int]]
@@ -69,12 +69,12 @@ class EnvHooks:
     """Logged state (S,) → the same with target and first confuser in each other's place, for probes."""
     without_confusers: Callable[[StateArray], StateArray] | None = None
     """Logged state (S,) → the same with every confuser out of the cameras' sight, for probes."""
-    privileged: Callable[[], Privileged] | None = None
-    """Returns the expert's view of the current state: lets the scripted expert act, and the input probe collect its
-    observations with it."""
+    expert_action: Callable[[], FloatArray] | None = None
+    """Returns the command (A,) of the environment's scripted expert in the current state: for `--policy expert`,
+    demonstrations, and the observations of the input check. It depends on the state alone."""
     fork: ForkHook | None = None
-    """Returns an independent environment in the current state, with the hook `privileged`: lets the expert look ahead,
-    for the prefix `expert`."""
+    """Returns an independent environment in the current state, with the hook `expert_action`: lets the expert look
+    ahead, for corrections and for the prefix `expert`."""
     simulation: Callable[[], tuple[Any, Any]] | None = None
     """Returns the `mujoco.MjModel` and `mujoco.MjData` of this environment alone: perturbations write into the model.
     Not needed where they are attributes `model` and `data`, or those of a `physics`."""

@@ -50,7 +50,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Privileged:
-    """The scripted expert's view of a state; see `EnvHooks.privileged`."""
+    """What the scripted expert of the built-in environments knows of a state."""
 
     joints: NDArray[np.float64]
     """(6,) joint angles [rad]."""

@@ -6,6 +6,7 @@ step, a hold rule and a success rule. An episode ends with its first successful 
 """
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from importlib.metadata import packages_distributions, version
 from typing import Any
@@ -28,9 +29,11 @@ SEEDS = 2**32
 _RESET, _STEP = ("observation", "info"), ("observation", "reward", "terminated", "truncated", "info")
 _MERGED = (
     *("skip_cameras", "hold_action", "suite_facts", "max_episode_steps"),
-    *("verdict", "remarks", "smoke_test", "package_versions", "begin_step"),
+    *("verdict", "remarks", "smoke_test", "package_versions", "begin_step", "fork"),
 )
 """Hooks that the adapter has itself; it passes all others on."""
+_WRAPPED = ("begin_step", "fork")
+"""Hooks that it has if the environment has them."""
 
 
 class AdaptedEnv(gym.Env[dict[str, Any], FloatArray]):
@@ -61,8 +64,8 @@ class AdaptedEnv(gym.Env[dict[str, Any], FloatArray]):
         return self.name
 
     def __getattr__(self, name: str) -> Any:
-        if name == "begin_step" and self._hooks.begin_step is not None:
-            return self._begin_step
+        if name in _WRAPPED and getattr(self._hooks, name) is not None:
+            return getattr(self, f"_{name}")
         if name in HOOKS and name not in _MERGED and (hook := vars(self._hooks)[name]) is not None:
             return hook
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
@@ -114,6 +117,17 @@ class AdaptedEnv(gym.Env[dict[str, Any], FloatArray]):
         command: Any = np.asarray(action).astype(self._actions.dtype)
         assert self._hooks.begin_step is not None
         self._hooks.begin_step(command)
+
+    def _fork(self) -> "AdaptedEnv":
+        """Return an independent environment in the current state, which shows its last images."""
+        assert self._hooks.fork is not None
+        twin = copy(self)
+        twin.env = self._hooks.fork()
+        twin._hooks = hooks_of(twin.env)
+        twin._judge = None if self._judge is None else twin._hooks.verdict
+        twin._mapping, twin._bounds = copy(self._mapping), CommandBounds(self._actions)
+        twin._mapping.skipping = True
+        return twin
 
     def _succeeds(self, result: StepResult, shown: dict[str, Any]) -> bool:
         """Return whether a step succeeded; a simulation that has diverged says nothing, whatever its signal."""

@@ -11,7 +11,7 @@ from gymnasium import spaces
 from act_eval import errors
 from act_eval.errors import ActEvalError, RemoteError
 from act_eval.types import Verdict
-from act_eval.types.scene import Motion, Privileged, SceneTrack, Stage, Variation
+from act_eval.types.scene import Motion, SceneTrack, Stage, Variation
 from act_eval.user_code import Fault, text_of
 
 PROTOCOL = 1
@@ -19,7 +19,7 @@ PROTOCOL = 1
 SERVED = "act_eval_env"
 """Entry of a server's handshake that describes its environments."""
 RESULTS: Mapping[str, type] = MappingProxyType(
-    {"verdict": Verdict, "motion": Motion, "scene_track": SceneTrack, "stage": Stage, "privileged": Privileged}
+    {"verdict": Verdict, "motion": Motion, "scene_track": SceneTrack, "stage": Stage}
 )
 """Hooks that return an object of ours."""
 TUPLES = ("remarks", "overhead_projection")
@@ -72,11 +72,8 @@ def hook_result(name: str, message: Any) -> Any:
     kind = RESULTS.get(name)
     if kind is None or not isinstance(message, Mapping):
         return message
-    given = dict(message)
-    if "variation" in given:
-        given["variation"] = variation_of(given["variation"])
     try:
-        return kind(**given)
+        return kind(**message)
     except TypeError as error:
         raise RemoteError(f"the environment's {name}() sent {sorted(message)}: {error}") from error
 

@@ -5,9 +5,11 @@ a picture takes four times as long.
 """
 
 from collections.abc import Sequence
+from copy import copy
 from functools import cache
 from importlib import import_module
 from typing import Any
+from warnings import catch_warnings, simplefilter
 
 import gymnasium as gym
 import mujoco
@@ -65,6 +67,7 @@ class MetaWorldTask(gym.Env[dict[str, Any], FloatArray]):
         self._renderers: dict[tuple[int, int], mujoco.Renderer] = {}
         self._pixels: dict[str, ImageArray] = {}
         self._skip = False
+        self._expert = import_module("metaworld.policies").ENV_POLICY_MAP[task]()
         self.render_mode = "rgb_array"
         self.metadata = {"render_modes": ["rgb_array"], "render_fps": env.metadata["render_fps"]}
         self.action_space = env.action_space
@@ -104,6 +107,23 @@ class MetaWorldTask(gym.Env[dict[str, Any], FloatArray]):
         data = self.inner.data
         return np.concatenate([[data.time], data.qpos, data.qvel, data.mocap_pos.ravel(), data.mocap_quat.ravel()])
 
+    def expert_action(self) -> FloatArray:
+        """Return the command (4,) of Meta-World's scripted policy for this task, which its observation decides."""
+        with catch_warnings():
+            simplefilter("ignore", UserWarning)  # it clips its commands as the environment would
+            command = self._expert.get_action(self._observation.copy())  # some policies write into it
+        return np.clip(command, -1, 1).astype(np.float32)
+
+    def fork(self) -> "MetaWorldTask":
+        """Return an independent environment in the same state, which repeats the last images."""
+        inner = object.__new__(type(self.inner))  # copying would construct it again
+        for name, value in vars(self.inner).items():
+            same = isinstance(value, mujoco.MjModel) or name == "mujoco_renderer"
+            setattr(inner, name, value if same else copy(value))
+        twin = copy(self)
+        twin.inner, twin._renderers, twin._skip = inner, {}, True
+        return twin
+
     def close(self) -> None:
         """Release the simulator."""
         for renderer in self._renderers.values():
@@ -111,6 +131,7 @@ class MetaWorldTask(gym.Env[dict[str, Any], FloatArray]):
         self.inner.close()
 
     def _observed(self, vector: np.ndarray) -> dict[str, Any]:
+        self._observation = vector
         observed: dict[str, Any] = {"agent_pos": vector[:_STATE], "environment_state": vector[_STATE:]}
         if self._cameras:
             if not self._skip or not self._pixels:

@@ -10,6 +10,10 @@ from act_eval.errors import DeclarationError, UsageError
 from act_eval.types.env_hooks import hooks_of
 
 
+_OF_A_TASK = ("expert_action", "fork")
+"""Hooks that are those of the open task; all tasks of a suite have them, or none."""
+
+
 class TaskList(gym.Env[Any, Any]):
     """Plays the task that a seed decides; `info["task"]` of a reset names it. One task is open at a time."""
 
@@ -31,9 +35,9 @@ class TaskList(gym.Env[Any, Any]):
         self.tasks = tuple(tasks)
         self._make, self._module, self._task = make, module, self.tasks[0]
         self.env = make(self._task)
-        longest = hooks_of(self.env, ("max_episode_steps",)).max_episode_steps or longest
-        if longest is not None:
-            self.max_episode_steps = longest
+        steps = hooks_of(self.env, ("max_episode_steps",)).max_episode_steps or longest
+        if steps is not None:
+            self.max_episode_steps = steps
         self.observation_space, self.action_space = self.env.observation_space, self.env.action_space
         self.render_mode, self.metadata = self.env.render_mode, self.env.metadata
 
@@ -59,6 +63,13 @@ class TaskList(gym.Env[Any, Any]):
         """Pass on whether the next images are needed."""
         if (skipping := hooks_of(self.env, ("skip_cameras",)).skip_cameras) is not None:
             skipping(skip)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _OF_A_TASK and (env := self.__dict__.get("env")) is not None:
+            hook = getattr(hooks_of(env, (name,)), name)
+            if hook is not None:
+                return hook
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
     def package_versions(self) -> dict[str, str]:
         """Return the version of the tasks' package."""

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from act_eval.datasets import DatasetWriter, Demonstrations, demonstration_features
+from act_eval.datasets import DatasetWriter, Demonstrations, Shown, demonstration_features
 from act_eval.datasets.images import encode_png, write_video
 from act_eval.errors import DatasetError, FeatureMismatch
 
@@ -136,7 +136,7 @@ def test_misfits_are_named_by_feature(tmp_path: Path, make_demos) -> None:
 
 
 def test_writer_refuses_full_folders_and_empty_sets(tmp_path: Path) -> None:
-    features = demonstration_features(["a"], {}, "image")
+    features = demonstration_features(Shown(state=("a",), action=("a",), cameras={}), "image")
     new = DatasetWriter(tmp_path / "new", features, fps=20, task="t", robot="r")
     with pytest.raises(DatasetError, match="would have no episode"):
         new.finish({})

@@ -66,8 +66,8 @@ class EnvOptions:
 
 
 @dataclass(frozen=True)
-class EnvOrigin:
-    """How an environment is made; see docs/own-environment.md."""
+class EnvDeclaration:
+    """Declaration of an external environment, as far as its names do not define it; see docs/own-environment.md."""
 
     env_options: tuple[str, ...] = ()
     """Passed to the environment, each as NAME=VALUE; a value is JSON or text."""
@@ -75,13 +75,7 @@ class EnvOrigin:
     """Python interpreter of a process of its own for the environment, whose packages act_eval need not share; it needs
     numpy, gymnasium and msgpack."""
     env_file: Path | None = None
-    """TOML file that declares what an external environment gives; flags take precedence."""
-
-
-@dataclass(frozen=True)
-class EnvDeclaration(EnvOrigin):
-    """Declaration of an external environment, as far as its names do not define it; see docs/own-environment.md."""
-
+    """TOML file with any of these declarations; flags take precedence."""
     images: tuple[str, ...] | None = None
     """Cameras, each as NAME=PATH: top=pixels.top, or front=render() for the rendered frame."""
     state: tuple[str, ...] | None = None

@@ -1,5 +1,6 @@
 """A small stochastic environment in Gymnasium's interface, and one that also has act_eval's hooks."""
 
+from copy import deepcopy
 from typing import Any
 
 import gymnasium as gym
@@ -68,3 +69,27 @@ class HookedWalk(Walk):
 
     def verdict(self) -> Verdict:
         return Verdict(outcome="success" if self.is_success() else "missed", grasp_choice=0.5, detail={"far": 1})
+
+
+class GuidedWalk(HookedWalk):
+    """`HookedWalk` with an expert; some goals are out of its reach."""
+
+    def __init__(self, horizon: int = 30, reach: float = 1.0) -> None:
+        super().__init__(horizon)
+        self.reach = reach
+
+    def expert_action(self) -> np.ndarray:
+        return np.clip(self.goal, -self.reach, self.reach).astype(np.float32)
+
+    def fork(self) -> "GuidedWalk":
+        return deepcopy(self)
+
+
+class Wanderer:
+    """A simple policy of the toy environments: its chunks lead away from where it stands."""
+
+    chunk, action_dim = 6, 2
+    inputs = {"observation.state": (2,)}  # noqa: RUF012
+
+    def predict(self, observation: dict[str, np.ndarray]) -> np.ndarray:
+        return observation["observation.state"] + 0.1 * np.arange(1, 7)[:, None]

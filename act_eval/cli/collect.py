@@ -25,7 +25,7 @@ from act_eval.collect import (
 )
 from act_eval.collect.corrections import corrector
 from act_eval.collect.plan import LabelPrefix
-from act_eval.config import EnvDeclaration, EnvOrigin
+from act_eval.config import EnvDeclaration
 from act_eval.datasets import ImageStorage
 from act_eval.envs.options import GoalInput, ObsType, Positions
 from act_eval.errors import Interrupted, UsageError
@@ -90,11 +90,11 @@ class Flags:
     """state: no images, and positions and velocities of target and joints in the observation."""
     robot_meshes: bool = False
     """Render the robot's meshes, from the copy of MuJoCo Menagerie at MENAGERIE_ROOT, instead of primitives."""
-    images: ImageStorage = "image"
+    image_storage: ImageStorage = "image"
     """image: lossless PNG. video: H.264, smaller and lossy."""
     workers: int = 2
     """Worker processes."""
-    origin: Annotated[EnvOrigin, tyro.conf.arg(name="")] = field(default_factory=EnvOrigin)
+    declaration: Annotated[EnvDeclaration, tyro.conf.arg(name="")] = field(default_factory=EnvDeclaration)
 
 
 def run(argv: Sequence[str], prog: str) -> int:
@@ -103,8 +103,8 @@ def run(argv: Sequence[str], prog: str) -> int:
     console = Console(highlight=False, markup=False, soft_wrap=True)
     began = time.perf_counter()
     built_in = {} if is_foreign(flags.env) else _options(flags)
-    source = env_source(flags.env, built_in, EnvDeclaration(**vars(flags.origin)), film=False)
-    other, about = plan_of(source, flags.origin)
+    source = env_source(flags.env, built_in, flags.declaration, film=False)
+    other, about = plan_of(source, flags.declaration)
     if other is not None:
         _refuse_of_built_in(flags)
     out = flags.out or Path("data") / (source.label if flags.policy is None else f"{source.label}_corrections")
@@ -124,7 +124,7 @@ def run(argv: Sequence[str], prog: str) -> int:
         recovery=flags.recovery,
         seed=flags.seed,
         episodes=flags.episodes,
-        images=flags.images,
+        images=flags.image_storage,
         corrections=corrections,
         **about,
     )

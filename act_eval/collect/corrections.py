@@ -82,7 +82,7 @@ def corrector(
         TimingError: if the policy cannot run so.
         UsageError: if the delays are unbounded.
     """
-    source = policy_source(policy, {}, Network(rows_per_call=1))
+    source = policy_source(policy, {}, Network(), usual_rows=1)
     loaded = source.load(ready=False)
     spec = loaded.spec
     name = executor or ("rtc" if spec.takes_prefix else "naive")

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from act_eval.collect.plan import CollectPlan
-from act_eval.config import EnvOrigin
+from act_eval.config import EnvDeclaration
 from act_eval.datasets import Attempt, AttemptFolder, Episode, Feature, ImageStorage, Shown, demonstration_features
 from act_eval.datasets.layout import DONE, SUCCESS
 from act_eval.envs.expert_executor import expert_of
@@ -146,18 +146,18 @@ def expert_demonstrator(
     return Demonstrator(env, expert, JOINTS, expert.begin)
 
 
-def plan_of(source: EnvSource, origin: EnvOrigin) -> tuple[EnvSource | None, dict[str, Any]]:
+def plan_of(source: EnvSource, flags: EnvDeclaration) -> tuple[EnvSource | None, dict[str, Any]]:
     """Return an environment that is not built in, None for one that is, and what a plan says of it.
 
     Args:
         source: of the environment.
-        origin: the flags that it was made of.
+        flags: what users declared of it.
 
     Raises:
         UsageError: if a built-in environment is to run in another Python.
     """
     if source.declared is not None:
-        declared = {name: value for name, value in as_dict(origin).items() if name != "env_options"}
+        declared = {name: value for name, value in as_dict(flags).items() if name != "env_options"}
         return source, {"env": source.env_id, "options": source.options, "declared": declared, "task": source.env_id}
     if source.place is not None:
         raise UsageError(f"--env-python is for environments of other packages; {source.label} is built in")

@@ -56,7 +56,7 @@ def write_video(path: Path, frames: ImageArray, fps: int) -> None:
     """
     height, width = frames.shape[1:3]
     if height % 2 or width % 2:
-        raise UsageError(f"H.264 needs even image sizes, got {height}×{width}; use --images image (PNG)")
+        raise UsageError(f"H.264 needs even image sizes, got {height}×{width}; use --image-storage image (PNG)")
     write_h264(path, frames, fps, _H264)
 
 

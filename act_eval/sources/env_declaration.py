@@ -4,7 +4,7 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from act_eval.config import EnvDeclaration, EnvOrigin
+from act_eval.config import EnvDeclaration
 from act_eval.errors import UsageError
 from act_eval.sources.factories import named_values
 
@@ -75,7 +75,7 @@ def _pair(text: str, flag: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def as_dict(flags: EnvOrigin) -> dict[str, Any]:
+def as_dict(flags: EnvDeclaration) -> dict[str, Any]:
     """Return the flags that were given, as JSON values; a file by its content, and not in which Python it runs."""
     given = {name: one for name, one in vars(flags).items() if one not in (None, ()) and name != "env_python"}
     if flags.env_file is not None:

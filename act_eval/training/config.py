@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from act_eval.config import EnvDeclaration, EnvOrigin
+from act_eval.config import EnvDeclaration
 from act_eval.errors import UsageError
 from act_eval.policies.act.config import ACTConfig, Feature
 from act_eval.policies.act.presets import features, lerobot_act, small_act, small_act_rtc
@@ -88,7 +88,7 @@ class TrainConfig:
     """Optimiser steps per round."""
     correction_delay: str = "uniform:0,8"
     """Inference delay of the rollouts [control steps]."""
-    origin: Annotated[EnvOrigin, tyro.conf.arg(name="")] = field(default_factory=EnvOrigin)
+    declaration: Annotated[EnvDeclaration, tyro.conf.arg(name="")] = field(default_factory=EnvDeclaration)
     train: Annotated[LoopConfig, tyro.conf.arg(name="")] = field(default_factory=LoopConfig)
     """Optimisation: steps, batch size, schedule."""
     model: ACTModel | ACTRTCModel = field(default_factory=ACTRTCModel)
@@ -105,7 +105,7 @@ class TrainConfig:
             UsageError: or a child of it, naming what does not fit.
         """
         built_in = {} if options is None or is_foreign(env) else options
-        return env_source(env, built_in, EnvDeclaration(**vars(self.origin)), film=False)
+        return env_source(env, built_in, self.declaration, film=False)
 
     def labels(self) -> tuple[str, ...]:
         """Return the names of the environments, fit for file names."""

@@ -120,7 +120,7 @@ def _part(config: TrainConfig, folder: Path, console: Console) -> DataPart:
 
 
 def _collect(config: TrainConfig, source: EnvSource, folder: Path, console: Console) -> None:
-    other, about = plan_of(source, config.origin)
+    other, about = plan_of(source, config.declaration)
     plan = CollectPlan(**about, episodes=config.episodes or _EPISODES)
     make = partial(expert_demonstrator, source=other)
     collect_shown(plan, folder, make, f"demonstrations of {source.env_id}", console)

@@ -84,7 +84,7 @@ def _corrections(job: TrainConfig, name: str, number: int, policy: Path, out: Pa
     """Collect corrections of a checkpoint in an environment, or find them; return their folder."""
     config = load_config(checkpoint_folder(str(policy), others=()))
     options = {"action_noise": 0.0, "gripper_faults": 0.0, **image_size(config)}
-    other, about = plan_of(job.source(name, options), job.origin)
+    other, about = plan_of(job.source(name, options), job.declaration)
     whom, make = corrector(policy, None, None, parse_delay(job.correction_delay), _BETWEEN, env=other)
     plan = CollectPlan(
         **about,

@@ -221,11 +221,11 @@ def _say_end(finish: Finish, job: TrainConfig, data: Sequence[Demonstrations], o
     checkpoint = out / "checkpoints" / "last" / PRETRAINED
     command = ["act-eval", "evaluate", "--policy", str(checkpoint), "--env", job.env[0]]
     options = [f"{name}={str(value).lower()}" for name, value in observed_as(data).items()]
-    if options := [*options, *job.origin.env_options]:
-        command += ["--env-options", *options]
-    for flag in ("env_python", "env_file"):
-        if (value := getattr(job.origin, flag)) is not None:
-            command += [f"--{flag.replace('_', '-')}", str(value)]
+    declared = {**vars(job.declaration), "env_options": (*options, *job.declaration.env_options)}
+    for flag, value in declared.items():
+        if value not in (None, ()):
+            values = value if isinstance(value, tuple) else (value,)
+            command += [f"--{flag.replace('_', '-')}", *map(str, values)]
     console.print(
         f"trained {finish.step} steps in {format_duration(finish.seconds)}; checkpoint {checkpoint}\n"
         f"evaluate: {shlex.join(command)}"

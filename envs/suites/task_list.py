@@ -66,9 +66,8 @@ class TaskList(gym.Env[Any, Any]):
 
     def __getattr__(self, name: str) -> Any:
         if name in _OF_A_TASK and (env := self.__dict__.get("env")) is not None:
-            hook = getattr(hooks_of(env, (name,)), name)
-            if hook is not None:
-                return hook
+            if getattr(hooks_of(env, (name,)), name) is not None:
+                return lambda: getattr(hooks_of(self.env, (name,)), name)()  # hooks are read once, and another task may open
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
     def package_versions(self) -> dict[str, str]:

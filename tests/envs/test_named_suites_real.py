@@ -7,10 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from act_eval.config import EnvDeclaration
+from act_eval.envs.expert_executor import ExpertLookahead, expert_of
 from act_eval.envs.suites import SUITES
 from act_eval.results.records import read_episodes
+from act_eval.sources.environments import env_source
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -31,13 +35,36 @@ def test_every_suite_has_a_smoke_test_but_lerobot_s_factory():
     assert set(SMOKE) == set(SUITES) - {"lerobot"}  # tests/lerobot_package has LeRobot
 
 
+def python_with(suite: str, place: Path) -> tuple[Path, tuple[str, ...]]:
+    """Return a Python made by the suite's install line, and the packages of that line."""
+    python = place / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "venv", place], check=True, timeout=PATIENCE_S)
+    packages = (*shlex.split(SUITES[suite].install), "msgpack")
+    subprocess.run([python, "-m", "pip", "install", "-q", *packages], check=True, timeout=PATIENCE_S)
+    return python, packages
+
+
+def test_metaworld_s_scripted_policies_are_experts_that_forks_look_ahead_with(tmp_path: Path):
+    python, _ = python_with("metaworld", tmp_path / "venv")
+    declared = EnvDeclaration(env_python=python)
+    for task in ("push-v3", "door-open-v3", "pick-place-v3,drawer-open-v3"):
+        env = env_source(f"metaworld:{task}", {}, declared, film=False).make()
+        observed, ended, expert = env.reset(seed=3)[0], False, expert_of(env)
+        ahead, commands = ExpertLookahead([env])(0, 40), []
+        while not ended:
+            commands.append(expert())
+            assert env.action_space.contains(commands[-1])
+            observed, _, ended, _, info = env.step(commands[-1])
+        assert info["is_success"], task
+        np.testing.assert_array_equal(ahead, np.array(commands[:40]))
+        assert observed["environment_state"].shape == (35,)
+        env.close()
+
+
 @pytest.mark.parametrize("suite", SMOKE)
 def test_a_suite_runs_as_its_install_line_makes_it(suite: str, tmp_path: Path):
     task, state, action_dim, options = SMOKE[suite]
-    python = tmp_path / "venv" / "bin" / "python"
-    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True, timeout=PATIENCE_S)
-    packages = (*shlex.split(SUITES[suite].install), "msgpack")
-    subprocess.run([python, "-m", "pip", "install", "-q", *packages], check=True, timeout=PATIENCE_S)
+    python, packages = python_with(suite, tmp_path / "venv")
     assert subprocess.run([python, "-c", "import torch"], capture_output=True).returncode != 0
     out = tmp_path / "run"
     still = ("--policy", "foreign_envs:Still", "--policy-options", f"state={state}", f"action_dim={action_dim}")

@@ -77,7 +77,7 @@ def relative_action_stats(
 
     Args:
         episodes: (actions (T, A), states (T, J)) per episode; read once, one at a time.
-        anchor: `state` (o_t's joints) or `last_action` (a_{t-1}; o_t's joints at t = 0).
+        anchor: `state` (o_t's joints), `last_action` (a_{t-1}; o_t's joints at t = 0) or `none` (0).
         steps: offsets 0 … steps - 1 are counted (a policy's `target_steps`); none beyond the episode's end.
     """
     count, total, square = 0, np.zeros(()), np.zeros(())
@@ -101,8 +101,10 @@ def anchors(actions_TA: FloatArray, states_TJ: FloatArray, anchor: Anchor) -> Fl
     """Return the anchor (T, A) of every step of an episode.
 
     Raises:
-        FeatureMismatch: if there are not as many joints as actions.
+        FeatureMismatch: if there are not as many joints as actions, which an anchor needs.
     """
+    if anchor == "none":
+        return np.zeros_like(actions_TA)
     if actions_TA.shape != states_TJ.shape:
         raise FeatureMismatch(
             f"relative actions need as many joints as actions; actions are {actions_TA.shape}, states {states_TJ.shape}"
@@ -247,9 +249,12 @@ class Processor(nn.Module):
         return batch
 
     def anchor_of(self, raw: Mapping[str, Tensor]) -> Tensor | None:
-        """Return the anchor (B, A) of a raw batch, None for absolute actions."""
+        """Return the anchor (B, A) of a raw batch, zeros where it is `none`; None for a policy without anchors."""
         if self.anchor is None:
             return None
+        if self.anchor == "none":
+            one = self._field(raw, next(iter(self.config.input_features)))
+            return torch.zeros(len(one), self.config.action_dim, device=one.device)
         return self._field(raw, STATE if self.anchor == "state" else LAST_ACTION)
 
     def prepare_prefix(self, prefix_NPA: Tensor, anchor_NA: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from act_eval.policies.act.model import ACT, ACTION_IS_PAD, AuxOutputs, Batch
 from act_eval.policies.act.policy import ChunkingPolicy, Metrics, l1_per_delay, masked_l1
 from act_eval.types import ACTION, ENVIRONMENT_STATE, PAST_ACTIONS, STATE, Window
 
-Anchor = Literal["state", "last_action"]
+Anchor = Literal["state", "last_action", "none"]
 PrefixPlace = Literal["encoder", "decoder"]
 DELAY = "delay"
 """Key of a prepared batch: the delay (B,) that a sample is for, int64, -1 where it serves every delay; only with
@@ -48,7 +48,8 @@ class ACTRTCConfig(ACTConfig):
     rtc_window: Window = "shifted"
     """Which steps a chunk covers."""
     rtc_anchor: Anchor = "state"
-    """Reference of relative actions: the observed joints, or the command before the observation."""
+    """Reference of relative actions: the observed joints, or the command before the observation; none for actions that
+    are no positions, such as velocities and displacements, which stay as they are."""
     rtc_prefix_in: PrefixPlace = "decoder"
     """Location of the prefix tokens: among the encoder's tokens (which then runs once per delay) or the decoder's."""
     rtc_delay_weights: tuple[float, ...] | None = None
@@ -82,7 +83,7 @@ class ACTRTCConfig(ACTConfig):
         if self.rtc_anchor == "state" and state is not None and state.shape != (self.action_dim,):
             raise UsageError(
                 f"rtc_anchor 'state' needs {STATE!r} and {ACTION!r} of equal length, got {state.shape[0]} and "
-                f"{self.action_dim}; 'last_action' does not"
+                f"{self.action_dim}; 'last_action' and 'none' do not"
             )
         weights = self.rtc_delay_weights
         if weights is not None and (len(weights) != self.delays or min(weights) < 0 or sum(weights) <= 0):

@@ -98,8 +98,7 @@ class TorchChunkPolicy:
             else np.zeros((1, *shape), np.float32)
             for key, shape in spec.inputs.items()
         }
-        if self._processor.anchor is not None:
-            name = STATE if self._processor.anchor == "state" else LAST_ACTION
+        if (name := {"state": STATE, "last_action": LAST_ACTION}.get(self._processor.anchor or "none")) is not None:
             inputs[name] = np.zeros((1, spec.action_dim), np.float32)
         if spec.past_actions:
             inputs[PAST_ACTIONS] = np.zeros((1, spec.past_actions, spec.action_dim), np.float32)

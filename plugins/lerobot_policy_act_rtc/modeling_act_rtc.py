@@ -188,7 +188,7 @@ class ACTRTCPolicy(PreTrainedPolicy):
 
     def supports_rtc(self) -> bool:
         """Whether `lerobot-rollout --inference.type=rtc` runs it; it passes no command before the observation."""
-        return self.config.rtc_anchor == "state"
+        return self.config.rtc_anchor != "last_action"
 
     def get_optim_params(self) -> list[dict[str, Any]]:
         """Return the parameter groups; the backbone has its own rate."""

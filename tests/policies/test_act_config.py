@@ -55,7 +55,7 @@ def test_a_wrong_field_is_refused_by_name(changes: dict[str, Any], message: str)
             "rtc_max_delay is 5; window 'same' allows at most chunk_size - 1 = 4",
         ),
         ({"rtc_window": "moved"}, "unknown rtc_window 'moved'; there are: same, shifted"),
-        ({"rtc_anchor": "next"}, "unknown rtc_anchor 'next'; there are: last_action, state"),
+        ({"rtc_anchor": "next"}, "unknown rtc_anchor 'next'; there are: last_action, none, state"),
         ({"rtc_prefix_in": "both"}, "unknown rtc_prefix_in 'both'; there are: decoder, encoder"),
         ({"rtc_delay_weights": (1.0, 2.0)}, r"rtc_delay_weights is \(1.0, 2.0\); it needs 4 numbers"),
         ({"rtc_delay_weights": (0.0, 0.0, 0.0, 0.0)}, "not all 0"),

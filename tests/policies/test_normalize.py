@@ -44,14 +44,15 @@ def test_float_images_are_taken_as_scaled_already() -> None:
         assert torch.equal(processor.prepare(raw)[key], processor.prepare(scaled)[key])
 
 
-@pytest.mark.parametrize("anchor", ["state", "last_action"])
+@pytest.mark.parametrize("anchor", ["state", "last_action", "none"])
 def test_relative_actions_have_the_anchor_taken_off_and_put_back(anchor: Anchor) -> None:
     config = tiny_rtc_config(rtc_anchor=anchor)
     given = stats(config)
     raw = raw_batch(config)
     processor = Processor(config, given)
     batch = processor.prepare(raw)
-    origin = raw["observation.state" if anchor == "state" else "last_action"]
+    of_anchor = {"state": raw["observation.state"], "last_action": raw["last_action"], "none": torch.zeros(4, 6)}
+    origin = of_anchor[anchor]
     relative = raw["action"].numpy() - origin[:, None].numpy()
     assert np.allclose(batch["action"], (relative - given["action"]["mean"]) / given["action"]["std"], atol=1e-5)
     assert torch.equal(batch["anchor"], origin)
@@ -100,7 +101,7 @@ def test_flooring_leaves_ordinary_statistics_and_images_alone() -> None:
     assert given["action"]["std"] == [0.5]
 
 
-@pytest.mark.parametrize("anchor", ["state", "last_action"])
+@pytest.mark.parametrize("anchor", ["state", "last_action", "none"])
 def test_relative_statistics_equal_those_of_all_pairs(anchor: Anchor) -> None:
     rng = np.random.default_rng(0)
     episodes = [(rng.normal(size=(n, 6)), rng.normal(size=(n, 6))) for n in (9, 1, 4)]
@@ -108,6 +109,7 @@ def test_relative_statistics_equal_those_of_all_pairs(anchor: Anchor) -> None:
     for actions, states in episodes:
         for t in range(len(actions)):
             origin = states[t] if anchor == "state" or t == 0 else actions[t - 1]
+            origin = 0 * origin if anchor == "none" else origin
             pairs += [actions[t + k] - origin for k in range(5) if t + k < len(actions)]
     found = relative_action_stats(iter(episodes), anchor, steps=5)
     assert found["count"].tolist() == [len(pairs)]
@@ -161,5 +163,6 @@ def test_what_is_missing_is_named() -> None:
         Processor(tiny_config(), stats(tiny_config())).restore(raw["action"], raw["last_action"])
     with pytest.raises(FeatureMismatch, match=r"actions are \(3, 6\), states \(3, 5\)"):
         anchors(np.zeros((3, 6)), np.zeros((3, 5)), "state")
+    assert not anchors(np.ones((3, 6)), np.zeros((3, 5)), "none").any()
     with pytest.raises(FeatureMismatch, match="at least one episode"):
         relative_action_stats([], "state", 5)

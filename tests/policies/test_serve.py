@@ -19,7 +19,7 @@ MAKERS = [
     tiny_act,
     tiny_rtc,
     lambda: tiny_rtc(rtc_anchor="last_action", rtc_prefix_in="encoder"),
-    lambda: tiny_rtc(rtc_prefix_in="encoder", n_past_actions=2),
+    lambda: tiny_rtc(rtc_prefix_in="encoder", n_past_actions=2, rtc_anchor="none"),
     lambda: tiny_rtc(n_past_actions=2),
 ]
 Maker = Callable[[], ACTPolicy | ACTRTCPolicy]

@@ -61,6 +61,7 @@ RULES: tuple[Rule, ...] = (
     NotRun(r"act-eval serve-env ", "a server that runs until ctrl-C: tests/cli/test_serve_env_command.py runs one"),
     NotRun(r"python scripts/evaluate\.py .*--env ws://", "tests/cli/test_serve_env_command.py runs server and client"),
     NotRun(r"python\S* -m venv |~/\w+/bin/pip ", "tests/envs/test_named_suites_real.py makes such environments"),
+    NotRun(r"act-eval (collect|train) .*--env-python ", "tests/collect/test_other_environments.py, without Meta-World"),
     NotRun(r"python scripts/evaluate\.py .*--env-python ", "tests/envs/test_named_suites_real.py runs every suite so"),
     NotRun(r"python scripts/evaluate\.py --policy ws://\S+ --env gym_aloha/", "needs an openpi server"),
     NotRun(r"python3\.12 -m venv lr |.* --policy-python ", "needs LeRobot; tests/lerobot_package installs it"),
@@ -68,10 +69,6 @@ RULES: tuple[Rule, ...] = (
     NotRun(r"python scripts/evaluate\.py --launcher ", "tests/launch runs both launchers on clusters of this machine"),
     NotRun(r"(act-eval|python -m act_eval) ([A-Z]+|[\w-]+$|report …)", "the name of a command, or a pattern"),
     NotRun(r"python scripts/benchmark_compile\.py ", "compiles for minutes; tests/bench runs its parts"),
-    NotRun(
-        r"python scripts/experiments/mode_collapse\.py$",
-        "trains twelve policies; tests/cli/test_study.py runs a small one",
-    ),
     NotRun(r"act-eval publish NAME ", "writes into the package; tests/cli/test_publish.py publishes to a folder"),
     NotRun(
         r"act-eval train .*(_corrections|--correction-rounds)",
@@ -90,8 +87,7 @@ RULES: tuple[Rule, ...] = (
     Run(r"act-eval baseline ", slow=False),
     Run(r"act-eval merge OUT$", slow=False, words=(("OUT", "parts"),)),
     Run(r"act-eval merge", slow=False),
-    Run(r"python scripts/experiments/mode_collapse\.py --(list|report)", slow=False),
-    Run(r"python scripts/experiments/study\.py shipped_policies\.toml --list", slow=False),
+    Run(r"python scripts/experiments/study\.py \w+\.toml --(list|table)", slow=False),
     NotRun(r"python scripts/benchmarks/gpu\.py", "needs a GPU"),
     NotRun(r"python scripts/experiments/study\.py ", "takes hours; tests/experiments/test_study.py runs a small study"),
     Run(r"act-eval export \S+ --to tensorboard wandb", needs=("wandb",)),

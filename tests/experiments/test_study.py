@@ -3,7 +3,9 @@
 import re
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from made_runs import make_run, outcomes
@@ -13,7 +15,7 @@ from act_eval.cli.parsing import parse
 from act_eval.envs.registration import env_id
 from study import HERE, Flags, cells_of, study
 
-FILES = sorted(path for path in HERE.glob("*.toml") if path.name != "mode_collapse.toml")
+FILES = sorted(HERE.glob("*.toml"))
 STUDY = """
 [words]
 measure = "evaluate --env {env} --seed 7 --out {out}/run"
@@ -36,9 +38,13 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return Path("mine.toml")
 
 
-def run(tmp_path: Path, *words: str) -> int:
+def run(tmp_path: Path, *words: str, codes: Mapping[str, int] = MappingProxyType({})) -> int:
+    """Run a study with a stand-in for the command line, which notes its words and ends with the code of its command."""
     program = tmp_path / "program.py"
-    program.write_text("import sys\nprint(*sys.argv[1:], file=open('calls', 'a'))\nsys.exit('stop' in sys.argv)\n")
+    program.write_text(
+        "import sys\nprint(*sys.argv[1:], file=open('calls', 'a'))\nprint('about to end')\n"
+        f"sys.exit({dict(codes)}.get(sys.argv[1], 0))\n"
+    )
     return guarded(lambda: study(parse(Flags, words, "study.py"), (sys.executable, str(program))))
 
 
@@ -83,6 +89,38 @@ def test_the_table_shows_the_finished_evaluations_of_each_training_seed(
         ["a", "evaluate", "naive_d4", "9, 4 of 12"],
         ["a", "evaluate", "naive_d8", "9/12, 4/11"],
     ]
+
+
+@pytest.mark.usefixtures("mine")
+def test_a_failed_stage_names_its_command_and_its_words_and_is_continued(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path, "mine.toml", codes={"train": 1}) == 1
+    error, out = capsys.readouterr().err, "outputs/study/mine/a_seed0"
+    assert "act-eval train --dataset outputs/study/mine/data/a" in error
+    assert f"failed with exit code 1: about to end; {out}/train.log" in error
+    Path(f"{out}/train/checkpoints/last").mkdir(parents=True)
+    assert run(tmp_path, "mine.toml", "--cells", "a_seed0") == 0
+    assert Path("calls").read_text().splitlines()[1] == f"train --resume {out}/train"
+
+
+@pytest.mark.usefixtures("mine")
+def test_an_interrupted_stage_ends_the_study_and_is_begun_again(tmp_path: Path) -> None:
+    assert run(tmp_path, "mine.toml", codes={"evaluate": 130}) == 130
+    assert run(tmp_path, "mine.toml", "--cells", "a_seed0") == 0
+    assert [call.split()[0] for call in Path("calls").read_text().splitlines()] == ["train", "evaluate", "evaluate"]
+
+
+@pytest.mark.usefixtures("mine")
+def test_no_new_stage_begins_when_time_is_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path, "mine.toml", "--minutes", "0") == 130
+    assert not Path("calls").exists()
+    assert "time is up; the same command continues" in capsys.readouterr().out
+
+
+def test_a_probe_that_finds_an_ignored_input_is_no_failure(tmp_path: Path, mine: Path) -> None:
+    mine.write_text(STUDY + 'commands.probe = "probe --policy {out}/train --json {out}/probe.json --out {out}"\n')
+    assert run(tmp_path, "mine.toml", codes={"probe": 3}) == 0
 
 
 def test_a_finished_command_that_has_changed_is_refused(

@@ -9,9 +9,10 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from multiprocessing import forkserver, get_context
-from multiprocessing.connection import Connection
+from multiprocessing import forkserver, get_context, parent_process
+from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from threading import Thread
 from typing import Any
 
 from act_eval.errors import LaunchError
@@ -21,6 +22,9 @@ WORKER_ENVIRONMENT = {
     "LP_NUM_THREADS": "0",  # llvmpipe renders in the calling thread: a fifth less time per image
 }
 """Environment variables of every worker process."""
+
+end_process = os._exit
+"""`os._exit`, also where `user_code.exits_raise` has replaced it."""
 
 _FORKS = sys.platform == "linux"  # elsewhere system libraries do not survive a fork
 
@@ -83,6 +87,18 @@ def _begin(environment: Mapping[str, str], call: bytes, pipe: Connection) -> Non
     os.environ.update(environment)
     target, args = pickle.loads(call)
     target(*args, pipe)
+
+
+def end_with_parent() -> None:
+    """End this process when its parent ends, so that it does not write into what a new run resumes."""
+    parent = parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        wait([parent.sentinel])
+        end_process(1)
+
+    Thread(target=follow, daemon=True).start()
 
 
 @contextmanager

@@ -14,12 +14,10 @@ from typing import Any, NoReturn
 import numpy as np
 
 from act_eval.errors import ActEvalError, UsageError
+from act_eval.processes import end_process
 
 _LONGEST = 2000  # characters of an error's text
 _LONGEST_TRACEBACK = 100_000
-
-end_process = os._exit
-"""`os._exit`, also where `exits_raise` has replaced it."""
 
 
 class Fault(str):

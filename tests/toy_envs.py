@@ -1,6 +1,7 @@
 """A small stochastic environment in Gymnasium's interface, and one that also has act_eval's hooks."""
 
 from copy import deepcopy
+from time import sleep
 from typing import Any
 
 import gymnasium as gym
@@ -74,11 +75,12 @@ class HookedWalk(Walk):
 class GuidedWalk(HookedWalk):
     """`HookedWalk` with an expert; some goals are out of its reach."""
 
-    def __init__(self, horizon: int = 30, reach: float = 1.0) -> None:
+    def __init__(self, horizon: int = 30, reach: float = 1.0, pause_s: float = 0.0) -> None:
         super().__init__(horizon)
-        self.reach = reach
+        self.reach, self.pause_s = reach, pause_s
 
     def expert_action(self) -> np.ndarray:
+        sleep(self.pause_s)
         return np.clip(self.goal, -self.reach, self.reach).astype(np.float32)
 
     def fork(self) -> "GuidedWalk":

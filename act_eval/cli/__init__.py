@@ -15,6 +15,7 @@ from threading import current_thread, main_thread
 from types import FrameType, ModuleType
 
 from act_eval.errors import ActEvalError, Interrupted, UnknownName, UsageError
+from act_eval.processes import end_process
 
 COMMANDS = {
     "evaluate": "Evaluate a policy in closed loop, under inference delay, on a suite of seeded episodes.",
@@ -99,7 +100,7 @@ def _second_interrupt_at_once() -> Iterator[None]:
         nonlocal pressed
         if pressed:
             os.write(2, b"interrupted\n")
-            os._exit(INTERRUPTED)
+            end_process(INTERRUPTED)
         pressed = True
         raise KeyboardInterrupt
 

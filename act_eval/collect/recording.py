@@ -3,15 +3,13 @@
 Attempts run in this process or in spawned ones. Workers write episodes themselves and return one line each.
 """
 
-import os
 import signal
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,6 +22,7 @@ from act_eval.envs.expert_executor import expert_of
 from act_eval.envs.recovery_expert import RecoveryExpert
 from act_eval.envs.registration import make as make_env
 from act_eval.errors import DatasetError, SimulationError, UsageError
+from act_eval.processes import end_with_parent
 from act_eval.scenes.arm import JOINTS
 from act_eval.seeding import Purpose, episode_seeds
 from act_eval.sources.env_declaration import as_dict
@@ -265,16 +264,9 @@ def _start_worker(
     plan: CollectPlan, make: MakeAttempts, store: AttemptFolder, features: Mapping[str, Feature], fps: int
 ) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C: running attempts finish
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     global _recorder
     _recorder = Recorder(plan, make(plan.env, plan.options), store, features, fps)
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)  # the parent was killed
 
 
 def _attempt_in_worker(number: int) -> Attempt:

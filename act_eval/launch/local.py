@@ -8,20 +8,18 @@ environment.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import Pipe, parent_process
+from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 from act_eval.errors import ActEvalError, LaunchError
 from act_eval.launch.base import Block, Build, Job, OnCheck, Progress, Worker, WorkerPool
-from act_eval.processes import start_process
+from act_eval.processes import end_with_parent, start_process
 from act_eval.results import machine
 from act_eval.results.records import ShardWriter
 from act_eval.types import EpisodeRecord
-from act_eval.user_code import end_process
 
 _GRACE_S = 5.0
 
@@ -211,20 +209,12 @@ def _started(build: Build, count: int) -> Iterator[list[_Process]]:
 
 def _work(build: Build, number: int, pipe: Connection) -> None:
     """Build a worker, then run blocks until the parent sends None or ends."""
-    Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     with suppress(EOFError, ConnectionError):  # the parent has ended
         try:
             _work_through(build, number, pipe)
         except ActEvalError as error:
             pipe.send(error)
-
-
-def _end_with_parent() -> None:
-    """End this process when its parent ends, so that it does not write into a resumed run."""
-    parent = parent_process()
-    assert parent is not None
-    wait([parent.sentinel])
-    end_process(1)
 
 
 def _work_through(build: Build, number: int, pipe: Connection) -> None:

@@ -1,10 +1,15 @@
 """Collecting and training in environments that are not built in: their own expert demonstrates and corrects."""
 
 import json
+import os
 import re
+import subprocess
 import sys
+import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -112,6 +117,43 @@ def test_workers_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         for name in "12"
     )
     assert here == there
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_workers_end_with_a_killed_parent_while_users_code_runs(tmp_path: Path) -> None:
+    command = [
+        "collect",
+        "--env",
+        ENV,
+        "--horizon",
+        "30",
+        "--env-options",
+        "pause_s=0.2",
+        "--out",
+        str(tmp_path / "set"),
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    parent = subprocess.Popen([sys.executable, "-m", "act_eval", *command], env=environment, stdout=subprocess.DEVNULL)
+    try:
+        children = awaited(lambda: workers_of(parent.pid) if list(tmp_path.glob("set.partial/attempt*")) else [])
+    finally:
+        parent.kill()
+        parent.wait()
+    assert len(children) == 2
+    awaited(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children), patience_s=10)
+
+
+def workers_of(pid: int) -> list[str]:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [child for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
+def awaited(found: Callable[[], Any], patience_s: float = 60) -> Any:
+    until = time.monotonic() + patience_s
+    while not (result := found()):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    return result
 
 
 def test_an_expert_that_does_not_get_there_is_no_expert(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from act_eval.errors import UsageError
 from act_eval.types import NOTHING_COUNTED, Actions, BoolArray, ExecutorStatistics, FloatArray, IntArray, Observation
 from act_eval.types.env_hooks import hooks_of
+from act_eval.user_code import user_code
 
 
 class ExpertExecutor:
@@ -102,14 +103,23 @@ class ExpertLookahead:
         twin = self._forks[slot]()
         expert = expert_of(twin)
         for command in committed:
-            if twin.step(command)[2] and to_the_end:
+            if _ended(twin, command, to_the_end):
                 return np.zeros((0, self._action_dim), np.float32)
         commands = np.zeros((steps, self._action_dim), np.float32)
         for step in range(steps):
             commands[step] = expert()
-            if step < steps - 1 and twin.step(commands[step])[2] and to_the_end:
-                return commands[: step + 1]
+            if step < steps - 1 and _ended(twin, commands[step], to_the_end):
+                if to_the_end:
+                    return commands[: step + 1]
+                commands[step + 1 :] = commands[step]  # it was cut off, after which many environments refuse a step
+                break
         return commands
+
+
+def _ended(twin: gym.Env[Any, Any], command: FloatArray, to_the_end: bool) -> bool:
+    """Take a step in a copy; return whether it was the last one, where `to_the_end` counts its success."""
+    _, _, terminated, truncated, _ = twin.step(command)
+    return bool(truncated or (terminated and to_the_end))
 
 
 def action_dim(env: gym.Env[Any, Any]) -> int:
@@ -120,7 +130,7 @@ def action_dim(env: gym.Env[Any, Any]) -> int:
 
 
 def expert_of(env: gym.Env[Any, Any]) -> Callable[[], FloatArray]:
-    """Return what gives the expert's command (A,) in an environment's current state.
+    """Return what gives the expert's command (A,) in an environment's current state, a `UsageError` if that raises.
 
     Raises:
         UsageError: if it has no expert.
@@ -128,4 +138,9 @@ def expert_of(env: gym.Env[Any, Any]) -> Callable[[], FloatArray]:
     expert = hooks_of(env, ("expert_action",)).expert_action
     if expert is None:
         raise UsageError(f"{env} has no scripted expert: it lacks the hook expert_action")
-    return expert
+
+    def act() -> FloatArray:
+        with user_code(f"{env}: expert_action raised"):
+            return expert()
+
+    return act

@@ -75,12 +75,19 @@ class HookedWalk(Walk):
 class GuidedWalk(HookedWalk):
     """`HookedWalk` with an expert; some goals are out of its reach."""
 
-    def __init__(self, horizon: int = 30, reach: float = 1.0, pause_s: float = 0.0) -> None:
+    def __init__(self, horizon: int = 30, reach: float = 1.0, pause_s: float = 0.0, strict: bool = False) -> None:
         super().__init__(horizon)
-        self.reach, self.pause_s = reach, pause_s
+        self.reach, self.pause_s, self.strict = reach, pause_s, strict
+
+    def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict]:
+        if self.strict and self.steps >= self.horizon:
+            raise ValueError("the episode has been cut off")
+        return super().step(action)
 
     def expert_action(self) -> np.ndarray:
         sleep(self.pause_s)
+        if self.reach < 0:
+            raise ValueError("lost")
         return np.clip(self.goal, -self.reach, self.reach).astype(np.float32)
 
     def fork(self) -> "GuidedWalk":

@@ -28,32 +28,6 @@ from act_eval.seeding import Purpose, episode_seeds
 from act_eval.sources.env_declaration import as_dict
 from act_eval.sources.environments import EnvSource
 from act_eval.types import ACTION, ENVIRONMENT_STATE, IMAGE_PREFIX, STATE, FloatArray
-from act_eval.user_code import user_code
-
-
-class Expert(Protocol):
-    """Acts in the environment that it was made for."""
-
-    def act(self) -> FloatArray:
-        """Return the command (A,) for this moment."""
-        ...
-
-
-class HookedExpert:
-    """The scripted expert that an environment offers by its hook."""
-
-    def __init__(self, env: Any) -> None:
-        """Raise a `UsageError` if `env` has none."""
-        self._env, self._action = env, expert_of(env)
-
-    def act(self) -> FloatArray:
-        """Return the command (A,) for this moment.
-
-        Raises:
-            UsageError: if it raises.
-        """
-        with user_code(f"{self._env}: its expert raised"):
-            return self._action()
 
 
 class Attempts(Protocol):
@@ -105,7 +79,8 @@ class Demonstrator:
 
     env: Any
     """A Gymnasium environment; its `unwrapped` has `verdict()` and `suite_facts()`."""
-    expert: Expert
+    act: Callable[[], FloatArray]
+    """Returns the expert's command (A,) for this moment."""
     joints: tuple[str, ...] = ()
     """Names of the joints, in the order of `agent_pos` and of the action, if these are joints."""
     begin: Callable[[int], int] = lambda _seed: 0
@@ -136,13 +111,13 @@ def expert_demonstrator(
     """
     if source is not None:
         env = source.make()
-        return Demonstrator(env, HookedExpert(env))
+        return Demonstrator(env, expert_of(env))
     try:
         env = make_env(env_id, options)
     except TypeError as error:  # Gymnasium lets the constructor's complaint through
         raise UsageError(f"{env_id} does not take the options {dict(options)}: {error}") from error
     expert = RecoveryExpert(env.unwrapped, recovery)  # pyright: ignore[reportArgumentType]
-    return Demonstrator(env, expert, JOINTS, expert.begin)
+    return Demonstrator(env, expert.act, JOINTS, expert.begin)
 
 
 def plan_of(source: EnvSource, flags: EnvDeclaration) -> tuple[EnvSource | None, dict[str, Any]]:
@@ -159,7 +134,9 @@ def plan_of(source: EnvSource, flags: EnvDeclaration) -> tuple[EnvSource | None,
         declared = {name: value for name, value in as_dict(flags).items() if name != "env_options"}
         return source, {"env": source.env_id, "options": source.options, "declared": declared, "task": source.env_id}
     if source.place is not None:
-        raise UsageError(f"--env-python is for environments of other packages; {source.label} is built in")
+        raise UsageError(
+            f"{source.label} is built in, and collected in this Python: name it as --env, without --env-python"
+        )
     return None, {"env": source.env_id, "options": source.options}
 
 
@@ -176,7 +153,7 @@ def _record(demonstrator: Demonstrator, seed: int) -> tuple[str, Episode | None]
     first = demonstrator.begin(seed)
     ended = False
     while not ended:
-        command = np.array(demonstrator.expert.act(), np.float32)
+        command = np.array(demonstrator.act(), np.float32)
         observations.append(observation)
         commands.append(command)
         try:

@@ -82,7 +82,7 @@ def outcome_of(seed: int) -> str:
 
 def toy(env_id: str, options: Mapping[str, Any]) -> Demonstrator:
     env = ToyEnv(**options)
-    return Demonstrator(env, ToyExpert(env), ("a", "b"))
+    return Demonstrator(env, ToyExpert(env).act, ("a", "b"))
 
 
 def plan(episodes: int = 12, **changes: Any) -> CollectPlan:
@@ -374,8 +374,8 @@ def test_script_says_what_is_allowed(tmp_path: Path, arguments: list[str], text:
 
 def test_what_comes_before_the_demonstration_is_not_recorded() -> None:
     env = ToyEnv(success=True)
-    outcome, episode = Demonstrator(env, ToyExpert(env), ("a", "b"), begin=lambda seed: 2).attempt(6)
-    whole = Demonstrator(env, ToyExpert(env), ("a", "b")).attempt(6)[1]
+    outcome, episode = Demonstrator(env, ToyExpert(env).act, ("a", "b"), begin=lambda seed: 2).attempt(6)
+    whole = Demonstrator(env, ToyExpert(env).act, ("a", "b")).attempt(6)[1]
     assert outcome == "success"
     assert episode is not None
     assert whole is not None
@@ -383,7 +383,7 @@ def test_what_comes_before_the_demonstration_is_not_recorded() -> None:
         np.testing.assert_array_equal(episode.vectors[key], values[2:])
     for key, frames in whole.frames.items():
         np.testing.assert_array_equal(episode.frames[key], frames[2:])
-    too_late = Demonstrator(env, ToyExpert(env), ("a", "b"), begin=lambda seed: 5)
+    too_late = Demonstrator(env, ToyExpert(env).act, ("a", "b"), begin=lambda seed: 5)
     assert too_late.attempt(6) == ("too_short", None)
 
 

@@ -20,7 +20,7 @@ from act_eval.collect import CollectPlan, collect, expert_demonstrator, plan_of
 from act_eval.collect.corrections import corrector
 from act_eval.config import EnvDeclaration
 from act_eval.datasets import Demonstrations
-from act_eval.errors import DatasetError
+from act_eval.errors import DatasetError, UsageError
 from act_eval.sources.environments import env_source
 from act_eval.timing import parse_delay
 
@@ -119,6 +119,15 @@ def test_workers_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert here == there
 
 
+def test_corrections_at_the_end_of_an_episode_stop_there_and_an_expert_that_raises_is_named(tmp_path: Path) -> None:
+    data = collected(tmp_path / "set", "reach=0.0", "strict=true", policy="toy_envs:Wanderer")
+    rows = data.vectors(0, ["correction_length", "correction_delay", "episode_step"])
+    left = 30 - rows["episode_step"].ravel()
+    assert rows["correction_length"].ravel().tolist() == np.minimum(rows["correction_delay"].ravel() + 6, left).tolist()
+    with pytest.raises(UsageError, match=r"expert_action raised ValueError: lost \(.*toy_envs\.py"):
+        collected(tmp_path / "other", "reach=-1.0", policy="toy_envs:Wanderer")
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_workers_end_with_a_killed_parent_while_users_code_runs(tmp_path: Path) -> None:
     command = [
@@ -168,7 +177,7 @@ def test_an_expert_that_does_not_get_there_is_no_expert(tmp_path: Path) -> None:
         (["--env", ENV, "--confusers", "1", "--image-size", "64"], "--image-size, --confusers: for the built-in"),
         (["--env", ENV, "--recovery", "0.5"], "--recovery: for the built-in environments"),
         (["--env", ENV, "--env-options", "reech=1", "--horizon", "9"], r"does not take the options \{'reech': 1\}"),
-        (["--env", "pick", "--env-python", sys.executable], "--env-python is for environments of other packages"),
+        (["--env", "pick", "--env-python", sys.executable], "pick is built in, and collected in this Python"),
         (["--env", "metaworld:push"], "did you mean push-v3|needs the package of 'metaworld'"),
     ],
 )

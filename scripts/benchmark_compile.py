@@ -11,7 +11,7 @@ from typing import Annotated
 import tyro
 
 from act_eval.cli import FAILED, OK, guarded
-from act_eval.sources.policy_sources import check_network
+from act_eval.sources.network_sources import check_network
 from benchmarks.compiling.benchmark import Plan, run
 from benchmarks.compiling.report import as_json, as_markdown, judge
 

@@ -11,8 +11,8 @@ from act_eval.cli.parsing import parse
 from act_eval.cli.screen import grasp_choice_lines
 from act_eval.errors import CheckpointError, RunFolderError, UsageError
 from act_eval.results.run import StoredRun, read_run
+from act_eval.sources.network_sources import digest
 from act_eval.sources.policies import SHIPPED, checkpoint_folder
-from act_eval.sources.policy_sources import digest
 from act_eval.types import SUCCESS
 
 BEGAN_WITH = "began_with"

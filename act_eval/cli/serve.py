@@ -51,8 +51,9 @@ def serve(flags: Flags, stream: TextIO) -> int:
     """
     from act_eval.serving import need_serving
     from act_eval.sources.factories import named_values  # slow to import; help does not need it
+    from act_eval.sources.network_sources import check_network, label
     from act_eval.sources.policies import EXPERT, Network, policy_source
-    from act_eval.sources.policy_sources import ServerSource, check_network, label
+    from act_eval.sources.policy_sources import ServerSource
 
     need_serving("policy servers")
     from act_eval.policies.serving.server import PolicyServer

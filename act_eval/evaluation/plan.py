@@ -23,9 +23,9 @@ from act_eval.sources.environments import EnvSource, check_features, env_source
 from act_eval.sources.executors import load_executor
 from act_eval.sources.factories import named_values
 from act_eval.sources.metrics import load_metrics, manifest_entries
+from act_eval.sources.network_sources import check_network
 from act_eval.sources.perturbations import load_perturbations
 from act_eval.sources.policies import EXPERT, ROWS_PER_CALL, Network, policy_entry, policy_source
-from act_eval.sources.policy_sources import check_network
 from act_eval.sources.workers import ExpertWorkerSource, PolicyWorkerSource, WorkerFacts
 from act_eval.timing import (
     Constant,

@@ -16,7 +16,7 @@ from act_eval.decoding import JSON, read_json
 from act_eval.errors import CheckpointError, UsageError
 from act_eval.serving import need_serving
 from act_eval.sources.hub import fetched, is_hub_id
-from act_eval.sources.policy_sources import PolicyFacts, digest, label
+from act_eval.sources.network_sources import PolicyFacts, digest, label
 from act_eval.types import ChunkPolicy
 
 if TYPE_CHECKING:

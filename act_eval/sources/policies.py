@@ -9,16 +9,8 @@ from act_eval.errors import CheckpointError, UnknownName, UsageError
 from act_eval.sources.factories import import_name, names_factory, object_label
 from act_eval.sources.hub import fetched, is_hub_id
 from act_eval.sources.lerobot import PREFIX, lerobot_source
-from act_eval.sources.policy_sources import (
-    SERVER,
-    CheckpointSource,
-    FactorySource,
-    NetworkSource,
-    ObjectSource,
-    PolicyFacts,
-    PolicySource,
-    ServerSource,
-)
+from act_eval.sources.network_sources import SERVER, CheckpointSource, NetworkSource, PolicyFacts, PolicySource
+from act_eval.sources.policy_sources import FactorySource, ObjectSource, ServerSource
 
 EXPERT = "expert"
 """Name of the scripted expert, which needs no checkpoint."""

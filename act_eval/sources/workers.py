@@ -15,8 +15,9 @@ from act_eval.perturbations.base import Perturbations
 from act_eval.seeding import Purpose, episode_seeds
 from act_eval.sources.environments import EnvFacts, EnvSource
 from act_eval.sources.lerobot import LeRobotSource
+from act_eval.sources.network_sources import PolicyFacts, PolicySource
 from act_eval.sources.perturbations import AskedPerturbation
-from act_eval.sources.policy_sources import FactorySource, ObjectSource, PolicyFacts, PolicySource, ServerSource
+from act_eval.sources.policy_sources import FactorySource, ObjectSource, ServerSource
 from act_eval.timing import ExpertPrefix, Schedule
 from act_eval.types import ChunkPolicy, Executor
 from act_eval.types.env_hooks import hooks_of

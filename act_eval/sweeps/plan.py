@@ -27,9 +27,10 @@ from act_eval.sources.environments import EnvSource, check_features, env_source
 from act_eval.sources.executors import ExecutorSource, load_executor
 from act_eval.sources.lerobot import PREFIX
 from act_eval.sources.metrics import load_metrics, manifest_entries
+from act_eval.sources.network_sources import CheckpointSource, NetworkSource, PolicySource, check_network
 from act_eval.sources.perturbations import AskedPerturbation, load_perturbations
 from act_eval.sources.policies import EXPERT, Network, policy_entry, policy_source
-from act_eval.sources.policy_sources import CheckpointSource, NetworkSource, ObjectSource, PolicySource, check_network
+from act_eval.sources.policy_sources import ObjectSource
 from act_eval.sources.workers import PolicyWorkerSource, WorkerFacts
 from act_eval.sweeps.grid import Expansion, Grid, expand, parse_rule, shared_refusals
 from act_eval.sweeps.survey import Survey

@@ -10,8 +10,8 @@ from multiprocessing import get_context
 from act_eval.errors import LaunchError
 from act_eval.processes import main_module_hidden
 from act_eval.sources.environments import EnvFacts, EnvSource
+from act_eval.sources.network_sources import PolicyFacts, PolicySource
 from act_eval.sources.perturbations import AskedPerturbation
-from act_eval.sources.policy_sources import PolicyFacts, PolicySource
 from act_eval.sources.workers import CheckedPerturbation, checked_perturbations
 
 

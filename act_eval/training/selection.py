@@ -11,7 +11,7 @@ from act_eval.errors import TimingError
 from act_eval.rollout import Episode, rollout
 from act_eval.seeding import Purpose, episode_seeds
 from act_eval.sources.environments import EnvSource
-from act_eval.sources.policy_sources import CheckpointSource
+from act_eval.sources.network_sources import CheckpointSource
 from act_eval.sources.workers import PolicyWorkerSource
 from act_eval.stats import SuccessRate
 from act_eval.timing import METHODS, Constant, Schedule

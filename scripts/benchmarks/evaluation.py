@@ -254,7 +254,7 @@ def _watched_functions() -> Sequence[tuple[Any, str, str]]:
     from act_eval.policies.serve import TorchChunkPolicy
     from act_eval.results import steps
     from act_eval.scenes.rendering import OffscreenRenderer
-    from act_eval.sources.policy_sources import CheckpointSource
+    from act_eval.sources.network_sources import CheckpointSource
     from act_eval.video import Encoder
 
     return (

@@ -27,7 +27,7 @@ from act_eval.policies.checkpoint import fresh_policy
 from act_eval.policies.compile import compiled_module
 from act_eval.scenes.rendering import renderer_for
 from act_eval.scenes.scene import SceneConfig, compile_scene
-from act_eval.sources.policy_sources import resolve_device
+from act_eval.sources.network_sources import resolve_device
 
 _IMAGE = (96, 96)
 _MODES = ("default", "reduce-overhead")  # without and with CUDA graphs

@@ -15,7 +15,7 @@ from act_eval.policies.checkpoint import fresh_policy, load_pretrained, save_pre
 from act_eval.policies.normalize import Processor
 from act_eval.results import SCHEMA
 from act_eval.results.suites import Suite
-from act_eval.sources.policy_sources import digest
+from act_eval.sources.network_sources import digest
 from act_eval.types import EpisodeRecord
 
 TRAINING = {

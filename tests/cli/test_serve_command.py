@@ -20,7 +20,7 @@ from act_eval.policies.serving.client import RemotePolicy
 from act_eval.policies.serving.server import PolicyServer
 from act_eval.results.records import read_episodes
 from act_eval.serving.exposure import Exposure
-from act_eval.sources.policy_sources import CheckpointSource
+from act_eval.sources.network_sources import CheckpointSource
 
 ROOT = Path(act_eval.__file__).resolve().parent.parent
 SMALL = ["--env", "pick", "--image-size", "32", "--video", "none", "--no-probe"]

@@ -7,7 +7,7 @@ import pytest
 from act_eval.config import EvaluateConfig
 from act_eval.evaluation.conditions import Conditions, conditions_of
 from act_eval.sources.environments import EnvFacts
-from act_eval.sources.policy_sources import PolicyFacts
+from act_eval.sources.network_sources import PolicyFacts
 from act_eval.sweeps.survey import Survey
 from act_eval.timing import Constant, Ensemble
 from act_eval.types import PolicySpec

@@ -17,8 +17,8 @@ from act_eval.executors import ChunkExecutor
 from act_eval.results.records import read_episodes
 from act_eval.results.steps import load
 from act_eval.rollout import Episode, batch_observations, hold_of, rollout
+from act_eval.sources.network_sources import CheckpointSource
 from act_eval.sources.policies import SHIPPED
-from act_eval.sources.policy_sources import CheckpointSource
 from act_eval.timing import (
     RTC,
     Ablation,

@@ -9,8 +9,8 @@ from untrained import write_checkpoint
 
 from act_eval.errors import CheckpointError, UnknownName
 from act_eval.sources.hub import is_hub_id
+from act_eval.sources.network_sources import label
 from act_eval.sources.policies import checkpoint_folder
-from act_eval.sources.policy_sources import label
 
 LOOK = "import sys; from act_eval.sources.policies import checkpoint_folder; print(checkpoint_folder(sys.argv[1]))"
 

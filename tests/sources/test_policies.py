@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from act_eval.errors import CheckpointError, UnknownName
+from act_eval.sources.network_sources import digest, label
 from act_eval.sources.policies import checkpoint_folder
-from act_eval.sources.policy_sources import digest, label
 
 
 def write(folder: Path, config: str = "{}") -> Path:

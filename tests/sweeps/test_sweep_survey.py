@@ -9,7 +9,7 @@ from untrained import write_checkpoint
 
 from act_eval.errors import LaunchError
 from act_eval.sources.environments import EnvSource
-from act_eval.sources.policy_sources import CheckpointSource
+from act_eval.sources.network_sources import CheckpointSource
 from act_eval.sweeps.survey import survey
 from act_eval.types import ChunkPolicy
 

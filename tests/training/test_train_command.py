@@ -26,7 +26,7 @@ from act_eval.policies.act.presets import features
 from act_eval.policies.checkpoint import fresh_policy, load_extra, load_pretrained, trained_rates
 from act_eval.policies.rtc import ACTRTCConfig
 from act_eval.sources.environments import EnvSource
-from act_eval.sources.policy_sources import CheckpointSource
+from act_eval.sources.network_sources import CheckpointSource
 from act_eval.sources.workers import PolicyWorkerSource
 from act_eval.training.config import values
 from act_eval.types import ENVIRONMENT_STATE

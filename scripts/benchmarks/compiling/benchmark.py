@@ -13,7 +13,7 @@ from torch import nn
 from act_eval.errors import UsageError
 from act_eval.policies.compile import compiled_module
 from act_eval.policies.compile_mode import resolve_mode
-from act_eval.sources.policy_sources import resolve_device
+from act_eval.sources.network_sources import resolve_device
 
 from .measures import (
     Clock,

@@ -69,8 +69,7 @@ class PackagedModel(nn.Module):
             with turn(package.with_suffix(".lock")):
                 runner = _kept(package)
                 if runner is None:
-                    _make(package, chunk, tensors, self._mode)
-                    runner = _runner(package)
+                    runner = _made(package, chunk, tensors, self._mode)
         except OSError as error:
             raise CompileError(
                 f"compiling into {self._folder}: {error}; another folder is named by $TORCHINDUCTOR_CACHE_DIR, and "
@@ -111,12 +110,12 @@ def _held(network: nn.Module) -> list[tuple[str, Tensor]]:
 
 def _kept(package: Path) -> Any | None:
     """Return the runner of a package; None where there is none, or a damaged one, which is removed."""
-    if not package.is_dir():
+    if not package.exists():
         return None
     try:
         return _runner(package)
     except RuntimeError:  # torch's word for a library that is missing, or that the system cannot load
-        shutil.rmtree(package)
+        _remove(package)
         return None
 
 
@@ -126,7 +125,15 @@ def _runner(package: Path) -> Any:
     return loader(str(package), "model", False, 1, -1)  # torch's defaults, which not every version gives itself
 
 
-def _make(package: Path, chunk: _Chunk, tensors: list[Tensor], mode: str) -> None:
+def _remove(package: Path) -> None:
+    if package.is_dir():
+        shutil.rmtree(package)
+    else:
+        package.unlink()
+
+
+def _made(package: Path, chunk: _Chunk, tensors: list[Tensor], mode: str) -> Any:
+    """Make a package; return its runner."""
     begun = package.with_suffix(".part")
     shutil.rmtree(begun, ignore_errors=True)  # of a process that was killed
     begun.mkdir()
@@ -140,9 +147,15 @@ def _make(package: Path, chunk: _Chunk, tensors: list[Tensor], mode: str) -> Non
     # Loaded from an archive, it would be unpacked into the folder for temporary files by every process.
     with zipfile.ZipFile(archive) as file:
         file.extractall(begun)
-    Path(archive).unlink()
     (begun / "package").rename(package)
-    begun.rmdir()
+    try:
+        runner = _runner(package)
+    except RuntimeError:  # torch 2.11 loads nothing but archives
+        _remove(package)
+        Path(archive).rename(package)
+        runner = _runner(package)
+    shutil.rmtree(begun)
+    return runner
 
 
 def _digest(chunk: _Chunk, tensors: list[Tensor], mode: str) -> str:

@@ -29,6 +29,8 @@ from act_eval.policies.compile_mode import resolve_mode
 _KEPT = frozenset(
     ("native_layer_norm", "native_layer_norm_backward", "_softmax", "_softmax_backward_data", "threshold_backward")
 )
+_KEEPS_KERNELS = torch.__version__ >= (2, 14)
+"""Whether Inductor leaves operators to PyTorch if their decompositions are taken from it: not in 2.11."""
 _CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 _TORCHS_OWN = "torchinductor_"
 """Prefix of the folder that torch itself sets the variable to."""
@@ -101,7 +103,8 @@ def _compiling(module: nn.Module, mode: str, same_numbers: bool) -> dict[str, An
     _keep_artefacts()
     options = torch._inductor.list_mode_options(mode) | ({"fallback_random": True} if same_numbers else {})
     on_cpu = all(parameter.device.type == "cpu" for parameter in module.parameters())
-    how = {"backend": _inductor_on_cpu(options)} if same_numbers and on_cpu else {"options": options}
+    own = same_numbers and on_cpu and _KEEPS_KERNELS
+    how = {"backend": _inductor_on_cpu(options)} if own else {"options": options}
     return {**how, "fullgraph": True}
 
 

@@ -36,7 +36,7 @@ def with_other_weights(policy: Policy) -> Policy:
 
 
 def packages(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir() if path.is_dir()}
+    return {path.name for path in folder.iterdir() if path.suffix != ".lock"}  # torch 2.11 has files, not folders
 
 
 def close(one: torch.Tensor, other: torch.Tensor) -> bool:

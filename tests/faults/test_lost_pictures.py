@@ -6,6 +6,7 @@ import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -139,7 +140,8 @@ def test_an_encoder_that_fails_in_the_middle_of_a_run_stops_it_and_keeps_what_wa
 
     out = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr("act_eval.media.av.VideoFrame.from_ndarray", fail)
+        frames = SimpleNamespace(from_ndarray=fail)  # older versions of PyAV do not let their class be changed
+        patch.setattr("act_eval.media.av", SimpleNamespace(open=av.open, VideoFrame=frames))
         with pytest.raises(
             RunFolderError, match=r"cannot write to .*run: No space left on device \(somewhere.mp4.part\)"
         ):

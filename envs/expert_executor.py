@@ -1,4 +1,4 @@
-"""An environment's scripted expert as an executor, the reference of a delay-free policy; and its commands in advance."""
+"""An environment's scripted expert as an executor, the reference without delay; and its commands in advance."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -9,7 +9,6 @@ from act_eval.envs.adapters.wrapper import SEEDS, owning_packages
 from act_eval.errors import DeclarationError, UsageError
 from act_eval.types.env_hooks import hooks_of
 
-
 _OF_A_TASK = ("expert_action", "fork")
 """Hooks that are those of the open task; all tasks of a suite have them, or none."""
 
@@ -65,9 +64,10 @@ class TaskList(gym.Env[Any, Any]):
             skipping(skip)
 
     def __getattr__(self, name: str) -> Any:
-        if name in _OF_A_TASK and (env := self.__dict__.get("env")) is not None:
-            if getattr(hooks_of(env, (name,)), name) is not None:
-                return lambda: getattr(hooks_of(self.env, (name,)), name)()  # hooks are read once, and another task may open
+        env = self.__dict__.get("env") if name in _OF_A_TASK else None
+        if env is not None and getattr(hooks_of(env, (name,)), name) is not None:
+            # Hooks are read once, and another task may open.
+            return lambda: getattr(hooks_of(self.env, (name,)), name)()
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
     def package_versions(self) -> dict[str, str]:

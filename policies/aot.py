@@ -69,7 +69,7 @@ class PackagedModel(nn.Module):
             with turn(package.with_suffix(".lock")):
                 runner = _kept(package)
                 if runner is None:
-                    runner = _made(package, chunk, tensors, self._mode)
+                    runner = _make(package, chunk, tensors, self._mode)
         except OSError as error:
             raise CompileError(
                 f"compiling into {self._folder}: {error}; another folder is named by $TORCHINDUCTOR_CACHE_DIR, and "
@@ -132,7 +132,7 @@ def _remove(package: Path) -> None:
         package.unlink()
 
 
-def _made(package: Path, chunk: _Chunk, tensors: list[Tensor], mode: str) -> Any:
+def _make(package: Path, chunk: _Chunk, tensors: list[Tensor], mode: str) -> Any:
     """Make a package; return its runner."""
     begun = package.with_suffix(".part")
     shutil.rmtree(begun, ignore_errors=True)  # of a process that was killed

@@ -1,6 +1,7 @@
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -54,6 +55,11 @@ def grey(count: int) -> Iterator[np.ndarray]:
         yield np.full((32, 48, 3), level, np.uint8)
 
 
+def writer_with(from_ndarray: Callable[..., Any]) -> SimpleNamespace:
+    """What writing videos uses of PyAV, whose older versions do not let their class be changed."""
+    return SimpleNamespace(open=av.open, VideoFrame=SimpleNamespace(from_ndarray=from_ndarray))
+
+
 @pytest.fixture
 def held(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """Until this is set nothing is encoded."""
@@ -63,7 +69,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
         event.wait(60)
         return encode(*args, **options)
 
-    monkeypatch.setattr("act_eval.media.av.VideoFrame.from_ndarray", late)
+    monkeypatch.setattr("act_eval.media.av", writer_with(late))
     return event
 
 
@@ -138,7 +144,7 @@ def test_an_encoder_that_fails_in_the_middle_leaves_nothing_and_says_why(
             raise error
         return encode(*args, **options)
 
-    monkeypatch.setattr("act_eval.media.av.VideoFrame.from_ndarray", fail)
+    monkeypatch.setattr("act_eval.media.av", writer_with(fail))
     with Encoder() as encoder:
         lost = encoder.write(tmp_path / "a.mp4", grey(200), 20)
         kept = encoder.write(tmp_path / "b.mp4", grey(3), 20)

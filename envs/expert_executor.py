@@ -22,7 +22,7 @@ class ExpertExecutor:
             UsageError: if one has none.
         """
         self._experts = [expert_of(env) for env in envs]
-        self._action_dim = action_dim(envs[0])
+        self._action_dim = _action_dim(envs[0])
 
     def reset(self, rows: Sequence[int], seeds: Sequence[int]) -> None:
         """Do nothing: the expert is stateless."""
@@ -78,7 +78,7 @@ class ExpertLookahead:
                     f"{env} has no scripted expert to look ahead with: it lacks the hooks expert_action and fork"
                 )
             self._forks.append(hooks.fork)
-        self._action_dim = action_dim(envs[0])
+        self._action_dim = _action_dim(envs[0])
 
     def __call__(self, slot: int, steps: int) -> FloatArray:
         """Return the expert's commands (steps, A) for the next steps of a slot's episode.
@@ -122,7 +122,7 @@ def _ended(twin: gym.Env[Any, Any], command: FloatArray, to_the_end: bool) -> bo
     return bool(truncated or (terminated and to_the_end))
 
 
-def action_dim(env: gym.Env[Any, Any]) -> int:
+def _action_dim(env: gym.Env[Any, Any]) -> int:
     """Return A, the size of an environment's action."""
     shape = env.action_space.shape
     assert shape is not None

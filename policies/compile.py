@@ -29,7 +29,7 @@ from act_eval.policies.compile_mode import resolve_mode
 _KEPT = frozenset(
     ("native_layer_norm", "native_layer_norm_backward", "_softmax", "_softmax_backward_data", "threshold_backward")
 )
-_KEEPS_KERNELS = torch.__version__ >= (2, 14)
+_KEEPS_KERNELS = torch.__version__ >= "2.14"
 """Whether Inductor leaves operators to PyTorch if their decompositions are taken from it: not in 2.11."""
 _CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 _TORCHS_OWN = "torchinductor_"

@@ -153,8 +153,8 @@ def _options(flags: Flags) -> dict[str, Any]:
 
 def _refuse_of_built_in(flags: Flags) -> None:
     """Refuse options of the built-in environments, which another one would not receive."""
-    names = (*DEMONSTRATED, *_OPTIONS, "recovery", "robot_meshes")
-    given = [f"--{name.replace('_', '-')}" for name in names if getattr(flags, name) not in (None, False, 0.0)]
+    names, unsaid = (*DEMONSTRATED, *_OPTIONS, "recovery", "robot_meshes"), Flags()
+    given = [f"--{name.replace('_', '-')}" for name in names if getattr(flags, name) != getattr(unsaid, name)]
     if given:
         raise UsageError(
             f"{', '.join(given)}: for the built-in environments; {flags.env} takes its own as --env-options NAME=VALUE"

@@ -216,7 +216,7 @@ class _Labels:
             return
         window = np.zeros((self.window, self._spec.action_dim), np.float32)
         window[: len(shown)] = shown
-        before = self._before or [at_rest(observation.agent_pos[0], self._spec.action_dim)]
+        before = self._before or [at_rest(observation.agent_pos[0], (self._spec.action_dim,))]
         row = {
             STATE: observation.agent_pos[0].copy(),
             LAST_ACTION: before[-1].copy(),

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from act_eval.errors import ActEvalError, SimulationError, UsageError
+from act_eval.executors import at_rest
 from act_eval.rollout import ObservationBatch, batch_observations
 from act_eval.types import Executor, FloatArray, IntArray, Observation, PolicySpec
 from act_eval.types.env_hooks import BlockPositionsHook, hooks_of
@@ -124,7 +125,7 @@ def _beginning(
     batch, rows = ObservationBatch(1), list[_Row]()
     kept: dict[int, tuple[Mapping[str, Any], NDArray[np.float64]]] = {}
     read = {step for steps in contained.values() for step in steps}
-    last_action = _at_rest(observed["agent_pos"], env.action_space.shape)
+    last_action = at_rest(np.asarray(observed["agent_pos"], np.float32), env.action_space.shape)
     for step in range(max(contained) + 1):
         batch.put(0, observed)
         if step in read:
@@ -156,12 +157,6 @@ def _call_env(call: Callable[[], Any]) -> Any:
     except Exception as error:  # user code may raise anything
         message = f"the environment failed while observations were collected: {type(error).__name__}: {error}"
         raise SimulationError(message) from error
-
-
-def _at_rest(agent_pos: Any, action_shape: tuple[int, ...] | None) -> FloatArray:
-    """Return the last action at step 0: the joints, or NaN if they differ in shape from a command."""
-    joints = np.asarray(agent_pos, np.float32)
-    return joints if action_shape in (None, joints.shape) else np.full(action_shape, np.nan, np.float32)
 
 
 def _command(executor: Executor, step: int, observation: Observation) -> FloatArray:

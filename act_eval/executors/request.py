@@ -156,15 +156,15 @@ def last_action_of(slot: Slot, request: Request, agent_pos: FloatArray, action_d
     """Return the (A,) command before a request's observation: the joints at step 0, NaN if they are no command."""
     if request.observation_step > 0:
         return slot.commands[request.observation_step - 1]
-    return at_rest(agent_pos, action_dim)
+    return at_rest(agent_pos, (action_dim,))
 
 
-def at_rest(agent_pos: FloatArray, action_dim: int) -> FloatArray:
-    """Return the (A,) command before an episode's first step: the joints, NaN if they are no command.
+def at_rest(agent_pos: FloatArray, action_shape: tuple[int, ...] | None) -> FloatArray:
+    """Return the (A,) command before an episode's first step: the joints, NaN if they differ in shape from a command.
 
     NaN makes a policy that reads it fail visibly.
     """
-    return agent_pos if agent_pos.shape == (action_dim,) else np.full(action_dim, np.nan, np.float32)
+    return agent_pos if action_shape in (None, agent_pos.shape) else np.full(action_shape, np.nan, np.float32)
 
 
 def batch_requests(

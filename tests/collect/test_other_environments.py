@@ -175,6 +175,7 @@ def test_an_expert_that_does_not_get_there_is_no_expert(tmp_path: Path) -> None:
     [
         (["--env", "toy_envs:HookedWalk", "--horizon", "9"], "has no scripted expert: it lacks the hook expert_action"),
         (["--env", ENV, "--confusers", "1", "--image-size", "64"], "--image-size, --confusers: for the built-in"),
+        (["--env", ENV, "--max-yaw", "0"], "--max-yaw: for the built-in environments"),
         (["--env", ENV, "--recovery", "0.5"], "--recovery: for the built-in environments"),
         (["--env", ENV, "--env-options", "reech=1", "--horizon", "9"], r"does not take the options \{'reech': 1\}"),
         (["--env", "pick", "--env-python", sys.executable], "pick is built in, and collected in this Python"),

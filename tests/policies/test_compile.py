@@ -202,7 +202,7 @@ def test_artefacts_lie_where_they_outlive_a_restart(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.slow  # compiles C++
-@pytest.mark.skipif(torch.__version__ < (2, 14), reason="needs PyTorch's own kernels within Inductor's graph")
+@pytest.mark.skipif(torch.__version__ < "2.14", reason="needs PyTorch's own kernels within Inductor's graph")
 @pytest.mark.parametrize("make", [tiny_act, tiny_rtc])
 def test_inductor_gives_eager_loss_and_gradients_with_dropout_and_noise_on(make: Callable[..., Policy]) -> None:
     policy = make(dropout=0.3, use_vae=True)

@@ -62,12 +62,6 @@ def _episode_seed(purpose: Purpose, run_seed: int, episode: int) -> int:
     return (int(purpose) << _BITS) + draw
 
 
-def purpose_of(seed: int) -> Purpose | None:
-    """Return the purpose whose range holds `seed`, or None for a seed outside every range."""
-    number = seed >> _BITS
-    return Purpose(number) if 0 <= number < len(Purpose) else None
-
-
 def stream(episode_seed: int, name: Stream) -> np.random.Generator:
     """Return the generator of one stream of an episode."""
     return np.random.default_rng(np.random.SeedSequence(episode_seed, spawn_key=(int(name),)))

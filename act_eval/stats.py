@@ -207,12 +207,6 @@ def clopper_pearson_lower(successes: int, trials: int, confidence: float = CONFI
     return 0.0 if successes == 0 else float(scipy.stats.beta.ppf(1 - confidence, successes, trials - successes + 1))
 
 
-def clopper_pearson_upper(successes: int, trials: int, confidence: float = CONFIDENCE) -> float:
-    """Return the one-sided exact upper bound: the true rate is at most this with the given confidence."""
-    _check_confidence(confidence)
-    return 1.0 if successes == trials else float(scipy.stats.beta.ppf(confidence, successes + 1, trials - successes))
-
-
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return Holm-adjusted p-values of one family of planned comparisons, in the order given."""
     adjusted = [0.0] * len(p_values)

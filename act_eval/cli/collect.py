@@ -104,20 +104,20 @@ def run(argv: Sequence[str], prog: str) -> int:
     began = time.perf_counter()
     built_in = {} if is_foreign(flags.env) else _options(flags)
     source = env_source(flags.env, built_in, flags.declaration, film=False)
-    other, about = plan_of(source, flags.declaration)
-    if other is not None:
+    about = plan_of(source, flags.declaration)
+    if source.declared is not None:
         _refuse_of_built_in(flags)
     out = flags.out or Path("data") / (source.label if flags.policy is None else f"{source.label}_corrections")
-    corrections, make = (None, partial(expert_demonstrator, recovery=flags.recovery, source=other))
+    corrections, make = (None, partial(expert_demonstrator, source, flags.recovery))
     if flags.policy is not None:
         corrections, make = corrector(
             flags.policy,
+            source,
             flags.executor,
             flags.execution_horizon,
             parse_delay(flags.delay),
             flags.between,
             flags.label_prefix,
-            other,
         )
         _refuse_of_demonstrations(flags)
     plan = CollectPlan(

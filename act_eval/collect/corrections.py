@@ -7,7 +7,7 @@ then the expert acts. What is kept is the observation, d, the committed commands
 2011, with the expert's labels as windows).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,23 +59,23 @@ UNLABELLED = "unlabelled"
 
 def corrector(
     policy: Any,
+    env: EnvSource,
     executor: str | None,
     execution_horizon: int | None,
     delay: DelayModel,
     between: float,
     prefix: LabelPrefix = "own",
-    env: EnvSource | None = None,
 ) -> tuple[Corrections, "MakeCorrector"]:
     """Return whom the expert corrects, and what builds it in a worker.
 
     Args:
         policy: what `act_eval.evaluate` takes.
+        env: in which it acts.
         executor: its name; `rtc`, or `naive` for a policy without a prefix, if None.
         execution_horizon: s [control steps]; half of the chunk if None.
         delay: of inference; bounded.
         between: share of the steps without a request that are labelled too.
         prefix: whose commands a label begins with.
-        env: an environment that is not built in.
 
     Raises:
         ActEvalError: if the policy cannot be loaded.
@@ -100,7 +100,7 @@ def corrector(
         between=between,
         prefix=prefix,
     )
-    return whom, MakeCorrector(policy=source, schedule=schedule, between=between, prefix=prefix, env=env)
+    return whom, MakeCorrector(policy=source, env=env, schedule=schedule, between=between, prefix=prefix)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,21 +108,19 @@ class MakeCorrector:
     """Builds a `Corrector` in a worker."""
 
     policy: PolicySource
+    env: EnvSource
     schedule: Schedule
     between: float
-    prefix: LabelPrefix = "own"
-    env: EnvSource | None = None
-    """An environment that is not built in."""
+    prefix: LabelPrefix
 
-    def __call__(self, env_id: str, options: Mapping[str, Any]) -> "Corrector":
-        env = self.env or EnvSource(env_id=env_id, options=options)
-        worker = PolicyWorkerSource(env=env, policy=self.policy, slots=1)()
+    def __call__(self) -> "Corrector":
+        worker = PolicyWorkerSource(env=self.env, policy=self.policy, slots=1)()
         executor, facts = worker.executor(self.schedule), worker.facts.policy
         if not isinstance(executor, ChunkExecutor) or facts is None:
             raise UsageError(f"corrections need a shipped executor; {self.schedule.method.name} does not say its plan")
         check_features(facts.spec, worker.envs[0])
         labels = _Labels(worker.envs[0], executor, facts.spec, self.between, self.prefix, worker.facts.env.horizon)
-        return Corrector(worker.envs[0], labels, () if self.env else JOINTS)
+        return Corrector(worker.envs[0], labels, JOINTS if self.env.declared is None else ())
 
 
 def _bounds(schedule: Schedule) -> tuple[int, int]:

@@ -54,7 +54,7 @@ def collect(
         raise UsageError(f"{out} is a file; name a folder")
     if out.exists() and any(out.iterdir()):
         return _already_there(plan, out)
-    source = make(plan.env, plan.options)
+    source = make()
     facts = source.env.unwrapped.suite_facts()
     features, fps = source.features(plan.images), int(source.env.metadata["render_fps"])
     partial = out.with_name(out.name + ".partial")

@@ -20,7 +20,6 @@ from act_eval.datasets import Attempt, AttemptFolder, Episode, Feature, ImageSto
 from act_eval.datasets.layout import DONE, SUCCESS
 from act_eval.envs.expert_executor import expert_of
 from act_eval.envs.recovery_expert import RecoveryExpert
-from act_eval.envs.registration import make as make_env
 from act_eval.errors import DatasetError, SimulationError, UsageError
 from act_eval.processes import end_with_parent
 from act_eval.scenes.arm import JOINTS
@@ -95,33 +94,25 @@ class Demonstrator:
         return _record(self, seed)
 
 
-def expert_demonstrator(
-    env_id: str, options: Mapping[str, Any], recovery: float = 0.0, source: EnvSource | None = None
-) -> Demonstrator:
+def expert_demonstrator(source: EnvSource, recovery: float = 0.0) -> Demonstrator:
     """Return an environment with its scripted expert.
 
     Args:
-        env_id: Gymnasium id of a built-in one.
-        options: options of the environment.
-        recovery: share of the episodes that begin with a mistake, which is not recorded.
-        source: of another environment, instead of `env_id` and `options`.
+        source: of the environment.
+        recovery: share of a built-in one's episodes that begin with a mistake, which is not recorded.
 
     Raises:
         UsageError: if the environment does not know an option, or has no expert.
     """
-    if source is not None:
-        env = source.make()
+    env = source.make()
+    if source.declared is not None:
         return Demonstrator(env, expert_of(env))
-    try:
-        env = make_env(env_id, options)
-    except TypeError as error:  # Gymnasium lets the constructor's complaint through
-        raise UsageError(f"{env_id} does not take the options {dict(options)}: {error}") from error
     expert = RecoveryExpert(env.unwrapped, recovery)  # pyright: ignore[reportArgumentType]
     return Demonstrator(env, expert.act, JOINTS, expert.begin)
 
 
-def plan_of(source: EnvSource, flags: EnvDeclaration) -> tuple[EnvSource | None, dict[str, Any]]:
-    """Return an environment that is not built in, None for one that is, and what a plan says of it.
+def plan_of(source: EnvSource, flags: EnvDeclaration) -> dict[str, Any]:
+    """Return what a plan says of an environment: arguments of `CollectPlan`.
 
     Args:
         source: of the environment.
@@ -132,19 +123,19 @@ def plan_of(source: EnvSource, flags: EnvDeclaration) -> tuple[EnvSource | None,
     """
     if source.declared is not None:
         declared = {name: value for name, value in as_dict(flags).items() if name != "env_options"}
-        return source, {"env": source.env_id, "options": source.options, "declared": declared, "task": source.env_id}
+        return {"env": source.env_id, "options": source.options, "declared": declared, "task": source.env_id}
     if source.place is not None:
         raise UsageError(
             f"{source.label} is built in, and collected in this Python: name it as --env, without --env-python"
         )
-    return None, {"env": source.env_id, "options": source.options}
+    return {"env": source.env_id, "options": source.options}
 
 
 TOO_SHORT = "too_short"
 """Outcome of an attempt that ended before its recording began."""
 
-MakeAttempts = Callable[[str, Mapping[str, Any]], Attempts]
-"""Receives environment id and options; must be importable, since workers call it."""
+MakeAttempts = Callable[[], Attempts]
+"""Can be pickled, since workers call it."""
 
 
 def _record(demonstrator: Demonstrator, seed: int) -> tuple[str, Episode | None]:
@@ -243,7 +234,7 @@ def _start_worker(
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C: running attempts finish
     end_with_parent()
     global _recorder
-    _recorder = Recorder(plan, make(plan.env, plan.options), store, features, fps)
+    _recorder = Recorder(plan, make(), store, features, fps)
 
 
 def _attempt_in_worker(number: int) -> Attempt:

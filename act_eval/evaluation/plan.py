@@ -32,8 +32,8 @@ from act_eval.timing import (
     DelayModel,
     Measured,
     Schedule,
+    condition_lines,
     condition_settings,
-    condition_text,
     parse_delay,
     parse_estimator,
     steps_of_latency,
@@ -345,7 +345,7 @@ def _summary(config: EvaluateConfig, run: PlannedRun, workers: int, notes: tuple
     return (
         f"suite   {suite.hash}: {suite.env} ({options}), {len(run.job.seeds)} episodes, {seeds}",
         f"policy  {_policy_text(configuration['policy'])}",
-        *(f"condition {name}: {condition_text(condition)}" for name, condition in configuration["conditions"].items()),
+        *condition_lines(configuration["conditions"]),
         *notes,
         f"run     {network}{workers} × {run.job.batch} episodes at a time, video {run.job.video}",
         f"folder  {run.job.folder}",

@@ -51,9 +51,9 @@ from act_eval.timing.methods import (
     snake_case,
 )
 from act_eval.timing.naming import (
+    condition_lines,
     condition_name,
     condition_settings,
-    condition_text,
     may_start_elsewhere,
     method_label,
     twins_of,
@@ -74,7 +74,7 @@ __all__ = [
     "ConstantEstimate", "CustomExecutor", "DelayModel", "Draw", "Ensemble", "Estimator", "ExpertPrefix", "Lognormal",
     "Lossy", "MaxOfLast", "Measured", "Method", "MovingAverage", "Naive", "Oracle", "PadPrefix", "Percentile",
     "PrefixAblation", "Proprio", "Schedule", "ShuffledPrefix", "Sync", "Trace", "Uniform", "WrongDelay",
-    "check_executor", "condition_name", "condition_settings", "condition_text", "describe", "describe_estimator",
+    "check_executor", "condition_lines", "condition_name", "condition_settings", "describe", "describe_estimator",
     "describe_prefix", "draws", "estimated_delay", "extremes", "first_request", "is_shipped", "kept",
     "may_start_elsewhere", "method_label", "parse_delay", "parse_estimator", "parse_prefix", "read_trace",
     "recorded_trace", "snake_case", "source_entry", "steps_of_latency", "twins_of", "write_trace",

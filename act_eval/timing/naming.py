@@ -12,6 +12,8 @@ from act_eval.timing.methods import Method, executor_name
 from act_eval.timing.parsing import describe, describe_estimator, short_name
 from act_eval.timing.schedule import Schedule
 
+_MOST_PERTURBED_LINES = 12
+
 
 def condition_name(schedule: Schedule) -> str:
     """Return a condition's name, fit for a folder: `rtc_d4_s10`, followed by every setting that is not at its default.
@@ -74,7 +76,7 @@ def condition_settings(schedule: Schedule) -> dict[str, Any]:
     }
 
 
-def condition_text(settings: Mapping[str, Any]) -> str:
+def _condition_text(settings: Mapping[str, Any]) -> str:
     """Return a condition's manifest entry as a printed line."""
     if "delay" not in settings:
         return ", ".join(["no inference, no delay", *_perturbation_text(settings)])
@@ -97,6 +99,21 @@ def condition_text(settings: Mapping[str, Any]) -> str:
     }
     parts += [text.format(settings[key]) for key, text in words.items() if key in settings]
     return ", ".join([*parts, *_perturbation_text(settings)])
+
+
+def condition_lines(conditions: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return a printed line per condition, from the manifest entries; many perturbations share one line."""
+    twins = twins_of(conditions)
+    grouped = twins if len(twins) > _MOST_PERTURBED_LINES else {}
+    lines = [f"condition {name}: {_condition_text(one)}" for name, one in conditions.items() if name not in grouped]
+    severities: dict[str, dict[str, None]] = {}  # as sets, in order
+    for name in grouped:
+        axes = conditions[name]["perturbation"]
+        severities.setdefault("+".join(axes), {})["+".join(map(str, axes.values()))] = None
+    if severities:
+        found = "; ".join(f"{axes} {', '.join(found)}" for axes, found in severities.items())
+        lines.append(f"perturbed, {len(grouped)} conditions beside these: {found}")
+    return lines
 
 
 def _perturbation_text(settings: Mapping[str, Any]) -> list[str]:

@@ -120,10 +120,8 @@ def _part(config: TrainConfig, folder: Path, console: Console) -> DataPart:
 
 
 def _collect(config: TrainConfig, source: EnvSource, folder: Path, console: Console) -> None:
-    other, about = plan_of(source, config.declaration)
-    plan = CollectPlan(**about, episodes=config.episodes or _EPISODES)
-    make = partial(expert_demonstrator, source=other)
-    collect_shown(plan, folder, make, f"demonstrations of {source.env_id}", console)
+    plan = CollectPlan(**plan_of(source, config.declaration), episodes=config.episodes or _EPISODES)
+    collect_shown(plan, folder, partial(expert_demonstrator, source), f"demonstrations of {source.env_id}", console)
 
 
 def collect_shown(plan: CollectPlan, folder: Path, make: MakeAttempts, what: str, console: Console) -> None:

@@ -84,10 +84,10 @@ def _corrections(job: TrainConfig, name: str, number: int, policy: Path, out: Pa
     """Collect corrections of a checkpoint in an environment, or find them; return their folder."""
     config = load_config(checkpoint_folder(str(policy), others=()))
     options = {"action_noise": 0.0, "gripper_faults": 0.0, **image_size(config)}
-    other, about = plan_of(job.source(name, options), job.declaration)
-    whom, make = corrector(policy, None, None, parse_delay(job.correction_delay), _BETWEEN, env=other)
+    env = job.source(name, options)
+    whom, make = corrector(policy, env, None, None, parse_delay(job.correction_delay), _BETWEEN)
     plan = CollectPlan(
-        **about,
+        **plan_of(env, job.declaration),
         seed=_SEEDS * (job.train.seed + 1) + number,
         episodes=job.correction_episodes,
         corrections=whom,

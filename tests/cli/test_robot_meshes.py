@@ -1,6 +1,7 @@
 """`--robot-meshes` through the commands: another look, the same records, and no path in what is kept."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from made_menagerie import write_menagerie
 from act_eval.cli import main
 from act_eval.collect import CollectPlan, collect, expert_demonstrator
 from act_eval.datasets import Demonstrations
+from act_eval.sources.environments import EnvSource
 from act_eval.training.data import observed_as
 
 
@@ -72,6 +74,7 @@ def test_training_looks_at_what_its_demonstrations_show(menagerie: Path, tmp_pat
     for meshes in (False, True):
         options = {"image_size": 16} | ({"robot_meshes": True} if meshes else {})
         plan = CollectPlan(env="act_eval/Pick-v0", options=options, episodes=1)
-        data[meshes] = Demonstrations(collect(plan, tmp_path / str(meshes), expert_demonstrator, workers=1).root)
+        make = partial(expert_demonstrator, EnvSource(env_id=plan.env, options=options))
+        data[meshes] = Demonstrations(collect(plan, tmp_path / str(meshes), make, workers=1).root)
     assert observed_as([data[True]]) == {"robot_meshes": True}
     assert observed_as([data[True], data[False]]) == {}

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,19 @@ import pytest
 from gymnasium import spaces
 
 import act_eval.envs  # noqa: F401  registers the environments
-from act_eval.collect import Collected, CollectPlan, CollectProgress, Demonstrator, collect, expert_demonstrator
+from act_eval.collect import (
+    Collected,
+    CollectPlan,
+    CollectProgress,
+    Demonstrator,
+    MakeAttempts,
+    collect,
+    expert_demonstrator,
+)
 from act_eval.datasets import Demonstrations
 from act_eval.errors import DatasetError, SimulationError, UsageError
 from act_eval.seeding import Purpose, episode_seeds
+from act_eval.sources.environments import EnvSource
 from act_eval.types import Verdict
 
 COMMAND = (sys.executable, "-m", "act_eval", "collect")
@@ -80,9 +89,13 @@ def outcome_of(seed: int) -> str:
     return "missed" if seed % 4 == 1 else "success"
 
 
-def toy(env_id: str, options: Mapping[str, Any]) -> Demonstrator:
-    env = ToyEnv(**options)
+def toy(success: bool | None = None) -> Demonstrator:
+    env = ToyEnv(success)
     return Demonstrator(env, ToyExpert(env).act, ("a", "b"))
+
+
+def demonstrator_of(plan: CollectPlan) -> MakeAttempts:
+    return partial(expert_demonstrator, EnvSource(env_id=plan.env, options=plan.options))
 
 
 def plan(episodes: int = 12, **changes: Any) -> CollectPlan:
@@ -262,15 +275,15 @@ def test_a_disk_that_refuses_is_named(tmp_path: Path) -> None:
 def test_an_expert_that_fails_stops_the_collection(tmp_path: Path) -> None:
     text = re.escape("the expert failed in 11 of 11 attempts at toy with {'success': False} (missed 11)")
     with pytest.raises(DatasetError, match=text):
-        collect(plan(options={"success": False}), tmp_path / "set", toy, workers=1)
+        collect(plan(options={"success": False}), tmp_path / "set", partial(toy, False), workers=1)
 
 
-def dying(env_id: str, options: Mapping[str, Any]) -> Demonstrator:
+def dying() -> Demonstrator:
     """Kills the worker that asks for it; the parent gets a toy."""
     if "SPAWNED_BY" in os.environ and os.environ["SPAWNED_BY"] != str(os.getpid()):
         os.kill(os.getpid(), signal.SIGKILL)
     os.environ["SPAWNED_BY"] = str(os.getpid())
-    return toy(env_id, options)
+    return toy()
 
 
 def test_a_worker_that_dies_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -310,7 +323,7 @@ def test_script_collects_replayable_episodes_with_clean_labels(tmp_path: Path) -
     history = data.collection()
     assert history is not None
     here = CollectPlan(**history["plan"])
-    collect(here, tmp_path / "here", expert_demonstrator, workers=1)
+    collect(here, tmp_path / "here", demonstrator_of(here), workers=1)
     assert contents(tmp_path / "here") == contents(out)
     env = gym.make(here.env, disable_env_checker=True, **here.options)
     assert data.episodes.seeds is not None
@@ -347,12 +360,8 @@ def test_script_continues_after_it_was_killed(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     again = run_script(*arguments)
     assert "already holds these 4 episodes" in again.stdout
-    collect(
-        CollectPlan(**json.loads((out / "meta/collection.json").read_text())["plan"]),
-        tmp_path / "whole",
-        expert_demonstrator,
-        workers=1,
-    )
+    here = CollectPlan(**json.loads((out / "meta/collection.json").read_text())["plan"])
+    collect(here, tmp_path / "whole", demonstrator_of(here), workers=1)
     assert contents(tmp_path / "whole") == contents(out)
 
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from act_eval.policies.rtc import DELAY
 from act_eval.policies.sampling import frame_orders
 from act_eval.policies.training_setup import fresh_processor
 from act_eval.rollout import Episode, rollout
+from act_eval.sources.environments import EnvSource
 from act_eval.timing import parse_delay
 
 OPTIONS = {"image_size": 32, "confusers": 1}
@@ -50,6 +52,10 @@ def policy(request, tmp_path_factory) -> Path:
     return write_checkpoint(tmp_path_factory.mktemp("policy") / request.param, request.param)
 
 
+def built_in(env: str, **options: Any) -> EnvSource:
+    return EnvSource(env_id=env_id(env), options=OPTIONS | options)
+
+
 def run(
     policy: Path,
     out: Path,
@@ -58,10 +64,10 @@ def run(
     episodes: int = 2,
     prefix: LabelPrefix = "own",
 ) -> Demonstrations:
-    whom, source = corrector(policy, None, None, parse_delay("uniform:0,3"), 0.1, prefix)
-    collected = collect(
-        CollectPlan(env=env_id(env), options=OPTIONS, episodes=episodes, corrections=whom), out, source, workers=workers
-    )
+    place = built_in(env)
+    whom, source = corrector(policy, place, None, None, parse_delay("uniform:0,3"), 0.1, prefix)
+    plan = CollectPlan(env=place.env_id, options=place.options, episodes=episodes, corrections=whom)
+    collected = collect(plan, out, source, workers=workers)
     data = Demonstrations(out)
     assert data.holds_corrections
     assert data.total_frames == collected.frames
@@ -79,8 +85,8 @@ def test_a_label_is_what_the_expert_does_once_the_committed_commands_have_run(
 ) -> None:
     data = run(policy, tmp_path / "set", episodes=1, prefix=prefix)
     seed = int(data.episodes.seeds[0])
-    _, source = corrector(policy, None, None, parse_delay("uniform:0,3"), 0.1, prefix)
-    attempts, ran = source(env_id("nudged_pick"), OPTIONS), Recorder()
+    _, source = corrector(policy, built_in("nudged_pick"), None, None, parse_delay("uniform:0,3"), 0.1, prefix)
+    attempts, ran = source(), Recorder()
     list(rollout([attempts.env], attempts._labels, [Episode(0, seed)], [ran]))
     rows = data.vectors(0, LABELS)
     delays = rows["correction_delay"]
@@ -115,8 +121,8 @@ def test_a_label_is_what_the_expert_does_once_the_committed_commands_have_run(
 
 def test_the_committed_commands_are_those_that_run(tmp_path: Path) -> None:
     policy = write_checkpoint(tmp_path / "act_rtc", "act_rtc")
-    whom, source = corrector(policy, "rtc", 4, parse_delay("2"), 0.0)
-    attempts, ran = source(env_id("pick"), OPTIONS | {"confusers": 0}), Recorder()
+    whom, source = corrector(policy, built_in("pick", confusers=0), "rtc", 4, parse_delay("2"), 0.0)
+    attempts, ran = source(), Recorder()
     list(rollout([attempts.env], attempts._labels, [Episode(0, 5)], [ran]))
     rows = attempts._labels.rows
     assert [int(row["correction_delay"]) for row in rows[:4]] == [0, 2, 2, 2]
@@ -164,11 +170,11 @@ def test_training_reads_the_stored_windows_beside_demonstrations(policy: Path, t
 def test_what_cannot_be_corrected_is_refused(tmp_path: Path) -> None:
     policy = write_checkpoint(tmp_path / "act_rtc", "act_rtc")
     with pytest.raises(UsageError, match="corrections need bounded delays, as in 4 or uniform:0,8"):
-        corrector(policy, "naive", None, parse_delay("lognormal:shift=1,median=2,sigma=0.5"), 0.1)
+        corrector(policy, built_in("pick"), "naive", None, parse_delay("lognormal:shift=1,median=2,sigma=0.5"), 0.1)
     with pytest.raises(TimingError, match="max_delay"):
-        corrector(policy, None, None, parse_delay("9"), 0.1)
+        corrector(policy, built_in("pick"), None, None, parse_delay("9"), 0.1)
     with pytest.raises(UsageError, match=r"between is 1\.5; it is a share of the steps, 0 to 1"):
-        corrector(policy, None, None, parse_delay("2"), 1.5)
+        corrector(policy, built_in("pick"), None, None, parse_delay("2"), 1.5)
     data = run(policy, tmp_path / "set", episodes=1)
     with pytest.raises(DatasetError, match="corrections alone have no statistics of actions; --init-from"):
         fresh_processor(load_config(policy), [data])

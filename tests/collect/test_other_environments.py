@@ -43,11 +43,12 @@ TINY = (
 
 def collected(out: Path, *options: str, env: str = ENV, policy: str | None = None, **plan) -> Demonstrations:
     declared = EnvDeclaration(env_options=options, horizon=30)
-    source, about = plan_of(env_source(env, {}, declared, film=False), declared)
-    make, whom = partial(expert_demonstrator, source=source), None
+    source = env_source(env, {}, declared, film=False)
+    make, whom = partial(expert_demonstrator, source), None
     if policy is not None:
-        whom, make = corrector(policy, "naive", 3, parse_delay("uniform:0,2"), 0.3, env=source)
-    collect(CollectPlan(**about, corrections=whom, **{"episodes": 4, **plan}), out, make, workers=1)
+        whom, make = corrector(policy, source, "naive", 3, parse_delay("uniform:0,2"), 0.3)
+    plan = {"episodes": 4, **plan_of(source, declared), **plan}
+    collect(CollectPlan(corrections=whom, **plan), out, make, workers=1)
     return Demonstrations(out)
 
 

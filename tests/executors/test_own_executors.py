@@ -21,9 +21,9 @@ from act_eval.timing import (
     Method,
     Schedule,
     Sync,
+    condition_lines,
     condition_name,
     condition_settings,
-    condition_text,
     kept,
 )
 from act_eval.types import Actions, BoolArray, Chunk, ChunkPolicy, FloatArray, IntArray, Observation, PolicySpec
@@ -174,7 +174,9 @@ def test_names_and_manifest_entries() -> None:
     assert settings["executor_options"] == {"decay": 0.5}
     assert settings["executor_class"] == f"{__name__}:OwnEnsemble"
     assert len(settings["executor_digest"]) == 16
-    assert condition_text(settings).startswith("executor own_ensemble (decay = 0.5), delay d = 2")
+    assert condition_lines({"own": settings})[0].startswith(
+        "condition own: executor own_ensemble (decay = 0.5), delay d = 2"
+    )
     assert condition_name(Schedule(method=load_executor("ensemble:decay=0.1").build(4))) == "ensemble-decay0.1_d0_s4"
     assert condition_settings(Schedule(method=RTC(4))) == {"executor": "rtc", "delay": 0, "execution_horizon": 4}
 

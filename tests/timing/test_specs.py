@@ -32,9 +32,9 @@ from act_eval.timing import (
     Sync,
     Trace,
     Uniform,
+    condition_lines,
     condition_name,
     condition_settings,
-    condition_text,
     describe,
     describe_estimator,
     parse_delay,
@@ -242,7 +242,8 @@ def test_conditions_of_one_name_are_one_condition_and_names_are_fit_for_folders(
 def test_settings_hold_everything_that_is_not_at_its_default(beyond: BeyondMaxDelay) -> None:
     plain = Schedule(method=RTC(10), delay=Constant(4))
     assert condition_settings(plain) == {"executor": "rtc", "delay": 4, "execution_horizon": 10}
-    assert condition_text(condition_settings(plain)) == "executor rtc, delay d = 4, execution horizon s = 10"
+    lines = condition_lines({"rtc_d4_s10": condition_settings(plain)})
+    assert lines == ["condition rtc_d4_s10: executor rtc, delay d = 4, execution horizon s = 10"]
     full = Schedule(
         method=RTC(3), delay=Measured(20), beyond_max_delay=beyond, timeout=9, observation_delay=2, actuation_delay=1
     )
@@ -256,7 +257,19 @@ def test_settings_hold_everything_that_is_not_at_its_default(beyond: BeyondMaxDe
         "observation_delay": 2,
         "actuation_delay": 1,
     }
-    assert "delay estimator max" in condition_text(condition_settings(full))
+    assert "delay estimator max" in condition_lines({"full": condition_settings(full)})[0]
+
+
+def test_a_few_perturbed_conditions_have_a_line_each_and_many_share_one() -> None:
+    plain = condition_settings(Schedule(method=RTC(10), delay=Constant(4)))
+    axes = [{"light": 1}, {"light": 3}, {"blur": 2}, {"light": 2, "goal_error": 5}]
+    few = {"twin": plain, **{f"p{i}": {**plain, "perturbation": one} for i, one in enumerate(axes)}}
+    assert [line.split(":")[0] for line in condition_lines(few)] == [f"condition {name}" for name in few]
+    assert "perturbation light, severity 2, perturbation goal_error, severity 5" in condition_lines(few)[-1]
+    many = {f"{name}_d{d}": {**one, "delay": d} for d in (0, 4, 8, 9) for name, one in few.items()}
+    *twins, perturbed = condition_lines(many)
+    assert [line.split(":")[0] for line in twins] == [f"condition twin_d{d}" for d in (0, 4, 8, 9)]
+    assert perturbed == "perturbed, 16 conditions beside these: light 1, 3; blur 2; light+goal_error 2+5"
 
 
 def test_the_texts_need_no_heavy_import() -> None:

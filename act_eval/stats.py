@@ -207,6 +207,34 @@ def clopper_pearson_lower(successes: int, trials: int, confidence: float = CONFI
     return 0.0 if successes == 0 else float(scipy.stats.beta.ppf(1 - confidence, successes, trials - successes + 1))
 
 
+def sign_flip_p(values: Sequence[int]) -> float:
+    """Return the exact two-sided p-value of a sum of whole numbers from -2 to 2 whose signs may be flipped.
+
+    For -1, 0 and 1 it is the exact McNemar test.
+    """
+    ones, twos = (sum(abs(value) == size for value in values) for size in (1, 2))
+    total = abs(sum(values))
+    if total == 0:
+        return 1.0
+    rest = total - 2 * (2 * np.arange(twos + 1) - twos)  # that the ones have to make up for
+    enough = scipy.stats.binom.sf(np.ceil((rest + ones) / 2) - 1, ones, 0.5)
+    return min(1.0, 2 * float(scipy.stats.binom.pmf(np.arange(twos + 1), twos, 0.5) @ enough))
+
+
+def mean_change_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
+    """Return the interval of the mean of changes about as large as 1.
+
+    A 1 and a -1 are added, so that it has a width where all are equal: of -1, 0 and 1 it is the interval of Bonett and
+    Price (2012), Journal of Educational and Behavioral Statistics 37:479.
+    """
+    _check_confidence(confidence)
+    count = len(values) + 2
+    mean = sum(values) / count
+    spread = sqrt(((sum(value * value for value in values) + 2) / count - mean * mean) / count)
+    half = float(scipy.special.ndtri(0.5 + confidence / 2)) * spread
+    return Interval(mean - half, mean + half)
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return Holm-adjusted p-values of one family of planned comparisons, in the order given."""
     adjusted = [0.0] * len(p_values)

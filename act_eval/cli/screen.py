@@ -46,6 +46,7 @@ def print_run(run: FinishedRun, console: Console) -> None:
         console.print(metric_table(run.records, run.summaries, own, unit).text(console.width), markup=False)
     if run.robustness is not None:
         console.print(run.robustness.table().text(console.width), markup=False)
+        print_lines(run.robustness.sentences(), console)
     lines = [
         *grasp_choice_lines(run.records, run.manifest.suite.kwargs),
         *validity_notes(run.records, run.folder),

@@ -5,18 +5,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from act_eval.comparison.interactions import DelayEffect, Records, delay_effects
 from act_eval.comparison.pairing import paired_table
 from act_eval.results.run import StoredRun
 from act_eval.results.tables import Table
 from act_eval.stats import Interval, PairedTable, SuccessRate, holm, minimum_detectable_drop
 from act_eval.timing import twins_of
-from act_eval.types import INVALID, SUCCESS, EpisodeRecord
+from act_eval.types import INVALID, SUCCESS
 
 ALPHA = 0.05
 """Level of the adjusted tests."""
-
-Records = Mapping[str, Mapping[int, EpisodeRecord]]
-"""Condition → episode → record."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +71,8 @@ class Robustness:
     results: tuple[PerturbedResult, ...]
     twins: Mapping[str, SuccessRate]
     """Unperturbed condition with a perturbed one → its success rate over all valid episodes."""
+    delay_effects: tuple[DelayEffect, ...] = ()
+    """Per longer delay, what it changes about the perturbations."""
 
     def table(self) -> Table:
         """Return success, paired difference and adjusted p-value of each perturbed condition."""
@@ -120,8 +120,12 @@ class Robustness:
             for one in self.results
         ]
 
+    def sentences(self) -> list[str]:
+        """Return a line for each longer delay: whether perturbations cost more with it."""
+        return [one.sentence(ALPHA) for one in self.delay_effects]
+
     def __str__(self) -> str:
-        return self.table().text()
+        return "\n".join([self.table().text(), *self.sentences()])
 
     def worst_episodes(self, count: int = 4) -> list[int]:
         """Return the episodes that are lost under most perturbations, the worst first; none that no one loses."""
@@ -185,7 +189,10 @@ def robustness(conditions: Mapping[str, Mapping[str, Any]], records: Records) ->
         name: SuccessRate.of_outcomes(record.outcome for record in records[name].values())
         for name in dict.fromkeys(one.twin for one in results)
     }
-    return Robustness(results, twins)
+    names: dict[str, dict[str, str]] = {}
+    for one in results:
+        names.setdefault(one.twin, {})[one.name] = one.condition
+    return Robustness(results, twins, delay_effects(conditions, names, records))
 
 
 def robustness_of(run: StoredRun) -> Robustness:

@@ -74,7 +74,17 @@ def write_robustness(folder: Path, found: Robustness) -> None:
     from act_eval.plots import save  # matplotlib takes a second to load
     from act_eval.plots.robustness import success_against_severity
 
-    content = json.dumps({"schema": 1, "conditions": found.rows()}, indent=1) + "\n"
+    content = (
+        json.dumps(
+            {
+                "schema": 1,
+                "conditions": found.rows(),
+                "delay_effects": [one.to_json() for one in found.delay_effects],
+            },
+            indent=1,
+        )
+        + "\n"
+    )
     write_atomically(folder / f"{ROBUSTNESS}.json", content.encode())
     lines = {
         axis: {

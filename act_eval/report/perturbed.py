@@ -34,7 +34,7 @@ def perturbed_sections(runs: Sequence[RunSource], page: Path) -> list[dict[str, 
             sections.append(
                 {
                     "label": run.label,
-                    "caption": found.table().caption,
+                    "caption": ". ".join([found.table().caption, *found.sentences()]),
                     "rows": [_row(one, run.manifest.purity) for one in found.results],
                     "figure": _embedded(run.folder / _FIGURE),
                     "worst": _worst(found, conditions, page),

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 from statsmodels.stats.multitest import multipletests
 
 from act_eval.comparison.robustness import by_axis, robustness
@@ -80,3 +81,55 @@ def test_an_unfinished_condition_counts_the_episodes_that_both_have():
     assert "naive_d0_light1" not in {
         one.condition for one in robustness(CONDITIONS, {**RECORDS, "naive_d0": {}}).results
     }
+
+
+FOUR = {
+    "naive_d0": PLAIN,
+    "naive_d0_light1": perturbed(PLAIN, light=1),
+    "naive_d0_blur1": perturbed(PLAIN, blur=1),
+    "naive_d4": LATE,
+    "naive_d4_light1": perturbed(LATE, light=1),
+    "naive_d4_blur1": perturbed(LATE, blur=1),
+    "hold_d4": {**LATE, "executor": "sync_hold"},  # another executor, of which no pair is made
+    "hold_d4_light1": perturbed({**LATE, "executor": "sync_hold"}, light=1),
+}
+
+
+def test_whether_a_perturbation_costs_more_under_delay_is_paired_over_four_conditions():
+    found = robustness(
+        FOUR,
+        {
+            "naive_d0": records("s" * 20),
+            "naive_d0_light1": records("m" * 2 + "s" * 18),
+            "naive_d0_blur1": records("s" * 19 + "i"),
+            "naive_d4": records("s" * 18 + "m" * 2),
+            "naive_d4_light1": records("s" * 2 + "m" * 18),  # loses 16, of which none is lost at d = 0, where 2 are
+            "naive_d4_blur1": records("s" * 18 + "m" * 2),
+            "hold_d4": records("s" * 20),
+            "hold_d4_light1": records("m" * 20),
+        },
+    )
+    (effect,) = found.delay_effects
+    assert (effect.base, effect.late) == ("naive_d0", "naive_d4")
+    light, blur = effect.interactions
+    assert (light.name, light.cost, light.difference) == ("light 1", (0.1, 0.8), pytest.approx(-0.7))
+    assert [*light.values.values()] == [1, 1, *[-1] * 16, 0, 0]
+    assert light.p == pytest.approx(binomtest(2, 18).pvalue)
+    assert light.p_holm == pytest.approx(2 * light.p)
+    assert (len(blur.values), blur.difference, blur.p, blur.cost) == (19, 0.0, 1.0, (0.0, 0.0))
+    assert blur.interval.low < 0 < blur.interval.high
+    difference, (low, high) = effect.overall
+    assert difference == pytest.approx(np.mean([*[0.5] * 2, *[-0.5] * 16, 0, 0]))
+    assert low < difference < high < 0
+    (line,) = found.sentences()
+    assert line.startswith("2 perturbations cost 5.0 points of success in naive_d0 and 40.0 in naive_d4: +35.0 [+")
+    assert line.endswith("more in 1 (light 1 (+70)), less in none, no evidence in 1")
+    assert line in str(found)
+
+
+def test_without_a_difference_the_overall_interval_has_a_width():
+    same = records("s" * 10)
+    (effect,) = robustness(FOUR, dict.fromkeys(FOUR, same)).delay_effects
+    difference, (low, high) = effect.overall
+    assert (difference, low) == (0.0, -high)
+    assert high > 0.1

@@ -12,7 +12,9 @@ from act_eval.stats import (
     clopper_pearson_lower,
     holm,
     mcnemar_power,
+    mean_change_interval,
     minimum_detectable_drop,
+    sign_flip_p,
     wilson_interval,
 )
 
@@ -51,6 +53,24 @@ def test_clopper_pearson_bounds_put_exactly_the_error_into_the_tail():
         tail = sum(comb(trials, k) * bound**k * (1 - bound) ** (trials - k) for k in range(successes, trials + 1))
         assert tail == pytest.approx(0.1, abs=1e-9)
     assert clopper_pearson_lower(0, 10) == 0.0
+
+
+def test_signs_that_may_be_flipped_are_counted():
+    for values in ([2, 1, 1, 0, -1], [2, 2, -1], [1, 1, 1, 1, -2], [-2, -2, -1, 1], [0, 0], []):
+        totals = [
+            sum(s * v for s, v in zip(signs, values, strict=True)) for signs in product((-1, 1), repeat=len(values))
+        ]
+        expected = np.mean([abs(total) >= abs(sum(values)) for total in totals])
+        assert sign_flip_p(values) == pytest.approx(expected)
+    assert sign_flip_p([1] * 9 + [-1] * 2 + [0] * 30) == pytest.approx(binomtest(2, 11).pvalue)
+
+
+def test_mean_change_interval_of_signs_is_that_of_bonett_and_price():
+    """Of the published formula, with 10 pairs of one kind and 3 of the other among 40."""
+    n, gained, lost = 42, 11 / 42, 4 / 42
+    half = 1.959963984540054 * np.sqrt((gained + lost - (gained - lost) ** 2) / n)
+    expected = (gained - lost - half, gained - lost + half)
+    assert mean_change_interval([1] * 10 + [-1] * 3 + [0] * 27) == pytest.approx(expected)
 
 
 def test_rate_is_described_with_its_interval():

@@ -23,6 +23,9 @@ ACTION_IS_PAD = "action_is_pad"
 Batch = Mapping[str, Tensor]
 _TEMPERATURE = 10000.0  # of the sinusoidal positions
 
+# einops registers a type at its first call: registered within a compiled graph, it has the graph compiled once more.
+rearrange(nn.Parameter(torch.empty(1)), "n -> n")
+
 
 class AuxOutputs(NamedTuple):
     """Outputs beside the chunk, for the loss; None where they are not computed."""

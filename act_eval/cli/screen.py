@@ -37,18 +37,20 @@ def grasp_choice_lines(results: Mapping[str, Sequence[EpisodeRecord]], options: 
 
 def print_run(run: FinishedRun, console: Console) -> None:
     """Print the tables of a finished run and the paths of its files."""
-    console.print(outcome_table(run.records).text(console.width), markup=False)
-    if (tasks := task_table(run.records)) is not None:
+    shown = run.shown
+    console.print(outcome_table(shown).text(console.width), markup=False)
+    if (tasks := task_table(shown)) is not None:
         console.print(tasks.text(console.width), markup=False)
     if run.summaries:
         own = definitions_of(run.manifest.configuration)
         unit = run.manifest.suite.command_unit
-        console.print(metric_table(run.records, run.summaries, own, unit).text(console.width), markup=False)
+        summaries = {name: one for name, one in run.summaries.items() if name in shown}
+        console.print(metric_table(shown, summaries, own, unit).text(console.width), markup=False)
     if run.robustness is not None:
         console.print(run.robustness.table().text(console.width), markup=False)
         print_lines(run.robustness.sentences(), console)
     lines = [
-        *grasp_choice_lines(run.records, run.manifest.suite.kwargs),
+        *grasp_choice_lines(shown, run.manifest.suite.kwargs),
         *validity_notes(run.records, run.folder),
         *run.unmeasured,
     ]

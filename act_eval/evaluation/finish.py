@@ -17,6 +17,8 @@ from act_eval.results.records import write_atomically, writing
 from act_eval.results.run import read_run
 
 HISTOGRAM, MAP, ROBUSTNESS = "grasp_histogram", "grasp_map", "robustness"
+_MOST_SHOWN = 12
+"""Conditions in tables and figures; of more, the unperturbed ones: the table of perturbations has the others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +38,11 @@ class FinishedRun:
     """Perturbed conditions beside their twins; None without one."""
     page: Report
 
+    @property
+    def shown(self) -> Records:
+        """Condition → records, of those for tables and figures."""
+        return _shown(self.records, self.robustness)
+
 
 def finish_run(folder: Path, records: Records, reporter: Reporter) -> FinishedRun:
     """Write summaries, figures and the review page of a run whose episodes have all finished.
@@ -52,7 +59,7 @@ def finish_run(folder: Path, records: Records, reporter: Reporter) -> FinishedRu
             unmeasured.append(f"{name}: no metrics: {error}")
     perturbed = robustness_of(run)
     with writing(folder):
-        figures = write_figures(folder, records)
+        figures = write_figures(folder, _shown(records, perturbed))
         if perturbed.results:
             write_robustness(folder, perturbed)
     with reporter.phase("review page") as count:
@@ -67,6 +74,13 @@ def finish_run(folder: Path, records: Records, reporter: Reporter) -> FinishedRu
         robustness=perturbed if perturbed.results else None,
         page=page,
     )
+
+
+def _shown(records: Records, found: Robustness | None) -> Records:
+    if found is None or len(records) <= _MOST_SHOWN:
+        return records
+    perturbed = {one.condition for one in found.results}
+    return {name: one for name, one in records.items() if name not in perturbed}
 
 
 def write_robustness(folder: Path, found: Robustness) -> None:

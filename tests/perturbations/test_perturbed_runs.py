@@ -10,6 +10,7 @@ from toy_bench import Wanderer
 from toy_envs import HookedWalk
 
 import act_eval
+from act_eval.cli import main
 from act_eval.errors import UsageError
 from act_eval.evaluation.reporter import Silent
 from act_eval.perturbations import label_of
@@ -146,3 +147,21 @@ def test_severities_and_axes_combine():
 def test_an_axis_that_the_environment_cannot_offer_is_refused(tmp_path: Path):
     with pytest.raises(UsageError, match=r"perturbation blur=2: HookedWalk has no camera 'wrist'; it shows top"):
         evaluated(tmp_path, 'blur:cameras=["wrist"]=2')
+
+
+def test_many_perturbations_are_read_from_one_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    axes = ["command_noise", "command_scale", "mass"]
+    flags = ["--policy", "expert", "--env", "pick", "--episodes", "2", "--workers", "1", "--image-size", "16"]
+    assert main(["robustness", *flags, "--axes", *axes, "--out", str(tmp_path / "run")]) == 0
+    begun, finished = capsys.readouterr().out.split("folder  ", 1)
+    assert [line for line in begun.splitlines() if line.startswith("condition ")] == [
+        "condition expert: no inference, no delay"
+    ]
+    severities = "1, 2, 3, 4, 5"
+    assert f"perturbed, 15 conditions beside these: {'; '.join(f'{axis} {severities}' for axis in axes)}" in begun
+    rates, paired = finished.split("Perturbed against unperturbed")
+    assert "expert_mass3" not in rates.split("done    ")[-1].split("\n", 1)[1]  # nor in the tables of rates and metrics
+    assert all(f"{axis} 3" in paired for axis in axes)
+    assert "with the delay" not in paired
+    written = json.loads((tmp_path / "run/robustness.json").read_text())
+    assert (len(written["conditions"]), written["delay_effects"]) == (15, [])

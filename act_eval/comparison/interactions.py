@@ -89,7 +89,7 @@ class DelayEffect:
         count = len(self.interactions)
         return (
             f"{count} perturbation{'s' * (count > 1)} cost {base:.1f} points of success in {self.base} and {late:.1f} "
-            f"in {self.late}: {-100 * difference:+.1f} [{-100 * high:+.1f}, {-100 * low:+.1f}] with the delay; "
+            f"in {self.late}: {_points(-difference)} [{_points(-high)}, {_points(-low)}] with the delay; "
             f"each for itself, adjusted by Holm: more in {_listed(more)}, less in {_listed(less)}, "
             f"no evidence in {count - len(more) - len(less)}"
         )
@@ -172,6 +172,10 @@ def _interaction(name: str, four: Sequence[str], records: Records) -> Interactio
         p=sign_flip_p(values),
         p_holm=1.0,
     )
+
+
+def _points(share: float) -> str:
+    return f"{round(100 * share, 1) + 0.0:+.1f}"  # no minus before a zero
 
 
 def _listed(found: Sequence[str]) -> str:

@@ -1,5 +1,6 @@
 """A robustness run: every axis and severity beside the unperturbed conditions, and videos of its worst episodes."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ from act_eval.evaluation.finish import FinishedRun
 from act_eval.evaluation.reporter import Reporter
 from act_eval.evaluation.run import FinishedShard, evaluate
 from act_eval.launch import Local
+from act_eval.perturbations.base import SEVERITIES
 from act_eval.report import write_report
 from act_eval.results.run import read_run
 from act_eval.sources.replay_env import replaying_env, title_of
@@ -23,10 +25,14 @@ def perturbations_of(axes: Sequence[str], severities: Sequence[int]) -> tuple[st
     """Return every axis at every severity, as `--perturb` takes them.
 
     Raises:
-        UsageError: if there is no axis or no severity.
+        UsageError: if there is no axis or no severity, or one that does not exist.
     """
     if not axes or not severities:
         raise UsageError("--axes and --severities need at least one value each, as in --axes light blur --severities 3")
+    if wrong := [one for one in severities if one not in SEVERITIES]:
+        raise UsageError(f"--severities has {wrong[0]}; allowed: {', '.join(map(str, SEVERITIES))}")
+    if wrong := [one for one in axes if re.search(r"=\d[\d,]*$", one)]:
+        raise UsageError(f"--axes {wrong[0]}: an axis stands alone here; --severities says how strong")
     levels = ",".join(map(str, severities))
     return tuple(f"{axis}={levels}" for axis in axes)
 

@@ -68,6 +68,6 @@ def axes_text() -> str:
 
 
 def suggestion(name: str) -> str:
-    """Return the axis of the most similar name as a question; empty without one."""
+    """Return the axis of the most similar name as a question, to stand before `axes_text`; empty without one."""
     close = get_close_matches(name, AXES, n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
+    return f"did you mean {close[0]!r}? " if close else ""

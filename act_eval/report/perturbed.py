@@ -63,9 +63,10 @@ def _worst(found: Robustness, conditions: Mapping[str, ConditionSource], page: P
     shown = []
     for episode in found.worst_episodes():
         losing = [one for one in found.results if episode in one.lost]
-        failing = [one for one in losing if episode in conditions[one.condition].videos] or losing
-        clips = [_clip(conditions[name], name, episode, page) for name in dict.fromkeys(one.twin for one in losing)]
-        clips += [_clip(conditions[one.condition], one.name, episode, page) for one in failing[:_MOST_FAILING]]
+        filmed = [one for one in losing if episode in conditions[one.condition].videos] or losing
+        failing = filmed[:_MOST_FAILING]
+        clips = [_clip(conditions[name], name, episode, page) for name in dict.fromkeys(one.twin for one in failing)]
+        clips += [_clip(conditions[one.condition], one.name, episode, page) for one in failing]
         seed = conditions[losing[0].twin].records[episode].seed
         shown.append({"seed": seed, "episode": episode, "lost": len(losing), "clips": clips})
     return shown

@@ -87,7 +87,7 @@ def _alternatives(text: str, piece: str) -> list[Perturbation]:
     """Return an axis at each of its severities."""
     head, equals, severities = piece.rpartition("=")
     if not equals:
-        raise UsageError(f"--perturb {text}: expected AXIS=SEVERITY, as in light=3; {axes_text()}.{suggestion(piece)}")
+        raise UsageError(f"--perturb {text}: expected AXIS=SEVERITY, as in light=3; {suggestion(piece)}{axes_text()}")
     kind, options = _kind(text, head)
     with user_code(f"--perturb {text}: making it raised"):
         return [kind(severity, **options) for severity in _severities(text, severities)]
@@ -100,7 +100,7 @@ def _kind(text: str, head: str) -> tuple[type[Perturbation], Mapping[str, Any]]:
     else:
         target, _, rest = rest.partition(":")
         if not names_factory(f"{name}:{target}"):
-            raise UsageError(f"--perturb {text}: unknown axis {head!r}; {axes_text()}.{suggestion(name)}")
+            raise UsageError(f"--perturb {text}: unknown axis {head!r}; {suggestion(name)}{axes_text()}")
         kind = _checked(text, load_factory(f"{name}:{target}", "--perturb"))
     values = named_values(re.split(r",(?=[A-Za-z_]\w*=)", rest) if rest else [], f"--perturb {text}: option")
     offered = [one.name for one in fields(kind)[1:] if one.init]
@@ -121,7 +121,7 @@ def _severities(text: str, given: str) -> list[int]:
     numbers = [one.strip() for one in given.strip("[]").split(",")]
     wrong = [one for one in numbers if one not in map(str, SEVERITIES)]
     if wrong:
-        raise UsageError(f"--perturb {text}: severity is {wrong[0]!r}; {axes_text()}")
+        raise UsageError(f"--perturb {text}: severity is {wrong[0]!r}; allowed: 1 to 5; {axes_text()}")
     return list(dict.fromkeys(map(int, numbers)))
 
 

@@ -160,7 +160,7 @@ def test_an_episode_that_never_succeeds_is_cut_off_and_a_timeout() -> None:
     assert [truncated for *_, truncated, _ in results] == [False] * 11 + [True]
     verdict = env.verdict()
     assert (verdict.outcome, verdict.detail["ended"]) == ("timeout", "truncated")
-    assert verdict.detail["return"] == sum(reward for _, reward, *_ in results)
+    assert verdict.detail["return"] == pytest.approx(sum(reward for _, reward, *_ in results))  # 3.12 sums otherwise
 
 
 @given(

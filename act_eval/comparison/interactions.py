@@ -87,10 +87,11 @@ class DelayEffect:
             for side in (lambda one: one.difference < 0, lambda one: one.difference > 0)
         )
         count = len(self.interactions)
+        cost = "perturbations cost" if count > 1 else "perturbation costs"
         return (
-            f"{count} perturbation{'s' * (count > 1)} cost {base:.1f} points of success in {self.base} and {late:.1f} "
-            f"in {self.late}: {_points(-difference)} [{_points(-high)}, {_points(-low)}] with the delay; "
-            f"each for itself, adjusted by Holm: more in {_listed(more)}, less in {_listed(less)}, "
+            f"{count} {cost} {base:.1f} points of success in {self.base} and {late:.1f} in {self.late}: "
+            f"{_points(-difference)} [{_points(-high)}, {_points(-low)}] with the delay; "
+            f"one by one, adjusted by Holm: more in {_listed(more)}, less in {_listed(less)}, "
             f"no evidence in {count - len(more) - len(less)}"
         )
 

@@ -2,8 +2,11 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
 
 from act_eval.comparison.robustness import Robustness, by_axis, robustness_of
 from act_eval.diagnostics.grasp_choice import grasp_choices_of, grasp_points
@@ -42,6 +45,21 @@ class FinishedRun:
     def shown(self) -> Records:
         """Condition → records, of those for tables and figures."""
         return _shown(self.records, self.robustness)
+
+
+_LATE = ("scipy.special", "act_eval.plots.grasp_choice", "act_eval.scenes.arm")
+"""What figures and page load: matplotlib and MuJoCo take a second."""
+
+
+def load_ahead() -> None:
+    """Load in a thread what `finish_run` needs, while this process waits for its workers."""
+
+    def load() -> None:
+        for name in _LATE:
+            with suppress(ImportError):  # raised again where it is needed
+                import_module(name)
+
+    Thread(target=load, daemon=True).start()
 
 
 def finish_run(folder: Path, records: Records, reporter: Reporter) -> FinishedRun:

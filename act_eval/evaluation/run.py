@@ -12,7 +12,7 @@ from pathlib import Path
 from act_eval.config import EvaluateConfig
 from act_eval.errors import Interrupted, LaunchError
 from act_eval.evaluation.checks import Records
-from act_eval.evaluation.finish import FinishedRun, finish_run
+from act_eval.evaluation.finish import FinishedRun, finish_run, load_ahead
 from act_eval.evaluation.jobs import JobArray, PlannedFolder, ShardTask, kept_in
 from act_eval.evaluation.plan import PlannedRun, WorkerPlan, plan_run, plan_workers
 from act_eval.evaluation.reporter import EpisodeProgress, Reporter
@@ -53,6 +53,8 @@ def evaluate(config: EvaluateConfig, reporter: Reporter) -> FinishedRun | Finish
             reporter.line(f"workers 1, in this process: {workers.local_only}")
         given = (config.policy, workers.policy_label), (config.env, workers.env_label)
         policy, env = (name if isinstance(name, str) else label for name, label in given)
+        if workers.workers > 1 and workers.shard is None:
+            load_ahead()
         loading = f"loading {policy} and {env} in {workers.where}"
         reporter.line(loading)
         with reporter.phase(loading):

@@ -1,12 +1,12 @@
-"""The work of one worker: run blocks of episodes, and write the steps, the video and the shard line of each episode.
+"""The work of one worker: run episodes, and write the steps, the video and the shard line of each episode.
 
-Within a block an episode starts when others request a chunk, so that their requests share a batch.
+An episode starts when others request a chunk, so that their requests share a batch.
 """
 
 import hashlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -75,28 +75,34 @@ class Job:
         """Return the job with another run folder."""
         return replace(self, folder=folder)
 
-    def run_block(
-        self, worker: EpisodeWorker, block: Block, shard: ShardWriter, number: int, progress: Progress
+    def run_episodes(
+        self,
+        worker: EpisodeWorker,
+        condition: str,
+        episodes: Iterable[int],
+        shard: ShardWriter,
+        number: int,
+        progress: Progress,
     ) -> Iterator[EpisodeRecord]:
-        """Run a block; yield each record after its files and its shard line are on disk.
+        """Run episodes; yield each record after its files and its shard line are on disk. See `act_eval.launch.Job`.
 
         Raises:
             RunFolderError: if they cannot be written.
         """
-        parts = self.perturbations.get(block.condition, ())
+        parts = self.perturbations.get(condition, ())
         with writing(self.folder), perturbed(worker.envs, parts) as envs, Encoder() as encoder, _Ended(shard) as ended:
-            folder = self.folder / block.condition
+            folder = self.folder / condition
             (folder / "steps").mkdir(parents=True, exist_ok=True)
             env = envs[0]
             hooks = hooks_of(env)
             recorder = StepRecorder(folder / "steps", hooks)
             clocks: list[EpisodeClock] = []
-            executor = worker.executor(self.conditions[block.condition])
-            episodes = [Episode(i, self.seeds[i]) for i in block.episodes]
+            executor = worker.executor(self.conditions[condition])
+            begun = (Episode(i, self.seeds[i]) for i in episodes)
             frames = FrameLog() if self.video != "none" and hooks.render_state is None else None
-            observers: list[Observer] = [recorder, _StepCounter(block.condition, progress)]
+            observers: list[Observer] = [recorder, _StepCounter(condition, progress)]
             observers += [] if frames is None else [frames]
-            for record in rollout(envs, executor, episodes, observers, on_clock=clocks.append):
+            for record in rollout(envs, executor, begun, observers, on_clock=clocks.append):
                 steps, files, motion = recorder.take(record.episode)
                 record = _with_initial_state(record, steps)
                 clock = clocks.pop()
@@ -106,14 +112,14 @@ class Job:
                 kept = None if frames is None else frames.take(record.episode)
                 video = None
                 if should_record(self.video, record.outcome):
-                    title = f"{self.title} · {block.condition}"
+                    title = f"{self.title} · {condition}"
                     video_job = VideoJob(title=title, record=record, steps=steps, control_s=_control_s(env))
                     path = folder / "videos" / video_name(record)
                     with showing(env, record.seed):
                         record, video = _hooked(record, partial(_film, path, env, video_job, kept, encoder))
                     files |= {} if video is None else {f"videos/{path.name}": ""}
                 if isinstance(record.error, Fault):
-                    path = error_file(self.folder, block.condition, record.episode)
+                    path = error_file(self.folder, condition, record.episode)
                     path.parent.mkdir(exist_ok=True)
                     path.write_text(record.error.traceback, encoding="utf-8")
                 timing = Timing(
@@ -124,9 +130,9 @@ class Job:
                     worker=number,
                 )
                 metrics = measure(
-                    record, steps, _control_s(env), motion, self._actuation_delay(block.condition), self.metrics
+                    record, steps, _control_s(env), motion, self._actuation_delay(condition), self.metrics
                 )
-                line = ShardLine(condition=block.condition, record=record, timing=timing, metrics=metrics, files=files)
+                line = ShardLine(condition=condition, record=record, timing=timing, metrics=metrics, files=files)
                 ended.lines.append((line, video))
                 yield from ended.complete()
             yield from ended.complete(wait=True)

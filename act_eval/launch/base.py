@@ -1,7 +1,7 @@
 """The launcher interface: a pool of workers that run the blocks of a job."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,7 +15,7 @@ Progress = Callable[[str, EpisodeRecord | int], None]
 
 @dataclass(frozen=True)
 class Block:
-    """Episodes of one condition that one worker runs, in order."""
+    """Episodes of one condition, in order, for one worker where the launcher hands them out together."""
 
     condition: str
     episodes: tuple[int, ...]
@@ -54,14 +54,21 @@ class Job(Protocol):
         """Return the job with another run folder."""
         ...
 
-    def run_block(
-        self, worker: Any, block: Block, shard: ShardWriter, number: int, progress: Progress
+    def run_episodes(
+        self,
+        worker: Any,
+        condition: str,
+        episodes: Iterable[int],
+        shard: ShardWriter,
+        number: int,
+        progress: Progress,
     ) -> Iterator[EpisodeRecord]:
-        """Run a block; yield each record after its files and its shard line are on disk.
+        """Run episodes; yield each record after its files and its shard line are on disk.
 
         Args:
             worker: the result of `Build`.
-            block: the episodes.
+            condition: its name.
+            episodes: in running order; the next one is asked for when a slot is free.
             shard: receives a line per episode.
             number: number of the worker, for the timings.
             progress: called periodically with the control steps taken.

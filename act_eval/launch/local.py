@@ -1,13 +1,14 @@
 """Workers on this machine: each builds its environments and policy once, then runs blocks of episodes.
 
-The parent sends one block at a time over a separate pipe per worker, so no lock is shared: a killed worker loses only
-its block, and the workers of a killed parent end when their pipe closes. The parent loads neither policy nor
-environment.
+A worker asks the parent for each episode when a slot is free, over a pipe of its own, so that all workers end together
+and no lock is shared: a killed worker loses only the episodes that it is running, and the workers of a killed parent
+end when their pipe closes. The parent loads neither policy nor environment.
 """
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -60,7 +61,7 @@ class InProcessPool:
                 parts = first.episodes[: job.batch], first.episodes[job.batch :]
                 blocks = [*(Block(first.condition, part) for part in parts if part), *others]
             for block in blocks:
-                for record in job.run_block(self._worker, block, writer, 0, progress):
+                for record in job.run_episodes(self._worker, block.condition, block.episodes, writer, 0, progress):
                     progress(block.condition, record)
                 if on_check is not None:
                     on_check(self._worker.check())
@@ -83,7 +84,12 @@ class _Checked:
 
 @dataclass(frozen=True)
 class _Idle:
-    """A worker waits for a block."""
+    """A worker waits for a condition."""
+
+
+@dataclass(frozen=True)
+class _Free:
+    """A worker waits for an episode of its condition."""
 
 
 @dataclass(frozen=True)
@@ -94,15 +100,41 @@ class _Progress:
     news: EpisodeRecord | int
 
 
+class _Waiting:
+    """Episodes that no worker has begun, by condition in running order."""
+
+    def __init__(self, blocks: Sequence[Block], workers: int) -> None:
+        self._by_condition: dict[str, deque[int]] = {}
+        for block in blocks:
+            self._by_condition.setdefault(block.condition, deque()).extend(block.episodes)
+        *_, last = self._by_condition
+        self._last, self._share = last, -(-len(self._by_condition[last]) // workers)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._by_condition.values()))
+
+    def condition(self) -> str | None:
+        """Return the first condition with episodes; None if there is none."""
+        return next((name for name, episodes in self._by_condition.items() if episodes), None)
+
+    def episode(self, condition: str, running: int) -> int | None:
+        """Return the next episode for a worker that runs so many; None if there is none, or it has its share.
+
+        Of the last condition each worker runs an equal share at most; of others it may fill its batch.
+        """
+        episodes = self._by_condition[condition]
+        has_share = condition == self._last and running >= self._share
+        return None if has_share or not episodes else episodes.popleft()
+
+
 @dataclass
 class _Process:
     number: int
     process: BaseProcess
     pipe: Connection
-    batch: int = 1
-    """Concurrent episodes."""
-    block: Block | None = None
-    """The episodes of its block that have not ended."""
+    condition: str = ""
+    running: list[int] = field(default_factory=list)
+    """Episodes that have begun and not ended."""
     dismissed: bool = False
 
     def receive(self) -> Any:
@@ -115,22 +147,15 @@ class _Process:
         message = self.pipe.recv()
         if isinstance(message, ActEvalError):
             raise message
-        if isinstance(message, _Progress) and isinstance(message.news, EpisodeRecord) and self.block is not None:
-            left = tuple(episode for episode in self.block.episodes if episode != message.news.episode)
-            self.block = Block(self.block.condition, left)
+        if isinstance(message, _Progress) and isinstance(message.news, EpisodeRecord):
+            self.running.remove(message.news.episode)
         return message
-
-    def not_begun(self) -> list[Block]:
-        """Return the episodes for another worker: not the running ones, which may have killed this worker."""
-        waiting = self.block.episodes[self.batch :] if self.block else ()
-        return [Block(self.block.condition, waiting)] if self.block and waiting else []
 
     def exit_reason(self) -> str:
         """Return a description of how the worker ended."""
         self.process.join(_GRACE_S)
         code = self.process.exitcode
-        running = list(self.block.episodes[: self.batch]) if self.block else []
-        during = f" during episodes {running} of {self.block.condition}" if self.block and running else ""
+        during = f" during episodes {self.running} of {self.condition}" if self.running else ""
         how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with exit code {code}"
         return f"worker {self.number} {how}{during}"
 
@@ -152,28 +177,25 @@ class _ProcessPool:
         progress: Progress,
         on_check: OnCheck | None = None,
     ) -> None:
-        queue, lost = list(blocks), list[str]()
+        waiting, lost = _Waiting(blocks, len(self._workers)), list[str]()
         busy = list(self._workers)
         for worker, shard in zip(busy, shards, strict=True):
-            worker.batch = job.batch
             with suppress(ConnectionError):  # a dead worker is handled below
                 worker.pipe.send((job, shard, on_check is not None and worker.number == 0))
         while busy:
             for pipe in wait([worker.pipe for worker in busy]):
                 worker = next(w for w in busy if w.pipe is pipe)
                 try:
-                    _serve(worker, queue, progress, on_check)
+                    _serve(worker, waiting, progress, on_check)
                 except (EOFError, ConnectionError):
                     busy.remove(worker)
                     lost += [] if worker.dismissed else [worker.exit_reason()]
-                    queue += worker.not_begun()
-        if lost or queue:
-            left = sum(len(block.episodes) for block in queue)
-            message = "; ".join([*lost, f"{left} episodes were not started"] if left else lost)
+        if lost or waiting:
+            message = "; ".join([*lost, f"{len(waiting)} episodes were not started"] if waiting else lost)
             raise LaunchError(f"{message}. Finished episodes are kept: repeat the command to run the others.")
 
 
-def _serve(worker: _Process, queue: list[Block], progress: Progress, on_check: OnCheck | None) -> None:
+def _serve(worker: _Process, waiting: _Waiting, progress: Progress, on_check: OnCheck | None) -> None:
     """Handle one message of a worker."""
     match worker.receive():
         case _Checked(findings) if on_check is not None:
@@ -181,8 +203,13 @@ def _serve(worker: _Process, queue: list[Block], progress: Progress, on_check: O
         case _Progress(condition, news):
             progress(condition, news)
         case _Idle():
-            worker.dismissed, worker.block = not queue, queue.pop(0) if queue else None
-            worker.pipe.send(worker.block)
+            condition = waiting.condition()
+            worker.dismissed, worker.condition = condition is None, condition or ""
+            worker.pipe.send(condition)
+        case _Free():
+            episode = waiting.episode(worker.condition, len(worker.running))
+            worker.running += [] if episode is None else [episode]
+            worker.pipe.send(episode)
         case _Ready():
             pass  # its job is already sent
 
@@ -208,7 +235,7 @@ def _started(build: Build, count: int) -> Iterator[list[_Process]]:
 
 
 def _work(build: Build, number: int, pipe: Connection) -> None:
-    """Build a worker, then run blocks until the parent sends None or ends."""
+    """Build a worker, then run episodes until the parent has none or ends."""
     end_with_parent()
     with suppress(EOFError, ConnectionError):  # the parent has ended
         try:
@@ -221,6 +248,13 @@ def _work_through(build: Build, number: int, pipe: Connection) -> None:
     def tell(condition: str, news: EpisodeRecord | int) -> None:
         pipe.send(_Progress(condition, news))
 
+    def handed() -> Iterator[int]:
+        while True:
+            pipe.send(_Free())
+            if (episode := pipe.recv()) is None:
+                return
+            yield episode
+
     worker = build()
     try:
         pipe.send(_Ready(worker.facts if number == 0 else None))
@@ -229,9 +263,9 @@ def _work_through(build: Build, number: int, pipe: Connection) -> None:
             if checks:
                 pipe.send(_Checked(worker.check()))
             pipe.send(_Idle())
-            while (block := pipe.recv()) is not None:
-                for record in job.run_block(worker, block, writer, number, tell):
-                    tell(block.condition, record)
+            while (condition := pipe.recv()) is not None:
+                for record in job.run_episodes(worker, condition, handed(), writer, number, tell):
+                    tell(condition, record)
                 pipe.send(_Idle())
     finally:
         worker.close()

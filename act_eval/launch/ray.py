@@ -98,7 +98,8 @@ class Actor:
 def _run(job: Job, worker: Worker, block: Block) -> Iterator[_Episode]:
     shard = job.folder / "shard.jsonl"
     with writing(job.folder), ShardWriter(shard) as writer:
-        for number, _ in enumerate(job.run_block(worker, block, writer, 0, lambda _condition, _steps: None)):
+        records = job.run_episodes(worker, block.condition, block.episodes, writer, 0, lambda _condition, _steps: None)
+        for number, _ in enumerate(records):
             line = list(read_shard(shard))[number]
             files = {}
             for path in sorted((job.folder / block.condition).rglob("*")):

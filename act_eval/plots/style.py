@@ -10,7 +10,8 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.textpath import TextPath
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
 from matplotlib.ticker import PercentFormatter
 
 from act_eval.stats import SuccessRate
@@ -162,12 +163,16 @@ def _wrapped(text: str, width: float, size: float) -> str:
 
 def _width(text: str, size: float) -> float:
     """Return the width of the widest line [in]."""
-    return max((TextPath((0, 0), line, size=size).get_extents().width for line in text.splitlines()), default=0.0) / 72
+    font = FontProperties(size=size)
+    widths = (text_to_path.get_text_width_height_descent(line, font, False)[0] for line in text.splitlines())
+    return max(widths, default=0.0) / 72
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:
     """Write a figure as `STEM.png` and `STEM.svg`; without dates and random names."""
     paths = [stem.with_name(f"{stem.name}.{ending}") for ending in ("png", "svg")]
+    figure.draw_without_rendering()
+    figure.set_layout_engine(None)  # laid out once for both
     with mpl.rc_context({"svg.hashsalt": "act_eval", "svg.fonttype": "none"}):
         for path, metadata in zip(paths, ({"Software": None}, {"Date": None}), strict=True):
             unfinished = path.with_name(path.name + ".part")

@@ -118,4 +118,7 @@ def _columns(values: NDArray[np.floating], digits: int) -> list[list[float | Non
     """Return the columns of (T, A) as lists, None for non-finite values; empty without a step."""
     if values.ndim != 2:
         return []
-    return [[round(v, digits) if math.isfinite(v) else None for v in column] for column in values.T.tolist()]
+    columns = np.round(values.T.astype(np.float64), digits).tolist()
+    if np.isfinite(values).all():
+        return columns
+    return [[v if math.isfinite(v) else None for v in column] for column in columns]

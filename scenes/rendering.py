@@ -35,6 +35,7 @@ MAX_SIDE = 1280
 """Largest image side [px]."""
 _OPEN: "WeakSet[OffscreenRenderer]" = WeakSet()
 _DRAW = 0x3059  # EGL_DRAW
+_RENDERER = 0x1F01  # GL_RENDERER
 _OURS: set[int] = set()
 _TRITON = "triton._C.libtriton"
 _LOST = (
@@ -114,10 +115,21 @@ def _egl() -> ctypes.CDLL | None:
         library = ctypes.CDLL("libEGL.so.1")
     except OSError:
         return None
-    for name in ("eglGetCurrentContext", "eglGetCurrentDisplay", "eglGetCurrentSurface"):
+    for name in ("eglGetCurrentContext", "eglGetCurrentDisplay", "eglGetCurrentSurface", "eglGetProcAddress"):
         getattr(library, name).restype = ctypes.c_void_p
     library.eglMakeCurrent.argtypes = [ctypes.c_void_p] * 4
     return library
+
+
+def _gl_string(name: int) -> bytes | None:
+    """Return a string of the current context."""
+    library = _egl()
+    if library is not None and library.eglGetCurrentContext() and (at := library.eglGetProcAddress(b"glGetString")):
+        return ctypes.CFUNCTYPE(ctypes.c_char_p, ctypes.c_uint)(at)(name)  # PyOpenGL takes 0.2 s to load
+    from OpenGL import GL
+
+    GL.glGetError()  # clears what drawing left behind: PyOpenGL would raise it here
+    return GL.glGetString(name)
 
 
 class OffscreenRenderer:
@@ -147,11 +159,8 @@ class OffscreenRenderer:
     @property
     def name(self) -> str:
         """The renderer string that OpenGL reports, such as `llvmpipe (LLVM 15.0.6, 256 bits)`."""
-        from OpenGL import GL
-
         with self.bound.current():
-            GL.glGetError()  # clears what drawing left behind: PyOpenGL would raise it here
-            return (GL.glGetString(GL.GL_RENDERER) or b"unknown").decode()
+            return (_gl_string(_RENDERER) or b"unknown").decode()
 
     @property
     def context(self) -> mujoco.MjrContext:

@@ -17,7 +17,7 @@ from typing import Any
 
 from act_eval.errors import ActEvalError, LaunchError
 from act_eval.launch.base import Block, Build, Job, OnCheck, Progress, Worker, WorkerPool
-from act_eval.processes import end_with_parent, start_process
+from act_eval.processes import end_with_parent, start_process, uncollected
 from act_eval.results import machine
 from act_eval.results.records import ShardWriter
 from act_eval.types import EpisodeRecord
@@ -29,7 +29,8 @@ _GRACE_S = 5.0
 def local_pool(build: Build, workers: int) -> Iterator[WorkerPool]:
     """Start workers on this machine; a single worker is this process. See `act_eval.launch.worker_pool`."""
     if workers == 1:
-        worker = build()
+        with uncollected():
+            worker = build()
         try:
             yield InProcessPool(worker)
         finally:

@@ -12,6 +12,7 @@ from act_eval.encoding import encode_line
 from act_eval.errors import LaunchError, RenderError
 from act_eval.evaluation.worker import Job, cut_blocks
 from act_eval.launch import Block, Build, Progress, worker_pool
+from act_eval.launch.local import _Waiting  # pyright: ignore[reportPrivateUsage]
 from act_eval.results.records import merge, read_shard
 from act_eval.results.steps import load
 from act_eval.types import EpisodeRecord
@@ -31,6 +32,20 @@ class Vanish:
 
     def __call__(self) -> Bench:
         os._exit(3)
+
+
+@dataclass(frozen=True)
+class OneSlow:
+    """Builds workers, the first of which takes 0.1 s a step."""
+
+    mark: Path
+
+    def __call__(self) -> Bench:
+        try:
+            self.mark.touch(exist_ok=False)
+        except FileExistsError:
+            return Bench(1)
+        return Bench(1, pause_s=0.1)
 
 
 def run_blocks(work: Job, blocks: list[Block], shards: list[Path], progress: Progress, build: Build | None = None):
@@ -104,6 +119,26 @@ def test_blocks_cover_what_is_left_and_shrink_towards_the_end(tmp_path: Path):
     assert cut_blocks(job(tmp_path), {"d0": set(range(11)), "d2": set(range(11))}, workers=2) == []
     whole = cut_blocks(job(tmp_path, batch=50), {}, workers=1)
     assert whole == [Block(condition, tuple(range(11))) for condition in DELAYS]
+
+
+def test_episodes_are_handed_out_one_by_one_and_of_the_last_condition_in_equal_shares():
+    waiting = _Waiting([Block("d0", (4, 5)), Block("d0", (6,)), Block("d2", (0, 1, 2))], workers=2)
+    assert (len(waiting), waiting.condition()) == (6, "d0")
+    assert [waiting.episode("d0", running) for running in range(4)] == [4, 5, 6, None]
+    assert waiting.condition() == "d2"
+    assert [waiting.episode("d2", running) for running in range(3)] == [0, 1, None], "the third is the other worker's"
+    assert waiting.episode("d2", 0) == 2
+    assert waiting.condition() is None
+    assert not waiting
+
+
+def test_a_fast_worker_runs_more_episodes(tmp_path: Path):
+    work = replace(job(tmp_path, batch=1), video="none")
+    shards = [tmp_path / f"{number}.jsonl" for number in range(2)]
+    run_blocks(work, cut_blocks(work, {}, 2), shards, ignore, OneSlow(tmp_path / "slow"))
+    counts = sorted(len(list(read_shard(path))) for path in shards)
+    assert sum(counts) == 2 * len(SEEDS)
+    assert 1 <= counts[0] <= 4
 
 
 @pytest.mark.parametrize("workers", [1, 2])

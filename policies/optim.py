@@ -50,11 +50,11 @@ class LoopConfig:
     """Samples per step and device."""
     seed: int = 0
     """Seed of initial weights, order of samples, image shifts and dropout."""
-    precision: Literal["bf16", "fp32"] = "bf16"
-    """bf16 runs forward and backward under autocast; weights and optimiser stay in fp32."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """bf16 runs forward and backward under autocast; weights and optimiser stay in fp32. auto: bf16 where the device
+    computes in it, else fp32."""
     compile: str = "off"
-    """torch.compile for the training step: off, a mode of it, or auto (where it pays). On a CPU it needs --precision
-    fp32."""
+    """torch.compile for the training step: off, a mode of it, or auto (where it pays). On a CPU it needs fp32."""
     shift: int = 4
     """Images are moved by up to this many pixels; 0 turns augmentation off."""
     optim: OptimConfig = field(default_factory=OptimConfig)

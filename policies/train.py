@@ -25,6 +25,7 @@ from act_eval.policies.act.backbone import narrows_to_one_pixel
 from act_eval.policies.act.policy import ChunkingPolicy
 from act_eval.policies.compile import compile_for_training, naming_compile_failures
 from act_eval.policies.optim import AveragedWeights, LoopConfig, make_optimizer, rate_factor, set_rate
+from act_eval.policies.precision import resolve_precision
 from act_eval.policies.sampling import frame_orders, seed_torch, shift_images
 from act_eval.policies.training_log import ProgressView, TrainingLog
 from act_eval.policies.training_state import (
@@ -106,6 +107,7 @@ class Trainer:
         Raises:
             UsageError: if the policy cannot be compiled so, or would get wrong gradients on a CPU in bfloat16.
         """
+        precision = resolve_precision(config.precision, accelerator.device, policy.config, config.compile)
         self._config, self._out = config, out
         self._frames, self._held_out = frames, held_out
         self._accelerator = accelerator
@@ -115,12 +117,13 @@ class Trainer:
         rate, decay = policy.config.optimizer_lr, policy.config.optimizer_weight_decay
         self._optimizer = make_optimizer(policy.get_optim_params(), rate, decay)
         self._average = AveragedWeights(policy, config.optim.average)
-        if config.precision == "bf16" and accelerator.device.type == "cpu" and narrows_to_one_pixel(policy.config):
+        self._bf16 = precision == "bf16"
+        if self._bf16 and accelerator.device.type == "cpu" and narrows_to_one_pixel(policy.config):
             raise UsageError(  # oneDNN leaves the weights' gradient at the padding unwritten: whatever memory held
                 f"--precision bf16 gives {policy.config.vision_backbone} wrong gradients on a CPU for images this "
                 "narrow, of which a convolution with stride 2 sees a single pixel; take --precision fp32"
             )
-        compile_for_training(policy, config.compile, accelerator.device, config.precision == "bf16")
+        compile_for_training(policy, config.compile, accelerator.device, self._bf16)
         self._model, self._stepper = accelerator.prepare(policy, self._optimizer)
         self._done = Progress(step=0, seconds=0.0)
 
@@ -200,9 +203,7 @@ class Trainer:
         return dict(zip(values, means, strict=True))
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast(
-            self._accelerator.device.type, dtype=torch.bfloat16, enabled=self._config.precision == "bf16"
-        )
+        return torch.autocast(self._accelerator.device.type, dtype=torch.bfloat16, enabled=self._bf16)
 
     def _agreed(self, stop: list[int]) -> bool:
         """Whether any process received a stop signal; all must stop at the same step."""

@@ -148,6 +148,10 @@ class PolicyWorkerSource:
         assert facts.policy is not None
         rates = {f"the training data of {self.policy.label}": hz for hz in facts.policy.trained_hz}
         warnings = rate_warnings(rates, facts.policy.spec.chunk, self.env.label, 1000 / facts.env.control_ms)
+        if facts.policy.run.get("precision") == "bf16":
+            from act_eval.policies.precision import EMULATED, has_bf16
+
+            warnings += () if has_bf16(facts.policy.run["device"]) else (f"warning: {EMULATED}",)
         if self.env.declared is not None:
             warnings += start_warnings(envs[0], self.env.label)
         if isinstance(self.policy, FactorySource | LeRobotSource | ObjectSource | ServerSource):

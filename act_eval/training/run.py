@@ -18,6 +18,7 @@ from act_eval.policies.checkpoint import Policy, beyond_lerobot, fresh_policy, l
 from act_eval.policies.data import JoinedWindows
 from act_eval.policies.normalize import Processor
 from act_eval.policies.pipeline import read_processor
+from act_eval.policies.precision import EMULATED, has_bf16, resolve_precision
 from act_eval.policies.rtc import ACTRTCConfig
 from act_eval.policies.serve import TorchChunkPolicy
 from act_eval.policies.train import Evaluate, Finish, Trainer
@@ -84,6 +85,8 @@ def build(
     config = fitted(plain(**values(job.model)), data, job.cameras, job.goal_input)
     if config.conditioning == "crop":
         config = dataclasses.replace(config, crop_projection=_overhead_projection(job))
+    precision = resolve_precision(job.train.precision, accelerator.device, config, job.train.compile)
+    job = dataclasses.replace(job, train=dataclasses.replace(job.train, precision=precision))
     noted = facts(job, words, parts)
     if job.resume is not None:
         done = finished_steps(out)
@@ -198,6 +201,8 @@ def _say_start(
         f"{config.precision} on {accelerator.device}, {noted['threads']} threads. Log, checkpoints: {out}. "
         "The first ten steps give an estimate of the duration."
     )
+    if config.precision == "bf16" and not has_bf16(accelerator.device):
+        console.print(f"warning: {EMULATED}")
     console.print(_who_loads(policy.config))
 
 

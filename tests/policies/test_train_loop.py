@@ -79,7 +79,16 @@ def write_pretrained(folder: Path, policy: nn.Module, progress: Progress) -> Non
 
 
 TINY = LoopConfig(
-    steps=8, batch_size=6, seed=3, shift=2, log_every=3, save_every=4, validate_every=4, evaluate_every=0, keep=0
+    steps=8,
+    batch_size=6,
+    seed=3,
+    shift=2,
+    log_every=3,
+    save_every=4,
+    validate_every=4,
+    evaluate_every=0,
+    keep=0,
+    precision="bf16",
 )
 
 

@@ -24,6 +24,7 @@ from act_eval.errors import (
 )
 from act_eval.policies.act.presets import features
 from act_eval.policies.checkpoint import fresh_policy, load_extra, load_pretrained, trained_rates
+from act_eval.policies.precision import has_bf16
 from act_eval.policies.rtc import ACTRTCConfig
 from act_eval.sources.environments import EnvSource
 from act_eval.sources.network_sources import CheckpointSource
@@ -67,7 +68,7 @@ def test_a_run_leaves_a_policy_and_says_what_to_do_next(
     assert f"evaluate: act-eval evaluate --policy {checkpoint} --env confuser_pick" in said
     assert "on 2 demonstrations" in said
     assert "LeRobot can load the checkpoints with the plugin lerobot_policy_act_rtc" in said
-    assert "(1 held out); 4 steps of 4 samples, bf16 on cpu" in said
+    assert f"(1 held out); 4 steps of 4 samples, {'bf16' if has_bf16('cpu') else 'fp32'} on cpu" in said
     policy, _ = load_pretrained(checkpoint)
     assert isinstance(policy.config, ACTRTCConfig)
     assert (policy.config.dim_model, policy.config.chunk_size, policy.config.rtc_max_delay) == (16, 4, 2)
@@ -105,8 +106,27 @@ def test_a_preset_that_lerobot_can_load_says_so_and_is_exported_in_half_precisio
 def test_images_for_which_a_cpu_in_bf16_gives_wrong_gradients_are_refused(tmp_path: Path, demos: Path) -> None:
     words = ["--dataset", demos, "--held-out", 0, *TINY, "--model.backbone-widths", 8, 8, 8, 8, "--steps", 1, *NO_LOOK]
     with pytest.raises(UsageError, match=r"resnet_narrow wrong gradients .* take --precision fp32"):
-        train(*words, "--out", tmp_path / "refused")
-    assert train(*words, "--out", tmp_path / "run", "--precision", "fp32") == 0
+        train(*words, "--out", tmp_path / "refused", "--precision", "bf16")
+    assert train(*words, "--out", tmp_path / "run") == 0
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["facts"]["settings"]["train"]["precision"] == "fp32"
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_bf16_is_taken_where_the_processor_computes_in_it(
+    tmp_path: Path, demos: Path, native: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for module in ("act_eval.policies.precision", "act_eval.training.run"):
+        monkeypatch.setattr(f"{module}.has_bf16", lambda device: native)
+    words = ["--dataset", demos, "--held-out", 0, *TINY, "--steps", 1, *NO_LOOK]
+    assert train(*words, "--out", tmp_path / "auto") == 0
+    said = capsys.readouterr().out
+    assert f"{'bf16' if native else 'fp32'} on cpu" in said
+    assert "warning: this processor" not in said
+    assert train(*words, "--out", tmp_path / "asked", "--precision", "bf16") == 0
+    assert ("warning: this processor has no instructions for bfloat16" in capsys.readouterr().out) is not native
+    monkeypatch.setattr("act_eval.policies.precision.has_bf16", lambda device: not native)
+    with pytest.raises(RunFolderError, match=r"train\.precision was '(bf16|fp32)', is '(bf16|fp32)'"):
+        train("--resume", tmp_path / "auto", *words)
 
 
 def test_what_lerobot_cannot_load_is_said_before_training_and_refused_after(

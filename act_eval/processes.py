@@ -97,11 +97,13 @@ def _begin(environment: Mapping[str, str], call: bytes, pipe: Connection) -> Non
 @contextmanager
 def uncollected() -> Iterator[None]:
     """Put off collecting garbage, which takes an eighth of the time of importing PyTorch."""
+    collects = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        gc.enable()
+        if collects:
+            gc.enable()
 
 
 def end_with_parent() -> None:

@@ -23,6 +23,7 @@ from in_turn import request_of
 
 import act_eval.envs
 from act_eval.policies.checkpoint import load_pretrained
+from act_eval.policies.precision import has_bf16
 from act_eval.policies.serve import TorchChunkPolicy
 from act_eval.results.records import read_episodes
 from act_eval.rollout import batch_observations
@@ -33,10 +34,11 @@ from act_eval.scenes.workspace import SUBSTEPS
 from act_eval.sources.policies import checkpoint_folder
 
 ROOT = Path(__file__).parents[2]
-PACKAGE = ("--precision", "bf16", "--compile", "default")
+BF16 = has_bf16("cpu")
+PACKAGE = (*(("--precision", "bf16") if BF16 else ()), "--compile", "default")
 OURS = {
     "evaluate": ("--video", "none"),
-    "evaluate, bf16, package": ("--video", "none", *PACKAGE),
+    "evaluate, bf16, package" if BF16 else "evaluate, package": ("--video", "none", *PACKAGE),
     "evaluate, every episode filmed": ("--video", "all"),
 }
 

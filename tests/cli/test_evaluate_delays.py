@@ -188,7 +188,7 @@ def test_a_folder_that_is_refused_stays_as_it_was(tmp_path: Path, capsys: pytest
 def test_a_full_disk_is_named_and_the_run_resumes(tmp_path: Path, size: int):
     arguments = ["evaluate", "--policy", "expert", "--seeds", "3,17", "--video", "none", "--out", str(tmp_path / "run")]
     done = subprocess.run(
-        [sys.executable, "-m", "act_eval", *arguments, "--workers", "2"],
+        [sys.executable, "-B", "-m", "act_eval", *arguments, "--workers", "2"],  # cuts no bytecode files off
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY)),
         capture_output=True,
         text=True,

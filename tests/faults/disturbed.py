@@ -25,7 +25,7 @@ class Process:
         """Start it; `largest_file` limits the size of the files that it may write [bytes], like a full disk."""
         limits = (largest_file or 0, resource.RLIM_INFINITY)
         self._popen = subprocess.Popen(
-            [sys.executable, *map(str, command)],
+            [sys.executable, "-B", *map(str, command)],  # under a limit, Python would cut its bytecode files off
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

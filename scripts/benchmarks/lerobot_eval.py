@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import gymnasium as gym
 import mujoco
@@ -57,6 +58,8 @@ class Arguments:
     """Episodes of each run; `lerobot-eval` films the first ten."""
     rounds: int = 3
     """Runs of each contestant."""
+    vectors: tuple[Literal["synchronous", "asynchronous"], ...] = ("synchronous", "asynchronous")
+    """Modes of `lerobot-eval`, whose default is the slower second one."""
 
 
 def main(arguments: Arguments) -> None:
@@ -67,7 +70,7 @@ def main(arguments: Arguments) -> None:
         out = Path(folder)
         _evaluate(arguments, out / "first", 1, *PACKAGE)  # makes the package
         for number in range(arguments.rounds):
-            for vectors in ("synchronous", "asynchronous"):
+            for vectors in arguments.vectors:
                 wall = _lerobot_eval(arguments, vectors == "asynchronous", out / f"{vectors}{number}")
                 walls.setdefault(f"lerobot-eval, {vectors}", []).append(wall)
             for name, flags in OURS.items():

@@ -108,8 +108,8 @@ class _Waiting:
         self._by_condition: dict[str, deque[int]] = {}
         for block in blocks:
             self._by_condition.setdefault(block.condition, deque()).extend(block.episodes)
-        *_, last = self._by_condition
-        self._last, self._share = last, -(-len(self._by_condition[last]) // workers)
+        self._last = next(reversed(self._by_condition), "")
+        self._share = -(-len(self._by_condition.get(self._last, ())) // workers)
 
     def __len__(self) -> int:
         return sum(map(len, self._by_condition.values()))

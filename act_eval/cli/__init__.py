@@ -3,6 +3,7 @@
 A command module parses the flags, calls the API and prints the result.
 """
 
+import atexit
 import os
 import signal
 import sys
@@ -110,6 +111,7 @@ def _second_interrupt_at_once() -> Iterator[None]:
     finally:
         if not pressed:  # else the second one may come while the interpreter ends
             signal.signal(signal.SIGINT, signal.default_int_handler)
+            atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # Python's own end would report the first
 
 
 def _run(arguments: list[str]) -> int:

@@ -56,7 +56,7 @@ def load_ahead() -> None:
 
     def load() -> None:
         for name in _LATE:
-            with suppress(ImportError):  # raised again where it is needed
+            with suppress(ImportError, OSError):  # raised again where it is needed
                 import_module(name)
 
     Thread(target=load, daemon=True).start()

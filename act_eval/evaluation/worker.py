@@ -119,9 +119,7 @@ class Job:
                         record, video = _hooked(record, partial(_film, path, env, video_job, kept, encoder))
                     files |= {} if video is None else {f"videos/{path.name}": ""}
                 if isinstance(record.error, Fault):
-                    path = error_file(self.folder, condition, record.episode)
-                    path.parent.mkdir(exist_ok=True)
-                    path.write_text(record.error.traceback, encoding="utf-8")
+                    _write_traceback(error_file(self.folder, condition, record.episode), record.error)
                 timing = Timing(
                     episode=record.episode,
                     wall_s=round(clock.wall_s, 4),
@@ -240,6 +238,11 @@ def _film(path: Path, env: object, job: VideoJob, kept: RecordedFrames | None, e
     if kept is None:
         return film(path, env, job, Layout(), encoder)
     return film(path, kept, replace(job, steps=kept.numbered(job.steps)), Layout(small_views=False), encoder)
+
+
+def _write_traceback(path: Path, fault: Fault) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(fault.traceback, encoding="utf-8")
 
 
 def _with_initial_state(record: EpisodeRecord, steps: EpisodeSteps) -> EpisodeRecord:

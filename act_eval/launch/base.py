@@ -1,4 +1,4 @@
-"""The launcher interface: a pool of workers that run the blocks of a job."""
+"""The launcher interface: a pool of workers that run the episodes of a job."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

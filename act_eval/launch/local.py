@@ -1,4 +1,4 @@
-"""Workers on this machine: each builds its environments and policy once, then runs blocks of episodes.
+"""Workers on this machine: each builds its environments and policy once, then runs episodes.
 
 A worker asks the parent for each episode when a slot is free, over a pipe of its own, so that all workers end together
 and no lock is shared: a killed worker loses only the episodes that it is running, and the workers of a killed parent

@@ -62,6 +62,13 @@ def test_two_interrupts_end_everything_without_a_traceback(
     assert content(out) == undisturbed
 
 
+def test_an_interrupt_after_the_end_of_a_command_is_silent() -> None:
+    late = "import atexit, os, signal; atexit.register(os.kill, os.getpid(), signal.SIGINT)"
+    command = "import sys; from act_eval.cli import main; sys.exit(main(['--help']))"
+    done = subprocess.run([sys.executable, "-c", f"{late}\n{command}"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_of_two_runs_into_one_folder_one_ends_and_the_other_is_refused(
     tmp_path: Path, undisturbed: dict[str, bytes]
 ) -> None:

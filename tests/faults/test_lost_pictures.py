@@ -203,13 +203,13 @@ def test_interrupts_while_videos_are_encoded_end_the_run(
 ) -> None:
     moment = random.Random(seed)
     out = tmp_path / "run"
-    process = toy_run(out, moment.choice([1, 2]), EPISODES, pause_s=0.01, video="all")
+    process = toy_run(out, moment.choice([1, 2]), EPISODES, pause_s=0.005, video="all")
     wait_for(out / "manifest.json", process)
     time.sleep(moment.uniform(0, 1))
     for _ in range(times):
         process.signal_all(signal.SIGINT)
         time.sleep(moment.uniform(0, 0.2))
     code, said = process.end()
-    assert code in (0, 130, -signal.SIGINT)  # 0 where it had ended already: Python's own exit then says what it says
-    assert code == 0 or "Traceback" not in said
+    assert code in (0, 130, -signal.SIGINT)  # 0 where it had ended already
+    assert "Traceback" not in said
     assert resumed(out) == undisturbed

@@ -62,5 +62,6 @@ def write_h264(
         for frame in frames:
             if not stream.codec_context.is_open:
                 stream.height, stream.width = frame.shape[:2]
-            file.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+            shared = av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(frame), format="rgb24")
+            file.mux(stream.encode(shared))  # converted to yuv420p at once
         file.mux(stream.encode())

@@ -58,11 +58,15 @@ class Dots:
 
 @dataclass(frozen=True)
 class Mark:
-    """Pixels of a frame with the colour that is blended into them."""
+    """Pixels of a board with the colour that is blended into them."""
 
     rows: IntArray
-    """(n,) ascending."""
+    """(n,) from the top of the board; they and the columns may lie outside of it."""
     columns: IntArray
+    pixels: IntArray
+    """(n,) places in the frame, its pixels counted row by row."""
+    box: tuple[int, int, int, int]
+    """First row, first column, and the row and column behind the last."""
     keep: FloatArray
     """(n, 1) weight of the existing colour."""
     ink: FloatArray
@@ -82,15 +86,16 @@ class Board:
 
     def draw(self, frame: ImageArray, mark: Mark, right: int = 0, down: int = 0) -> None:
         """Draw a mark into a frame (H, W, 3), moved by some pixels."""
-        if not len(mark.rows):
+        if not len(mark.pixels):
             return
-        rows, columns = mark.rows + down, mark.columns + right
-        if rows[0] < 0 or rows[-1] >= self.height or columns.min() < 0 or columns.max() >= self.width:
+        pixels, keep, ink = mark.pixels, mark.keep, mark.ink
+        top, left, bottom, end = mark.box
+        if top + down < 0 or left + right < 0 or bottom + down > self.height or end + right > self.width:
+            rows, columns = mark.rows + down, mark.columns + right
             inside = (rows >= 0) & (rows < self.height) & (columns >= 0) & (columns < self.width)
-            rows, columns = rows[inside], columns[inside]
-            mark = Mark(rows, columns, mark.keep[inside], mark.ink[inside])
-        flat, pixels = frame.reshape(-1, 3), (rows + self.top) * self.stride + (columns + self.left)
-        flat[pixels] = flat[pixels] * mark.keep + mark.ink
+            pixels, keep, ink = pixels[inside], keep[inside], ink[inside]
+        flat, pixels = frame.reshape(-1, 3), pixels + (down * self.stride + right)
+        flat[pixels] = flat.take(pixels, axis=0) * keep + ink
 
     def mark(self, *layers: Line | Dots) -> Mark:
         """Return layers, drawn in order, as one mark."""
@@ -110,13 +115,20 @@ class Board:
         shares = np.asarray(image.reduce(_SMOOTH), np.float32)
         at = np.nonzero(shares[..., 3])
         found = shares[at]
-        keep = 1 - found[:, 3:] / np.float32(255)
-        return Mark(at[0] + int(corner[1]), at[1] + int(corner[0]), keep, found[:, :3])
+        left, top = corner.tolist()
+        down, right = at[0] + top, at[1] + left
+        return Mark(
+            rows=down,
+            columns=right,
+            pixels=(down + self.top) * self.stride + (right + self.left),
+            box=(top, left, top + rows, left + columns),
+            keep=1 - found[:, 3:] / np.float32(255),
+            ink=found[:, :3],
+        )
 
 
-_NOTHING = Mark(
-    np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 1), np.float32), np.zeros((0, 3), np.float32)
-)
+_NONE = np.zeros(0, np.int64)
+_NOTHING = Mark(_NONE, _NONE, _NONE, (0, 0, 0, 0), np.zeros((0, 1), np.float32), np.zeros((0, 3), np.float32))
 
 
 def _draw(pen: ImageDraw.ImageDraw, layer: Line | Dots, points: Points) -> None:

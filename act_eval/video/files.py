@@ -19,7 +19,8 @@ from act_eval.types import SUCCESS, ImageArray
 
 FPS = 20
 """Frames per second for environments without a rate."""
-_BATCH = 16  # frames per batch between renderer and encoder; caches do better with one kind of work at a time
+BATCH = 16
+"""Frames that are rendered, marked, and encoded together: caches do better with one kind of work at a time."""
 _WAITING = 2  # batches that may wait for the encoder
 
 
@@ -94,7 +95,7 @@ class Encoder:
 
         Args:
             path: The video.
-            frames: (H, W, 3) uint8 with even H and W; each may be overwritten once the next is requested.
+            frames: (H, W, 3) uint8 with even H and W; they are not copied and must not change afterwards.
             fps: Frames per second.
 
         Returns:
@@ -102,10 +103,10 @@ class Encoder:
         """
         batches = self._last = _Batches()
         done = self._thread.submit(_encode, path, batches, fps)
-        left = (image.copy() for image in frames)
+        left = iter(frames)
         end: BaseException | None = None
         try:
-            while batch := list(islice(left, _BATCH)):
+            while batch := list(islice(left, BATCH)):
                 batches.put(batch)
         except BaseException as error:
             end = error

@@ -6,11 +6,12 @@ gets videos without that mark.
 Legend: `T` control steps · `N` requests · `C` chunk length · `M` blocks.
 """
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
-from act_eval.types import ImageArray
+from act_eval.types import ImageArray, IntArray
 from act_eval.types.env_hooks import EnvHooks, GripperPositionHook
 from act_eval.types.steps import EpisodeSteps
 from act_eval.video.drawing import (
@@ -55,8 +56,10 @@ class Overlay:
         self._chunks = self._commands = None
         if paths is not None:
             self._chunks, self._commands = self._project(paths.chunks), self._project(paths.commands)
-        self._feet = self._project(self._on_the_ground(steps.blocks_xyz.astype(np.float64)))
-        # An episode has few chunks, and rings of close positions look the same.
+        has_blocks = self._stage is not None and steps.blocks_xyz.size > 0
+        self._rings = self._place_rings(steps.blocks_xyz.astype(np.float64)) if has_blocks else None
+        self._latest = (np.searchsorted(steps.sent, np.arange(steps.steps), side="right") - 1).tolist()
+        # An episode has few chunks.
         self._chunk = lru_cache(maxsize=64)(self._make_chunk)
         self._prefix = lru_cache(maxsize=64)(self._make_prefix)
         self._ring = lru_cache(maxsize=256)(self._make_ring)
@@ -66,7 +69,7 @@ class Overlay:
     @property
     def legend(self) -> tuple[str, ...]:
         """Names of the marks that the episode has."""
-        blocks = self._steps.blocks_xyz.shape[1] if self._stage is not None and self._steps.blocks_xyz.size else 0
+        blocks = self._steps.blocks_xyz.shape[1] if self._rings is not None else 0
         has_goal = self._steps.goal_input.ndim == 2 and self._steps.goal_input.shape[1] == 2
         return (
             *(("chunk", "committed") if self._chunks is not None else ()),
@@ -76,8 +79,8 @@ class Overlay:
 
     def draw(self, frame: ImageArray, state: int) -> None:
         """Draw the marks of a state, 0 … T, into a frame."""
-        if state < len(self._steps.blocks_xyz) and self._stage is not None:
-            self._draw_rings(frame, state)
+        if self._rings is not None and state < len(self._rings.seen):
+            self._draw_rings(frame, self._rings, state)
         step = min(state, self._steps.steps - 1)
         if step < 0 or not len(self._steps.sent):
             return
@@ -87,8 +90,7 @@ class Overlay:
         chunk = int(self._steps.chunk[step])
         if self._chunks is not None and 0 <= chunk < len(self._chunks):
             self._board.draw(frame, self._chunk(chunk))
-            latest = int(np.searchsorted(self._steps.sent, step, side="right")) - 1
-            self._board.draw(frame, self._prefix(latest))
+            self._board.draw(frame, self._prefix(self._latest[step]))
             self._draw_head(frame, step)
 
     def _draw_head(self, frame: ImageArray, step: int) -> None:
@@ -98,15 +100,28 @@ class Overlay:
         if 0 <= x < self._board.width and 0 <= y < self._board.height:
             self._board.draw(frame, self._head, round(x), round(y))
 
-    def _draw_rings(self, frame: ImageArray, state: int) -> None:
+    def _draw_rings(self, frame: ImageArray, rings: "_Rings", state: int) -> None:
         target = int(self._steps.target[state])
-        for block, (place, foot) in enumerate(zip(self._steps.blocks_xyz[state], self._feet[state], strict=True)):
-            if not np.isfinite(foot).all():
-                continue
-            near = tuple(np.round(place.astype(np.float64), 2).tolist())
-            ring, centre = self._ring(near, TARGET if block == target else CONFUSER)
-            right, down = np.round(foot - centre).tolist()
-            self._board.draw(frame, ring, int(right), int(down))
+        blocks = zip(rings.shape[state], rings.moved[state], rings.seen[state], strict=True)
+        for block, (shape, (right, down), seen) in enumerate(blocks):
+            if seen:
+                ink = TARGET if block == target else CONFUSER
+                self._board.draw(frame, self._ring(shape, ink), right, down)
+
+    def _place_rings(self, places: Points) -> "_Rings":
+        """Return the rings around blocks at places (S, M, 3)."""
+        assert self._stage is not None
+        # Rings of close positions look the same.
+        close, shape = np.unique(places.round(2).reshape(-1, 3), axis=0, return_inverse=True)
+        shape: IntArray = shape.reshape(places.shape[:-1])
+        angles = np.linspace(0, 2 * np.pi, _CORNERS, endpoint=False)
+        circle = np.stack([np.cos(angles), np.sin(angles), np.zeros(_CORNERS)], axis=1)
+        around = self._on_the_ground(close)[:, None] + _RING * self._stage.block_side * circle
+        feet, drawn_at = self._project(self._on_the_ground(places)), self._project(self._on_the_ground(close))
+        moved: Points = np.round(feet - drawn_at[shape])
+        seen = np.isfinite(moved.sum(axis=-1))
+        pixels: IntArray = np.where(seen[..., None], moved, 0).astype(np.int64)
+        return _Rings(self._project(around), shape.tolist(), pixels.tolist(), seen.tolist())
 
     def _on_the_ground(self, places: Points) -> Points:
         """Return the points (..., 3) below blocks at places (..., 3)."""
@@ -137,17 +152,12 @@ class Overlay:
             Dots(origin, SHADE, 4.4 * unit, 0.7), Dots(origin, GOAL, 3.2 * unit), Dots(origin, CHUNK, 2 * unit)
         )
 
-    def _make_ring(self, place: tuple[float, float, float], ink: Colour) -> tuple[Mark, Points]:
-        """Return a ring on the ground around a block, and its centre in the image."""
-        assert self._stage is not None
-        angles = np.linspace(0, 2 * np.pi, _CORNERS, endpoint=False)
-        circle = np.stack([np.cos(angles), np.sin(angles), np.zeros(_CORNERS)], axis=1)
-        foot = self._on_the_ground(np.array(place))
-        points = self._project(foot + _RING * self._stage.block_side * circle)
-        ring = self._board.mark(
-            Line(points, SHADE, 3.4 * self._unit, 0.4, closed=True), Line(points, ink, 1.8 * self._unit, closed=True)
+    def _make_ring(self, shape: int, ink: Colour) -> Mark:
+        assert self._rings is not None
+        points, unit = self._rings.points[shape], self._unit
+        return self._board.mark(
+            Line(points, SHADE, 3.4 * unit, 0.4, closed=True), Line(points, ink, 1.8 * unit, closed=True)
         )
-        return ring, self._project(foot)
 
     def _make_cross(self, x: float, y: float) -> Mark:
         """Draw a cross on the table at the goal input."""
@@ -157,6 +167,20 @@ class Overlay:
             *(Line(points, SHADE, 3.6 * self._unit, 0.6) for points in ends),
             *(Line(points, GOAL, 1.6 * self._unit) for points in ends),
         )
+
+
+@dataclass(frozen=True)
+class _Rings:
+    """Rings on the ground around blocks: few shapes, which are moved by some pixels."""
+
+    points: Points
+    """(U, 24, 2) corners of each shape [px]."""
+    shape: list[list[int]]
+    """Of each state and block."""
+    moved: list[list[tuple[int, int]]]
+    """To the right and down [px]."""
+    seen: list[list[bool]]
+    """Whether the block is in front of the camera."""
 
 
 class Paths:

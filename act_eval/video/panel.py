@@ -97,11 +97,10 @@ class Panel:
         self._draw_lanes(frame)
         return frame
 
-    def draw(self, frame: ImageArray, blank: ImageArray, state: int) -> None:
-        """Draw the numbers and the timeline's cursor of a state, 0 … T, into a frame."""
+    def draw(self, frame: ImageArray, state: int) -> None:
+        """Draw the numbers and the timeline's cursor of a state, 0 … T, into a copy of `blank`."""
         layout, last = self._layout, self._steps.steps
         top = layout.numbers_top
-        frame[top:] = blank[top:]
         if self._legend and state < last:
             foot = frame[top - len(self._legend[0]) : top, : layout.view[1]]
             left = 0

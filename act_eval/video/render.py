@@ -12,7 +12,7 @@ from act_eval.types import EpisodeRecord, ImageArray
 from act_eval.types.env_hooks import EnvHooks, hooks_of
 from act_eval.types.steps import EpisodeSteps
 from act_eval.video.drawing import Board
-from act_eval.video.files import Encoder
+from act_eval.video.files import BATCH, Encoder
 from act_eval.video.layout import SMALL, Layout
 from act_eval.video.overlay import Overlay, paths_of
 from act_eval.video.panel import EpisodeFacts, Panel
@@ -59,7 +59,7 @@ def film(path: Path, env: object, what: VideoJob, layout: Layout, encoder: Encod
 
 
 def episode_frames(states: NDArray[np.float64], env: object, what: VideoJob, layout: Layout) -> Iterator[ImageArray]:
-    """Yield the frames of an episode; each is overwritten by the next.
+    """Yield the frames of an episode; they do not change afterwards, and the last one is yielded repeatedly.
 
     Args:
         states: (n, S) states to show, from the first on; n is T + 1 unless the simulation failed.
@@ -71,20 +71,30 @@ def episode_frames(states: NDArray[np.float64], env: object, what: VideoJob, lay
     views = _views(hooks, what.steps, layout)
     overlay = views[0].overlay if views else None
     panel = Panel(layout, _facts(hooks, what, () if overlay is None else overlay.legend), what.steps)
-    blank = panel.blank()
-    frame = blank.copy()
-    for number, state in enumerate(states):
-        ends = number in (0, len(states) - 1)
-        _show(hooks, state, number, views if ends else _due(views, layout, number), frame)
-        panel.draw(frame, blank, number)
-        if number == len(states) - 1:
-            panel.draw_outcome(frame[layout.large_view])
-        yield frame
+    blank, last = panel.blank(), len(states) - 1
+    frame = blank
+    for first in range(0, len(states), BATCH):
+        numbers = range(first, min(first + BATCH, len(states)))
+        due = [views if number in (0, last) else _due(views, layout, number) for number in numbers]
+        frames = np.repeat(blank[None], len(numbers), axis=0)
+        for number, seen, drawn in zip(numbers, due, frames, strict=True):
+            _render(hooks, states[number], seen, drawn)
+        for number, seen, drawn in zip(numbers, due, frames, strict=True):
+            for view in views:
+                if view not in seen:
+                    drawn[view.rows, view.columns] = frame[view.rows, view.columns]
+                elif view.overlay is not None:
+                    view.overlay.draw(drawn, number)
+            panel.draw(drawn, number)
+            frame = drawn
+            if number == last:
+                panel.draw_outcome(frame[layout.large_view])
+            yield frame
     for _ in range(round(HOLD_S / what.control_s)):
         yield frame
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _View:
     """A camera, its place in the frame and its overlay."""
 
@@ -121,18 +131,15 @@ def _due(views: Sequence[_View], layout: Layout, number: int) -> Sequence[_View]
     return views if layout.height > SMALL or len(small) < 2 else [views[0], small[number % len(small)]]
 
 
-def _show(hooks: EnvHooks, state: NDArray[np.float64], number: int, views: Sequence[_View], frame: ImageArray) -> None:
-    """Draw views of a state and their overlays into a frame."""
+def _render(hooks: EnvHooks, state: NDArray[np.float64], views: Sequence[_View], frame: ImageArray) -> None:
+    """Render views of a state into a frame."""
     places = [frame[view.rows, view.columns] for view in views]
     if hooks.render_views is not None:
         hooks.render_views(state, [(view.camera, *view.size) for view in views], places)
-    else:
-        assert hooks.render_state is not None
-        for view, place in zip(views, places, strict=True):
-            place[:] = hooks.render_state(state, view.camera, *view.size)
-    for view in views:
-        if view.overlay is not None:
-            view.overlay.draw(frame, number)
+        return
+    assert hooks.render_state is not None
+    for view, place in zip(views, places, strict=True):
+        place[:] = hooks.render_state(state, view.camera, *view.size)
 
 
 def _facts(hooks: EnvHooks, what: VideoJob, legend: tuple[str, ...]) -> EpisodeFacts:

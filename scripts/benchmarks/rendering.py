@@ -54,16 +54,19 @@ def bare_frame(
     renderer: OffscreenRenderer, model: mujoco.MjModel, data: mujoco.MjData, name: str, size: int
 ) -> Callable[[], None]:
     """Return a call that updates, renders and reads one frame of a camera with MuJoCo's own calls."""
-    renderer.render(data, name, size, size)  # makes the context current and the buffer large enough
+    renderer.render(data, name, size, size)  # makes OpenGL's context current
     view = mujoco.MjvScene(model, maxgeom=200)
     for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION, mujoco.mjtRndFlag.mjRND_SKYBOX):
         view.flags[flag] = False
     option, camera = mujoco.MjvOption(), mujoco.MjvCamera()
     option.sitegroup[:] = 0
     camera.type, camera.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, model.camera(name).id
-    viewport, context = mujoco.MjrRect(0, 0, size, size), renderer.context
+    viewport = mujoco.MjrRect(0, 0, size, size)
+    model.vis.global_.offwidth = model.vis.global_.offheight = size
+    context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
 
     def frame() -> None:
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, context)
         mujoco.mjv_updateScene(model, data, option, None, camera, mujoco.mjtCatBit.mjCAT_ALL.value, view)
         mujoco.mjr_render(viewport, view, context)
         pixels = np.empty((size, size, 3), np.uint8)  # as every caller of a renderer needs

@@ -130,7 +130,7 @@ def test_a_run_without_opengl_stops_instead_of_counting_invalid_episodes(
 def test_an_encoder_that_fails_in_the_middle_of_a_run_stops_it_and_keeps_what_was_there(
     tmp_path: Path, undisturbed: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encode, drawn = av.VideoFrame.from_ndarray, []
+    encode, drawn = av.VideoFrame.from_numpy_buffer, []
 
     def fail(*args: Any, **options: Any) -> Any:
         drawn.append(1)
@@ -140,7 +140,7 @@ def test_an_encoder_that_fails_in_the_middle_of_a_run_stops_it_and_keeps_what_wa
 
     out = tmp_path / "run"
     with monkeypatch.context() as patch:
-        frames = SimpleNamespace(from_ndarray=fail)  # older versions of PyAV do not let their class be changed
+        frames = SimpleNamespace(from_numpy_buffer=fail)  # older versions of PyAV do not let their class be changed
         patch.setattr("act_eval.media.av", SimpleNamespace(open=av.open, VideoFrame=frames))
         with pytest.raises(
             RunFolderError, match=r"cannot write to .*run: No space left on device \(somewhere.mp4.part\)"

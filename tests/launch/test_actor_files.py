@@ -20,13 +20,13 @@ def test_videos_that_are_still_encoded_are_left_to_a_later_episode(
 ) -> None:
     from act_eval.launch.ray import _run  # pyright: ignore[reportPrivateUsage]
 
-    encode = av.VideoFrame.from_ndarray
+    encode = av.VideoFrame.from_numpy_buffer
 
     def late(*args: Any, **options: Any) -> Any:
         time.sleep(0.005)
         return encode(*args, **options)
 
-    monkeypatch.setattr("act_eval.media.av.VideoFrame.from_ndarray", late)
+    monkeypatch.setattr("act_eval.media.av.VideoFrame.from_numpy_buffer", late)
     episodes = tuple(range(len(SEEDS)))
     handed = list(_run(replace(job(tmp_path), video="all"), Bench(3), Block("d0", episodes)))
     assert sorted(one.line.record.episode for one in handed) == list(episodes)

@@ -55,15 +55,15 @@ def grey(count: int) -> Iterator[np.ndarray]:
         yield np.full((32, 48, 3), level, np.uint8)
 
 
-def writer_with(from_ndarray: Callable[..., Any]) -> SimpleNamespace:
+def writer_with(from_numpy_buffer: Callable[..., Any]) -> SimpleNamespace:
     """What writing videos uses of PyAV, whose older versions do not let their class be changed."""
-    return SimpleNamespace(open=av.open, VideoFrame=SimpleNamespace(from_ndarray=from_ndarray))
+    return SimpleNamespace(open=av.open, VideoFrame=SimpleNamespace(from_numpy_buffer=from_numpy_buffer))
 
 
 @pytest.fixture
 def held(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """Until this is set nothing is encoded."""
-    event, encode = threading.Event(), av.VideoFrame.from_ndarray
+    event, encode = threading.Event(), av.VideoFrame.from_numpy_buffer
 
     def late(*args: Any, **options: Any) -> Any:
         event.wait(60)
@@ -136,7 +136,7 @@ def test_an_interrupt_in_the_place_of_a_videos_end_ends_the_encoder_too(
 def test_an_encoder_that_fails_in_the_middle_leaves_nothing_and_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, named: type[Exception], text: str
 ):
-    encode, drawn = av.VideoFrame.from_ndarray, []
+    encode, drawn = av.VideoFrame.from_numpy_buffer, []
 
     def fail(*args: Any, **options: Any) -> Any:
         drawn.append(1)

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -68,7 +68,8 @@ def main(arguments: Arguments) -> None:
     walls: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
-        _evaluate(arguments, out / "first", 1, *PACKAGE)  # makes the package
+        _evaluate(arguments, out / "first", 1, *PACKAGE)  # makes the package; both have their modules compiled
+        _lerobot_eval(replace(arguments, episodes=1), False, out / "their first")
         for number in range(arguments.rounds):
             for vectors in arguments.vectors:
                 wall = _lerobot_eval(arguments, vectors == "asynchronous", out / f"{vectors}{number}")

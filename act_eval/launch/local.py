@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from act_eval.errors import ActEvalError, LaunchError
-from act_eval.launch.base import Block, Build, Job, OnCheck, Progress, Worker, WorkerPool
+from act_eval.launch.base import Block, Build, Job, Local, OnCheck, Progress, Worker, WorkerPool
 from act_eval.processes import end_with_parent, start_process, uncollected
 from act_eval.results import machine
 from act_eval.results.records import ShardWriter
@@ -163,8 +163,10 @@ class _Process:
 
 class _ProcessPool:
     def __init__(self, workers: list[_Process]) -> None:
-        self._workers = workers
+        self._workers, self._unbuilt = workers, iter(workers)
         self.machine = machine()
+        for _ in range(Local().cores()):
+            self._let_one_build()
         try:
             self.facts = workers[0].receive().facts
         except (EOFError, ConnectionError) as error:
@@ -180,25 +182,40 @@ class _ProcessPool:
     ) -> None:
         waiting, lost = _Waiting(blocks, len(self._workers)), list[str]()
         busy = list(self._workers)
-        for worker, shard in zip(busy, shards, strict=True):
-            with suppress(ConnectionError):  # a dead worker is handled below
-                worker.pipe.send((job, shard, on_check is not None and worker.number == 0))
+
+        def give_job(worker: _Process) -> None:
+            self._let_one_build()
+            worker.pipe.send((job, shards[worker.number], on_check is not None and worker.number == 0))
+
+        with suppress(ConnectionError):  # a dead worker is handled below
+            give_job(busy[0])
         while busy:
             for pipe in wait([worker.pipe for worker in busy]):
                 worker = next(w for w in busy if w.pipe is pipe)
                 try:
-                    _serve(worker, waiting, progress, on_check)
+                    match worker.receive():
+                        case _Ready():
+                            give_job(worker)
+                        case message:
+                            _serve(worker, message, waiting, progress, on_check)
                 except (EOFError, ConnectionError):
                     busy.remove(worker)
+                    self._let_one_build()
                     lost += [] if worker.dismissed else [worker.exit_reason()]
         if lost or waiting:
             message = "; ".join([*lost, f"{len(waiting)} episodes were not started"] if waiting else lost)
             raise LaunchError(f"{message}. Finished episodes are kept: repeat the command to run the others.")
 
+    def _let_one_build(self) -> None:
+        """Let the next worker build its environments and policy; no more do so at once than there are cores."""
+        if (worker := next(self._unbuilt, None)) is not None:
+            with suppress(ConnectionError):  # a dead worker is handled in `run`
+                worker.pipe.send(None)
 
-def _serve(worker: _Process, waiting: _Waiting, progress: Progress, on_check: OnCheck | None) -> None:
-    """Handle one message of a worker."""
-    match worker.receive():
+
+def _serve(worker: _Process, message: Any, waiting: _Waiting, progress: Progress, on_check: OnCheck | None) -> None:
+    """Answer a worker that runs its job."""
+    match message:
         case _Checked(findings) if on_check is not None:
             on_check(findings)
         case _Progress(condition, news):
@@ -211,8 +228,6 @@ def _serve(worker: _Process, waiting: _Waiting, progress: Progress, on_check: On
             episode = waiting.episode(worker.condition, len(worker.running))
             worker.running += [] if episode is None else [episode]
             worker.pipe.send(episode)
-        case _Ready():
-            pass  # its job is already sent
 
 
 @contextmanager
@@ -236,9 +251,10 @@ def _started(build: Build, count: int) -> Iterator[list[_Process]]:
 
 
 def _work(build: Build, number: int, pipe: Connection) -> None:
-    """Build a worker, then run episodes until the parent has none or ends."""
+    """Build a worker when the parent lets it, then run episodes until the parent has none or ends."""
     end_with_parent()
     with suppress(EOFError, ConnectionError):  # the parent has ended
+        pipe.recv()
         try:
             _work_through(build, number, pipe)
         except ActEvalError as error:

@@ -1,6 +1,7 @@
 import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from toy_bench import DELAYS, SEEDS, Bench, Walkers, job
 from act_eval.encoding import encode_line
 from act_eval.errors import LaunchError, RenderError
 from act_eval.evaluation.worker import Job, cut_blocks
-from act_eval.launch import Block, Build, Progress, worker_pool
+from act_eval.launch import Block, Build, Local, Progress, worker_pool
 from act_eval.launch.local import _Waiting  # pyright: ignore[reportPrivateUsage]
 from act_eval.results.records import merge, read_shard
 from act_eval.results.steps import load
@@ -46,6 +47,23 @@ class OneSlow:
         except FileExistsError:
             return Bench(1)
         return Bench(1, pause_s=0.1)
+
+
+@dataclass(frozen=True)
+class Crowd:
+    """Builds workers and notes how many are being built at once; the second one dies meanwhile."""
+
+    folder: Path
+
+    def __call__(self) -> Bench:
+        place = self.folder / f"building_{os.getpid()}"
+        place.touch()
+        (self.folder / f"beside_{os.getpid()}").write_text(str(len(list(self.folder.glob("building_*")))))
+        time.sleep(0.2)
+        place.unlink()
+        if len(list(self.folder.glob("beside_*"))) == 2:
+            os._exit(3)
+        return Bench(3)
 
 
 def run_blocks(work: Job, blocks: list[Block], shards: list[Path], progress: Progress, build: Build | None = None):
@@ -154,6 +172,18 @@ def test_workers_that_vanish_are_named_and_nothing_waits_for_them(tmp_path: Path
     work = job(tmp_path)
     with pytest.raises(LaunchError, match=r"worker 0 ended with exit code 3, before its first episode"):
         run_blocks(work, cut_blocks(work, {}, 2), [tmp_path / "0.jsonl", tmp_path / "1.jsonl"], ignore, Vanish())
+
+
+def test_no_more_workers_build_at_once_than_there_are_cores_and_one_that_dies_meanwhile_holds_up_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(Local, "cores", lambda _: 1)
+    work = job(tmp_path)
+    shards = [tmp_path / f"{number}.jsonl" for number in range(4)]
+    with pytest.raises(LaunchError, match=r"worker 1 ended with exit code 3\. Finished episodes"):
+        run_blocks(work, cut_blocks(work, {}, 4), shards, ignore, Crowd(tmp_path))
+    assert [path.read_text() for path in tmp_path.glob("beside_*")] == ["1"] * 4
+    assert sum(path.exists() for path in shards) == 3
 
 
 def test_a_killed_worker_costs_what_it_was_running_and_the_rest_ends_as_if_undisturbed(

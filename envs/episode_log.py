@@ -34,8 +34,8 @@ class RunningLog:
     def __init__(self, scene: Scene, data: mujoco.MjData, target: int) -> None:
         """Begin with the moment after a reset."""
         self._scene = scene
-        self._is_pad = np.zeros(scene.model.ngeom, np.bool_)
-        self._is_pad[scene.pad_geom] = True
+        self._pads: frozenset[int] = frozenset(scene.pad_geom.tolist())
+        self._blocks: list[int] = scene.block_geom.tolist()
         self._moments = [self._moment(data, target)]
         self.commands: list[FloatArray] = []
         """Clean commands (6,) [rad]."""
@@ -54,7 +54,10 @@ class RunningLog:
         self._moments.append(self._moment(data, target))
         dx, dy = self._scene.config.variation.tray_shift
         if any(TRAY.holds(x - dx, y - dy) for x, y, _ in self.now.blocks.tolist()):
-            self._placed = outcomes.placed(self._of(self._moments[-2:]))[-1]
+            before, now = self._moments[-2:]
+            self._placed = outcomes.placed_now(
+                now.blocks, before.blocks, now.pinch, now.touched, now.target, self._scene.config.variation
+            )
             self._placed_for = np.where(self._placed, self._placed_for + 1, 0)
         else:
             self._placed = self._placed_for = self._nothing
@@ -96,10 +99,8 @@ class RunningLog:
 
     def _moment(self, data: mujoco.MjData, target: int) -> Moment:
         scene = self._scene
-        touched = np.zeros(len(scene.block_geom), np.bool_)
-        if data.ncon:
-            pairs = data.contact.geom[: data.ncon]
-            jaws = self._is_pad[pairs]
-            if jaws.any():
-                touched = np.isin(scene.block_geom, pairs[jaws.any(axis=1)])
+        pads = self._pads
+        pairs: list[tuple[int, int]] = data.contact.geom.tolist() if data.ncon else []
+        at_jaws = {geom for pair in pairs if pair[0] in pads or pair[1] in pads for geom in pair}
+        touched = np.array([geom in at_jaws for geom in self._blocks])
         return Moment(data.xpos[scene.block_body], data.site_xpos[scene.pinch_site].copy(), touched, target)

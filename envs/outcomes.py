@@ -83,12 +83,34 @@ def resting_in_tray(
 
 
 def placed(log: EpisodeLog) -> BoolArray:
-    """Return (T + 1, K): which blocks rest in the tray, and for the target also that the gripper is clear of it."""
+    """Return (T + 1, K): which blocks are placed in each state."""
     previous = np.concatenate([log.block_pos[:1], log.block_pos[:-1]])
-    resting = resting_in_tray(log.block_pos, previous, log.jaw_contact, log.variation)
-    clear = np.linalg.norm(log.block_pos - log.pinch_pos[:, None], axis=-1) > CLEAR_DISTANCE
-    is_target = np.arange(log.block_pos.shape[1]) == log.target[:, None]
-    return resting & (clear | ~is_target)
+    return placed_now(
+        log.block_pos, previous, log.pinch_pos[:, None], log.jaw_contact, log.target[:, None], log.variation
+    )
+
+
+def placed_now(
+    blocks: Positions,
+    previous: Positions,
+    pinch: Positions,
+    touched: BoolArray,
+    target: NDArray[np.int64] | int,
+    variation: Variation = _PLAIN,
+) -> BoolArray:
+    """Return (..., K): which blocks rest in the tray, and for the target also that the gripper is clear of it.
+
+    Args:
+        blocks: (..., K, 3) centres now [m].
+        previous: (..., K, 3) centres one control step ago [m].
+        pinch: (..., 1, 3) point between the jaws [m]; (3,) for a single moment.
+        touched: (..., K) whether a jaw touches the block now.
+        target: (..., 1) which block is the target.
+        variation: sizes and places of the scene.
+    """
+    resting = resting_in_tray(blocks, previous, touched, variation)
+    clear = np.linalg.norm(blocks - pinch, axis=-1) > CLEAR_DISTANCE
+    return resting & (clear | (np.arange(blocks.shape[-2]) != target))
 
 
 def held_until_end(condition: BoolArray) -> int:

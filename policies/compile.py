@@ -25,6 +25,7 @@ from act_eval.policies.act.model import ACT
 from act_eval.policies.act.policy import ChunkingPolicy
 from act_eval.policies.aot import PackagedModel
 from act_eval.policies.compile_mode import resolve_mode
+from act_eval.results.machine import user_cache
 
 _KEPT = frozenset(
     ("native_layer_norm", "native_layer_norm_backward", "_softmax", "_softmax_backward_data", "threshold_backward")
@@ -198,7 +199,7 @@ def artefact_folder() -> Path:
     given = Path(os.environ.get(_CACHE_VARIABLE) or _TORCHS_OWN)
     if not given.name.startswith(_TORCHS_OWN):
         return given
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "act_eval" / "compiled"
+    return user_cache() / "compiled"
 
 
 def _keep_artefacts() -> None:

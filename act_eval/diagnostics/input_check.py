@@ -1,6 +1,10 @@
 """The input check: observations are collected in an environment, then the policy is probed on them."""
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -9,6 +13,8 @@ from act_eval.diagnostics.input_probe import ProbeReport, probe
 from act_eval.diagnostics.observation_set import collect_observations
 from act_eval.errors import ActEvalError
 from act_eval.executors import ChunkExecutor
+from act_eval.results.machine import machine, user_cache
+from act_eval.results.records import write_atomically
 from act_eval.rollout import hold_of
 from act_eval.seeding import Purpose, episode_seeds
 from act_eval.timing import Constant, Schedule, Sync
@@ -17,6 +23,7 @@ from act_eval.types.env_hooks import hooks_of
 
 Env = gym.Env[Any, Any]
 SHORT_EPISODES, SHORT_PER_EPISODE, EVERY = 4, 4, 3
+_SOURCES = Path(__file__).parents[1]  # its folders may be links, which are not followed from above everywhere
 LONGEST_S = 15.0
 """Longest time of the predictions of the short form [s]."""
 
@@ -50,12 +57,21 @@ def check_inputs(
     return probe(policy, bank, hooks_of(env), short=short)
 
 
-def input_warnings(policy: ChunkPolicy, env: Env) -> tuple[str, ...]:
+def input_warnings(policy: ChunkPolicy, env: Env, facts: object = None) -> tuple[str, ...]:
     """Return the warnings of the short form: inputs that are ignored, and goal coordinates that decide little.
 
     The observations are those that the policy itself meets; that takes a few seconds. A policy that would need longer
     is not probed. It can be evaluated, and so can one that cannot be probed; both are a warning.
+
+    Args:
+        policy: any chunk policy.
+        env: an environment of its own.
+        facts: all that policy and environment depend on, if that is known, with a `repr` that tells it; the verdicts
+            are kept in the user's cache, and found there by the next run with equal facts, machine and sources.
     """
+    known = None if facts is None else _place(facts)
+    if known is not None and (found := _read(known)) is not None:
+        return found
     try:
         seeds = episode_seeds(Purpose.PROBE, 0, SHORT_EPISODES)
         each_s, all_s = _expected_s(policy, env, seeds[:1])
@@ -68,7 +84,30 @@ def input_warnings(policy: ChunkPolicy, env: Env) -> tuple[str, ...]:
     except ActEvalError as error:
         return (f"warning: the inputs could not be probed: {error}",)
     accused = [v for v in report.verdicts if v.mode == "ignored" or (v.mode == "weak" and v.input == ENVIRONMENT_STATE)]
-    return tuple(f"warning: input {verdict.line}" for verdict in accused)
+    warnings = tuple(f"warning: input {verdict.line}" for verdict in accused)
+    if known is not None:
+        with suppress(OSError):  # then the next run makes the check again
+            known.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(known, json.dumps(warnings).encode())
+    return warnings
+
+
+def _place(facts: object) -> Path:
+    """Return the file of the verdicts on a policy in an environment, named after all that they depend on."""
+    content = hashlib.sha256(repr((facts, machine())).encode())
+    sources = {path.resolve() for root in (_SOURCES, *_SOURCES.iterdir()) for path in root.rglob("*.py")}
+    for path in sorted(sources):
+        content.update(path.read_bytes())
+    return user_cache() / "input_checks" / f"{content.hexdigest()[:24]}.json"
+
+
+def _read(place: Path) -> tuple[str, ...] | None:
+    """Return kept warnings; None if there are none, or the file is damaged."""
+    try:
+        found = json.loads(place.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return tuple(found) if isinstance(found, list) and all(isinstance(one, str) for one in found) else None
 
 
 def _half_chunks(policy: ChunkPolicy, env: Env) -> ChunkExecutor:

@@ -36,6 +36,11 @@ def fingerprint(threads: int, renderer: str, **more: str) -> dict[str, Any]:
     return {**machine(), "threads": threads, "renderer": renderer, **more}
 
 
+def user_cache() -> Path:
+    """Return the folder of what act_eval keeps for a user between runs: `act_eval` below `$XDG_CACHE_HOME`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "act_eval"
+
+
 def notes(**more: Any) -> dict[str, Any]:
     """Return notes that no result depends on."""
     return {

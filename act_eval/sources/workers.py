@@ -15,7 +15,7 @@ from act_eval.perturbations.base import Perturbations
 from act_eval.seeding import Purpose, episode_seeds
 from act_eval.sources.environments import EnvFacts, EnvSource
 from act_eval.sources.lerobot import LeRobotSource
-from act_eval.sources.network_sources import PolicyFacts, PolicySource
+from act_eval.sources.network_sources import CheckpointSource, PolicyFacts, PolicySource
 from act_eval.sources.perturbations import AskedPerturbation
 from act_eval.sources.policy_sources import FactorySource, ObjectSource, ServerSource
 from act_eval.timing import ExpertPrefix, Schedule
@@ -133,7 +133,7 @@ class PolicyWorkerSource:
             seeing = PolicyTimeout(seeing, self.call_timeout_s)
         envs = with_timeout(envs, self.call_timeout_s)
         complete = partial(self._completed, policy, seeing, facts, envs)
-        return PolicyWorker(envs, seeing, facts, complete, partial(self._check, seeing))
+        return PolicyWorker(envs, seeing, facts, complete, partial(self._check, seeing, facts))
 
     def _completed(self, policy: ChunkPolicy, seeing: ChunkPolicy, facts: WorkerFacts, envs: "Envs") -> WorkerFacts:
         """Return the facts with perturbations as checked and warnings, which take seconds."""
@@ -159,14 +159,17 @@ class PolicyWorkerSource:
             warnings += () if getattr(bare, "samples", False) else answer_warnings(seeing, envs[0], self.policy.label)
         return warnings
 
-    def _check(self, policy: ChunkPolicy) -> tuple[str, ...]:
+    def _check(self, policy: ChunkPolicy, facts: WorkerFacts) -> tuple[str, ...]:
         """Return the warnings of the input check of the policy, as wrapped for the run."""
         from act_eval.diagnostics.input_check import input_warnings
 
         env = self.env.for_probe().make()
+        # What a checkpoint's files and act_eval's own environments do is known; what other code does is not.
+        is_ours = self.env.declared is None and self.env.given is None and self.env.place is None
+        is_known = is_ours and isinstance(self.policy, CheckpointSource)
         try:
             with user_code(f"{self.policy.label} raised"):
-                return input_warnings(policy, env)
+                return input_warnings(policy, env, facts if is_known else None)
         except UsageError as error:
             return (f"warning: the inputs could not be probed: {error}",)
         finally:

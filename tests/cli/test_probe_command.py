@@ -9,6 +9,7 @@ from untrained import write_checkpoint
 
 from act_eval.cli import main
 from act_eval.diagnostics.changes import EXCHANGED
+from act_eval.errors import UsageError
 from act_eval.policies.checkpoint import load_pretrained, save_pretrained
 from act_eval.results import Manifest
 
@@ -103,6 +104,29 @@ def test_evaluate_warns_of_dead_inputs_unless_estimated_not_to(
     assert "warning: input" not in capsys.readouterr().out
     runs = [(tmp_path / name / "rtc_d0_s4" / "episodes.jsonl").read_bytes() for name in ("probed", "silent")]
     assert runs[0] == runs[1]
+
+
+def test_a_run_of_the_same_checkpoint_warns_again_without_probing_and_one_of_another_probes(
+    tmp_path: Path, deaf: Path, intact: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert evaluate("--policy", deaf, "--out", tmp_path / "first", "--video", "none") == 0
+    assert "warning: input environment_state ignored" in capsys.readouterr().out
+
+    def probed(*_: object, **__: object) -> None:
+        raise UsageError("it was probed")
+
+    monkeypatch.setattr("act_eval.diagnostics.input_check.check_inputs", probed)
+    assert evaluate("--policy", deaf, "--out", tmp_path / "second", "--video", "none") == 0
+    assert "warning: input environment_state ignored" in capsys.readouterr().out
+    checks = [Manifest.read(tmp_path / name).input_check for name in ("first", "second")]
+    assert checks[0] == checks[1] != ()
+    assert evaluate("--policy", intact, "--out", tmp_path / "other", "--video", "none") == 0
+    assert "could not be probed: it was probed" in capsys.readouterr().out
+    others = ("--goal-input", "exact"), ("--rows-per-call", "4")
+    for number, more in enumerate(others):
+        assert evaluate("--policy", deaf, "--out", tmp_path / f"more{number}", "--video", "none", *more) == 0
+        assert "could not be probed: it was probed" in capsys.readouterr().out, more
 
 
 def test_a_blind_run_says_so_and_is_another_configuration_of_the_same_suite(

@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -247,3 +248,54 @@ def test_a_slow_policy_is_not_probed_before_a_run_and_the_warning_says_how_long_
     assert 1 < int(found[1]) < 10
     monkeypatch.setattr("act_eval.diagnostics.input_check.LONGEST_S", 100.0)
     assert [warning.split()[2] for warning in input_warnings(policy, env)] == ["state"]  # it was probed
+
+
+class Counted(Foreign):
+    calls = 0
+
+    def predict(self, request: ChunkRequest) -> ActionChunks:
+        self.calls += 1
+        return super().predict(request)
+
+
+def test_verdicts_are_kept_for_equal_facts_on_an_equal_machine(
+    env: gym.Env, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    module, policy = "act_eval.diagnostics.input_check", Counted((STATE, EYE), (STATE, EYE))
+
+    def calls(facts: object) -> int:
+        before = policy.calls
+        assert [warning.split()[2] for warning in input_warnings(policy, env, facts)] == ["state"]
+        return policy.calls - before
+
+    assert calls("a checkpoint") > 20
+    assert calls("a checkpoint") == 0
+    assert calls("another checkpoint") > 20
+    assert calls(None) > 20
+    kept = sorted(tmp_path.glob("act_eval/input_checks/*.json"))
+    assert len(kept) == 2
+    for path in kept:
+        path.write_bytes(path.read_bytes()[:-3])
+    assert calls("a checkpoint") > 20, "a damaged file"
+    assert calls("a checkpoint") == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(f"{module}.machine", lambda: {"cpu": "another"})
+        assert calls("a checkpoint") > 20
+    with monkeypatch.context() as patch:
+        (tmp_path / "source.py").write_text("another version of act_eval")
+        patch.setattr(f"{module}._SOURCES", tmp_path)
+        assert calls("a checkpoint") > 20
+    (tmp_path / "no folder").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "no folder"))
+    assert calls("a checkpoint") > 20, "nothing can be kept"
+
+
+def test_what_prevents_a_check_is_not_kept(env: gym.Env, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    policy = Counted((STATE, EYE), (STATE, EYE))
+    with monkeypatch.context() as patch:
+        patch.setattr("act_eval.diagnostics.input_check.LONGEST_S", -1.0)
+        (warning,) = input_warnings(policy, env, "a checkpoint")
+        assert "were not probed" in warning
+    assert [warning.split()[2] for warning in input_warnings(policy, env, "a checkpoint")] == ["state"]

@@ -221,7 +221,7 @@ class OffscreenRenderer:
         """Return the canvas of an image size, where OpenGL draws next; the context must be current."""
         canvas = self._canvases.pop((height, width), None)
         if canvas is None:
-            while len(self._canvases) >= _CANVASES:  # first the one that was drawn on longest ago
+            if len(self._canvases) == _CANVASES:  # the one that was drawn on longest ago gives way
                 self._canvases.pop(next(iter(self._canvases))).context.free()
             canvas = _Canvas.of(self._model, height, width)
         self._canvases[height, width] = canvas

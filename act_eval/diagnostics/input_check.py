@@ -9,9 +9,10 @@ from typing import Any
 
 import gymnasium as gym
 
+from act_eval.decoding import read_json
 from act_eval.diagnostics.input_probe import ProbeReport, probe
 from act_eval.diagnostics.observation_set import collect_observations
-from act_eval.errors import ActEvalError
+from act_eval.errors import ActEvalError, RunFolderError
 from act_eval.executors import ChunkExecutor
 from act_eval.results.machine import machine, user_cache
 from act_eval.results.records import write_atomically
@@ -23,9 +24,9 @@ from act_eval.types.env_hooks import hooks_of
 
 Env = gym.Env[Any, Any]
 SHORT_EPISODES, SHORT_PER_EPISODE, EVERY = 4, 4, 3
-_SOURCES = Path(__file__).parents[1]  # its folders may be links, which are not followed from above everywhere
 LONGEST_S = 15.0
 """Longest time of the predictions of the short form [s]."""
+_SOURCES = Path(__file__).parents[1]
 
 
 def check_inputs(
@@ -70,8 +71,9 @@ def input_warnings(policy: ChunkPolicy, env: Env, facts: object = None) -> tuple
             are kept in the user's cache, and found there by the next run with equal facts, machine and sources.
     """
     known = None if facts is None else _place(facts)
-    if known is not None and (found := _read(known)) is not None:
-        return found
+    if known is not None:
+        with suppress(RunFolderError):  # there are none, or the file is damaged
+            return read_json(known, tuple[str, ...])
     try:
         seeds = episode_seeds(Purpose.PROBE, 0, SHORT_EPISODES)
         each_s, all_s = _expected_s(policy, env, seeds[:1])
@@ -95,19 +97,11 @@ def input_warnings(policy: ChunkPolicy, env: Env, facts: object = None) -> tuple
 def _place(facts: object) -> Path:
     """Return the file of the verdicts on a policy in an environment, named after all that they depend on."""
     content = hashlib.sha256(repr((facts, machine())).encode())
-    sources = {path.resolve() for root in (_SOURCES, *_SOURCES.iterdir()) for path in root.rglob("*.py")}
+    # Some of the folders may be links, which `**` does not follow everywhere.
+    sources = {path.resolve() for pattern in ("*.py", "*/**/*.py") for path in _SOURCES.glob(pattern)}
     for path in sorted(sources):
         content.update(path.read_bytes())
     return user_cache() / "input_checks" / f"{content.hexdigest()[:24]}.json"
-
-
-def _read(place: Path) -> tuple[str, ...] | None:
-    """Return kept warnings; None if there are none, or the file is damaged."""
-    try:
-        found = json.loads(place.read_bytes())
-    except (OSError, ValueError):
-        return None
-    return tuple(found) if isinstance(found, list) and all(isinstance(one, str) for one in found) else None
 
 
 def _half_chunks(policy: ChunkPolicy, env: Env) -> ChunkExecutor:

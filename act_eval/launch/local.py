@@ -182,13 +182,14 @@ class _ProcessPool:
     ) -> None:
         waiting, lost = _Waiting(blocks, len(self._workers)), list[str]()
         busy = list(self._workers)
+        shard_of = {worker.number: shard for worker, shard in zip(busy, shards, strict=True)}
 
         def give_job(worker: _Process) -> None:
             self._let_one_build()
-            worker.pipe.send((job, shards[worker.number], on_check is not None and worker.number == 0))
+            worker.pipe.send((job, shard_of[worker.number], on_check is not None and worker.number == 0))
 
         with suppress(ConnectionError):  # a dead worker is handled below
-            give_job(busy[0])
+            give_job(busy[0])  # its facts are read, so it is ready
         while busy:
             for pipe in wait([worker.pipe for worker in busy]):
                 worker = next(w for w in busy if w.pipe is pipe)

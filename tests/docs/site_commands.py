@@ -141,6 +141,7 @@ RULES: tuple[Rule, ...] = (
     Run(r"python scripts/experiments/verdict_errors\.py ", "--rounds 20 --pairs 38"),
     Run(r"python scripts/benchmarks/scale\.py", "--sizes 3 4"),
     Run(r"python scripts/benchmarks/perturbations\.py ", "--steps 2 --image-size 16"),
+    Run(r"python scripts/benchmarks/rendering\.py ", "--frames 2"),
     Run(r"python scripts/benchmarks/prefix\.py ", "--network shipped --batch-size 2 --steps 1"),
     Run(r"python scripts/benchmarks/scheduler\.py ", "--rounds 1"),
     NotRun(r"python scripts/benchmarks/lerobot_eval\.py ", "needs LeRobot"),
